@@ -1,0 +1,104 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Phase is how far an ENI has come on its node.
+//
+// +kubebuilder:validation:Enum=Pending;Attaching;Configuring;Ready;Failed;Releasing;Released
+type Phase string
+
+const (
+	// PhasePending: decided and recorded, not yet in EC2.
+	PhasePending Phase = "Pending"
+	// PhaseAttaching: the ENI exists and is being attached.
+	PhaseAttaching Phase = "Attaching"
+	// PhaseConfiguring: attached; its link or its configuration is awaited.
+	PhaseConfiguring Phase = "Configuring"
+	// PhaseReady: attributes in EC2 and the link on the host are as wanted.
+	PhaseReady Phase = "Ready"
+	// PhaseFailed: cannot go on without a change; Message says which.
+	PhaseFailed Phase = "Failed"
+	// PhaseReleasing: no longer wanted; the link is being deconfigured.
+	PhaseReleasing Phase = "Releasing"
+	// PhaseReleased: the node no longer uses the ENI; it may be collected.
+	PhaseReleased Phase = "Released"
+)
+
+// ENIState is what an agent reports of one ENI.
+type ENIState struct {
+	// NodeENI is the name of the NodeENI that wants, or wanted, the ENI.
+	NodeENI    string    `json:"nodeENI"`
+	NodeENIUID types.UID `json:"nodeENIUID"`
+	// +optional
+	SubnetID string `json:"subnetID,omitempty"`
+	// +optional
+	SubnetCIDR string `json:"subnetCIDR,omitempty"`
+	// +optional
+	ENIID string `json:"eniID,omitempty"`
+	// +optional
+	AttachmentID string `json:"attachmentID,omitempty"`
+	// +optional
+	DeviceIndex int32 `json:"deviceIndex,omitempty"`
+	// +optional
+	MAC string `json:"mac,omitempty"`
+	// +optional
+	// +listType=atomic
+	Addresses []string `json:"addresses,omitempty"`
+	// +optional
+	InterfaceName string `json:"interfaceName,omitempty"`
+	// MTU that the link has, in bytes.
+	// +optional
+	MTU   int32 `json:"mtu,omitempty"`
+	Phase Phase `json:"phase"`
+	// Reason is one CamelCase word for machines.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// Message says for people what is awaited or wrong, and what to do.
+	// +optional
+	Message            string      `json:"message,omitempty"`
+	LastTransitionTime metav1.Time `json:"lastTransitionTime"`
+
+	// CreatedAt is when the agent decided to create the ENI; it is the ENI's
+	// created-at tag. It is recorded before EC2 is asked, so that an agent
+	// that was killed asks with the same parameters again.
+	// +optional
+	CreatedAt *metav1.Time `json:"createdAt,omitempty"`
+	// Replaces is the ENI that was gone and that this one stands in for.
+	// +optional
+	Replaces string `json:"replaces,omitempty"`
+}
+
+// NodeENIStateStatus is an agent's whole report.
+type NodeENIStateStatus struct {
+	InstanceID string `json:"instanceID"`
+	Zone       string `json:"zone"`
+	// +optional
+	// +listType=atomic
+	ENIs []ENIState `json:"enis,omitempty"`
+}
+
+// NodeENIState is the report of one node's agent. It bears the node's name and
+// is owned by the Node. The agent is its only writer and writes it whole, so it
+// has no status subresource: one write per change instead of two.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,shortName=nenistate
+type NodeENIState struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+	// +optional
+	Status NodeENIStateStatus `json:"status,omitempty"`
+}
+
+// NodeENIStateList is a list of NodeENIStates.
+//
+// +kubebuilder:object:root=true
+type NodeENIStateList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []NodeENIState `json:"items"`
+}
