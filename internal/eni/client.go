@@ -1,0 +1,169 @@
+package eni
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// CallTimeout is the time after which callers give up on an answer: EC2 answers
+// in seconds, and every call here may be repeated safely.
+const CallTimeout = 30 * time.Second
+
+// pageSize is EC2's maximum for the describes used here.
+const pageSize = 1000
+
+// Client makes the calls. It never retries by itself: the loops above it do,
+// with a backoff that knows what else there is to do.
+type Client struct {
+	ec2 *ec2.Client
+}
+
+// NewClient makes a client of the SDK's configuration.
+func NewClient(cfg aws.Config) *Client {
+	return &Client{ec2: ec2.NewFromConfig(cfg, func(o *ec2.Options) {
+		o.Retryer = aws.NopRetryer{}
+	})}
+}
+
+// Create creates an ENI with all its tags in one call. The same parameters give
+// the same ENI again.
+func (c *Client) Create(ctx context.Context, p CreateParams) (ENI, error) {
+	out, err := c.ec2.CreateNetworkInterface(ctx, p.input())
+	if err != nil {
+		return ENI{}, err
+	}
+	if out.NetworkInterface == nil {
+		return ENI{}, fmt.Errorf("EC2 answered CreateNetworkInterface without an interface (client token %s)", p.Token())
+	}
+	e := fromEC2(*out.NetworkInterface)
+	if e.Owner == (Owner{}) {
+		e.Owner = p.Owner
+	}
+	return e, nil
+}
+
+// Attach attaches the ENI to the instance on network card 0 and returns the
+// attachment's id.
+func (c *Client) Attach(ctx context.Context, eniID, instanceID string, deviceIndex int32) (string, error) {
+	out, err := c.ec2.AttachNetworkInterface(ctx, &ec2.AttachNetworkInterfaceInput{
+		NetworkInterfaceId: aws.String(eniID),
+		InstanceId:         aws.String(instanceID),
+		DeviceIndex:        aws.Int32(deviceIndex),
+		// Left out, it has provoked false "already has an interface attached
+		// at device index" errors on types with several network cards.
+		NetworkCardIndex: aws.Int32(0),
+	})
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.AttachmentId), nil
+}
+
+// SetDeleteOnTermination says whether the ENI goes with its instance; a new
+// attachment starts with false.
+func (c *Client) SetDeleteOnTermination(ctx context.Context, eniID, attachmentID string, value bool) error {
+	return c.modify(ctx, &ec2.ModifyNetworkInterfaceAttributeInput{
+		NetworkInterfaceId: aws.String(eniID),
+		Attachment: &types.NetworkInterfaceAttachmentChanges{
+			AttachmentId:        aws.String(attachmentID),
+			DeleteOnTermination: aws.Bool(value),
+		},
+	})
+}
+
+// SetSourceDestCheck switches EC2's source/destination check of the ENI.
+func (c *Client) SetSourceDestCheck(ctx context.Context, eniID string, value bool) error {
+	return c.modify(ctx, &ec2.ModifyNetworkInterfaceAttributeInput{
+		NetworkInterfaceId: aws.String(eniID),
+		SourceDestCheck:    &types.AttributeBooleanValue{Value: aws.Bool(value)},
+	})
+}
+
+// SetGroups replaces the ENI's security groups.
+func (c *Client) SetGroups(ctx context.Context, eniID string, groups []string) error {
+	return c.modify(ctx, &ec2.ModifyNetworkInterfaceAttributeInput{
+		NetworkInterfaceId: aws.String(eniID),
+		Groups:             groups,
+	})
+}
+
+// SetDescription replaces the ENI's description.
+func (c *Client) SetDescription(ctx context.Context, eniID, description string) error {
+	return c.modify(ctx, &ec2.ModifyNetworkInterfaceAttributeInput{
+		NetworkInterfaceId: aws.String(eniID),
+		Description:        &types.AttributeValue{Value: aws.String(description)},
+	})
+}
+
+func (c *Client) modify(ctx context.Context, in *ec2.ModifyNetworkInterfaceAttributeInput) error {
+	_, err := c.ec2.ModifyNetworkInterfaceAttribute(ctx, in)
+	return err
+}
+
+// Detach begins to detach; EC2 takes seconds to minutes to finish.
+func (c *Client) Detach(ctx context.Context, attachmentID string) error {
+	_, err := c.ec2.DetachNetworkInterface(ctx, &ec2.DetachNetworkInterfaceInput{AttachmentId: aws.String(attachmentID)})
+	return err
+}
+
+// Delete deletes an ENI that is attached to nothing.
+func (c *Client) Delete(ctx context.Context, eniID string) error {
+	_, err := c.ec2.DeleteNetworkInterface(ctx, &ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: aws.String(eniID)})
+	return err
+}
+
+// OfInstance lists the cluster's ENIs that were made for the instance, attached
+// or not.
+func (c *Client) OfInstance(ctx context.Context, cluster, instanceARN string) ([]ENI, error) {
+	return c.describe(ctx, filter("tag:"+TagCluster, cluster), filter("tag:"+TagInstance, instanceARN))
+}
+
+// OfCluster lists every ENI of the cluster.
+func (c *Client) OfCluster(ctx context.Context, cluster string) ([]ENI, error) {
+	return c.describe(ctx, filter("tag:"+TagCluster, cluster))
+}
+
+// AttachedTo lists every ENI that is attached to the instance, whoever made it.
+func (c *Client) AttachedTo(ctx context.Context, instanceID string) ([]ENI, error) {
+	return c.describe(ctx, filter("attachment.instance-id", instanceID))
+}
+
+func (c *Client) describe(ctx context.Context, filters ...types.Filter) ([]ENI, error) {
+	pages := ec2.NewDescribeNetworkInterfacesPaginator(c.ec2, &ec2.DescribeNetworkInterfacesInput{
+		Filters: filters, MaxResults: aws.Int32(pageSize),
+	})
+	var all []ENI
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range page.NetworkInterfaces {
+			all = append(all, fromEC2(n))
+		}
+	}
+	return all, nil
+}
+
+func filter(name string, values ...string) types.Filter {
+	return types.Filter{Name: aws.String(name), Values: values}
+}
+
+// filterLimit is how many values EC2 takes in one filter.
+const filterLimit = 200
+
+// chunks calls f with at most filterLimit values at a time.
+func chunks(values []string, f func([]string) error) error {
+	for part := range slices.Chunk(values, filterLimit) {
+		if err := f(part); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,132 @@
+package eni
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/smithy-go"
+)
+
+// Code is EC2's error code, or "" when the error is not EC2's answer: then
+// nobody knows whether the call was carried out.
+func Code(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorCode()
+	}
+	return ""
+}
+
+func message(err error) string {
+	var api smithy.APIError
+	if errors.As(err, &api) {
+		return api.ErrorMessage()
+	}
+	return ""
+}
+
+func is(err error, codes ...string) bool {
+	code := Code(err)
+	for _, c := range codes {
+		if code == c {
+			return true
+		}
+	}
+	return false
+}
+
+// says whether EC2 answered InvalidParameterValue, its code for many things,
+// with the text that tells them apart.
+func says(err error, text string) bool {
+	return is(err, "InvalidParameterValue") && strings.Contains(strings.ToLower(message(err)), text)
+}
+
+// IsThrottled: the call was not carried out, only sent too soon.
+func IsThrottled(err error) bool {
+	return is(err, "RequestLimitExceeded", "EC2ThrottledException", "Throttling", "ThrottlingException", "RequestThrottled", "SlowDown")
+}
+
+// IsNotFound: the ENI is not there, or not yet visible.
+func IsNotFound(err error) bool { return is(err, "InvalidNetworkInterfaceID.NotFound") }
+
+// IsAttachmentGone: there is no such attachment (any more, or not yet visible).
+func IsAttachmentGone(err error) bool { return is(err, "InvalidAttachmentID.NotFound") }
+
+// IsInUse: the ENI is attached to something, in both of EC2's spellings.
+func IsInUse(err error) bool {
+	return is(err, "InvalidNetworkInterface.InUse") || says(err, "currently in use")
+}
+
+// IsIndexTaken: another ENI holds the device index.
+func IsIndexTaken(err error) bool {
+	return says(err, "already has an interface attached at device index")
+}
+
+// IsSubnetFull: no address is left, in both of EC2's spellings.
+func IsSubnetFull(err error) bool {
+	return is(err, "InsufficientFreeAddressesInSubnet") || says(err, "sufficient free")
+}
+
+// IsAttachmentLimit: the instance type takes no more ENIs.
+func IsAttachmentLimit(err error) bool { return is(err, "AttachmentLimitExceeded") }
+
+// IsUnauthorized: IAM does not allow the call.
+func IsUnauthorized(err error) bool {
+	return is(err, "UnauthorizedOperation", "AuthFailure", "AccessDenied", "AccessDeniedException")
+}
+
+// IsTerminal: asking again does not help before somebody changes the NodeENI,
+// a quota, a permission or the instance.
+func IsTerminal(err error) bool {
+	return IsUnauthorized(err) || IsAttachmentLimit(err) || is(err,
+		"NetworkInterfaceLimitExceeded", "SecurityGroupsPerInterfaceLimitExceeded",
+		"InvalidSubnetID.NotFound", "InvalidSubnetID.Malformed", "InvalidSubnet.NotFound",
+		"InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound", "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed",
+		"IdempotentParameterMismatch", "OperationNotPermitted", "InvalidParameterCombination",
+		"InvalidInstanceID.NotFound", "TagLimitExceeded",
+	)
+}
+
+// Advice puts EC2's error into words: what is wrong, and what to do about it.
+// action is EC2's name of the call.
+func Advice(action string, err error) string {
+	hint := ""
+	switch {
+	case IsThrottled(err):
+		// Without EC2's text: it holds a request id, and every attempt would
+		// look like news.
+		return fmt.Sprintf("EC2 throttles %s (%s) for this account and Region; it is tried again", action, Code(err))
+	case IsUnauthorized(err):
+		hint = "allow ec2:" + action + " in the IAM policy of the agent's role"
+	case IsAttachmentLimit(err):
+		hint = "choose an instance type that takes more ENIs, or ask for fewer on this node"
+	case IsSubnetFull(err):
+		hint = "free addresses in the subnet, or list another subnet of this zone"
+	case is(err, "NetworkInterfaceLimitExceeded"):
+		hint = "raise the Region's quota of network interfaces, or delete unused ones"
+	case is(err, "SecurityGroupsPerInterfaceLimitExceeded"):
+		hint = "list fewer security groups, or raise the quota of security groups per network interface"
+	case is(err, "InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound", "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed"):
+		hint = "correct securityGroupIDs or securityGroupNames: each group must exist in the subnet's VPC"
+	case is(err, "InvalidSubnetID.NotFound", "InvalidSubnetID.Malformed", "InvalidSubnet.NotFound"):
+		hint = "correct subnetID, subnetIDs, subnetName or subnetNames"
+	case is(err, "OperationNotPermitted"):
+		hint = "another AWS service manages this ENI or instance; release it there"
+	case is(err, "IdempotentParameterMismatch"):
+		hint = "this is a defect of aws-multi-eni, please report it"
+	case Code(err) == "":
+		return fmt.Sprintf("%s got no answer from EC2; it is tried again: %s", action, brief(err))
+	default:
+		hint = "it is tried again"
+	}
+	return fmt.Sprintf("EC2 refused %s (%s: %s); %s", action, Code(err), message(err), hint)
+}
+
+// brief leaves out the SDK's wrapping, which holds request ids.
+func brief(err error) string {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return err.Error()
+}

@@ -1,0 +1,106 @@
+package eni
+
+import (
+	"context"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// Subnet is what the agent must know of a subnet.
+type Subnet struct {
+	ID, Name, Zone, VPCID, CIDR string
+}
+
+// Group is what the agent must know of a security group.
+type Group struct {
+	ID, Name string
+}
+
+// SubnetsByID describes subnets. Ids that do not exist are simply not in the
+// answer: a filter does not fail on them.
+func (c *Client) SubnetsByID(ctx context.Context, ids []string) ([]Subnet, error) {
+	return c.subnets(ctx, "subnet-id", ids)
+}
+
+// SubnetsByName describes subnets by their Name tag; a name may have several.
+func (c *Client) SubnetsByName(ctx context.Context, names []string) ([]Subnet, error) {
+	return c.subnets(ctx, "tag:Name", names)
+}
+
+func (c *Client) subnets(ctx context.Context, by string, values []string) ([]Subnet, error) {
+	var all []Subnet
+	err := chunks(values, func(part []string) error {
+		pages := ec2.NewDescribeSubnetsPaginator(c.ec2, &ec2.DescribeSubnetsInput{
+			Filters: []types.Filter{filter(by, part...)}, MaxResults: aws.Int32(pageSize),
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return err
+			}
+			for _, s := range page.Subnets {
+				all = append(all, subnetFromEC2(s))
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+func subnetFromEC2(s types.Subnet) Subnet {
+	subnet := Subnet{
+		ID:    aws.ToString(s.SubnetId),
+		Zone:  aws.ToString(s.AvailabilityZone),
+		VPCID: aws.ToString(s.VpcId),
+		CIDR:  aws.ToString(s.CidrBlock),
+	}
+	for _, tag := range s.Tags {
+		if aws.ToString(tag.Key) == TagName {
+			subnet.Name = aws.ToString(tag.Value)
+		}
+	}
+	return subnet
+}
+
+// GroupsByName describes the security groups of those names in the VPC.
+func (c *Client) GroupsByName(ctx context.Context, vpcID string, names []string) ([]Group, error) {
+	var all []Group
+	err := chunks(names, func(part []string) error {
+		filters := []types.Filter{filter("group-name", part...)}
+		if vpcID != "" {
+			filters = append(filters, filter("vpc-id", vpcID))
+		}
+		pages := ec2.NewDescribeSecurityGroupsPaginator(c.ec2, &ec2.DescribeSecurityGroupsInput{
+			Filters: filters, MaxResults: aws.Int32(pageSize),
+		})
+		for pages.HasMorePages() {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return err
+			}
+			for _, g := range page.SecurityGroups {
+				all = append(all, Group{ID: aws.ToString(g.GroupId), Name: aws.ToString(g.GroupName)})
+			}
+		}
+		return nil
+	})
+	return all, err
+}
+
+// MaxENIs tells how many ENIs an instance type takes.
+func (c *Client) MaxENIs(ctx context.Context, instanceType string) (int, error) {
+	out, err := c.ec2.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{
+		InstanceTypes: []types.InstanceType{types.InstanceType(instanceType)},
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range out.InstanceTypes {
+		if t.NetworkInfo != nil {
+			return int(aws.ToInt32(t.NetworkInfo.MaximumNetworkInterfaces)), nil
+		}
+	}
+	return 0, nil
+}

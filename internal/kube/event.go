@@ -1,0 +1,151 @@
+package kube
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// Event types.
+const (
+	EventNormal  = "Normal"
+	EventWarning = "Warning"
+)
+
+// Event is a core/v1 Event, written but never read.
+//
+// +kubebuilder:object:root=true
+type Event struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	InvolvedObject ObjectReference `json:"involvedObject"`
+	Reason         string          `json:"reason"`
+	Message        string          `json:"message"`
+	Source         EventSource     `json:"source"`
+	FirstTimestamp metav1.Time     `json:"firstTimestamp"`
+	LastTimestamp  metav1.Time     `json:"lastTimestamp"`
+	Count          int32           `json:"count"`
+	Type           string          `json:"type"`
+}
+
+// EventSource names the program that reports, and its node.
+//
+// +kubebuilder:object:generate=true
+type EventSource struct {
+	Component string `json:"component"`
+	Host      string `json:"host,omitempty"`
+}
+
+// ObjectReference names the object that an Event is about.
+//
+// +kubebuilder:object:generate=true
+type ObjectReference struct {
+	APIVersion string    `json:"apiVersion"`
+	Kind       string    `json:"kind"`
+	Name       string    `json:"name"`
+	UID        types.UID `json:"uid,omitempty"`
+}
+
+// NodeRef refers to a Node. Its "uid" is the name: that is what the kubelet
+// writes and what kubectl describe looks for.
+func NodeRef(name string) ObjectReference {
+	return ObjectReference{APIVersion: "v1", Kind: "Node", Name: name, UID: types.UID(name)}
+}
+
+// eventNamespace is where Events about cluster-scoped objects belong.
+const eventNamespace = "default"
+
+// repeatAfter is how long the same Event is not written again. An API server
+// keeps Events for an hour.
+const repeatAfter = 10 * time.Minute
+
+// Recorder writes Events in the background: nothing waits for them, and what
+// cannot be written is logged and forgotten. client-go's recorder would do, but
+// links all of k8s.io/api/core/v1 (5 MB) into every agent.
+type Recorder struct {
+	client *Client
+	source EventSource
+	log    *slog.Logger
+	queue  chan *Event
+
+	mu   sync.Mutex
+	last map[string]time.Time
+}
+
+// NewRecorder starts a recorder that ends with ctx.
+func NewRecorder(ctx context.Context, client *Client, source EventSource, log *slog.Logger) *Recorder {
+	r := &Recorder{client: client, source: source, log: log, queue: make(chan *Event, 100), last: map[string]time.Time{}}
+	go r.run(ctx)
+	return r
+}
+
+// Event reports something about an object, at most once in ten minutes with the
+// same words.
+func (r *Recorder) Event(about ObjectReference, eventType, reason, format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	now := time.Now()
+	if r.isRepeat(about.Kind+"\x00"+about.Name+"\x00"+reason+"\x00"+message, now) {
+		return
+	}
+	event := &Event{
+		ObjectMeta: metav1.ObjectMeta{
+			Name:      fmt.Sprintf("%s.%x", about.Name, now.UnixNano()),
+			Namespace: eventNamespace,
+		},
+		InvolvedObject: about,
+		Reason:         reason,
+		Message:        truncate(message, 1024), // the API server's limit
+		Source:         r.source,
+		FirstTimestamp: metav1.NewTime(now),
+		LastTimestamp:  metav1.NewTime(now),
+		Count:          1,
+		Type:           eventType,
+	}
+	select {
+	case r.queue <- event:
+	default: // a full queue means an API server that is away; Events are best effort
+	}
+}
+
+func (r *Recorder) isRepeat(key string, now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for k, t := range r.last {
+		if now.Sub(t) >= repeatAfter {
+			delete(r.last, k)
+		}
+	}
+	if _, ok := r.last[key]; ok {
+		return true
+	}
+	r.last[key] = now
+	return false
+}
+
+func (r *Recorder) run(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case event := <-r.queue:
+			err := r.client.Core.Post().Namespace(eventNamespace).Resource("events").Body(runtime.Object(event)).Timeout(10 * time.Second).Do(ctx).Error()
+			if err != nil && ctx.Err() == nil {
+				r.log.Warn("an Event could not be written", "about", event.InvolvedObject.Name, "reason", event.Reason, "error", err)
+			}
+		}
+	}
+}
+
+func truncate(s string, n int) string {
+	if len(s) <= n {
+		return s
+	}
+	return s[:n-3] + "..."
+}

@@ -1,0 +1,107 @@
+// Package kube is the slim Kubernetes client that agent and coordinator share:
+// client-go's REST client and caches with a scheme of just the types in use. A
+// typed clientset would bring all of k8s.io/api into every agent.
+package kube
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+)
+
+// Resource names in URLs.
+const (
+	NodeENIs      = "nodeenis"
+	NodeENIStates = "nodeenistates"
+	Nodes         = "nodes"
+)
+
+// NewScheme makes a scheme of the types in use, Events' references included.
+func NewScheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	if err := v1alpha1.AddToScheme(scheme); err != nil {
+		panic(err) // a programming error: two types of one name
+	}
+	scheme.AddKnownTypes(schema.GroupVersion{Version: "v1"}, &Node{}, &NodeList{}, &Namespace{}, &Event{})
+	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+	return scheme
+}
+
+// Config finds the API server: the kubeconfig file when one is named, otherwise
+// the pod's service account.
+func Config(kubeconfig string) (*rest.Config, error) {
+	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+	if err != nil {
+		return nil, fmt.Errorf("no way to the Kubernetes API: %w; run in a pod with a service account, or name a file with --kubeconfig", err)
+	}
+	return cfg, nil
+}
+
+// Client talks to the API server about the few types of its scheme.
+type Client struct {
+	Scheme *runtime.Scheme
+	// API serves NodeENIs and NodeENIStates, Core serves Nodes, Namespaces
+	// and Events.
+	API  rest.Interface
+	Core rest.Interface
+}
+
+// NewClient makes a client; userAgent names the program in audit logs.
+func NewClient(cfg *rest.Config, userAgent string) (*Client, error) {
+	scheme := NewScheme()
+	codecs := serializer.NewCodecFactory(scheme).WithoutConversion()
+	httpClient, err := rest.HTTPClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	client := func(gv schema.GroupVersion, path string) (rest.Interface, error) {
+		c := rest.CopyConfig(cfg)
+		c.GroupVersion = &gv
+		c.APIPath = path
+		c.NegotiatedSerializer = codecs
+		c.UserAgent = userAgent
+		return rest.RESTClientForConfigAndClient(c, httpClient)
+	}
+	api, err := client(v1alpha1.GroupVersion, "/apis")
+	if err != nil {
+		return nil, err
+	}
+	core, err := client(schema.GroupVersion{Version: "v1"}, "/api")
+	if err != nil {
+		return nil, err
+	}
+	return &Client{Scheme: scheme, API: api, Core: core}, nil
+}
+
+// ClusterID is the UID of the namespace kube-system, which no two clusters
+// share and which lives as long as the cluster.
+func (c *Client) ClusterID(ctx context.Context) (string, error) {
+	var ns Namespace
+	if err := c.Core.Get().Resource("namespaces").Name("kube-system").Do(ctx).Into(&ns); err != nil {
+		return "", fmt.Errorf("reading the namespace kube-system for the cluster's id: %w; or set --cluster-name", err)
+	}
+	return string(ns.UID), nil
+}
+
+// InstanceID is the EC2 instance that a Node's providerID names, as
+// aws:///us-east-1a/i-0123456789abcdef0 does; "" when it names none.
+func InstanceID(providerID string) string {
+	rest, ok := strings.CutPrefix(providerID, "aws://")
+	if !ok {
+		return ""
+	}
+	id := rest[strings.LastIndexByte(rest, '/')+1:]
+	if !strings.HasPrefix(id, "i-") {
+		return ""
+	}
+	return id
+}
