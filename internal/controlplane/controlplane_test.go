@@ -1,0 +1,251 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+)
+
+var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+
+func start(t *testing.T, cfg Config) *ControlPlane {
+	t.Helper()
+	cp, err := Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cp.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return cp
+}
+
+func client(t *testing.T, cfg *rest.Config, err error) dynamic.Interface {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func getKubeSystem(ctx context.Context, c dynamic.Interface) error {
+	_, err := c.Resource(namespaces).Get(ctx, "kube-system", metav1.GetOptions{})
+	return err
+}
+
+// One control plane serves all subtests; the last ones take it down.
+func TestControlPlane(t *testing.T) {
+	cp := start(t, Config{Dir: filepath.Join(t.TempDir(), strings.Repeat("longer-than-a-socket-address-", 5)), ExtraIPs: []net.IP{net.IPv4(127, 0, 0, 9)}})
+	admin := client(t, cp.AdminConfig(), nil)
+
+	t.Run("kubeconfig with another server", func(t *testing.T) {
+		server := strings.Replace(cp.URL(), "127.0.0.1", "127.0.0.9", 1)
+		kubeconfig, err := Kubeconfig(cp.AdminConfig(), server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
+		if cfg.Host != server {
+			t.Errorf("server is %s, want %s", cfg.Host, server)
+		}
+		if err := getKubeSystem(t.Context(), client(t, cfg, err)); err != nil {
+			t.Error(err)
+		}
+	})
+
+	t.Run("users have RBAC's rights only", func(t *testing.T) {
+		err := cp.Apply(t.Context(), []byte(`
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: see-namespaces}
+rules: [{apiGroups: [""], resources: [namespaces], verbs: [get]}]
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: see-namespaces}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: see-namespaces}
+subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: readers}]
+`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := cp.UserConfig("mallory")
+		if err := getKubeSystem(t.Context(), client(t, cfg, err)); !apierrors.IsForbidden(err) {
+			t.Errorf("a user without a group: %v, want forbidden", err)
+		}
+		cfg, err = cp.UserConfig("alice", "readers")
+		if err := getKubeSystem(t.Context(), client(t, cfg, err)); err != nil {
+			t.Errorf("a reader: %v", err)
+		}
+	})
+
+	t.Run("ServiceAccount token names its node", func(t *testing.T) {
+		err := cp.Apply(t.Context(), []byte(`
+apiVersion: v1
+kind: ServiceAccount
+metadata: {name: agent, namespace: eni-test}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: node-1}
+---
+apiVersion: v1
+kind: Namespace
+metadata: {name: eni-test}
+`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := cp.ServiceAccountConfig(t.Context(), "eni-test", "agent", "node-1")
+		user := whoAmI(t, client(t, cfg, err))
+		if name, _, _ := unstructured.NestedString(user, "username"); name != "system:serviceaccount:eni-test:agent" {
+			t.Errorf("user name is %q", name)
+		}
+		nodes, _, _ := unstructured.NestedStringSlice(user, "extra", "authentication.kubernetes.io/node-name")
+		if len(nodes) != 1 || nodes[0] != "node-1" {
+			t.Errorf("node-name is %q, want node-1", nodes)
+		}
+		if _, err := cp.ServiceAccountToken(t.Context(), "eni-test", "nobody", ""); !apierrors.IsNotFound(err) {
+			t.Errorf("token of a missing ServiceAccount: %v, want not found", err)
+		}
+	})
+
+	t.Run("applied kinds are served at once", func(t *testing.T) {
+		if err := cp.Apply(t.Context(), []byte(widgets)); err != nil {
+			t.Fatal(err)
+		}
+		w, err := admin.Resource(schema.GroupVersionResource{Group: "example.com", Version: "v1", Resource: "widgets"}).
+			Get(t.Context(), "one", metav1.GetOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if size, _, _ := unstructured.NestedInt64(w.Object, "size"); size != 3 {
+			t.Errorf("size is %d, want 3", size)
+		}
+	})
+
+	t.Run("bad manifests are refused", func(t *testing.T) {
+		for manifest, want := range map[string]string{
+			"kind: [": "reading a manifest",
+			"{kind: ConfigMap, apiVersion: v1, metadata: {name: a}}":                              "metadata.namespace is missing",
+			"{kind: Gadget, apiVersion: v1, metadata: {name: a}}":                                 `no matches for kind "Gadget"`,
+			"{kind: ConfigMap, apiVersion: v1, metadata: {name: a, namespace: default}, dta: {}}": "dta",
+		} {
+			if err := cp.Apply(t.Context(), []byte(manifest)); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v, want an error about %q", manifest, err, want)
+			}
+		}
+	})
+
+	t.Run("pause and resume", func(t *testing.T) {
+		if err := cp.Pause(); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		if err := getKubeSystem(ctx, admin); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a paused API server: %v, want no answer", err)
+		}
+		if err := cp.Resume(); err != nil {
+			t.Fatal(err)
+		}
+		if err := getKubeSystem(t.Context(), admin); err != nil {
+			t.Errorf("a resumed API server: %v", err)
+		}
+	})
+
+	t.Run("restart keeps everything", func(t *testing.T) {
+		cfg, err := cp.ServiceAccountConfig(t.Context(), "eni-test", "agent", "node-1")
+		agent := client(t, cfg, err)
+		if err := cp.Apply(t.Context(), []byte("{kind: ConfigMap, apiVersion: v1, metadata: {name: kept, namespace: default}}")); err != nil {
+			t.Fatal(err)
+		}
+		cp.StopAPIServer()
+		if err := getKubeSystem(t.Context(), admin); err == nil {
+			t.Error("a stopped API server answers")
+		}
+		if err := cp.Pause(); err == nil {
+			t.Error("a stopped API server can be paused")
+		}
+		if err := cp.StartAPIServer(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := admin.Resource(configMaps).Namespace("default").Get(t.Context(), "kept", metav1.GetOptions{}); err != nil {
+			t.Error(err)
+		}
+		whoAmI(t, agent)
+		if err := cp.StartAPIServer(t.Context()); err == nil {
+			t.Error("it starts a second API server")
+		}
+	})
+
+	t.Run("stop", func(t *testing.T) {
+		if err := errors.Join(cp.Stop(), cp.Stop()); err != nil {
+			t.Error(err)
+		}
+		if err := getKubeSystem(t.Context(), admin); err == nil {
+			t.Error("a stopped control plane answers")
+		}
+		if _, err := os.Stat(filepath.Join(cp.Dir(), "kube-apiserver.log")); err != nil {
+			t.Errorf("the caller's directory is not kept: %v", err)
+		}
+	})
+}
+
+func whoAmI(t *testing.T, c dynamic.Interface) map[string]any {
+	t.Helper()
+	review, err := c.Resource(schema.GroupVersionResource{Group: "authentication.k8s.io", Version: "v1", Resource: "selfsubjectreviews"}).
+		Create(t.Context(), &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview",
+		}}, metav1.CreateOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	user, _, _ := unstructured.NestedMap(review.Object, "status", "userInfo")
+	return user
+}
+
+const widgets = `
+# An object before its kind, in a document after a comment.
+---
+apiVersion: example.com/v1
+kind: Widget
+metadata: {name: one}
+size: 3
+---
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: widgets.example.com}
+spec:
+  group: example.com
+  scope: Cluster
+  names: {kind: Widget, plural: widgets, singular: widget, listKind: WidgetList}
+  versions:
+  - name: v1
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema:
+        type: object
+        properties:
+          size: {type: integer}
+`
