@@ -1,0 +1,249 @@
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// attempts bounds how often a configuration is begun anew because the
+	// link went down or away under it, as when udev renames it.
+	attempts = 4
+	// rounds bounds how often what has been changed is looked at again.
+	rounds = 3
+)
+
+// Configure makes the link of an ENI what w says, and changes nothing when it
+// is that already. While there is no link, it does nothing and Status.Present
+// is false.
+//
+// A [NameTakenError] and an [MTUError] keep the rest from nothing: everything
+// else is carried out, and the error names what is missing. An
+// [AmbiguousError] means that nothing was done.
+func (h *Host) Configure(w Wanted) (Status, error) {
+	if err := w.validate(); err != nil {
+		return Status{}, fmt.Errorf("configure the link of an ENI: %w", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var status Status
+	var err error
+	repaired := 0
+	for range attempts {
+		status, err = h.configure(w)
+		repaired += status.Repaired
+		if !isUnsettled(err) {
+			break
+		}
+	}
+	status.Repaired = repaired
+	if err != nil {
+		return status, fmt.Errorf("configure the link of ENI %v: %w", w.MAC, err)
+	}
+	return status, nil
+}
+
+// isUnsettled reports whether err comes of a link that somebody takes down or
+// away at this moment.
+func isUnsettled(err error) bool {
+	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENETUNREACH)
+}
+
+func (h *Host) configure(w Wanted) (Status, error) {
+	l, err := h.find(w.MAC)
+	if err != nil || l == nil {
+		return Status{}, err
+	}
+	status := Status{Present: true, Index: l.index, Name: l.name, MTU: l.mtu}
+	changed, refused, err := h.configureLink(*l, w)
+	status.Repaired += changed
+	if err != nil {
+		return status, err
+	}
+	changed, err = h.configureRouting(w, l.index)
+	status.Repaired += changed
+	if err != nil {
+		return status, err
+	}
+	if status.Repaired > 0 {
+		now, err := h.conn.link(l.index)
+		if err != nil {
+			return status, err
+		}
+		status.Name, status.MTU = now.name, now.mtu
+	}
+	return status, refused
+}
+
+// find returns the link of the ENI with this MAC, or nil.
+func (h *Host) find(mac []byte) (*link, error) {
+	if index, ok := h.known[string(mac)]; ok {
+		l, err := h.conn.link(index)
+		if err == nil && l.is(mac) {
+			return &l, nil
+		}
+		if err != nil && !errors.Is(err, unix.ENODEV) {
+			return nil, err
+		}
+		delete(h.known, string(mac))
+	}
+	links, err := h.conn.links()
+	if err != nil {
+		return nil, err
+	}
+	l, err := match(links, mac)
+	if l != nil {
+		h.known[string(mac)] = l.index
+	}
+	return l, err
+}
+
+// configureLink sets name, MTU and up. What the link refuses comes back apart
+// from what failed: the rest goes on without it.
+func (h *Host) configureLink(l link, w Wanted) (changed int, refused, err error) {
+	if w.InterfaceName != "" && l.name != w.InterfaceName {
+		err := h.rename(l, w.InterfaceName)
+		if taken := (*NameTakenError)(nil); errors.As(err, &taken) {
+			refused = errors.Join(refused, err)
+		} else if err != nil {
+			return changed, refused, err
+		} else {
+			changed++
+		}
+	}
+	if w.MTU != 0 && l.mtu != w.MTU {
+		if err := h.setMTU(l, w.MTU); err != nil {
+			refused = errors.Join(refused, err)
+		} else {
+			changed++
+		}
+	}
+	if !l.up {
+		if err := h.conn.setUp(l.index, true); err != nil {
+			return changed, refused, fmt.Errorf("set link %s up: %w", l.name, err)
+		}
+		changed++
+	}
+	return changed, refused, nil
+}
+
+func (h *Host) setMTU(l link, mtu int) error {
+	refusal := &MTUError{Link: l.name, MTU: mtu, Min: l.minMTU, Max: l.maxMTU}
+	if mtu < l.minMTU || l.maxMTU != 0 && mtu > l.maxMTU {
+		return refusal
+	}
+	refusal.Err = h.conn.setMTU(l.index, mtu)
+	if refusal.Err != nil {
+		return refusal
+	}
+	return nil
+}
+
+// configureRouting brings addresses, rules and routes to what w says. It
+// looks again after it made changes: others may have been at it as well.
+func (h *Host) configureRouting(w Wanted, dev int) (changed int, err error) {
+	for range rounds {
+		have, err := h.conn.ofENI(dev, w.Table())
+		if err != nil {
+			return changed, err
+		}
+		changes := plan(w, dev, have)
+		if len(changes) == 0 {
+			return changed, nil
+		}
+		n, err := h.applyAll(dev, changes)
+		changed += n
+		if err != nil {
+			return changed, err
+		}
+	}
+	return changed, errors.New("something undoes addresses, rules or routes as fast as they are made; " +
+		"look for a network manager or another agent that handles this link")
+}
+
+// applyAll carries out changes in their order and stops at the first that
+// fails.
+func (h *Host) applyAll(dev int, changes []change) (done int, err error) {
+	promoted := false
+	for _, ch := range changes {
+		if _, ok := ch.object.(address); ok && ch.verb == del && !promoted {
+			if err := h.conn.promoteSecondaries(dev); err != nil && !isGone(err) {
+				return done, fmt.Errorf("set promote_secondaries on link %d: %w", dev, err)
+			}
+			promoted = true
+		}
+		if err := h.conn.apply(dev, ch); err != nil {
+			return done, err
+		}
+		done++
+	}
+	return done, nil
+}
+
+// Release takes from the host what Configure made for w, and takes the link
+// down: first the addresses, so that from then on nothing can be sent from
+// them, then rules and routes. Foreign addresses stay. It is not an error when
+// the link is gone or nothing is left.
+func (h *Host) Release(w Wanted) error {
+	w.Host = false
+	if err := w.validate(); err != nil {
+		return fmt.Errorf("release the link of an ENI: %w", err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if err := h.release(w); err != nil {
+		return fmt.Errorf("release the link of ENI %v: %w", w.MAC, err)
+	}
+	return nil
+}
+
+func (h *Host) release(w Wanted) error {
+	l, err := h.find(w.MAC)
+	if err != nil {
+		return err
+	}
+	dev := 0
+	if l != nil {
+		dev = l.index
+	}
+	have, err := h.conn.ofENI(dev, w.Table())
+	if dev != 0 && errors.Is(err, unix.ENODEV) { // it went just now
+		dev, l = 0, nil
+		have, err = h.conn.ofENI(dev, w.Table())
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := h.applyAll(dev, planRelease(w, dev, have)); err != nil {
+		return err
+	}
+	if l == nil || !l.up {
+		return nil
+	}
+	if err := h.conn.setUp(dev, false); err != nil && !isGone(err) {
+		return fmt.Errorf("set link %s down: %w", l.name, err)
+	}
+	return nil
+}
+
+// Sweep deletes those of our rules and routes that belong to none of keep, as
+// an ENI leaves them that was detached while nobody watched. It returns how
+// many there were.
+func (h *Host) Sweep(keep []Wanted) (removed int, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var have state
+	if have.rules, err = h.conn.rules(); err != nil {
+		return 0, fmt.Errorf("sweep: %w", err)
+	}
+	if have.routes, err = h.conn.routes(routeFilter{protocol: unix.RTPROT_KERNEL}); err != nil {
+		return 0, fmt.Errorf("sweep: %w", err)
+	}
+	removed, err = h.applyAll(0, sweep(keep, have))
+	if err != nil {
+		return removed, fmt.Errorf("sweep: %w", err)
+	}
+	return removed, nil
+}

@@ -1,0 +1,239 @@
+package hostnet
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"net/netip"
+
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// Attribute numbers that golang.org/x/sys/unix and nl lack; linux/if_link.h.
+const iflaMinMTU = 50
+
+var errShort = errors.New("netlink message is too short")
+
+// attributes splits msg behind its header of the given size and calls f for
+// each attribute.
+func attributes(msg []byte, header int, f func(typ uint16, value []byte)) error {
+	if len(msg) < header {
+		return errShort
+	}
+	attrs, err := nl.ParseRouteAttr(msg[header:])
+	if err != nil {
+		return err
+	}
+	for _, a := range attrs {
+		f(a.Attr.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), a.Value)
+	}
+	return nil
+}
+
+func u32(b []byte) uint32 {
+	if len(b) < 4 {
+		return 0
+	}
+	return binary.NativeEndian.Uint32(b)
+}
+
+func text(b []byte) string {
+	s, _, _ := bytes.Cut(b, []byte{0})
+	return string(s)
+}
+
+func ipv4(b []byte) netip.Addr {
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// operStates are the words of ip(8) for IFLA_OPERSTATE, RFC 2863.
+var operStates = []string{"UNKNOWN", "NOTPRESENT", "DOWN", "LOWERLAYERDOWN", "TESTING", "DORMANT", "UP"}
+
+func decodeLink(msg []byte) (link, error) {
+	if len(msg) < unix.SizeofIfInfomsg {
+		return link{}, errShort
+	}
+	header := nl.DeserializeIfInfomsg(msg)
+	l := link{index: int(header.Index), up: header.Flags&unix.IFF_UP != 0}
+	err := attributes(msg, unix.SizeofIfInfomsg, func(typ uint16, v []byte) {
+		switch typ {
+		case unix.IFLA_IFNAME:
+			l.name = text(v)
+		case unix.IFLA_ADDRESS:
+			l.mac = hardwareAddr(v)
+		case unix.IFLA_PERM_ADDRESS:
+			l.permanent = hardwareAddr(v)
+		case unix.IFLA_MTU:
+			l.mtu = int(u32(v))
+		case iflaMinMTU:
+			l.minMTU = int(u32(v))
+		case unix.IFLA_MAX_MTU:
+			l.maxMTU = int(u32(v))
+		case unix.IFLA_LINK:
+			l.parent = int(u32(v))
+		case unix.IFLA_LINK_NETNSID:
+			l.abroad = true
+		case unix.IFLA_OPERSTATE:
+			if len(v) == 1 && int(v[0]) < len(operStates) {
+				l.state = operStates[v[0]]
+			}
+		case unix.IFLA_LINKINFO:
+			_ = attributes(v, 0, func(typ uint16, v []byte) {
+				if typ == nl.IFLA_INFO_KIND {
+					l.kind = text(v)
+				}
+			})
+		case unix.IFLA_PROP_LIST:
+			_ = attributes(v, 0, func(typ uint16, v []byte) {
+				if typ == unix.IFLA_ALT_IFNAME {
+					l.altNames = append(l.altNames, text(v))
+				}
+			})
+		}
+	})
+	return l, err
+}
+
+// address is an IPv4 address on a link.
+type address struct {
+	dev    int // 0 in what is wanted
+	prefix netip.Prefix
+	flags  uint32
+	peer   bool // point-to-point
+}
+
+func decodeAddress(msg []byte) (address, error) {
+	if len(msg) < unix.SizeofIfAddrmsg {
+		return address{}, errShort
+	}
+	header := nl.DeserializeIfAddrmsg(msg)
+	a := address{dev: int(header.Index), flags: uint32(header.Flags)}
+	var local, remote netip.Addr
+	err := attributes(msg, unix.SizeofIfAddrmsg, func(typ uint16, v []byte) {
+		switch typ {
+		case unix.IFA_LOCAL:
+			local = ipv4(v)
+		case unix.IFA_ADDRESS:
+			remote = ipv4(v)
+		case unix.IFA_FLAGS:
+			a.flags = u32(v)
+		}
+	})
+	a.prefix = netip.PrefixFrom(local, int(header.Prefixlen))
+	a.peer = local != remote
+	return a, err
+}
+
+// rule is an IPv4 policy routing rule. Rules are compared with ==.
+type rule struct {
+	priority int
+	table    int
+	from, to netip.Prefix // not valid: all
+	mark     uint32
+	markMask uint32
+	iif, oif string
+	tos      uint8
+	not      bool
+	action   uint8
+	protocol uint8
+	// more is set when the rule selects or does what is not read here.
+	more bool
+}
+
+const actionLookup = nl.FR_ACT_TO_TBL
+
+// invert is FIB_RULE_INVERT of linux/fib_rules.h.
+const invert = 2
+
+func decodeRule(msg []byte) (rule, error) {
+	if len(msg) < unix.SizeofRtMsg {
+		return rule{}, errShort
+	}
+	// struct fib_rule_hdr is laid out like struct rtmsg.
+	header := nl.DeserializeRtMsg(msg)
+	r := rule{
+		table:  int(header.Table),
+		tos:    header.Tos,
+		action: header.Type,
+		not:    header.Flags&invert != 0,
+	}
+	err := attributes(msg, unix.SizeofRtMsg, func(typ uint16, v []byte) {
+		switch typ {
+		case nl.FRA_PRIORITY:
+			r.priority = int(u32(v))
+		case nl.FRA_TABLE:
+			r.table = int(u32(v))
+		case nl.FRA_SRC:
+			r.from = netip.PrefixFrom(ipv4(v), int(header.Src_len))
+		case nl.FRA_DST:
+			r.to = netip.PrefixFrom(ipv4(v), int(header.Dst_len))
+		case nl.FRA_FWMARK:
+			r.mark = u32(v)
+		case nl.FRA_FWMASK:
+			r.markMask = u32(v)
+		case nl.FRA_IIFNAME:
+			r.iif = text(v)
+		case nl.FRA_OIFNAME:
+			r.oif = text(v)
+		case nl.FRA_PROTOCOL:
+			if len(v) == 1 {
+				r.protocol = v[0]
+			}
+		case nl.FRA_SUPPRESS_PREFIXLEN, nl.FRA_SUPPRESS_IFGROUP:
+			r.more = r.more || u32(v) != ^uint32(0) // all ones: none
+		case nl.FRA_UNSPEC, nl.FRA_PAD:
+		default:
+			r.more = true
+		}
+	})
+	return r, err
+}
+
+// route is an IPv4 route with at most one next hop. Routes are compared
+// with ==.
+type route struct {
+	table    int
+	dst      netip.Prefix
+	gateway  netip.Addr
+	dev      int
+	source   netip.Addr // preferred source
+	metric   uint32
+	tos      uint8
+	kind     uint8 // RTN_…
+	scope    uint8
+	protocol uint8
+}
+
+func decodeRoute(msg []byte) (route, error) {
+	if len(msg) < unix.SizeofRtMsg {
+		return route{}, errShort
+	}
+	header := nl.DeserializeRtMsg(msg)
+	r := route{
+		table:    int(header.Table),
+		dst:      netip.PrefixFrom(netip.IPv4Unspecified(), 0),
+		tos:      header.Tos,
+		kind:     header.Type,
+		scope:    header.Scope,
+		protocol: header.Protocol,
+	}
+	err := attributes(msg, unix.SizeofRtMsg, func(typ uint16, v []byte) {
+		switch typ {
+		case unix.RTA_TABLE:
+			r.table = int(u32(v))
+		case unix.RTA_DST:
+			r.dst = netip.PrefixFrom(ipv4(v), int(header.Dst_len))
+		case unix.RTA_GATEWAY:
+			r.gateway = ipv4(v)
+		case unix.RTA_OIF:
+			r.dev = int(u32(v))
+		case unix.RTA_PREFSRC:
+			r.source = ipv4(v)
+		case unix.RTA_PRIORITY:
+			r.metric = u32(v)
+		}
+	})
+	return r, err
+}

@@ -1,0 +1,62 @@
+package hostnet
+
+import (
+	"fmt"
+	"net"
+	"strings"
+)
+
+// NameTakenError says that a link cannot have the name it shall have, because
+// another link bears it, as its name or as an alternative one.
+type NameTakenError struct {
+	Name        string // that was asked for
+	Link        string // that should have it
+	Holder      string // current name of the link that has it
+	HolderIndex int
+	HolderMAC   net.HardwareAddr
+}
+
+func (e *NameTakenError) Error() string {
+	holder := fmt.Sprintf("%s (index %d", e.Holder, e.HolderIndex)
+	if len(e.HolderMAC) > 0 {
+		holder += ", MAC " + e.HolderMAC.String()
+	}
+	return fmt.Sprintf("cannot rename link %s to %s: the name belongs to link %s); "+
+		"choose another interfaceName or rename that link", e.Link, e.Name, holder)
+}
+
+// MTUError says that a link cannot have the MTU it shall have.
+type MTUError struct {
+	Link string
+	MTU  int // that was asked for
+	Min  int // that the link can do; 0 when the kernel does not tell
+	Max  int // that the link can do; 0 when the kernel does not tell
+	Err  error
+}
+
+func (e *MTUError) Error() string {
+	text := fmt.Sprintf("link %s cannot have an MTU of %d bytes", e.Link, e.MTU)
+	switch {
+	case e.Max > 0 && e.MTU > e.Max:
+		return text + fmt.Sprintf(": its maximum is %d; set mtu to %d or less, or to 0 to leave it", e.Max, e.Max)
+	case e.MTU < e.Min:
+		return text + fmt.Sprintf(": its minimum is %d; set mtu to %d or more, or to 0 to leave it", e.Min, e.Min)
+	case e.Err != nil:
+		text += fmt.Sprintf(" (%v)", e.Err)
+	}
+	return text + "; set mtu to what the instance type supports, or to 0 to leave it"
+}
+
+func (e *MTUError) Unwrap() error { return e.Err }
+
+// AmbiguousError says that several links bear the MAC of an ENI and nothing
+// tells which of them is the ENI.
+type AmbiguousError struct {
+	MAC   net.HardwareAddr
+	Links []string
+}
+
+func (e *AmbiguousError) Error() string {
+	return fmt.Sprintf("links %s all bear the MAC %v of the ENI; give the others another MAC, "+
+		"nothing is configured until then", strings.Join(e.Links, ", "), e.MAC)
+}

@@ -1,0 +1,243 @@
+package hostnet
+
+import (
+	"net/netip"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// state is what the kernel has, or shall have, for one ENI.
+type state struct {
+	routes    []route
+	rules     []rule
+	addresses []address
+}
+
+// change adds or deletes one address, rule or route.
+type change struct {
+	verb   verb
+	object any // address, rule or route
+}
+
+type verb string
+
+const (
+	add verb = "add"
+	del verb = "del"
+)
+
+// wanted computes what the kernel shall have for w on the link dev.
+func wanted(w Wanted, dev int) state {
+	var s state
+	if !w.Host {
+		return s
+	}
+	subnet := w.Subnet.Masked()
+	// EC2 answers for the gateway at the second address of every subnet.
+	gateway := subnet.Addr().Next()
+	s.routes = []route{
+		newRoute(w.Table(), subnet, netip.Addr{}, dev),
+		newRoute(w.Table(), netip.PrefixFrom(netip.IPv4Unspecified(), 0), gateway, dev),
+	}
+	for i, a := range w.Addresses {
+		if slices.Contains(w.Addresses[:i], a) {
+			continue
+		}
+		s.rules = append(s.rules, newRule(w.Table(), a))
+		s.addresses = append(s.addresses, newAddress(a, subnet))
+	}
+	return s
+}
+
+// newRule is the rule for one address of the ENI with this table.
+//
+// Its protocol, and that of the routes, is kernel because systemd-networkd
+// deletes rules and routes that it did not make itself, but leaves alone what
+// the kernel seems to have made (ManageForeignRoutingPolicyRules= and
+// ManageForeignRoutes= in networkd.conf(5)).
+func newRule(table int, from netip.Addr) rule {
+	return rule{
+		priority: table,
+		table:    table,
+		from:     netip.PrefixFrom(from, from.BitLen()),
+		action:   actionLookup,
+		protocol: unix.RTPROT_KERNEL,
+	}
+}
+
+// newRoute is a route of the ENI with this table. Without a gateway, dst is
+// on the link.
+func newRoute(table int, dst netip.Prefix, gateway netip.Addr, dev int) route {
+	r := route{
+		table:    table,
+		dst:      dst,
+		gateway:  gateway,
+		dev:      dev,
+		kind:     unix.RTN_UNICAST,
+		scope:    unix.RT_SCOPE_UNIVERSE,
+		protocol: unix.RTPROT_KERNEL,
+	}
+	if !gateway.IsValid() {
+		r.scope = unix.RT_SCOPE_LINK
+	}
+	return r
+}
+
+// newAddress is one address of an ENI in this subnet. It makes no connected
+// route: that one would be in main, with metric 0, and could beat the
+// primary's.
+func newAddress(a netip.Addr, subnet netip.Prefix) address {
+	return address{
+		prefix: netip.PrefixFrom(a, subnet.Bits()),
+		flags:  unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_PERMANENT,
+	}
+}
+
+func inBand(n int) bool { return bandFirst <= n && n <= bandLast }
+
+// ours reports whether this package made the rule.
+func (r rule) ours() bool {
+	return inBand(r.priority) && r.from.IsSingleIP() && r == newRule(r.priority, r.from.Addr())
+}
+
+// ours reports whether this package made the route.
+func (r route) ours() bool {
+	return inBand(r.table) && r.protocol == unix.RTPROT_KERNEL
+}
+
+// ours reports whether this package made the address, for an ENI in subnet.
+func (a address) ours(subnet netip.Prefix) bool {
+	const flags = unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_PERMANENT
+	return a.flags&flags == flags && !a.peer &&
+		a.prefix.Bits() == subnet.Bits() && subnet.Contains(a.prefix.Addr())
+}
+
+// serves reports whether a does what want asks for. It may be a lease of a
+// DHCP client, and the kernel adds flags of its own.
+func (a address) serves(want address) bool {
+	return a.prefix == want.prefix && !a.peer && a.flags&unix.IFA_F_NOPREFIXROUTE != 0
+}
+
+// serves reports whether r does what want asks for, whoever made it.
+func (r rule) serves(want rule) bool {
+	r.protocol = want.protocol
+	return r == want
+}
+
+// plan computes how to come from have to what w wants on the link dev.
+func plan(w Wanted, dev int, have state) []change {
+	mine := ownAddresses(w, have)
+	return diff(wanted(w, dev), have, leftovers{
+		// The table belongs to this ENI now, whoever had it before.
+		rule:  func(r rule) bool { return r.table == w.Table() || mine[r.from.Addr()] },
+		route: func(r route) bool { return r.table == w.Table() || r.dev == dev },
+		address: func(a address) bool {
+			// One of the ENI's own in another form stands in the way of ours.
+			return a.ours(w.Subnet) || w.Host && slices.Contains(w.Addresses, a.prefix.Addr())
+		},
+	})
+}
+
+// planRelease computes how to take everything of w from the host; dev is 0
+// when the link is gone already.
+func planRelease(w Wanted, dev int, have state) []change {
+	mine := ownAddresses(w, have)
+	return diff(state{}, have, leftovers{
+		// Not the whole table: another ENI may have its device index by now.
+		rule:    func(r rule) bool { return mine[r.from.Addr()] },
+		route:   func(r route) bool { return dev != 0 && r.dev == dev },
+		address: func(a address) bool { return a.ours(w.Subnet) },
+	})
+}
+
+// ownAddresses are the addresses that w has, and those it had: the link still
+// shows them.
+func ownAddresses(w Wanted, have state) map[netip.Addr]bool {
+	mine := make(map[netip.Addr]bool)
+	for _, a := range have.addresses {
+		if a.ours(w.Subnet) {
+			mine[a.prefix.Addr()] = true
+		}
+	}
+	for _, a := range w.Addresses {
+		mine[a] = true
+	}
+	return mine
+}
+
+// leftovers says which of our own rules and routes, and which addresses, go
+// when they are not wanted.
+type leftovers struct {
+	rule    func(rule) bool
+	route   func(route) bool
+	address func(address) bool
+}
+
+// diff computes the changes from have to want, in an order in which no
+// address is ever without its rule, and no rule without its routes: there is
+// no moment in which a packet could leave by the primary ENI.
+func diff(want, have state, left leftovers) []change {
+	var changes []change
+	for _, r := range want.routes {
+		if !slices.Contains(have.routes, r) {
+			changes = append(changes, change{add, r})
+		}
+	}
+	for _, r := range want.rules {
+		if !slices.ContainsFunc(have.rules, func(h rule) bool { return h.serves(r) }) {
+			changes = append(changes, change{add, r})
+		}
+	}
+	changes = append(changes, diffAddresses(want.addresses, have.addresses, left.address)...)
+	for _, r := range have.rules {
+		if r.ours() && left.rule(r) && !slices.Contains(want.rules, r) {
+			changes = append(changes, change{del, r})
+		}
+	}
+	for _, r := range have.routes {
+		if r.ours() && left.route(r) && !slices.Contains(want.routes, r) {
+			changes = append(changes, change{del, r})
+		}
+	}
+	return changes
+}
+
+func diffAddresses(want, have []address, left func(address) bool) []change {
+	var changes []change
+	served := make([]bool, len(want))
+	for _, h := range have {
+		i := slices.IndexFunc(want, h.serves)
+		switch {
+		case i >= 0:
+			served[i] = true
+		case left(h):
+			changes = append(changes, change{del, h})
+		}
+	}
+	for i, w := range want {
+		if !served[i] {
+			changes = append(changes, change{add, w})
+		}
+	}
+	return changes
+}
+
+// sweep computes which of our rules and routes belong to none of keep.
+func sweep(keep []Wanted, have state) []change {
+	rules, tables := make(map[rule]bool), make(map[int]bool)
+	for _, w := range keep {
+		if !w.Host {
+			continue
+		}
+		tables[w.Table()] = true
+		for _, a := range w.Addresses {
+			rules[newRule(w.Table(), a)] = true
+		}
+	}
+	return diff(state{}, have, leftovers{
+		rule:    func(r rule) bool { return !rules[r] },
+		route:   func(r route) bool { return !tables[r.table] },
+		address: func(address) bool { return false },
+	})
+}
