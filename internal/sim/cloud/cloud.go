@@ -1,86 +1,205 @@
 package cloud
 
 import (
+	"cmp"
 	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
 )
-
-var errEarly = errors.New("the simulated account is not complete in this revision")
-
-// RunInstance asks for one instance.
-type RunInstance struct {
-	ID       string            `json:"id,omitempty"`   // default: made up
-	Name     string            `json:"name,omitempty"` // the node's name; default: its private DNS name
-	Type     string            `json:"type"`
-	SubnetID string            `json:"subnetID"`
-	GroupIDs []string          `json:"groupIDs,omitempty"` // of the primary ENI; default: the VPC's default group
-	Tags     map[string]string `json:"tags,omitempty"`
-}
 
 // Cloud is one AWS account in one Region. It is safe for concurrent use.
 type Cloud struct {
-	config Config
+	config   Config // as it was at the beginning, with defaults
+	types    map[string]InstanceType
+	schedule *scheduler
+	log      callLog
+	faults   faults
+	throttle throttle
+
+	mu          sync.RWMutex
+	timing      Timing
+	vpcs        map[string]*VPC
+	subnets     map[string]*subnet
+	groups      map[string]*SecurityGroup
+	instances   map[string]*instance
+	enis        map[string]*eni // deleted ones as long as a describe may show them
+	alive       int             // ENIs that are not deleted
+	attachments map[string]*eni // by the id of their attachment
+	macs        map[string]bool // ever handed out
+	tokens      map[string]token
 }
 
 // New checks the configuration and makes the account.
-func New(config Config) (*Cloud, error) { return &Cloud{config: config}, nil }
+func New(config Config) (*Cloud, error) {
+	config = config.withDefaults()
+	if err := config.validate(); err != nil {
+		return nil, fmt.Errorf("simulated account: %w", err)
+	}
+	c := &Cloud{
+		config:      config,
+		types:       make(map[string]InstanceType),
+		schedule:    newScheduler(),
+		faults:      newFaults(config.Seed),
+		timing:      config.Timing,
+		vpcs:        make(map[string]*VPC),
+		subnets:     make(map[string]*subnet),
+		groups:      make(map[string]*SecurityGroup),
+		instances:   make(map[string]*instance),
+		enis:        make(map[string]*eni),
+		attachments: make(map[string]*eni),
+		macs:        make(map[string]bool),
+		tokens:      make(map[string]token),
+	}
+	c.throttle.set(config.Throttle)
+	for _, t := range config.InstanceTypes {
+		c.types[t.Name] = t
+	}
+	for _, vpc := range config.VPCs {
+		c.vpcs[vpc.ID] = &vpc
+	}
+	for _, s := range config.Subnets {
+		c.subnets[s.ID] = newSubnet(s)
+	}
+	for _, g := range config.SecurityGroups {
+		c.groups[g.ID] = &g
+	}
+	return c, nil
+}
 
 // Close stops everything that is under way and waits for the fabric's calls
-// that have begun.
-func (c *Cloud) Close() {}
+// that have begun. Afterwards nothing happens by itself any more.
+func (c *Cloud) Close() { c.schedule.stop() }
 
-// Config returns the account's configuration with its defaults filled in.
+// Config returns the account's configuration as it was at the beginning, with
+// its defaults filled in.
 func (c *Cloud) Config() Config { return c.config }
 
-// RunInstance launches an instance with its primary ENI at device index 0.
-func (c *Cloud) RunInstance(RunInstance) (Instance, error) { return Instance{}, errEarly }
+// Instances returns every instance, also terminated ones, sorted by id and
+// without lag.
+func (c *Cloud) Instances() []Instance {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	list := make([]Instance, 0, len(c.instances))
+	for _, in := range c.instances {
+		list = append(list, *in.history.latest())
+	}
+	slices.SortFunc(list, func(a, b Instance) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
 
-// Terminate shuts an instance down.
-func (c *Cloud) Terminate(instanceID string) error { return errEarly }
+// Interfaces returns every ENI, sorted by id and without lag.
+func (c *Cloud) Interfaces() []Interface {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	list := make([]Interface, 0, len(c.enis))
+	for _, e := range c.enis {
+		if !e.history.gone() {
+			list = append(list, *e.history.latest())
+		}
+	}
+	slices.SortFunc(list, func(a, b Interface) int { return cmp.Compare(a.ID, b.ID) })
+	return list
+}
 
-// SetInstanceState makes an instance seem stopped, pending and so on.
-func (c *Cloud) SetInstanceState(instanceID, state string) error { return errEarly }
-
-// Instances returns every instance, sorted by id, without lag.
-func (c *Cloud) Instances() []Instance { return nil }
-
-// Interfaces returns every ENI, sorted by id, without lag.
-func (c *Cloud) Interfaces() []Interface { return nil }
-
-// Interface returns one ENI without lag.
-func (c *Cloud) Interface(id string) (Interface, bool) { return Interface{}, false }
-
-// Metadata returns what the metadata service of an instance shows now.
-func (c *Cloud) Metadata(instanceID string) (Metadata, error) { return Metadata{}, errEarly }
-
-// Calls returns the logged API calls in the order of their arrival.
-func (c *Cloud) Calls() []Call { return nil }
-
-// ResetCalls empties the log.
-func (c *Cloud) ResetCalls() {}
-
-// Inject adds a fault.
-func (c *Cloud) Inject(Fault) error { return errEarly }
-
-// Faults returns the faults that are in force.
-func (c *Cloud) Faults() []Fault { return nil }
-
-// ClearFaults removes every fault and lets go of calls that hang.
-func (c *Cloud) ClearFaults() {}
+// Interface returns one ENI without lag, and whether it exists.
+func (c *Cloud) Interface(id string) (Interface, bool) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	e, err := c.eni(id)
+	if err != nil {
+		return Interface{}, false
+	}
+	return *e.history.latest(), true
+}
 
 // Timing returns how long things take now.
-func (c *Cloud) Timing() Timing { return c.config.Timing }
+func (c *Cloud) Timing() Timing {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return c.timing
+}
 
-// SetTiming changes how long things take, for what begins from now on.
-func (c *Cloud) SetTiming(Timing) {}
+// SetTiming changes how long things take, for what begins from now on; the
+// lags change at once.
+func (c *Cloud) SetTiming(t Timing) error {
+	for _, f := range t.fields() {
+		if *f.value < 0 {
+			return fmt.Errorf("timing: %s is %v, want 0 or more", f.name, *f.value)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.timing = t
+	return nil
+}
 
 // SetThrottle turns throttling on, with full buckets, or off.
-func (c *Cloud) SetThrottle(bool) {}
+func (c *Cloud) SetThrottle(on bool) { c.throttle.set(on) }
 
-// SetFreeAddresses sets how many addresses a subnet has left.
-func (c *Cloud) SetFreeAddresses(subnetID string, n int) error { return errEarly }
+// SetFreeAddresses sets how many addresses a subnet has left; releasing one
+// frees one more.
+func (c *Cloud) SetFreeAddresses(subnetID string, n int) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, ok := c.subnets[subnetID]
+	if !ok {
+		return subnetIDs.missing(subnetID)
+	}
+	if most := s.size() - reservedAddresses - len(s.used); n < 0 || n > most {
+		return fmt.Errorf("free addresses of %s: %d: want 0 to %d, which is what %s has left", subnetID, n, most, s.CIDR)
+	}
+	s.capacity = len(s.used) + n
+	return nil
+}
 
-// DetachByHand detaches an ENI from an operator's console.
-func (c *Cloud) DetachByHand(eniID string) error { return errEarly }
+// DetachByHand detaches an ENI from an operator's console: with EC2's rules,
+// but no API call is logged.
+func (c *Cloud) DetachByHand(eniID string) error {
+	i, ok := c.Interface(eniID)
+	switch {
+	case !ok:
+		return interfaceIDs.missing(eniID)
+	case i.Attachment == nil:
+		return Errorf("IncorrectState", "Network interface '%s' is not attached.", eniID)
+	}
+	return c.DetachNetworkInterface(i.Attachment.ID, false)
+}
 
-// DeleteByHand deletes an ENI from an operator's console.
-func (c *Cloud) DeleteByHand(eniID string) error { return errEarly }
+// DeleteByHand deletes an ENI from an operator's console: with EC2's rules,
+// but no API call is logged.
+func (c *Cloud) DeleteByHand(eniID string) error { return c.DeleteNetworkInterface(eniID) }
+
+// SetInstanceState makes an instance seem stopped, pending or running; its
+// network stays as it is. Use Terminate to end one.
+func (c *Cloud) SetInstanceState(instanceID, state string) error {
+	if !slices.Contains([]string{InstancePending, InstanceRunning, InstanceStopping, InstanceStopped}, state) {
+		return errors.New("instance state " + state + ": want pending, running, stopping or stopped")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	in, err := c.instance(instanceID)
+	if err != nil {
+		return err
+	}
+	if now := in.history.latest().State; now == InstanceShuttingDown || now == InstanceTerminated {
+		return Errorf("IncorrectInstanceState", "The instance '%s' is %s.", instanceID, now)
+	}
+	c.updateInstance(in, func(i *Instance) { i.State = state })
+	return nil
+}
+
+// privateDNSName is the name that AWS gives to an address of a VPC.
+func (c *Cloud) privateDNSName(a netip.Addr) string {
+	ip := a.As4()
+	domain := c.config.Region + ".compute.internal"
+	if c.config.Region == "us-east-1" {
+		domain = "ec2.internal"
+	}
+	return fmt.Sprintf("ip-%d-%d-%d-%d.%s", ip[0], ip[1], ip[2], ip[3], domain)
+}
+
+// horizon is the moment that describes show now; it wants mu held.
+func (c *Cloud) horizon() time.Time { return time.Now().Add(-c.timing.DescribeLag) }

@@ -1,7 +1,9 @@
 package cloud
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -40,4 +42,88 @@ type MetadataInterface struct {
 	SecurityGroupNames []string
 	LocalIPv4s         []netip.Addr
 	LocalHostname      string
+}
+
+// Metadata returns what the metadata service of an instance shows now. It lags
+// behind by Timing.IMDSLag, as the real one does: in the first third of the
+// lag after an attach the MAC is missing, in the second it is listed without
+// values, in the last its device number reads 0; a detached ENI stays listed
+// for the whole lag. The primary ENI is there from the start.
+func (c *Cloud) Metadata(instanceID string) (Metadata, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	host, err := c.instance(instanceID)
+	if err != nil {
+		return Metadata{}, err
+	}
+	i := host.history.latest()
+	m := Metadata{
+		InstanceID:    i.ID,
+		InstanceType:  i.Type,
+		ImageID:       i.ImageID,
+		MAC:           i.MAC,
+		LocalIPv4:     i.PrivateIP,
+		LocalHostname: c.privateDNSName(i.PrivateIP),
+		Zone:          i.Zone,
+		ZoneID:        i.ZoneID,
+		Region:        c.config.Region,
+		Partition:     c.config.Partition,
+		AccountID:     c.config.AccountID,
+		LaunchTime:    i.LaunchTime,
+		Tags:          i.Tags,
+	}
+	now, lag := time.Now(), c.timing.IMDSLag
+	for _, e := range host.enis {
+		if shown, ok := c.appearing(e.history.latest(), now, lag); ok {
+			m.Interfaces = append(m.Interfaces, shown)
+		}
+	}
+	for _, g := range slices.Backward(host.ghosts) {
+		listed := slices.ContainsFunc(m.Interfaces, func(other MetadataInterface) bool { return other.MAC == g.eni.MAC })
+		if now.Sub(g.gone) < lag && !listed {
+			m.Interfaces = append(m.Interfaces, c.metadataInterface(g.eni))
+		}
+	}
+	slices.SortFunc(m.Interfaces, func(a, b MetadataInterface) int { return cmp.Compare(a.MAC, b.MAC) })
+	return m, nil
+}
+
+// appearing is how an attached ENI shows while its attachment is younger than
+// the lag.
+func (c *Cloud) appearing(i *Interface, now time.Time, lag time.Duration) (MetadataInterface, bool) {
+	shown := c.metadataInterface(i)
+	age := now.Sub(i.Attachment.AttachTime)
+	switch {
+	case i.Attachment.DeviceIndex == 0 || age >= lag:
+	case age < lag/3:
+		return MetadataInterface{}, false
+	case age < lag*2/3:
+		shown = MetadataInterface{MAC: i.MAC}
+	default:
+		shown.DeviceNumber = 0
+	}
+	return shown, true
+}
+
+func (c *Cloud) metadataInterface(i *Interface) MetadataInterface {
+	names := make([]string, len(i.GroupIDs))
+	for n, id := range i.GroupIDs {
+		names[n] = c.groups[id].Name
+	}
+	return MetadataInterface{
+		MAC:                i.MAC,
+		Ready:              true,
+		DeviceNumber:       i.Attachment.DeviceIndex,
+		NetworkCard:        i.Attachment.NetworkCardIndex,
+		InterfaceID:        i.ID,
+		OwnerID:            c.config.AccountID,
+		SubnetID:           i.SubnetID,
+		SubnetCIDR:         c.subnets[i.SubnetID].CIDR,
+		VPCID:              i.VPCID,
+		VPCCIDR:            c.vpcs[i.VPCID].CIDR,
+		SecurityGroupIDs:   i.GroupIDs,
+		SecurityGroupNames: names,
+		LocalIPv4s:         i.PrivateIPs,
+		LocalHostname:      c.privateDNSName(i.PrivateIPs[0]),
+	}
 }

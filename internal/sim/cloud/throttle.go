@@ -1,0 +1,65 @@
+package cloud
+
+import (
+	"strings"
+	"sync"
+
+	"golang.org/x/time/rate"
+)
+
+// throttle keeps a token bucket per action, as EC2 does per account and Region.
+type throttle struct {
+	mu      sync.Mutex
+	on      bool
+	buckets map[string]*rate.Limiter
+}
+
+func (t *throttle) set(on bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.on = on
+	t.buckets = make(map[string]*rate.Limiter)
+}
+
+// allow takes a token for a call, if there is one.
+func (t *throttle) allow(action string, unfiltered bool) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.on {
+		return true
+	}
+	key := action
+	if unfiltered {
+		key += " unfiltered"
+	}
+	bucket, ok := t.buckets[key]
+	if !ok {
+		size, refill := bucketOf(action, unfiltered)
+		bucket = rate.NewLimiter(rate.Limit(refill), size)
+		t.buckets[key] = bucket
+	}
+	return bucket.Allow()
+}
+
+// bucketOf returns a bucket's size and its refill per second, as documented in
+// "Request throttling for the Amazon EC2 API".
+func bucketOf(action string, unfiltered bool) (size int, refill float64) {
+	switch action {
+	case "CreateNetworkInterface", "DeleteNetworkInterface", "ModifyNetworkInterfaceAttribute",
+		"AssignPrivateIpAddresses", "UnassignPrivateIpAddresses", "TerminateInstances":
+		return 100, 5
+	case "CreateTags", "DeleteTags":
+		return 100, 10
+	case "RunInstances":
+		return 5, 2
+	case "DescribeSubnets", "DescribeInstanceTypes":
+		return 100, 20
+	}
+	switch {
+	case !strings.HasPrefix(action, "Describe"): // AttachNetworkInterface, DetachNetworkInterface and the rest
+		return 50, 5
+	case unfiltered:
+		return 50, 10
+	}
+	return 100, 20
+}
