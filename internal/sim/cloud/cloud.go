@@ -191,8 +191,8 @@ func (c *Cloud) SetInstanceState(instanceID, state string) error {
 	return nil
 }
 
-// privateDNSName is the name that AWS gives to an address of a VPC.
-func (c *Cloud) privateDNSName(a netip.Addr) string {
+// PrivateDNSName is the name that AWS gives to an IPv4 address of a VPC.
+func (c *Cloud) PrivateDNSName(a netip.Addr) string {
 	ip := a.As4()
 	domain := c.config.Region + ".compute.internal"
 	if c.config.Region == "us-east-1" {

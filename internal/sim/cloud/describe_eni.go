@@ -59,7 +59,7 @@ func (c *Cloud) interfaceDescriber() describer[*Interface] {
 			"mac-address":                      text(func(i *Interface) string { return i.MAC }),
 			"interface-type":                   text(func(i *Interface) string { return i.InterfaceType }),
 			"owner-id":                         text(func(*Interface) string { return c.config.AccountID }),
-			"private-dns-name":                 text(func(i *Interface) string { return c.privateDNSName(i.PrivateIPs[0]) }),
+			"private-dns-name":                 text(func(i *Interface) string { return c.PrivateDNSName(i.PrivateIPs[0]) }),
 			"private-ip-address":               text(func(i *Interface) string { return i.PrivateIPs[0].String() }),
 			"addresses.private-ip-address":     addresses,
 			"group-id":                         texts(func(i *Interface) []string { return i.GroupIDs }),
@@ -110,6 +110,3 @@ func (c *Cloud) SecurityGroupName(id string) string {
 	}
 	return ""
 }
-
-// PrivateDNSName is the name that AWS gives to the primary address of an ENI.
-func (c *Cloud) PrivateDNSName(i Interface) string { return c.privateDNSName(i.PrivateIPs[0]) }

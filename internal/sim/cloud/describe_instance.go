@@ -90,7 +90,7 @@ func (c *Cloud) instanceDescriber() describer[*InstanceDescription] {
 			"owner-id":            text(func(*InstanceDescription) string { return c.config.AccountID }),
 			"reservation-id":      text(func(i *InstanceDescription) string { return i.ReservationID }),
 			"private-ip-address":  text(func(i *InstanceDescription) string { return i.PrivateIP.String() }),
-			"private-dns-name":    text(func(i *InstanceDescription) string { return c.privateDNSName(i.PrivateIP) }),
+			"private-dns-name":    text(func(i *InstanceDescription) string { return c.PrivateDNSName(i.PrivateIP) }),
 			"network-interface.network-interface-id": func(i *InstanceDescription, match func(string) bool) bool {
 				return slices.ContainsFunc(i.Interfaces, func(eni Interface) bool { return match(eni.ID) })
 			},

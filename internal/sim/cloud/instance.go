@@ -96,7 +96,7 @@ func (c *Cloud) launch(in RunInstance) (*instance, *eni, error) {
 		return nil, nil, err
 	}
 	i := primary.history.latest()
-	setDefault(&in.Name, c.privateDNSName(i.PrivateIPs[0]))
+	setDefault(&in.Name, c.PrivateDNSName(i.PrivateIPs[0]))
 	setDefault(&in.ImageID, "ami-0123456789abcdef0")
 	host := &instance{enis: make(map[string]*eni)}
 	now := time.Now()
@@ -132,26 +132,46 @@ func (c *Cloud) forget(host *instance, primary *eni, clientToken string) {
 	delete(c.tokens, "RunInstances "+clientToken)
 }
 
-// Terminate shuts an instance down. After Timing.Detach it is terminated: its
-// ENIs with DeleteOnTermination are deleted and the others available. An
-// instance that is terminated already stays so.
+// StateChange is an instance's way from one state to another.
+type StateChange struct{ InstanceID, Previous, Current string }
+
+// Terminate shuts an instance down, see TerminateInstances.
 func (c *Cloud) Terminate(instanceID string) error {
+	_, err := c.TerminateInstances([]string{instanceID})
+	return err
+}
+
+// TerminateInstances shuts instances down, all or none. After Timing.Detach
+// they are terminated: their ENIs with DeleteOnTermination are deleted and the
+// others available. An instance that is terminated already stays so.
+func (c *Cloud) TerminateInstances(ids []string) ([]StateChange, error) {
 	c.mu.Lock()
-	host, err := c.instance(instanceID)
-	if err != nil {
-		c.mu.Unlock()
-		return err
+	hosts := make([]*instance, len(ids))
+	for i, id := range ids {
+		var err error
+		if hosts[i], err = c.instance(id); err != nil {
+			c.mu.Unlock()
+			return nil, err
+		}
 	}
-	if state := host.history.latest().State; state == InstanceShuttingDown || state == InstanceTerminated {
-		c.mu.Unlock()
-		return nil
+	var ending []*instance
+	changes := make([]StateChange, len(hosts))
+	for i, host := range hosts {
+		state := host.history.latest().State
+		changes[i] = StateChange{InstanceID: ids[i], Previous: state, Current: state}
+		if state != InstanceShuttingDown && state != InstanceTerminated {
+			c.updateInstance(host, func(i *Instance) { i.State = InstanceShuttingDown })
+			changes[i].Current = InstanceShuttingDown
+			ending = append(ending, host)
+		}
 	}
-	c.updateInstance(host, func(i *Instance) { i.State = InstanceShuttingDown })
 	delay := c.timing.Detach
 	c.mu.Unlock()
 
-	c.schedule.after(delay, func() { c.finishTerminate(host) })
-	return nil
+	for _, host := range ending {
+		c.schedule.after(delay, func() { c.finishTerminate(host) })
+	}
+	return changes, nil
 }
 
 func (c *Cloud) finishTerminate(host *instance) {

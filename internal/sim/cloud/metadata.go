@@ -63,7 +63,7 @@ func (c *Cloud) Metadata(instanceID string) (Metadata, error) {
 		ImageID:       i.ImageID,
 		MAC:           i.MAC,
 		LocalIPv4:     i.PrivateIP,
-		LocalHostname: c.privateDNSName(i.PrivateIP),
+		LocalHostname: c.PrivateDNSName(i.PrivateIP),
 		Zone:          i.Zone,
 		ZoneID:        i.ZoneID,
 		Region:        c.config.Region,
@@ -124,6 +124,6 @@ func (c *Cloud) metadataInterface(i *Interface) MetadataInterface {
 		SecurityGroupIDs:   i.GroupIDs,
 		SecurityGroupNames: names,
 		LocalIPv4s:         i.PrivateIPs,
-		LocalHostname:      c.privateDNSName(i.PrivateIPs[0]),
+		LocalHostname:      c.PrivateDNSName(i.PrivateIPs[0]),
 	}
 }

@@ -1,0 +1,178 @@
+package query
+
+import (
+	"fmt"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+type describeSubnetsResponse struct {
+	envelope
+	Subnets   []xmlSubnet `xml:"subnetSet>item"`
+	NextToken string      `xml:"nextToken,omitempty"`
+}
+
+type xmlSubnet struct {
+	ID                 string   `xml:"subnetId"`
+	ARN                string   `xml:"subnetArn"`
+	State              string   `xml:"state"`
+	OwnerID            string   `xml:"ownerId"`
+	VPCID              string   `xml:"vpcId"`
+	CIDR               string   `xml:"cidrBlock"`
+	AvailableAddresses int      `xml:"availableIpAddressCount"`
+	Zone               string   `xml:"availabilityZone"`
+	ZoneID             string   `xml:"availabilityZoneId"`
+	DefaultForZone     bool     `xml:"defaultForAz"`
+	MapPublicIP        bool     `xml:"mapPublicIpOnLaunch"`
+	Tags               []xmlTag `xml:"tagSet>item"`
+}
+
+func describeSubnets(p *params) func(*cloud.Cloud) (response, error) {
+	in := p.describe("SubnetId")
+	return func(c *cloud.Cloud) (response, error) {
+		subnets, next, err := c.DescribeSubnets(in)
+		if err != nil {
+			return nil, err
+		}
+		answer := &describeSubnetsResponse{NextToken: next}
+		for _, s := range subnets {
+			answer.Subnets = append(answer.Subnets, xmlSubnet{
+				ID:                 s.ID,
+				ARN:                arn(c, "subnet", s.ID),
+				State:              "available",
+				OwnerID:            c.Config().AccountID,
+				VPCID:              s.VPCID,
+				CIDR:               s.CIDR.String(),
+				AvailableAddresses: s.AvailableAddresses,
+				Zone:               s.Zone,
+				ZoneID:             s.ZoneID,
+				Tags:               showTags(s.Tags),
+			})
+		}
+		return answer, nil
+	}
+}
+
+type describeSecurityGroupsResponse struct {
+	envelope
+	Groups    []xmlSecurityGroup `xml:"securityGroupInfo>item"`
+	NextToken string             `xml:"nextToken,omitempty"`
+}
+
+type xmlSecurityGroup struct {
+	ID          string   `xml:"groupId"`
+	ARN         string   `xml:"securityGroupArn"`
+	Name        string   `xml:"groupName"`
+	Description string   `xml:"groupDescription"`
+	OwnerID     string   `xml:"ownerId"`
+	VPCID       string   `xml:"vpcId"`
+	Tags        []xmlTag `xml:"tagSet>item"`
+}
+
+func describeSecurityGroups(p *params) func(*cloud.Cloud) (response, error) {
+	in := p.describe("GroupId")
+	p.unsupported("GroupName") // for groups of the default VPC only; the filter group-name does it for all
+	return func(c *cloud.Cloud) (response, error) {
+		groups, next, err := c.DescribeSecurityGroups(in)
+		if err != nil {
+			return nil, err
+		}
+		answer := &describeSecurityGroupsResponse{NextToken: next}
+		for _, g := range groups {
+			answer.Groups = append(answer.Groups, xmlSecurityGroup{
+				ID:          g.ID,
+				ARN:         arn(c, "security-group", g.ID),
+				Name:        g.Name,
+				Description: g.Description,
+				OwnerID:     c.Config().AccountID,
+				VPCID:       g.VPCID,
+				Tags:        showTags(g.Tags),
+			})
+		}
+		return answer, nil
+	}
+}
+
+type describeVpcsResponse struct {
+	envelope
+	VPCs      []xmlVPC `xml:"vpcSet>item"`
+	NextToken string   `xml:"nextToken,omitempty"`
+}
+
+type xmlVPC struct {
+	ID      string               `xml:"vpcId"`
+	OwnerID string               `xml:"ownerId"`
+	State   string               `xml:"state"`
+	CIDR    string               `xml:"cidrBlock"`
+	CIDRs   []xmlCIDRAssociation `xml:"cidrBlockAssociationSet>item"`
+	Tenancy string               `xml:"instanceTenancy"`
+	Default bool                 `xml:"isDefault"`
+	Tags    []xmlTag             `xml:"tagSet>item"`
+}
+
+type xmlCIDRAssociation struct {
+	CIDR  string `xml:"cidrBlock"`
+	State string `xml:"cidrBlockState>state"`
+}
+
+func describeVpcs(p *params) func(*cloud.Cloud) (response, error) {
+	in := p.describe("VpcId")
+	return func(c *cloud.Cloud) (response, error) {
+		vpcs, next, err := c.DescribeVpcs(in)
+		if err != nil {
+			return nil, err
+		}
+		answer := &describeVpcsResponse{NextToken: next}
+		for _, v := range vpcs {
+			answer.VPCs = append(answer.VPCs, xmlVPC{
+				ID:      v.ID,
+				OwnerID: c.Config().AccountID,
+				State:   "available",
+				CIDR:    v.CIDR.String(),
+				CIDRs:   []xmlCIDRAssociation{{CIDR: v.CIDR.String(), State: "associated"}},
+				Tenancy: "default",
+				Tags:    showTags(v.Tags),
+			})
+		}
+		return answer, nil
+	}
+}
+
+type describeAvailabilityZonesResponse struct {
+	envelope
+	Zones []xmlZone `xml:"availabilityZoneInfo>item"`
+}
+
+type xmlZone struct {
+	Name   string `xml:"zoneName"`
+	ID     string `xml:"zoneId"`
+	Type   string `xml:"zoneType"`
+	State  string `xml:"zoneState"`
+	Region string `xml:"regionName"`
+	OptIn  string `xml:"optInStatus"`
+}
+
+func describeAvailabilityZones(p *params) func(*cloud.Cloud) (response, error) {
+	in := cloud.DescribeInput{IDs: p.list("ZoneName"), Filters: p.filters()}
+	p.ignore("AllAvailabilityZones")
+	p.unsupported("ZoneId") // the filter zone-id does it
+	return func(c *cloud.Cloud) (response, error) {
+		zones, err := c.DescribeAvailabilityZones(in)
+		if err != nil {
+			return nil, err
+		}
+		answer := &describeAvailabilityZonesResponse{}
+		for _, z := range zones {
+			answer.Zones = append(answer.Zones, xmlZone{
+				Name: z.Name, ID: z.ID, Type: "availability-zone", State: "available",
+				Region: c.Config().Region, OptIn: "opt-in-not-required",
+			})
+		}
+		return answer, nil
+	}
+}
+
+func arn(c *cloud.Cloud, kind, id string) string {
+	config := c.Config()
+	return fmt.Sprintf("arn:%s:ec2:%s:%s:%s/%s", config.Partition, config.Region, config.AccountID, kind, id)
+}
