@@ -1,0 +1,156 @@
+package eni
+
+import (
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/smithy-go"
+)
+
+var owner = Owner{
+	Cluster: "c-1", Node: "node-a", Instance: "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0",
+	NodeENI: "data", NodeENIUID: "0a1b", CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC),
+}
+
+func params() CreateParams {
+	return CreateParams{Owner: owner, SubnetID: "subnet-1", Groups: []string{"sg-2", "sg-1"}, Description: "d", UserTags: map[string]string{"team": "net", "env": "prod"}}
+}
+
+func TestTagsRoundTrip(t *testing.T) {
+	if got := ownerOf(owner.tags(nil)); got != owner {
+		t.Errorf("got %+v, want %+v", got, owner)
+	}
+	if got := owner.InstanceID(); got != "i-0123456789abcdef0" {
+		t.Errorf("InstanceID: %s", got)
+	}
+}
+
+func TestTagsOfTheUserCannotChangeOurs(t *testing.T) {
+	tags := map[string]string{}
+	for _, tag := range owner.tags(map[string]string{TagCluster: "stolen", TagNoManage: "false", TagName: "mine", "team": "net"}) {
+		tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
+	}
+	want := map[string]string{
+		TagName: "mine", "team": "net", TagCluster: "c-1", TagNode: "node-a", TagInstance: owner.Instance,
+		TagNodeENI: "data", TagNodeENIUID: "0a1b", TagCreatedAt: "2026-01-02T03:04:05Z", TagNoManage: "true",
+	}
+	if !maps.Equal(tags, want) {
+		t.Errorf("got %v\nwant %v", tags, want)
+	}
+}
+
+// The token must be the same for the same request whenever it is made, by
+// whatever release: a changed hash gives a second ENI to an agent that is
+// upgraded between asking and hearing.
+func TestTokenIsStable(t *testing.T) {
+	const want = "2f040d39733413ce24cca42c84464fd8174b8533be36dc3bb50e7e1a1d44a2be"
+	if got := params().Token(); got != want {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	same := params()
+	same.Groups = []string{"sg-1", "sg-2"}
+	if same.Token() != want {
+		t.Error("the order of the groups changes the token")
+	}
+}
+
+func TestTokenTellsRequestsApart(t *testing.T) {
+	seen := map[string]string{params().Token(): "the base"}
+	for name, change := range map[string]func(*CreateParams){
+		"cluster":     func(p *CreateParams) { p.Owner.Cluster = "c-2" },
+		"node":        func(p *CreateParams) { p.Owner.Node = "node-b" },
+		"instance":    func(p *CreateParams) { p.Owner.Instance += "1" },
+		"name":        func(p *CreateParams) { p.Owner.NodeENI = "data2" },
+		"uid":         func(p *CreateParams) { p.Owner.NodeENIUID = "0a1c" },
+		"created at":  func(p *CreateParams) { p.Owner.CreatedAt = p.Owner.CreatedAt.Add(time.Second) },
+		"subnet":      func(p *CreateParams) { p.SubnetID = "subnet-2" },
+		"groups":      func(p *CreateParams) { p.Groups = []string{"sg-1"} },
+		"description": func(p *CreateParams) { p.Description = "" },
+		"tags":        func(p *CreateParams) { p.UserTags = nil },
+		"replaces":    func(p *CreateParams) { p.Replaces = "eni-1" },
+		"fields that run together": func(p *CreateParams) {
+			p.SubnetID, p.Description = "subnet-1d", ""
+		},
+	} {
+		p := params()
+		change(&p)
+		token := p.Token()
+		if len(token) > 64 {
+			t.Errorf("%s: %d characters, EC2 takes 64", name, len(token))
+		}
+		if other, ok := seen[token]; ok {
+			t.Errorf("%s and %s have one token", name, other)
+		}
+		seen[token] = name
+	}
+}
+
+func apiError(code, message string) error {
+	return &smithy.OperationError{ServiceID: "EC2", OperationName: "X", Err: &smithy.GenericAPIError{Code: code, Message: message}}
+}
+
+func TestErrorClasses(t *testing.T) {
+	predicates := map[string]func(error) bool{
+		"throttled": IsThrottled, "notfound": IsNotFound, "attachmentgone": IsAttachmentGone, "inuse": IsInUse,
+		"indextaken": IsIndexTaken, "full": IsSubnetFull, "limit": IsAttachmentLimit, "denied": IsUnauthorized, "terminal": IsTerminal,
+	}
+	for _, test := range []struct{ code, message, want string }{
+		{"RequestLimitExceeded", "Request limit exceeded.", "throttled"},
+		{"EC2ThrottledException", "", "throttled"},
+		{"InternalError", "", ""},
+		{"InvalidNetworkInterfaceID.NotFound", "", "notfound"},
+		{"InvalidAttachmentID.NotFound", "", "attachmentgone"},
+		{"InvalidNetworkInterface.InUse", "", "inuse"},
+		{"InvalidParameterValue", "Network interface 'eni-1' is currently in use.", "inuse"},
+		{"InvalidParameterValue", "Instance 'i-1' already has an interface attached at device index '2'.", "indextaken"},
+		{"InvalidParameterValue", "There aren't sufficient free Ipv4 addresses or prefixes", "full"},
+		{"InvalidParameterValue", "something else", ""},
+		{"InsufficientFreeAddressesInSubnet", "", "full"},
+		{"AttachmentLimitExceeded", "", "limit terminal"},
+		{"UnauthorizedOperation", "", "denied terminal"},
+		{"InvalidSubnetID.NotFound", "", "terminal"},
+		{"IncorrectState", "Instance 'i-1' is not 'running'.", ""},
+	} {
+		for name, predicate := range predicates {
+			want := false
+			for _, w := range strings.Fields(test.want) {
+				want = want || w == name
+			}
+			if got := predicate(apiError(test.code, test.message)); got != want {
+				t.Errorf("%s (%s): %s is %v", test.code, test.message, name, got)
+			}
+		}
+	}
+	for name, predicate := range predicates {
+		if predicate(errors.New("connection reset")) || predicate(nil) {
+			t.Errorf("%s holds for an error that is not EC2's", name)
+		}
+	}
+}
+
+func TestAdvice(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want []string
+	}{
+		{apiError("UnauthorizedOperation", "You are not authorized"), []string{"ec2:CreateNetworkInterface", "IAM policy"}},
+		{apiError("RequestLimitExceeded", "Request limit exceeded. id 123"), []string{"throttles", "tried again"}},
+		{apiError("InsufficientFreeAddressesInSubnet", "no free"), []string{"free addresses"}},
+		{apiError("InvalidGroup.NotFound", "The security group 'sg-1' does not exist"), []string{"sg-1", "securityGroupIDs"}},
+		{&smithy.OperationError{Err: errors.New("connection reset by peer")}, []string{"no answer", "connection reset by peer"}},
+	} {
+		got := Advice("CreateNetworkInterface", test.err)
+		for _, want := range test.want {
+			if !strings.Contains(got, want) {
+				t.Errorf("%v: the advice %q lacks %q", test.err, got, want)
+			}
+		}
+	}
+	if got := Advice("X", apiError("RequestLimitExceeded", "id 123")); strings.Contains(got, "123") {
+		t.Errorf("the advice on throttling changes with every attempt: %q", got)
+	}
+}
