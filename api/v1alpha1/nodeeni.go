@@ -19,69 +19,125 @@ const (
 )
 
 // NodeENISpec describes the ENIs that every selected node shall have: one for
-// each listed subnet that lies in the node's zone.
+// each listed subnet that lies in the node's zone. Everything but deviceIndex may
+// change on a living NodeENI, except that tags are only given to new ENIs.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.subnetID) && self.subnetID.size() > 0) || (has(self.subnetName) && self.subnetName.size() > 0) || (has(self.subnetIDs) && self.subnetIDs.size() > 0) || (has(self.subnetNames) && self.subnetNames.size() > 0)",message="at least one subnet is needed: set subnetID, subnetIDs, subnetName or subnetNames",reason=FieldValueRequired
+// +kubebuilder:validation:XValidation:rule="(has(self.securityGroupIDs) && self.securityGroupIDs.size() > 0) || (has(self.securityGroupNames) && self.securityGroupNames.size() > 0)",message="at least one security group is needed: set securityGroupIDs or securityGroupNames",reason=FieldValueRequired
 type NodeENISpec struct {
 	// NodeSelector selects nodes by their labels; every entry must match.
+	//
+	// +kubebuilder:validation:MaxProperties=10
+	// +kubebuilder:validation:XValidation:rule="self.size() >= 1",message="must have at least one label, so that only chosen nodes get ENIs"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.indexOf('/') <= 253 && k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="every key must be that of a Kubernetes label: an optional DNS name and '/', then at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(k, self[k].matches(r'[^-\\w.]'))",message="every value must be that of a Kubernetes label: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, self[k].size() <= 63 && !['-', '_', '.'].exists(c, self[k].startsWith(c) || self[k].endsWith(c)))",message="every value must be that of a Kubernetes label: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
 	NodeSelector map[string]string `json:"nodeSelector"`
 
-	// SubnetID is the id of a subnet, subnet-….
+	// SubnetID is the id of a subnet, such as subnet-0123456789abcdef0.
+	//
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(subnet-[0-9a-f]{8,17})?$')",message="must be a subnet's id: 'subnet-' and 8 to 17 digits or letters a to f, in lower case"
 	SubnetID string `json:"subnetID,omitempty"`
 	// SubnetIDs are ids of subnets; those outside the node's zone are skipped.
+	//
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^subnet-[0-9a-f]{8,17}$')",message="must be a subnet's id: 'subnet-' and 8 to 17 digits or letters a to f, in lower case"
 	SubnetIDs []string `json:"subnetIDs,omitempty"`
-	// SubnetName is the Name tag of a subnet.
+	// SubnetName is the Name tag of a subnet. Several subnets may bear it; those
+	// outside the node's zone are skipped.
+	//
 	// +optional
+	// +kubebuilder:validation:MaxLength=256
 	SubnetName string `json:"subnetName,omitempty"`
 	// SubnetNames are Name tags of subnets; those outside the node's zone are
 	// skipped.
+	//
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=256
+	// +kubebuilder:validation:items:XValidation:rule="self.size() >= 1",message="must be the Name tag of a subnet, not an empty string"
 	SubnetNames []string `json:"subnetNames,omitempty"`
 
-	// SecurityGroupIDs are ids of security groups, sg-….
+	// SecurityGroupIDs are ids of security groups, such as sg-0123456789abcdef0.
+	//
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=64
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^sg-[0-9a-f]{8,17}$')",message="must be a security group's id: 'sg-' and 8 to 17 digits or letters a to f, in lower case"
 	SecurityGroupIDs []string `json:"securityGroupIDs,omitempty"`
 	// SecurityGroupNames are names of security groups in the node's VPC,
 	// merged with SecurityGroupIDs.
+	//
 	// +optional
 	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=255
+	// +kubebuilder:validation:items:XValidation:rule="self.size() >= 1",message="must be the name of a security group, not an empty string"
 	SecurityGroupNames []string `json:"securityGroupNames,omitempty"`
 
 	// DeviceIndex is the device index that the first ENI wants; the next one
 	// wants the next index. When the index is taken on a node, the ENI takes
-	// the next free one above it.
+	// the next free one above it. It cannot be changed.
+	//
 	// +optional
 	// +default=1
+	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 31",message="must be from 1 to 31; 0 is the node's primary interface"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed, because an attached ENI keeps its device index: delete the NodeENI and create it again"
 	DeviceIndex int32 `json:"deviceIndex,omitempty"`
 	// MTU of the link in bytes; 0 leaves it as the driver set it.
+	//
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="self == 0 || (self >= 576 && self <= 9216)",message="must be 0, which leaves the MTU as it is, or from 576 to 9216; EC2's jumbo frames have 9001"
 	MTU int32 `json:"mtu,omitempty"`
 	// DeleteOnTermination says whether EC2 deletes the ENI with the instance.
+	//
 	// +optional
 	// +default=true
 	DeleteOnTermination *bool `json:"deleteOnTermination,omitempty"`
 	// SourceDestCheck says whether EC2 drops packets that are not from or to
 	// an address of the ENI. Switch it off for nodes that forward.
+	//
 	// +optional
 	// +default=true
 	SourceDestCheck *bool `json:"sourceDestCheck,omitempty"`
 	// Description of the ENI in EC2.
+	//
 	// +optional
+	// +kubebuilder:validation:MaxLength=255
+	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f]*$')",message="must not contain control characters"
 	Description string `json:"description,omitempty"`
-	// Addressing says what happens to the ENI's addresses on the host.
+	// Addressing says what happens to the ENI's addresses on the host: None
+	// sets the MTU and brings the link up, which is what Multus parents want;
+	// Host puts the addresses on the link, with source-based policy routing.
+	//
 	// +optional
 	// +default="None"
 	Addressing Addressing `json:"addressing,omitempty"`
 	// InterfaceName renames the link, so that every node has the same name to
 	// offer. The second ENI of the NodeENI on a node gets "-1" behind it, the
 	// third "-2", and so on.
+	//
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9_][-A-Za-z0-9_.]{0,14})?$')",message="must be a name for a network interface: at most 15 letters, digits, '-', '_' and '.', beginning with a letter, a digit or '_'"
+	// +kubebuilder:validation:XValidation:rule="!(self in ['eth0', 'lo', 'all', 'default'])",message="must not be eth0 or lo, which the node itself uses, nor all or default, which the kernel refuses"
 	InterfaceName string `json:"interfaceName,omitempty"`
-	// Tags are added to the ENI in EC2 when it is created.
+	// Tags are added to the ENI in EC2 when it is created. EC2 allows 50 tags;
+	// the rest is for our own.
+	//
 	// +optional
+	// +kubebuilder:validation:MaxProperties=40
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.size() >= 1 && k.size() <= 128)",message="a tag's key must have 1 to 128 characters"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, self[k].size() <= 256)",message="a tag's value must have at most 256 characters"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.matches('^(?i:aws:)'))",message="keys that begin with 'aws:' are reserved by AWS"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.startsWith('networking.k8s.aws/') || k.startsWith('node.k8s.amazonaws.com/'))",message="keys that begin with 'networking.k8s.aws/' or 'node.k8s.amazonaws.com/' say who owns an ENI and are set by the agent"
 	Tags map[string]string `json:"tags,omitempty"`
 }
 
@@ -94,10 +150,14 @@ type NodeENIStatus struct {
 	// ObservedGeneration is the generation that this status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// Conditions hold Ready: every matching node has every ENI.
+	//
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+	// Nodes counts the nodes that the selector matches.
+	//
 	// +optional
 	Nodes NodeCounts `json:"nodes,omitempty"`
 	// Attachments are the first 100 ENIs, the failed ones first.
@@ -119,6 +179,7 @@ type NodeCounts struct {
 
 // Attachment is one ENI of a NodeENI on one node.
 type Attachment struct {
+	// NodeID is the node's name.
 	NodeID     string `json:"nodeID"`
 	InstanceID string `json:"instanceID"`
 	// +optional
@@ -131,12 +192,18 @@ type Attachment struct {
 	SubnetCIDR string `json:"subnetCIDR,omitempty"`
 	// +optional
 	DeviceIndex int32 `json:"deviceIndex,omitempty"`
+	// MTU that the link has, in bytes.
+	//
 	// +optional
 	MTU int32 `json:"mtu,omitempty"`
 	// Status is the phase that the node's agent reports.
 	Status string `json:"status"`
+	// Message says for people what is awaited or wrong, and what to do.
+	//
 	// +optional
 	Message string `json:"message,omitempty"`
+	// LastUpdated is when the status last changed.
+	//
 	// +optional
 	LastUpdated metav1.Time `json:"lastUpdated,omitempty"`
 }
@@ -145,7 +212,15 @@ type Attachment struct {
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:scope=Cluster,shortName=neni;nodeenis
+// +kubebuilder:resource:scope=Cluster,shortName=neni
+// +kubebuilder:printcolumn:name="Matching",type=integer,JSONPath=`.status.nodes.matching`,description="Nodes that the selector matches"
+// +kubebuilder:printcolumn:name="Ready",type=integer,JSONPath=`.status.nodes.ready`,description="Nodes with every ENI ready"
+// +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.nodes.failed`,description="Nodes that report an ENI that cannot be had without a change"
+// +kubebuilder:printcolumn:name="Subnets",type=string,JSONPath=`.spec['subnetIDs','subnetNames','subnetID','subnetName']`
+// +kubebuilder:printcolumn:name="Device",type=integer,JSONPath=`.spec.deviceIndex`,priority=1
+// +kubebuilder:printcolumn:name="Addressing",type=string,JSONPath=`.spec.addressing`,priority=1
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type NodeENI struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

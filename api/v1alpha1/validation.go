@@ -1,0 +1,242 @@
+package v1alpha1
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+// The rules here are those that the markers in nodeeni.go put into the schema;
+// the table in testdata/specs.yaml holds both to the same answers and messages.
+// What the API server does and this cannot: refuse a changed deviceIndex.
+
+// DefaultDeviceIndex is the device index of a NodeENI that names none.
+const DefaultDeviceIndex = 1
+
+// Limits of the schema; those of groups, descriptions and tags are EC2's.
+const (
+	maxSelectorLabels = 10
+	maxSubnets        = 64
+	maxGroups         = 16
+	maxSubnetName     = 256
+	maxGroupName      = 255
+	maxDescription    = 255
+	maxTags           = 40
+	maxTagKey         = 128
+	maxTagValue       = 256
+	maxDeviceIndex    = 31
+	minMTU            = 576
+	maxMTU            = 9216
+)
+
+const (
+	subnetIDMessage      = "must be a subnet's id: 'subnet-' and 8 to 17 digits or letters a to f, in lower case"
+	groupIDMessage       = "must be a security group's id: 'sg-' and 8 to 17 digits or letters a to f, in lower case"
+	interfaceNameMessage = "must be a name for a network interface: at most 15 letters, digits, '-', '_' and '.', beginning with a letter, a digit or '_'"
+)
+
+var (
+	subnetIDPattern       = regexp.MustCompile(`^subnet-[0-9a-f]{8,17}$`)
+	groupIDPattern        = regexp.MustCompile(`^sg-[0-9a-f]{8,17}$`)
+	interfaceNamePattern  = regexp.MustCompile(`^[A-Za-z0-9_][-A-Za-z0-9_.]{0,14}$`)
+	controlPattern        = regexp.MustCompile(`[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]`)
+	unusableInterfaces    = []string{"eth0", "lo", "all", "default"} // the last two: net/ipv4/devinet.c, sysctl_dev_name_is_allowed
+	reservedTagKeys       = []string{"networking.k8s.aws/", "node.k8s.amazonaws.com/"}
+	supportedAddressings  = []Addressing{AddressingNone, AddressingHost}
+	controlPatternMessage = "must not contain control characters"
+)
+
+// Default fills in what the schema's defaults fill in. A false stays false.
+func Default(nodeENI *NodeENI) {
+	spec := &nodeENI.Spec
+	if spec.DeviceIndex == 0 {
+		spec.DeviceIndex = DefaultDeviceIndex
+	}
+	if spec.Addressing == "" {
+		spec.Addressing = AddressingNone
+	}
+	for _, flag := range []**bool{&spec.DeleteOnTermination, &spec.SourceDestCheck} {
+		if *flag == nil {
+			*flag = new(true)
+		}
+	}
+}
+
+// ValidateNodeENI returns everything that is wrong with a NodeENI, which Default
+// has seen.
+func ValidateNodeENI(nodeENI *NodeENI) field.ErrorList {
+	var errs field.ErrorList
+	name := field.NewPath("metadata", "name")
+	if nodeENI.Name == "" {
+		errs = append(errs, field.Required(name, "every NodeENI needs a name"))
+	} else {
+		for _, message := range apivalidation.NameIsDNSSubdomain(nodeENI.Name, false) {
+			errs = append(errs, field.Invalid(name, nodeENI.Name, message))
+		}
+	}
+
+	spec, path := &nodeENI.Spec, field.NewPath("spec")
+	errs = append(errs, validateNodeSelector(spec.NodeSelector, path.Child("nodeSelector"))...)
+	errs = append(errs, validateSubnets(spec, path)...)
+	errs = append(errs, validateGroups(spec, path)...)
+	errs = append(errs, validateInterface(spec, path)...)
+	errs = append(errs, validateDescription(spec.Description, path.Child("description"))...)
+	errs = append(errs, validateTags(spec.Tags, path.Child("tags"))...)
+	return errs
+}
+
+func validateNodeSelector(selector map[string]string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if selector == nil {
+		return append(errs, field.Required(path, "must have at least one label, so that only chosen nodes get ENIs"))
+	}
+	if len(selector) == 0 {
+		errs = append(errs, field.Invalid(path, selector, "must have at least one label, so that only chosen nodes get ENIs"))
+	}
+	if len(selector) > maxSelectorLabels {
+		errs = append(errs, field.TooMany(path, len(selector), maxSelectorLabels))
+	}
+	for _, key := range sets.List(sets.KeySet(selector)) {
+		if len(validation.IsQualifiedName(key)) > 0 {
+			errs = append(errs, field.Invalid(path, key, "every key must be that of a Kubernetes label: an optional DNS name and '/', then at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"))
+		}
+		if value := selector[key]; len(validation.IsValidLabelValue(value)) > 0 {
+			errs = append(errs, field.Invalid(path.Key(key), value, "every value must be that of a Kubernetes label: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"))
+		}
+	}
+	return errs
+}
+
+func validateSubnets(spec *NodeENISpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if spec.SubnetID == "" && spec.SubnetName == "" && len(spec.SubnetIDs) == 0 && len(spec.SubnetNames) == 0 {
+		errs = append(errs, field.Required(path, "at least one subnet is needed: set subnetID, subnetIDs, subnetName or subnetNames"))
+	}
+	if spec.SubnetID != "" && !subnetIDPattern.MatchString(spec.SubnetID) {
+		errs = append(errs, field.Invalid(path.Child("subnetID"), spec.SubnetID, subnetIDMessage))
+	}
+	errs = append(errs, validateLength(spec.SubnetName, maxSubnetName, path.Child("subnetName"))...)
+	errs = append(errs, validateList(spec.SubnetIDs, maxSubnets, path.Child("subnetIDs"), idRule(subnetIDPattern, subnetIDMessage))...)
+	errs = append(errs, validateList(spec.SubnetNames, maxSubnets, path.Child("subnetNames"),
+		nameRule(maxSubnetName, "must be the Name tag of a subnet, not an empty string"))...)
+	return errs
+}
+
+func validateGroups(spec *NodeENISpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(spec.SecurityGroupIDs) == 0 && len(spec.SecurityGroupNames) == 0 {
+		errs = append(errs, field.Required(path, "at least one security group is needed: set securityGroupIDs or securityGroupNames"))
+	}
+	errs = append(errs, validateList(spec.SecurityGroupIDs, maxGroups, path.Child("securityGroupIDs"), idRule(groupIDPattern, groupIDMessage))...)
+	errs = append(errs, validateList(spec.SecurityGroupNames, maxGroups, path.Child("securityGroupNames"),
+		nameRule(maxGroupName, "must be the name of a security group, not an empty string"))...)
+	return errs
+}
+
+func validateInterface(spec *NodeENISpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if spec.DeviceIndex < 1 || spec.DeviceIndex > maxDeviceIndex {
+		errs = append(errs, field.Invalid(path.Child("deviceIndex"), spec.DeviceIndex,
+			"must be from 1 to 31; 0 is the node's primary interface"))
+	}
+	if spec.MTU != 0 && (spec.MTU < minMTU || spec.MTU > maxMTU) {
+		errs = append(errs, field.Invalid(path.Child("mtu"), spec.MTU,
+			"must be 0, which leaves the MTU as it is, or from 576 to 9216; EC2's jumbo frames have 9001"))
+	}
+	if !slices.Contains(supportedAddressings, spec.Addressing) {
+		errs = append(errs, field.NotSupported(path.Child("addressing"), spec.Addressing, supportedAddressings))
+	}
+	name := path.Child("interfaceName")
+	switch {
+	case spec.InterfaceName == "":
+	case !interfaceNamePattern.MatchString(spec.InterfaceName):
+		errs = append(errs, field.Invalid(name, spec.InterfaceName, interfaceNameMessage))
+	case slices.Contains(unusableInterfaces, spec.InterfaceName):
+		errs = append(errs, field.Invalid(name, spec.InterfaceName,
+			"must not be eth0 or lo, which the node itself uses, nor all or default, which the kernel refuses"))
+	}
+	return errs
+}
+
+func validateDescription(description string, path *field.Path) field.ErrorList {
+	errs := validateLength(description, maxDescription, path)
+	if controlPattern.MatchString(description) {
+		errs = append(errs, field.Invalid(path, description, controlPatternMessage))
+	}
+	return errs
+}
+
+func validateTags(tags map[string]string, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(tags) > maxTags {
+		errs = append(errs, field.TooMany(path, len(tags), maxTags))
+	}
+	for _, key := range sets.List(sets.KeySet(tags)) {
+		if n := utf8.RuneCountInString(key); n < 1 || n > maxTagKey {
+			errs = append(errs, field.Invalid(path, key, "a tag's key must have 1 to 128 characters"))
+		}
+		if utf8.RuneCountInString(tags[key]) > maxTagValue {
+			errs = append(errs, field.Invalid(path.Key(key), tags[key], "a tag's value must have at most 256 characters"))
+		}
+		if strings.HasPrefix(strings.ToLower(key), "aws:") {
+			errs = append(errs, field.Invalid(path, key, "keys that begin with 'aws:' are reserved by AWS"))
+		}
+		for _, reserved := range reservedTagKeys {
+			if strings.HasPrefix(key, reserved) {
+				errs = append(errs, field.Invalid(path, key,
+					"keys that begin with 'networking.k8s.aws/' or 'node.k8s.amazonaws.com/' say who owns an ENI and are set by the agent"))
+			}
+		}
+	}
+	return errs
+}
+
+// itemRule says what is wrong with one item of a list.
+type itemRule func(item string, path *field.Path) field.ErrorList
+
+func idRule(pattern *regexp.Regexp, message string) itemRule {
+	return func(id string, path *field.Path) field.ErrorList {
+		if pattern.MatchString(id) {
+			return nil
+		}
+		return field.ErrorList{field.Invalid(path, id, message)}
+	}
+}
+
+func nameRule(maxLength int, message string) itemRule {
+	return func(name string, path *field.Path) field.ErrorList {
+		if name == "" {
+			return field.ErrorList{field.Invalid(path, name, message)}
+		}
+		return validateLength(name, maxLength, path)
+	}
+}
+
+func validateList(items []string, maxItems int, path *field.Path, rule itemRule) field.ErrorList {
+	var errs field.ErrorList
+	if len(items) > maxItems {
+		errs = append(errs, field.TooMany(path, len(items), maxItems))
+	}
+	seen := sets.New[string]()
+	for i, item := range items {
+		if seen.Has(item) {
+			errs = append(errs, field.Duplicate(path.Index(i), item))
+		}
+		seen.Insert(item)
+		errs = append(errs, rule(item, path.Index(i))...)
+	}
+	return errs
+}
+
+func validateLength(value string, maxLength int, path *field.Path) field.ErrorList {
+	if utf8.RuneCountInString(value) <= maxLength {
+		return nil
+	}
+	return field.ErrorList{field.TooLong(path, value, maxLength)}
+}
