@@ -1,0 +1,158 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// byUID is the index of NodeENIs: ENIs are tagged with the UID, because a
+// deleted NodeENI may come back under its name.
+const byUID = "uid"
+
+// caches hold what the API server shows. They run on followers too, so that a
+// new leader begins with everything at hand, seen deletions included.
+type caches struct {
+	nodeENIs cache.SharedIndexInformer
+	nodes    cache.SharedIndexInformer
+	states   cache.SharedIndexInformer
+	deleted  *deletions
+	synced   []cache.DoneChecker
+}
+
+func newCaches(client *kube.Client) (*caches, error) {
+	c := &caches{
+		nodeENIs: informer(client.API, kube.NodeENIs, &v1alpha1.NodeENI{}, cache.Indexers{byUID: uidOf}),
+		nodes:    informer(client.Core, kube.Nodes, &kube.Node{}, cache.Indexers{}),
+		states:   informer(client.API, kube.NodeENIStates, &v1alpha1.NodeENIState{}, cache.Indexers{}),
+		deleted:  newDeletions(),
+	}
+	for _, i := range c.all() {
+		if err := i.SetTransform(trim); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+func informer(client rest.Interface, resource string, example runtime.Object, indexers cache.Indexers) cache.SharedIndexInformer {
+	lw := cache.NewListWatchFromClient(client, resource, "", fields.Everything())
+	return cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(lw, client), example, 0, indexers)
+}
+
+func uidOf(obj any) ([]string, error) {
+	m, err := meta.Accessor(obj)
+	if err != nil {
+		return nil, err
+	}
+	return []string{string(m.GetUID())}, nil
+}
+
+// trim drops what is never read; on a Node annotations are most of it.
+func trim(obj any) (any, error) {
+	if m, err := meta.Accessor(obj); err == nil {
+		m.SetManagedFields(nil)
+	}
+	if node, ok := obj.(*kube.Node); ok {
+		node.Annotations = nil
+	}
+	return obj, nil
+}
+
+func (c *caches) all() []cache.SharedIndexInformer {
+	return []cache.SharedIndexInformer{c.nodeENIs, c.nodes, c.states}
+}
+
+// handle registers a handler; the caches are synced once it has seen
+// everything that was there at the start.
+func (c *caches) handle(i cache.SharedIndexInformer, h cache.ResourceEventHandler) error {
+	registration, err := i.AddEventHandler(h)
+	if err != nil {
+		return err
+	}
+	c.synced = append(c.synced, registration.HasSyncedChecker())
+	return nil
+}
+
+// run starts the caches and waits until they are filled. They stop with ctx;
+// join waits for that.
+func (c *caches) run(ctx context.Context, log *slog.Logger) (join func(), err error) {
+	var running sync.WaitGroup
+	for _, i := range c.all() {
+		running.Go(func() { i.RunWithContext(ctx) })
+	}
+	slow := time.AfterFunc(30*time.Second, func() {
+		log.Warn("still waiting for NodeENIs, NodeENIStates and Nodes from the API server; is it there, are the CRDs installed, does RBAC allow list and watch?")
+	})
+	defer slow.Stop()
+	if !cache.WaitFor(ctx, "", c.synced...) {
+		running.Wait()
+		return nil, fmt.Errorf("the caches were not filled: %w", context.Cause(ctx))
+	}
+	return running.Wait, nil
+}
+
+// evidence gathers what is known about an ENI now.
+func (c *caches) evidence(e eni.ENI) evidence {
+	ev := evidence{
+		NodeENI: c.nodeENIByUID(e.Owner.NodeENIUID),
+		Node:    c.node(e.Owner.Node),
+		Phase:   reportedPhase(e, c.state(e.Owner.Node)),
+	}
+	ev.NodeENIDeleted, ev.NodeDeleted = c.deleted.explain(e.Owner)
+	return ev
+}
+
+func (c *caches) nodeENIByUID(uid types.UID) *v1alpha1.NodeENI {
+	found, err := c.nodeENIs.GetIndexer().ByIndex(byUID, string(uid))
+	if err != nil || len(found) == 0 {
+		return nil
+	}
+	return found[0].(*v1alpha1.NodeENI)
+}
+
+func (c *caches) nodeENI(name string) *v1alpha1.NodeENI {
+	return lookUp[v1alpha1.NodeENI](c.nodeENIs, name)
+}
+
+func (c *caches) node(name string) *kube.Node { return lookUp[kube.Node](c.nodes, name) }
+
+func (c *caches) state(node string) *v1alpha1.NodeENIState {
+	return lookUp[v1alpha1.NodeENIState](c.states, node)
+}
+
+func lookUp[T any](i cache.SharedIndexInformer, name string) *T {
+	obj, ok, err := i.GetStore().GetByKey(name)
+	if err != nil || !ok {
+		return nil
+	}
+	return obj.(*T)
+}
+
+func (c *caches) allNodeENIs() []*v1alpha1.NodeENI { return list[v1alpha1.NodeENI](c.nodeENIs) }
+func (c *caches) allNodes() []*kube.Node           { return list[kube.Node](c.nodes) }
+func (c *caches) allStates() []*v1alpha1.NodeENIState {
+	return list[v1alpha1.NodeENIState](c.states)
+}
+
+func list[T any](i cache.SharedIndexInformer) []*T {
+	objects := i.GetStore().List()
+	all := make([]*T, len(objects))
+	for n, obj := range objects {
+		all[n] = obj.(*T)
+	}
+	return all
+}

@@ -1,0 +1,154 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// Config is what a coordinator needs. There are no defaults here: the flags of
+// eni-coordinator have them.
+type Config struct {
+	Kube   *kube.Client
+	Leases coordinationv1.LeasesGetter
+	EC2    *eni.Client
+	Events *kube.Recorder
+	Log    *slog.Logger
+
+	// Cluster is the value of the tag networking.k8s.aws/cluster; ENIs with
+	// another one do not exist for the coordinator.
+	Cluster string
+	// Namespace is where the Lease is.
+	Namespace string
+	// Identity tells candidates for the Lease apart.
+	Identity string
+
+	// Concurrency is how many Detach and Delete calls run side by side.
+	Concurrency int
+	// SweepInterval is the time between two full sweeps, with a little jitter.
+	SweepInterval time.Duration
+	// ReleaseGrace is how long the agent of a living node has for taking a link
+	// down before its ENI is detached.
+	ReleaseGrace time.Duration
+	// OrphanAge is the age that an ENI has to have when no event explains it.
+	OrphanAge time.Duration
+	// StatusInterval is the least time between two status updates of a NodeENI.
+	StatusInterval time.Duration
+	// PollInterval is the least time between two looks at an ENI on its way out.
+	PollInterval time.Duration
+
+	// LeaseDuration is how long a leader that is gone keeps others waiting,
+	// RenewDeadline how long a leader tries to renew before it gives up, and
+	// RetryPeriod the time between tries.
+	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
+}
+
+func (cfg *Config) validate() error {
+	var errs []error
+	if cfg.Cluster == "" {
+		errs = append(errs, errors.New("the cluster has no name: without it no ENI can be told to be its own"))
+	}
+	if cfg.Namespace == "" {
+		errs = append(errs, errors.New("the namespace of the Lease is missing"))
+	}
+	if cfg.Concurrency < 1 {
+		errs = append(errs, fmt.Errorf("%d concurrent cleanups: at least 1 is needed", cfg.Concurrency))
+	}
+	for _, d := range []struct {
+		what  string
+		value time.Duration
+	}{
+		{"sweep interval", cfg.SweepInterval},
+		{"release grace", cfg.ReleaseGrace},
+		{"orphan age", cfg.OrphanAge},
+		{"status interval", cfg.StatusInterval},
+		{"poll interval", cfg.PollInterval},
+	} {
+		if d.value <= 0 {
+			errs = append(errs, fmt.Errorf("%s %v: it must be above 0", d.what, d.value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// coordinator is the parts put together.
+type coordinator struct {
+	cfg     Config
+	caches  *caches
+	sweeper *sweeper
+	status  *statusWriter
+}
+
+// ErrLeaseLost is returned by a leader that could not renew its Lease in time.
+var ErrLeaseLost = errors.New("the Lease was lost: the API server could not be reached in time, or another coordinator took it")
+
+// Run waits for leadership and coordinates until ctx ends, and then returns nil.
+// A leader that loses the Lease stops and returns ErrLeaseLost, and is meant to
+// be started anew by whatever runs it: a fresh process has fresh caches and no
+// call under way, which is simpler to trust than one that demotes itself.
+func Run(ctx context.Context, cfg Config) error {
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	c, err := newCoordinator(cfg)
+	if err != nil {
+		return err
+	}
+	cachesCtx, stop := context.WithCancel(ctx)
+	join, err := c.caches.run(cachesCtx, cfg.Log)
+	if err != nil {
+		stop()
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	defer join()
+	defer stop()
+	return c.elect(ctx)
+}
+
+func newCoordinator(cfg Config) (*coordinator, error) {
+	caches, err := newCaches(cfg.Kube)
+	if err != nil {
+		return nil, err
+	}
+	c := &coordinator{
+		cfg:    cfg,
+		caches: caches,
+		sweeper: &sweeper{
+			cluster: cfg.Cluster, ec2: cfg.EC2, kube: cfg.Kube, caches: caches, events: cfg.Events, log: cfg.Log,
+			times:    timing{ReleaseGrace: cfg.ReleaseGrace, OrphanAge: cfg.OrphanAge, Poll: cfg.PollInterval},
+			interval: cfg.SweepInterval, concurrency: cfg.Concurrency,
+			wake: newSignal(), tracks: map[string]*track{}, deletingSince: map[types.UID]time.Time{},
+		},
+		status: &statusWriter{
+			kube: cfg.Kube, caches: caches, log: cfg.Log, interval: cfg.StatusInterval,
+			marked: map[string]bool{}, wake: newSignal(),
+		},
+	}
+	return c, c.watch()
+}
+
+// lead does the leader's work until ctx ends. mayAct says whether the Lease is
+// still good: a process that was frozen may not have noticed yet that it is not.
+func (c *coordinator) lead(ctx context.Context, mayAct func() bool) {
+	c.sweeper.mayAct = mayAct
+	select { // the first sweep covers what happened before
+	case <-c.sweeper.wake:
+	default:
+	}
+	var work sync.WaitGroup
+	work.Go(func() { c.sweeper.run(ctx) })
+	work.Go(func() { c.status.run(ctx) })
+	work.Wait()
+}

@@ -1,0 +1,146 @@
+package coordinator
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// batchTime bounds the steps of one sweep, so that a sweep never acts for long
+// on one describe; the next one goes on.
+const batchTime = 10 * time.Second
+
+// job is one step to carry out.
+type job struct {
+	eni     eni.ENI
+	verdict verdict
+	act     act
+}
+
+// outcome is what became of a job.
+type outcome string
+
+const (
+	outcomeDone      outcome = "done"      // EC2 did it, or had done it before
+	outcomeLater     outcome = "later"     // not yet, or nobody knows: the next describe tells
+	outcomeThrottled outcome = "throttled" // too many calls
+	outcomeRefused   outcome = "refused"   // not before somebody changes something
+	outcomePostponed outcome = "postponed" // not reached in this sweep
+	outcomeDropped   outcome = "dropped"   // something changed since the decision
+)
+
+// result is a job carried out.
+type result struct {
+	job
+	outcome outcome
+	err     error // EC2's answer, unless done
+}
+
+// execute carries out jobs, a few side by side. When EC2 throttles, the rest of
+// them wait for another sweep.
+func (s *sweeper) execute(ctx context.Context, jobs []job) []result {
+	var stop atomic.Bool
+	deadline := time.Now().Add(batchTime)
+	results := make([]result, len(jobs))
+	var group errgroup.Group
+	group.SetLimit(s.concurrency)
+	for i, j := range jobs {
+		group.Go(func() error {
+			results[i] = result{job: j, outcome: outcomePostponed}
+			if ctx.Err() == nil && !stop.Load() && time.Now().Before(deadline) {
+				results[i] = s.carryOut(ctx, j)
+			}
+			if results[i].outcome == outcomeThrottled {
+				stop.Store(true)
+			}
+			return nil
+		})
+	}
+	_ = group.Wait() // jobs return results, no errors
+	return results
+}
+
+// carryOut makes the one call of a job, if all still speaks for it.
+func (s *sweeper) carryOut(ctx context.Context, j job) result {
+	if !s.ours(j.eni) || !s.mayAct() {
+		return result{job: j, outcome: outcomeDropped}
+	}
+	// A describe takes a while, and so did the jobs before this one: ask the
+	// caches again. Any change is for the next sweep to judge.
+	if leftOver(s.cluster, j.eni, s.caches.evidence(j.eni)) != j.verdict {
+		return result{job: j, outcome: outcomeDropped}
+	}
+	ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
+	defer cancel()
+	switch j.act {
+	case actDetach:
+		err := s.ec2.Detach(ctx, j.eni.Attachment.ID)
+		return result{j, outcomeOf(err), err}
+	case actDelete:
+		err := s.ec2.Delete(ctx, j.eni.ID)
+		return result{j, outcomeOf(err), err}
+	}
+	return result{job: j, outcome: outcomeRefused}
+}
+
+// outcomeOf reads EC2's answer to a Detach or a Delete.
+func outcomeOf(err error) outcome {
+	switch {
+	case err == nil, eni.IsNotFound(err), eni.IsAttachmentGone(err):
+		return outcomeDone
+	case eni.IsThrottled(err):
+		return outcomeThrottled
+	case eni.IsTerminal(err):
+		return outcomeRefused
+	default:
+		return outcomeLater
+	}
+}
+
+// keepPace slows down when EC2 throttled; a call that went through shows that
+// the bucket is filling, so the pace starts anew.
+func (s *sweeper) keepPace(results []result) {
+	throttled, answered := false, len(results) == 0
+	for _, r := range results {
+		throttled = throttled || r.outcome == outcomeThrottled
+		answered = answered || r.outcome == outcomeDone
+	}
+	if answered || !throttled {
+		s.pace.reset()
+	}
+	if throttled {
+		s.log.Warn("EC2 throttles; going slower")
+		s.slowDown()
+	}
+}
+
+// settleResult notes what became of a job, tells the user, and returns when to
+// look again.
+func (s *sweeper) settleResult(r result) time.Time {
+	now := time.Now()
+	t := s.tracks[r.eni.ID]
+	switch r.outcome {
+	case outcomeDone:
+		s.reportDone(r)
+		t.NotBefore = now.Add(s.times.Poll)
+		if r.act == actDelete {
+			return now // EC2 shows it at once as a rule, and a finalizer may wait for it
+		}
+	case outcomeRefused:
+		s.reportRefused(r)
+		t.NotBefore = now.Add(s.interval)
+	case outcomeLater:
+		s.log.Info("EC2 cannot yet "+string(r.act)+" the ENI; it is tried again", append(ownerAttrs(r.eni), "error", r.err)...)
+		s.reportStuck(r.eni, t)
+		t.NotBefore = now.Add(t.patience(s.times.Poll, now))
+	case outcomeDropped:
+		return now.Add(s.times.Poll)
+	default: // throttled or postponed: as soon as EC2 has had its rest
+		return now
+	}
+	return t.NotBefore
+}

@@ -1,0 +1,130 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// apiTimeout is how long to wait for an answer of the API server.
+const apiTimeout = 10 * time.Second
+
+// noteDeleting lists the NodeENIs that wait for their ENIs to go.
+func (s *sweeper) noteDeleting(now time.Time) []*v1alpha1.NodeENI {
+	var deleting []*v1alpha1.NodeENI
+	waiting := map[types.UID]bool{}
+	for _, n := range s.caches.allNodeENIs() {
+		if n.DeletionTimestamp == nil || !slices.Contains(n.Finalizers, v1alpha1.CleanupFinalizer) {
+			continue
+		}
+		deleting = append(deleting, n)
+		waiting[n.UID] = true
+		if _, ok := s.deletingSince[n.UID]; !ok {
+			s.deletingSince[n.UID] = now
+		}
+	}
+	maps.DeleteFunc(s.deletingSince, func(uid types.UID, _ time.Time) bool { return !waiting[uid] })
+	return deleting
+}
+
+// freeNodeENIs takes the finalizer off every NodeENI that EC2 shows no ENI of.
+// An agent that is still making one holds it for the release grace, so that
+// nothing turns up after the NodeENI has gone. It returns when to look again.
+func (s *sweeper) freeNodeENIs(ctx context.Context, deleting []*v1alpha1.NodeENI, left map[types.UID]int) time.Time {
+	var look time.Time
+	var reports []*v1alpha1.NodeENIState
+	if len(deleting) > 0 {
+		reports = s.caches.allStates()
+	}
+	for _, n := range deleting {
+		if left[n.UID] > 0 {
+			continue // the steps for those say when to look again
+		}
+		now := time.Now()
+		if now.Before(s.deletingSince[n.UID].Add(s.times.ReleaseGrace)) && inTheMaking(n.UID, reports, s.caches.node) {
+			look = earliest(look, now.Add(s.times.Poll))
+			continue
+		}
+		if err := setFinalizer(ctx, s.kube, n.Name, n.UID, false); err != nil {
+			if ctx.Err() == nil {
+				s.log.Warn("the finalizer could not be removed; it is tried again", "nodeENI", n.Name, "error", err)
+			}
+			look = earliest(look, now.Add(s.times.Poll))
+			continue
+		}
+		s.log.Info("NodeENI is free to go: EC2 shows no ENI of it", "nodeENI", n.Name)
+	}
+	return look
+}
+
+// inTheMaking says whether the agent of a living node reports an ENI of the
+// NodeENI that it has not begun to release: the call that creates it may be on
+// its way while EC2 does not show it yet.
+func inTheMaking(uid types.UID, reports []*v1alpha1.NodeENIState, nodeOf func(string) *kube.Node) bool {
+	for _, report := range reports {
+		if !speaksFor(report, nodeOf(report.Name)) {
+			continue
+		}
+		for _, entry := range report.Status.ENIs {
+			if entry.NodeENIUID == uid && entry.Phase != v1alpha1.PhaseReleasing && entry.Phase != v1alpha1.PhaseReleased {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// speaksFor says whether the report is of the instance that the Node is now.
+func speaksFor(report *v1alpha1.NodeENIState, node *kube.Node) bool {
+	if report == nil || node == nil {
+		return false
+	}
+	id := kube.InstanceID(node.Spec.ProviderID)
+	return id == "" || id == report.Status.InstanceID
+}
+
+// setFinalizer puts the cleanup finalizer onto a living NodeENI, or takes it off
+// one that is being deleted. It asks the API server for the newest object, and
+// does nothing when that is another one.
+func setFinalizer(ctx context.Context, client *kube.Client, name string, uid types.UID, present bool) error {
+	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		var n v1alpha1.NodeENI
+		err := client.API.Get().Resource(kube.NodeENIs).Name(name).Timeout(apiTimeout).Do(ctx).Into(&n)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		has := slices.Contains(n.Finalizers, v1alpha1.CleanupFinalizer)
+		if n.UID != uid || present == has || present == (n.DeletionTimestamp != nil) {
+			return nil
+		}
+		finalizers := slices.DeleteFunc(n.Finalizers, func(f string) bool { return f == v1alpha1.CleanupFinalizer })
+		if present {
+			finalizers = append(finalizers, v1alpha1.CleanupFinalizer)
+		}
+		// With the resource version: a list in a merge patch replaces the list.
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+			"resourceVersion": n.ResourceVersion, "finalizers": finalizers,
+		}})
+		if err != nil {
+			return fmt.Errorf("encoding a patch of NodeENI %s: %w", name, err)
+		}
+		err = client.API.Patch(types.MergePatchType).Resource(kube.NodeENIs).Name(name).Body(patch).Timeout(apiTimeout).Do(ctx).Error()
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
+	})
+}

@@ -1,0 +1,180 @@
+package coordinator
+
+import (
+	"slices"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// evidence is what the caches hold about one ENI.
+type evidence struct {
+	// NodeENI is the object with the UID of the ENI's tag; nil when there is none.
+	NodeENI *v1alpha1.NodeENI
+	// NodeENIDeleted: this process saw that UID's deletion.
+	NodeENIDeleted bool
+	// Node is the object with the name of the ENI's tag; nil when there is none.
+	Node *kube.Node
+	// NodeDeleted: this process saw that Node's deletion.
+	NodeDeleted bool
+	// Phase is what the agent on the ENI's own instance reports of it; "" when
+	// it reports nothing.
+	Phase v1alpha1.Phase
+}
+
+// reason says why an ENI is left over; "" says it is not.
+type reason string
+
+const (
+	reasonNodeENIDeleted reason = "NodeENIDeleted"
+	reasonNodeDeleted    reason = "NodeDeleted"
+	reasonNodeReplaced   reason = "NodeReplaced"
+	reasonNotSelected    reason = "NodeNotSelected"
+	reasonSubnetUnlisted reason = "SubnetUnlisted"
+	reasonReleased       reason = "ReleasedByAgent"
+	reasonNodeENIUnknown reason = "NodeENIUnknown"
+	reasonNodeUnknown    reason = "NodeUnknown"
+)
+
+// text puts the reason into words for Events.
+func (r reason) text() string {
+	switch r {
+	case reasonNodeENIDeleted:
+		return "its NodeENI is deleted"
+	case reasonNodeDeleted:
+		return "its Node is deleted"
+	case reasonNodeReplaced:
+		return "its Node is another instance now"
+	case reasonNotSelected:
+		return "the Node's labels no longer match the nodeSelector"
+	case reasonSubnetUnlisted:
+		return "its subnet is no longer listed"
+	case reasonReleased:
+		return "the node's agent no longer needs it"
+	case reasonNodeENIUnknown:
+		return "no NodeENI has the UID of its tag"
+	case reasonNodeUnknown:
+		return "no Node has the name of its tag"
+	}
+	return string(r)
+}
+
+// grace is what has to pass before a left-over ENI may be touched.
+type grace string
+
+const (
+	// graceNone: at once.
+	graceNone grace = ""
+	// graceAgent: the node lives; its agent takes the link down first.
+	graceAgent grace = "agent"
+	// graceOrphan: nothing but absence speaks against the ENI, and a cache can
+	// lag behind an object that was just made; age and a second look decide.
+	graceOrphan grace = "orphan"
+)
+
+// verdict is the decision about one ENI. The zero value keeps it.
+type verdict struct {
+	Reason reason
+	Grace  grace
+}
+
+func (v verdict) collect() bool { return v.Reason != "" }
+
+// leftOver decides whether the ENI is left over. It collects on what objects
+// say and on deletions that were seen; bare absence only makes an orphan.
+// Several ENIs of one NodeENI in one subnet are the agent's to tell apart: it
+// reports the surplus one as Releasing. An ENI of another cluster is none of ours.
+func leftOver(cluster string, e eni.ENI, ev evidence) verdict {
+	if cluster == "" || e.Owner.Cluster != cluster {
+		return verdict{}
+	}
+	if why := proof(e, ev); why != "" {
+		if nodeLives(e, ev) && ev.Phase != v1alpha1.PhaseReleased {
+			return verdict{why, graceAgent}
+		}
+		return verdict{why, graceNone}
+	}
+	switch {
+	case ev.NodeENI == nil:
+		return verdict{reasonNodeENIUnknown, graceOrphan}
+	case ev.Node == nil:
+		return verdict{reasonNodeUnknown, graceOrphan}
+	}
+	return verdict{}
+}
+
+// proof is the first reason that somebody's word stands for.
+func proof(e eni.ENI, ev evidence) reason {
+	switch {
+	case ev.NodeENI == nil && ev.NodeENIDeleted, ev.NodeENI != nil && ev.NodeENI.DeletionTimestamp != nil:
+		return reasonNodeENIDeleted
+	case ev.Node == nil && ev.NodeDeleted:
+		return reasonNodeDeleted
+	case ev.Node != nil && isOther(e, ev.Node):
+		return reasonNodeReplaced
+	case ev.NodeENI != nil && ev.Node != nil && deselected(ev.NodeENI, ev.Node):
+		return reasonNotSelected
+	case ev.NodeENI != nil && subnetUnlisted(&ev.NodeENI.Spec, e.SubnetID):
+		return reasonSubnetUnlisted
+	case ev.Phase == v1alpha1.PhaseReleasing, ev.Phase == v1alpha1.PhaseReleased:
+		return reasonReleased
+	}
+	return ""
+}
+
+// nodeLives says whether an agent may still be using the ENI.
+func nodeLives(e eni.ENI, ev evidence) bool {
+	return ev.Node != nil && !isOther(e, ev.Node)
+}
+
+// isOther says whether the Node is surely not the instance that the ENI was
+// made for. A Node without providerID, as a new one is for a moment, may be
+// any instance.
+func isOther(e eni.ENI, node *kube.Node) bool {
+	now, then := kube.InstanceID(node.Spec.ProviderID), e.Owner.InstanceID()
+	return now != "" && then != "" && now != then
+}
+
+// selects says whether the NodeENI wants ENIs on the node. An empty selector,
+// which the schema refuses, selects nothing.
+func selects(n *v1alpha1.NodeENI, node *kube.Node) bool {
+	for key, value := range n.Spec.NodeSelector {
+		if got, ok := node.Labels[key]; !ok || got != value {
+			return false
+		}
+	}
+	return len(n.Spec.NodeSelector) > 0
+}
+
+// deselected is not just !selects: an empty selector proves nothing.
+func deselected(n *v1alpha1.NodeENI, node *kube.Node) bool {
+	return len(n.Spec.NodeSelector) > 0 && !selects(n, node)
+}
+
+// subnetUnlisted compares ids only. Names are the agent's to resolve, so with
+// any name in the spec it is the agent's report that takes a subnet off the list.
+func subnetUnlisted(spec *v1alpha1.NodeENISpec, subnetID string) bool {
+	if spec.SubnetName != "" || len(spec.SubnetNames) > 0 {
+		return false
+	}
+	if spec.SubnetID == "" && len(spec.SubnetIDs) == 0 {
+		return false // refused by the schema; it proves nothing
+	}
+	return subnetID != spec.SubnetID && !slices.Contains(spec.SubnetIDs, subnetID)
+}
+
+// reportedPhase is what the node's agent says about the ENI. Only the report of
+// the ENI's own node and instance counts: no agent may speak for another node,
+// and a new instance knows nothing of the links of the one before.
+func reportedPhase(e eni.ENI, report *v1alpha1.NodeENIState) v1alpha1.Phase {
+	if report == nil || report.Name != e.Owner.Node || report.Status.InstanceID != e.Owner.InstanceID() {
+		return ""
+	}
+	for _, entry := range report.Status.ENIs {
+		if entry.ENIID == e.ID {
+			return entry.Phase
+		}
+	}
+	return ""
+}

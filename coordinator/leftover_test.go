@@ -1,0 +1,298 @@
+package coordinator
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+const (
+	testCluster = "c0ffee00-0000-4000-8000-000000000001"
+	subnetA     = "subnet-0aaaaaaaaaaaaaaaa"
+	subnetB     = "subnet-0bbbbbbbbbbbbbbbb"
+)
+
+func arn(instance string) string { return "arn:aws:ec2:us-east-1:123456789012:instance/" + instance }
+
+func providerID(instance string) string {
+	if instance == "" {
+		return ""
+	}
+	return "aws:///us-east-1a/" + instance
+}
+
+// wantedENI and wantedEvidence are an ENI that everything speaks for.
+func wantedENI() eni.ENI {
+	return eni.ENI{
+		ID: "eni-1", SubnetID: subnetA, Status: "in-use",
+		Attachment: &eni.Attachment{ID: "eni-attach-1", InstanceID: "i-1", DeviceIndex: 2, Status: "attached"},
+		Owner: eni.Owner{Cluster: testCluster, Node: "node-a", Instance: arn("i-1"), NodeENI: "multi", NodeENIUID: "uid-1",
+			CreatedAt: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)},
+	}
+}
+
+func wantedEvidence() evidence {
+	return evidence{
+		NodeENI: &v1alpha1.NodeENI{
+			ObjectMeta: metav1.ObjectMeta{Name: "multi", UID: "uid-1"},
+			Spec:       v1alpha1.NodeENISpec{NodeSelector: map[string]string{"ng": "multi-eni"}, SubnetID: subnetA},
+		},
+		Node: &kube.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: "node-a", Labels: map[string]string{"ng": "multi-eni", "zone": "a"}},
+			Spec:       kube.NodeSpec{ProviderID: providerID("i-1")},
+		},
+		Phase: v1alpha1.PhaseReady,
+	}
+}
+
+func TestLeftOver(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(*eni.ENI, *evidence)
+		want   verdict
+	}{
+		{"wanted", func(*eni.ENI, *evidence) {}, verdict{}},
+		{"no report yet", func(_ *eni.ENI, ev *evidence) { ev.Phase = "" }, verdict{}},
+		{"failed but wanted", func(_ *eni.ENI, ev *evidence) { ev.Phase = v1alpha1.PhaseFailed }, verdict{}},
+		{"another cluster's", func(e *eni.ENI, ev *evidence) { e.Owner.Cluster = "other"; *ev = evidence{NodeENIDeleted: true} }, verdict{}},
+		{"no cluster tag", func(e *eni.ENI, ev *evidence) { e.Owner.Cluster = ""; *ev = evidence{NodeENIDeleted: true} }, verdict{}},
+
+		{"NodeENI being deleted", func(_ *eni.ENI, ev *evidence) { ev.NodeENI.DeletionTimestamp = &metav1.Time{} },
+			verdict{reasonNodeENIDeleted, graceAgent}},
+		{"NodeENI being deleted, agent is still releasing", func(_ *eni.ENI, ev *evidence) {
+			ev.NodeENI.DeletionTimestamp = &metav1.Time{}
+			ev.Phase = v1alpha1.PhaseReleasing
+		}, verdict{reasonNodeENIDeleted, graceAgent}},
+		{"NodeENI being deleted, agent has released", func(_ *eni.ENI, ev *evidence) {
+			ev.NodeENI.DeletionTimestamp = &metav1.Time{}
+			ev.Phase = v1alpha1.PhaseReleased
+		}, verdict{reasonNodeENIDeleted, graceNone}},
+		{"NodeENI being deleted, no Node", func(_ *eni.ENI, ev *evidence) {
+			ev.NodeENI.DeletionTimestamp = &metav1.Time{}
+			ev.Node = nil
+		}, verdict{reasonNodeENIDeleted, graceNone}},
+		{"NodeENI's deletion seen", func(_ *eni.ENI, ev *evidence) { ev.NodeENI, ev.NodeENIDeleted = nil, true },
+			verdict{reasonNodeENIDeleted, graceAgent}},
+		{"NodeENI unknown", func(_ *eni.ENI, ev *evidence) { ev.NodeENI = nil }, verdict{reasonNodeENIUnknown, graceOrphan}},
+		{"NodeENI unknown, agent has released", func(_ *eni.ENI, ev *evidence) {
+			ev.NodeENI, ev.Phase = nil, v1alpha1.PhaseReleased
+		}, verdict{reasonReleased, graceNone}},
+
+		{"Node's deletion seen", func(_ *eni.ENI, ev *evidence) { ev.Node, ev.NodeDeleted = nil, true },
+			verdict{reasonNodeDeleted, graceNone}},
+		{"Node unknown", func(_ *eni.ENI, ev *evidence) { ev.Node = nil }, verdict{reasonNodeUnknown, graceOrphan}},
+		{"Node deleted and back", func(_ *eni.ENI, ev *evidence) { ev.NodeDeleted = true }, verdict{}},
+		{"neither known, Node's deletion seen", func(_ *eni.ENI, ev *evidence) { *ev = evidence{NodeDeleted: true} },
+			verdict{reasonNodeDeleted, graceNone}},
+		{"Node is another instance", func(_ *eni.ENI, ev *evidence) { ev.Node.Spec.ProviderID = providerID("i-2") },
+			verdict{reasonNodeReplaced, graceNone}},
+		{"Node has no providerID yet", func(_ *eni.ENI, ev *evidence) { ev.Node.Spec.ProviderID = "" }, verdict{}},
+		{"instance tag is garbled", func(e *eni.ENI, _ *evidence) { e.Owner.Instance = "" }, verdict{}},
+
+		{"label lost", func(_ *eni.ENI, ev *evidence) { delete(ev.Node.Labels, "ng") }, verdict{reasonNotSelected, graceAgent}},
+		{"label changed, released", func(_ *eni.ENI, ev *evidence) {
+			ev.Node.Labels["ng"], ev.Phase = "other", v1alpha1.PhaseReleased
+		}, verdict{reasonNotSelected, graceNone}},
+		{"empty selector", func(_ *eni.ENI, ev *evidence) { ev.NodeENI.Spec.NodeSelector = nil }, verdict{}},
+
+		{"subnet unlisted", func(_ *eni.ENI, ev *evidence) { ev.NodeENI.Spec.SubnetID = subnetB },
+			verdict{reasonSubnetUnlisted, graceAgent}},
+		{"subnet listed among ids", func(_ *eni.ENI, ev *evidence) {
+			ev.NodeENI.Spec.SubnetID, ev.NodeENI.Spec.SubnetIDs = subnetB, []string{subnetA}
+		}, verdict{}},
+		{"subnets by name too", func(_ *eni.ENI, ev *evidence) {
+			ev.NodeENI.Spec.SubnetID, ev.NodeENI.Spec.SubnetNames = subnetB, []string{"a"}
+		}, verdict{}},
+		{"subnets by name, released", func(_ *eni.ENI, ev *evidence) {
+			ev.NodeENI.Spec.SubnetID, ev.NodeENI.Spec.SubnetName = "", "a"
+			ev.Phase = v1alpha1.PhaseReleased
+		}, verdict{reasonReleased, graceNone}},
+		{"no subnet at all", func(_ *eni.ENI, ev *evidence) { ev.NodeENI.Spec.SubnetID = "" }, verdict{}},
+
+		{"agent is releasing", func(_ *eni.ENI, ev *evidence) { ev.Phase = v1alpha1.PhaseReleasing }, verdict{reasonReleased, graceAgent}},
+		{"agent has released", func(_ *eni.ENI, ev *evidence) { ev.Phase = v1alpha1.PhaseReleased }, verdict{reasonReleased, graceNone}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			e, ev := wantedENI(), wantedEvidence()
+			test.change(&e, &ev)
+			if got := leftOver(testCluster, e, ev); got != test.want {
+				t.Errorf("got %+v, want %+v", got, test.want)
+			}
+		})
+	}
+}
+
+// TestLeftOverKeeps holds leftOver to what must never happen, in random worlds:
+// it never collects another cluster's ENI or a wanted one, and never by absence
+// alone without the patience of an orphan.
+func TestLeftOverKeeps(t *testing.T) {
+	seed := rand.Uint64()
+	r := rand.New(rand.NewPCG(seed, 0))
+	collected := 0
+	for range 50_000 {
+		e, ev := randomWorld(r)
+		got := leftOver(testCluster, e, ev)
+		if got.collect() {
+			collected++
+		}
+		switch {
+		case got.collect() && e.Owner.Cluster != testCluster:
+			t.Fatalf("seed %d: another cluster's ENI is collected: %+v %+v", seed, e, ev)
+		case got.collect() && isWanted(e, ev):
+			t.Fatalf("seed %d: a wanted ENI is collected as %+v: %+v %+v", seed, got, e, ev)
+		case got.collect() && got.Grace != graceOrphan && !isProven(e, ev):
+			t.Fatalf("seed %d: collected as %+v on absence alone: %+v %+v", seed, got, e, ev)
+		case leftOver("", e, ev).collect():
+			t.Fatalf("seed %d: collected without a cluster name", seed)
+		}
+	}
+	if collected < 1000 {
+		t.Errorf("only %d of the random ENIs were collected; the worlds are too tame", collected)
+	}
+}
+
+func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
+
+func randomWorld(r *rand.Rand) (eni.ENI, evidence) {
+	e := wantedENI()
+	e.Owner.Cluster = pick(r, testCluster, testCluster, testCluster, "other", "")
+	e.Owner.Instance = pick(r, arn("i-1"), arn("i-1"), arn("i-2"), "")
+	e.SubnetID = pick(r, subnetA, subnetB)
+	ev := evidence{
+		NodeENIDeleted: r.IntN(4) == 0,
+		NodeDeleted:    r.IntN(4) == 0,
+		Phase: pick(r, "", v1alpha1.PhasePending, v1alpha1.PhaseAttaching, v1alpha1.PhaseConfiguring, v1alpha1.PhaseReady,
+			v1alpha1.PhaseFailed, v1alpha1.PhaseReleasing, v1alpha1.PhaseReleased),
+	}
+	if r.IntN(5) > 0 {
+		ev.NodeENI = &v1alpha1.NodeENI{
+			ObjectMeta: metav1.ObjectMeta{Name: "multi", UID: types.UID("uid-1")},
+			Spec: v1alpha1.NodeENISpec{
+				NodeSelector: pick(r, map[string]string{"ng": "multi-eni"}, map[string]string{"ng": "multi-eni", "zone": "a"}),
+				SubnetID:     pick(r, subnetA, subnetA, ""),
+				SubnetIDs:    pick(r, nil, nil, []string{subnetB}, []string{subnetA, subnetB}),
+				SubnetNames:  pick(r, nil, nil, nil, []string{"a"}),
+			},
+		}
+		if r.IntN(5) == 0 {
+			ev.NodeENI.DeletionTimestamp = &metav1.Time{}
+		}
+	}
+	if r.IntN(5) > 0 {
+		ev.Node = &kube.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: "node-a", Labels: pick(r,
+				map[string]string{"ng": "multi-eni", "zone": "a"}, map[string]string{"ng": "multi-eni"}, map[string]string{"ng": "no"}, nil)},
+			Spec: kube.NodeSpec{ProviderID: providerID(pick(r, "i-1", "i-1", "i-2", ""))},
+		}
+	}
+	return e, ev
+}
+
+// isWanted states, in other words than the code, when an ENI must stay.
+func isWanted(e eni.ENI, ev evidence) bool {
+	if ev.NodeENI == nil || ev.NodeENI.DeletionTimestamp != nil || ev.Node == nil {
+		return false
+	}
+	if ev.Node.Spec.ProviderID != "" && e.Owner.Instance != "" && providerID(e.Owner.InstanceID()) != ev.Node.Spec.ProviderID {
+		return false
+	}
+	for key, value := range ev.NodeENI.Spec.NodeSelector {
+		if ev.Node.Labels[key] != value {
+			return false
+		}
+	}
+	ids := append([]string{ev.NodeENI.Spec.SubnetID}, ev.NodeENI.Spec.SubnetIDs...)
+	listed, anyID := false, false
+	for _, id := range ids {
+		listed, anyID = listed || id == e.SubnetID, anyID || id != ""
+	}
+	if anyID && !listed && len(ev.NodeENI.Spec.SubnetNames) == 0 {
+		return false
+	}
+	return ev.Phase != v1alpha1.PhaseReleasing && ev.Phase != v1alpha1.PhaseReleased
+}
+
+// isProven: an object or a seen deletion speaks against the ENI.
+func isProven(e eni.ENI, ev evidence) bool {
+	full := ev
+	if full.NodeENI == nil && !full.NodeENIDeleted {
+		full.NodeENI = wantedEvidence().NodeENI
+		full.NodeENI.Spec.NodeSelector = nil // selects anything, lists anything
+		full.NodeENI.Spec.SubnetID = e.SubnetID
+	}
+	if full.Node == nil && !full.NodeDeleted {
+		full.Node = wantedEvidence().Node
+		full.Node.Spec.ProviderID = ""
+		full.Node.Labels = map[string]string{"ng": "multi-eni", "zone": "a"}
+	}
+	return !isWanted(e, full)
+}
+
+func TestReportedPhase(t *testing.T) {
+	report := func(node, instance string) *v1alpha1.NodeENIState {
+		return &v1alpha1.NodeENIState{
+			ObjectMeta: metav1.ObjectMeta{Name: node},
+			Status: v1alpha1.NodeENIStateStatus{InstanceID: instance, ENIs: []v1alpha1.ENIState{
+				{ENIID: "eni-0", Phase: v1alpha1.PhaseReady},
+				{ENIID: "eni-1", Phase: v1alpha1.PhaseReleased},
+			}},
+		}
+	}
+	tests := []struct {
+		name   string
+		report *v1alpha1.NodeENIState
+		want   v1alpha1.Phase
+	}{
+		{"none", nil, ""},
+		{"its own node's", report("node-a", "i-1"), v1alpha1.PhaseReleased},
+		{"another node's", report("node-b", "i-1"), ""},
+		{"of the instance before", report("node-a", "i-0"), ""},
+		{"silent about it", &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: "node-a"},
+			Status: v1alpha1.NodeENIStateStatus{InstanceID: "i-1"}}, ""},
+	}
+	for _, test := range tests {
+		if got := reportedPhase(wantedENI(), test.report); got != test.want {
+			t.Errorf("report %s: got %q, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+func TestDeletionsExplain(t *testing.T) {
+	created := wantedENI().Owner.CreatedAt
+	node := func(instance string) *kube.Node {
+		return &kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-a"}, Spec: kube.NodeSpec{ProviderID: providerID(instance)}}
+	}
+	tests := []struct {
+		name          string
+		see           func(*deletions)
+		nodeENI, node bool
+	}{
+		{"nothing", func(*deletions) {}, false, false},
+		{"its NodeENI", func(d *deletions) { d.nodeENI("uid-1", created) }, true, false},
+		{"a NodeENI of that name", func(d *deletions) { d.nodeENI("uid-0", created) }, false, false},
+		{"its Node", func(d *deletions) { d.node(node("i-1"), created.Add(time.Minute)) }, false, true},
+		{"its Node, without providerID", func(d *deletions) { d.node(node(""), created.Add(time.Minute)) }, false, true},
+		{"a Node of that name, another instance", func(d *deletions) { d.node(node("i-0"), created.Add(time.Minute)) }, false, false},
+		{"its Node, before the ENI was made", func(d *deletions) { d.node(node("i-1"), created.Add(-time.Minute)) }, false, false},
+		{"both, long ago", func(d *deletions) {
+			d.nodeENI("uid-1", created)
+			d.node(node("i-1"), created)
+			d.forgetOld(created.Add(rememberDeletion + time.Second))
+		}, false, false},
+	}
+	for _, test := range tests {
+		d := newDeletions()
+		test.see(d)
+		if nodeENI, node := d.explain(wantedENI().Owner); nodeENI != test.nodeENI || node != test.node {
+			t.Errorf("%s: got %v, %v, want %v, %v", test.name, nodeENI, node, test.nodeENI, test.node)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// stuckAfter is how long an ENI may stay as it is before an Event says so; a
+// detach takes 2 to 3 seconds as a rule, and over 200 have been seen.
+const stuckAfter = time.Minute
+
+// nodeENIRef refers to a NodeENI, which may be gone: Events outlive objects.
+func nodeENIRef(e eni.ENI) kube.ObjectReference {
+	return kube.ObjectReference{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeENI",
+		Name: e.Owner.NodeENI, UID: e.Owner.NodeENIUID,
+	}
+}
+
+// event tells whoever looks at the NodeENI of the ENI's tag. Without that tag
+// the log has to do.
+func (s *sweeper) event(e eni.ENI, eventType, reason, format string, args ...any) {
+	if e.Owner.NodeENI != "" {
+		s.events.Event(nodeENIRef(e), eventType, reason, format, args...)
+	}
+}
+
+func (s *sweeper) reportDone(r result) {
+	why := r.verdict.Reason
+	if r.act == actDetach {
+		s.log.Info("ENI is being detached", append(ownerAttrs(r.eni), "reason", why)...)
+		s.event(r.eni, kube.EventNormal, "ENIDetached", "Detaching %s from node %s (%s): %s",
+			r.eni.ID, r.eni.Owner.Node, r.eni.Attachment.InstanceID, why.text())
+		return
+	}
+	s.log.Info("ENI is deleted", append(ownerAttrs(r.eni), "reason", why)...)
+	s.event(r.eni, kube.EventNormal, "ENIDeleted", "Deleted %s of node %s: %s", r.eni.ID, r.eni.Owner.Node, why.text())
+}
+
+func (s *sweeper) reportRefused(r result) {
+	if r.act == actRefuse {
+		s.log.Warn("ENI is left over but sits at device index 0, as only a primary ENI does; it is not detached", ownerAttrs(r.eni)...)
+		s.event(r.eni, kube.EventWarning, "ENIRefused",
+			"%s of node %s is left over (%s) but is the primary interface of %s; it is not detached. Its tags are wrong: remove networking.k8s.aws/cluster from it",
+			r.eni.ID, r.eni.Owner.Node, r.verdict.Reason.text(), r.eni.Attachment.InstanceID)
+		return
+	}
+	s.log.Warn("EC2 refuses to "+string(r.act)+" the ENI", append(ownerAttrs(r.eni), "error", r.err)...)
+	s.event(r.eni, kube.EventWarning, "ENIRefused", "%s of node %s: %s",
+		r.eni.ID, r.eni.Owner.Node, eni.Advice(actionOf(r.act), r.err))
+}
+
+func actionOf(a act) string {
+	if a == actDetach {
+		return "DetachNetworkInterface"
+	}
+	return "DeleteNetworkInterface"
+}
+
+// reportStuck says that an ENI has not moved for long. The words hold the time
+// since when, not how long, so that repeating them makes no new Event.
+func (s *sweeper) reportStuck(e eni.ENI, t *track) {
+	if t.StateSince.IsZero() || time.Since(t.StateSince) < stuckAfter || t.Verdict.Grace == graceOrphan {
+		return
+	}
+	since := t.StateSince.UTC().Format(time.TimeOnly)
+	if e.Attachment != nil {
+		s.event(e, kube.EventWarning, "ENIStuck",
+			"%s of node %s has been %s at %s since %s UTC. If that instance hangs, stop it, or force the detach: aws ec2 detach-network-interface --force --attachment-id %s",
+			e.ID, e.Owner.Node, e.Attachment.Status, e.Attachment.InstanceID, since, e.Attachment.ID)
+		return
+	}
+	s.event(e, kube.EventWarning, "ENIStuck", "EC2 has not let %s of node %s be deleted since %s UTC (status %s); it is tried again",
+		e.ID, e.Owner.Node, since, e.Status)
+}
+
+// describeFailed reports that EC2 shows nothing. NodeENIs that wait for it in
+// vain should say why.
+func (s *sweeper) describeFailed(ctx context.Context, err error, deleting []*v1alpha1.NodeENI) {
+	if ctx.Err() != nil || errors.Is(err, context.Canceled) {
+		return
+	}
+	advice := eni.Advice("DescribeNetworkInterfaces", err)
+	s.log.Warn("the cluster's ENIs could not be listed", "error", advice)
+	for _, n := range deleting {
+		s.events.Event(refOf(n), kube.EventWarning, "EC2Unavailable", "The deletion waits for EC2: %s", advice)
+	}
+}
+
+func refOf(n *v1alpha1.NodeENI) kube.ObjectReference {
+	return kube.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeENI", Name: n.Name, UID: n.UID}
+}

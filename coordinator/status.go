@@ -1,0 +1,204 @@
+package coordinator
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+const (
+	// maxAttachments keeps the object small whatever the size of the fleet.
+	maxAttachments = 100
+	// maxNamed is how many nodes a condition's message names.
+	maxNamed = 3
+	// maxWords bounds what a message takes over from an agent's report.
+	maxWords = 300
+)
+
+// nodeReport is a node that the NodeENI selects and its agent's report, nil when
+// there is none of this instance.
+type nodeReport struct {
+	node   *kube.Node
+	report *v1alpha1.NodeENIState
+}
+
+// statusOf sums up the reports of the selected nodes, which are sorted by name.
+// What the status had before only lends the time of the condition's last
+// transition.
+func statusOf(n *v1alpha1.NodeENI, nodes []nodeReport, now time.Time) v1alpha1.NodeENIStatus {
+	status := v1alpha1.NodeENIStatus{
+		ObservedGeneration: n.Generation,
+		Conditions:         slices.Clone(n.Status.Conditions),
+	}
+	var failed, unready []string // "node-b: why"
+	for _, nr := range nodes {
+		entries := entriesOf(n, nr.report)
+		for _, entry := range entries {
+			status.Attachments = append(status.Attachments, attachment(nr, entry))
+		}
+		status.Nodes.Matching++
+		switch ready, bad, why := judgeNode(entries); {
+		case ready:
+			status.Nodes.Ready++
+		case bad:
+			status.Nodes.Failed++
+			failed = append(failed, nr.node.Name+": "+why)
+		default:
+			unready = append(unready, nr.node.Name+": "+why)
+		}
+	}
+	slices.SortStableFunc(status.Attachments, compareAttachments)
+	if len(status.Attachments) > maxAttachments {
+		status.Attachments = status.Attachments[:maxAttachments]
+	}
+	condition := readiness(n, status.Nodes, failed, unready)
+	condition.Type = v1alpha1.ConditionReady
+	condition.ObservedGeneration = n.Generation
+	condition.LastTransitionTime = metav1.NewTime(now)
+	meta.SetStatusCondition(&status.Conditions, condition)
+	return status
+}
+
+// entriesOf are the report's ENIs of the NodeENI. The UID decides: a NodeENI
+// that was deleted may have had the name.
+func entriesOf(n *v1alpha1.NodeENI, report *v1alpha1.NodeENIState) []v1alpha1.ENIState {
+	if report == nil {
+		return nil
+	}
+	var entries []v1alpha1.ENIState
+	for _, entry := range report.Status.ENIs {
+		gone := entry.Phase == v1alpha1.PhaseReleased && entry.ENIID == "" // the agent's own memory
+		if entry.NodeENIUID == n.UID && !gone {
+			entries = append(entries, entry)
+		}
+	}
+	return entries
+}
+
+// judgeNode says how far a node is. ENIs on their way out do not count: they
+// are what the node no longer has to have.
+func judgeNode(entries []v1alpha1.ENIState) (ready, failed bool, why string) {
+	wanted := 0
+	for _, entry := range entries {
+		switch entry.Phase {
+		case v1alpha1.PhaseReleasing, v1alpha1.PhaseReleased:
+		case v1alpha1.PhaseReady:
+			wanted++
+		case v1alpha1.PhaseFailed:
+			return false, true, words(entry)
+		default:
+			wanted++
+			why = cmp.Or(why, words(entry))
+		}
+	}
+	if wanted == 0 {
+		return false, false, "its agent has not reported yet"
+	}
+	return why == "", false, why
+}
+
+func words(entry v1alpha1.ENIState) string {
+	text := cmp.Or(entry.Message, entry.Reason, string(entry.Phase))
+	if runes := []rune(text); len(runes) > maxWords {
+		text = string(runes[:maxWords-1]) + "…"
+	}
+	return text
+}
+
+func readiness(n *v1alpha1.NodeENI, nodes v1alpha1.NodeCounts, failed, unready []string) metav1.Condition {
+	condition := metav1.Condition{Status: metav1.ConditionFalse}
+	counts := fmt.Sprintf("%d of %d nodes are ready", nodes.Ready, nodes.Matching)
+	switch err := invalid(n); {
+	case n.DeletionTimestamp != nil:
+		condition.Reason = "Deleting"
+		condition.Message = "its ENIs are being released, detached and deleted; Events tell what holds them up"
+	case err != nil:
+		condition.Reason = "InvalidSpec"
+		condition.Message = err.Error()
+	case nodes.Matching == 0:
+		condition.Reason = "NoMatchingNodes"
+		condition.Message = "no node carries the labels " + selectorText(n.Spec.NodeSelector)
+	case nodes.Failed > 0:
+		condition.Reason = "NodesFailed"
+		condition.Message = counts + "; " + sample(failed)
+	case nodes.Ready < nodes.Matching:
+		condition.Reason = "NodesNotReady"
+		condition.Message = counts + "; " + sample(unready)
+	default:
+		condition.Status = metav1.ConditionTrue
+		condition.Reason = "AllNodesReady"
+		condition.Message = counts
+	}
+	return condition
+}
+
+// invalid says what is wrong with a spec that was stored before the schema
+// refused it.
+func invalid(n *v1alpha1.NodeENI) error {
+	n = n.DeepCopy()
+	v1alpha1.Default(n)
+	return v1alpha1.ValidateNodeENI(n).ToAggregate()
+}
+
+func selectorText(selector map[string]string) string {
+	var labels []string
+	for _, key := range slices.Sorted(maps.Keys(selector)) {
+		labels = append(labels, key+"="+selector[key])
+	}
+	return strings.Join(labels, ",")
+}
+
+// sample names the first few.
+func sample(all []string) string {
+	if len(all) <= maxNamed {
+		return strings.Join(all, "; ")
+	}
+	return fmt.Sprintf("%s; and %d more", strings.Join(all[:maxNamed], "; "), len(all)-maxNamed)
+}
+
+func attachment(nr nodeReport, entry v1alpha1.ENIState) v1alpha1.Attachment {
+	return v1alpha1.Attachment{
+		NodeID:       nr.node.Name,
+		InstanceID:   nr.report.Status.InstanceID,
+		ENIID:        entry.ENIID,
+		AttachmentID: entry.AttachmentID,
+		SubnetID:     entry.SubnetID,
+		SubnetCIDR:   entry.SubnetCIDR,
+		DeviceIndex:  entry.DeviceIndex,
+		MTU:          entry.MTU,
+		Status:       string(entry.Phase),
+		Message:      entry.Message,
+		LastUpdated:  entry.LastTransitionTime,
+	}
+}
+
+// compareAttachments puts what needs attention first.
+func compareAttachments(a, b v1alpha1.Attachment) int {
+	return cmp.Or(
+		cmp.Compare(urgency(a), urgency(b)),
+		cmp.Compare(a.NodeID, b.NodeID),
+		cmp.Compare(a.DeviceIndex, b.DeviceIndex),
+		cmp.Compare(a.SubnetID, b.SubnetID),
+		cmp.Compare(a.ENIID, b.ENIID),
+	)
+}
+
+func urgency(a v1alpha1.Attachment) int {
+	switch v1alpha1.Phase(a.Status) {
+	case v1alpha1.PhaseFailed:
+		return 0
+	case v1alpha1.PhaseReady:
+		return 2
+	default:
+		return 1
+	}
+}

@@ -1,0 +1,193 @@
+package coordinator
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// statusWriter keeps finalizer and status of every NodeENI current. Marks come
+// from anywhere; one goroutine writes, each status at most once an interval and
+// the last state always.
+type statusWriter struct {
+	kube     *kube.Client
+	caches   *caches
+	log      *slog.Logger
+	interval time.Duration
+
+	mu     sync.Mutex
+	marked map[string]bool // names
+	wake   signal
+}
+
+// mark says that the status of a NodeENI may have changed.
+func (w *statusWriter) mark(name string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.marked[name] = true
+	w.wake.set()
+}
+
+func (w *statusWriter) takeMarked() map[string]bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	taken := w.marked
+	w.marked = map[string]bool{}
+	return taken
+}
+
+// schedule says when each marked NodeENI is due.
+type schedule struct {
+	due     map[string]time.Time
+	written map[string]time.Time // when its status was written last
+	retry   map[string]*backoff
+}
+
+// run writes until ctx ends. Whoever led before may have left anything, so it
+// begins with all of them.
+func (w *statusWriter) run(ctx context.Context) {
+	for _, n := range w.caches.allNodeENIs() {
+		w.mark(n.Name)
+	}
+	s := schedule{due: map[string]time.Time{}, written: map[string]time.Time{}, retry: map[string]*backoff{}}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wake:
+		case <-timer.C:
+		}
+		now := time.Now()
+		for name := range w.takeMarked() {
+			s.add(name, now, w.interval)
+		}
+		for _, name := range s.takeDue(now) {
+			w.bringUpToDate(ctx, name, &s)
+		}
+		if next := s.next(); !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+	}
+}
+
+// add makes a NodeENI due: after a moment in which more changes gather, and not
+// before its interval is over.
+func (s *schedule) add(name string, now time.Time, interval time.Duration) {
+	if _, ok := s.due[name]; ok {
+		return
+	}
+	due := now.Add(min(settle, interval))
+	if free := s.written[name].Add(interval); free.After(due) {
+		due = free
+	}
+	s.due[name] = due
+}
+
+func (s *schedule) takeDue(now time.Time) []string {
+	var names []string
+	for name, due := range s.due {
+		if !now.Before(due) {
+			names = append(names, name)
+			delete(s.due, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func (s *schedule) next() time.Time {
+	var next time.Time
+	for _, due := range s.due {
+		next = earliest(next, due)
+	}
+	return next
+}
+
+func (s *schedule) tryAgain(name string, now time.Time) {
+	if s.retry[name] == nil {
+		s.retry[name] = &backoff{}
+	}
+	s.due[name] = now.Add(s.retry[name].next())
+}
+
+func (s *schedule) forget(name string) {
+	delete(s.due, name)
+	delete(s.written, name)
+	delete(s.retry, name)
+}
+
+// bringUpToDate sets the finalizer and writes the status, if they are not what
+// they should be.
+func (w *statusWriter) bringUpToDate(ctx context.Context, name string, s *schedule) {
+	n := w.caches.nodeENI(name)
+	if n == nil {
+		s.forget(name)
+		return
+	}
+	written, err := w.write(ctx, n)
+	now := time.Now()
+	switch {
+	case ctx.Err() != nil:
+		return
+	case apierrors.IsConflict(err):
+		s.due[name] = now.Add(settle) // the cache is about to show the newer object
+		return
+	case err != nil:
+		w.log.Warn("finalizer or status could not be written; it is tried again", "nodeENI", name, "error", err)
+		s.tryAgain(name, now)
+		return
+	}
+	delete(s.retry, name)
+	if written {
+		s.written[name] = now
+	}
+}
+
+func (w *statusWriter) write(ctx context.Context, n *v1alpha1.NodeENI) (written bool, err error) {
+	if n.DeletionTimestamp == nil && !slices.Contains(n.Finalizers, v1alpha1.CleanupFinalizer) {
+		if err := setFinalizer(ctx, w.kube, n.Name, n.UID, true); err != nil {
+			return false, err
+		}
+		// The object has a newer version now; its arrival marks it again.
+		return false, nil
+	}
+	status := statusOf(n, w.reports(n), time.Now())
+	if equality.Semantic.DeepEqual(status, n.Status) {
+		return false, nil
+	}
+	update := n.DeepCopy()
+	update.Status = status
+	err = w.kube.API.Put().Resource(kube.NodeENIs).Name(n.Name).SubResource("status").Body(update).Timeout(apiTimeout).Do(ctx).Error()
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// reports are the selected nodes by name, with the reports of their instances.
+func (w *statusWriter) reports(n *v1alpha1.NodeENI) []nodeReport {
+	var all []nodeReport
+	for _, node := range w.caches.allNodes() {
+		if !selects(n, node) {
+			continue
+		}
+		nr := nodeReport{node: node}
+		if report := w.caches.state(node.Name); speaksFor(report, node) {
+			nr.report = report
+		}
+		all = append(all, nr)
+	}
+	slices.SortFunc(all, func(a, b nodeReport) int { return cmp.Compare(a.node.Name, b.node.Name) })
+	return all
+}

@@ -1,0 +1,129 @@
+package coordinator
+
+import (
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// orphanSweeps is how many full sweeps in a row have to find an orphan.
+const orphanSweeps = 2
+
+// clockSkew is how far in the future a created-at tag may lie before it is
+// taken for garbage; an agent's clock may be a little ahead.
+const clockSkew = time.Hour
+
+// maxPatience bounds the time between two looks at an ENI that does not move.
+const maxPatience = 30 * time.Second
+
+// track is what the sweeper remembers of an ENI that is left over. It is lost
+// with the process, which costs time and nothing else.
+type track struct {
+	Verdict verdict
+	// ProvenSince is when it was first found left over on somebody's word.
+	ProvenSince time.Time
+	// Sightings counts the full sweeps in a row that found it an orphan.
+	Sightings int
+	// State is the ENI's and its attachment's state, since StateSince.
+	State      string
+	StateSince time.Time
+	// NotBefore is when the next look or step is due; a change of state
+	// overrules it.
+	NotBefore time.Time
+}
+
+// observe takes in what a sweep found.
+func (t *track) observe(e eni.ENI, v verdict, full bool, now time.Time) {
+	if v.Grace == graceOrphan {
+		t.ProvenSince = time.Time{}
+		if full {
+			t.Sightings++
+		}
+	} else {
+		t.Sightings = 0
+		if t.ProvenSince.IsZero() {
+			t.ProvenSince = now
+		}
+	}
+	t.Verdict = v
+	if state := stateOf(e); state != t.State {
+		t.State, t.StateSince, t.NotBefore = state, now, time.Time{}
+	}
+}
+
+func stateOf(e eni.ENI) string {
+	if e.Attachment == nil {
+		return e.Status
+	}
+	return e.Status + "/" + e.Attachment.ID + "/" + e.Attachment.Status
+}
+
+// patience is how long to leave an ENI alone: the longer it has not moved, the
+// longer, between the poll interval and half a minute.
+func (t *track) patience(poll time.Duration, now time.Time) time.Duration {
+	return max(poll, min(now.Sub(t.StateSince)/4, maxPatience))
+}
+
+// act is what to do with a left-over ENI.
+type act string
+
+const (
+	actWait   act = "wait"
+	actDetach act = "detach"
+	actDelete act = "delete"
+	// actRefuse: it sits at device index 0, as only a primary ENI does.
+	actRefuse act = "refuse"
+)
+
+// step is an act. A wait ends at Until; with a zero Until the next full sweep
+// is soon enough.
+type step struct {
+	Act   act
+	Until time.Time
+}
+
+// timing holds the times that decisions depend on.
+type timing struct {
+	ReleaseGrace time.Duration
+	OrphanAge    time.Duration
+	Poll         time.Duration
+}
+
+// nextStep decides what to do with an ENI that is left over.
+func nextStep(e eni.ENI, t *track, times timing, now time.Time) step {
+	switch t.Verdict.Grace {
+	case graceOrphan:
+		if t.Sightings < orphanSweeps || age(e, now) < times.OrphanAge {
+			return step{Act: actWait}
+		}
+	case graceAgent:
+		if until := t.ProvenSince.Add(times.ReleaseGrace); now.Before(until) {
+			return step{actWait, until}
+		}
+	}
+	if now.Before(t.NotBefore) {
+		return step{actWait, t.NotBefore}
+	}
+	switch {
+	case e.Attachment == nil && e.Status == string(types.NetworkInterfaceStatusAvailable):
+		return step{Act: actDelete}
+	case e.Attachment == nil, e.Attachment.Detaching():
+		return step{actWait, now.Add(t.patience(times.Poll, now))}
+	case e.Attachment.DeviceIndex == 0:
+		return step{Act: actRefuse}
+	default:
+		return step{Act: actDetach}
+	}
+}
+
+// age of the ENI by its tag. One without a readable tag is as old as can be:
+// every agent writes the tag with the create call.
+func age(e eni.ENI, now time.Time) time.Duration {
+	created := e.Owner.CreatedAt
+	if created.IsZero() || created.Sub(now) > clockSkew {
+		return 1<<63 - 1
+	}
+	return now.Sub(created)
+}

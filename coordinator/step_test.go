@@ -1,0 +1,107 @@
+package coordinator
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+func TestNextStep(t *testing.T) {
+	now := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	times := timing{ReleaseGrace: 15 * time.Second, OrphanAge: 10 * time.Minute, Poll: 2 * time.Second}
+	proven := func(g grace, ago time.Duration) track {
+		return track{Verdict: verdict{reasonNotSelected, g}, ProvenSince: now.Add(-ago), StateSince: now.Add(-ago)}
+	}
+	orphan := func(sightings int) track {
+		return track{Verdict: verdict{reasonNodeUnknown, graceOrphan}, Sightings: sightings, StateSince: now}
+	}
+	attached := func(e *eni.ENI) {}
+	available := func(e *eni.ENI) { e.Status, e.Attachment = "available", nil }
+	detaching := func(e *eni.ENI) { e.Attachment.Status = "detaching" }
+	born := func(at time.Time) func(*eni.ENI) {
+		return func(e *eni.ENI) { available(e); e.Owner.CreatedAt = at }
+	}
+
+	tests := []struct {
+		name  string
+		eni   func(*eni.ENI)
+		track track
+		want  step
+	}{
+		{"attached", attached, proven(graceNone, 0), step{Act: actDetach}},
+		{"still attaching", func(e *eni.ENI) { e.Attachment.Status = "attaching" }, proven(graceNone, 0), step{Act: actDetach}},
+		{"available", available, proven(graceNone, 0), step{Act: actDelete}},
+		{"detaching", detaching, proven(graceNone, 0), step{actWait, now.Add(2 * time.Second)}},
+		{"detaching for a minute", detaching, proven(graceNone, time.Minute), step{actWait, now.Add(15 * time.Second)}},
+		{"detaching for an hour", detaching, proven(graceNone, time.Hour), step{actWait, now.Add(30 * time.Second)}},
+		{"pending", func(e *eni.ENI) { available(e); e.Status = "pending" }, proven(graceNone, 0), step{actWait, now.Add(2 * time.Second)}},
+		{"in use by nobody, as between detached and available", func(e *eni.ENI) { e.Attachment = nil }, proven(graceNone, 0),
+			step{actWait, now.Add(2 * time.Second)}},
+		{"primary", func(e *eni.ENI) { e.Attachment.DeviceIndex = 0 }, proven(graceNone, 0), step{Act: actRefuse}},
+
+		{"agent's grace begins", attached, proven(graceAgent, 0), step{actWait, now.Add(15 * time.Second)}},
+		{"agent's grace, almost over", attached, proven(graceAgent, 14*time.Second), step{actWait, now.Add(time.Second)}},
+		{"agent's grace is over", attached, proven(graceAgent, 15*time.Second), step{Act: actDetach}},
+		{"agent's grace, not attached yet", available, proven(graceAgent, 0), step{actWait, now.Add(15 * time.Second)}},
+
+		{"told to wait", attached, func() track { t := proven(graceNone, 0); t.NotBefore = now.Add(time.Minute); return t }(),
+			step{actWait, now.Add(time.Minute)}},
+		{"waited long enough", attached, func() track { t := proven(graceNone, 0); t.NotBefore = now; return t }(), step{Act: actDetach}},
+
+		{"old orphan, seen once", born(now.Add(-time.Hour)), orphan(1), step{Act: actWait}},
+		{"old orphan, seen twice", born(now.Add(-time.Hour)), orphan(2), step{Act: actDelete}},
+		{"young orphan, seen often", born(now.Add(-9 * time.Minute)), orphan(9), step{Act: actWait}},
+		{"orphan of just that age", born(now.Add(-10 * time.Minute)), orphan(2), step{Act: actDelete}},
+		{"orphan from a clock ahead", born(now.Add(time.Minute)), orphan(9), step{Act: actWait}},
+		{"orphan without age, seen once", born(time.Time{}), orphan(1), step{Act: actWait}},
+		{"orphan without age, seen twice", born(time.Time{}), orphan(2), step{Act: actDelete}},
+		{"orphan from the far future, seen twice", born(now.AddDate(99, 0, 0)), orphan(2), step{Act: actDelete}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			e := wantedENI()
+			test.eni(&e)
+			if got := nextStep(e, &test.track, times, now); got != test.want {
+				t.Errorf("got %s until %v, want %s until %v", got.Act, got.Until, test.want.Act, test.want.Until)
+			}
+		})
+	}
+}
+
+func TestTrackObserve(t *testing.T) {
+	now := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
+	var tr track
+	orphan, proven := verdict{reasonNodeUnknown, graceOrphan}, verdict{reasonNodeReplaced, graceNone}
+	check := func(what string, sightings int, provenSince, stateSince time.Time) {
+		t.Helper()
+		if tr.Sightings != sightings || !tr.ProvenSince.Equal(provenSince) || !tr.StateSince.Equal(stateSince) {
+			t.Errorf("%s: got %d sightings, proven since %v, state since %v; want %d, %v, %v",
+				what, tr.Sightings, tr.ProvenSince, tr.StateSince, sightings, provenSince, stateSince)
+		}
+	}
+	e := wantedENI()
+	tr.observe(e, orphan, true, now)
+	check("full sweep", 1, time.Time{}, now)
+	tr.observe(e, orphan, false, now.Add(time.Second))
+	check("a sweep between full ones does not count", 1, time.Time{}, now)
+	tr.observe(e, orphan, true, now.Add(2*time.Second))
+	check("second full sweep", 2, time.Time{}, now)
+
+	tr.NotBefore = now.Add(time.Hour)
+	tr.observe(e, proven, true, now.Add(3*time.Second))
+	check("a proof ends the counting", 0, now.Add(3*time.Second), now)
+	tr.observe(e, proven, true, now.Add(4*time.Second))
+	check("proven since the first time", 0, now.Add(3*time.Second), now)
+	if tr.NotBefore.IsZero() {
+		t.Error("nothing moved, but the wait was cut short")
+	}
+	e.Attachment.Status = "detaching"
+	tr.observe(e, proven, false, now.Add(5*time.Second))
+	check("a new state", 0, now.Add(3*time.Second), now.Add(5*time.Second))
+	if !tr.NotBefore.IsZero() {
+		t.Error("the ENI moved, but the wait for the state before it goes on")
+	}
+	tr.observe(e, orphan, true, now.Add(6*time.Second))
+	check("a proof that no longer holds", 1, time.Time{}, now.Add(5*time.Second))
+}

@@ -1,0 +1,153 @@
+package coordinator
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// watch connects changes of objects to the loops: a sweep for what can leave an
+// ENI over, a fresh status for what can change it. What neither needs, such as a
+// kubelet's heartbeat, ends here.
+func (c *coordinator) watch() error {
+	for _, h := range []struct {
+		informer cache.SharedIndexInformer
+		handler  cache.ResourceEventHandler
+	}{
+		{c.caches.nodeENIs, handler[v1alpha1.NodeENI](c.nodeENIChanged)},
+		{c.caches.nodes, handler[kube.Node](c.nodeChanged)},
+		{c.caches.states, handler[v1alpha1.NodeENIState](c.stateChanged)},
+	} {
+		if err := c.caches.handle(h.informer, h.handler); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// handler makes one function of client-go's three: old is nil for an object
+// that is new, now is nil for one that is gone.
+func handler[T any](changed func(old, now *T)) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(obj any) { changed(nil, obj.(*T)) },
+		UpdateFunc: func(old, obj any) { changed(old.(*T), obj.(*T)) },
+		DeleteFunc: func(obj any) {
+			if unseen, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = unseen.Obj
+			}
+			if last, ok := obj.(*T); ok {
+				changed(last, nil)
+			}
+		},
+	}
+}
+
+func (c *coordinator) nodeENIChanged(old, now *v1alpha1.NodeENI) {
+	if old != nil && (now == nil || now.UID != old.UID) {
+		c.caches.deleted.nodeENI(old.UID, time.Now())
+	}
+	if nodeENILeavesOver(old, now) {
+		c.sweeper.wake.set()
+	}
+	if now != nil {
+		c.status.mark(now.Name)
+	}
+}
+
+// nodeENILeavesOver says whether the change can leave ENIs over.
+func nodeENILeavesOver(old, now *v1alpha1.NodeENI) bool {
+	switch {
+	case now == nil:
+		return true
+	case now.DeletionTimestamp != nil:
+		return old == nil || old.DeletionTimestamp == nil
+	case old == nil:
+		return false
+	}
+	return old.UID != now.UID ||
+		!maps.Equal(old.Spec.NodeSelector, now.Spec.NodeSelector) ||
+		old.Spec.SubnetID != now.Spec.SubnetID || old.Spec.SubnetName != now.Spec.SubnetName ||
+		!slices.Equal(old.Spec.SubnetIDs, now.Spec.SubnetIDs) ||
+		!slices.Equal(old.Spec.SubnetNames, now.Spec.SubnetNames)
+}
+
+func (c *coordinator) nodeChanged(old, now *kube.Node) {
+	if sameToUs(old, now) {
+		return
+	}
+	if now == nil {
+		c.caches.deleted.node(old, time.Now())
+	}
+	if old != nil && (now == nil || instanceReplaced(old, now)) {
+		c.sweeper.wake.set()
+	}
+	for _, n := range c.caches.allNodeENIs() {
+		before, after := old != nil && selects(n, old), now != nil && selects(n, now)
+		if before && !after {
+			c.sweeper.wake.set()
+		}
+		if before || after {
+			c.status.mark(n.Name)
+		}
+	}
+}
+
+func sameToUs(old, now *kube.Node) bool {
+	return old != nil && now != nil && old.UID == now.UID &&
+		old.Spec.ProviderID == now.Spec.ProviderID && maps.Equal(old.Labels, now.Labels)
+}
+
+func instanceReplaced(old, now *kube.Node) bool {
+	before, after := kube.InstanceID(old.Spec.ProviderID), kube.InstanceID(now.Spec.ProviderID)
+	return before != "" && before != after
+}
+
+func (c *coordinator) stateChanged(old, now *v1alpha1.NodeENIState) {
+	if releases(old, now) {
+		c.sweeper.wake.set()
+	}
+	for _, state := range []*v1alpha1.NodeENIState{old, now} {
+		if state == nil {
+			continue
+		}
+		for _, entry := range state.Status.ENIs {
+			c.status.mark(entry.NodeENI)
+		}
+	}
+}
+
+// releases says whether the report says of an ENI, for the first time, that the
+// node lets go of it.
+func releases(old, now *v1alpha1.NodeENIState) bool {
+	if now == nil {
+		return false
+	}
+	for _, entry := range now.Status.ENIs {
+		if entry.ENIID == "" || entry.Phase != v1alpha1.PhaseReleasing && entry.Phase != v1alpha1.PhaseReleased {
+			continue
+		}
+		if old == nil || !slices.ContainsFunc(old.Status.ENIs, func(before v1alpha1.ENIState) bool {
+			return before.ENIID == entry.ENIID && before.Phase == entry.Phase
+		}) {
+			return true
+		}
+	}
+	return false
+}
+
+// signal wakes one loop; many settings before it wakes count as one.
+type signal chan struct{}
+
+func newSignal() signal { return make(signal, 1) }
+
+func (s signal) set() {
+	select {
+	case s <- struct{}{}:
+	default:
+	}
+}

@@ -1,0 +1,98 @@
+package coordinator
+
+import (
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+func TestNodeENILeavesOver(t *testing.T) {
+	base := wantedEvidence().NodeENI
+	changed := func(f func(*v1alpha1.NodeENI)) *v1alpha1.NodeENI {
+		n := base.DeepCopy()
+		f(n)
+		return n
+	}
+	deleting := changed(func(n *v1alpha1.NodeENI) { n.DeletionTimestamp = &metav1.Time{} })
+	tests := []struct {
+		name     string
+		old, now *v1alpha1.NodeENI
+		want     bool
+	}{
+		{"new", nil, base, false},
+		{"new, and being deleted", nil, deleting, true},
+		{"gone", base, nil, true},
+		{"begins to be deleted", base, deleting, true},
+		{"is still being deleted", deleting, deleting, false},
+		{"another object of that name", base, changed(func(n *v1alpha1.NodeENI) { n.UID = "uid-2" }), true},
+		{"status", base, changed(func(n *v1alpha1.NodeENI) { n.Status.Nodes.Ready = 3 }), false},
+		{"mtu", base, changed(func(n *v1alpha1.NodeENI) { n.Spec.MTU = 9001 }), false},
+		{"selector", base, changed(func(n *v1alpha1.NodeENI) { n.Spec.NodeSelector["ng"] = "other" }), true},
+		{"subnetID", base, changed(func(n *v1alpha1.NodeENI) { n.Spec.SubnetID = subnetB }), true},
+		{"subnetIDs", base, changed(func(n *v1alpha1.NodeENI) { n.Spec.SubnetIDs = []string{subnetB} }), true},
+		{"subnetName", base, changed(func(n *v1alpha1.NodeENI) { n.Spec.SubnetName = "a" }), true},
+		{"subnetNames", base, changed(func(n *v1alpha1.NodeENI) { n.Spec.SubnetNames = []string{"a"} }), true},
+	}
+	for _, test := range tests {
+		if got := nodeENILeavesOver(test.old, test.now); got != test.want {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+func TestReleases(t *testing.T) {
+	report := func(id string, phase v1alpha1.Phase) *v1alpha1.NodeENIState {
+		return &v1alpha1.NodeENIState{Status: v1alpha1.NodeENIStateStatus{ENIs: []v1alpha1.ENIState{
+			{ENIID: "eni-0", Phase: v1alpha1.PhaseReady}, {ENIID: id, Phase: phase},
+		}}}
+	}
+	tests := []struct {
+		name     string
+		old, now *v1alpha1.NodeENIState
+		want     bool
+	}{
+		{"ready", nil, report("eni-1", v1alpha1.PhaseReady), false},
+		{"releasing", report("eni-1", v1alpha1.PhaseReady), report("eni-1", v1alpha1.PhaseReleasing), true},
+		{"released", report("eni-1", v1alpha1.PhaseReleasing), report("eni-1", v1alpha1.PhaseReleased), true},
+		{"released as before", report("eni-1", v1alpha1.PhaseReleased), report("eni-1", v1alpha1.PhaseReleased), false},
+		{"another one released", report("eni-1", v1alpha1.PhaseReleased), report("eni-2", v1alpha1.PhaseReleased), true},
+		{"first report", nil, report("eni-1", v1alpha1.PhaseReleased), true},
+		{"names no ENI", nil, report("", v1alpha1.PhaseReleased), false},
+		{"report gone", report("eni-1", v1alpha1.PhaseReleasing), nil, false},
+	}
+	for _, test := range tests {
+		if got := releases(test.old, test.now); got != test.want {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+func TestNodeChanges(t *testing.T) {
+	base := wantedEvidence().Node
+	changed := func(f func(*kube.Node)) *kube.Node {
+		n := base.DeepCopy()
+		f(n)
+		return n
+	}
+	tests := []struct {
+		name           string
+		now            *kube.Node
+		same, replaced bool
+	}{
+		{"heartbeat", changed(func(n *kube.Node) { n.ResourceVersion = "2" }), true, false},
+		{"label", changed(func(n *kube.Node) { n.Labels["ng"] = "other" }), false, false},
+		{"instance", changed(func(n *kube.Node) { n.Spec.ProviderID = providerID("i-2") }), false, true},
+		{"object", changed(func(n *kube.Node) { n.UID = "new" }), false, false},
+	}
+	for _, test := range tests {
+		if same, replaced := sameToUs(base, test.now), instanceReplaced(base, test.now); same != test.same || replaced != test.replaced {
+			t.Errorf("%s: got same %v, replaced %v, want %v, %v", test.name, same, replaced, test.same, test.replaced)
+		}
+	}
+	if unset := changed(func(n *kube.Node) { n.Spec.ProviderID = "" }); instanceReplaced(unset, base) {
+		t.Error("a Node that gets its providerID is taken for a replaced one")
+	}
+}
