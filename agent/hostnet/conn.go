@@ -10,42 +10,63 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// conn is a netlink socket for requests.
+// conn holds the netlink sockets for requests.
 type conn struct {
-	socket *nl.NetlinkSocket
-	shared map[int]*nl.SocketHandle
+	changes sockets // errors come with the kernel's reason
+	queries sockets // dumps are filtered by the kernel
 }
 
+// sockets is how the nl package is told which socket to use.
+type sockets map[int]*nl.SocketHandle
+
 func dial() (*conn, error) {
+	changes, err := dialSocket()
+	if err != nil {
+		return nil, err
+	}
+	queries, err := dialSocket()
+	if err != nil {
+		changes.close()
+		return nil, err
+	}
+	c := &conn{changes, queries}
+	// Not for queries: nl v1.3.1 panics when a dump fails with a reason.
+	if err := changes.socket().SetExtAck(true); err != nil {
+		c.close()
+		return nil, fmt.Errorf("set up a netlink socket: %w", err)
+	}
+	// Before Linux 4.20 there is no strict checking, and the kernel ignores
+	// the filter of a dump; readers filter what they get anyway.
+	_ = unix.SetsockoptInt(queries.socket().GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
+	return c, nil
+}
+
+func (c *conn) close() {
+	c.changes.close()
+	c.queries.close()
+}
+
+func dialSocket() (sockets, error) {
 	socket, err := nl.Subscribe(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
 	// The kernel answers within microseconds; this bounds what is a bug.
 	timeout := unix.NsecToTimeval(int64(10 * time.Second))
-	err = errors.Join(
-		socket.SetSendTimeout(&timeout),
-		socket.SetReceiveTimeout(&timeout),
-		socket.SetExtAck(true), // errors come with the kernel's reason
-	)
-	if err != nil {
+	if err := errors.Join(socket.SetSendTimeout(&timeout), socket.SetReceiveTimeout(&timeout)); err != nil {
 		socket.Close()
 		return nil, fmt.Errorf("set up a netlink socket: %w", err)
 	}
-	// With strict checking the kernel filters dumps. Before Linux 4.20 there
-	// is none, and readers filter what they get anyway.
-	_ = unix.SetsockoptInt(socket.GetFd(), unix.SOL_NETLINK, unix.NETLINK_GET_STRICT_CHK, 1)
-	return &conn{
-		socket: socket,
-		shared: map[int]*nl.SocketHandle{unix.NETLINK_ROUTE: {Socket: socket}},
-	}, nil
+	return sockets{unix.NETLINK_ROUTE: {Socket: socket}}, nil
 }
 
-func (c *conn) close() { c.socket.Close() }
+func (s sockets) socket() *nl.NetlinkSocket { return s[unix.NETLINK_ROUTE].Socket }
 
-func (c *conn) request(typ, flags int, header nl.NetlinkRequestData, attrs []*nl.RtAttr) *nl.NetlinkRequest {
+func (s sockets) close() { s.socket().Close() }
+
+func (s sockets) request(typ, flags int, header nl.NetlinkRequestData, attrs []*nl.RtAttr) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(typ, flags)
-	req.Sockets = c.shared
+	req.Sockets = s
 	req.AddData(header)
 	for _, a := range attrs {
 		req.AddData(a)
@@ -55,7 +76,7 @@ func (c *conn) request(typ, flags int, header nl.NetlinkRequestData, attrs []*nl
 
 // do carries out a change.
 func (c *conn) do(typ, flags int, header nl.NetlinkRequestData, attrs ...*nl.RtAttr) error {
-	_, err := c.request(typ, flags|unix.NLM_F_ACK, header, attrs).Execute(unix.NETLINK_ROUTE, 0)
+	_, err := c.changes.request(typ, flags|unix.NLM_F_ACK, header, attrs).Execute(unix.NETLINK_ROUTE, 0)
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w (CAP_NET_ADMIN is needed)", err)
 	}
@@ -64,7 +85,7 @@ func (c *conn) do(typ, flags int, header nl.NetlinkRequestData, attrs ...*nl.RtA
 
 // get asks for one object.
 func (c *conn) get(typ int, header nl.NetlinkRequestData, attrs ...*nl.RtAttr) ([]byte, error) {
-	msgs, err := c.request(typ, 0, header, attrs).Execute(unix.NETLINK_ROUTE, 0)
+	msgs, err := c.queries.request(typ, 0, header, attrs).Execute(unix.NETLINK_ROUTE, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +106,7 @@ func (c *conn) dump(typ int, header nl.NetlinkRequestData, attrs ...*nl.RtAttr) 
 	var msgs [][]byte
 	var err error
 	for range dumpAttempts {
-		msgs, err = c.request(typ, unix.NLM_F_DUMP, header, attrs).Execute(unix.NETLINK_ROUTE, 0)
+		msgs, err = c.queries.request(typ, unix.NLM_F_DUMP, header, attrs).Execute(unix.NETLINK_ROUTE, 0)
 		if !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
 			return msgs, err
 		}

@@ -175,8 +175,8 @@ type leftovers struct {
 }
 
 // diff computes the changes from have to want, in an order in which no
-// address is ever without its rule, and no rule without its routes: there is
-// no moment in which a packet could leave by the primary ENI.
+// address is ever without its rule and its routes: there is no moment in
+// which a packet could leave by the primary ENI.
 func diff(want, have state, left leftovers) []change {
 	var changes []change
 	for _, r := range want.routes {
@@ -189,7 +189,7 @@ func diff(want, have state, left leftovers) []change {
 			changes = append(changes, change{add, r})
 		}
 	}
-	changes = append(changes, diffAddresses(want.addresses, have.addresses, left.address)...)
+	changes = append(changes, diffAddresses(want, have.addresses, left.address)...)
 	for _, r := range have.rules {
 		if r.ours() && left.rule(r) && !slices.Contains(want.rules, r) {
 			changes = append(changes, change{del, r})
@@ -203,24 +203,31 @@ func diff(want, have state, left leftovers) []change {
 	return changes
 }
 
-func diffAddresses(want, have []address, left func(address) bool) []change {
-	var changes []change
-	served := make([]bool, len(want))
-	for _, h := range have {
-		i := slices.IndexFunc(want, h.serves)
+// diffAddresses adds before it deletes: with the last address of a link, the
+// kernel takes away all its routes, those of other tables too.
+func diffAddresses(want state, have []address, left func(address) bool) []change {
+	var adds, dels, again []change
+	for _, w := range want.addresses {
 		switch {
-		case i >= 0:
-			served[i] = true
-		case left(h):
-			changes = append(changes, change{del, h})
+		case slices.ContainsFunc(have, func(h address) bool { return h.serves(w) }):
+		case slices.ContainsFunc(have, func(h address) bool { return h.prefix == w.prefix }):
+			// The same in another form has to go first.
+			again = append(again, change{add, w})
+		default:
+			adds = append(adds, change{add, w})
 		}
 	}
-	for i, w := range want {
-		if !served[i] {
-			changes = append(changes, change{add, w})
+	for _, h := range have {
+		if left(h) && !slices.ContainsFunc(want.addresses, h.serves) {
+			dels = append(dels, change{del, h})
 		}
 	}
-	return changes
+	if len(again) > 0 {
+		for _, r := range want.routes {
+			dels = append(dels, change{add, r})
+		}
+	}
+	return slices.Concat(adds, dels, again)
 }
 
 // sweep computes which of our rules and routes belong to none of keep.

@@ -4,8 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
+	"slices"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -41,9 +42,10 @@ func (e *events) join() error {
 // [Host.Sweep] again, which find out what it was. Signals that are not
 // received are merged into one, and the Host's own changes are signalled too.
 //
-// Nothing is lost when the kernel has more to tell than the socket holds: it
-// signals then as well. The channel is closed when ctx ends or the Host is
-// closed. Call Watch once, before the first Configure.
+// When the kernel has more to tell than the socket holds, that is a signal as
+// well: nothing is missed. The channel is closed when ctx ends, when the Host
+// is closed, or, which is not expected, when the socket fails. Call Watch
+// once, before the first Configure.
 func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 	if err := h.events.join(); err != nil {
 		return nil, fmt.Errorf("watch links, addresses, rules and routes: %w", err)
@@ -69,20 +71,33 @@ func (e *events) next() bool {
 	for {
 		msgs, from, err := e.socket.Receive()
 		switch {
-		case errors.Is(err, os.ErrClosed), errors.Is(err, unix.EBADF):
-			return false
+		case errors.Is(err, unix.ENOBUFS):
+			return e.drain()
 		case err != nil:
-			// ENOBUFS: the kernel had more to tell than the socket holds. The
-			// socket goes on, but what was lost may have mattered. Whatever
-			// else it can be, looking once more is right.
+			return false
+		case from.Pid == nl.PidKernel && slices.ContainsFunc(msgs, matters):
 			return true
-		case from.Pid != nl.PidKernel:
+		}
+	}
+}
+
+// drain empties the socket after the kernel had more to tell than it holds.
+// What was lost may have mattered. The signal has to wait until the socket
+// was empty once: until then the kernel goes on dropping, and says so no more
+// (NETLINK_S_CONGESTED in net/netlink/af_netlink.c).
+func (e *events) drain() bool {
+	now := unix.NsecToTimeval(int64(time.Millisecond))
+	if e.socket.SetReceiveTimeout(&now) != nil {
+		return false
+	}
+	for {
+		_, _, err := e.socket.Receive()
+		switch {
+		case err == nil, errors.Is(err, unix.ENOBUFS):
+		case errors.Is(err, unix.EAGAIN):
+			return e.socket.SetReceiveTimeout(&unix.Timeval{}) == nil
 		default:
-			for _, m := range msgs {
-				if matters(m) {
-					return true
-				}
-			}
+			return false
 		}
 	}
 }

@@ -1,0 +1,148 @@
+package hostnet
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// messages returns what the kernel announced while f ran, in its order.
+func (n *node) messages(f func()) []syscall.NetlinkMessage {
+	n.t.Helper()
+	e := n.listen()
+	defer e.close()
+	f()
+	// A link that comes last marks the end.
+	const marker = "marker"
+	n.plug(marker, mac(n.t, "02:00:00:00:0f:0f"))
+	defer func() { n.must(n.nl.LinkDel(n.link(marker))) }()
+	var all []syscall.NetlinkMessage
+	for {
+		msgs, _, err := e.socket.Receive()
+		n.must(err)
+		for _, m := range msgs {
+			if m.Header.Type == unix.RTM_NEWLINK && m.Data[0] == unix.AF_UNSPEC {
+				l, err := decodeLink(m.Data)
+				n.must(err)
+				if l.name == marker {
+					return all
+				}
+			}
+			all = append(all, m)
+		}
+	}
+}
+
+// listen opens a socket that hears what Watch hears.
+func (n *node) listen() *events {
+	n.t.Helper()
+	var e *events
+	n.must(n.ns.Do(func() (err error) {
+		e, err = openEvents()
+		return err
+	}))
+	n.must(e.join())
+	return e
+}
+
+// record returns what happened to addresses, rules, routes and links while f
+// ran.
+func (n *node) record(f func()) []string {
+	n.t.Helper()
+	up := make(map[int]bool)
+	links, err := n.host.conn.links()
+	n.must(err)
+	for _, l := range links {
+		up[l.index] = l.up
+	}
+	var seen []string
+	for _, m := range n.messages(f) {
+		if m.Header.Type != unix.RTM_NEWLINK {
+			seen = append(seen, announcement(m)...)
+			continue
+		}
+		l, err := decodeLink(m.Data)
+		n.must(err)
+		if l.up != up[l.index] { // the kernel has more to say about links
+			up[l.index] = l.up
+			seen = append(seen, fmt.Sprintf("link up: %v", l.up))
+		}
+	}
+	return seen
+}
+
+func announcement(m syscall.NetlinkMessage) []string {
+	switch m.Header.Type {
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		a, err := decodeAddress(m.Data)
+		if err == nil {
+			return []string{fmt.Sprintf("%s address %v", word(m, unix.RTM_NEWADDR), a.prefix)}
+		}
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		r, err := decodeRule(m.Data)
+		if err == nil {
+			return []string{fmt.Sprintf("%s rule %v", word(m, unix.RTM_NEWRULE), r.from.Addr())}
+		}
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		r, err := decodeRoute(m.Data)
+		if err == nil && r.table != unix.RT_TABLE_LOCAL {
+			return []string{fmt.Sprintf("%s route %v table %s", word(m, unix.RTM_NEWROUTE), r.dst, tableName(r.table))}
+		}
+	}
+	return nil
+}
+
+func word(m syscall.NetlinkMessage, added uint16) verb {
+	if m.Header.Type == added {
+		return add
+	}
+	return del
+}
+
+// There is no moment in which an address is on the link without its rule and
+// its routes: its packets would leave by the primary ENI. And main is never
+// touched.
+func TestOrder(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.1.5/24")
+	w := eni(t)
+	w.MTU, w.Addresses = 0, addrs("10.0.1.10")
+	n.plug("eth1", w.MAC)
+
+	check := func(what string, f func(), want []string) {
+		t.Helper()
+		if got := n.record(f); !slices.Equal(got, want) {
+			t.Errorf("%s happened as\n%q, want\n%q", what, got, want)
+		}
+	}
+	check("Configure", func() { n.configure(w) }, []string{
+		"link up: true",
+		"add route 10.0.1.0/24 table 20001",
+		"add route 0.0.0.0/0 table 20001",
+		"add rule 10.0.1.10",
+		"add address 10.0.1.10/24",
+	})
+	check("another device index", func() { w.DeviceIndex = 2; n.configure(w) }, []string{
+		"add route 10.0.1.0/24 table 20002",
+		"add route 0.0.0.0/0 table 20002",
+		"add rule 10.0.1.10",
+		"del rule 10.0.1.10",
+		"del route 0.0.0.0/0 table 20001",
+		"del route 10.0.1.0/24 table 20001",
+	})
+	check("another address", func() { w.Addresses = addrs("10.0.1.11"); n.configure(w) }, []string{
+		"add rule 10.0.1.11",
+		"add address 10.0.1.11/24",
+		"del address 10.0.1.10/24",
+		"add address 10.0.1.11/24", // is announced again as it becomes the link's first
+		"del rule 10.0.1.10",
+	})
+	check("Release", func() { n.must(n.host.Release(w)) }, []string{
+		"del address 10.0.1.11/24", // takes the routes with it, unannounced
+		"del rule 10.0.1.11",
+		"link up: false",
+	})
+}

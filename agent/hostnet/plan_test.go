@@ -1,0 +1,274 @@
+package hostnet
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const testDev = 7
+
+func addrs(list ...string) []netip.Addr {
+	var all []netip.Addr
+	for _, s := range list {
+		all = append(all, netip.MustParseAddr(s))
+	}
+	return all
+}
+
+func hostWanted(addresses ...string) Wanted {
+	return Wanted{
+		Host:        true,
+		Addresses:   addrs(addresses...),
+		Subnet:      netip.MustParsePrefix("10.0.1.0/24"),
+		DeviceIndex: 2,
+	}
+}
+
+// configured is what the kernel has once w is carried out.
+func configured(w Wanted) state {
+	s := wanted(w, testDev)
+	for i := range s.addresses {
+		s.addresses[i].dev = testDev
+	}
+	return s
+}
+
+func commands(changes []change) string {
+	var b strings.Builder
+	for _, c := range changes {
+		fmt.Fprintln(&b, c)
+	}
+	return b.String()
+}
+
+func TestPlan(t *testing.T) {
+	foreignRule := func(r rule, edit func(*rule)) rule { edit(&r); return r }
+	ruleOf := func(table int, from string) rule { return newRule(table, netip.MustParseAddr(from)) }
+	leased := address{dev: testDev, prefix: netip.MustParsePrefix("10.0.1.10/24"), flags: unix.IFA_F_NOPREFIXROUTE}
+	connected := address{dev: testDev, prefix: netip.MustParsePrefix("10.0.1.10/24"), flags: unix.IFA_F_PERMANENT}
+	elsewhere := address{dev: testDev, prefix: netip.MustParsePrefix("192.168.7.1/24"),
+		flags: unix.IFA_F_PERMANENT | unix.IFA_F_NOPREFIXROUTE}
+
+	none := hostWanted("10.0.1.10")
+	none.Host = false
+	moved := hostWanted("10.0.1.10")
+	moved.DeviceIndex = 3
+	card := hostWanted("10.0.1.10")
+	card.Card, card.DeviceIndex = 3, 1
+
+	tests := []struct {
+		name string
+		want Wanted
+		have state
+		plan string
+	}{
+		{name: "fresh link", want: hostWanted("10.0.1.10", "10.0.1.11"), plan: `
+ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20002
+ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
+ip rule add priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip rule add priority 20002 from 10.0.1.11 lookup 20002 proto kernel
+ip addr add 10.0.1.10/24 noprefixroute
+ip addr add 10.0.1.11/24 noprefixroute
+`},
+		{name: "card", want: card, plan: `
+ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20301
+ip route add default via 10.0.1.1 dev if7 proto kernel table 20301
+ip rule add priority 20301 from 10.0.1.10 lookup 20301 proto kernel
+ip addr add 10.0.1.10/24 noprefixroute
+`},
+		{name: "same address twice", want: hostWanted("10.0.1.10", "10.0.1.10"), have: configured(hostWanted("10.0.1.10"))},
+		{name: "all there", want: hostWanted("10.0.1.10"), have: configured(hostWanted("10.0.1.10"))},
+		{name: "the kernel adds flags", want: hostWanted("10.0.1.10"), have: func() state {
+			s := configured(hostWanted("10.0.1.10"))
+			s.addresses[0].flags |= unix.IFA_F_SECONDARY
+			return s
+		}()},
+		{name: "addressing None on a fresh link", want: none},
+		{name: "Host became None", want: none, have: configured(hostWanted("10.0.1.10")), plan: `
+ip addr del 10.0.1.10/24 noprefixroute
+ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip route del 10.0.1.0/24 dev if7 proto kernel scope link table 20002
+ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
+`},
+		{name: "address added", want: hostWanted("10.0.1.10", "10.0.1.11"), have: configured(hostWanted("10.0.1.10")), plan: `
+ip rule add priority 20002 from 10.0.1.11 lookup 20002 proto kernel
+ip addr add 10.0.1.11/24 noprefixroute
+`},
+		{name: "address taken off", want: hostWanted("10.0.1.11"), have: configured(hostWanted("10.0.1.10", "10.0.1.11")), plan: `
+ip addr del 10.0.1.10/24 noprefixroute
+ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+`},
+		{name: "only address changed", want: hostWanted("10.0.1.11"), have: configured(hostWanted("10.0.1.10")), plan: `
+ip rule add priority 20002 from 10.0.1.11 lookup 20002 proto kernel
+ip addr add 10.0.1.11/24 noprefixroute
+ip addr del 10.0.1.10/24 noprefixroute
+ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+`},
+		{name: "device index changed", want: moved, have: configured(hostWanted("10.0.1.10")), plan: `
+ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20003
+ip route add default via 10.0.1.1 dev if7 proto kernel table 20003
+ip rule add priority 20003 from 10.0.1.10 lookup 20003 proto kernel
+ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip route del 10.0.1.0/24 dev if7 proto kernel scope link table 20002
+ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
+`},
+		{name: "rule and route gone", want: hostWanted("10.0.1.10"), have: func() state {
+			s := configured(hostWanted("10.0.1.10"))
+			s.rules, s.routes = nil, s.routes[:1]
+			return s
+		}(), plan: `
+ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
+ip rule add priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+`},
+		{name: "table left by another link", want: hostWanted("10.0.1.10"), have: func() state {
+			s := configured(hostWanted("10.0.1.10"))
+			s.rules = append(s.rules, ruleOf(20002, "10.0.9.9"))
+			s.routes = append(s.routes, newRoute(20002, netip.MustParsePrefix("10.0.9.0/24"), netip.Addr{}, 5))
+			return s
+		}(), plan: `
+ip rule del priority 20002 from 10.0.9.9 lookup 20002 proto kernel
+ip route del 10.0.9.0/24 dev if5 proto kernel scope link table 20002
+`},
+		{name: "another ENI's table", want: hostWanted("10.0.1.10"), have: func() state {
+			s := configured(hostWanted("10.0.1.10"))
+			s.rules = append(s.rules, ruleOf(20003, "10.0.1.20"))
+			s.routes = append(s.routes, newRoute(20003, netip.MustParsePrefix("10.0.1.0/24"), netip.Addr{}, 5))
+			return s
+		}()},
+		{name: "address of a DHCP client serves", want: hostWanted("10.0.1.10"), have: func() state {
+			s := configured(hostWanted("10.0.1.10"))
+			s.addresses = []address{leased}
+			return s
+		}()},
+		{name: "address with a connected route", want: hostWanted("10.0.1.10"), have: state{addresses: []address{connected, elsewhere}}, plan: `
+ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20002
+ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
+ip rule add priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip addr del 10.0.1.10/24
+ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20002
+ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
+ip addr add 10.0.1.10/24 noprefixroute
+`},
+		{name: "None leaves foreign addresses", want: none, have: state{addresses: []address{leased, connected, elsewhere}}},
+		{name: "foreign rules in the band", want: none, have: state{rules: []rule{
+			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.protocol = unix.RTPROT_BOOT }),
+			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.table = 100 }),
+			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.mark, r.markMask = 1, 1 }),
+			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.more = true }),
+			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.not = true }),
+			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.from = netip.MustParsePrefix("10.0.1.0/24") }),
+			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.to = netip.MustParsePrefix("10.0.1.0/24") }),
+			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.iif = "eth1" }),
+			ruleOf(101, "10.0.1.10"),
+			ruleOf(19999, "10.0.1.10"),
+			ruleOf(23132, "10.0.1.10"),
+		}}},
+		{name: "foreign rule that does the same", want: hostWanted("10.0.1.10"), have: func() state {
+			s := configured(hostWanted("10.0.1.10"))
+			s.rules[0].protocol = unix.RTPROT_BOOT
+			return s
+		}()},
+		{name: "foreign routes", want: none, have: func() state {
+			static := newRoute(20002, netip.MustParsePrefix("10.9.0.0/16"), netip.MustParseAddr("10.0.1.7"), testDev)
+			static.protocol = unix.RTPROT_STATIC
+			main := newRoute(unix.RT_TABLE_MAIN, netip.MustParsePrefix("10.0.1.0/24"), netip.Addr{}, testDev)
+			return state{routes: []route{static, main}}
+		}()},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := commands(plan(tt.want, testDev, tt.have))
+			if want := strings.TrimPrefix(tt.plan, "\n"); got != want {
+				t.Errorf("plan is\n%swant\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestPlanRelease(t *testing.T) {
+	w := hostWanted("10.0.1.10")
+	have := configured(w)
+	// Another ENI has the device index by now.
+	have.rules = append(have.rules, newRule(20002, netip.MustParseAddr("10.0.1.20")))
+	have.routes = append(have.routes, newRoute(20002, netip.MustParsePrefix("10.0.7.0/24"), netip.Addr{}, 9))
+
+	const want = `ip addr del 10.0.1.10/24 noprefixroute
+ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip route del 10.0.1.0/24 dev if7 proto kernel scope link table 20002
+ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
+`
+	if got := commands(planRelease(w, testDev, have)); got != want {
+		t.Errorf("with the link:\n%swant\n%s", got, want)
+	}
+	have.addresses, have.routes = nil, have.routes[2:]
+	const gone = "ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel\n"
+	if got := commands(planRelease(w, 0, have)); got != gone {
+		t.Errorf("without the link:\n%swant\n%s", got, gone)
+	}
+}
+
+func TestSweepPlan(t *testing.T) {
+	kept, none := hostWanted("10.0.1.10"), hostWanted("10.0.1.30")
+	none.Host, none.DeviceIndex = false, 4
+	have := configured(kept)
+	have.addresses = nil
+	have.rules = append(have.rules,
+		newRule(20002, netip.MustParseAddr("10.0.1.20")), // kept table, lost address
+		newRule(20003, netip.MustParseAddr("10.0.1.10")), // kept address, lost table
+		newRule(20004, netip.MustParseAddr("10.0.1.30")), // no longer Host
+		newRule(19999, netip.MustParseAddr("10.0.1.40")),
+	)
+	have.routes = append(have.routes,
+		newRoute(20004, netip.MustParsePrefix("10.0.1.0/24"), netip.Addr{}, 9),
+		newRoute(unix.RT_TABLE_MAIN, netip.MustParsePrefix("10.0.1.0/24"), netip.Addr{}, 9),
+	)
+	const want = `ip rule del priority 20002 from 10.0.1.20 lookup 20002 proto kernel
+ip rule del priority 20003 from 10.0.1.10 lookup 20003 proto kernel
+ip rule del priority 20004 from 10.0.1.30 lookup 20004 proto kernel
+ip route del 10.0.1.0/24 dev if9 proto kernel scope link table 20004
+`
+	if got := commands(sweep([]Wanted{kept, none}, have)); got != want {
+		t.Errorf("sweep is\n%swant\n%s", got, want)
+	}
+}
+
+func TestValidate(t *testing.T) {
+	good := hostWanted("10.0.1.10")
+	good.MAC = mac(t, "02:00:00:00:00:01")
+	tests := []struct {
+		name string
+		edit func(*Wanted)
+		err  string // "" for none
+	}{
+		{"good", func(*Wanted) {}, ""},
+		{"no MAC", func(w *Wanted) { w.MAC = nil }, "six bytes"},
+		{"primary", func(w *Wanted) { w.DeviceIndex = 0 }, "primary ENI"},
+		{"first of the second card", func(w *Wanted) { w.Card, w.DeviceIndex = 1, 0 }, ""},
+		{"device index", func(w *Wanted) { w.DeviceIndex = 32 }, "0–31"},
+		{"card", func(w *Wanted) { w.Card = -1 }, "network card -1"},
+		{"MTU", func(w *Wanted) { w.MTU = -1 }, "negative"},
+		{"no subnet", func(w *Wanted) { w.Subnet = netip.Prefix{} }, "not an IPv4 CIDR"},
+		{"IPv6 subnet", func(w *Wanted) { w.Subnet = netip.MustParsePrefix("2001:db8::/64") }, "not an IPv4 CIDR"},
+		{"no addresses", func(w *Wanted) { w.Addresses = nil }, "no IPv4 address"},
+		{"address of another subnet", func(w *Wanted) { w.Addresses = addrs("10.0.2.10") }, "not within the subnet"},
+		{"IPv6 address", func(w *Wanted) { w.Addresses = addrs("2001:db8::1") }, "not within the subnet"},
+		{"None needs neither", func(w *Wanted) { w.Host, w.Subnet, w.Addresses = false, netip.Prefix{}, nil }, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := good
+			tt.edit(&w)
+			err := w.validate()
+			switch {
+			case tt.err == "" && err != nil:
+				t.Errorf("refused: %v", err)
+			case tt.err != "" && (err == nil || !strings.Contains(err.Error(), tt.err)):
+				t.Errorf("error is %v, want one with %q", err, tt.err)
+			}
+		})
+	}
+}
