@@ -73,8 +73,14 @@ type ENIState struct {
 
 // NodeENIStateStatus is an agent's whole report.
 type NodeENIStateStatus struct {
+	// InstanceID is the EC2 instance that the node is.
+	//
+	// +kubebuilder:validation:MinLength=1
 	InstanceID string `json:"instanceID"`
-	Zone       string `json:"zone"`
+	// Zone is the instance's availability zone.
+	//
+	// +kubebuilder:validation:MinLength=1
+	Zone string `json:"zone"`
 	// +optional
 	// +listType=atomic
 	ENIs []ENIState `json:"enis,omitempty"`
