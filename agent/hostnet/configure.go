@@ -28,21 +28,25 @@ func (h *Host) Configure(w Wanted) (Status, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var status Status
-	var err error
+	status, err := persist(func() (Status, error) { return h.configure(w) })
+	if err != nil {
+		return status, fmt.Errorf("configure the link of ENI %v: %w", w.MAC, err)
+	}
+	return status, nil
+}
+
+// persist begins anew while the link is unsettled, and adds up the changes.
+func persist(configure func() (Status, error)) (status Status, err error) {
 	repaired := 0
 	for range attempts {
-		status, err = h.configure(w)
+		status, err = configure()
 		repaired += status.Repaired
 		if !isUnsettled(err) {
 			break
 		}
 	}
 	status.Repaired = repaired
-	if err != nil {
-		return status, fmt.Errorf("configure the link of ENI %v: %w", w.MAC, err)
-	}
-	return status, nil
+	return status, err
 }
 
 // isUnsettled reports whether err comes of a link that somebody takes down or

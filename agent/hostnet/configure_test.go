@@ -2,6 +2,7 @@ package hostnet
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -422,5 +423,36 @@ func TestTwoLinksWithTheMAC(t *testing.T) {
 	var ambiguous *AmbiguousError
 	if !errors.As(err, &ambiguous) || !slices.Equal(ambiguous.Links, []string{"eth1", "eth2"}) {
 		t.Errorf("error is %v, want an AmbiguousError with both links", err)
+	}
+}
+
+func TestPersist(t *testing.T) {
+	broken := errors.New("broken")
+	tests := []struct {
+		name    string
+		results []error // of one attempt after the other
+		want    int     // attempts
+		err     error
+	}{
+		{"settled", []error{nil}, 1, nil},
+		{"gone, then there", []error{unix.ENODEV, nil}, 2, nil},
+		{"taken down twice", []error{fmt.Errorf("add route: %w", unix.ENETDOWN), unix.ENETUNREACH, nil}, 3, nil},
+		{"another error", []error{broken}, 1, broken},
+		{"never settled", slices.Repeat([]error{unix.ENETDOWN}, attempts), attempts, unix.ENETDOWN},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			made := 0
+			status, err := persist(func() (Status, error) {
+				made++
+				return Status{Present: true, Repaired: 2}, tt.results[made-1]
+			})
+			if made != tt.want || !errors.Is(err, tt.err) {
+				t.Errorf("%d attempts, %v; want %d, %v", made, err, tt.want, tt.err)
+			}
+			if status.Repaired != 2*tt.want {
+				t.Errorf("counted %d changes, want %d", status.Repaired, 2*tt.want)
+			}
+		})
 	}
 }
