@@ -107,7 +107,11 @@ func judgeNode(entries []v1alpha1.ENIState) (ready, failed bool, why string) {
 }
 
 func words(entry v1alpha1.ENIState) string {
-	text := cmp.Or(entry.Message, entry.Reason, string(entry.Phase))
+	return shorten(cmp.Or(entry.Message, entry.Reason, string(entry.Phase)))
+}
+
+// shorten keeps a hundred messages of agents well below an object's limits.
+func shorten(text string) string {
 	if runes := []rune(text); len(runes) > maxWords {
 		text = string(runes[:maxWords-1]) + "…"
 	}
@@ -176,7 +180,7 @@ func attachment(nr nodeReport, entry v1alpha1.ENIState) v1alpha1.Attachment {
 		DeviceIndex:  entry.DeviceIndex,
 		MTU:          entry.MTU,
 		Status:       string(entry.Phase),
-		Message:      entry.Message,
+		Message:      shorten(entry.Message),
 		LastUpdated:  entry.LastTransitionTime,
 	}
 }

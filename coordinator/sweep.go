@@ -17,7 +17,7 @@ const (
 	// NodeENI's selector change unselects many nodes at once.
 	settle = 200 * time.Millisecond
 	// sweepGap keeps a stream of events from becoming a stream of describes.
-	sweepGap = time.Second
+	sweepGap = 500 * time.Millisecond
 )
 
 // sweeper collects left-over ENIs. One goroutine runs it; only the calls of a

@@ -1,0 +1,339 @@
+package coordinator
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+// forever is a grace that no test waits for.
+func forever(cfg *Config) { cfg.ReleaseGrace = time.Hour }
+
+func TestNodeENIDeleted(t *testing.T) {
+	const grace = 400 * time.Millisecond
+	r := newRig(t)
+	a, b := r.instance(), r.instance()
+	r.node("node-a", a)
+	r.node("node-b", b)
+	n, other := r.nodeENI("multi"), r.nodeENI("other")
+	enis := []string{r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-b", b, subnetA, 2), r.newENI(owner(n, "node-b", b), subnetB)}
+	stays := r.fullENI(other, "node-a", a, subnetA, 3)
+	r.startLeading(func(cfg *Config) { cfg.ReleaseGrace = grace })
+	r.awaitFinalizer(n)
+
+	deleted := time.Now()
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitNoNodeENI("multi")
+
+	for _, id := range enis {
+		if r.exists(id) {
+			t.Errorf("the NodeENI is gone, but its ENI %s is not", id)
+		}
+		r.awaitEvent("ENIDeleted", "Deleted "+id)
+	}
+	r.awaitEvent("ENIDetached", "Normal multi: Detaching "+enis[0]+" from node node-a ("+a+"): its NodeENI is deleted")
+	if !r.attached(stays) {
+		t.Error("the ENI of another NodeENI was detached")
+	}
+	for _, c := range r.cloud.Calls() {
+		if c.Action == "DetachNetworkInterface" && c.Time.Before(deleted.Add(grace)) {
+			t.Errorf("detached %v after the deletion; the agent has %v", c.Time.Sub(deleted), grace)
+		}
+	}
+	if detach, del := r.count("DetachNetworkInterface"), r.count("DeleteNetworkInterface"); detach != 2 || del != 3 {
+		t.Errorf("%d Detach and %d Delete calls for 2 attached and 3 ENIs: %v", detach, del, r.calls())
+	}
+}
+
+func TestReleasedAtOnce(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
+	r.startLeading(forever)
+	r.awaitFinalizer(n)
+
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitSweep()
+	if !r.attached(id) {
+		t.Fatal("detached while the agent was still using it")
+	}
+	r.report(n, "node-a", a, v1alpha1.PhaseReleased, id)
+	r.awaitGone(id)
+	r.awaitNoNodeENI("multi")
+}
+
+func TestNodeDeleted(t *testing.T) {
+	r := newRig(t)
+	a, b := r.instance(), r.instance()
+	r.node("node-a", a)
+	r.node("node-b", b)
+	n := r.nodeENI("multi")
+	gone, stays := r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-b", b, subnetA, 2)
+	r.startLeading(forever)
+
+	r.remove(r.kube.Core, kube.Nodes, "node-a")
+	r.awaitGone(gone)
+	r.awaitEvent("ENIDeleted", "its Node is deleted")
+	if !r.attached(stays) {
+		t.Error("the ENI of another node was detached")
+	}
+}
+
+func TestNodeReplaced(t *testing.T) {
+	r := newRig(t)
+	before, after := r.instance(), r.instance()
+	n := r.nodeENI("multi")
+	old := r.fullENI(n, "node-a", before, subnetA, 2)
+	r.node("node-a", after)
+	current := r.fullENI(n, "node-a", after, subnetA, 2)
+	// The report of the instance before says nothing about the new one's.
+	r.report(n, "node-a", before, v1alpha1.PhaseReleased, current)
+	r.startLeading(forever)
+
+	r.awaitGone(old)
+	r.awaitEvent("ENIDeleted", "its Node is another instance now")
+	r.awaitSweep()
+	if !r.attached(current) {
+		t.Error("the ENI of the new instance was detached")
+	}
+}
+
+func TestNodeReplacedWhileWatched(t *testing.T) {
+	r := newRig(t)
+	before, after := r.instance(), r.instance()
+	n := r.nodeENI("multi")
+	r.node("node-a", before)
+	old := r.fullENI(n, "node-a", before, subnetA, 2)
+	r.startLeading(forever)
+
+	r.remove(r.kube.Core, kube.Nodes, "node-a")
+	r.node("node-a", after)
+	current := r.fullENI(n, "node-a", after, subnetA, 2)
+	r.awaitGone(old)
+	r.awaitSweep()
+	if !r.attached(current) {
+		t.Error("the ENI of the new instance was detached")
+	}
+}
+
+func TestLabelLost(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		change func(*Config)
+		report bool
+	}{
+		{"the agent releases", forever, true},
+		{"no agent", func(*Config) {}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t)
+			a := r.instance()
+			r.node("node-a", a)
+			n := r.nodeENI("multi")
+			id := r.fullENI(n, "node-a", a, subnetA, 2)
+			r.startLeading(test.change)
+			r.patch(r.kube.Core, kube.Nodes, "node-a", map[string]any{"metadata": map[string]any{"labels": map[string]any{"ng": nil}}})
+			if test.report {
+				r.report(n, "node-a", a, v1alpha1.PhaseReleasing, id)
+				r.awaitSweep()
+				if !r.attached(id) {
+					t.Fatal("detached while the agent was releasing it")
+				}
+				r.report(n, "node-a", a, v1alpha1.PhaseReleased, id)
+			}
+			r.awaitGone(id)
+			r.awaitEvent("ENIDeleted", "the Node's labels no longer match the nodeSelector")
+		})
+	}
+}
+
+func TestLabelComesBack(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r.startLeading(forever)
+	label := func(value any) {
+		r.patch(r.kube.Core, kube.Nodes, "node-a", map[string]any{"metadata": map[string]any{"labels": map[string]any{"ng": value}}})
+	}
+	label(nil)
+	r.awaitSweep()
+	label("multi-eni")
+	r.awaitSweep()
+	if !r.attached(id) || r.count("DetachNetworkInterface") > 0 {
+		t.Error("detached although the label came back in time")
+	}
+}
+
+func TestSubnetUnlisted(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi", func(n *v1alpha1.NodeENI) { n.Spec.SubnetID, n.Spec.SubnetIDs = "", []string{subnetA, subnetB} })
+	stays, gone := r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-a", a, subnetB, 3)
+	r.startLeading()
+	r.patch(r.kube.API, kube.NodeENIs, "multi", map[string]any{"spec": map[string]any{"subnetIDs": []string{subnetA}}})
+	r.awaitGone(gone)
+	r.awaitEvent("ENIDeleted", "its subnet is no longer listed")
+	if !r.attached(stays) {
+		t.Error("the ENI in the subnet that is still listed was detached")
+	}
+}
+
+// TestSurplusReleased: subnets by name and duplicates are the agent's to judge.
+func TestSurplusReleased(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi", func(n *v1alpha1.NodeENI) { n.Spec.SubnetID, n.Spec.SubnetName = "", "data" })
+	kept, surplus := r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-a", a, subnetA, 3)
+	r.startLeading(forever)
+	r.awaitSweep()
+	if !r.attached(kept) || !r.attached(surplus) {
+		t.Fatal("detached without a report")
+	}
+	r.report(n, "node-a", a, v1alpha1.PhaseReleased, surplus)
+	r.awaitGone(surplus)
+	r.awaitSweep()
+	if !r.attached(kept) {
+		t.Error("the ENI that was not reported was detached")
+	}
+}
+
+// TestForgedReport: an agent can only let go of its own node's ENIs.
+func TestForgedReport(t *testing.T) {
+	r := newRig(t)
+	a, b := r.instance(), r.instance()
+	r.node("node-a", a)
+	r.node("node-b", b)
+	n := r.nodeENI("multi")
+	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r.startLeading()
+	r.report(n, "node-b", b, v1alpha1.PhaseReleased, id)
+	r.awaitSweep()
+	if !r.attached(id) {
+		t.Error("the agent of another node had it detached")
+	}
+}
+
+func TestOrphans(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	unknown := &v1alpha1.NodeENI{ObjectMeta: metav1.ObjectMeta{Name: "gone", UID: "00000000-dead-4000-8000-000000000000"}}
+	aged := func(o eni.Owner, age time.Duration) eni.Owner {
+		o.CreatedAt = time.Now().Add(-age).Truncate(time.Second)
+		return o
+	}
+	old := r.newENI(aged(owner(unknown, "node-a", a), time.Hour), subnetA)
+	nodeless := r.newENI(aged(owner(n, "node-z", "i-0fffffffffffffff0"), time.Hour), subnetA)
+	ageless := r.newENI(owner(unknown, "node-a", a), subnetA)
+	if err := r.cloud.CreateTags([]string{ageless}, map[string]string{eni.TagCreatedAt: "yesterday"}); err != nil {
+		t.Fatal(err)
+	}
+	young := r.newENI(aged(owner(unknown, "node-a", a), time.Minute), subnetA)
+
+	// One full sweep and any number of others do not suffice.
+	c := r.startLeading()
+	r.awaitSweep()
+	r.awaitSweep()
+	for _, id := range []string{old, nodeless, ageless, young} {
+		if !r.exists(id) {
+			t.Fatalf("%s was collected after one full sweep", id)
+		}
+	}
+	c.stop()
+	if err := c.wait(); err != nil {
+		t.Fatal(err)
+	}
+
+	r.cloud.ResetCalls()
+	r.startLeading(func(cfg *Config) { cfg.SweepInterval = 200 * time.Millisecond })
+	r.awaitGone(old, nodeless, ageless)
+	calls := r.calls()
+	first := slices.IndexFunc(calls, func(c string) bool { return c[:6] == "Delete" })
+	if first < 2 {
+		t.Errorf("collected before the second full sweep: %v", calls)
+	}
+	r.awaitEvent("ENIDeleted", "no Node has the name of its tag")
+	r.awaitEvent("ENIDeleted", "no NodeENI has the UID of its tag")
+	if !r.exists(young) {
+		t.Error("an orphan of a minute was collected")
+	}
+}
+
+// TestCreatedTooLate: an agent's create was on its way while the NodeENI went.
+func TestCreatedTooLate(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	r.startLeading(forever)
+	r.awaitFinalizer(n)
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitNoNodeENI("multi")
+	id := r.newENI(owner(n, "node-a", a), subnetA)
+	r.report(n, "node-a", a, v1alpha1.PhaseReleased, id)
+	r.awaitGone(id)
+}
+
+// TestFinalizerWaitsForAgent: an agent that says it is creating an ENI holds the
+// NodeENI, but not for ever.
+func TestFinalizerWaitsForAgent(t *testing.T) {
+	r := newRig(t)
+	a, b := r.instance(), r.instance()
+	r.node("node-a", a)
+	r.node("node-b", b)
+	n, stuck := r.nodeENI("multi"), r.nodeENI("stuck")
+	r.report(n, "node-a", a, v1alpha1.PhasePending, "")
+	c := r.startLeading(forever)
+	r.awaitFinalizer(n)
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitSweep()
+	if r.getNodeENI("multi") == nil {
+		t.Fatal("the NodeENI went while its agent was creating an ENI")
+	}
+	id := r.newENI(owner(n, "node-a", a), subnetA)
+	r.report(n, "node-a", a, v1alpha1.PhaseReleased, id)
+	r.awaitNoNodeENI("multi")
+	if r.exists(id) {
+		t.Error("the NodeENI is gone, but its ENI is not")
+	}
+	c.stop()
+	if err := c.wait(); err != nil {
+		t.Fatal(err)
+	}
+
+	r.report(stuck, "node-b", b, v1alpha1.PhasePending, "")
+	r.startLeading(func(cfg *Config) { cfg.ReleaseGrace = 300 * time.Millisecond })
+	r.remove(r.kube.API, kube.NodeENIs, "stuck")
+	r.awaitNoNodeENI("stuck")
+}
+
+// TestDescribeLags: EC2 does not show the newest state yet.
+func TestDescribeLags(t *testing.T) {
+	r := newRig(t, func(c *cloud.Config) { c.Timing.DescribeLag = 300 * time.Millisecond })
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r.startLeading()
+	r.awaitFinalizer(n)
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitNoNodeENI("multi")
+	if r.exists(id) {
+		t.Error("the NodeENI is gone, but its ENI is not")
+	}
+}
