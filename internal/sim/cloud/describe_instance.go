@@ -21,7 +21,7 @@ func (c *Cloud) DescribeInstances(in DescribeInput) (instances []InstanceDescrip
 	c.mu.RLock()
 	defer c.mu.RUnlock()
 	horizon := c.horizon()
-	attached := c.attachedAt(horizon)
+	attached := c.attachedAt(horizon, in.IDs)
 	show := func(host *instance) (*InstanceDescription, bool) {
 		i, ok := host.history.at(horizon)
 		if !ok {
@@ -53,11 +53,12 @@ func (c *Cloud) DescribeInstances(in DescribeInput) (instances []InstanceDescrip
 	return instances, next, nil
 }
 
-// attachedAt returns the ENIs of every instance as they were at a moment.
-func (c *Cloud) attachedAt(t time.Time) map[string][]Interface {
+// attachedAt returns the ENIs of instances, of all or of some, as they were at
+// a moment.
+func (c *Cloud) attachedAt(t time.Time, ids []string) map[string][]Interface {
 	attached := make(map[string][]Interface)
 	for i := range c.interfacesAt(t) {
-		if a := i.Attachment; a != nil {
+		if a := i.Attachment; a != nil && (len(ids) == 0 || slices.Contains(ids, a.InstanceID)) {
 			attached[a.InstanceID] = append(attached[a.InstanceID], *i)
 		}
 	}
