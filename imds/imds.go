@@ -1,0 +1,157 @@
+// Package imds asks the EC2 instance metadata service (IMDS) who this instance
+// is and which interfaces it shows. It speaks version 2 only and never falls
+// back to version 1.
+//
+// IMDS is the authority on identity, not on ENIs: it lags behind EC2 by up to
+// half a minute when an ENI is attached and by minutes when one is detached,
+// and it knows no ENI tags. See [Client.Interfaces].
+package imds
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+)
+
+// Client asks IMDS. It is safe for concurrent use.
+type Client struct {
+	sdk *imds.Client
+
+	mu      sync.Mutex
+	primary net.HardwareAddr // never changes; nil until known
+}
+
+// New returns a Client with the SDK's default configuration. Of the
+// environment, AWS_EC2_METADATA_SERVICE_ENDPOINT,
+// AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE and AWS_EC2_METADATA_DISABLED count.
+// It does not ask anything yet.
+func New(ctx context.Context) (*Client, error) {
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("load the AWS configuration for IMDS: %w", err)
+	}
+	return newClient(cfg), nil
+}
+
+func newClient(cfg aws.Config) *Client {
+	return &Client{sdk: imds.NewFromConfig(cfg, func(o *imds.Options) {
+		o.EnableFallback = aws.FalseTernary
+		o.HTTPClient = newTransport()
+	})}
+}
+
+// Identity says which instance this is.
+type Identity struct {
+	InstanceID   string
+	InstanceType string
+	Zone         string // name of the availability zone, such as us-east-1a
+	Region       string
+	Partition    string // aws, aws-cn, aws-us-gov, …
+	AccountID    string
+	// MAC is the primary ENI's.
+	MAC net.HardwareAddr
+	// VPCID is the VPC of the primary ENI, or "" where IMDS does not tell.
+	VPCID string
+}
+
+// InstanceARN is the instance's Amazon Resource Name, as IAM's condition key
+// ec2:SourceInstanceARN has it.
+func (i Identity) InstanceARN() string {
+	return fmt.Sprintf("arn:%s:ec2:%s:%s:instance/%s", i.Partition, i.Region, i.AccountID, i.InstanceID)
+}
+
+// Identity asks who this instance is: four requests and one for a token. The
+// error says what is missing or how to make IMDS reachable.
+func (c *Client) Identity(ctx context.Context) (Identity, error) {
+	observed, last := observe(ctx)
+	document, err := c.sdk.GetInstanceIdentityDocument(observed, nil)
+	if err != nil {
+		return Identity{}, explain("the instance identity document", err, *last)
+	}
+	id := Identity{
+		InstanceID:   document.InstanceID,
+		InstanceType: document.InstanceType,
+		Zone:         document.AvailabilityZone,
+		Region:       document.Region,
+		AccountID:    document.AccountID,
+	}
+	if id.Partition, err = c.get(ctx, "services/partition"); err != nil {
+		return Identity{}, err
+	}
+	if id.MAC, err = c.primaryMAC(ctx); err != nil {
+		return Identity{}, err
+	}
+	if id.VPCID, err = c.get(ctx, macPath(id.MAC, "vpc-id")); err != nil && !isMissing(err) {
+		return Identity{}, err
+	}
+	return id, id.complete()
+}
+
+// complete reports what the identity lacks. Everything that is done to an ENI
+// depends on it, so nothing is guessed.
+func (i Identity) complete() error {
+	var lacking []string
+	for _, field := range []struct{ name, value string }{
+		{"instanceId", i.InstanceID},
+		{"instanceType", i.InstanceType},
+		{"availabilityZone", i.Zone},
+		{"region", i.Region},
+		{"accountId", i.AccountID},
+		{"partition", i.Partition},
+	} {
+		if field.value == "" {
+			lacking = append(lacking, field.name)
+		}
+	}
+	if len(lacking) > 0 {
+		return fmt.Errorf("IMDS says nothing about %s of this instance; is it the EC2 metadata service that answers?",
+			strings.Join(lacking, ", "))
+	}
+	return nil
+}
+
+// primaryMAC is the MAC of the primary ENI.
+func (c *Client) primaryMAC(ctx context.Context) (net.HardwareAddr, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.primary != nil {
+		return c.primary, nil
+	}
+	text, err := c.get(ctx, "mac")
+	if err != nil {
+		return nil, err
+	}
+	mac, err := net.ParseMAC(text)
+	if err != nil {
+		return nil, fmt.Errorf("IMDS has no valid MAC of the primary ENI: %w", err)
+	}
+	c.primary = mac
+	return mac, nil
+}
+
+// get reads one value of the instance's metadata. The error is a missing one
+// when there is none; see [isMissing].
+func (c *Client) get(ctx context.Context, path string) (string, error) {
+	ctx, last := observe(ctx)
+	out, err := c.sdk.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
+	if err != nil {
+		return "", explain(path, err, *last)
+	}
+	content, err := io.ReadAll(out.Content) // of memory: the SDK has read it
+	if err != nil {
+		return "", explain(path, err, *last)
+	}
+	return strings.TrimSpace(string(content)), nil
+}
+
+// macPath is the path of one value of an interface.
+func macPath(mac net.HardwareAddr, name string) string {
+	return "network/interfaces/macs/" + mac.String() + "/" + name
+}
