@@ -31,7 +31,8 @@ var crds = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "
 // Apply applies every document of the manifests, as `kubectl apply --server-side
 // --force-conflicts` does: Namespaces and CustomResourceDefinitions first, the
 // others in the given order once the new kinds are served. Namespaced objects
-// must name their namespace.
+// must name their namespace. The authorizer and the admission plugins hear of
+// new objects (roles, policies) a moment later.
 func (cp *ControlPlane) Apply(ctx context.Context, manifests ...[]byte) error {
 	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
 	defer cancel()

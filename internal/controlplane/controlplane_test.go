@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -93,7 +94,16 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: readers}]
 			t.Errorf("a user without a group: %v, want forbidden", err)
 		}
 		cfg, err = cp.UserConfig("alice", "readers")
-		if err := getKubeSystem(t.Context(), client(t, cfg, err)); err != nil {
+		alice := client(t, cfg, err)
+		// The authorizer hears of new roles through a watch.
+		err = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
+			err := getKubeSystem(ctx, alice)
+			if apierrors.IsForbidden(err) {
+				return false, nil
+			}
+			return err == nil, err
+		})
+		if err != nil {
 			t.Errorf("a reader: %v", err)
 		}
 	})
