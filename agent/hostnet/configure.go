@@ -186,13 +186,16 @@ func (h *Host) applyAll(dev int, changes []change) (done int, err error) {
 	return done, nil
 }
 
-// Release takes from the host what Configure made for w, and takes the link
-// down: first the addresses, so that from then on nothing can be sent from
-// them, then rules and routes. Foreign addresses stay. It is not an error when
-// the link is gone or nothing is left.
+// Release takes from the host what Configure made for the ENI, whatever tables
+// that is in, and takes the link down: first the addresses, so that from then
+// on nothing can be sent from them, then rules and routes. Foreign addresses
+// stay. It is not an error when the link is gone or nothing is left.
+//
+// Of w, it needs MAC, and Addresses or Subnet, to tell the ENI's rules and
+// addresses.
 func (h *Host) Release(w Wanted) error {
 	w.Host = false
-	if err := w.validate(); err != nil {
+	if err := w.validateMAC(); err != nil {
 		return fmt.Errorf("release the link of an ENI: %w", err)
 	}
 	h.mu.Lock()
@@ -212,10 +215,10 @@ func (h *Host) release(w Wanted) error {
 	if l != nil {
 		dev = l.index
 	}
-	have, err := h.conn.ofENI(dev, w.Table())
+	have, err := h.conn.ofLink(dev)
 	if dev != 0 && errors.Is(err, unix.ENODEV) { // it went just now
 		dev, l = 0, nil
-		have, err = h.conn.ofENI(dev, w.Table())
+		have, err = h.conn.ofLink(dev)
 	}
 	if err != nil {
 		return err

@@ -13,13 +13,14 @@
 //   - a rule, when it is exactly "from ADDRESS/32 lookup N" with priority N
 //     and protocol kernel;
 //   - a route, when it is in a table of the band and has protocol kernel;
-//   - an address, when it is permanent, noprefixroute, within the subnet of
-//     the ENI and of that subnet's prefix length.
+//   - an address, when it is permanent, noprefixroute, and either one of the
+//     ENI's or within its subnet and of that subnet's prefix length.
 //
 // Everything else is foreign and stays, with two exceptions that stand in the
 // way: an address that the ENI shall have but that was added in another form
 // (its connected route in main would compete with the primary's), and a route
-// to the same destination in the ENI's own table.
+// to the same destination in the ENI's own table. And the kernel itself takes
+// all routes of a link when it loses its last address or goes down.
 //
 // Only IPv4 is configured: addresses, rules and routes of IPv6 are neither
 // made nor touched.
@@ -119,10 +120,7 @@ func (h *Host) Close() {
 
 // validate reports what makes w impossible to carry out.
 func (w Wanted) validate() error {
-	var errs []error
-	if len(w.MAC) != 6 {
-		errs = append(errs, fmt.Errorf("MAC %q does not have six bytes", w.MAC))
-	}
+	errs := []error{w.validateMAC()}
 	if w.Card < 0 || w.Card > maxCard {
 		errs = append(errs, fmt.Errorf("network card %d is not within 0–%d", w.Card, maxCard))
 	}
@@ -139,6 +137,13 @@ func (w Wanted) validate() error {
 		errs = append(errs, w.validateAddresses())
 	}
 	return errors.Join(errs...)
+}
+
+func (w Wanted) validateMAC() error {
+	if len(w.MAC) != 6 {
+		return fmt.Errorf("MAC %q does not have six bytes", w.MAC)
+	}
+	return nil
 }
 
 func (w Wanted) validateAddresses() error {

@@ -106,11 +106,14 @@ func (r route) ours() bool {
 	return inBand(r.table) && r.protocol == unix.RTPROT_KERNEL
 }
 
-// ours reports whether this package made the address, for an ENI in subnet.
-func (a address) ours(subnet netip.Prefix) bool {
+// ours reports whether this package made the address for w.
+func (a address) ours(w Wanted) bool {
 	const flags = unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_PERMANENT
-	return a.flags&flags == flags && !a.peer &&
-		a.prefix.Bits() == subnet.Bits() && subnet.Contains(a.prefix.Addr())
+	if a.flags&flags != flags || a.peer {
+		return false
+	}
+	inSubnet := a.prefix.Bits() == w.Subnet.Bits() && w.Subnet.Contains(a.prefix.Addr())
+	return inSubnet || slices.Contains(w.Addresses, a.prefix.Addr())
 }
 
 // serves reports whether a does what want asks for. It may be a lease of a
@@ -134,7 +137,7 @@ func plan(w Wanted, dev int, have state) []change {
 		route: func(r route) bool { return r.table == w.Table() || r.dev == dev },
 		address: func(a address) bool {
 			// One of the ENI's own in another form stands in the way of ours.
-			return a.ours(w.Subnet) || w.Host && slices.Contains(w.Addresses, a.prefix.Addr())
+			return a.ours(w) || w.Host && slices.Contains(w.Addresses, a.prefix.Addr())
 		},
 	})
 }
@@ -147,7 +150,7 @@ func planRelease(w Wanted, dev int, have state) []change {
 		// Not the whole table: another ENI may have its device index by now.
 		rule:    func(r rule) bool { return mine[r.from.Addr()] },
 		route:   func(r route) bool { return dev != 0 && r.dev == dev },
-		address: func(a address) bool { return a.ours(w.Subnet) },
+		address: func(a address) bool { return a.ours(w) },
 	})
 }
 
@@ -156,7 +159,7 @@ func planRelease(w Wanted, dev int, have state) []change {
 func ownAddresses(w Wanted, have state) map[netip.Addr]bool {
 	mine := make(map[netip.Addr]bool)
 	for _, a := range have.addresses {
-		if a.ours(w.Subnet) {
+		if a.ours(w) {
 			mine[a.prefix.Addr()] = true
 		}
 	}

@@ -154,6 +154,7 @@ ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
 ip addr add 10.0.1.10/24 noprefixroute
 `},
 		{name: "None leaves foreign addresses", want: none, have: state{addresses: []address{leased, connected, elsewhere}}},
+		{name: "None leaves what is like ours in another subnet", want: none, have: state{addresses: []address{elsewhere}}},
 		{name: "foreign rules in the band", want: none, have: state{rules: []rule{
 			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.protocol = unix.RTPROT_BOOT }),
 			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.table = 100 }),

@@ -111,30 +111,32 @@ func (c *conn) routes(f routeFilter) ([]route, error) {
 	return filter(all, f.passes), err
 }
 
-// ofENI reads what concerns the ENI with this link and table. Without a link,
-// dev is 0.
+// ofENI reads what concerns the ENI with this link and table.
 func (c *conn) ofENI(dev, table int) (state, error) {
-	var s state
-	var err error
-	if s.rules, err = c.rules(); err != nil {
+	s, err := c.ofLink(dev)
+	if err != nil {
 		return state{}, err
 	}
-	if s.routes, err = c.routes(routeFilter{table: table, protocol: unix.RTPROT_KERNEL}); err != nil {
+	// On another link, these are leftovers of an ENI that had the table.
+	inTable, err := c.routes(routeFilter{table: table, protocol: unix.RTPROT_KERNEL})
+	if err != nil {
 		return state{}, err
 	}
-	if dev == 0 {
-		return s, nil
+	s.routes = append(s.routes, filter(inTable, func(r route) bool { return r.dev != dev })...)
+	return s, nil
+}
+
+// ofLink reads all rules, and the addresses and routes of one link, whatever
+// tables they are in. When there is no link, dev is 0.
+func (c *conn) ofLink(dev int) (s state, err error) {
+	if s.rules, err = c.rules(); err != nil || dev == 0 {
+		return s, err
 	}
 	if s.addresses, err = c.addresses(dev); err != nil {
 		return state{}, err
 	}
-	// The table is another one when the device index has changed.
-	onLink, err := c.routes(routeFilter{dev: dev, protocol: unix.RTPROT_KERNEL})
-	if err != nil {
-		return state{}, err
-	}
-	s.routes = append(s.routes, filter(onLink, func(r route) bool { return r.table != table })...)
-	return s, nil
+	s.routes, err = c.routes(routeFilter{dev: dev, protocol: unix.RTPROT_KERNEL})
+	return s, err
 }
 
 func decodeAll[T any](msgs [][]byte, decode func([]byte) (T, error)) ([]T, error) {
