@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -107,7 +106,7 @@ func (c *conn) dump(typ int, header nl.NetlinkRequestData, attrs ...*nl.RtAttr) 
 	var err error
 	for range dumpAttempts {
 		msgs, err = c.queries.request(typ, unix.NLM_F_DUMP, header, attrs).Execute(unix.NETLINK_ROUTE, 0)
-		if !errors.Is(err, netlink.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
+		if !errors.Is(err, nl.ErrDumpInterrupted) && !errors.Is(err, unix.EINTR) {
 			return msgs, err
 		}
 	}
