@@ -148,10 +148,14 @@ func TestHistory(t *testing.T) {
 	if _, ok := h.at(at(9)); ok {
 		t.Error("it was there before it was born")
 	}
+
 	// Once shortened, it says the oldest that it knows.
-	h.add(at(60), 5*time.Second, version[string]{since: at(60), value: "back"})
-	if got, ok := h.at(at(23)); ok || len(h.versions) != 2 {
-		t.Errorf("after shortening: %q, %v, remembers %+v", got, ok, h)
+	var short history[string]
+	for _, n := range []int{10, 20, 60} {
+		short.put(at(n), 5*time.Second, fmt.Sprint("of ", n))
+	}
+	if got, ok := short.at(at(15)); !ok || got != "of 20" || len(short.versions) != 2 {
+		t.Errorf("after shortening: %q, %v, remembers %+v", got, ok, short)
 	}
 }
 

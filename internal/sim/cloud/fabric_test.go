@@ -91,6 +91,22 @@ func TestFabric(t *testing.T) {
 	}
 }
 
+// A change before the link is there does not bring it sooner.
+func TestChangeBeforeThePlug(t *testing.T) {
+	fabric := &fakeFabric{}
+	c := newCloud(t, func(config *Config) {
+		config.Fabric = fabric
+		config.Timing.PlugDelay = time.Hour
+	})
+	host := launch(t, c)
+	fabric.take()
+	eni, _ := plug(t, c, host.ID, 1)
+	must[[]netip.Addr](t)(c.AssignPrivateIPAddresses(AssignPrivateIPAddressesInput{NetworkInterfaceID: eni.ID, SecondaryCount: 1}))
+	if got := fabric.take(); len(got) != 0 {
+		t.Errorf("got %v", got)
+	}
+}
+
 // A link that was to come does not come once its ENI is detached again.
 func TestDetachBeforeThePlug(t *testing.T) {
 	fabric := &fakeFabric{}

@@ -133,6 +133,11 @@ var errorTests = []struct {
 	{"create: twice the same tag", "InvalidParameterValue", "Duplicate tag key 'a'", 0, func(s *stage) error {
 		return s.createWith(func(in *ec2.CreateNetworkInterfaceInput) { in.TagSpecifications = tagSpec("a", "1", "a", "1") })
 	}},
+	{"create: two lists of tags", "InvalidParameterValue", "more than one TagSpecification", 0, func(s *stage) error {
+		return s.createWith(func(in *ec2.CreateNetworkInterfaceInput) {
+			in.TagSpecifications = append(tagSpec("a", "1"), tagSpec("b", "1")...)
+		})
+	}},
 	{"create: address taken", "InvalidIPAddress.InUse", "10.0.1.4", 0, func(s *stage) error {
 		return s.createWith(func(in *ec2.CreateNetworkInterfaceInput) { in.PrivateIpAddress = aws.String("10.0.1.4") })
 	}},

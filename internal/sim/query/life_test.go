@@ -245,7 +245,7 @@ func TestTerminate(t *testing.T) {
 	if change := ended.TerminatingInstances[0]; change.CurrentState.Name != types.InstanceStateNameShuttingDown || change.PreviousState.Name != types.InstanceStateNameRunning {
 		t.Errorf("terminating: %+v", change)
 	}
-	if shown := r.instance(id); shown.State.Name != types.InstanceStateNameTerminated || len(shown.NetworkInterfaces) != 0 {
+	if shown := r.instance(id); shown.State.Name != types.InstanceStateNameTerminated || len(shown.NetworkInterfaces) != 0 || shown.PrivateIpAddress != nil || shown.SubnetId != nil {
 		t.Errorf("after: %+v", shown)
 	}
 	if left := r.list(&ec2.DescribeNetworkInterfacesInput{}); len(left) != 1 || left[0] != *stays.NetworkInterfaceId {
