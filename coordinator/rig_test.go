@@ -19,8 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
@@ -178,8 +176,13 @@ func fastConfig(ctx context.Context, access *rest.Config, ec2URL, identity strin
 		Cluster: testCluster, Namespace: testNamespace, Identity: identity, Concurrency: 3,
 		SweepInterval: time.Hour, ReleaseGrace: 10 * time.Millisecond, OrphanAge: 10 * time.Minute,
 		StatusInterval: 20 * time.Millisecond, PollInterval: 20 * time.Millisecond,
-		LeaseDuration: 2 * time.Second, RenewDeadline: 1500 * time.Millisecond, RetryPeriod: 100 * time.Millisecond,
+		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 50 * time.Millisecond,
 	}, nil
+}
+
+// shortLease is for tests that wait until a Lease is lost.
+func shortLease(cfg *Config) {
+	cfg.LeaseDuration, cfg.RenewDeadline = 2*time.Second, 1500*time.Millisecond
 }
 
 // running is a coordinator within the test's process.
@@ -295,184 +298,6 @@ func (r *rig) awaitSweep() {
 	r.awaitNoNodeENI("wake") // its finalizer goes at the end of a sweep
 }
 
-func (r *rig) instance() string {
-	r.Helper()
-	i, err := r.cloud.RunInstance(cloud.RunInstance{Type: "m5.xlarge", SubnetID: subnetA})
-	if err != nil {
-		r.Fatal(err)
-	}
-	r.await("a running instance", func() bool {
-		return slices.ContainsFunc(r.cloud.Instances(), func(o cloud.Instance) bool {
-			return o.ID == i.ID && o.State == cloud.InstanceRunning
-		})
-	})
-	return i.ID
-}
-
-// create makes an object and reads it back.
-func create[T any](r *rig, client rest.Interface, resource string, obj runtime.Object) *T {
-	r.Helper()
-	var out T
-	if err := client.Post().Resource(resource).Body(obj).Do(r.Context()).Into(any(&out).(runtime.Object)); err != nil {
-		r.Fatalf("creating %s: %v", resource, err)
-	}
-	return &out
-}
-
-func get[T any](r *rig, client rest.Interface, resource, name string) *T {
-	r.Helper()
-	var out T
-	err := client.Get().Resource(resource).Name(name).Do(r.Context()).Into(any(&out).(runtime.Object))
-	if apierrors.IsNotFound(err) {
-		return nil
-	}
-	if err != nil {
-		r.Fatalf("reading %s %s: %v", resource, name, err)
-	}
-	return &out
-}
-
-func (r *rig) patch(client rest.Interface, resource, name string, change map[string]any) {
-	r.Helper()
-	body, err := json.Marshal(change)
-	if err == nil {
-		err = client.Patch(types.MergePatchType).Resource(resource).Name(name).Body(body).Do(r.Context()).Error()
-	}
-	if err != nil {
-		r.Fatalf("changing %s %s: %v", resource, name, err)
-	}
-}
-
-func (r *rig) remove(client rest.Interface, resource, name string) {
-	r.Helper()
-	err := client.Delete().Resource(resource).Name(name).Do(context.Background()).Error()
-	if err != nil && !apierrors.IsNotFound(err) {
-		r.Fatalf("deleting %s %s: %v", resource, name, err)
-	}
-}
-
-// node makes a Node of an instance that a NodeENI of the rig selects.
-func (r *rig) node(name, instance string) *kube.Node {
-	r.Helper()
-	return create[kube.Node](r, r.kube.Core, kube.Nodes, &kube.Node{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"ng": "multi-eni"}},
-		Spec:       kube.NodeSpec{ProviderID: providerID(instance)},
-	})
-}
-
-func (r *rig) nodeENI(name string, change ...func(*v1alpha1.NodeENI)) *v1alpha1.NodeENI {
-	r.Helper()
-	n := validNodeENI()
-	n.ObjectMeta = metav1.ObjectMeta{Name: name}
-	for _, f := range change {
-		f(n)
-	}
-	return create[v1alpha1.NodeENI](r, r.kube.API, kube.NodeENIs, n)
-}
-
-func (r *rig) getNodeENI(name string) *v1alpha1.NodeENI {
-	r.Helper()
-	return get[v1alpha1.NodeENI](r, r.kube.API, kube.NodeENIs, name)
-}
-
-func (r *rig) awaitFinalizer(n *v1alpha1.NodeENI) {
-	r.Helper()
-	r.await("the finalizer on "+n.Name, func() bool {
-		now := r.getNodeENI(n.Name)
-		return now != nil && slices.Contains(now.Finalizers, v1alpha1.CleanupFinalizer)
-	})
-}
-
-func (r *rig) awaitNoNodeENI(name string) {
-	r.Helper()
-	r.await("NodeENI "+name+" gone", func() bool { return r.getNodeENI(name) == nil })
-}
-
-// owner is what an agent's tags say.
-func owner(n *v1alpha1.NodeENI, node, instance string) eni.Owner {
-	return eni.Owner{
-		Cluster: testCluster, Node: node, Instance: arn(instance), NodeENI: n.Name, NodeENIUID: n.UID,
-		CreatedAt: time.Now().Truncate(time.Second),
-	}
-}
-
-// newENI makes an ENI as an agent does, without attaching it. Each is another one.
-func (r *rig) newENI(o eni.Owner, subnet string) string {
-	r.Helper()
-	r.created++
-	e, err := r.ec2.Create(r.Context(), eni.CreateParams{
-		Owner: o, SubnetID: subnet, Groups: []string{testGroup}, Description: fmt.Sprint("test ", r.created),
-	})
-	if err != nil {
-		r.Fatal(err)
-	}
-	return e.ID
-}
-
-// attachENI attaches an ENI to the instance that its owner names.
-func (r *rig) attachENI(id, instance string, index int32) {
-	r.Helper()
-	if _, err := r.ec2.Attach(r.Context(), id, instance, index); err != nil {
-		r.Fatal(err)
-	}
-	r.await(id+" attached", func() bool { return r.attached(id) })
-}
-
-// fullENI is an ENI that an agent made and attached.
-func (r *rig) fullENI(n *v1alpha1.NodeENI, node, instance, subnet string, index int32) string {
-	r.Helper()
-	id := r.newENI(owner(n, node, instance), subnet)
-	r.attachENI(id, instance, index)
-	return id
-}
-
-// report is an agent's report of the ENIs of one NodeENI, all in one phase.
-func (r *rig) report(n *v1alpha1.NodeENI, node, instance string, phase v1alpha1.Phase, enis ...string) {
-	r.Helper()
-	status := v1alpha1.NodeENIStateStatus{InstanceID: instance, Zone: "us-east-1a"}
-	for _, id := range enis {
-		status.ENIs = append(status.ENIs, v1alpha1.ENIState{
-			NodeENI: n.Name, NodeENIUID: n.UID, ENIID: id, SubnetID: subnetA, Phase: phase,
-			LastTransitionTime: metav1.NewTime(time.Now().Truncate(time.Second)),
-		})
-	}
-	if get[v1alpha1.NodeENIState](r, r.kube.API, kube.NodeENIStates, node) == nil {
-		create[v1alpha1.NodeENIState](r, r.kube.API, kube.NodeENIStates, &v1alpha1.NodeENIState{
-			ObjectMeta: metav1.ObjectMeta{Name: node}, Status: status,
-		})
-		return
-	}
-	r.patch(r.kube.API, kube.NodeENIStates, node, map[string]any{"status": status})
-}
-
-// events are the Events of a reason, as "Type about: message".
-func (r *rig) events(reason string) []string {
-	r.Helper()
-	raw, err := r.kube.Core.Get().Namespace("default").Resource("events").Do(r.Context()).Raw()
-	if err != nil {
-		r.Fatal(err)
-	}
-	var list struct{ Items []kube.Event }
-	if err := json.Unmarshal(raw, &list); err != nil {
-		r.Fatal(err)
-	}
-	var all []string
-	for _, e := range list.Items {
-		if e.Reason == reason {
-			all = append(all, fmt.Sprintf("%s %s: %s", e.Type, e.InvolvedObject.Name, e.Message))
-		}
-	}
-	slices.Sort(all)
-	return all
-}
-
-func (r *rig) awaitEvent(reason, text string) {
-	r.Helper()
-	r.await(fmt.Sprintf("an Event %s with %q", reason, text), func() bool {
-		return slices.ContainsFunc(r.events(reason), func(e string) bool { return strings.Contains(e, text) })
-	})
-}
-
 // processEnv tells the test binary to be a coordinator, which a test can kill.
 const processEnv = "ENI_COORDINATOR_TEST_PROCESS"
 
@@ -505,5 +330,6 @@ func (p process) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	shortLease(&cfg)
 	return Run(ctx, cfg)
 }

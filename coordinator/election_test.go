@@ -1,0 +1,267 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+// startProcess runs a coordinator in a process of its own.
+func (r *rig) startProcess(identity string) *exec.Cmd {
+	r.Helper()
+	kubeconfig, err := controlplane.Kubeconfig(r.access, "")
+	if err != nil {
+		r.Fatal(err)
+	}
+	encoded, err := json.Marshal(process{Kubeconfig: string(kubeconfig), EC2: r.ec2URL, Identity: identity})
+	if err != nil {
+		r.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), processEnv+"="+string(encoded))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+		if s := stderr.String(); strings.Contains(s, "DATA RACE") || strings.Contains(s, "panic") {
+			r.Errorf("coordinator %s: %s", identity, s)
+		}
+	})
+	return cmd
+}
+
+func (r *rig) holder() string {
+	r.Helper()
+	lease, err := r.leases.Leases(testNamespace).Get(r.Context(), leaseName, metav1.GetOptions{})
+	if err != nil || lease.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *lease.Spec.HolderIdentity
+}
+
+func (r *rig) awaitHolder(identity string) {
+	r.Helper()
+	r.await(identity+" leads", func() bool { return r.holder() == identity })
+}
+
+func (r *rig) callsOf(sourceID, action string) int {
+	n := 0
+	for _, c := range r.cloud.Calls() {
+		if c.SourceID == sourceID && (action == "" || c.Action == action) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestLeaderKilled: a leader dies without a word at each step of a collection;
+// the next one ends what it began.
+func TestLeaderKilled(t *testing.T) {
+	for _, action := range []string{"DetachNetworkInterface", "DeleteNetworkInterface"} {
+		for _, after := range []bool{false, true} {
+			name := "before " + action
+			if after {
+				name = "after " + action
+			}
+			t.Run(name, func(t *testing.T) {
+				r := newRig(t)
+				a := r.instance()
+				r.node("node-a", a)
+				n := r.nodeENI("multi")
+				one, two := r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-a", a, subnetA, 3)
+				first := r.startProcess("first")
+				r.awaitHolder("first")
+				r.awaitFinalizer(n)
+				// Its second call never returns.
+				r.inject(cloud.Fault{SourceID: "first", Action: action, Skip: 1, Hang: true, After: after})
+				r.remove(r.kube.API, kube.NodeENIs, "multi")
+				r.await("the first leader's second call", func() bool { return r.callsOf("first", action) == 2 })
+				if err := first.Process.Kill(); err != nil {
+					t.Fatal(err)
+				}
+				r.start("second")
+				r.awaitNoNodeENI("multi")
+				if r.exists(one) || r.exists(two) {
+					t.Error("the NodeENI is gone, but not its ENIs")
+				}
+				if r.holder() != "second" {
+					t.Errorf("%q leads", r.holder())
+				}
+			})
+		}
+	}
+}
+
+// TestLeaderFrozen: a leader stands still in the middle of a collection, and
+// wakes up when the ENIs are wanted again and another one leads.
+func TestLeaderFrozen(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	var enis []string
+	for i := range int32(3) {
+		enis = append(enis, r.fullENI(n, "node-a", a, subnetA, i+1))
+	}
+	// Three calls at a time, each slow: when the leader is stopped, EC2 has
+	// not answered any.
+	if err := r.cloud.SetTiming(cloud.Timing{Write: 200 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	first := r.startProcess("first")
+	r.awaitHolder("first")
+	label := func(value any) {
+		r.patch(r.kube.Core, kube.Nodes, "node-a", map[string]any{"metadata": map[string]any{"labels": map[string]any{"ng": value}}})
+	}
+	label(nil)
+	r.await("the first leader detaches", func() bool { return r.callsOf("first", "DetachNetworkInterface") > 0 })
+	if err := first.Process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	label("multi-eni")
+	r.start("second")
+	r.awaitHolder("second")
+	r.await("the second leader's first sweep", func() bool { return r.callsOf("second", "DescribeNetworkInterfaces") > 0 })
+	if err := first.Process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Wait(); err == nil {
+		t.Error("the leader that lost its Lease ended with success")
+	}
+	if deletes := r.callsOf("first", "DeleteNetworkInterface"); deletes > 0 {
+		t.Errorf("the leader that lost its Lease made %d Delete calls", deletes)
+	}
+	for _, id := range enis {
+		if !r.exists(id) {
+			t.Errorf("%s is wanted, and was deleted", id)
+		}
+	}
+}
+
+// TestHandover: a leader that is told to stop gives the Lease back.
+func TestHandover(t *testing.T) {
+	r := newRig(t)
+	long := func(cfg *Config) { cfg.LeaseDuration, cfg.RenewDeadline = time.Hour, 30*time.Minute }
+	first := r.start("first", long)
+	r.awaitHolder("first")
+	second := r.start("second", long)
+	first.stop()
+	if err := first.wait(); err != nil {
+		t.Errorf("told to stop, the leader returned %v", err)
+	}
+	r.awaitHolder("second")
+	third := r.start("third", long)
+	third.stop()
+	if err := third.wait(); err != nil {
+		t.Errorf("told to stop, a candidate returned %v", err)
+	}
+	second.stop()
+	if err := second.wait(); err != nil {
+		t.Errorf("told to stop, the leader returned %v", err)
+	}
+	r.awaitHolder("")
+}
+
+func TestLeaseLost(t *testing.T) {
+	r := newRig(t)
+	c := r.startLeading(shortLease)
+	r.await("the Lease taken by somebody else", func() bool {
+		lease, err := r.leases.Leases(testNamespace).Get(t.Context(), leaseName, metav1.GetOptions{})
+		if err != nil {
+			return false
+		}
+		lease.Spec.HolderIdentity = new("somebody")
+		_, err = r.leases.Leases(testNamespace).Update(t.Context(), lease, metav1.UpdateOptions{})
+		return err == nil
+	})
+	if err := c.wait(); !errors.Is(err, ErrLeaseLost) {
+		t.Errorf("got %v, want %v", err, ErrLeaseLost)
+	}
+}
+
+// TestTwoLeaders: two that both believe they lead end in the same as one.
+func TestTwoLeaders(t *testing.T) {
+	r := newRig(t, func(c *cloud.Config) {
+		c.Timing.Detach, c.Timing.DeleteInUse = 100*time.Millisecond, 100*time.Millisecond
+	})
+	a := r.instance()
+	r.node("node-a", a)
+	n, stays := r.nodeENI("multi"), r.nodeENI("stays")
+	one, two := r.fullENI(n, "node-a", a, subnetA, 2), r.newENI(owner(n, "node-a", a), subnetA)
+	wanted := r.fullENI(stays, "node-a", a, subnetA, 3)
+	// A Lease each, in namespaces of their own.
+	r.start("first")
+	r.start("second", func(cfg *Config) { cfg.Namespace = "default" })
+	t.Cleanup(func() {
+		if err := r.leases.Leases("default").Delete(context.Background(), leaseName, metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	r.awaitFinalizer(n)
+	r.await("both lead", func() bool {
+		return r.callsOf("first", "DescribeNetworkInterfaces") > 0 && r.callsOf("second", "DescribeNetworkInterfaces") > 0
+	})
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitNoNodeENI("multi")
+	if r.exists(one) || r.exists(two) {
+		t.Error("the NodeENI is gone, but not its ENIs")
+	}
+	if !r.attached(wanted) {
+		t.Error("a wanted ENI was detached")
+	}
+}
+
+// TestAPIServerAway: collection goes on where it was when the API server is back.
+func TestAPIServerAway(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	c := r.startLeading(shortLease)
+	r.awaitFinalizer(n)
+	r.cp.StopAPIServer()
+	if err := c.wait(); !errors.Is(err, ErrLeaseLost) {
+		t.Errorf("got %v, want %v", err, ErrLeaseLost)
+	}
+	if !r.attached(id) {
+		t.Error("an ENI was detached because the API server is away")
+	}
+	// Started while there is none, a coordinator waits.
+	r.start("second")
+	if err := r.cp.StartAPIServer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.awaitHolder("second")
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitNoNodeENI("multi")
+	if r.exists(id) {
+		t.Error("the NodeENI is gone, but not its ENI")
+	}
+}
+
+func TestConfigIsChecked(t *testing.T) {
+	err := Run(t.Context(), Config{Concurrency: -1})
+	for _, want := range []string{"cluster has no name", "namespace of the Lease", "-1 concurrent cleanups", "sweep interval 0s", "orphan age"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want it to name %q", err, want)
+		}
+	}
+}

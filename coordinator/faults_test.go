@@ -1,0 +1,344 @@
+package coordinator
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+func (r *rig) inject(f cloud.Fault) {
+	r.Helper()
+	if err := r.cloud.Inject(f); err != nil {
+		r.Fatal(err)
+	}
+}
+
+// deleteUnderFaults deletes a NodeENI with two attached ENIs and waits until
+// everything is gone.
+func deleteUnderFaults(t *testing.T, config func(*cloud.Config), faults ...cloud.Fault) *rig {
+	t.Helper()
+	r := newRig(t, config)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi", func(n *v1alpha1.NodeENI) { n.Spec.SubnetIDs = []string{subnetB} })
+	one, two := r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-a", a, subnetB, 3)
+	r.startLeading()
+	r.awaitFinalizer(n)
+	for _, f := range faults {
+		f.SourceID = "leader"
+		r.inject(f)
+	}
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitNoNodeENI("multi")
+	if r.exists(one) || r.exists(two) {
+		t.Error("the NodeENI is gone, but not its ENIs")
+	}
+	return r
+}
+
+func TestFaults(t *testing.T) {
+	const detach, del, describe = "DetachNetworkInterface", "DeleteNetworkInterface", "DescribeNetworkInterfaces"
+	timing := func(change func(*cloud.Timing)) func(*cloud.Config) {
+		return func(c *cloud.Config) { change(&c.Timing) }
+	}
+	tests := []struct {
+		name   string
+		config func(*cloud.Config)
+		faults []cloud.Fault
+	}{
+		{"none", nil, nil},
+		{"the reply of Detach is lost", nil, []cloud.Fault{{Action: detach, Count: 1, After: true}}},
+		{"the reply of Delete is lost", nil, []cloud.Fault{{Action: del, Count: 1, After: true}}},
+		{"every reply is lost once", nil, []cloud.Fault{
+			{Action: detach, Count: 2, After: true}, {Action: del, Count: 2, After: true}, {Action: describe, Count: 1, After: true}}},
+		{"Detach and Delete are throttled", nil, []cloud.Fault{
+			{Action: detach, Code: "RequestLimitExceeded", Count: 2}, {Action: del, Code: "RequestLimitExceeded", Count: 2}}},
+		{"describes are throttled", nil, []cloud.Fault{{Action: describe, Code: "RequestLimitExceeded", Count: 2}}},
+		{"internal errors", nil, []cloud.Fault{{Code: "InternalError", Count: 2}}},
+		{"detaching takes a while", timing(func(t *cloud.Timing) { t.Detach = 500 * time.Millisecond }), nil},
+		{"in use for a while after the detach", timing(func(t *cloud.Timing) { t.DeleteInUse = 500 * time.Millisecond }), nil},
+		{"in use, in the other words", func(c *cloud.Config) {
+			c.Timing.DeleteInUse, c.InUse = 500*time.Millisecond, cloud.InUseParameter
+		}, nil},
+		{"slow calls", timing(func(t *cloud.Timing) { t.Read, t.Write = 60*time.Millisecond, 300*time.Millisecond }), nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			config := test.config
+			if config == nil {
+				config = func(*cloud.Config) {}
+			}
+			r := deleteUnderFaults(t, config, test.faults...)
+			if left := len(r.cloud.Faults()); left > 0 {
+				t.Errorf("%d of the faults never hit", left)
+			}
+		})
+	}
+}
+
+func TestUnauthorized(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	id := r.newENI(owner(n, "node-a", "i-0fffffffffffffff0"), subnetA)
+	r.startLeading()
+	r.awaitFinalizer(n)
+	r.inject(cloud.Fault{Action: "DeleteNetworkInterface", Code: "UnauthorizedOperation"})
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitEvent("ENIRefused", "Warning multi: "+id+" of node node-a: EC2 refused DeleteNetworkInterface (UnauthorizedOperation")
+	for range 3 {
+		r.awaitAnotherSweep(n)
+	}
+	if tries := r.count("DeleteNetworkInterface"); tries != 1 {
+		t.Errorf("%d tries without a chance; the next one is due in an interval", tries)
+	}
+	if r.getNodeENI("multi") == nil {
+		t.Error("the NodeENI went though its ENI could not be deleted")
+	}
+}
+
+// awaitAnotherSweep wakes the coordinator and waits for a describe, without the
+// help of finalizers.
+func (r *rig) awaitAnotherSweep(n *v1alpha1.NodeENI) {
+	r.Helper()
+	before := r.count("DescribeNetworkInterfaces")
+	r.report(n, "node-w", "i-0fffffffffffffff1", v1alpha1.PhaseReady, "eni-0")
+	r.report(n, "node-w", "i-0fffffffffffffff1", v1alpha1.PhaseReleased, "eni-0")
+	r.await("another sweep", func() bool { return r.count("DescribeNetworkInterfaces") > before })
+}
+
+func TestDescribeUnauthorized(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	r.startLeading()
+	r.awaitFinalizer(n)
+	r.inject(cloud.Fault{Action: "DescribeNetworkInterfaces", Code: "UnauthorizedOperation"})
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitEvent("EC2Unavailable", "The deletion waits for EC2: EC2 refused DescribeNetworkInterfaces")
+	if r.getNodeENI("multi") == nil {
+		t.Fatal("the NodeENI went though nobody knows what EC2 has")
+	}
+	r.cloud.ClearFaults()
+	r.awaitNoNodeENI("multi")
+}
+
+// TestStrangers: ENIs of others are never touched, whatever they are called.
+func TestStrangers(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	ours := r.fullENI(n, "node-a", a, subnetA, 2)
+	as := func(cluster string) eni.Owner {
+		o := owner(n, "node-a", a)
+		o.Cluster, o.CreatedAt = cluster, time.Now().Add(-time.Hour).Truncate(time.Second)
+		return o
+	}
+	// The same names in another cluster, one that our name would match were it
+	// a pattern, and one without any tag of ours.
+	strangers := []string{r.newENI(as("another"), subnetA), r.newENI(as("c0ffee"), subnetA), r.newENI(as("untagged"), subnetA)}
+	if err := r.cloud.DeleteTags([]string{strangers[2]}, []cloud.TagDeletion{{Key: eni.TagCluster}}); err != nil {
+		t.Fatal(err)
+	}
+	r.attachENI(strangers[0], a, 3)
+	r.startLeading(func(cfg *Config) { cfg.SweepInterval = 100 * time.Millisecond })
+	r.awaitFinalizer(n)
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.remove(r.kube.Core, kube.Nodes, "node-a")
+	r.awaitGone(ours)
+	r.awaitNoNodeENI("multi")
+	r.awaitSweep()
+	assertUntouched(t, r, strangers)
+	if !r.attached(strangers[0]) {
+		t.Error("another cluster's ENI was detached")
+	}
+}
+
+func assertUntouched(t *testing.T, r *rig, ids []string) {
+	t.Helper()
+	for _, id := range ids {
+		i, ok := r.cloud.Interface(id)
+		if !ok {
+			t.Errorf("the stranger %s was deleted", id)
+		}
+		for _, c := range r.cloud.Calls() {
+			named := c.Params["NetworkInterfaceId"] == id || i.Attachment != nil && c.Params["AttachmentId"] == i.Attachment.ID
+			if named && c.SourceID != "AKIDTEST" {
+				t.Errorf("%s named the stranger %s", c.Action, id)
+			}
+		}
+	}
+}
+
+// TestPatternForName: EC2 takes * in a filter for anything, so a cluster of such
+// a name is shown the ENIs of others.
+func TestPatternForName(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	stranger := r.newENI(owner(n, "node-a", "i-0fffffffffffffff0"), subnetA)
+	r.startLeading(func(cfg *Config) { cfg.Cluster = "c*" })
+	r.awaitFinalizer(n)
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitNoNodeENI("multi") // it is not held by an ENI that is not ours, either
+	assertUntouched(t, r, []string{stranger})
+}
+
+// TestPrimaryTagged: somebody put our tags onto a primary ENI.
+func TestPrimaryTagged(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	n := r.nodeENI("multi")
+	primary := r.cloud.Interfaces()[0].ID
+	if err := r.cloud.CreateTags([]string{primary}, map[string]string{
+		eni.TagCluster: testCluster, eni.TagNode: "node-a", eni.TagInstance: arn(a), eni.TagNodeENI: n.Name, eni.TagNodeENIUID: string(n.UID),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	r.startLeading()
+	r.awaitFinalizer(n)
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitEvent("ENIRefused", "is the primary interface of "+a)
+	if !r.attached(primary) || r.count("DetachNetworkInterface") > 0 {
+		t.Error("a primary ENI was asked to be detached")
+	}
+}
+
+func TestStuckDetach(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	ctx := t.Context()
+	cfg, err := fastConfig(ctx, r.access, r.ec2URL, "leader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := newCoordinator(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := wantedENI()
+	e.Owner.NodeENIUID = n.UID
+	e.Attachment.Status = "detaching"
+	report := func(since time.Duration) {
+		c.sweeper.reportStuck(e, &track{Verdict: verdict{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-since)})
+	}
+	report(stuckAfter - 10*time.Second)
+	at := 3 * time.Minute
+	report(at)
+	since := time.Now().Add(-at).UTC().Format("15:04")
+	r.awaitEvent("ENIStuck", "Warning multi: eni-1 of node node-a has been detaching at i-1 since "+since)
+	r.awaitEvent("ENIStuck", "aws ec2 detach-network-interface --force --attachment-id eni-attach-1")
+	if all := r.events("ENIStuck"); len(all) != 1 {
+		t.Errorf("got %d Events, want 1: %q", len(all), all)
+	}
+}
+
+// TestIdle: what happens in a quiet cluster makes no EC2 call.
+func TestIdle(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r.startLeading()
+	r.awaitFinalizer(n)
+	before := r.count("DescribeNetworkInterfaces")
+
+	heartbeat := map[string]any{"metadata": map[string]any{"labels": map[string]any{"beat": time.Now().Format("150405")}}}
+	r.patch(r.kube.Core, kube.Nodes, "node-a", heartbeat)
+	r.node("node-b", r.instance())
+	r.report(n, "node-a", a, v1alpha1.PhaseConfiguring, id)
+	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
+	r.nodeENI("another")
+	r.patch(r.kube.API, kube.NodeENIs, "multi", map[string]any{"spec": map[string]any{"mtu": 9001}})
+	// Its status shows that the coordinator has seen all of that, and more
+	// than a sweep's delay ago once the second change is in it.
+	r.await("the new generation in the status", func() bool {
+		now := r.getNodeENI("multi")
+		return now.Status.ObservedGeneration == now.Generation && now.Status.Nodes == v1alpha1.NodeCounts{Matching: 2, Ready: 1}
+	})
+	time.Sleep(settle + sweepGap) // absence has no event to wait for
+	if calls := r.count("DescribeNetworkInterfaces") - before; calls != 0 {
+		t.Errorf("%d EC2 calls without need", calls)
+	}
+	if n := r.count("DetachNetworkInterface") + r.count("DeleteNetworkInterface"); n != 0 {
+		t.Errorf("%d mutating calls", n)
+	}
+}
+
+func TestStatusIsWritten(t *testing.T) {
+	const interval = time.Second
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	r.startLeading(func(cfg *Config) { cfg.StatusInterval = interval })
+	r.awaitFinalizer(n)
+	r.awaitReady(n, metav1.ConditionFalse, "NodesNotReady")
+
+	// The phases flap; every version of the status is seen with the time of
+	// its first sight.
+	var writes []time.Time
+	var last v1alpha1.NodeENIStatus
+	seen := ""
+	look := func() {
+		now := r.getNodeENI("multi")
+		if now.ResourceVersion != seen {
+			writes = append(writes, time.Now())
+			seen, last = now.ResourceVersion, now.Status
+		}
+	}
+	began := time.Now()
+	for i := 0; time.Since(began) < 3*interval; i++ {
+		phase := []v1alpha1.Phase{v1alpha1.PhaseConfiguring, v1alpha1.PhaseFailed}[i%2]
+		r.report(n, "node-a", a, phase, "eni-1")
+		look()
+	}
+	r.report(n, "node-a", a, v1alpha1.PhaseReady, "eni-1")
+	r.await("the last state in the status", func() bool {
+		look()
+		return len(last.Attachments) == 1 && last.Attachments[0].Status == "Ready" && last.Nodes.Ready == 1
+	})
+	// The first look is no write; then one at the start, one an interval, and
+	// the last.
+	most := int(time.Since(began)/interval) + 2
+	if got := len(writes) - 1; got < 2 || got > most {
+		t.Errorf("%d status updates in %v, want 2 to %d", got, time.Since(began), most)
+	}
+	condition := last.Conditions[0]
+	if condition.Status != metav1.ConditionTrue || condition.Message != "1 of 1 nodes are ready" {
+		t.Errorf("got condition %+v", condition)
+	}
+}
+
+func (r *rig) awaitReady(n *v1alpha1.NodeENI, status metav1.ConditionStatus, reason string) {
+	r.Helper()
+	r.await("Ready="+string(status)+" "+reason, func() bool {
+		return slices.ContainsFunc(r.getNodeENI(n.Name).Status.Conditions, func(c metav1.Condition) bool {
+			return c.Type == v1alpha1.ConditionReady && c.Status == status && c.Reason == reason
+		})
+	})
+}
+
+// TestStatusRepaired: somebody else wrote the status.
+func TestStatusRepaired(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	r.startLeading()
+	r.awaitReady(n, metav1.ConditionFalse, "NoMatchingNodes")
+	now := r.getNodeENI("multi")
+	now.Status = v1alpha1.NodeENIStatus{Nodes: v1alpha1.NodeCounts{Matching: 42}}
+	if err := r.kube.API.Put().Resource(kube.NodeENIs).Name("multi").SubResource("status").Body(now).Do(t.Context()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	r.await("the true status", func() bool { return r.getNodeENI("multi").Status.Nodes.Matching == 0 })
+	if got := r.getNodeENI("multi").Finalizers; !slices.Equal(got, []string{v1alpha1.CleanupFinalizer}) {
+		t.Errorf("got finalizers %q", strings.Join(got, ","))
+	}
+}
