@@ -1,0 +1,341 @@
+// Package agent gives the node it runs on the ENIs that NodeENIs ask for.
+//
+// One goroutine owns all state and runs passes: look at what is wanted and at
+// what is there, plan, start the calls that the plan asks for, configure links,
+// report. Calls to EC2 and to the API server run beside it and bring their
+// results back as functions that the loop runs, so that a link that appears in
+// the middle of a slow call is configured at once.
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// Snapshot is what is wanted of this node at one moment.
+type Snapshot struct {
+	// NodeExists is false when the cluster has no Node of this name.
+	NodeExists bool
+	// NodeProblem says why the Node is not this instance; nothing is done then.
+	NodeProblem string
+	Labels      map[string]string
+	NodeENIs    []v1alpha1.NodeENI
+	// ReportLost: somebody deleted the report since it was saved.
+	ReportLost bool
+}
+
+// Source tells what is wanted, and keeps the node's report.
+type Source interface {
+	// Snapshot is false until everything is known for the first time.
+	Snapshot() (Snapshot, bool)
+	// Changed yields after every change.
+	Changed() <-chan struct{}
+	// Load returns the report as it was last saved; empty when there is none.
+	Load(ctx context.Context) (v1alpha1.NodeENIStateStatus, error)
+	// Save keeps the report. It is done when it returns without an error.
+	Save(ctx context.Context, report v1alpha1.NodeENIStateStatus) error
+	// Refresh asks for the newest truth about the node, for the last pass.
+	Refresh(ctx context.Context) error
+}
+
+// Links configures the host; a hostnet.Host does.
+type Links interface {
+	Configure(hostnet.Wanted) (hostnet.Status, error)
+	Release(hostnet.Wanted) error
+	Sweep(keep []hostnet.Wanted) (int, error)
+	Watch(context.Context) (<-chan struct{}, error)
+}
+
+// Metadata tells what IMDS knows of the instance's interfaces.
+type Metadata interface {
+	Interfaces(context.Context) ([]imds.Interface, error)
+}
+
+// Recorder writes Events; a kube.Recorder does.
+type Recorder interface {
+	Event(about kube.ObjectReference, eventType, reason, format string, args ...any)
+}
+
+// Config is what an agent needs.
+type Config struct {
+	Cluster  string // of the ENIs' cluster tag
+	Node     string // the node's name
+	Identity imds.Identity
+	EC2      *eni.Client
+	Source   Source
+	Links    Links
+	Metadata Metadata
+	Recorder Recorder
+	Log      *slog.Logger
+}
+
+// Agent runs the loop. All its fields belong to the goroutine of Run.
+type Agent struct {
+	Config
+	results chan func() // what calls bring back
+
+	// What is wanted.
+	snapshot Snapshot
+	started  bool // there has been a snapshot
+	catalog  catalog
+	desired  desired
+	seen     map[types.UID]int64 // generations
+
+	// What is there.
+	enis    []tracked
+	known   map[string]bool // every ENI that ever was this instance's
+	taken   map[int32]string
+	certain bool
+	links   map[string]linkState
+	limit   int
+	records map[slot]record
+
+	// What is under way, by key, and what failed.
+	running   map[string]call
+	lookingUp map[string]bool
+	failures  failures
+
+	// When EC2 is asked next for this instance's ENIs.
+	observing   bool
+	nextObserve time.Time
+	doubts      int // observations in a row that left something open
+
+	// The report.
+	saved    v1alpha1.NodeENIStateStatus
+	current  v1alpha1.NodeENIStateStatus
+	saving   bool
+	nodeTold string // the last problem of the Node that was told
+	swept    string // the keep list of the last sweep
+}
+
+// New makes an agent.
+func New(cfg Config) *Agent {
+	return &Agent{
+		Config:    cfg,
+		results:   make(chan func(), 16),
+		catalog:   newCatalog(),
+		seen:      map[types.UID]int64{},
+		known:     map[string]bool{},
+		taken:     map[int32]string{},
+		links:     map[string]linkState{},
+		records:   map[slot]record{},
+		running:   map[string]call{},
+		lookingUp: map[string]bool{},
+		failures:  failures{},
+	}
+}
+
+// hostInterval is the least time between two passes that the host's own changes
+// start. The first change starts one at once.
+const hostInterval = 100 * time.Millisecond
+
+// Run works until ctx ends. It then leaves everything in place, unless the node
+// no longer matches: then the links are taken down and reported as released.
+func (a *Agent) Run(ctx context.Context) error {
+	hostChanged, err := a.Links.Watch(ctx)
+	if err != nil {
+		return err
+	}
+	if err := a.load(ctx); err != nil {
+		return err
+	}
+	// Calls under way when the agent is told to stop still get their answer:
+	// what they did is then known and reported.
+	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopCalls()
+
+	var lastHostPass time.Time
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			a.leave(calls)
+			return nil
+		case <-a.Source.Changed():
+		case apply := <-a.results:
+			apply()
+		case _, open := <-hostChanged:
+			if !open {
+				hostChanged = nil
+				continue
+			}
+			if wait := hostInterval - time.Since(lastHostPass); wait > 0 {
+				timer.Reset(wait)
+				continue
+			}
+			lastHostPass = time.Now()
+		case <-timer.C:
+		}
+		now := time.Now()
+		a.pass(calls, now)
+		timer.Reset(time.Until(a.nextPass(now)))
+	}
+}
+
+// load starts from the node's last report.
+func (a *Agent) load(ctx context.Context) error {
+	last, err := a.Source.Load(ctx)
+	if err != nil {
+		return err
+	}
+	if last.InstanceID != "" && last.InstanceID != a.Identity.InstanceID {
+		a.Log.Info("the last report is of another instance that had this node's name; it is replaced", "instance", last.InstanceID)
+		return nil
+	}
+	a.saved, a.current = last, last
+	a.records = savedRecords(last)
+	a.enis = recall(last, a.Identity.InstanceARN())
+	for _, e := range a.enis {
+		a.known[e.ID] = true
+	}
+	return nil
+}
+
+// pass looks, plans, acts and reports once.
+func (a *Agent) pass(ctx context.Context, now time.Time) {
+	snapshot, ok := a.Source.Snapshot()
+	if !ok && !a.started {
+		return
+	}
+	if ok {
+		a.notice(snapshot)
+		a.started = true
+	}
+	if a.tellNodeProblem() {
+		return
+	}
+	a.desired = desire(a.snapshot.NodeENIs, a.snapshot.Labels, a.Identity.Zone, a.catalog, a.desired.wants)
+	a.dropRecords()
+	a.doubtReturning()
+	p := next(a.view())
+	if len(p.decide) > 0 {
+		a.decide(p.decide, now)
+	}
+	a.configure(p, now)
+	a.lookUp(ctx, now)
+	a.observe(ctx, now)
+	if !a.observing {
+		for _, c := range p.calls {
+			a.start(ctx, c, now)
+		}
+	}
+	a.report(ctx, p, now)
+}
+
+// view is the state in the form that a plan takes.
+func (a *Agent) view() view {
+	attaching := map[string]int32{}
+	for _, c := range a.running {
+		if c.verb == attach {
+			attaching[c.eni] = c.index
+		}
+	}
+	return view{
+		cluster: a.Cluster, node: a.Node, instanceARN: a.Identity.InstanceARN(), instanceID: a.Identity.InstanceID,
+		desired: a.desired, enis: a.enis, certain: a.certain,
+		records: a.records, saved: savedRecords(a.saved),
+		taken: a.taken, attaching: attaching,
+	}
+}
+
+// notice takes a new snapshot in. A NodeENI that changed may have mended what
+// failed before.
+func (a *Agent) notice(s Snapshot) {
+	a.snapshot = s
+	if !s.NodeExists {
+		a.snapshot.NodeENIs = nil
+	}
+	if s.ReportLost {
+		a.saved = v1alpha1.NodeENIStateStatus{}
+	}
+	seen := map[types.UID]int64{}
+	changed := false
+	for _, n := range s.NodeENIs {
+		seen[n.UID] = n.Generation
+		changed = changed || a.seen[n.UID] != n.Generation
+	}
+	a.seen = seen
+	if changed {
+		a.failures.forgive()
+	}
+}
+
+// decide makes the records of ENIs to be created. The next report holds them,
+// and only then EC2 is asked.
+func (a *Agent) decide(slots []slot, now time.Time) {
+	for _, s := range slots {
+		rec := a.records[s]
+		rec.createdAt = now.UTC().Truncate(time.Second)
+		for _, w := range a.desired.wants {
+			if w.slot == s {
+				rec.nodeENI = w.nodeENI
+			}
+		}
+		a.records[s] = rec
+	}
+}
+
+// dropRecords forgets decisions about NodeENIs that no longer exist: their UID
+// never comes back.
+func (a *Agent) dropRecords() {
+	for s := range a.records {
+		if _, ok := a.seen[s.uid]; !ok && a.snapshot.NodeExists {
+			delete(a.records, s)
+		}
+	}
+}
+
+// doubtReturning asks EC2 again before an ENI that was given up is used again:
+// the coordinator may be deleting it at this moment.
+func (a *Agent) doubtReturning() {
+	wanted := a.desired.slots()
+	for _, e := range a.enis {
+		if a.certain && e.released && wanted[e.slot()] {
+			a.distrust(e.ID)
+			a.certain = false
+			a.doubt()
+		}
+	}
+}
+
+// distrust forgets that this agent knows better than a describe.
+func (a *Agent) distrust(id string) {
+	for i := range a.enis {
+		if a.enis[i].ID == id {
+			a.enis[i].changed = time.Time{}
+		}
+	}
+}
+
+// tellNodeProblem says, once, why the Node is not this instance.
+func (a *Agent) tellNodeProblem() bool {
+	problem := a.snapshot.NodeProblem
+	if problem != a.nodeTold {
+		a.nodeTold = problem
+		if problem != "" {
+			a.Log.Error("this Node is not this instance; nothing is done until it is", "node", a.Node, "problem", problem)
+			a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, "NotThisInstance", "%s", problem)
+		}
+	}
+	return problem != ""
+}
+
+// hardwareAddr parses EC2's MAC; nil when there is none.
+func hardwareAddr(mac string) net.HardwareAddr {
+	addr, err := net.ParseMAC(mac)
+	if err != nil {
+		return nil
+	}
+	return addr
+}

@@ -1,0 +1,70 @@
+package agent
+
+import (
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// pace is how fast something that failed is tried again: the delay doubles from
+// first to max, and each delay is drawn from its upper half, so that a fleet
+// does not march in step.
+type pace struct{ first, max time.Duration }
+
+var (
+	// Transient faults, EC2's throttling among them: AWS's own clients begin
+	// below a second and double.
+	briskPace = pace{time.Second, 30 * time.Second}
+	// What only a person can mend, or addresses that must come back.
+	slowPace = pace{30 * time.Second, time.Hour}
+)
+
+func paceOf(err error) pace {
+	if eni.IsTerminal(err) || eni.IsSubnetFull(err) || errors.Is(err, errAbsent) {
+		return slowPace
+	}
+	return briskPace
+}
+
+// failure is the last failure of one thing, and when it may be tried again.
+type failure struct {
+	action   string // EC2's name of the call
+	err      error
+	attempts int
+	until    time.Time
+}
+
+// terminal: waiting alone does not help.
+func (f failure) terminal() bool { return eni.IsTerminal(f.err) }
+
+// failures holds what failed, by the key of the call.
+type failures map[string]failure
+
+func (f failures) add(key, action string, err error, now time.Time) failure {
+	last := f[key]
+	if eni.Code(last.err) != eni.Code(err) {
+		last.attempts = 0
+	}
+	p := paceOf(err)
+	delay := min(p.first<<min(last.attempts, 20), p.max)
+	delay = delay/2 + rand.N(delay/2)
+	f[key] = failure{action: action, err: err, attempts: last.attempts + 1, until: now.Add(delay)}
+	return f[key]
+}
+
+// blocks says whether it is too early to try again.
+func (f failures) blocks(key string, now time.Time) bool {
+	return now.Before(f[key].until)
+}
+
+// forgive lets everything that waits for people be tried at once: something
+// that they can change has changed.
+func (f failures) forgive() {
+	for key, failed := range f {
+		if paceOf(failed.err) == slowPace {
+			delete(f, key)
+		}
+	}
+}

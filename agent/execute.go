@@ -1,0 +1,206 @@
+package agent
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// start makes a call to EC2, unless it is under way or failed a moment ago.
+func (a *Agent) start(ctx context.Context, c call, now time.Time) {
+	key := c.key()
+	if _, ok := a.running[key]; ok || a.failures.blocks(key, now) {
+		return
+	}
+	if c.verb == create && (a.creating() || a.failures.blocks(fullKey(c.slot.subnet), now)) {
+		return
+	}
+	if c.verb == attach && a.attaching(c.eni) {
+		return
+	}
+	a.running[key] = c
+	go func() {
+		callCtx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
+		defer cancel()
+		began := time.Now()
+		apply, err := a.carryOut(callCtx, c)
+		a.Log.Debug("EC2 call", "action", c.verb.action(), "eni", c.eni, "subnet", c.slot.subnet, "took", time.Since(began).Round(time.Millisecond), "error", err)
+		var learn func()
+		if err != nil {
+			learn = a.investigate(ctx, err)
+		}
+		a.results <- func() {
+			delete(a.running, key)
+			if err == nil {
+				delete(a.failures, key)
+				apply(time.Now())
+				return
+			}
+			if learn != nil {
+				learn()
+			}
+			a.failedCall(c, err, time.Now())
+		}
+	}()
+}
+
+// creating: one ENI is created at a time, see next.
+func (a *Agent) creating() bool {
+	for _, c := range a.running {
+		if c.verb == create {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *Agent) attaching(id string) bool {
+	for _, c := range a.running {
+		if c.verb == attach && c.eni == id {
+			return true
+		}
+	}
+	return false
+}
+
+// fullKey is a subnet's place among the failures while it has no free address.
+func fullKey(subnet string) string { return "full " + subnet }
+
+// carryOut makes the call. The function that it returns takes the result in; it
+// runs in the loop.
+func (a *Agent) carryOut(ctx context.Context, c call) (func(now time.Time), error) {
+	switch c.verb {
+	case create:
+		e, err := a.EC2.Create(ctx, c.params)
+		return func(now time.Time) { a.created(e, now) }, err
+	case attach:
+		id, err := a.EC2.Attach(ctx, c.eni, a.Identity.InstanceID, c.index)
+		return func(now time.Time) {
+			a.Log.Info("attached an ENI", "eni", c.eni, "deviceIndex", c.index)
+			a.change(c.eni, now, func(t *tracked) {
+				t.Status = "in-use"
+				t.Attachment = &eni.Attachment{ID: id, InstanceID: a.Identity.InstanceID, DeviceIndex: c.index, Status: "attached"}
+			})
+		}, err
+	case setDeleteOnTermination:
+		err := a.EC2.SetDeleteOnTermination(ctx, c.eni, c.attachment, c.value)
+		return func(now time.Time) {
+			a.change(c.eni, now, func(t *tracked) {
+				if t.Attachment != nil && t.Attachment.ID == c.attachment {
+					changed := *t.Attachment
+					changed.DeleteOnTermination = c.value
+					t.Attachment = &changed
+				}
+			})
+		}, err
+	case setSourceDestCheck:
+		err := a.EC2.SetSourceDestCheck(ctx, c.eni, c.value)
+		return func(now time.Time) { a.change(c.eni, now, func(t *tracked) { t.SourceDestCheck = c.value }) }, err
+	case setGroups:
+		err := a.EC2.SetGroups(ctx, c.eni, c.groups)
+		return func(now time.Time) {
+			a.Log.Info("changed an ENI's security groups", "eni", c.eni, "groups", c.groups)
+			a.change(c.eni, now, func(t *tracked) { t.Groups = c.groups })
+		}, err
+	default: // setDescription
+		err := a.EC2.SetDescription(ctx, c.eni, c.text)
+		return func(now time.Time) { a.change(c.eni, now, func(t *tracked) { t.Description = c.text }) }, err
+	}
+}
+
+func (a *Agent) created(e eni.ENI, now time.Time) {
+	a.Log.Info("created an ENI", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
+	a.known[e.ID] = true
+	delete(a.failures, fullKey(e.SubnetID))
+	a.enis = slices.DeleteFunc(a.enis, func(t tracked) bool { return t.ID == e.ID })
+	a.enis = append(a.enis, tracked{ENI: e, changed: now})
+}
+
+func (a *Agent) change(id string, now time.Time, f func(*tracked)) {
+	for i := range a.enis {
+		if a.enis[i].ID == id {
+			a.enis[i].changed = now
+			f(&a.enis[i])
+		}
+	}
+}
+
+// investigate asks EC2 for what an error leaves open: who holds the device
+// index, how many ENIs the instance type takes. What it returns runs in the loop.
+func (a *Agent) investigate(ctx context.Context, err error) func() {
+	ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
+	defer cancel()
+	switch {
+	case eni.IsIndexTaken(err):
+		attached, err := a.EC2.AttachedTo(ctx, a.Identity.InstanceID)
+		if err != nil {
+			return nil
+		}
+		return func() { a.learnHolders(attached) }
+	case eni.IsAttachmentLimit(err):
+		limit, err := a.EC2.MaxENIs(ctx, a.Identity.InstanceType)
+		if err != nil {
+			return nil // the report goes without the number
+		}
+		return func() { a.limit = limit }
+	}
+	return nil
+}
+
+// learnHolders replaces what is known of device indexes by what EC2 shows.
+func (a *Agent) learnHolders(attached []eni.ENI) {
+	clear(a.taken)
+	for _, e := range attached {
+		if e.Attachment == nil || e.Attachment.DeviceIndex == 0 || e.Attachment.Card != 0 || a.known[e.ID] {
+			continue
+		}
+		a.taken[e.Attachment.DeviceIndex] = e.ID
+	}
+}
+
+// failedCall notes a failure, and doubts what is known where the error
+// contradicts it.
+func (a *Agent) failedCall(c call, err error, now time.Time) {
+	switch {
+	case c.verb == create && eni.IsSubnetFull(err):
+		a.fail(fullKey(c.slot.subnet), c.verb.action(), err, now)
+	case c.verb == attach && eni.IsIndexTaken(err):
+		if _, ok := a.taken[c.index]; ok {
+			return // the next plan takes another index, at once
+		}
+		a.doubt() // one of ours may hold it, by a call whose answer was lost
+	case c.verb == attach && eni.IsInUse(err), c.verb != create && c.verb != attach && (eni.IsNotFound(err) || eni.IsAttachmentGone(err)):
+		// It was attached by a call whose answer was lost, or changed by
+		// somebody else.
+		a.distrust(c.eni)
+		a.doubt()
+	case c.verb == attach && eni.IsNotFound(err):
+		a.missed(c.eni, now)
+	}
+	a.fail(c.key(), c.verb.action(), err, now)
+}
+
+// missed: EC2 does not find the ENI. That proves nothing while it is young.
+func (a *Agent) missed(id string, now time.Time) {
+	for i := range a.enis {
+		e := &a.enis[i]
+		if e.ID == id && (e.listed || now.Sub(e.Owner.CreatedAt) > consistencyWindow) {
+			e.listed = true
+			a.doubt()
+		}
+	}
+}
+
+// fail notes a failure and logs it: a new one as a warning, a repeated one only
+// for debugging.
+func (a *Agent) fail(key, action string, err error, now time.Time) {
+	known := eni.Code(a.failures[key].err) == eni.Code(err) && a.failures[key].err != nil
+	f := a.failures.add(key, action, err, now)
+	log := a.Log.Warn
+	if known {
+		log = a.Log.Debug
+	}
+	log("an EC2 call failed", "action", action, "error", eni.Advice(action, err), "attempt", f.attempts, "retryIn", f.until.Sub(now).Round(time.Millisecond))
+}

@@ -1,0 +1,153 @@
+package agent
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+)
+
+// linkPatience is how long a link may take to appear after the attach before
+// people are told.
+const linkPatience = time.Minute
+
+// configure makes the links what they shall be, and takes down those of ENIs
+// that nothing wants.
+func (a *Agent) configure(p plan, now time.Time) {
+	if !a.certain {
+		return // a restart changes nothing before EC2 has told what is ours
+	}
+	byID := map[string]tracked{}
+	for _, e := range a.enis {
+		byID[e.ID] = e
+	}
+	var keep []hostnet.Wanted
+	for _, w := range a.desired.wants {
+		e, ok := byID[p.assigned[w.slot]]
+		index, known := p.indexes[e.ID]
+		if !ok || !known || e.MAC == "" {
+			continue
+		}
+		wanted := wantedLink(w, e, index)
+		keep = append(keep, wanted)
+		if a.hasLink(e) {
+			a.configureLink(e, wanted, now)
+		}
+	}
+	for _, id := range p.release {
+		a.releaseLink(byID[id])
+	}
+	a.sweep(keep)
+}
+
+// hasLink says whether the ENI's link may be here: it is attached, or an attach
+// call is under way, for the link may come before the call's answer.
+func (a *Agent) hasLink(e tracked) bool {
+	return a.attaching(e.ID) || e.Attachment != nil && e.Attachment.InstanceID == a.Identity.InstanceID
+}
+
+func wantedLink(w want, e tracked, index int32) hostnet.Wanted {
+	subnet, _ := netip.ParsePrefix(w.cidr)
+	return hostnet.Wanted{
+		MAC: hardwareAddr(e.MAC), InterfaceName: w.interfaceName, MTU: int(w.mtu),
+		Host: w.host, Addresses: e.Addresses, Subnet: subnet, DeviceIndex: int(index),
+	}
+}
+
+func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
+	before := a.links[e.ID]
+	state := linkState{waiting: before.waiting, lost: before.lost}
+	state.Status, state.err = a.Links.Configure(wanted)
+	switch {
+	case state.Present:
+		state.waiting, state.lost = time.Time{}, false
+		a.seeLink(e.ID)
+	case before.Present:
+		// A managed link that vanishes was detached, or moved into a pod's
+		// namespace: EC2 knows which.
+		a.Log.Info("an ENI's link has vanished; EC2 is asked", "eni", e.ID, "link", before.Name)
+		state.lost, state.waiting = true, now
+		a.distrust(e.ID)
+		a.doubt()
+	case before.waiting.IsZero():
+		state.waiting = now
+	}
+	state.overdue = !state.waiting.IsZero() && now.Sub(state.waiting) >= linkPatience
+	if state.Repaired > 0 {
+		a.Log.Info("configured a link", "eni", e.ID, "link", state.Name, "deviceIndex", wanted.DeviceIndex, "changes", state.Repaired)
+	}
+	a.links[e.ID] = state
+}
+
+// seeLink: EC2 has attached an ENI whose link is here, so it has long shown it.
+func (a *Agent) seeLink(id string) {
+	for i := range a.enis {
+		if a.enis[i].ID == id {
+			a.enis[i].listed = true
+		}
+	}
+}
+
+// releaseLink takes a link down, once.
+func (a *Agent) releaseLink(e tracked) {
+	if e.released {
+		return
+	}
+	wanted := hostnet.Wanted{MAC: hardwareAddr(e.MAC), Addresses: e.Addresses, Subnet: a.subnetOf(e)}
+	if e.Attachment != nil {
+		wanted.DeviceIndex = int(e.Attachment.DeviceIndex)
+	}
+	var err error
+	if wanted.MAC != nil {
+		err = a.Links.Release(wanted)
+	}
+	a.links[e.ID] = linkState{err: err}
+	if err == nil {
+		a.change(e.ID, e.changed, func(t *tracked) { t.released = true })
+		a.Log.Info("released an ENI: nothing wants it on this node", "eni", e.ID, "nodeENI", e.Owner.NodeENI)
+	}
+}
+
+// subnetOf is the CIDR of the ENI's subnet as the last report had it: the want
+// that knew it is gone.
+func (a *Agent) subnetOf(e tracked) netip.Prefix {
+	for _, entry := range a.current.ENIs {
+		if entry.ENIID == e.ID {
+			subnet, _ := netip.ParsePrefix(entry.SubnetCIDR)
+			return subnet
+		}
+	}
+	return netip.Prefix{}
+}
+
+// sweep removes the rules and routes of ENIs that are no more. While a NodeENI
+// cannot be resolved its ENIs' rules cannot be told from leftovers.
+func (a *Agent) sweep(keep []hostnet.Wanted) {
+	if len(a.desired.held) > 0 {
+		return
+	}
+	n, err := a.Links.Sweep(keep)
+	if text := fmt.Sprint(err); err != nil && text != a.swept {
+		a.Log.Warn("leftover rules or routes could not be removed", "error", err)
+		a.swept = text
+	}
+	if n > 0 {
+		a.Log.Info("removed leftover rules and routes", "count", n)
+	}
+}
+
+// linkReason is the reason, in one word, of an error of the host.
+func linkReason(err error) string {
+	var taken *hostnet.NameTakenError
+	var mtu *hostnet.MTUError
+	switch {
+	case errors.As(err, &taken):
+		return "InterfaceNameTaken"
+	case errors.As(err, &mtu):
+		return "MTURefused"
+	default:
+		return "LinkFailed"
+	}
+}

@@ -1,0 +1,320 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// Kubernetes is the Source in a cluster: NodeENIs, the agent's own Node, and
+// its NodeENIState.
+//
+// Of NodeENIs it watches only the metadata, and gets the object when its
+// generation has changed: their status, which changes whenever any node of the
+// fleet does, then costs an agent next to nothing.
+type Kubernetes struct {
+	client     *kube.Client
+	log        *slog.Logger
+	node       string
+	instanceID string
+
+	nodeENIs cache.SharedIndexInformer // *metav1.PartialObjectMetadata
+	nodes    cache.SharedIndexInformer // *kube.Node, one
+	states   cache.SharedIndexInformer // *v1alpha1.NodeENIState, one
+	changed  chan struct{}
+	fetch    chan struct{}
+
+	mu    sync.Mutex
+	specs map[string]v1alpha1.NodeENI // by name
+	fresh *kube.Node                  // of Refresh, newer than the informer's
+	state *v1alpha1.NodeENIState      // as it was last saved or loaded
+	lost  bool                        // the state was deleted by somebody
+}
+
+// NewKubernetes makes a Source for the node on this instance.
+func NewKubernetes(cfg *rest.Config, client *kube.Client, node, instanceID string, log *slog.Logger) (*Kubernetes, error) {
+	meta, err := metadata.NewForConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	k := &Kubernetes{
+		client: client, log: log, node: node, instanceID: instanceID,
+		changed: make(chan struct{}, 1), fetch: make(chan struct{}, 1),
+		specs: map[string]v1alpha1.NodeENI{},
+	}
+	gvr := v1alpha1.GroupVersion.WithResource(kube.NodeENIs)
+	k.nodeENIs = informer(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			return meta.Resource(gvr).List(ctx, o)
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return meta.Resource(gvr).Watch(ctx, o)
+		},
+	}, &metav1.PartialObjectMetadata{})
+	byName := fields.OneTermEqualSelector(metav1.ObjectNameField, node)
+	k.nodes = informer(cache.NewListWatchFromClient(client.Core, kube.Nodes, "", byName), &kube.Node{})
+	k.states = informer(cache.NewListWatchFromClient(client.API, kube.NodeENIStates, "", byName), &v1alpha1.NodeENIState{})
+	return k, nil
+}
+
+func informer(lw cache.ListerWatcher, object runtime.Object) cache.SharedIndexInformer {
+	i := cache.NewSharedIndexInformer(lw, object, 0, nil)
+	if err := i.SetTransform(withoutManagedFields); err != nil {
+		panic(err) // a programming error: the informer has been started
+	}
+	return i
+}
+
+func withoutManagedFields(o any) (any, error) {
+	if object, ok := o.(metav1.Object); ok {
+		object.SetManagedFields(nil)
+	}
+	return o, nil
+}
+
+// Run keeps up with the API server until ctx ends.
+func (k *Kubernetes) Run(ctx context.Context) error {
+	if _, err := k.nodeENIs.AddEventHandler(onEvent(func(any) { signal(k.fetch) })); err != nil {
+		return err
+	}
+	if _, err := k.nodes.AddEventHandler(onEvent(func(any) { signal(k.changed) })); err != nil {
+		return err
+	}
+	handler := cache.ResourceEventHandlerFuncs{DeleteFunc: func(any) { k.stateDeleted() }}
+	if _, err := k.states.AddEventHandler(handler); err != nil {
+		return err
+	}
+	for _, i := range []cache.SharedIndexInformer{k.nodeENIs, k.nodes, k.states} {
+		go i.RunWithContext(ctx)
+	}
+	if !cache.WaitForCacheSync(ctx.Done(), k.nodeENIs.HasSynced, k.nodes.HasSynced, k.states.HasSynced) {
+		return ctx.Err()
+	}
+	go k.fetchSpecs(ctx)
+	signal(k.fetch)
+	return nil
+}
+
+func onEvent(f func(any)) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{AddFunc: f, UpdateFunc: func(_, o any) { f(o) }, DeleteFunc: f}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// fetchSpecs gets each NodeENI whose generation is new.
+func (k *Kubernetes) fetchSpecs(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-k.fetch:
+		}
+		if err := k.fetchOnce(ctx); err != nil && ctx.Err() == nil {
+			k.log.Warn("a NodeENI could not be read; it is tried again", "error", err)
+			time.AfterFunc(2*time.Second, func() { signal(k.fetch) })
+		}
+		signal(k.changed)
+	}
+}
+
+func (k *Kubernetes) fetchOnce(ctx context.Context) error {
+	there := map[string]bool{}
+	for _, o := range k.nodeENIs.GetStore().List() {
+		meta := o.(*metav1.PartialObjectMetadata)
+		there[meta.Name] = true
+		if known, ok := k.spec(meta.Name); ok && known.UID == meta.UID && known.Generation >= meta.Generation {
+			continue
+		}
+		n := v1alpha1.NodeENI{}
+		err := k.client.API.Get().Resource(kube.NodeENIs).Name(meta.Name).Do(ctx).Into(&n)
+		if apierrors.IsNotFound(err) {
+			continue // its delete event is on the way
+		}
+		if err != nil {
+			return fmt.Errorf("NodeENI %s: %w", meta.Name, err)
+		}
+		n.Status, n.ManagedFields = v1alpha1.NodeENIStatus{}, nil
+		k.mu.Lock()
+		k.specs[n.Name] = n
+		k.mu.Unlock()
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for name := range k.specs {
+		if !there[name] {
+			delete(k.specs, name)
+		}
+	}
+	return nil
+}
+
+func (k *Kubernetes) spec(name string) (v1alpha1.NodeENI, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	n, ok := k.specs[name]
+	return n, ok
+}
+
+// Changed implements Source.
+func (k *Kubernetes) Changed() <-chan struct{} { return k.changed }
+
+// Snapshot implements Source.
+func (k *Kubernetes) Snapshot() (Snapshot, bool) {
+	var s Snapshot
+	for _, o := range k.nodeENIs.GetStore().List() {
+		meta := o.(*metav1.PartialObjectMetadata)
+		n, ok := k.spec(meta.Name)
+		if !ok || n.UID != meta.UID {
+			return Snapshot{}, false // it is being read
+		}
+		n.DeletionTimestamp = meta.DeletionTimestamp
+		s.NodeENIs = append(s.NodeENIs, n)
+	}
+	k.mu.Lock()
+	s.ReportLost = k.lost
+	k.mu.Unlock()
+	node := k.currentNode()
+	if node == nil {
+		return s, true
+	}
+	s.NodeExists, s.Labels = true, node.Labels
+	s.NodeProblem = nodeProblem(node, k.instanceID)
+	return s, true
+}
+
+func (k *Kubernetes) currentNode() *kube.Node {
+	k.mu.Lock()
+	fresh := k.fresh
+	k.mu.Unlock()
+	if fresh != nil {
+		return fresh
+	}
+	if o, ok, _ := k.nodes.GetStore().GetByKey(k.node); ok {
+		return o.(*kube.Node)
+	}
+	return nil
+}
+
+// nodeProblem says why the Node is not this instance, or "".
+func nodeProblem(node *kube.Node, instanceID string) string {
+	switch kube.InstanceID(node.Spec.ProviderID) {
+	case instanceID:
+		return ""
+	case "":
+		return fmt.Sprintf("Node %s has the providerID %q, which names no EC2 instance; the AWS cloud controller manager or the kubelet's --provider-id sets it (aws:///ZONE/%s)", node.Name, node.Spec.ProviderID, instanceID)
+	default:
+		return fmt.Sprintf("Node %s has the providerID %q, but this agent runs on instance %s (so says IMDS); start the agent with the name of its own Node in --node-name", node.Name, node.Spec.ProviderID, instanceID)
+	}
+}
+
+// Load implements Source.
+func (k *Kubernetes) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
+	o, ok, err := k.states.GetStore().GetByKey(k.node)
+	if err != nil || !ok {
+		return v1alpha1.NodeENIStateStatus{}, err
+	}
+	state := o.(*v1alpha1.NodeENIState).DeepCopy()
+	k.mu.Lock()
+	k.state = state
+	k.mu.Unlock()
+	return state.Status, nil
+}
+
+// Save implements Source. The NodeENIState is owned by the Node; where there is
+// no Node, there is none to create.
+func (k *Kubernetes) Save(ctx context.Context, report v1alpha1.NodeENIStateStatus) error {
+	k.mu.Lock()
+	state, node := k.state, k.node
+	k.mu.Unlock()
+	owner := k.currentNode()
+	if state == nil {
+		if owner == nil {
+			return nil
+		}
+		state = &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: node}}
+	}
+	state = state.DeepCopy()
+	state.Status = report
+	if owner != nil {
+		state.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: owner.Name, UID: types.UID(owner.UID)}}
+	}
+	saved, err := k.write(ctx, state, owner != nil)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	k.state, k.lost = saved, false
+	k.mu.Unlock()
+	return nil
+}
+
+// write updates or creates. An update that comes too late reads the object and
+// writes over it: the agent is its only writer.
+func (k *Kubernetes) write(ctx context.Context, state *v1alpha1.NodeENIState, mayCreate bool) (*v1alpha1.NodeENIState, error) {
+	var out v1alpha1.NodeENIState
+	req := k.client.API.Put().Resource(kube.NodeENIStates).Name(state.Name)
+	if state.ResourceVersion == "" {
+		req = k.client.API.Post().Resource(kube.NodeENIStates)
+	}
+	err := req.Body(state).Do(ctx).Into(&out)
+	switch {
+	case err == nil:
+		return &out, nil
+	case apierrors.IsConflict(err), apierrors.IsAlreadyExists(err):
+		if getErr := k.client.API.Get().Resource(kube.NodeENIStates).Name(state.Name).Do(ctx).Into(&out); getErr != nil {
+			return nil, getErr
+		}
+		state.ResourceVersion, state.UID = out.ResourceVersion, out.UID
+		err = k.client.API.Put().Resource(kube.NodeENIStates).Name(state.Name).Body(state).Do(ctx).Into(&out)
+		return &out, err
+	case apierrors.IsNotFound(err) && state.ResourceVersion != "" && mayCreate:
+		state.ResourceVersion, state.UID = "", ""
+		err = k.client.API.Post().Resource(kube.NodeENIStates).Body(state).Do(ctx).Into(&out)
+		return &out, err
+	case apierrors.IsNotFound(err) && state.ResourceVersion != "":
+		return nil, nil // collected together with its Node
+	}
+	return nil, err
+}
+
+// stateDeleted notes that the report is gone, unless the agent has none.
+func (k *Kubernetes) stateDeleted() {
+	k.mu.Lock()
+	k.lost = k.state != nil
+	k.state = nil
+	k.mu.Unlock()
+	signal(k.changed)
+}
+
+// Refresh implements Source: it reads the Node once more.
+func (k *Kubernetes) Refresh(ctx context.Context) error {
+	var node kube.Node
+	err := k.client.Core.Get().Resource(kube.Nodes).Name(k.node).Do(ctx).Into(&node)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fresh = &node
+	return nil
+}

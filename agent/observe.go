@@ -1,0 +1,165 @@
+package agent
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// observeKey is the describe's place among the failures.
+const observeKey = "DescribeNetworkInterfaces"
+
+// verifyEvery is how often EC2 is asked when nothing happens, give or take a
+// tenth, so that a fleet that started together spreads.
+const verifyEvery = time.Hour
+
+// doubtSteps are the waits between observations while one leaves something
+// open: an ENI is being detached, was not shown, or is said to be attached
+// although its link has vanished.
+var doubtSteps = []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute}
+
+// observe asks EC2 for this instance's ENIs when it is time. No mutating call is
+// under way then: a list that was made before a change would undo it here.
+func (a *Agent) observe(ctx context.Context, now time.Time) {
+	if a.observing || len(a.running) > 0 || now.Before(a.nextObserve) || a.failures.blocks(observeKey, now) {
+		return
+	}
+	a.observing = true
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
+		defer cancel()
+		list, err := a.EC2.OfInstance(ctx, a.Cluster, a.Identity.InstanceARN())
+		var interfaces []imds.Interface
+		if err == nil {
+			// Only a hint about device indexes: without it EC2 tells.
+			interfaces, _ = a.Metadata.Interfaces(ctx)
+		}
+		a.results <- func() { a.observed(list, interfaces, err, time.Now()) }
+	}()
+}
+
+func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error, now time.Time) {
+	a.observing = false
+	if err != nil {
+		a.fail(observeKey, observeKey, err, now)
+		return
+	}
+	delete(a.failures, observeKey)
+	var gone []string
+	before := a.enis
+	a.enis, gone = merge(a.enis, list, now)
+	a.certain = true
+	wanted := a.desired.slots()
+	for i := range a.enis {
+		e := &a.enis[i]
+		a.known[e.ID] = true
+		e.released = e.released && !wanted[e.slot()]
+	}
+	for _, id := range gone {
+		a.forget(before, id)
+	}
+	a.learnIndexes(interfaces)
+	a.schedule(now)
+}
+
+// forget drops an ENI that EC2 no longer has. The one that takes its place
+// says so.
+func (a *Agent) forget(before []tracked, id string) {
+	i := slices.IndexFunc(before, func(t tracked) bool { return t.ID == id })
+	e := before[i]
+	a.Log.Info("an ENI is gone from EC2", "eni", id, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
+	delete(a.links, id)
+	for key := range a.failures {
+		if strings.Contains(key, id) {
+			delete(a.failures, key)
+		}
+	}
+	for _, other := range a.enis {
+		if other.slot() == e.slot() {
+			return // a younger one is already here
+		}
+	}
+	a.records[e.slot()] = record{nodeENI: e.Owner.NodeENI, replaces: id}
+}
+
+// learnIndexes notes the device indexes that IMDS shows as held by others. It is
+// a hint that spares a vain attach call; when IMDS lags, EC2 tells.
+func (a *Agent) learnIndexes(interfaces []imds.Interface) {
+	if len(interfaces) == 0 {
+		return
+	}
+	clear(a.taken)
+	for _, i := range interfaces {
+		if i.Settled && i.DeviceIndex > 0 && i.Card == 0 && !a.known[i.ENIID] {
+			a.taken[int32(i.DeviceIndex)] = i.ENIID
+		}
+	}
+}
+
+// schedule says when EC2 is asked next.
+func (a *Agent) schedule(now time.Time) {
+	open, moved := a.inDoubt()
+	if open || moved && a.doubts < len(doubtSteps) {
+		a.nextObserve = now.Add(doubtSteps[min(a.doubts, len(doubtSteps)-1)])
+		a.doubts++
+		return
+	}
+	a.doubts = 0
+	a.nextObserve = now.Add(verifyEvery - verifyEvery/10 + rand.N(verifyEvery/5))
+}
+
+// inDoubt says whether the last observation left something open about an ENI
+// that is wanted, or whether one is said to be attached although its link has
+// vanished: then a pod may have taken the link, for as long as it likes.
+func (a *Agent) inDoubt() (open, moved bool) {
+	wanted := a.desired.slots()
+	for _, e := range a.enis {
+		if !wanted[e.slot()] {
+			continue
+		}
+		open = open || e.doubtful() || e.Attachment.Detaching()
+		moved = moved || a.links[e.ID].lost && e.Attachment != nil
+	}
+	return open, moved
+}
+
+// doubt makes the next pass ask EC2.
+func (a *Agent) doubt() {
+	a.nextObserve = time.Time{}
+	a.doubts = 0
+}
+
+// nextPass is when something is due without anything happening.
+func (a *Agent) nextPass(now time.Time) time.Time {
+	at := now.Add(verifyEvery)
+	if !a.observing && len(a.running) == 0 {
+		if due := maxTime(a.nextObserve, a.failures[observeKey].until); due.Before(at) {
+			at = due
+		}
+	}
+	for _, f := range a.failures {
+		if f.until.After(now) && f.until.Before(at) {
+			at = f.until
+		}
+	}
+	for _, l := range a.links {
+		if due := l.waiting.Add(linkPatience); !l.waiting.IsZero() && due.After(now) && due.Before(at) {
+			at = due
+		}
+	}
+	// Never a busy loop: what is due and cannot start yet starts with the
+	// result that it waits for.
+	return maxTime(at, now.Add(50*time.Millisecond))
+}
+
+func maxTime(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -1,0 +1,236 @@
+package agent
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// verb is a mutating EC2 call.
+type verb string
+
+const (
+	create                 verb = "CreateNetworkInterface"
+	attach                 verb = "AttachNetworkInterface"
+	setDeleteOnTermination verb = "ModifyNetworkInterfaceAttribute/DeleteOnTermination"
+	setSourceDestCheck     verb = "ModifyNetworkInterfaceAttribute/SourceDestCheck"
+	setGroups              verb = "ModifyNetworkInterfaceAttribute/Groups"
+	setDescription         verb = "ModifyNetworkInterfaceAttribute/Description"
+)
+
+// action is EC2's name of the call.
+func (v verb) action() string {
+	action, _, _ := strings.Cut(string(v), "/")
+	return action
+}
+
+// call is one mutating EC2 call with its parameters.
+type call struct {
+	verb verb
+	slot slot
+
+	params     eni.CreateParams // create
+	eni        string
+	attachment string
+	index      int32 // attach
+	value      bool
+	groups     []string
+	text       string
+}
+
+// key names what the call is about: two calls of one key never run at once, and
+// share their backoff.
+func (c call) key() string {
+	if c.verb == create {
+		return string(c.verb) + " " + string(c.slot.uid) + " " + c.slot.subnet
+	}
+	if c.verb == attach {
+		return string(c.verb) + " " + c.eni + " " + strconv.Itoa(int(c.index))
+	}
+	return string(c.verb) + " " + c.eni
+}
+
+// record is the decision to create an ENI. It is in the node's report before
+// EC2 is asked, so that an agent that was killed asks in the same words again.
+type record struct {
+	nodeENI   string // name, for the report
+	createdAt time.Time
+	replaces  string // the ENI that was here before and is gone
+}
+
+// is compares times as times: one may have been through the API server.
+func (r record) is(other record) bool {
+	return r.createdAt.Equal(other.createdAt) && r.replaces == other.replaces
+}
+
+// view is all that a plan rests on.
+type view struct {
+	cluster, node, instanceARN, instanceID string
+
+	desired desired
+	enis    []tracked // this instance's, by tags
+	// certain is false until EC2 has told of this instance's ENIs: before that
+	// nothing is created or given up.
+	certain bool
+	records map[slot]record // decided
+	saved   map[slot]record // decided and in the report
+	// taken are device indexes held by ENIs that are not ours, with their ids.
+	taken map[int32]string
+	// attaching are the device indexes of the attach calls under way, by ENI.
+	attaching map[string]int32
+}
+
+// plan is what shall happen next.
+type plan struct {
+	calls    []call
+	assigned map[slot]string  // the ENI of each want
+	indexes  map[string]int32 // the device index that each assigned ENI has or shall have
+	release  []string         // ENIs that are no longer wanted
+	decide   []slot           // wants that need a record before they can be created
+}
+
+// next compares what is wanted with what is there. It is a pure function: all
+// effects are in the executor.
+func next(v view) plan {
+	p := plan{assigned: map[slot]string{}, indexes: map[string]int32{}}
+	byID := map[string]tracked{}
+	for _, e := range v.enis {
+		byID[e.ID] = e
+	}
+	p.assign(v)
+	p.index(v, byID)
+	waiting := false
+	for _, w := range v.desired.wants {
+		e, ok := byID[p.assigned[w.slot]]
+		waiting = waiting || ok && e.Attachment == nil
+	}
+	for _, w := range v.desired.wants {
+		e, ok := byID[p.assigned[w.slot]]
+		switch {
+		case !v.certain || v.desired.held[w.uid]:
+			// Nothing is done on a guess.
+		case ok:
+			p.calls = append(p.calls, callsFor(w, e, v, p.indexes[e.ID])...)
+		case v.records[w.slot].createdAt.IsZero():
+			p.decide = append(p.decide, w.slot)
+		case !v.saved[w.slot].is(v.records[w.slot]):
+			// The report is on its way.
+		case !waiting:
+			// One at a time: on an instance that takes no more ENIs at most
+			// one is left waiting.
+			p.calls = append(p.calls, createCall(w, v))
+			waiting = true
+		}
+	}
+	return p
+}
+
+// assign gives each want its ENI: the one that is attached before one that is
+// not, the older before the younger. What is left over is released.
+func (p *plan) assign(v view) {
+	candidates := slices.Clone(v.enis)
+	slices.SortFunc(candidates, func(a, b tracked) int {
+		return cmp.Or(cmp.Compare(a.rank(v.instanceID), b.rank(v.instanceID)), a.Owner.CreatedAt.Compare(b.Owner.CreatedAt), strings.Compare(a.ID, b.ID))
+	})
+	wanted := v.desired.slots()
+	for _, e := range candidates {
+		s := e.slot()
+		switch {
+		case wanted[s] && p.assigned[s] == "":
+			p.assigned[s] = e.ID
+		case !wanted[s] && v.desired.held[s.uid]:
+		case v.certain:
+			p.release = append(p.release, e.ID)
+		}
+	}
+	slices.Sort(p.release)
+}
+
+// index gives each ENI its device index. An attached one keeps the index that it
+// has. Then a want whose index is free gets it, and then the others, in their
+// order, get the next free one above the index that they wanted.
+func (p *plan) index(v view, byID map[string]tracked) {
+	used := map[int32]bool{0: true}
+	for i := range v.taken {
+		used[i] = true
+	}
+	for _, e := range v.enis {
+		if e.Attachment != nil && e.Attachment.InstanceID == v.instanceID {
+			used[e.Attachment.DeviceIndex] = true
+			p.indexes[e.ID] = e.Attachment.DeviceIndex
+		} else if i, ok := v.attaching[e.ID]; ok {
+			used[i] = true
+			p.indexes[e.ID] = i
+		}
+	}
+	var displaced []want
+	open := func(w want) (string, bool) {
+		id := p.assigned[w.slot]
+		_, done := p.indexes[id]
+		_, exists := byID[id]
+		return id, exists && !done
+	}
+	for _, w := range v.desired.wants {
+		id, ok := open(w)
+		switch {
+		case !ok:
+		case used[w.deviceIndex]:
+			displaced = append(displaced, w)
+		default:
+			used[w.deviceIndex] = true
+			p.indexes[id] = w.deviceIndex
+		}
+	}
+	for _, w := range displaced {
+		i := w.deviceIndex
+		for used[i] {
+			i++
+		}
+		used[i] = true
+		p.indexes[p.assigned[w.slot]] = i
+	}
+}
+
+func createCall(w want, v view) call {
+	r := v.records[w.slot]
+	return call{verb: create, slot: w.slot, params: eni.CreateParams{
+		Owner: eni.Owner{
+			Cluster: v.cluster, Node: v.node, Instance: v.instanceARN,
+			NodeENI: w.nodeENI, NodeENIUID: types.UID(w.uid), CreatedAt: r.createdAt,
+		},
+		SubnetID: w.subnet, Groups: w.groups, Description: w.description, UserTags: w.tags, Replaces: r.replaces,
+	}}
+}
+
+// callsFor brings one ENI from what it is to what is wanted.
+func callsFor(w want, e tracked, v view, index int32) []call {
+	a := e.Attachment
+	switch {
+	case e.doubtful() || a.Detaching():
+		return nil // EC2 is asked again before anything is done
+	case a == nil:
+		return []call{{verb: attach, slot: w.slot, eni: e.ID, index: index}}
+	case a.InstanceID != v.instanceID:
+		return nil // reported; taking it away from another instance is not ours to do
+	}
+	var calls []call
+	if a.DeleteOnTermination != w.deleteOnTermination {
+		calls = append(calls, call{verb: setDeleteOnTermination, slot: w.slot, eni: e.ID, attachment: a.ID, value: w.deleteOnTermination})
+	}
+	if e.SourceDestCheck != w.sourceDestCheck {
+		calls = append(calls, call{verb: setSourceDestCheck, slot: w.slot, eni: e.ID, value: w.sourceDestCheck})
+	}
+	if !slices.Equal(e.Groups, w.groups) {
+		calls = append(calls, call{verb: setGroups, slot: w.slot, eni: e.ID, groups: w.groups})
+	}
+	if e.Description != w.description {
+		calls = append(calls, call{verb: setDescription, slot: w.slot, eni: e.ID, text: w.description})
+	}
+	return calls
+}

@@ -1,0 +1,304 @@
+package agent
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// linkState is what the host shows of an ENI's link.
+type linkState struct {
+	hostnet.Status
+	err     error
+	lost    bool      // has been here and vanished
+	waiting time.Time // since when the link is awaited
+	overdue bool      // awaited for longer than linkPatience
+}
+
+// situation is all that a report rests on.
+type situation struct {
+	view     view
+	plan     plan
+	failures failures
+	links    map[string]linkState // by ENI
+	zone     string
+	// limit is the number of ENIs that the instance type takes, 0 while unknown.
+	limit        int
+	instanceType string
+}
+
+// report puts the situation into the words of a NodeENIState. The transition
+// times of entries whose phase is the same are taken from the last report.
+func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alpha1.NodeENIStateStatus {
+	r := v1alpha1.NodeENIStateStatus{InstanceID: s.view.instanceID, Zone: s.zone}
+	byID := map[string]tracked{}
+	for _, e := range s.view.enis {
+		byID[e.ID] = e
+	}
+	for _, p := range s.view.desired.problems {
+		if entry, ok := s.problemEntry(p); ok {
+			r.ENIs = append(r.ENIs, entry)
+		}
+	}
+	wanted := s.view.desired.slots()
+	for _, w := range s.view.desired.wants {
+		if s.view.certain {
+			r.ENIs = append(r.ENIs, s.entry(w, byID))
+		} else if entry, ok := s.uncertainEntry(w, last); ok {
+			r.ENIs = append(r.ENIs, entry)
+		}
+	}
+	if !s.view.certain {
+		// What was reported of others stays until EC2 has told: an ENI's id
+		// must not be forgotten.
+		for _, l := range last.ENIs {
+			if l.SubnetID != "" && !wanted[slot{l.NodeENIUID, l.SubnetID}] {
+				r.ENIs = append(r.ENIs, l)
+			}
+		}
+		stamp(r.ENIs, last.ENIs, now)
+		return r
+	}
+	for _, id := range s.plan.release {
+		r.ENIs = append(r.ENIs, s.releaseEntry(byID[id]))
+	}
+	for key, rec := range s.view.records {
+		if !wanted[key] && rec.replaces != "" && !s.releases(key, byID) {
+			r.ENIs = append(r.ENIs, v1alpha1.ENIState{
+				NodeENI: rec.nodeENI, NodeENIUID: key.uid, SubnetID: key.subnet, Replaces: rec.replaces,
+				Phase: v1alpha1.PhaseReleased, Reason: "Gone", Message: "EC2 has no ENI here any more",
+			})
+		}
+	}
+	stamp(r.ENIs, last.ENIs, now)
+	return r
+}
+
+// problemEntry reports a NodeENI whose ENIs cannot be told. A lookup that is
+// simply under way is not worth a report.
+func (s situation) problemEntry(p problem) (v1alpha1.ENIState, bool) {
+	entry := v1alpha1.ENIState{NodeENI: p.nodeENI, NodeENIUID: p.uid, Phase: v1alpha1.PhaseFailed, Reason: p.reason, Message: p.message}
+	if p.reason != reasonResolving {
+		return entry, true
+	}
+	for _, key := range []string{subnetIDKey, subnetNameKey, groupNameKey} {
+		if f, ok := s.failures[key]; ok {
+			if !f.terminal() {
+				entry.Phase = v1alpha1.PhasePending
+			}
+			entry.Reason, entry.Message = cmp.Or(eni.Code(f.err), "NoAnswer"), eni.Advice(f.action, f.err)
+			return entry, true
+		}
+	}
+	return v1alpha1.ENIState{}, false
+}
+
+func (s situation) releases(key slot, byID map[string]tracked) bool {
+	return slices.ContainsFunc(s.plan.release, func(id string) bool { return byID[id].slot() == key })
+}
+
+// uncertainEntry reports a wanted ENI before EC2 has told what there is: what
+// the last report said stays, and for one that is new only a failure is news.
+func (s situation) uncertainEntry(w want, last v1alpha1.NodeENIStateStatus) (v1alpha1.ENIState, bool) {
+	for _, l := range last.ENIs {
+		if l.NodeENIUID == w.uid && l.SubnetID == w.subnet {
+			return l, true
+		}
+	}
+	phase, reason, message := s.failed(observeKey, v1alpha1.PhasePending)
+	return v1alpha1.ENIState{
+		NodeENI: w.nodeENI, NodeENIUID: w.uid, SubnetID: w.subnet, SubnetCIDR: w.cidr,
+		Phase: phase, Reason: reason, Message: message,
+	}, reason != ""
+}
+
+// entry reports a wanted ENI.
+func (s situation) entry(w want, byID map[string]tracked) v1alpha1.ENIState {
+	e, exists := byID[s.plan.assigned[w.slot]]
+	rec := s.view.records[w.slot]
+	entry := v1alpha1.ENIState{
+		NodeENI: w.nodeENI, NodeENIUID: w.uid, SubnetID: w.subnet, SubnetCIDR: w.cidr, Replaces: rec.replaces,
+	}
+	if exists {
+		describeENI(&entry, e, s.links[e.ID])
+		entry.DeviceIndex = s.plan.indexes[e.ID]
+	} else if !rec.createdAt.IsZero() {
+		entry.CreatedAt = &metav1.Time{Time: rec.createdAt}
+	}
+	entry.Phase, entry.Reason, entry.Message = s.phase(w, e, exists)
+	return entry
+}
+
+func describeENI(entry *v1alpha1.ENIState, e tracked, link linkState) {
+	entry.ENIID = e.ID
+	entry.MAC = e.MAC
+	if !e.Owner.CreatedAt.IsZero() {
+		entry.CreatedAt = &metav1.Time{Time: e.Owner.CreatedAt}
+	}
+	if e.Attachment != nil {
+		entry.AttachmentID = e.Attachment.ID
+		entry.DeviceIndex = e.Attachment.DeviceIndex
+	}
+	for _, a := range e.Addresses {
+		entry.Addresses = append(entry.Addresses, a.String())
+	}
+	if link.Present {
+		entry.InterfaceName = link.Name
+		entry.MTU = int32(link.MTU)
+	}
+}
+
+// phase says how far a wanted ENI has come, and what is awaited or wrong.
+func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, reason, message string) {
+	if !exists {
+		phase, reason, message = s.failed(fullKey(w.subnet), v1alpha1.PhasePending)
+		if reason == "" {
+			phase, reason, message = s.failed(call{verb: create, slot: w.slot}.key(), v1alpha1.PhasePending)
+		}
+		return phase, cmp.Or(reason, "Creating"), cmp.Or(message, "waiting for EC2 to create the ENI")
+	}
+	a, link := e.Attachment, s.links[e.ID]
+	switch {
+	case e.doubtful():
+		return v1alpha1.PhaseConfiguring, "Verifying", "EC2 does not show the ENI; it is asked again"
+	case a == nil:
+		phase, reason, message = s.failed(call{verb: attach, eni: e.ID, index: s.plan.indexes[e.ID]}.key(), v1alpha1.PhaseAttaching)
+		return phase, cmp.Or(reason, "Attaching"), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at device index %d", s.plan.indexes[e.ID]))
+	case a.InstanceID != s.view.instanceID:
+		return v1alpha1.PhaseFailed, "AttachedElsewhere", fmt.Sprintf("the ENI is attached to %s, not to this instance; detach it there", a.InstanceID)
+	case a.Detaching():
+		return v1alpha1.PhaseAttaching, "Detaching", "somebody is detaching the ENI; it is attached again when EC2 has finished"
+	}
+	for _, c := range s.plan.calls {
+		if c.eni != e.ID {
+			continue
+		}
+		phase, reason, message = s.failed(c.key(), v1alpha1.PhaseConfiguring)
+		if message != "" {
+			message = "the ENI is attached and in use, but not all of its attributes are as wanted: " + message
+		}
+		return phase, cmp.Or(reason, "SettingAttributes"), cmp.Or(message, "waiting for EC2 to set the ENI's attributes")
+	}
+	return linkPhase(w, e, link, s)
+}
+
+func linkPhase(w want, e tracked, link linkState, s situation) (phase v1alpha1.Phase, reason, message string) {
+	switch {
+	case link.err != nil:
+		return v1alpha1.PhaseFailed, linkReason(link.err), link.err.Error()
+	case link.overdue:
+		return v1alpha1.PhaseConfiguring, "LinkOverdue", fmt.Sprintf("EC2 says attached, but for over %s no link with MAC %s has been in the host's network namespace; see whether a pod has taken the link (the CNI plugin host-device does), and in the kernel's log whether its driver has failed", linkPatience, e.MAC)
+	case !link.Present:
+		return v1alpha1.PhaseConfiguring, "LinkMissing", fmt.Sprintf("EC2 says attached, but no link with MAC %s is in the host's network namespace (yet)", e.MAC)
+	}
+	if holder, ok := s.view.taken[w.deviceIndex]; ok && e.Attachment.DeviceIndex != w.deviceIndex {
+		message = fmt.Sprintf("device index %d is taken by %s; attached at %d", w.deviceIndex, holder, e.Attachment.DeviceIndex)
+	} else if e.Attachment.DeviceIndex != w.deviceIndex {
+		message = fmt.Sprintf("device index %d was taken; attached at %d", w.deviceIndex, e.Attachment.DeviceIndex)
+	}
+	return v1alpha1.PhaseReady, "Ready", message
+}
+
+// failed words the last failure of a call; phase is for one that is tried again.
+func (s situation) failed(key string, phase v1alpha1.Phase) (v1alpha1.Phase, string, string) {
+	f, ok := s.failures[key]
+	if !ok {
+		return phase, "", ""
+	}
+	if f.terminal() {
+		phase = v1alpha1.PhaseFailed
+	}
+	message := eni.Advice(f.action, f.err)
+	if eni.IsAttachmentLimit(f.err) && s.limit > 0 {
+		message = fmt.Sprintf("the instance type %s takes %d ENIs and all are in use: %s", s.instanceType, s.limit, message)
+	}
+	return phase, cmp.Or(eni.Code(f.err), "NoAnswer"), message
+}
+
+// releaseEntry reports an ENI that nothing wants.
+func (s situation) releaseEntry(e tracked) v1alpha1.ENIState {
+	entry := v1alpha1.ENIState{NodeENI: e.Owner.NodeENI, NodeENIUID: e.Owner.NodeENIUID, SubnetID: e.SubnetID}
+	link := s.links[e.ID]
+	describeENI(&entry, e, linkState{})
+	entry.Phase, entry.Reason = v1alpha1.PhaseReleasing, "NotWanted"
+	entry.Message = "nothing wants this ENI on this node; its link is being taken down"
+	switch {
+	case link.err != nil:
+		entry.Reason, entry.Message = linkReason(link.err), link.err.Error()
+	case e.released:
+		entry.Phase = v1alpha1.PhaseReleased
+		entry.Message = "nothing wants this ENI on this node; its link is down and it may be collected"
+	}
+	return entry
+}
+
+// stamp sets the transition times and sorts, so that equal situations give
+// equal reports.
+func stamp(entries, last []v1alpha1.ENIState, now time.Time) {
+	for i := range entries {
+		entry := &entries[i]
+		entry.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second))
+		for _, l := range last {
+			if sameENI(*entry, l) && l.Phase == entry.Phase && l.Reason == entry.Reason {
+				entry.LastTransitionTime = l.LastTransitionTime
+			}
+		}
+	}
+	slices.SortFunc(entries, func(a, b v1alpha1.ENIState) int {
+		return cmp.Or(strings.Compare(a.NodeENI, b.NodeENI), strings.Compare(string(a.NodeENIUID), string(b.NodeENIUID)),
+			strings.Compare(a.SubnetID, b.SubnetID), strings.Compare(a.ENIID, b.ENIID), strings.Compare(string(a.Phase), string(b.Phase)))
+	})
+}
+
+func sameENI(a, b v1alpha1.ENIState) bool {
+	return a.NodeENIUID == b.NodeENIUID && a.SubnetID == b.SubnetID && a.ENIID == b.ENIID
+}
+
+// savedRecords are the decisions that the report holds.
+func savedRecords(r v1alpha1.NodeENIStateStatus) map[slot]record {
+	records := map[slot]record{}
+	for _, entry := range r.ENIs {
+		if entry.SubnetID == "" || entry.Phase == v1alpha1.PhaseReleased && entry.ENIID != "" || entry.Phase == v1alpha1.PhaseReleasing {
+			continue
+		}
+		rec := record{nodeENI: entry.NodeENI, replaces: entry.Replaces}
+		if entry.CreatedAt != nil {
+			rec.createdAt = entry.CreatedAt.UTC()
+		}
+		records[slot{entry.NodeENIUID, entry.SubnetID}] = rec
+	}
+	return records
+}
+
+// recall is what the report tells of ENIs: enough to know them again when EC2's
+// describes lag, and to notice that one is gone.
+func recall(r v1alpha1.NodeENIStateStatus, instanceARN string) []tracked {
+	var all []tracked
+	for _, entry := range r.ENIs {
+		if entry.ENIID == "" {
+			continue
+		}
+		t := tracked{reported: true}
+		t.ID, t.MAC, t.SubnetID = entry.ENIID, entry.MAC, entry.SubnetID
+		t.released = entry.Phase == v1alpha1.PhaseReleased
+		t.Owner = eni.Owner{NodeENI: entry.NodeENI, NodeENIUID: entry.NodeENIUID, Instance: instanceARN}
+		if entry.CreatedAt != nil {
+			t.Owner.CreatedAt = entry.CreatedAt.Time
+		}
+		switch entry.Phase {
+		case v1alpha1.PhasePending, v1alpha1.PhaseAttaching, v1alpha1.PhaseFailed:
+		default:
+			t.listed = true // it had been attached: EC2 has long shown it
+		}
+		all = append(all, t)
+	}
+	return all
+}

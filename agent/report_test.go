@@ -1,0 +1,173 @@
+package agent
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/smithy-go"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+)
+
+func ec2Error(code, message string) error {
+	return &smithy.OperationError{ServiceID: "EC2", Err: &smithy.GenericAPIError{Code: code, Message: message}}
+}
+
+func situationOf(v view, links map[string]linkState, f failures) situation {
+	v.instanceID = me
+	if f == nil {
+		f = failures{}
+	}
+	return situation{view: v, plan: next(v), failures: f, links: links, zone: "us-east-1a", limit: 3, instanceType: "m5.large"}
+}
+
+func failedWith(key string, err error) failures {
+	return failures{key: {action: "CreateNetworkInterface", err: err, attempts: 1}}
+}
+
+func TestReportPhases(t *testing.T) {
+	x := wantFor("x", subnetA, 2)
+	e := eniFor("eni-x", "x", subnetA)
+	up := map[string]linkState{"eni-x": {Status: hostnet.Status{Present: true, Name: "eth1", MTU: 9001}}}
+	wants := desired{wants: []want{x}}
+	decided := map[slot]record{x.slot: {createdAt: time.Unix(7, 0)}}
+	attached := view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached")}}
+	createKey := call{verb: create, slot: x.slot}.key()
+	attachKey := call{verb: attach, eni: "eni-x", index: 2}.key()
+	for _, test := range []struct {
+		name  string
+		view  view
+		links map[string]linkState
+		fails failures
+		want  string // phase, reason, words of the message
+	}{
+		{"decided", view{certain: true, desired: wants, records: decided}, nil, nil, "Pending Creating"},
+		{"throttled", view{certain: true, desired: wants, records: decided}, nil, failedWith(createKey, ec2Error("RequestLimitExceeded", "")), "Pending RequestLimitExceeded tried again"},
+		{"denied", view{certain: true, desired: wants, records: decided}, nil, failedWith(createKey, ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation IAM policy"},
+		{"subnet full", view{certain: true, desired: wants, records: decided}, nil, failedWith(fullKey(subnetA), ec2Error("InsufficientFreeAddressesInSubnet", "no")), "Pending InsufficientFreeAddressesInSubnet free addresses"},
+		{"created", view{certain: true, desired: wants, enis: []tracked{e}}, nil, nil, "Attaching Attaching index 2"},
+		{"no more ENIs on this type", view{certain: true, desired: wants, enis: []tracked{e}}, nil, failedWith(attachKey, ec2Error("AttachmentLimitExceeded", "")), "Failed AttachmentLimitExceeded m5.large takes 3 ENIs"},
+		{"no answer", view{certain: true, desired: wants, enis: []tracked{e}}, nil, failedWith(attachKey, errors.New("reset")), "Attaching NoAnswer reset"},
+		{"attached, no link", attached, nil, nil, "Configuring LinkMissing"},
+		{"attached, no link for long", attached, map[string]linkState{"eni-x": {overdue: true}}, nil, "Configuring LinkOverdue driver"},
+		{"attached, link refuses", attached, map[string]linkState{"eni-x": {Status: up["eni-x"].Status, err: &hostnet.MTUError{Link: "eth1", MTU: 9500, Max: 9216}}}, nil, "Failed MTURefused 9216"},
+		{"ready", attached, up, nil, "Ready Ready"},
+		{"ready at another index", view{certain: true, desired: wants, enis: []tracked{e.at(me, 3, "attached")}, taken: map[int32]string{2: "eni-cni"}}, up, nil, "Ready Ready eni-cni"},
+		{"attributes to be set", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.Attachment.DeleteOnTermination = false })}}, up, nil, "Configuring SettingAttributes"},
+		{"attributes denied", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.Attachment.DeleteOnTermination = false })}}, up,
+			failedWith(call{verb: setDeleteOnTermination, eni: "eni-x"}.key(), ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation attached and in use"},
+		{"not shown", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.absent = 1 })}}, up, nil, "Configuring Verifying"},
+		{"on another instance", view{certain: true, desired: wants, enis: []tracked{e.at(other, 2, "attached")}}, nil, nil, "Failed AttachedElsewhere " + other},
+		{"being released", view{certain: true, enis: []tracked{e.at(me, 2, "attached")}}, nil, nil, "Releasing NotWanted"},
+		{"released", view{certain: true, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.released = true })}}, nil, nil, "Released NotWanted"},
+		{"gone, and its place remembered", view{certain: true, records: map[slot]record{x.slot: {nodeENI: "x", replaces: "eni-old"}}}, nil, nil, "Released Gone"},
+		{"no subnet in the zone", view{certain: true, desired: desired{problems: []problem{{"x", "x", "NoSubnetInZone", "none in us-east-1a"}}}}, nil, nil, "Failed NoSubnetInZone us-east-1a"},
+		{"EC2 cannot be asked", view{desired: wants}, nil, failedWith(observeKey, ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := report(situationOf(test.view, test.links, test.fails), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
+			if len(r.ENIs) != 1 {
+				t.Fatalf("%d entries: %+v", len(r.ENIs), r.ENIs)
+			}
+			got := r.ENIs[0]
+			phase, rest, _ := strings.Cut(test.want, " ")
+			reason, words, _ := strings.Cut(rest, " ")
+			if string(got.Phase) != phase || got.Reason != reason || !strings.Contains(got.Message, words) {
+				t.Errorf("got %s %s %q, want %s", got.Phase, got.Reason, got.Message, test.want)
+			}
+		})
+	}
+}
+
+// A lookup that is simply under way is no news.
+func TestReportSaysNothingOfALookup(t *testing.T) {
+	v := view{certain: true, desired: desired{problems: []problem{{"x", "x", reasonResolving, "…"}}}}
+	if r := report(situationOf(v, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Now()); len(r.ENIs) > 0 {
+		t.Errorf("reported: %+v", r.ENIs)
+	}
+	failed := report(situationOf(v, nil, failedWith(subnetIDKey, ec2Error("UnauthorizedOperation", ""))), v1alpha1.NodeENIStateStatus{}, time.Now())
+	if len(failed.ENIs) != 1 || failed.ENIs[0].Phase != v1alpha1.PhaseFailed {
+		t.Errorf("a refused lookup is not reported: %+v", failed.ENIs)
+	}
+}
+
+// Before EC2 has told, a restarted agent forgets nothing of its last report.
+func TestReportForgetsNothingAtStart(t *testing.T) {
+	last := v1alpha1.NodeENIStateStatus{InstanceID: me, Zone: "us-east-1a", ENIs: []v1alpha1.ENIState{
+		{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, ENIID: "eni-x", Phase: v1alpha1.PhaseReady, Reason: "Ready", LastTransitionTime: metav1.Unix(1, 0)},
+		{NodeENI: "y", NodeENIUID: "y", SubnetID: subnetA, ENIID: "eni-y", Phase: v1alpha1.PhaseReleased, Reason: "NotWanted", LastTransitionTime: metav1.Unix(1, 0)},
+	}}
+	v := view{desired: desired{wants: []want{wantFor("x", subnetA, 2)}}, enis: recall(last, "arn")}
+	r := report(situationOf(v, nil, nil), last, time.Unix(50, 0))
+	if len(r.ENIs) != 2 || r.ENIs[0].ENIID != "eni-x" || r.ENIs[1].ENIID != "eni-y" || !r.ENIs[1].LastTransitionTime.Equal(&last.ENIs[1].LastTransitionTime) {
+		t.Errorf("got %+v", r.ENIs)
+	}
+}
+
+// What a report says is what a restarted agent goes on with.
+func TestReportIsRecalled(t *testing.T) {
+	x, y, z := wantFor("x", subnetA, 2), wantFor("y", subnetA, 3), slot{types.UID("z"), subnetA}
+	v := view{certain: true, desired: desired{wants: []want{x, y}},
+		enis: []tracked{eniFor("eni-x", "x", subnetA).at(me, 2, "attached")},
+		records: map[slot]record{
+			y.slot: {nodeENI: "y", createdAt: time.Unix(7, 0).UTC(), replaces: "eni-old"},
+			z:      {nodeENI: "z", replaces: "eni-z"},
+		}}
+	r := report(situationOf(v, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
+	records := savedRecords(r)
+	for s, want := range v.records {
+		if !records[s].is(want) {
+			t.Errorf("%v: got %+v, want %+v", s, records[s], want)
+		}
+	}
+	back := recall(r, "arn")
+	if len(back) != 1 || back[0].ID != "eni-x" || !back[0].reported || !back[0].listed {
+		t.Errorf("recalled %+v", back)
+	}
+}
+
+func TestReportKeepsTransitionTimes(t *testing.T) {
+	v := view{certain: true, desired: desired{wants: []want{wantFor("x", subnetA, 2)}}, enis: []tracked{eniFor("eni-x", "x", subnetA)}}
+	first := report(situationOf(v, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
+	second := report(situationOf(v, nil, nil), first, time.Unix(60, 0))
+	if !second.ENIs[0].LastTransitionTime.Equal(&first.ENIs[0].LastTransitionTime) {
+		t.Error("the transition time changed without a transition")
+	}
+	v.enis[0] = v.enis[0].at(me, 2, "attached")
+	third := report(situationOf(v, nil, nil), second, time.Unix(70, 0))
+	if third.ENIs[0].LastTransitionTime.Unix() != 70 {
+		t.Error("the transition time did not change with the phase")
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	now := time.Unix(1000, 0)
+	f := failures{}
+	var last time.Duration
+	for range 12 {
+		got := f.add("k", "A", ec2Error("RequestLimitExceeded", ""), now).until.Sub(now)
+		if got < last/4 || got > briskPace.max {
+			t.Errorf("a delay of %v after one of %v", got, last)
+		}
+		last = got
+	}
+	if last < briskPace.max/2 {
+		t.Errorf("after 12 attempts the delay is only %v", last)
+	}
+	if got := f.add("k", "A", ec2Error("InternalError", ""), now).until.Sub(now); got > briskPace.first {
+		t.Errorf("another error begins with %v", got)
+	}
+	f.add("denied", "A", ec2Error("UnauthorizedOperation", ""), now)
+	if !f.blocks("denied", now.Add(10*time.Second)) || f.blocks("denied", now.Add(time.Minute)) {
+		t.Error("what people must mend is tried again after half a minute, not before")
+	}
+	f.forgive()
+	if f.blocks("denied", now) || !f.blocks("k", now) {
+		t.Error("a changed NodeENI forgives what people mend, and only that")
+	}
+}

@@ -1,0 +1,165 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// saveKey is the report's place among the failures.
+const saveKey = "report"
+
+// report puts the situation into words, tells what is new, and saves it. One
+// save runs at a time; what changes meanwhile goes into the next one.
+func (a *Agent) report(ctx context.Context, p plan, now time.Time) {
+	if !a.certain && a.saved.InstanceID == "" {
+		return // nothing is known yet
+	}
+	r := report(situation{
+		view: a.view(), plan: p, failures: a.failures, links: a.links,
+		zone: a.Identity.Zone, limit: a.limit, instanceType: a.Identity.InstanceType,
+	}, a.current, now)
+	a.tell(a.current.ENIs, r.ENIs, now)
+	a.current = r
+	a.save(ctx, now)
+}
+
+// save writes the report unless it is written already. A node without ENIs
+// writes none.
+func (a *Agent) save(ctx context.Context, now time.Time) {
+	r := a.current
+	if a.saving || equality.Semantic.DeepEqual(r, a.saved) || a.failures.blocks(saveKey, now) {
+		return
+	}
+	if len(r.ENIs) == 0 && a.saved.InstanceID == "" {
+		return
+	}
+	a.saving = true
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		err := a.Source.Save(ctx, r)
+		a.results <- func() {
+			a.saving = false
+			if err == nil {
+				a.saved = r
+				delete(a.failures, saveKey)
+				return
+			}
+			_, known := a.failures[saveKey]
+			a.failures.add(saveKey, saveKey, err, time.Now())
+			if !known {
+				a.Log.Warn("the node's report could not be saved; it is tried again, and no ENI is created until then", "error", err)
+			}
+		}
+	}()
+}
+
+// tell makes Events and log lines of what changed between two reports.
+func (a *Agent) tell(before, after []v1alpha1.ENIState, now time.Time) {
+	for _, e := range after {
+		if old, ok := lastOf(before, e); ok && old.Phase == e.Phase && old.Reason == e.Reason && old.Message == e.Message {
+			continue
+		}
+		about := kube.ObjectReference{
+			APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeENI", Name: e.NodeENI, UID: e.NodeENIUID,
+		}
+		switch {
+		case e.Phase == v1alpha1.PhaseReady:
+			a.Log.Info("ENI is ready", "eni", e.ENIID, "nodeENI", e.NodeENI, "link", e.InterfaceName, "deviceIndex", e.DeviceIndex, "message", e.Message)
+			a.Recorder.Event(about, kube.EventNormal, "ENIReady", "%s on node %s is ready (%s)%s", e.ENIID, a.Node, e.InterfaceName, suffix(e.Message))
+			a.Recorder.Event(kube.NodeRef(a.Node), kube.EventNormal, "ENIReady", "%s of NodeENI %s is ready (%s)%s", e.ENIID, e.NodeENI, e.InterfaceName, suffix(e.Message))
+		case e.Phase == v1alpha1.PhaseFailed || a.isTrouble(e):
+			a.Log.Warn("ENI is not ready", "nodeENI", e.NodeENI, "eni", e.ENIID, "subnet", e.SubnetID, "reason", e.Reason, "message", e.Message)
+			a.Recorder.Event(about, kube.EventWarning, e.Reason, "node %s: %s", a.Node, e.Message)
+			a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, e.Reason, "NodeENI %s: %s", e.NodeENI, e.Message)
+		case e.Phase == v1alpha1.PhaseReleased && e.ENIID != "":
+			a.Recorder.Event(about, kube.EventNormal, "ENIReleased", "node %s no longer uses %s", a.Node, e.ENIID)
+		}
+	}
+}
+
+func suffix(message string) string {
+	if message == "" {
+		return ""
+	}
+	return ": " + message
+}
+
+func lastOf(entries []v1alpha1.ENIState, e v1alpha1.ENIState) (v1alpha1.ENIState, bool) {
+	for _, old := range entries {
+		if sameENI(old, e) {
+			return old, true
+		}
+	}
+	return v1alpha1.ENIState{}, false
+}
+
+// isTrouble tells reasons that EC2 or the host gave from the plain steps of an
+// ENI's life.
+func (a *Agent) isTrouble(e v1alpha1.ENIState) bool {
+	switch e.Reason {
+	case "Creating", "Attaching", "Detaching", "SettingAttributes", "Verifying", "LinkMissing", "NotWanted", "Gone", "Ready", reasonResolving:
+		return false
+	}
+	return true
+}
+
+// leave is the last pass. A DaemonSet's pod is also ended because its node lost
+// the label: then the links are taken down and that is reported.
+func (a *Agent) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	for len(a.running) > 0 || a.saving || a.observing {
+		if !a.drain(ctx) {
+			return
+		}
+	}
+	if err := a.Source.Refresh(ctx); err != nil {
+		a.Log.Warn("could not ask whether this node still matches; everything stays in place", "error", err)
+		return
+	}
+	a.release(ctx, time.Now())
+	for a.saving {
+		if !a.drain(ctx) {
+			return
+		}
+	}
+}
+
+// drain takes in one result of what is under way; false when time is up.
+func (a *Agent) drain(ctx context.Context) bool {
+	select {
+	case apply := <-a.results:
+		apply()
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// release runs a pass that only takes down and reports.
+func (a *Agent) release(ctx context.Context, now time.Time) {
+	snapshot, ok := a.Source.Snapshot()
+	if !ok || !a.certain {
+		return
+	}
+	a.notice(snapshot)
+	if a.tellNodeProblem() {
+		return
+	}
+	a.desired = desire(a.snapshot.NodeENIs, a.snapshot.Labels, a.Identity.Zone, a.catalog, a.desired.wants)
+	p := next(a.view())
+	for _, id := range p.release {
+		for _, e := range a.enis {
+			if e.ID == id {
+				a.releaseLink(e)
+			}
+		}
+	}
+	a.report(ctx, p, now)
+}

@@ -1,0 +1,102 @@
+package agent
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// consistencyWindow is how long EC2's describes may lag behind its own answers:
+// AWS asks for retries over about five minutes before a NotFound is believed.
+const consistencyWindow = 5 * time.Minute
+
+// settledAfter is how long what this agent itself has changed in EC2 counts for
+// more than a describe.
+const settledAfter = time.Minute
+
+// tracked is one of this instance's ENIs, as EC2's answers and describes taken
+// together show it.
+type tracked struct {
+	eni.ENI
+	// listed: a describe has shown it, or its link has been here; from then on
+	// its absence means something.
+	listed bool
+	// absent counts the describes in a row that did not show it.
+	absent int
+	// released: given up and taken down; its absence is what is expected.
+	released bool
+	// reported: known from this node's own report only; its attributes are not
+	// known.
+	reported bool
+	// changed is when this agent last changed it; zero once its link has
+	// vanished, for then somebody else has changed it since.
+	changed time.Time
+}
+
+func (t tracked) slot() slot { return slot{t.Owner.NodeENIUID, t.SubnetID} }
+
+// doubtful: not known well enough to act upon.
+func (t tracked) doubtful() bool { return t.reported || t.absent > 0 }
+
+// rank orders the candidates for one place: attached here, then free, then on
+// the way out, then elsewhere.
+func (t tracked) rank(instanceID string) int {
+	switch a := t.Attachment; {
+	case a == nil:
+		return 1
+	case a.InstanceID != instanceID:
+		return 3
+	case a.Detaching():
+		return 2
+	default:
+		return 0
+	}
+}
+
+// merge takes a describe's list into what was known before. It returns the ENIs
+// known now, sorted by id, and the ids of those that are gone.
+//
+// A describe lags: it may not show yet what was just created or attached, so an
+// ENI is gone only when it had been there to see and two describes in a row do
+// not show it, or when it is older than any lag.
+func merge(before []tracked, list []eni.ENI, now time.Time) (after []tracked, gone []string) {
+	shown := map[string]eni.ENI{}
+	for _, e := range list {
+		shown[e.ID] = e
+	}
+	for _, t := range before {
+		e, ok := shown[t.ID]
+		delete(shown, t.ID)
+		switch {
+		case ok:
+			after = append(after, t.refreshed(e, now))
+		case !t.listed && now.Sub(t.Owner.CreatedAt) < consistencyWindow:
+			after = append(after, t)
+		case t.absent == 0 && !t.released:
+			t.absent++
+			after = append(after, t)
+		default:
+			gone = append(gone, t.ID)
+		}
+	}
+	for _, e := range shown {
+		after = append(after, tracked{ENI: e, listed: true})
+	}
+	slices.SortFunc(after, func(a, b tracked) int { return strings.Compare(a.ID, b.ID) })
+	slices.Sort(gone)
+	return after, gone
+}
+
+// refreshed is the ENI after a describe has shown it as e.
+func (t tracked) refreshed(e eni.ENI, now time.Time) tracked {
+	if now.Sub(t.changed) < settledAfter {
+		// What this agent has done is newer than what the describe shows.
+		e.Groups, e.Description, e.SourceDestCheck = t.Groups, t.Description, t.SourceDestCheck
+		if a := t.Attachment; a != nil && (e.Attachment == nil || e.Attachment.ID == a.ID && !e.Attachment.Detaching()) {
+			e.Attachment = a
+		}
+	}
+	return tracked{ENI: e, listed: true, released: t.released, changed: t.changed}
+}

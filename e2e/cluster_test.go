@@ -1,0 +1,272 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
+)
+
+// patience is how long a condition may take to come true. Conditions usually
+// take a second or two; the machine may be slow.
+const patience = 90 * time.Second
+
+// cluster is a testbed with its processes, for one test.
+type cluster struct {
+	*testbed.Testbed
+	t            *testing.T
+	agents       map[string]*testbed.Process
+	coordinators map[string]*testbed.Process
+	logs         []string
+}
+
+// newCluster starts a cluster of n nodes, registered and without labels.
+func newCluster(t *testing.T, n int, change func(*sim.Topology)) *cluster {
+	t.Helper()
+	timing := cloud.Timing{Attach: 200 * time.Millisecond, Detach: 300 * time.Millisecond, PlugDelay: 50 * time.Millisecond}
+	topology := sim.Topology{Nodes: sim.Nodes(n), Timing: &timing}
+	if change != nil {
+		change(&topology)
+	}
+	tb, err := testbed.Start(t.Context(), testbed.Config{Programs: programs, Dir: t.TempDir(), Topology: topology})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{Testbed: tb, t: t, agents: map[string]*testbed.Process{}, coordinators: map[string]*testbed.Process{}}
+	t.Cleanup(c.stop)
+	for _, node := range topology.Nodes {
+		c.must(c.CreateNode(t.Context(), node.Name, nil))
+	}
+	return c
+}
+
+func (c *cluster) stop() {
+	for _, p := range slices.Concat(slices.Collect(maps.Values(c.agents)), slices.Collect(maps.Values(c.coordinators))) {
+		p.Kill()
+	}
+	for _, log := range c.logs {
+		data, _ := os.ReadFile(log)
+		if bytes.Contains(data, []byte("DATA RACE")) || bytes.Contains(data, []byte("panic:")) {
+			c.t.Errorf("%s has a race or a panic", log)
+		}
+		if c.t.Failed() {
+			c.t.Logf("%s:\n%s", log, tail(string(data), 60))
+		}
+	}
+	if c.t.Failed() {
+		c.t.Logf("EC2:\n%s", c.enis())
+		for _, call := range c.Sim.Cloud().Calls() {
+			c.t.Logf("%s %s %s %s", call.Time.Format("05.000"), call.SourceID, call.Action, call.Code)
+		}
+	}
+	if err := c.Testbed.Stop(); err != nil {
+		c.t.Error(err)
+	}
+}
+
+func tail(text string, n int) string {
+	lines := strings.Split(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
+
+func (c *cluster) must(err error) {
+	c.t.Helper()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// agent starts the agent of each node.
+func (c *cluster) agent(nodes ...string) {
+	c.t.Helper()
+	for _, node := range nodes {
+		p, err := c.StartAgent(c.t.Context(), node, "--log-level", "debug")
+		c.must(err)
+		c.agents[node] = p
+		c.remember(p.Log)
+	}
+}
+
+// coordinator starts a coordinator with short times.
+func (c *cluster) coordinator(name string, args ...string) {
+	c.t.Helper()
+	args = append([]string{"--release-grace", "3s", "--status-interval", "200ms", "--lease-duration", "3s", "--lease-renew-deadline", "2s", "--lease-retry-period", "500ms"}, args...)
+	p, err := c.StartCoordinator(c.t.Context(), name, args...)
+	c.must(err)
+	c.coordinators[name] = p
+	c.remember(p.Log)
+}
+
+func (c *cluster) remember(log string) {
+	if !slices.Contains(c.logs, log) {
+		c.logs = append(c.logs, log)
+	}
+}
+
+// nodeENI is a manifest of a NodeENI that selects ng=multi-eni.
+func nodeENI(name, spec string) string {
+	return fmt.Sprintf("apiVersion: networking.k8s.aws/v1alpha1\nkind: NodeENI\nmetadata: {name: %s}\nspec:\n  nodeSelector: {ng: multi-eni}\n%s", name, indent(spec))
+}
+
+func indent(text string) string {
+	var b strings.Builder
+	for line := range strings.Lines(strings.TrimSpace(text)) {
+		b.WriteString("  " + strings.TrimSpace(line) + "\n")
+	}
+	return b.String()
+}
+
+// await waits until check returns "", and fails with its last words otherwise.
+func (c *cluster) await(what string, check func() string) {
+	c.t.Helper()
+	deadline := time.Now().Add(patience)
+	last := ""
+	for {
+		if last = check(); last == "" {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("%s: not within %v: %s", what, patience, last)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// stays checks that something holds for a while.
+func (c *cluster) stays(what string, d time.Duration, check func() string) {
+	c.t.Helper()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if problem := check(); problem != "" {
+			c.t.Fatalf("%s: %s", what, problem)
+		}
+	}
+}
+
+// managed are the ENIs with our tags.
+func (c *cluster) managed() []cloud.Interface {
+	var ours []cloud.Interface
+	for _, e := range c.Sim.Cloud().Interfaces() {
+		if e.Tags[eni.TagCluster] != "" {
+			ours = append(ours, e)
+		}
+	}
+	return ours
+}
+
+func (c *cluster) enis() string {
+	var lines []string
+	for _, e := range c.Sim.Cloud().Interfaces() {
+		line := fmt.Sprintf("%s %s %s %s", e.ID, e.Status, e.SubnetID, e.Tags[eni.TagName])
+		if a := e.Attachment; a != nil {
+			line += fmt.Sprintf(" %s index=%d %s dot=%v", a.InstanceID, a.DeviceIndex, a.Status, a.DeleteOnTermination)
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// entries are a node's report of a NodeENI, or of all with "".
+func (c *cluster) entries(node, nodeENI string) []v1alpha1.ENIState {
+	states, err := c.States(c.t.Context())
+	if err != nil {
+		return nil
+	}
+	var entries []v1alpha1.ENIState
+	for _, s := range states {
+		if s.Name != node {
+			continue
+		}
+		for _, e := range s.Status.ENIs {
+			if nodeENI == "" || e.NodeENI == nodeENI {
+				entries = append(entries, e)
+			}
+		}
+	}
+	return entries
+}
+
+// phases are the phases of a node's report, sorted.
+func phases(entries []v1alpha1.ENIState) string {
+	var all []string
+	for _, e := range entries {
+		all = append(all, string(e.Phase))
+	}
+	slices.Sort(all)
+	return strings.Join(all, " ")
+}
+
+// awaitReady waits until the node reports n Ready ENIs of the NodeENI and
+// nothing else of it.
+func (c *cluster) awaitReady(node, nodeENI string, n int) []v1alpha1.ENIState {
+	c.t.Helper()
+	want := strings.TrimSpace(strings.Repeat("Ready ", n))
+	c.await(fmt.Sprintf("%s of %s ready", nodeENI, node), func() string {
+		entries := c.entries(node, nodeENI)
+		if got := phases(entries); got != want {
+			return fmt.Sprintf("reports %q: %+v", got, entries)
+		}
+		return ""
+	})
+	return c.entries(node, nodeENI)
+}
+
+// awaitENIs waits until EC2 has exactly n ENIs of ours.
+func (c *cluster) awaitENIs(n int) {
+	c.t.Helper()
+	c.await(fmt.Sprintf("%d ENIs in EC2", n), func() string {
+		if got := len(c.managed()); got != n {
+			return fmt.Sprintf("%d:\n%s", got, c.enis())
+		}
+		return ""
+	})
+}
+
+// counts are the numbers of calls by action, failed ones included.
+func (c *cluster) counts() map[string]int {
+	return cloud.CountCalls(c.Sim.Cloud().Calls())
+}
+
+// mutating sums up the calls that change something.
+func mutating(counts map[string]int) int {
+	n := 0
+	for action, count := range counts {
+		if !strings.HasPrefix(action, "Describe") {
+			n += count
+		}
+	}
+	return n
+}
+
+// subnet is the id of the subnet of that name in the node's zone.
+func (c *cluster) subnet(name, node string) string {
+	n, err := c.Sim.Node(node)
+	c.must(err)
+	for _, s := range c.Sim.Topology().Subnets {
+		if s.Name == name && s.Zone == n.Zone {
+			return s.ID
+		}
+	}
+	c.t.Fatalf("no subnet %s in %s", name, n.Zone)
+	return ""
+}
+
+// group is the id of the security group of that name.
+func (c *cluster) group(name string) string {
+	for _, g := range c.Sim.Topology().SecurityGroups {
+		if g.Name == name {
+			return g.ID
+		}
+	}
+	c.t.Fatalf("no security group %s", name)
+	return ""
+}

@@ -1,0 +1,52 @@
+// Package e2e runs real agents and coordinators against a real API server and
+// the simulator, and looks at EC2, at the hosts and at the API.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
+)
+
+// programs is the directory of the programs under test.
+var programs string
+
+func TestMain(m *testing.M) {
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	if err := netns.Elevate(netns.Elevation{PrivateNetwork: true}); err != nil {
+		fmt.Fprintln(os.Stderr, "the end-to-end tests need network namespaces:", err)
+		return 1
+	}
+	dir, err := os.MkdirTemp("", "aws-multi-eni-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
+	if err := testbed.Build(context.Background(), dir, canRace()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	programs = dir
+	return m.Run()
+}
+
+// canRace: the race detector needs cgo and with it a C compiler.
+func canRace() bool {
+	out, err := exec.Command("go", "env", "CGO_ENABLED", "CC").Output()
+	enabled, cc, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	if err != nil || enabled != "1" {
+		return false
+	}
+	_, err = exec.LookPath(cc)
+	return err == nil
+}

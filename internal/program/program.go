@@ -1,0 +1,85 @@
+// Package program is what the command lines of agent and coordinator share:
+// logging, the AWS configuration, and starting against servers that are not
+// there yet.
+package program
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"k8s.io/klog/v2"
+)
+
+// Logger makes the program's logger and hands client-go's messages to it.
+// format is text or json; level is debug, info, warn or error.
+func Logger(w io.Writer, format, level string) (*slog.Logger, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", level)
+	}
+	options := &slog.HandlerOptions{Level: l}
+	var handler slog.Handler
+	switch format {
+	case "text":
+		handler = slog.NewTextHandler(w, options)
+	case "json":
+		handler = slog.NewJSONHandler(w, options)
+	default:
+		return nil, fmt.Errorf("--log-format %q: want text or json", format)
+	}
+	log := slog.New(handler)
+	klog.SetSlogLogger(log)
+	return log, nil
+}
+
+// AWSConfig reads the SDK's usual sources: environment, shared files, role of
+// the instance or of the service account. fallback gives the Region where none
+// of them does.
+func AWSConfig(ctx context.Context, fallback func(context.Context) (string, error)) (aws.Config, error) {
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return aws.Config{}, fmt.Errorf("AWS configuration: %w", err)
+	}
+	if cfg.Region == "" {
+		cfg.Region, err = fallback(ctx)
+		if err != nil {
+			return aws.Config{}, fmt.Errorf("no AWS Region: set AWS_REGION, or let IMDS tell it: %w", err)
+		}
+	}
+	return cfg, nil
+}
+
+// retryEvery is the pace at which a server is tried that a program cannot start
+// without.
+const retryEvery = 2 * time.Second
+
+// Await calls f until it succeeds or ctx ends. It logs the first failure, and
+// then one a minute.
+func Await[T any](ctx context.Context, log *slog.Logger, what string, f func(context.Context) (T, error)) (T, error) {
+	var logged time.Time
+	for {
+		attempt, cancel := context.WithTimeout(ctx, 15*time.Second)
+		v, err := f(attempt)
+		cancel()
+		if err == nil {
+			return v, nil
+		}
+		if ctx.Err() != nil {
+			return v, ctx.Err()
+		}
+		if time.Since(logged) > time.Minute {
+			log.Warn("cannot start yet; trying again", "waitingFor", what, "error", err)
+			logged = time.Now()
+		}
+		select {
+		case <-ctx.Done():
+			return v, ctx.Err()
+		case <-time.After(retryEvery):
+		}
+	}
+}

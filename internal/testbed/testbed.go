@@ -1,0 +1,160 @@
+// Package testbed is a small cluster on this machine for the end-to-end tests
+// and for the demo: a real API server, the simulator with its nodes in network
+// namespaces, and real agent and coordinator processes.
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
+)
+
+// apiService is the name under which nodes reach the API server, at the second
+// of the simulator's service addresses.
+const apiService = "kube-apiserver"
+
+var apiServiceIP = net.IPv4(192, 0, 2, 2)
+
+// Namespace is where agent and coordinator live.
+const Namespace = "eni-system"
+
+// Config says what to start.
+type Config struct {
+	// Programs is the directory that holds eni-agent and eni-coordinator, see
+	// Build.
+	Programs string
+	// Dir takes logs and kubeconfigs.
+	Dir      string
+	Topology sim.Topology
+	// EC2Listen and AdminListen are the simulator's addresses; by default the
+	// kernel chooses the ports.
+	EC2Listen, AdminListen string
+}
+
+// Testbed is a running cluster.
+type Testbed struct {
+	ControlPlane *controlplane.ControlPlane
+	Sim          *sim.Simulator
+	Client       *kube.Client // with all rights
+
+	cfg  Config
+	root string
+}
+
+// Start starts API server and simulator and installs the CRDs and the roles. It
+// needs the privileges that netns.Elevate looks after.
+func Start(ctx context.Context, cfg Config) (*Testbed, error) {
+	root, err := Root(ctx)
+	if err != nil {
+		return nil, err
+	}
+	tb := &Testbed{cfg: cfg, root: root}
+	if err := tb.start(ctx); err != nil {
+		return nil, errors.Join(err, tb.Stop())
+	}
+	return tb, nil
+}
+
+func (tb *Testbed) start(ctx context.Context) error {
+	var err error
+	tb.ControlPlane, err = controlplane.Start(ctx, controlplane.Config{ExtraIPs: []net.IP{apiServiceIP}})
+	if err != nil {
+		return err
+	}
+	tb.Client, err = kube.NewClient(tb.ControlPlane.AdminConfig(), "testbed")
+	if err != nil {
+		return err
+	}
+	err = tb.ControlPlane.ApplyFiles(ctx, filepath.Join(tb.root, "manifests", "crds"), filepath.Join(tb.root, "manifests", "rbac"))
+	if err != nil {
+		return err
+	}
+	tb.Sim, err = sim.Start(ctx, sim.Config{
+		Topology:    tb.cfg.Topology,
+		EC2Listen:   tb.cfg.EC2Listen,
+		AdminListen: tb.cfg.AdminListen,
+		Forward:     []sim.Service{{Name: apiService, Target: fmt.Sprintf("127.0.0.1:%d", tb.ControlPlane.Port())}},
+	})
+	return err
+}
+
+// Stop ends simulator and API server. Processes that were started are ended
+// by their own Kill or Stop.
+func (tb *Testbed) Stop() error {
+	var errs []error
+	if tb.Sim != nil {
+		errs = append(errs, tb.Sim.Close())
+	}
+	if tb.ControlPlane != nil {
+		errs = append(errs, tb.ControlPlane.Stop())
+	}
+	return errors.Join(errs...)
+}
+
+// StartAgent starts the agent of a node in that node's namespace, with a token
+// bound to the Node and credentials from its IMDS. It reaches EC2 and the API
+// server through the node's primary ENI.
+func (tb *Testbed) StartAgent(ctx context.Context, node string, args ...string) (*Process, error) {
+	n, err := tb.Sim.Node(node)
+	if err != nil {
+		return nil, err
+	}
+	service, ok := tb.Sim.Service(apiService)
+	if !ok {
+		return nil, fmt.Errorf("the simulator forwards no %s", apiService)
+	}
+	kubeconfig, err := tb.kubeconfig(ctx, "eni-agent", node, "https://"+service.Address.String())
+	if err != nil {
+		return nil, err
+	}
+	env := append(tb.Sim.Env(n), "PATH="+os.Getenv("PATH"), "HOME="+tb.cfg.Dir, "GORACE=halt_on_error=1")
+	args = append([]string{"--node-name", node, "--kubeconfig", kubeconfig}, args...)
+	return start("agent-"+node, tb.cfg.Dir, n.Namespace, env, filepath.Join(tb.cfg.Programs, "eni-agent"), args...)
+}
+
+// StartCoordinator starts a coordinator. Its AWS access key id is its name, by
+// which the simulator's log of calls tells who called.
+func (tb *Testbed) StartCoordinator(ctx context.Context, name string, args ...string) (*Process, error) {
+	kubeconfig, err := tb.kubeconfig(ctx, "eni-coordinator", "", "")
+	if err != nil {
+		return nil, err
+	}
+	env := []string{
+		"AWS_ENDPOINT_URL_EC2=" + tb.Sim.EC2URL(), "AWS_REGION=" + tb.Sim.Topology().Region,
+		"AWS_ACCESS_KEY_ID=" + name, "AWS_SECRET_ACCESS_KEY=secret", "AWS_EC2_METADATA_DISABLED=true",
+		"PATH=" + os.Getenv("PATH"), "HOME=" + tb.cfg.Dir, "GORACE=halt_on_error=1",
+	}
+	args = append([]string{"--kubeconfig", kubeconfig}, args...)
+	return start(name, tb.cfg.Dir, nil, env, filepath.Join(tb.cfg.Programs, "eni-coordinator"), args...)
+}
+
+// kubeconfig writes a file with the access of a ServiceAccount.
+func (tb *Testbed) kubeconfig(ctx context.Context, account, node, server string) (string, error) {
+	cfg, err := tb.ControlPlane.ServiceAccountConfig(ctx, Namespace, account, node)
+	if err != nil {
+		return "", err
+	}
+	data, err := controlplane.Kubeconfig(cfg, server)
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(tb.cfg.Dir, "kubeconfig-"+account+"-"+node)
+	return path, os.WriteFile(path, data, 0o600)
+}
+
+// AdminKubeconfig writes a file with all rights, for kubectl and its like.
+func (tb *Testbed) AdminKubeconfig() (string, error) {
+	data, err := controlplane.Kubeconfig(tb.ControlPlane.AdminConfig(), "")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(tb.cfg.Dir, "kubeconfig")
+	return path, os.WriteFile(path, data, 0o600)
+}
