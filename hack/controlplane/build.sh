@@ -12,7 +12,7 @@ if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
 			exit 1
 		fi
 	done
-	echo "$KUBEBUILDER_ASSETS"
+	(cd "$KUBEBUILDER_ASSETS" && pwd) # absolute: tests run in their packages' directories
 	exit 0
 fi
 

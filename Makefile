@@ -1,0 +1,75 @@
+# Nothing but Go, make and git is needed.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+controller_gen := go tool -modfile=hack/tools/controller-gen/go.mod controller-gen
+golangci_lint  := go tool -modfile=hack/tools/golangci-lint/go.mod golangci-lint
+
+# Packages that are tested side by side. Many of them run an API server each
+# (330 MB, two busy cores at its start), so the number of cores is no measure.
+TEST_PARALLEL ?= 2
+TEST_TIMEOUT  ?= 15m
+TEST_FLAGS    ?=
+PACKAGES      ?= ./...
+
+.PHONY: help
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build static binaries into ./bin.
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
+
+.PHONY: controlplane
+controlplane: ## Build etcd and kube-apiserver once, outside the tree, and print where they are.
+	@hack/controlplane/build.sh
+
+.PHONY: demo
+demo: build ## The life of an ENI on three nodes, without AWS. KEEP=1 leaves it running.
+	@assets=$$(hack/controlplane/build.sh) && KUBEBUILDER_ASSETS=$$assets KEEP=$(KEEP) go run ./hack/demo
+
+.PHONY: test
+test: ## Run all tests, with the race detector where there is a C compiler.
+	@assets=$$(hack/controlplane/build.sh); \
+	race=-race; \
+	if [ "$$(go env CGO_ENABLED)" != 1 ] || ! command -v $$(go env CC | cut -d' ' -f1) >/dev/null; then \
+		race=; \
+		echo "************************************************************************" >&2; \
+		echo "* There is no C compiler (or CGO_ENABLED=0): running WITHOUT -race, so *" >&2; \
+		echo "* data races go unnoticed. Install gcc to have them found.             *" >&2; \
+		echo "************************************************************************" >&2; \
+	fi; \
+	set -x; KUBEBUILDER_ASSETS=$${assets:?} go test $$race -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
+
+.PHONY: generate
+generate: ## Generate CRDs and deep copies from the Go types.
+	$(controller_gen) object paths=./api/...
+	$(controller_gen) crd paths=./api/... output:crd:dir=manifests/crds
+
+.PHONY: verify-generate
+verify-generate: ## Fail when generated code is stale.
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
+	$(controller_gen) object paths=./api/... output:object:dir="$$fresh/api" && \
+	$(controller_gen) crd paths=./api/... output:crd:dir="$$fresh/crds" && \
+	diff -u api/v1alpha1/zz_generated.deepcopy.go "$$fresh/api/zz_generated.deepcopy.go" && \
+	diff -ru manifests/crds "$$fresh/crds" || \
+	{ echo "generated code is stale: run 'make generate' and commit what it changes" >&2; exit 1; }
+
+.PHONY: fmt
+fmt: ## Format the Go code.
+	gofmt -w .
+
+.PHONY: verify-fmt
+verify-fmt: ## Fail when Go code is not formatted.
+	@unformatted=$$(gofmt -l .) && [ -z "$$unformatted" ] || \
+	{ echo "not formatted, run 'make fmt':" >&2; echo "$$unformatted" >&2; exit 1; }
+
+.PHONY: vet
+vet: ## Run go vet.
+	go vet ./...
+
+.PHONY: lint
+lint: ## Run golangci-lint, which is pinned and built from its module (some minutes, once).
+	$(golangci_lint) run ./...
