@@ -86,6 +86,13 @@ func privileged() (bool, error) {
 	return true, nil
 }
 
+// InUserNamespace reports whether this process is in a user namespace other
+// than the initial one.
+func InUserNamespace() bool {
+	uidMap, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(uidMap)), " ") != "0 0 4294967295"
+}
+
 func runElevated(how Elevation) (int, error) {
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = os.Args
