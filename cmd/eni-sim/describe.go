@@ -1,0 +1,47 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
+)
+
+// describe prints what there is and how to use it.
+func describe(w io.Writer, s *sim.Simulator) error {
+	t := s.Topology()
+	var text strings.Builder
+	fmt.Fprintf(&text, "Account %s, Region %s, VPC %s (%s).\n\n", t.AccountID, t.Region, t.VPC.CIDR, t.VPC.ID)
+	tables := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(tables, "SUBNET\tNAME\tZONE\tRANGE")
+	for _, subnet := range t.Subnets {
+		fmt.Fprintf(tables, "%s\t%s\t%s\t%s\n", subnet.ID, subnet.Name, subnet.Zone, subnet.CIDR)
+	}
+	fmt.Fprintln(tables, "\nSECURITY GROUP\tNAME")
+	for _, group := range t.SecurityGroups {
+		fmt.Fprintf(tables, "%s\t%s\n", group.ID, group.Name)
+	}
+	fmt.Fprintln(tables, "\nNODE\tINSTANCE\tTYPE\tZONE\tADDRESS\tIMDS ON THIS MACHINE")
+	for _, n := range s.Nodes() {
+		fmt.Fprintf(tables, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.ID, n.Type, n.Zone, n.PrivateIP, cmp.Or(n.IMDSURL, "-"))
+	}
+	if err := tables.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(&text, "\nAdmin endpoint: %s\n\nOn this machine:\n", s.AdminURL())
+	fmt.Fprintf(&text, "  export AWS_ENDPOINT_URL_EC2=%s AWS_REGION=%s AWS_ACCESS_KEY_ID=simulated AWS_SECRET_ACCESS_KEY=simulated\n", s.EC2URL(), t.Region)
+	if s.Network() == nil {
+		fmt.Fprint(&text, "  export AWS_EC2_METADATA_SERVICE_ENDPOINT=  # as listed, to be that node\n")
+	} else {
+		fmt.Fprintf(&text, "\nOn a node, as in \"%s exec NODE -- sh\", IMDS gives identity and credentials, and\n", name)
+		for _, service := range s.Services() {
+			fmt.Fprintf(&text, "  %s is at %s\n", service.Name, service.Address)
+		}
+	}
+	fmt.Fprint(&text, "\nCtrl-C ends it.\n")
+	_, err := io.WriteString(w, text.String())
+	return err
+}

@@ -1,0 +1,79 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"syscall"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
+)
+
+// execOnNode becomes a command in a node's namespace. It only returns when
+// that fails.
+func execOnNode(args []string) error {
+	flags := flag.NewFlagSet(name+" exec", flag.ContinueOnError)
+	admin := flags.String("admin", cmp.Or(os.Getenv("ENI_SIM_ADMIN"), "http://127.0.0.1:4567"), "URL of the simulator's admin endpoint (also $ENI_SIM_ADMIN)")
+	flags.Usage = func() {
+		fmt.Fprintf(flags.Output(), "Usage: %s exec [--admin URL] NODE -- CMD [ARG...]\n\nNODE is a node's name or its instance's id.\n\nFlags:\n", name)
+		flags.PrintDefaults()
+	}
+	if err := parseFlags(flags, args); err != nil {
+		return err
+	}
+	command := flags.Args()
+	if len(command) > 1 && command[1] == "--" {
+		command = append(command[:1:1], command[2:]...)
+	}
+	if len(command) < 2 {
+		return errors.New("exec: want NODE -- CMD; see " + name + " exec --help")
+	}
+	ctx, client := context.Background(), sim.NewClient(*admin)
+	info, err := client.Info(ctx)
+	if err != nil {
+		return err
+	}
+	instance, err := client.Instance(ctx, command[0])
+	if err != nil {
+		return err
+	}
+	if instance.Namespace == "" {
+		return fmt.Errorf("%s has no namespace: the simulator runs with --no-network", instance.Name)
+	}
+	program, err := exec.LookPath(command[1])
+	if err != nil {
+		return err
+	}
+	env := append(os.Environ(), instance.Env...)
+	err = enter(instance.Namespace, program, command[1:], env)
+	if errors.Is(err, os.ErrPermission) && info.UserNamespace {
+		return enterUserNamespace(info.PID, instance.Namespace, program, command[2:], env)
+	}
+	return err
+}
+
+func enter(namespace, program string, args, env []string) error {
+	ns, err := netns.Open(namespace)
+	if err != nil {
+		return err
+	}
+	return ns.Do(func() error { return syscall.Exec(program, args, env) })
+}
+
+// enterUserNamespace enters the simulator's user namespace on the way. A
+// program with threads, as every Go program is one, may not do that itself.
+func enterUserNamespace(pid int, namespace, program string, args, env []string) error {
+	nsenter, err := exec.LookPath("nsenter")
+	if err != nil {
+		return fmt.Errorf("to enter the simulator's user namespace, nsenter (of util-linux) is needed: %w", err)
+	}
+	line := append([]string{
+		nsenter, "--preserve-credentials", fmt.Sprintf("--user=/proc/%d/ns/user", pid), "--net=" + namespace, "--", program,
+	}, args...)
+	return syscall.Exec(nsenter, line, env)
+}
