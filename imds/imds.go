@@ -82,8 +82,24 @@ func (c *Client) Identity(ctx context.Context) (Identity, error) {
 		Region:       document.Region,
 		AccountID:    document.AccountID,
 	}
-	if id.Partition, err = c.get(ctx, "services/partition"); err != nil {
-		return Identity{}, err
+	for _, field := range []struct {
+		value *string
+		path  string
+	}{
+		{&id.Partition, "services/partition"},
+		// The document has the rest. Emulators of IMDS are known to leave
+		// fields of it out.
+		{&id.InstanceID, "instance-id"},
+		{&id.InstanceType, "instance-type"},
+		{&id.Zone, "placement/availability-zone"},
+		{&id.Region, "placement/region"},
+	} {
+		if *field.value != "" {
+			continue
+		}
+		if *field.value, err = c.get(ctx, field.path); err != nil && !isMissing(err) {
+			return Identity{}, err
+		}
 	}
 	if id.MAC, err = c.primaryMAC(ctx); err != nil {
 		return Identity{}, err

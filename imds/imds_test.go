@@ -140,10 +140,15 @@ func TestIdentityVariants(t *testing.T) {
 		{"no account", func(v map[string]string) {
 			v[documentPath] = strings.Replace(document, `"123456789012"`, `""`, 1)
 		}, "", "nothing about accountId"},
+		{"document with the account alone", func(v map[string]string) {
+			v[documentPath] = `{"accountId": "123456789012"}`
+			v["instance-id"], v["instance-type"] = "i-0123456789abcdef0", "m5.large"
+			v["placement/availability-zone"], v["placement/region"] = "us-east-1a", "us-east-1"
+		}, "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0", ""},
 		{"empty document", func(v map[string]string) { v[documentPath] = "{}" }, "", "nothing about instanceId, instanceType, availabilityZone, region, accountId"},
 		{"no document", func(v map[string]string) { delete(v, documentPath) }, "", "nothing at the instance identity document"},
 		{"document that is none", func(v map[string]string) { v[documentPath] = "<html>" }, "", "instance identity document"},
-		{"no partition", func(v map[string]string) { delete(v, "services/partition") }, "", "nothing at services/partition"},
+		{"no partition", func(v map[string]string) { delete(v, "services/partition") }, "", "nothing about partition"},
 		{"no MAC", func(v map[string]string) { v["mac"] = "none" }, "", "MAC of the primary ENI"},
 	}
 	for _, tt := range tests {
