@@ -46,14 +46,17 @@ test: ## Run all tests, with the race detector where there is a C compiler.
 .PHONY: generate
 generate: ## Generate CRDs and deep copies from the Go types.
 	$(controller_gen) object paths=./api/...
+	$(controller_gen) object paths=./internal/kube/...
 	$(controller_gen) crd paths=./api/... output:crd:dir=manifests/crds
 
 .PHONY: verify-generate
 verify-generate: ## Fail when generated code is stale.
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(controller_gen) object paths=./api/... output:object:dir="$$fresh/api" && \
+	$(controller_gen) object paths=./internal/kube/... output:object:dir="$$fresh/kube" && \
 	$(controller_gen) crd paths=./api/... output:crd:dir="$$fresh/crds" && \
 	diff -u api/v1alpha1/zz_generated.deepcopy.go "$$fresh/api/zz_generated.deepcopy.go" && \
+	diff -u internal/kube/zz_generated.deepcopy.go "$$fresh/kube/zz_generated.deepcopy.go" && \
 	diff -ru manifests/crds "$$fresh/crds" || \
 	{ echo "generated code is stale: run 'make generate' and commit what it changes" >&2; exit 1; }
 
