@@ -44,7 +44,7 @@ func (t tracked) with(f func(*tracked)) tracked {
 func (p plan) text() string {
 	var parts []string
 	for _, c := range p.calls {
-		part := string(c.verb)[:6]
+		var part string
 		switch c.verb {
 		case create:
 			part = "create " + string(c.slot.uid)

@@ -23,7 +23,7 @@ func (a *Agent) report(ctx context.Context, p plan, now time.Time) {
 		view: a.view(), plan: p, failures: a.failures, links: a.links,
 		zone: a.Identity.Zone, limit: a.limit, instanceType: a.Identity.InstanceType,
 	}, a.current, now)
-	a.tell(a.current.ENIs, r.ENIs, now)
+	a.tell(a.current.ENIs, r.ENIs)
 	a.current = r
 	a.save(ctx, now)
 }
@@ -60,7 +60,7 @@ func (a *Agent) save(ctx context.Context, now time.Time) {
 }
 
 // tell makes Events and log lines of what changed between two reports.
-func (a *Agent) tell(before, after []v1alpha1.ENIState, now time.Time) {
+func (a *Agent) tell(before, after []v1alpha1.ENIState) {
 	for _, e := range after {
 		if old, ok := lastOf(before, e); ok && old.Phase == e.Phase && old.Reason == e.Reason && old.Message == e.Message {
 			continue

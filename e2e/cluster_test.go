@@ -69,7 +69,7 @@ func (c *cluster) stop() {
 			c.t.Logf("%s %s %s %s", call.Time.Format("05.000"), call.SourceID, call.Action, call.Code)
 		}
 	}
-	if err := c.Testbed.Stop(); err != nil {
+	if err := c.Stop(); err != nil {
 		c.t.Error(err)
 	}
 }

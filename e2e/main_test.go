@@ -31,7 +31,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // a temporary directory
+	defer os.RemoveAll(dir)
 	if err := testbed.Build(context.Background(), dir, canRace()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1

@@ -263,7 +263,7 @@ func (s *Simulator) putTiming(w http.ResponseWriter, r *http.Request) {
 	timing := s.cloud.Timing()
 	err := decode(w, r, &timing)
 	if err == nil {
-		s.cloud.SetTiming(timing)
+		err = s.cloud.SetTiming(timing)
 	}
 	answer(w, timing, err)
 }

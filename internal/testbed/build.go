@@ -2,6 +2,7 @@ package testbed
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -32,8 +33,11 @@ func Build(ctx context.Context, dir string, race bool) error {
 func Root(ctx context.Context) (string, error) {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	mod := strings.TrimSpace(string(out))
-	if err != nil || mod == "" || mod == os.DevNull {
-		return "", fmt.Errorf("this must run inside the source tree of aws-multi-eni, with go in PATH (go env GOMOD: %q, %v)", mod, err)
+	if err != nil {
+		return "", fmt.Errorf("go env GOMOD: %w; this needs go in PATH", err)
+	}
+	if mod == "" || mod == os.DevNull {
+		return "", errors.New("this must run inside the source tree of aws-multi-eni")
 	}
 	return filepath.Dir(mod), nil
 }

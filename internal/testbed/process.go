@@ -27,7 +27,7 @@ func start(name, dir string, ns *netns.Namespace, env []string, program string, 
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close() //nolint:errcheck // the process holds its own copy
+	defer log.Close() // the process holds its own copy
 	p.cmd = exec.Command(program, args...)
 	p.cmd.Env = env
 	p.cmd.Stdout, p.cmd.Stderr = log, log

@@ -164,7 +164,9 @@ func TestCallerGoesAway(t *testing.T) {
 	}()
 	r.eventually("the call has come", func() bool { return len(r.cloud.Calls()) == 1 })
 	cancel()
-	<-ended
+	if err := <-ended; err == nil {
+		t.Error("the call that its caller gave up has an answer")
+	}
 	r.eventually("it was carried out", func() bool { return len(r.cloud.Interfaces()) == 1 })
 }
 

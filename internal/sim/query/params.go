@@ -1,7 +1,6 @@
 package query
 
 import (
-	"cmp"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -176,7 +175,7 @@ func (p *params) elements(name string) []string {
 		seen[index] = true
 		indexes = append(indexes, index)
 	}
-	slices.SortFunc(indexes, func(a, b int) int { return cmp.Compare(a, b) })
+	slices.Sort(indexes)
 	names := make([]string, len(indexes))
 	for i, index := range indexes {
 		names[i] = name + "." + strconv.Itoa(index)

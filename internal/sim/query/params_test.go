@@ -2,6 +2,7 @@ package query
 
 import (
 	"encoding/xml"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -134,7 +135,7 @@ func FuzzRequest(f *testing.F) {
 		}
 		decoder := xml.NewDecoder(w.Body)
 		for {
-			if _, err := decoder.Token(); err == io.EOF {
+			if _, err := decoder.Token(); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				t.Fatalf("not XML: %v", err)
