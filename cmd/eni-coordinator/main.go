@@ -1,0 +1,153 @@
+// Command eni-coordinator collects ENIs that are left over and keeps the status
+// of NodeENIs. Run two of them: one leads, the other waits.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
+
+	"github.com/aws-multi-eni/aws-multi-eni/coordinator"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
+)
+
+const name = "eni-coordinator"
+
+type options struct {
+	kubeconfig, logFormat, logLevel string
+	config                          coordinator.Config
+}
+
+func main() {
+	os.Exit(run())
+}
+
+func run() int {
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	if err == nil {
+		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+		defer stop()
+		err = serve(ctx, o)
+	}
+	if err != nil && !errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, name+":", err)
+		return 1
+	}
+	return 0
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	c := &o.config
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
+	flags.StringVar(&c.Cluster, "cluster-name", "", "value of the ENIs' cluster tag; agent and coordinator must agree (default the UID of the namespace kube-system)")
+	flags.StringVar(&c.Namespace, "namespace", "eni-system", "namespace of the Lease that the leader holds")
+	flags.IntVar(&c.Concurrency, "max-concurrent-eni-cleanup", 3, "how many Detach and Delete calls run side by side")
+	flags.DurationVar(&c.SweepInterval, "sweep-interval", 5*time.Minute, "time between two full sweeps; events start one at once")
+	flags.DurationVar(&c.ReleaseGrace, "release-grace", 15*time.Second, "time for the agent of a living node to take a link down before its ENI is detached")
+	flags.DurationVar(&c.OrphanAge, "orphan-age", 10*time.Minute, "least age of an ENI that is collected though no event explains it")
+	flags.DurationVar(&c.StatusInterval, "status-interval", 5*time.Second, "least time between two status updates of a NodeENI")
+	flags.DurationVar(&c.PollInterval, "poll-interval", 2*time.Second, "least time between two looks at ENIs that are on their way out")
+	flags.DurationVar(&c.LeaseDuration, "lease-duration", 15*time.Second, "time that a leader which is gone keeps the others waiting")
+	flags.DurationVar(&c.RenewDeadline, "lease-renew-deadline", 10*time.Second, "time in which a leader has to renew the Lease, or end")
+	flags.DurationVar(&c.RetryPeriod, "lease-retry-period", 2*time.Second, "time between two tries to get or renew the Lease")
+	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
+	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.Usage = func() {
+		fmt.Fprintf(flags.Output(), "%s collects ENIs that are left over and keeps the status of NodeENIs.\n\nFlags:\n", name)
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
+	}
+	return o, nil
+}
+
+// serve wires the coordinator, top to bottom.
+func serve(ctx context.Context, o options) error {
+	log, err := program.Logger(os.Stderr, o.logFormat, o.logLevel)
+	if err != nil {
+		return err
+	}
+
+	// EC2: the Region comes from the environment, or from IMDS.
+	awsConfig, err := program.AWSConfig(ctx, imdsRegion)
+	if err != nil {
+		return err
+	}
+
+	// Kubernetes, which may come up after us.
+	kubeConfig, err := kube.Config(o.kubeconfig)
+	if err != nil {
+		return err
+	}
+	kubeConfig.QPS, kubeConfig.Burst = 50, 100
+	client, err := kube.NewClient(kubeConfig, name)
+	if err != nil {
+		return err
+	}
+	// The Lease has a client of its own: a burst of other calls must not keep
+	// a leader from renewing.
+	leases, err := coordinationv1.NewForConfig(rest.AddUserAgent(rest.CopyConfig(kubeConfig), name))
+	if err != nil {
+		return err
+	}
+	cfg := o.config
+	if cfg.Cluster == "" {
+		if cfg.Cluster, err = program.Await(ctx, log, "the API server", client.ClusterID); err != nil {
+			return err
+		}
+	}
+
+	if cfg.Identity, err = identity(); err != nil {
+		return err
+	}
+	cfg.Kube, cfg.Leases, cfg.EC2, cfg.Log = client, leases, eni.NewClient(awsConfig), log
+	cfg.Events = kube.NewRecorder(ctx, client, kube.EventSource{Component: name}, log)
+	log.Info("starting", "identity", cfg.Identity, "cluster", cfg.Cluster, "region", awsConfig.Region)
+	return coordinator.Run(ctx, cfg)
+}
+
+// imdsRegion asks the metadata service of the instance that this runs on.
+func imdsRegion(ctx context.Context) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	cfg, err := config.LoadDefaultConfig(ctx)
+	if err != nil {
+		return "", err
+	}
+	out, err := imds.NewFromConfig(cfg).GetRegion(ctx, &imds.GetRegionInput{})
+	if err != nil {
+		return "", err
+	}
+	return out.Region, nil
+}
+
+// identity tells candidates apart, also two on one host.
+func identity() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("the host's name: %w", err)
+	}
+	return host + "_" + string(uuid.NewUUID()), nil
+}
