@@ -208,7 +208,7 @@ func TestTwoLeaders(t *testing.T) {
 	wanted := r.fullENI(stays, "node-a", a, subnetA, 3)
 	// A Lease each, in namespaces of their own.
 	r.start("first")
-	r.start("second", func(cfg *Config) { cfg.Namespace = "default" })
+	r.start("second", func(cfg *Config) { cfg.Namespace, cfg.Leases = "default", r.leases })
 	t.Cleanup(func() {
 		if err := r.leases.Leases("default").Delete(context.Background(), leaseName, metav1.DeleteOptions{}); err != nil {
 			t.Error(err)

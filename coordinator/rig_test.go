@@ -43,11 +43,7 @@ var sharedControlPlane = sync.OnceValues(func() (*controlplane.ControlPlane, err
 		return nil, err
 	}
 	started = cp
-	namespace := []byte("apiVersion: v1\nkind: Namespace\nmetadata: {name: " + testNamespace + "}\n")
-	if err := cp.Apply(ctx, namespace); err != nil {
-		return nil, err
-	}
-	return cp, cp.ApplyFiles(ctx, "../manifests/crds")
+	return cp, cp.ApplyFiles(ctx, "../manifests/crds", "../manifests/rbac/namespace.yaml", "../manifests/rbac/coordinator.yaml")
 })
 
 var started *controlplane.ControlPlane
@@ -71,7 +67,7 @@ func TestMain(m *testing.M) {
 type rig struct {
 	*testing.T
 	cp     *controlplane.ControlPlane
-	access *rest.Config
+	access *rest.Config // a coordinator's; the rig itself may do anything
 	kube   *kube.Client
 	leases coordinationv1.LeasesGetter
 	cloud  *cloud.Cloud
@@ -87,11 +83,14 @@ func newRig(t *testing.T, change ...func(*cloud.Config)) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, cp: cp, access: cp.AdminConfig()}
-	if r.kube, err = kube.NewClient(r.access, "test"); err != nil {
+	r := &rig{T: t, cp: cp}
+	if r.access, err = cp.ServiceAccountConfig(t.Context(), testNamespace, "eni-coordinator", ""); err != nil {
 		t.Fatal(err)
 	}
-	if r.leases, err = coordinationv1.NewForConfig(r.access); err != nil {
+	if r.kube, err = kube.NewClient(cp.AdminConfig(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	if r.leases, err = coordinationv1.NewForConfig(cp.AdminConfig()); err != nil {
 		t.Fatal(err)
 	}
 	config := cloud.Config{
