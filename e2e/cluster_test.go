@@ -74,6 +74,16 @@ func (c *cluster) stop() {
 	}
 }
 
+// run runs a sub-test on this cluster, which it shares with its siblings.
+func (c *cluster) run(name string, f func(t *testing.T)) bool {
+	parent := c.t
+	defer func() { c.t = parent }()
+	return parent.Run(name, func(t *testing.T) {
+		c.t = t
+		f(t)
+	})
+}
+
 func tail(text string, n int) string {
 	lines := strings.Split(text, "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
