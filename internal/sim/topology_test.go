@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/vpc"
 )
 
 func TestBuiltinTopology(t *testing.T) {
@@ -139,5 +141,31 @@ throttle: true
 	}
 	if _, err := LoadTopology("/nonexistent.yaml"); err == nil {
 		t.Error("a missing file is no error")
+	}
+}
+
+// The example in the documentation says what the defaults are.
+func TestDocumentedDefaults(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/simulator.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, text, _ := strings.Cut(string(doc), "```yaml\n")
+	text, _, ok := strings.Cut(text, "```")
+	if !ok {
+		t.Fatal("no YAML block in docs/simulator.md")
+	}
+	file := filepath.Join(t.TempDir(), "topology.yaml")
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	documented := must[Topology](t)(LoadTopology(file))
+	network := must[*vpc.Network](t)(vpc.New(vpc.Config{Links: documented.Links}))
+	check(t, network.Close())
+	got, want := must[Topology](t)(documented.withDefaults()), must[Topology](t)(Topology{}.withDefaults())
+	gotAccount, wantAccount := must[*cloud.Cloud](t)(cloud.New(got.account(nil))), must[*cloud.Cloud](t)(cloud.New(want.account(nil)))
+	g, w := gotAccount.Config(), wantAccount.Config()
+	if !reflect.DeepEqual(g, w) || !reflect.DeepEqual(got.Nodes, want.Nodes) {
+		t.Errorf("documented:\n%+v %+v\nbuilt in:\n%+v %+v", g, got.Nodes, w, want.Nodes)
 	}
 }

@@ -282,3 +282,22 @@ func TestConfigErrors(t *testing.T) {
 		}
 	}
 }
+
+// A node can do to its end of a veth pair what it cannot do to a device.
+func TestLinkDeletedOnTheNode(t *testing.T) {
+	n := newNetwork(t, Links{})
+	ns := addNode(t, n, "i-1", "10.0.1.10")
+	e := eni("10.0.2.11", 1)
+	plug(t, n, "i-1", e)
+	inside(t, ns, func(rtnl *netlink.Handle) error {
+		link, err := rtnl.LinkByName("eth1")
+		if err != nil {
+			return err
+		}
+		return rtnl.LinkDel(link)
+	})
+	if err := n.Unplug("i-1", e.ID); err != nil {
+		t.Fatal(err)
+	}
+	plug(t, n, "i-1", e)
+}
