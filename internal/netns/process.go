@@ -2,6 +2,8 @@ package netns
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"os/exec"
 
 	"golang.org/x/sys/unix"
@@ -12,11 +14,17 @@ func (ns *Namespace) Start(cmd *exec.Cmd) error {
 	if cmd.SysProcAttr == nil || cmd.SysProcAttr.Pdeathsig == 0 {
 		return ns.Do(cmd.Start)
 	}
+	// Held on its own, so that Close does not wait for the child.
+	held, err := ns.duplicate()
+	if err != nil {
+		return err
+	}
 	// The kernel sends Pdeathsig when the *thread* that started the child
 	// ends, so that thread has to live as long as the child.
 	started := make(chan error, 1)
 	go func() {
-		err := ns.Do(func() error {
+		defer held.Close()
+		err := held.Do(func() error {
 			if err := cmd.Start(); err != nil {
 				return err
 			}
@@ -29,6 +37,23 @@ func (ns *Namespace) Start(cmd *exec.Cmd) error {
 		}
 	}()
 	return <-started
+}
+
+// duplicate holds the namespace a second time.
+func (ns *Namespace) duplicate() (*Namespace, error) {
+	held := new(Namespace)
+	err := ns.With(func(fd int) error {
+		second, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("duplicate the namespace's descriptor: %w", err)
+		}
+		held.file = os.NewFile(uintptr(second), "netns")
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return held, nil
 }
 
 // waitUntilExited blocks until the child has exited and leaves reaping it to
