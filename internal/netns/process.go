@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"fmt"
+	"os"
 	"os/exec"
 
 	"golang.org/x/sys/unix"

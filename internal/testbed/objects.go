@@ -8,7 +8,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
 // CreateNode registers a node of the simulator as kubelet and cloud controller
@@ -76,4 +78,16 @@ func (tb *Testbed) States(ctx context.Context) ([]v1alpha1.NodeENIState, error) 
 	var list v1alpha1.NodeENIStateList
 	err := tb.Client.API.Get().Resource(kube.NodeENIStates).Do(ctx).Into(&list)
 	return list.Items, err
+}
+
+// ENIs are the ENIs in EC2 that agents have made, told by their tags and
+// without EC2's lag.
+func (tb *Testbed) ENIs() []cloud.Interface {
+	var ours []cloud.Interface
+	for _, e := range tb.Sim.Cloud().Interfaces() {
+		if e.Tags[eni.TagCluster] != "" {
+			ours = append(ours, e)
+		}
+	}
+	return ours
 }

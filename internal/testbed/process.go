@@ -5,10 +5,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 )
+
+// stopTimeout is how long a process may take to end after SIGTERM.
+const stopTimeout = 10 * time.Second
 
 // Process is a running agent or coordinator. What it writes goes to a log file
 // that outlives it, to which a restarted process appends.
@@ -31,19 +37,35 @@ func start(name, dir string, ns *netns.Namespace, env []string, program string, 
 	p.cmd = exec.Command(program, args...)
 	p.cmd.Env = env
 	p.cmd.Stdout, p.cmd.Stderr = log, log
-	if ns != nil {
-		err = ns.Start(p.cmd)
-	} else {
-		err = p.cmd.Start()
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{
+		Pdeathsig: syscall.SIGKILL,
+		Setpgid:   true, // a Ctrl-C is for the caller, which ends its processes itself
 	}
-	if err != nil {
+	if err := p.run(ns); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", name, err)
 	}
-	go func() {
-		p.err = p.cmd.Wait()
-		close(p.done)
-	}()
 	return p, nil
+}
+
+// run starts the process and waits for it in the background.
+func (p *Process) run(ns *netns.Namespace) error {
+	start := p.cmd.Start
+	if ns != nil {
+		start = func() error { return ns.Start(p.cmd) }
+	}
+	started := make(chan error, 1)
+	go func() {
+		// The kernel sends Pdeathsig when the thread that forked ends.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := start()
+		started <- err
+		if err == nil {
+			p.err = p.cmd.Wait()
+			close(p.done)
+		}
+	}()
+	return <-started
 }
 
 // Pid is the process's id.
@@ -56,10 +78,16 @@ func (p *Process) Kill() {
 }
 
 // Stop ends the process as Kubernetes does, with SIGTERM, and waits for its end.
+// One that does not end within 10 s is killed, which is an error.
 func (p *Process) Stop() error {
 	p.cmd.Process.Signal(syscall.SIGTERM) //nolint:errcheck // it may have ended already
-	<-p.done
-	return p.err
+	select {
+	case <-p.done:
+		return p.err
+	case <-time.After(stopTimeout):
+		p.Kill()
+		return fmt.Errorf("%s has not ended within %v of SIGTERM and was killed", p.Name, stopTimeout)
+	}
 }
 
 // Pause and Resume freeze the process and let it go on.
@@ -76,4 +104,14 @@ func (p *Process) Exited() bool {
 	default:
 		return false
 	}
+}
+
+// Tail is the end of the process's log: at most n lines.
+func (p *Process) Tail(n int) string {
+	data, err := os.ReadFile(p.Log)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }
