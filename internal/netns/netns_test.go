@@ -11,7 +11,6 @@ import (
 	"syscall"
 	"testing"
 	"time"
-	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -243,43 +242,5 @@ func TestCloseDoesNotWaitForProcesses(t *testing.T) {
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
-	}
-}
-
-func startTrue(ns *Namespace, deathsig syscall.Signal) error {
-	cmd := exec.Command("true")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: deathsig}
-	return ns.Start(cmd)
-}
-
-// The simulator ends an instance while its agent still runs.
-func TestCloseDoesNotWaitForProcesses(t *testing.T) {
-	for _, deathsig := range []syscall.Signal{0, syscall.SIGKILL} {
-		ns := newNamespace(t)
-		cmd := exec.Command("cat")
-		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: deathsig}
-		stdin, err := cmd.StdinPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := ns.Start(cmd); err != nil {
-			t.Fatal(err)
-		}
-		closed := make(chan error, 1)
-		go func() { closed <- ns.Close() }()
-		select {
-		case err := <-closed:
-			if err != nil {
-				t.Errorf("Pdeathsig %v: %v", deathsig, err)
-			}
-		case <-time.After(10 * time.Second):
-			t.Errorf("Pdeathsig %v: Close waits for the child", deathsig)
-		}
-		if err := errors.Join(stdin.Close(), cmd.Wait()); err != nil {
-			t.Errorf("Pdeathsig %v: child ended with %v", deathsig, err)
-		}
-		if err := startTrue(ns, deathsig); !errors.Is(err, os.ErrClosed) {
-			t.Errorf("Pdeathsig %v: start after Close: %v", deathsig, err)
-		}
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"fmt"
-	"os"
 	"os/exec"
 
 	"golang.org/x/sys/unix"
