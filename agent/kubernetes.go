@@ -121,17 +121,29 @@ func signal(c chan struct{}) {
 	}
 }
 
+// fetchRetry is the time after which a NodeENI that could not be read is tried
+// again.
+const fetchRetry = 2 * time.Second
+
 // fetchSpecs gets each NodeENI whose generation is new.
 func (k *Kubernetes) fetchSpecs(ctx context.Context) {
+	var retry <-chan time.Time // one at most, however many events come meanwhile
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-k.fetch:
+		case <-retry:
 		}
-		if err := k.fetchOnce(ctx); err != nil && ctx.Err() == nil {
-			k.log.Warn("a NodeENI could not be read; it is tried again", "error", err)
-			time.AfterFunc(2*time.Second, func() { signal(k.fetch) })
+		err := k.fetchOnce(ctx)
+		switch {
+		case err == nil:
+			retry = nil
+		case ctx.Err() == nil:
+			if retry == nil {
+				k.log.Warn("a NodeENI could not be read; it is tried again", "error", err)
+			}
+			retry = time.After(fetchRetry)
 		}
 		signal(k.changed)
 	}
