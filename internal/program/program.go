@@ -54,15 +54,18 @@ func AWSConfig(ctx context.Context, fallback func(context.Context) (string, erro
 	return cfg, nil
 }
 
-// retryEvery is the pace at which a server is tried that a program cannot start
-// without.
-const retryEvery = 2 * time.Second
+// A server that a program cannot start without is tried at a pace that doubles
+// from firstRetry to lastRetry.
+const (
+	firstRetry = 250 * time.Millisecond
+	lastRetry  = 4 * time.Second
+)
 
 // Await calls f until it succeeds or ctx ends. It logs the first failure, and
 // then one a minute.
 func Await[T any](ctx context.Context, log *slog.Logger, what string, f func(context.Context) (T, error)) (T, error) {
 	var logged time.Time
-	for {
+	for retry := firstRetry; ; retry = min(2*retry, lastRetry) {
 		attempt, cancel := context.WithTimeout(ctx, 15*time.Second)
 		v, err := f(attempt)
 		cancel()
@@ -79,7 +82,7 @@ func Await[T any](ctx context.Context, log *slog.Logger, what string, f func(con
 		select {
 		case <-ctx.Done():
 			return v, ctx.Err()
-		case <-time.After(retryEvery):
+		case <-time.After(retry):
 		}
 	}
 }
