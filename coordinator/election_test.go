@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -120,8 +121,11 @@ func TestLeaderFrozen(t *testing.T) {
 	for i := range int32(3) {
 		enis = append(enis, r.fullENI(n, "node-a", a, subnetA, i+1))
 	}
+	for range 6 {
+		enis = append(enis, r.newENI(owner(n, "node-a", a), subnetA))
+	}
 	// Three calls at a time, each slow: when the leader is stopped, EC2 has
-	// not answered any.
+	// not answered any, and more are waiting for their turn.
 	if err := r.cloud.SetTiming(cloud.Timing{Write: 200 * time.Millisecond}); err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +135,7 @@ func TestLeaderFrozen(t *testing.T) {
 		r.patch(r.kube.Core, kube.Nodes, "node-a", map[string]any{"metadata": map[string]any{"labels": map[string]any{"ng": value}}})
 	}
 	label(nil)
-	r.await("the first leader detaches", func() bool { return r.callsOf("first", "DetachNetworkInterface") > 0 })
+	r.await("the first leader's calls", func() bool { return r.mutating("first") > 0 })
 	if err := first.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
@@ -139,20 +143,30 @@ func TestLeaderFrozen(t *testing.T) {
 	r.start("second")
 	r.awaitHolder("second")
 	r.await("the second leader's first sweep", func() bool { return r.callsOf("second", "DescribeNetworkInterfaces") > 0 })
+	made := r.mutating("first")
 	if err := first.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	if err := first.Wait(); err == nil {
 		t.Error("the leader that lost its Lease ended with success")
 	}
-	if deletes := r.callsOf("first", "DeleteNetworkInterface"); deletes > 0 {
-		t.Errorf("the leader that lost its Lease made %d Delete calls", deletes)
+	if more := r.mutating("first") - made; more > 0 {
+		t.Errorf("the leader that lost its Lease made %d more changes in EC2", more)
 	}
-	for _, id := range enis {
-		if !r.exists(id) {
-			t.Errorf("%s is wanted, and was deleted", id)
-		}
+	if made > 3 {
+		t.Errorf("%d calls were made side by side, want 3", made)
 	}
+	if left := len(slices.DeleteFunc(enis, func(id string) bool { return !r.exists(id) })); left < 6 {
+		t.Errorf("%d of 9 ENIs are left, want at least 6", left)
+	}
+	if r.mutating("second") > 0 {
+		t.Error("the second leader touched ENIs that are wanted")
+	}
+}
+
+// mutating counts Detach and Delete calls.
+func (r *rig) mutating(sourceID string) int {
+	return r.callsOf(sourceID, "DetachNetworkInterface") + r.callsOf(sourceID, "DeleteNetworkInterface")
 }
 
 // TestHandover: a leader that is told to stop gives the Lease back.

@@ -84,6 +84,38 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// TestThrottledForLong: EC2 is asked ever more slowly, but always again.
+func TestThrottledForLong(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	for range 12 {
+		r.newENI(owner(n, "node-a", "i-0fffffffffffffff0"), subnetA)
+	}
+	r.startLeading()
+	r.awaitFinalizer(n)
+	before := r.count("DescribeNetworkInterfaces")
+	r.inject(cloud.Fault{Action: "DeleteNetworkInterface", Code: "RequestLimitExceeded"})
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.await("a third try", func() bool { return r.count("DescribeNetworkInterfaces") >= before+3 })
+	if tries := r.count("DeleteNetworkInterface"); tries > 3*3 {
+		t.Errorf("%d calls in 3 sweeps: one that is throttled must stop the others", tries)
+	}
+	var at []time.Time
+	for _, c := range r.cloud.Calls() {
+		if c.Action == "DescribeNetworkInterfaces" {
+			at = append(at, c.Time)
+		}
+	}
+	if pause := at[before+2].Sub(at[before+1]); pause < 1500*time.Millisecond {
+		t.Errorf("%v between the second and the third try, want about 2 s", pause)
+	}
+	r.cloud.ClearFaults()
+	r.awaitNoNodeENI("multi")
+	if refused := r.events("ENIRefused"); len(refused) > 0 {
+		t.Errorf("throttling is nothing a user can mend: %q", refused)
+	}
+}
+
 func TestUnauthorized(t *testing.T) {
 	r := newRig(t)
 	n := r.nodeENI("multi")

@@ -98,7 +98,7 @@ func Advice(action string, err error) string {
 		// look like news.
 		return fmt.Sprintf("EC2 throttles %s (%s) for this account and Region; it is tried again", action, Code(err))
 	case IsUnauthorized(err):
-		hint = "allow ec2:" + action + " in the IAM policy of the agent's role"
+		hint = "allow ec2:" + action + " in the IAM policy of the role that makes the call"
 	case IsAttachmentLimit(err):
 		hint = "choose an instance type that takes more ENIs, or ask for fewer on this node"
 	case IsSubnetFull(err):
