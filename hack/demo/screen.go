@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const margin = "  "
+
+// screen is where the demo speaks. On a terminal a live block of lines is drawn
+// over and over in place; elsewhere, only its lines that have changed are added.
+type screen struct {
+	out      io.Writer
+	terminal bool
+	width    int      // columns of the terminal
+	live     []string // the block as drawn last; nil: none
+}
+
+func newScreen(file *os.File) *screen {
+	s := &screen{out: file}
+	if size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ); err == nil {
+		s.terminal, s.width = true, int(size.Col)
+	}
+	return s
+}
+
+// printf writes below whatever is there.
+func (s *screen) printf(format string, args ...any) {
+	s.live = nil
+	fmt.Fprintf(s.out, format, args...) //nolint:errcheck // nobody is there to read it
+}
+
+// chapter begins a part of the demo.
+func (s *screen) chapter(title string) { s.printf("\n%s\n\n", title) }
+
+// step reports something that is done, and how long it took.
+func (s *screen) step(took time.Duration, format string, args ...any) {
+	s.printf("%s%-68s %6s\n", margin, fmt.Sprintf(format, args...), seconds(took))
+}
+
+// text writes lines with the margin.
+func (s *screen) text(text string) {
+	for line := range strings.Lines(strings.TrimRight(text, "\n") + "\n") {
+		s.printf("%s", strings.TrimRight(margin+line, " \n")+"\n")
+	}
+}
+
+// draw shows a block of lines, in place of what it showed before, until
+// something else is printed.
+func (s *screen) draw(lines []string) {
+	var b strings.Builder
+	if s.terminal && len(s.live) > 0 {
+		fmt.Fprintf(&b, "\x1b[%dA", len(s.live))
+	}
+	for _, line := range lines {
+		switch {
+		case s.terminal:
+			b.WriteString("\r" + cut(margin+line, s.width) + "\x1b[K\n")
+		case !slices.Contains(s.live, line):
+			b.WriteString(margin + line + "\n")
+		}
+	}
+	s.live = lines
+	io.WriteString(s.out, b.String()) //nolint:errcheck // nobody is there to read it
+}
+
+// cut keeps a line from wrapping, which would spoil the redrawing.
+func cut(line string, width int) string {
+	if runes := []rune(line); width > 0 && len(runes) >= width {
+		return string(runes[:width-1])
+	}
+	return line
+}
+
+// seconds is a duration as people read it.
+func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
