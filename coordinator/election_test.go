@@ -126,7 +126,7 @@ func TestLeaderFrozen(t *testing.T) {
 	}
 	// Three calls at a time, each slow: when the leader is stopped, EC2 has
 	// not answered any, and more are waiting for their turn.
-	if err := r.cloud.SetTiming(cloud.Timing{Write: 200 * time.Millisecond}); err != nil {
+	if err := r.cloud.SetTiming(cloud.Timing{Write: time.Second}); err != nil {
 		t.Fatal(err)
 	}
 	first := r.startProcess("first")
@@ -143,18 +143,15 @@ func TestLeaderFrozen(t *testing.T) {
 	r.start("second")
 	r.awaitHolder("second")
 	r.await("the second leader's first sweep", func() bool { return r.callsOf("second", "DescribeNetworkInterfaces") > 0 })
-	made := r.mutating("first")
 	if err := first.Process.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	if err := first.Wait(); err == nil {
 		t.Error("the leader that lost its Lease ended with success")
 	}
-	if more := r.mutating("first") - made; more > 0 {
-		t.Errorf("the leader that lost its Lease made %d more changes in EC2", more)
-	}
-	if made > 3 {
-		t.Errorf("%d calls were made side by side, want 3", made)
+	// The three that it was making, sent or not, and none of those after them.
+	if made := r.mutating("first"); made > 3 {
+		t.Errorf("the leader that lost its Lease made %d changes in EC2, want at most 3", made)
 	}
 	if left := len(slices.DeleteFunc(enis, func(id string) bool { return !r.exists(id) })); left < 6 {
 		t.Errorf("%d of 9 ENIs are left, want at least 6", left)
