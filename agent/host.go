@@ -34,6 +34,8 @@ func (a *Agent) configure(p plan, now time.Time) {
 		keep = append(keep, wanted)
 		if a.hasLink(e) {
 			a.configureLink(e, wanted, now)
+		} else {
+			delete(a.links, e.ID) // the wait for a link begins with the next attach
 		}
 	}
 	for _, id := range p.release {
@@ -58,27 +60,48 @@ func wantedLink(w want, e tracked, index int32) hostnet.Wanted {
 
 func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
 	before := a.links[e.ID]
-	state := linkState{waiting: before.waiting, lost: before.lost}
+	var state linkState
 	state.Status, state.err = a.Links.Configure(wanted)
-	switch {
-	case state.Present:
-		state.waiting, state.lost = time.Time{}, false
+	if state.Present {
 		a.seeLink(e.ID)
-	case before.Present:
-		// A managed link that vanishes was detached, or moved into a pod's
-		// namespace: EC2 knows which.
-		a.Log.Info("an ENI's link has vanished; EC2 is asked", "eni", e.ID, "link", before.Name)
-		state.lost, state.waiting = true, now
-		a.distrust(e.ID)
-		a.doubt()
-	case before.waiting.IsZero():
-		state.waiting = now
+	} else {
+		var ask time.Time
+		state.wait, ask = before.missing(e.Attachment != nil && e.changed.IsZero(), now)
+		if !ask.IsZero() {
+			a.Log.Info("an ENI that is attached has no link; EC2 is asked", "eni", e.ID, "link", before.Name)
+			a.distrust(e.ID)
+			a.doubt()
+			a.nextObserve = ask
+		}
 	}
-	state.overdue = !state.waiting.IsZero() && now.Sub(state.waiting) >= linkPatience
 	if state.Repaired > 0 {
 		a.Log.Info("configured a link", "eni", e.ID, "link", state.Name, "deviceIndex", wanted.DeviceIndex, "changes", state.Repaired)
 	}
 	a.links[e.ID] = state
+}
+
+// missing is the wait for a link that is not here. ask says when EC2 is to be
+// asked whether the ENI is attached at all, zero when not: a link that was here
+// was detached, or moved into a pod's namespace; an ENI that a describe alone says
+// to be attached may have been detached since; and one whose link does not come
+// after an attach may have been detached before it could.
+func (before linkState) missing(hearsay bool, now time.Time) (after wait, ask time.Time) {
+	after = before.wait
+	switch {
+	case before.Present:
+		after.waiting, ask = now, now
+	case before.waiting.IsZero():
+		after.waiting = now
+		if hearsay {
+			ask = now.Add(doubtSteps[0]) // the link may just be on its way
+		}
+	}
+	after.overdue = now.Sub(after.waiting) >= linkPatience
+	if after.overdue && !before.overdue && !before.lost {
+		ask = now
+	}
+	after.lost = before.lost || !ask.IsZero()
+	return after, ask
 }
 
 // seeLink: EC2 has attached an ENI whose link is here, so it has long shown it.

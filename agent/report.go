@@ -17,10 +17,15 @@ import (
 // linkState is what the host shows of an ENI's link.
 type linkState struct {
 	hostnet.Status
-	err     error
-	lost    bool      // has been here and vanished
-	waiting time.Time // since when the link is awaited
-	overdue bool      // awaited for longer than linkPatience
+	err error
+	wait
+}
+
+// wait is how long a link that EC2 says to be attached has not been here.
+type wait struct {
+	waiting time.Time // since when
+	overdue bool      // for longer than linkPatience
+	lost    bool      // EC2 may be wrong, or lag: it is asked again
 }
 
 // situation is all that a report rests on.

@@ -54,7 +54,7 @@ func TestReportPhases(t *testing.T) {
 		{"no more ENIs on this type", view{certain: true, desired: wants, enis: []tracked{e}}, nil, failedWith(attachKey, ec2Error("AttachmentLimitExceeded", "")), "Failed AttachmentLimitExceeded m5.large takes 3 ENIs"},
 		{"no answer", view{certain: true, desired: wants, enis: []tracked{e}}, nil, failedWith(attachKey, errors.New("reset")), "Attaching NoAnswer reset"},
 		{"attached, no link", attached, nil, nil, "Configuring LinkMissing"},
-		{"attached, no link for long", attached, map[string]linkState{"eni-x": {overdue: true}}, nil, "Configuring LinkOverdue driver"},
+		{"attached, no link for long", attached, map[string]linkState{"eni-x": {wait: wait{overdue: true}}}, nil, "Configuring LinkOverdue driver"},
 		{"attached, link refuses", attached, map[string]linkState{"eni-x": {Status: up["eni-x"].Status, err: &hostnet.MTUError{Link: "eth1", MTU: 9500, Max: 9216}}}, nil, "Failed MTURefused 9216"},
 		{"ready", attached, up, nil, "Ready Ready"},
 		{"ready at another index", view{certain: true, desired: wants, enis: []tracked{e.at(me, 3, "attached")}, taken: map[int32]string{2: "eni-cni"}}, up, nil, "Ready Ready eni-cni"},

@@ -1,0 +1,38 @@
+package agent
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+)
+
+func TestMissingLink(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	var never time.Time
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	here := hostnet.Status{Present: true}
+	for _, test := range []struct {
+		name    string
+		before  linkState
+		hearsay bool
+		want    wait
+		ask     time.Time
+	}{
+		{"just attached by ourselves", linkState{}, false, wait{waiting: now}, never},
+		{"a describe says attached", linkState{}, true, wait{waiting: now, lost: true}, now.Add(doubtSteps[0])},
+		{"still, and EC2 was asked", linkState{wait: wait{waiting: ago(time.Second), lost: true}}, true, wait{waiting: ago(time.Second), lost: true}, never},
+		{"vanished", linkState{Status: here}, false, wait{waiting: now, lost: true}, now},
+		{"vanished again", linkState{Status: here, wait: wait{waiting: ago(time.Hour), lost: true}}, false, wait{waiting: now, lost: true}, now},
+		{"awaited", linkState{wait: wait{waiting: ago(linkPatience - 1)}}, false, wait{waiting: ago(linkPatience - 1)}, never},
+		{"awaited for too long", linkState{wait: wait{waiting: ago(linkPatience)}}, false, wait{waiting: ago(linkPatience), overdue: true, lost: true}, now},
+		{"for even longer", linkState{wait: wait{waiting: ago(time.Hour), overdue: true, lost: true}}, true, wait{waiting: ago(time.Hour), overdue: true, lost: true}, never},
+		{"vanished for too long: a pod may have it", linkState{wait: wait{waiting: ago(linkPatience), lost: true}}, true, wait{waiting: ago(linkPatience), overdue: true, lost: true}, never},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got, ask := test.before.missing(test.hearsay, now); got != test.want || !ask.Equal(test.ask) {
+				t.Errorf("%+v, ask %v; want %+v, ask %v", got, ask, test.want, test.ask)
+			}
+		})
+	}
+}
