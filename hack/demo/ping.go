@@ -32,7 +32,7 @@ func ping(ns *netns.Namespace, from, to netip.Addr, count int) ([]time.Duration,
 	if err != nil {
 		return nil, fmt.Errorf("open an ICMP socket at %v: %w", from, err)
 	}
-	defer conn.Close() //nolint:errcheck // nothing was written to disk
+	defer conn.Close()
 	id := uint16(os.Getpid())
 	var took []time.Duration
 	for i := range count {

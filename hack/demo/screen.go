@@ -33,15 +33,15 @@ func newScreen(file *os.File) *screen {
 // printf writes below whatever is there.
 func (s *screen) printf(format string, args ...any) {
 	s.live = nil
-	fmt.Fprintf(s.out, format, args...) //nolint:errcheck // nobody is there to read it
+	fmt.Fprintf(s.out, format, args...)
 }
 
 // chapter begins a part of the demo.
 func (s *screen) chapter(title string) { s.printf("\n%s\n\n", title) }
 
 // step reports something that is done, and how long it took.
-func (s *screen) step(took time.Duration, format string, args ...any) {
-	s.printf("%s%-68s %6s\n", margin, fmt.Sprintf(format, args...), seconds(took))
+func (s *screen) step(took time.Duration, what string) {
+	s.printf("%s%-68s %6s\n", margin, what, seconds(took))
 }
 
 // text writes lines with the margin.
@@ -67,7 +67,7 @@ func (s *screen) draw(lines []string) {
 		}
 	}
 	s.live = lines
-	io.WriteString(s.out, b.String()) //nolint:errcheck // nobody is there to read it
+	io.WriteString(s.out, b.String())
 }
 
 // cut keeps a line from wrapping, which would spoil the redrawing.

@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -21,6 +22,9 @@ import (
 const apiService = "kube-apiserver"
 
 var apiServiceIP = net.IPv4(192, 0, 2, 2)
+
+// crdSettle is how long a new CRD's kind is not created at full speed.
+const crdSettle = 2100 * time.Millisecond
 
 // Namespace is where agent and coordinator live.
 const Namespace = "eni-system"
@@ -76,13 +80,24 @@ func (tb *Testbed) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	installed := time.Now()
 	tb.Sim, err = sim.Start(ctx, sim.Config{
 		Topology:    tb.cfg.Topology,
 		EC2Listen:   tb.cfg.EC2Listen,
 		AdminListen: tb.cfg.AdminListen,
 		Forward:     []sim.Service{{Name: apiService, Target: fmt.Sprintf("127.0.0.1:%d", tb.ControlPlane.Port())}},
 	})
-	return err
+	if err != nil {
+		return err
+	}
+	// An API server answers a create of a kind that is younger than two
+	// seconds only after two more: agents would seem slow.
+	select {
+	case <-time.After(time.Until(installed.Add(crdSettle))):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Stop ends simulator and API server. Processes that were started are ended
