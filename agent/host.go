@@ -82,9 +82,10 @@ func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
 
 // missing is the wait for a link that is not here. ask says when EC2 is to be
 // asked whether the ENI is attached at all, zero when not: a link that was here
-// was detached, or moved into a pod's namespace; an ENI that a describe alone says
-// to be attached may have been detached since; and one whose link does not come
-// after an attach may have been detached before it could.
+// was detached, or moved into a pod's namespace; and an ENI that a describe alone
+// says to be attached may have been detached since. A link that does not come
+// after our own attach is no reason to ask: EC2 has answered, and the hourly
+// verification asks again.
 func (before linkState) missing(hearsay bool, now time.Time) (after wait, ask time.Time) {
 	after = before.wait
 	switch {
@@ -97,9 +98,6 @@ func (before linkState) missing(hearsay bool, now time.Time) (after wait, ask ti
 		}
 	}
 	after.overdue = now.Sub(after.waiting) >= linkPatience
-	if after.overdue && !before.overdue && !before.lost {
-		ask = now
-	}
 	after.lost = before.lost || !ask.IsZero()
 	return after, ask
 }

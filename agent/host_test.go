@@ -25,7 +25,7 @@ func TestMissingLink(t *testing.T) {
 		{"vanished", linkState{Status: here}, false, wait{waiting: now, lost: true}, now},
 		{"vanished again", linkState{Status: here, wait: wait{waiting: ago(time.Hour), lost: true}}, false, wait{waiting: now, lost: true}, now},
 		{"awaited", linkState{wait: wait{waiting: ago(linkPatience - 1)}}, false, wait{waiting: ago(linkPatience - 1)}, never},
-		{"awaited for too long", linkState{wait: wait{waiting: ago(linkPatience)}}, false, wait{waiting: ago(linkPatience), overdue: true, lost: true}, now},
+		{"awaited for too long", linkState{wait: wait{waiting: ago(linkPatience)}}, false, wait{waiting: ago(linkPatience), overdue: true}, never},
 		{"for even longer", linkState{wait: wait{waiting: ago(time.Hour), overdue: true, lost: true}}, true, wait{waiting: ago(time.Hour), overdue: true, lost: true}, never},
 		{"vanished for too long: a pod may have it", linkState{wait: wait{waiting: ago(linkPatience), lost: true}}, true, wait{waiting: ago(linkPatience), overdue: true, lost: true}, never},
 	} {

@@ -67,7 +67,7 @@ func (s *screen) draw(lines []string) {
 		}
 	}
 	s.live = lines
-	io.WriteString(s.out, b.String())
+	fmt.Fprint(s.out, b.String())
 }
 
 // cut keeps a line from wrapping, which would spoil the redrawing.
