@@ -27,8 +27,11 @@ controlplane: ## Build etcd and kube-apiserver once, outside the tree, and print
 	@hack/controlplane/build.sh
 
 .PHONY: demo
-demo: build ## The life of an ENI on three nodes, without AWS. KEEP=1 leaves it running.
-	@assets=$$(hack/controlplane/build.sh) && KUBEBUILDER_ASSETS=$$assets KEEP=$(KEEP) go run ./hack/demo
+demo: ## The life of ENIs on three nodes, without AWS. KEEP=1 leaves it running.
+	@assets=$$(hack/controlplane/build.sh) && \
+	echo "compiling, which takes minutes the first time and then seconds ..." && \
+	$(MAKE) -s build && \
+	KUBEBUILDER_ASSETS=$$assets KEEP=$(KEEP) CGO_ENABLED=0 go run -trimpath ./hack/demo -programs bin
 
 .PHONY: test
 test: ## Run all tests, with the race detector where there is a C compiler.

@@ -111,15 +111,17 @@ func (d *demo) start(ctx context.Context) error {
 
 func (d *demo) build(ctx context.Context) error {
 	if d.programs != "" {
-		return nil
+		var err error
+		d.programs, err = filepath.Abs(d.programs)
+		return err
 	}
 	d.programs = d.dir
-	d.out.text("Building the agent and the coordinator; a few minutes the first time, then seconds.")
+	d.out.text("building the programs, which takes minutes the first time and then seconds ...")
 	began := time.Now()
 	if err := testbed.Build(ctx, d.dir, false); err != nil {
 		return err
 	}
-	d.out.step(time.Since(began), "the programs eni-agent and eni-coordinator")
+	d.out.step(time.Since(began), "the programs are built")
 	return nil
 }
 
@@ -163,7 +165,7 @@ func (d *demo) request(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, sample := range samples {
+	for i, sample := range samples {
 		path := filepath.Join("manifests", "samples", sample)
 		document, err := os.ReadFile(filepath.Join(root, path))
 		if err != nil {
@@ -171,6 +173,9 @@ func (d *demo) request(ctx context.Context) error {
 		}
 		if err := d.tb.Apply(ctx, string(document)); err != nil {
 			return fmt.Errorf("apply %s: %w", path, err)
+		}
+		if i > 0 {
+			d.out.printf("\n")
 		}
 		d.out.text("$ kubectl apply -f " + path)
 		_, spec, _ := strings.Cut(string(document), "\nspec:\n")
@@ -197,14 +202,14 @@ func (d *demo) await(ctx context.Context, what string, check func(context.Contex
 		}
 		for _, p := range d.processes {
 			if p.Exited() {
-				return fmt.Errorf("%s has ended while this was awaited: %s", p.Name, what)
+				return fmt.Errorf("%s has ended; it was awaited that %s", p.Name, what)
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timed.Done():
-			return fmt.Errorf("not within %v: %s; %w", patience, what, last)
+			return fmt.Errorf("gave up after %v of waiting until %s: %w", patience, what, last)
 		case <-tick.C:
 		}
 	}

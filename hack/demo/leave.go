@@ -17,18 +17,27 @@ const unlabelled = "node-3"
 // unlabel takes the label from one node and follows its ENIs out.
 func (d *demo) unlabel(ctx context.Context) error {
 	d.out.chapter("6. Take the label from a node: its ENIs go")
-	d.out.text(fmt.Sprintf("$ kubectl label node %s %s-\n\n", unlabelled, labelKey))
+	d.out.text(fmt.Sprintf("$ kubectl label node %s %s-", unlabelled, labelKey))
+	d.out.printf("\n")
 	departures := newDepartures(d.tb.ENIs(), unlabelled)
 	if err := d.tb.Unlabel(ctx, unlabelled, labelKey); err != nil {
 		return err
 	}
-	return d.awaitDepartures(ctx, departures)
+	if err := d.awaitDepartures(ctx, departures); err != nil {
+		return err
+	}
+	d.out.printf("\n")
+	d.out.text(`The agent took the links down, the leading coordinator detached and deleted the
+ENIs. A detach takes the simulated EC2 2.5 s, and like EC2 it refuses the delete
+for a moment after that.`)
+	return nil
 }
 
 // delete deletes the NodeENIs and follows the remaining ENIs out.
 func (d *demo) delete(ctx context.Context) error {
 	d.out.chapter("7. Delete the NodeENIs: all other ENIs go, and then the NodeENIs")
-	d.out.text("$ kubectl delete nodeenis --all\n\n")
+	d.out.text("$ kubectl delete nodeenis --all")
+	d.out.printf("\n")
 	enis, err := d.tb.NodeENIs(ctx)
 	if err != nil {
 		return err

@@ -74,7 +74,7 @@ func (d *demo) ping(ctx context.Context) error {
 	d.out.text(fmt.Sprintf("%v → %v: %d echo requests, %d answers, the slowest after %.2f ms",
 		from.address, to.address, numberOfRequests, len(took), float64(slices.Max(took))/float64(time.Millisecond)))
 	out, in := after.TxPackets-before.TxPackets, after.RxPackets-before.RxPackets
-	d.out.text(fmt.Sprintf("%s's link %s counted %d more packets out and %d more in", pinging, from.link, out, in))
+	d.out.text(fmt.Sprintf("%s's link %s counted %d packets out and %d in meanwhile", pinging, from.link, out, in))
 	if out < numberOfRequests || in < numberOfRequests {
 		return fmt.Errorf("the packets did not take the ENI's link %s", from.link)
 	}

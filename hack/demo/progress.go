@@ -57,7 +57,8 @@ func (p *progress) unfinished() []string {
 	return rest
 }
 
-// lines draw the table: how long each step took, and all of them together.
+// lines draw the table: how long each step took, and all of them together, of
+// each ENI that something is known of.
 func (p *progress) lines() []string {
 	header := fmt.Sprintf("%-8s %-8s %-21s", "NODE", "NODEENI", "ENI")
 	for _, step := range p.steps {
@@ -65,6 +66,9 @@ func (p *progress) lines() []string {
 	}
 	lines := []string{header + fmt.Sprintf(" %9s  %s", "TOGETHER", "STATE")}
 	for _, r := range p.rows {
+		if r.state == "" {
+			continue // nothing is known of it yet
+		}
 		line := fmt.Sprintf("%-8s %-8s %-21s", r.node, r.nodeENI, cmp.Or(r.eni, "-"))
 		var last time.Duration
 		for i := range p.steps {

@@ -78,5 +78,10 @@ func cut(line string, width int) string {
 	return line
 }
 
-// seconds is a duration as people read it.
-func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+// seconds is a duration as people read it, no finer than the demo looks.
+func seconds(d time.Duration) string {
+	if d < 100*time.Millisecond {
+		return "<0.1 s"
+	}
+	return fmt.Sprintf("%.1f s", d.Seconds())
+}
