@@ -186,7 +186,7 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 func (a *Agent) missed(id string, now time.Time) {
 	for i := range a.enis {
 		e := &a.enis[i]
-		if e.ID == id && (e.listed || now.Sub(e.Owner.CreatedAt) > consistencyWindow) {
+		if e.ID == id && now.Sub(e.Owner.CreatedAt) >= e.shownFrom() {
 			e.listed = true
 			a.doubt()
 		}

@@ -102,11 +102,11 @@ func (before linkState) missing(hearsay bool, now time.Time) (after wait, ask ti
 	return after, ask
 }
 
-// seeLink: EC2 has attached an ENI whose link is here, so it has long shown it.
+// seeLink: EC2 has attached an ENI whose link is here.
 func (a *Agent) seeLink(id string) {
 	for i := range a.enis {
 		if a.enis[i].ID == id {
-			a.enis[i].listed = true
+			a.enis[i].plugged = true
 		}
 	}
 }

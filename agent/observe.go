@@ -52,7 +52,7 @@ func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error,
 	delete(a.failures, observeKey)
 	var gone []string
 	before := a.enis
-	a.enis, gone = merge(a.enis, list, now)
+	a.enis, gone = merge(a.enis, list, func(id string) bool { return a.links[id].Present }, now)
 	a.certain = true
 	wanted := a.desired.slots()
 	for i := range a.enis {
@@ -107,6 +107,11 @@ func (a *Agent) schedule(now time.Time) {
 	if open || moved && a.doubts < len(doubtSteps) {
 		a.nextObserve = now.Add(doubtSteps[min(a.doubts, len(doubtSteps)-1)])
 		a.doubts++
+		for _, e := range a.enis {
+			if at := e.lookAgain(now); !at.IsZero() && at.Before(a.nextObserve) {
+				a.nextObserve = at
+			}
+		}
 		return
 	}
 	a.doubts = 0

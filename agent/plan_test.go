@@ -241,10 +241,16 @@ func TestMerge(t *testing.T) {
 		{"shown again", []tracked{settled.with(func(t *tracked) { t.absent = 1 })}, []eni.ENI{settled.ENI}, "eni-a+", ""},
 		{"known from the report, ready long ago, not shown", []tracked{settled.with(func(t *tracked) { t.reported = true })}, nil, "eni-a+?", ""},
 		{"known from the report, young, not shown", []tracked{young("eni-a").with(func(t *tracked) { t.reported = true })}, nil, "eni-a?", ""},
+		{"its link is here, not shown", []tracked{eniFor("eni-here", "x", subnetA).at(me, 2, "attached").with(func(t *tracked) { t.absent = 1 })}, nil, "eni-here+", ""},
+		{"its link was here, too young to be shown", []tracked{young("eni-a").with(func(t *tracked) { t.plugged, t.absent = true, 1 })}, nil, "eni-a?", ""},
+		{"its link was here, not shown", []tracked{young("eni-a").with(func(t *tracked) {
+			t.plugged, t.Owner.CreatedAt = true, now.Add(-settledAfter)
+		})}, nil, "eni-a?", ""},
+		{"released before it was ever shown", []tracked{young("eni-a").with(func(t *tracked) { t.released = true })}, nil, "", "eni-a"},
 		{"never shown, too old for a lag", []tracked{eniFor("eni-a", "x", subnetA).with(func(t *tracked) { t.listed, t.absent = false, 1 })}, nil, "", "eni-a"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			after, gone := merge(test.before, test.list, now)
+			after, gone := merge(test.before, test.list, func(id string) bool { return id == "eni-here" }, now)
 			var words []string
 			for _, e := range after {
 				word := e.ID
@@ -263,17 +269,40 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// An ENI that a describe did not show is looked for again when that tells more.
+func TestLookAgain(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	soon := now.Add(doubtSteps[0])
+	for _, test := range []struct {
+		name   string
+		change func(*tracked)
+		want   time.Time
+	}{
+		{"shown", func(*tracked) {}, time.Time{}},
+		{"absent", func(t *tracked) { t.absent = 1 }, soon},
+		{"may not be there to see yet", func(t *tracked) { t.hidden, t.listed, t.Owner.CreatedAt = true, false, now }, now.Add(consistencyWindow)},
+		{"its link was here", func(t *tracked) { t.hidden, t.listed, t.plugged, t.Owner.CreatedAt = true, false, true, now }, now.Add(settledAfter)},
+		{"had to be there to see all the while", func(t *tracked) { t.hidden = true }, soon},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := eniFor("eni-a", "x", subnetA).with(test.change).lookAgain(now); !got.Equal(test.want) {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
+	}
+}
+
 // What this agent has just changed is not undone by a describe that lags.
 func TestMergeKeepsOwnChanges(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	mine := eniFor("eni-a", "x", subnetA).at(me, 2, "attached").with(func(t *tracked) { t.changed = now.Add(-time.Second) })
 	old := mine.ENI
 	old.Groups, old.Attachment = []string{groupY}, &eni.Attachment{ID: mine.Attachment.ID, InstanceID: me, DeviceIndex: 2, Status: "attached"}
-	after, _ := merge([]tracked{mine}, []eni.ENI{old}, now)
+	after, _ := merge([]tracked{mine}, []eni.ENI{old}, nil, now)
 	if !slices.Equal(after[0].Groups, []string{groupX}) || !after[0].Attachment.DeleteOnTermination {
 		t.Errorf("a describe that lags has undone our own change: %+v", after[0])
 	}
-	later, _ := merge([]tracked{mine}, []eni.ENI{old}, now.Add(settledAfter))
+	later, _ := merge([]tracked{mine}, []eni.ENI{old}, nil, now.Add(settledAfter))
 	if !slices.Equal(later[0].Groups, []string{groupY}) || later[0].Attachment.DeleteOnTermination {
 		t.Errorf("EC2's word does not count after %v", settledAfter)
 	}

@@ -301,7 +301,7 @@ func recall(r v1alpha1.NodeENIStateStatus, instanceARN string) []tracked {
 		switch entry.Phase {
 		case v1alpha1.PhasePending, v1alpha1.PhaseAttaching, v1alpha1.PhaseFailed:
 		default:
-			t.listed = true // it had been attached: EC2 has long shown it
+			t.plugged = true // it had been attached
 		}
 		all = append(all, t)
 	}

@@ -126,7 +126,7 @@ func TestReportIsRecalled(t *testing.T) {
 		}
 	}
 	back := recall(r, "arn")
-	if len(back) != 1 || back[0].ID != "eni-x" || !back[0].reported || !back[0].listed {
+	if len(back) != 1 || back[0].ID != "eni-x" || !back[0].reported || !back[0].plugged {
 		t.Errorf("recalled %+v", back)
 	}
 }

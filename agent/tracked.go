@@ -20,11 +20,16 @@ const settledAfter = time.Minute
 // together show it.
 type tracked struct {
 	eni.ENI
-	// listed: a describe has shown it, or its link has been here; from then on
-	// its absence means something.
+	// listed: a describe has shown it, so its absence from another means
+	// something.
 	listed bool
-	// absent counts the describes in a row that did not show it.
+	// plugged: its link has been here, so EC2 has it, and will soon show it.
+	plugged bool
+	// absent counts the describes in a row that did not show it though they
+	// had to.
 	absent int
+	// hidden: the last describe did not show it, and may not have had to.
+	hidden bool
 	// released: given up and taken down; its absence is what is expected.
 	released bool
 	// reported: known from this node's own report only; its attributes are not
@@ -39,6 +44,32 @@ func (t tracked) slot() slot { return slot{t.Owner.NodeENIUID, t.SubnetID} }
 
 // doubtful: not known well enough to act upon.
 func (t tracked) doubtful() bool { return t.reported || t.absent > 0 }
+
+// shownFrom is the age from which describes must show the ENI.
+func (t tracked) shownFrom() time.Duration {
+	switch {
+	case t.listed:
+		return 0
+	case t.plugged:
+		return settledAfter
+	default:
+		return consistencyWindow
+	}
+}
+
+// lookAgain is when another describe tells more about an ENI that the last one
+// did not show; zero when the last one did.
+func (t tracked) lookAgain(now time.Time) time.Time {
+	soon := now.Add(doubtSteps[0])
+	switch {
+	case t.absent > 0:
+		return soon
+	case t.hidden:
+		return maxTime(soon, t.Owner.CreatedAt.Add(t.shownFrom()))
+	default:
+		return time.Time{}
+	}
+}
 
 // rank orders the candidates for one place: attached here, then free, then on
 // the way out, then elsewhere.
@@ -58,10 +89,10 @@ func (t tracked) rank(instanceID string) int {
 // merge takes a describe's list into what was known before. It returns the ENIs
 // known now, sorted by id, and the ids of those that are gone.
 //
-// A describe lags: it may not show yet what was just created or attached, so an
-// ENI is gone only when it had been there to see and two describes in a row do
-// not show it, or when it is older than any lag.
-func merge(before []tracked, list []eni.ENI, now time.Time) (after []tracked, gone []string) {
+// A describe lags: it may not show yet what was just created or attached. So an
+// ENI is gone only when its link is not here, when it had been there to see or is
+// older than any lag, and when two describes in a row do not show it.
+func merge(before []tracked, list []eni.ENI, here func(id string) bool, now time.Time) (after []tracked, gone []string) {
 	shown := map[string]eni.ENI{}
 	for _, e := range list {
 		shown[e.ID] = e
@@ -72,10 +103,14 @@ func merge(before []tracked, list []eni.ENI, now time.Time) (after []tracked, go
 		switch {
 		case ok:
 			after = append(after, t.refreshed(e, now))
-		case !t.listed && now.Sub(t.Owner.CreatedAt) < consistencyWindow:
+		case !t.released && here(t.ID):
+			t.absent, t.hidden = 0, false
+			after = append(after, t)
+		case !t.released && now.Sub(t.Owner.CreatedAt) < t.shownFrom():
+			t.hidden = true
 			after = append(after, t)
 		case t.absent == 0 && !t.released:
-			t.absent++
+			t.absent, t.hidden = t.absent+1, false
 			after = append(after, t)
 		default:
 			gone = append(gone, t.ID)
@@ -98,5 +133,5 @@ func (t tracked) refreshed(e eni.ENI, now time.Time) tracked {
 			e.Attachment = a
 		}
 	}
-	return tracked{ENI: e, listed: true, released: t.released, changed: t.changed}
+	return tracked{ENI: e, listed: true, plugged: t.plugged, released: t.released, changed: t.changed}
 }
