@@ -81,7 +81,7 @@ func (d *demo) ping(ctx context.Context) error {
 	if err := d.noDrops(); err != nil {
 		return err
 	}
-	d.out.text("the VPC dropped 0 (as EC2 does, it drops what comes from an address not the ENI's)")
+	d.out.text("the VPC dropped none; like EC2, it drops what is not from the ENI's own address")
 	return nil
 }
 

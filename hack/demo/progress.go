@@ -64,7 +64,7 @@ func (p *progress) lines() []string {
 	for _, step := range p.steps {
 		header += fmt.Sprintf(" %9s", step)
 	}
-	lines := []string{header + fmt.Sprintf(" %9s  %s", "TOGETHER", "STATE")}
+	lines := []string{header + fmt.Sprintf(" %9s  %s", "TOTAL", "STATE")}
 	for _, r := range p.rows {
 		if r.state == "" {
 			continue // nothing is known of it yet

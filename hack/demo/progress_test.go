@@ -23,7 +23,7 @@ func TestArrivals(t *testing.T) {
 	report(500*time.Millisecond, "node-1", v1alpha1.ENIState{Phase: "Attaching", ENIID: "eni-1"})
 	report(time.Second, "node-1", v1alpha1.ENIState{Phase: "Configuring", ENIID: "eni-1", AttachmentID: "eni-attach-1"})
 	report(1600*time.Millisecond, "node-1", v1alpha1.ENIState{Phase: "Ready", ENIID: "eni-1", AttachmentID: "eni-attach-1", InterfaceName: "eth1"})
-	const header = "NODE     NODEENI  ENI                      CREATE    ATTACH      LINK     READY  TOGETHER  STATE\n"
+	const header = "NODE     NODEENI  ENI                      CREATE    ATTACH      LINK     READY     TOTAL  STATE\n"
 	want := header +
 		"node-1   data     eni-1                     0.5 s     0.5 s     0.6 s    <0.1 s     1.6 s  Ready as eth1"
 	if got := strings.Join(p.lines(), "\n"); got != want {
