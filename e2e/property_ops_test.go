@@ -1,0 +1,368 @@
+//go:build property
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+// operation does something at random and says what.
+func (tr *trial) operation(r *rand.Rand) string {
+	ops := []struct {
+		weight int
+		do     func(*rand.Rand) string
+	}{
+		{14, tr.opLabel},
+		{10, tr.opCreate},
+		{14, tr.opChange},
+		{4, tr.opDelete},
+		{8, tr.opDetach},
+		{6, tr.opDeleteENI},
+		{10, tr.opAgent},
+		{7, tr.opCoordinator},
+		{8, tr.opHost},
+		{14, tr.opFault},
+		{3, tr.opLag},
+		{2, tr.opAPIServer},
+		{2, tr.opLoseNode},
+	}
+	total := 0
+	for _, op := range ops {
+		total += op.weight
+	}
+	n := r.IntN(total)
+	for _, op := range ops {
+		if n -= op.weight; n < 0 {
+			return op.do(r)
+		}
+	}
+	return "" // not reached
+}
+
+func pick[T any](r *rand.Rand, all ...T) T { return all[r.IntN(len(all))] }
+
+// some picks at least one.
+func some(r *rand.Rand, all ...string) []string {
+	var chosen []string
+	for _, v := range all {
+		if r.IntN(2) == 0 {
+			chosen = append(chosen, v)
+		}
+	}
+	if len(chosen) == 0 {
+		chosen = []string{pick(r, all...)}
+	}
+	r.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
+	return chosen
+}
+
+// begin gives the operations something to work on.
+func (tr *trial) begin(r *rand.Rand) {
+	for _, node := range tr.nodes {
+		tr.must(tr.Label(tr.t.Context(), node, "ng", "multi-eni"))
+	}
+	tr.t.Log(tr.opCreate(r))
+	tr.t.Log(tr.opCreate(r))
+}
+
+func (tr *trial) opLabel(r *rand.Rand) string {
+	node := pick(r, tr.nodes...)
+	key, value := "ng", "multi-eni"
+	if r.IntN(4) == 0 {
+		key, value = "role", "storage"
+	}
+	if r.IntN(3) == 0 {
+		tr.must(tr.Unlabel(tr.t.Context(), node, key))
+		return fmt.Sprintf("unlabel %s %s", node, key)
+	}
+	tr.must(tr.Label(tr.t.Context(), node, key, value))
+	return fmt.Sprintf("label %s %s", node, key)
+}
+
+// nodeENINames are the NodeENIs that come and go.
+var nodeENINames = []string{"alpha", "beta", "gamma"}
+
+// spec is a change of every part of a spec, or of one.
+func (tr *trial) spec(r *rand.Rand, all bool) map[string]any {
+	parts := []func(spec map[string]any){
+		func(spec map[string]any) { // as ids or as names
+			names := some(r, "data", "storage")
+			if r.IntN(2) == 0 {
+				spec["subnetNames"], spec["subnetIDs"] = names, nil
+				return
+			}
+			var ids []string
+			for _, s := range tr.Sim.Topology().Subnets {
+				if slices.Contains(names, s.Name) {
+					ids = append(ids, s.ID)
+				}
+			}
+			spec["subnetNames"], spec["subnetIDs"] = nil, ids
+		},
+		func(spec map[string]any) {
+			spec["securityGroupNames"], spec["securityGroupIDs"] = some(r, "data", "storage"), nil
+			if r.IntN(2) == 0 {
+				spec["securityGroupIDs"] = []string{tr.group("nodes")}
+			}
+		},
+		func(spec map[string]any) { spec["addressing"] = pick(r, "None", "Host", "Host") },
+		func(spec map[string]any) { spec["mtu"] = pick(r, 1500, 3000, 9001) },
+		func(spec map[string]any) { spec["description"] = pick(r, "", "one", "two") },
+		func(spec map[string]any) { spec["deleteOnTermination"] = r.IntN(2) == 0 },
+		func(spec map[string]any) { spec["sourceDestCheck"] = r.IntN(2) == 0 },
+		func(spec map[string]any) {
+			spec["nodeSelector"] = pick(r,
+				map[string]any{"ng": "multi-eni", "role": nil}, map[string]any{"ng": "multi-eni", "role": nil}, map[string]any{"role": "storage", "ng": nil})
+		},
+	}
+	spec := map[string]any{}
+	if !all {
+		parts[r.IntN(len(parts))](spec)
+		return spec
+	}
+	for _, part := range parts {
+		part(spec)
+	}
+	return spec
+}
+
+func (tr *trial) opCreate(r *rand.Rand) string {
+	name := pick(r, nodeENINames...)
+	spec := tr.spec(r, true)
+	spec["deviceIndex"] = 1 + r.IntN(4)
+	delete(spec, "nodeSelector")
+	spec["nodeSelector"] = pick(r, map[string]any{"ng": "multi-eni"}, map[string]any{"ng": "multi-eni"}, map[string]any{"role": "storage"})
+	for key, value := range spec {
+		if value == nil {
+			delete(spec, key)
+		}
+	}
+	body := mustJSON(map[string]any{
+		"apiVersion": "networking.k8s.aws/v1alpha1", "kind": "NodeENI",
+		"metadata": map[string]any{"name": name}, "spec": spec,
+	})
+	// It may be there already, or still be on its way out.
+	err := tr.Client.API.Post().Resource(kube.NodeENIs).Body(body).Do(tr.t.Context()).Error()
+	return fmt.Sprintf("create NodeENI %s %s: %v", name, mustJSON(spec), err)
+}
+
+func (tr *trial) opChange(r *rand.Rand) string {
+	name := pick(r, nodeENINames...)
+	patch := mustJSON(map[string]any{"spec": tr.spec(r, false)})
+	return fmt.Sprintf("change NodeENI %s %s: %v", name, patch, tr.PatchNodeENI(tr.t.Context(), name, string(patch)))
+}
+
+func (tr *trial) opDelete(r *rand.Rand) string {
+	name := pick(r, nodeENINames...)
+	return fmt.Sprintf("delete NodeENI %s: %v", name, tr.DeleteNodeENI(tr.t.Context(), name))
+}
+
+func (tr *trial) someENI(r *rand.Rand) string {
+	all := tr.managed()
+	if len(all) == 0 {
+		return ""
+	}
+	return pick(r, all...).ID
+}
+
+func (tr *trial) opDetach(r *rand.Rand) string {
+	id := tr.someENI(r)
+	if id == "" {
+		return "detach by hand: there is no ENI"
+	}
+	return fmt.Sprintf("detach by hand %s: %v", id, tr.Sim.Cloud().DetachByHand(id))
+}
+
+func (tr *trial) opDeleteENI(r *rand.Rand) string {
+	id := tr.someENI(r)
+	if id == "" {
+		return "delete by hand: there is no ENI"
+	}
+	err := tr.Sim.Cloud().DeleteByHand(id)
+	for end := time.Now().Add(600 * time.Millisecond); err != nil && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		_ = tr.Sim.Cloud().DetachByHand(id) // until it is
+		err = tr.Sim.Cloud().DeleteByHand(id)
+	}
+	return fmt.Sprintf("delete by hand %s: %v", id, err)
+}
+
+func (tr *trial) opAgent(r *rand.Rand) string {
+	node := pick(r, tr.nodes...)
+	p := tr.agents[node]
+	switch {
+	case p.Exited():
+		tr.agent(node)
+		return "start the agent of " + node
+	case r.IntN(4) == 0:
+		tr.must(p.Pause())
+		tr.in(time.Duration(r.IntN(2500))*time.Millisecond, func() { _ = p.Resume() })
+		return "freeze the agent of " + node + " for a while"
+	case r.IntN(4) == 0:
+		return fmt.Sprintf("stop the agent of %s: %v", node, p.Stop())
+	case r.IntN(3) == 0:
+		p.Kill()
+		return "kill the agent of " + node
+	}
+	p.Kill()
+	tr.agent(node)
+	return "kill and start the agent of " + node
+}
+
+func (tr *trial) opCoordinator(r *rand.Rand) string {
+	name := pick(r, "coordinator-1", "coordinator-2")
+	p := tr.coordinators[name]
+	switch {
+	case p.Exited():
+		tr.startCoordinator(name)
+		return "start " + name
+	case r.IntN(3) == 0:
+		tr.must(p.Pause())
+		tr.in(time.Duration(r.IntN(4000))*time.Millisecond, func() { _ = p.Resume() })
+		return "freeze " + name + " for a while"
+	}
+	p.Kill()
+	return "kill " + name
+}
+
+// in does something after a time, within the run.
+func (tr *trial) in(d time.Duration, f func()) {
+	tr.later.Go(func() {
+		time.Sleep(d)
+		f()
+	})
+}
+
+// opHost damages what the agent has made on a host.
+func (tr *trial) opHost(r *rand.Rand) string {
+	node := pick(r, tr.nodes...)
+	what := "nothing of ours to damage"
+	ours := tr.macs()
+	tr.onHost(node, func(h *netlink.Handle) error {
+		s := tr.host(node)
+		var damages []func() error
+		var names []string
+		damage := func(name string, f func() error) {
+			names = append(names, name)
+			damages = append(damages, f)
+		}
+		for _, rule := range s.rules {
+			if inBand(rule.Priority) && rule.Protocol == unix.RTPROT_KERNEL {
+				damage("del "+ruleText(rule), func() error { return h.RuleDel(&rule) })
+			}
+		}
+		for _, route := range s.routes {
+			if inBand(route.Table) && route.Protocol == unix.RTPROT_KERNEL {
+				damage("del "+s.routeText(route), func() error { return h.RouteDel(&route) })
+			}
+		}
+		for _, l := range s.links {
+			if !ours[l.Attrs().HardwareAddr.String()] {
+				continue
+			}
+			damage("down "+l.Attrs().Name, func() error { return h.LinkSetDown(l) })
+			damage("mtu "+l.Attrs().Name, func() error { return h.LinkSetMTU(l, 1280) })
+			damage("rename "+l.Attrs().Name, func() error { return h.LinkSetName(l, fmt.Sprintf("ens%d", l.Attrs().Index)) })
+			if addresses, err := h.AddrList(l, unix.AF_INET); err == nil && len(addresses) > 0 {
+				damage("flush addresses of "+l.Attrs().Name, func() error { return h.AddrDel(l, &addresses[0]) })
+			}
+		}
+		if len(damages) > 0 {
+			i := r.IntN(len(damages))
+			what = fmt.Sprintf("%s: %v", names[i], damages[i]()) // it may be gone already
+		}
+		return nil
+	})
+	return "on " + node + ": " + what
+}
+
+func (tr *trial) opFault(r *rand.Rand) string {
+	f := cloud.Fault{
+		Action: pick(r, "CreateNetworkInterface", "AttachNetworkInterface", "ModifyNetworkInterfaceAttribute",
+			"DetachNetworkInterface", "DeleteNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets", "DescribeSecurityGroups", "*"),
+		Count: 1 + r.IntN(4),
+	}
+	if r.IntN(4) == 0 {
+		f.Count, f.Probability = 0, 0.3
+	}
+	codes := []string{"RequestLimitExceeded", "InternalError", "Unavailable"}
+	if tr.harsh {
+		codes = append(codes, "UnauthorizedOperation", "InsufficientFreeAddressesInSubnet", "OperationNotPermitted")
+	}
+	switch r.IntN(7) {
+	case 0, 1:
+		f.Code = pick(r, codes...)
+	case 2, 3:
+		f.After = true // the reply is lost
+	case 4:
+		f.After, f.Code = true, pick(r, "InternalError", "Unavailable")
+	case 5:
+		f.Delay = time.Duration(r.IntN(2000)) * time.Millisecond
+	default:
+		f.Hang, f.After = true, r.IntN(2) == 0
+	}
+	if r.IntN(12) == 0 {
+		tr.Sim.Cloud().SetThrottle(true)
+	}
+	tr.must(tr.Sim.Cloud().Inject(f))
+	return "fault " + string(mustJSON(f))
+}
+
+func (tr *trial) opLag(r *rand.Rand) string {
+	timing := tr.timing
+	timing.DescribeLag = time.Duration(r.IntN(3000)) * time.Millisecond
+	timing.IMDSLag = time.Duration(r.IntN(5000)) * time.Millisecond
+	timing.PlugDelay = time.Duration(r.IntN(2000)) * time.Millisecond
+	timing.Attach = time.Duration(r.IntN(1500)) * time.Millisecond
+	timing.Detach = time.Duration(r.IntN(1500)) * time.Millisecond
+	timing.DeleteInUse = time.Duration(r.IntN(800)) * time.Millisecond
+	tr.must(tr.Sim.Cloud().SetTiming(timing))
+	return "timing " + string(mustJSON(timing))
+}
+
+func (tr *trial) opAPIServer(r *rand.Rand) string {
+	d := time.Duration(500+r.IntN(3000)) * time.Millisecond
+	tr.must(tr.ControlPlane.Pause())
+	tr.in(d, func() { _ = tr.ControlPlane.Resume() })
+	return fmt.Sprintf("freeze the API server for %v", d)
+}
+
+// opLoseNode has a Node deleted, and with it, as the garbage collector would,
+// its report; then the kubelet registers the Node again and starts a new pod,
+// for the old one's token was bound to the old Node.
+func (tr *trial) opLoseNode(r *rand.Rand) string {
+	node := pick(r, tr.nodes...)
+	ctx := tr.t.Context()
+	labels := tr.labels(ctx, node)
+	tr.must(tr.DeleteNode(ctx, node))
+	err := tr.Client.API.Delete().Resource(kube.NodeENIStates).Name(node).Do(ctx).Error()
+	time.Sleep(time.Duration(r.IntN(500)) * time.Millisecond)
+	tr.must(tr.CreateNode(ctx, node, labels))
+	tr.agents[node].Kill()
+	tr.agent(node)
+	return fmt.Sprintf("Node %s is deleted and comes back; its report: %v", node, err)
+}
+
+func (tr *trial) labels(ctx context.Context, node string) map[string]string {
+	var n kube.Node
+	tr.must(tr.Client.Core.Get().Resource(kube.Nodes).Name(node).Do(ctx).Into(&n))
+	return n.Labels
+}
+
+func mustJSON(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}

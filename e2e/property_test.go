@@ -1,0 +1,240 @@
+//go:build property
+
+package e2e
+
+import (
+	"cmp"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+// The invariants of the design hold whatever happens: random operations on a
+// living cluster, then everything is let go, and EC2, the hosts and the reports
+// are compared with what the objects ask for.
+//
+// A run is repeated with ENI_SEED=n, and ENI_RUNS=n tries n seeds. ENI_OPS=n
+// sets the number of operations.
+func TestProperty(t *testing.T) {
+	const runs, ops = 3, 20
+	seeds := make([]uint64, number(t, "ENI_RUNS", runs))
+	for i := range seeds {
+		seeds[i] = rand.Uint64N(1_000_000)
+	}
+	if os.Getenv("ENI_SEED") != "" {
+		seeds = []uint64{uint64(number(t, "ENI_SEED", 0))}
+	}
+	c := newCluster(t, 3, func(topology *sim.Topology) {
+		for i := range topology.Nodes {
+			topology.Nodes[i].Type = "c5n.18xlarge" // 15 ENIs
+		}
+	})
+	tr := &trial{cluster: c, nodes: []string{"node-1", "node-2", "node-3"}}
+	tr.addForeign()
+	tr.startAll()
+	for _, seed := range seeds {
+		ok := c.run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			t.Logf("ENI_SEED=%d repeats this run", seed)
+			tr.run(seed, number(t, "ENI_OPS", ops))
+		})
+		if !ok {
+			return // what one run has left would spoil the next
+		}
+	}
+}
+
+// number reads an environment variable.
+func number(t *testing.T, name string, otherwise int) int {
+	t.Helper()
+	text := os.Getenv(name)
+	if text == "" {
+		return otherwise
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		t.Fatalf("%s=%q: want a number", name, text)
+	}
+	return n
+}
+
+// trial is a cluster under random operations.
+type trial struct {
+	*cluster
+	nodes     []string
+	clusterID string
+	before    foreigners
+	timing    cloud.Timing
+	harsh     bool // faults that only a change of spec ends are among the operations
+	later     sync.WaitGroup
+}
+
+// run does random operations, lets everything settle, compares, and cleans up.
+func (tr *trial) run(seed uint64, ops int) {
+	// Errors that only people mend are not tried again before a spec changes,
+	// so they are for some runs only: in the others nothing may hang on that.
+	tr.harsh = seed%2 == 1
+	tr.before = tr.foreigners()
+	stop := tr.watchInvariant()
+	tr.begin(rand.New(rand.NewPCG(seed, 1<<32)))
+	for i := range ops {
+		// Each operation draws from numbers of its own, so that the ones after
+		// it stay the same whatever it finds.
+		r := rand.New(rand.NewPCG(seed, uint64(i)))
+		tr.t.Logf("%s %2d: %s", time.Now().Format("05.000"), i, tr.operation(r))
+		time.Sleep(time.Duration(r.IntN(500)) * time.Millisecond)
+	}
+	tr.calm()
+	tr.settle()
+	for _, problem := range stop() {
+		tr.t.Error(problem)
+	}
+	tr.clear()
+}
+
+// settle waits until all is as it shall be, and tells what it waited for.
+func (tr *trial) settle() {
+	tr.t.Helper()
+	began, last := time.Now(), ""
+	tr.await("after everything has settled", func() string {
+		problem := tr.compare()
+		if problem != last {
+			last = problem
+			tr.t.Logf("%s %s", time.Now().Format("05.000"), cmp.Or(problem, "settled"))
+		}
+		return problem
+	})
+	tr.t.Logf("settled after %v", time.Since(began).Round(10*time.Millisecond))
+}
+
+// calm ends all faults and has all processes running.
+func (tr *trial) calm() {
+	tr.t.Helper()
+	tr.later.Wait()
+	tr.must(tr.Sim.Cloud().SetTiming(tr.timing))
+	tr.Sim.Cloud().SetThrottle(false)
+	tr.Sim.Cloud().ClearFaults()
+	for _, node := range tr.nodes {
+		n, err := tr.Sim.Node(node)
+		tr.must(err)
+		n.IMDS.ClearFaults()
+	}
+	tr.startAll()
+	if tr.harsh {
+		all, err := tr.NodeENIs(tr.t.Context())
+		tr.must(err)
+		for _, n := range all {
+			tr.must(tr.PatchNodeENI(tr.t.Context(), n.Name, `{"spec":{"description":"mended"}}`))
+		}
+	}
+}
+
+// startAll starts what does not run.
+func (tr *trial) startAll() {
+	tr.t.Helper()
+	for _, node := range tr.nodes {
+		if p := tr.agents[node]; p == nil || p.Exited() {
+			tr.agent(node)
+		}
+	}
+	for _, name := range []string{"coordinator-1", "coordinator-2"} {
+		if p := tr.coordinators[name]; p == nil || p.Exited() {
+			tr.startCoordinator(name)
+		}
+	}
+}
+
+func (tr *trial) startCoordinator(name string) {
+	tr.coordinator(name, "--sweep-interval", "3s", "--poll-interval", "500ms", "--orphan-age", "20s")
+}
+
+// clear takes everything away and checks that nothing is left anywhere.
+func (tr *trial) clear() {
+	tr.t.Helper()
+	all, err := tr.NodeENIs(tr.t.Context())
+	tr.must(err)
+	for _, n := range all {
+		tr.must(tr.DeleteNodeENI(tr.t.Context(), n.Name))
+	}
+	tr.await("everything is gone", func() string {
+		all, err := tr.NodeENIs(tr.t.Context())
+		if err != nil || len(all) > 0 || len(tr.managed()) > 0 {
+			return fmt.Sprintf("%v, NodeENIs %d, ENIs\n%s", err, len(all), tr.enis())
+		}
+		for _, node := range tr.nodes {
+			if left := tr.host(node).band(); len(left) > 0 {
+				return node + " has left\n\t" + strings.Join(left, "\n\t")
+			}
+		}
+		return tr.foreigners().diff(tr.before)
+	})
+	for _, node := range tr.nodes {
+		tr.must(tr.Unlabel(tr.t.Context(), node, "ng"))
+		tr.must(tr.Unlabel(tr.t.Context(), node, "role"))
+	}
+	tr.Sim.Cloud().ResetCalls()
+}
+
+// watchInvariant looks again and again whether an instance has two ENIs where
+// one is wanted. What it returns ends that and tells what it saw.
+func (tr *trial) watchInvariant() (stop func() []string) {
+	done := make(chan struct{})
+	var problems []string
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			if problem := tr.surplus(); problem != "" && len(problems) < 3 {
+				problems = append(problems, time.Now().Format("05.000")+" "+problem)
+			}
+		}
+	})
+	return func() []string {
+		close(done)
+		watching.Wait()
+		return problems
+	}
+}
+
+// surplus tells of two attached ENIs of one NodeENI, subnet and instance. What
+// is not wanted at all is on its way out; that it goes is checked at the end.
+func (tr *trial) surplus() string {
+	seen := map[string]string{}
+	for _, e := range tr.managed() {
+		if e.Attachment == nil || e.Attachment.Status == cloud.AttachmentDetaching {
+			continue
+		}
+		if e.Tags[eni.TagInstance] == "" || !strings.HasSuffix(e.Tags[eni.TagInstance], "/"+e.Attachment.InstanceID) {
+			return fmt.Sprintf("%s of %s is attached to %s", e.ID, e.Tags[eni.TagInstance], e.Attachment.InstanceID)
+		}
+		key := strings.Join([]string{e.Tags[eni.TagInstance], e.Tags[eni.TagNodeENIUID], e.SubnetID}, " ")
+		if other, twice := seen[key]; twice {
+			return fmt.Sprintf("%s and %s are both attached for %s", other, e.ID, key)
+		}
+		seen[key] = e.ID
+	}
+	return ""
+}
+
+// managed are the ENIs of this cluster.
+func (tr *trial) managed() []cloud.Interface {
+	var ours []cloud.Interface
+	for _, e := range tr.Sim.Cloud().Interfaces() {
+		if e.Tags[eni.TagCluster] == tr.clusterID {
+			ours = append(ours, e)
+		}
+	}
+	return ours
+}
