@@ -218,7 +218,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 	a.desired = desire(a.snapshot.NodeENIs, a.snapshot.Labels, a.Identity.Zone, a.catalog, a.desired.wants)
 	a.dropRecords()
 	a.doubtReturning()
-	p := next(a.view())
+	p := next(a.view(now))
 	if len(p.decide) > 0 {
 		a.decide(p.decide, now)
 	}
@@ -234,7 +234,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 }
 
 // view is the state in the form that a plan takes.
-func (a *Agent) view() view {
+func (a *Agent) view(now time.Time) view {
 	attaching := map[string]int32{}
 	for _, c := range a.running {
 		if c.verb == attach {
@@ -245,7 +245,7 @@ func (a *Agent) view() view {
 		cluster: a.Cluster, node: a.Node, instanceARN: a.Identity.InstanceARN(), instanceID: a.Identity.InstanceID,
 		desired: a.desired, enis: a.enis, certain: a.certain,
 		records: a.records, saved: savedRecords(a.saved),
-		taken: a.taken, attaching: attaching,
+		taken: a.taken, attaching: attaching, resting: a.failures.resting(now),
 	}
 }
 

@@ -59,6 +59,17 @@ func (f failures) blocks(key string, now time.Time) bool {
 	return now.Before(f[key].until)
 }
 
+// resting are the keys of what is not to be tried again yet.
+func (f failures) resting(now time.Time) map[string]bool {
+	keys := map[string]bool{}
+	for key := range f {
+		if f.blocks(key, now) {
+			keys[key] = true
+		}
+	}
+	return keys
+}
+
 // forgive lets everything that waits for people be tried at once: something
 // that they can change has changed.
 func (f failures) forgive() {

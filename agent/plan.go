@@ -84,6 +84,8 @@ type view struct {
 	taken map[int32]string
 	// attaching are the device indexes of the attach calls under way, by ENI.
 	attaching map[string]int32
+	// resting are the keys of what failed a moment ago.
+	resting map[string]bool
 }
 
 // plan is what shall happen next.
@@ -121,6 +123,8 @@ func next(v view) plan {
 			p.decide = append(p.decide, w.slot)
 		case !v.saved[w.slot].is(v.records[w.slot]):
 			// The report is on its way.
+		case v.resting[fullKey(w.subnet)], v.resting[call{verb: create, slot: w.slot}.key()]:
+			// It must not hold up the others.
 		case !waiting:
 			// One at a time: on an instance that takes no more ENIs at most
 			// one is left waiting.

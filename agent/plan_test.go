@@ -74,6 +74,7 @@ func TestPlan(t *testing.T) {
 		return m
 	}
 	x, y := wantFor("x", subnetA, 2), wantFor("y", subnetA, 2)
+	inOther := wantFor("y", subnetA2, 3)
 	ex, ey := eniFor("eni-x", "x", subnetA), eniFor("eni-y", "y", subnetA)
 	for _, test := range []struct {
 		name string
@@ -85,6 +86,12 @@ func TestPlan(t *testing.T) {
 		{"not before the decision is saved", view{certain: true, desired: desired{wants: []want{x}}, records: decided("x")}, ""},
 		{"then create", view{certain: true, desired: desired{wants: []want{x}}, records: decided("x"), saved: decided("x")}, "create x"},
 		{"one at a time", view{certain: true, desired: desired{wants: []want{x, y}}, records: decided("x", "y"), saved: decided("x", "y")}, "create x"},
+		{"a create that has failed holds up no other", view{certain: true, desired: desired{wants: []want{x, y}}, records: decided("x", "y"), saved: decided("x", "y"),
+			resting: map[string]bool{call{verb: create, slot: x.slot}.key(): true}}, "create y"},
+		{"nor does a subnet that is full", view{certain: true, desired: desired{wants: []want{x, inOther}},
+			records: map[slot]record{x.slot: {createdAt: time.Unix(7, 0)}, inOther.slot: {createdAt: time.Unix(7, 0)}},
+			saved:   map[slot]record{x.slot: {createdAt: time.Unix(7, 0)}, inOther.slot: {createdAt: time.Unix(7, 0)}},
+			resting: map[string]bool{fullKey(subnetA): true}}, "create y"},
 		{"none while one waits for its attach", view{certain: true, desired: desired{wants: []want{x, y}}, enis: []tracked{ex}, records: decided("y"), saved: decided("y")}, "attach eni-x at 2"},
 		{"attach several that exist", view{certain: true, desired: desired{wants: []want{x, y}}, enis: []tracked{ex, ey}}, "attach eni-x at 2; attach eni-y at 3"},
 		{"all well", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{ex.at(me, 2, "attached")}}, ""},

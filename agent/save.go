@@ -20,7 +20,7 @@ func (a *Agent) report(ctx context.Context, p plan, now time.Time) {
 		return // nothing is known yet
 	}
 	r := report(situation{
-		view: a.view(), plan: p, failures: a.failures, links: a.links,
+		view: a.view(now), plan: p, failures: a.failures, links: a.links,
 		zone: a.Identity.Zone, limit: a.limit, instanceType: a.Identity.InstanceType,
 	}, a.current, now)
 	a.tell(a.current.ENIs, r.ENIs)
@@ -153,7 +153,7 @@ func (a *Agent) release(ctx context.Context, now time.Time) {
 		return
 	}
 	a.desired = desire(a.snapshot.NodeENIs, a.snapshot.Labels, a.Identity.Zone, a.catalog, a.desired.wants)
-	p := next(a.view())
+	p := next(a.view(now))
 	for _, id := range p.release {
 		for _, e := range a.enis {
 			if e.ID == id {
