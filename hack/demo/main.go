@@ -46,9 +46,9 @@ func run(args []string) int {
 	}
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's; errors are returned too
 
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	// SIGPIPE too: as `make demo | head` ends it.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the demo at once, and with it what it started
 	return play(ctx, o, newScreen(os.Stdout))
 }
 

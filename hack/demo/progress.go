@@ -8,6 +8,9 @@ import (
 	"time"
 )
 
+// notYet stands for the time of a step that has not been taken.
+const notYet = "·"
+
 // progress is a table of ENIs and of when each took which step.
 type progress struct {
 	steps []string
@@ -60,30 +63,30 @@ func (p *progress) unfinished() []string {
 // lines draw the table: how long each step took, and all of them together, of
 // each ENI that something is known of.
 func (p *progress) lines() []string {
-	header := fmt.Sprintf("%-8s %-8s %-21s", "NODE", "NODEENI", "ENI")
+	header := fmt.Sprintf("%-7s %-8s", "NODE", "NODEENI")
 	for _, step := range p.steps {
-		header += fmt.Sprintf(" %9s", step)
+		header += fmt.Sprintf(" %7s", step)
 	}
-	lines := []string{header + fmt.Sprintf(" %9s  %s", "TOTAL", "STATE")}
+	lines := []string{header + fmt.Sprintf(" %7s  %-17s  %s", "TOTAL", "STATE", "ENI")}
 	for _, r := range p.rows {
 		if r.state == "" {
 			continue // nothing is known of it yet
 		}
-		line := fmt.Sprintf("%-8s %-8s %-21s", r.node, r.nodeENI, cmp.Or(r.eni, "-"))
+		line := fmt.Sprintf("%-7s %-8s", r.node, r.nodeENI)
 		var last time.Duration
 		for i := range p.steps {
-			took := "·"
+			took := notYet
 			if i < len(r.at) {
 				took = seconds(r.at[i] - last)
 				last = r.at[i]
 			}
-			line += fmt.Sprintf(" %9s", took)
+			line += fmt.Sprintf(" %7s", took)
 		}
-		together := "·"
+		total := notYet
 		if len(r.at) == len(p.steps) {
-			together = seconds(last)
+			total = seconds(last)
 		}
-		lines = append(lines, strings.TrimRight(line+fmt.Sprintf(" %9s  %s", together, r.state), " "))
+		lines = append(lines, strings.TrimRight(line+fmt.Sprintf(" %7s  %-17s  %s", total, r.state, r.eni), " "))
 	}
 	return lines
 }

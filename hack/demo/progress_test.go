@@ -23,9 +23,9 @@ func TestArrivals(t *testing.T) {
 	report(500*time.Millisecond, "node-1", v1alpha1.ENIState{Phase: "Attaching", ENIID: "eni-1"})
 	report(time.Second, "node-1", v1alpha1.ENIState{Phase: "Configuring", ENIID: "eni-1", AttachmentID: "eni-attach-1"})
 	report(1600*time.Millisecond, "node-1", v1alpha1.ENIState{Phase: "Ready", ENIID: "eni-1", AttachmentID: "eni-attach-1", InterfaceName: "eth1"})
-	const header = "NODE     NODEENI  ENI                      CREATE    ATTACH      LINK     READY     TOTAL  STATE\n"
+	const header = "NODE    NODEENI   CREATE  ATTACH    LINK   READY   TOTAL  STATE              ENI\n"
 	want := header +
-		"node-1   data     eni-1                     0.5 s     0.5 s     0.6 s    <0.1 s     1.6 s  Ready as eth1"
+		"node-1  data       0.5 s   0.5 s   0.6 s  <0.1 s   1.6 s  Ready as eth1      eni-1"
 	if got := strings.Join(p.lines(), "\n"); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
@@ -36,7 +36,7 @@ func TestArrivals(t *testing.T) {
 	if got := strings.Join(p.unfinished(), ";"); got != "data of node-2: the subnet is full" {
 		t.Errorf("unfinished: %q", got)
 	}
-	want += "\nnode-2   data     -                             ·         ·         ·         ·         ·  Failed"
+	want += "\nnode-2  data           ·       ·       ·       ·       ·  Failed"
 	if got := strings.Join(p.lines(), "\n"); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
@@ -71,7 +71,7 @@ func TestDraw(t *testing.T) {
 		terminal bool
 		want     string
 	}{
-		{"a terminal is redrawn in place", true, "\r  one\x1b[K\n\x1b[1A\r  one\x1b[K\n\r  two, wh\x1b[K\nend\n\r  one\x1b[K\n"},
+		{"a terminal is redrawn in place", true, "\r  one\x1b[K\n\x1b[1A\r  one\x1b[K\n\r  two, w…\x1b[K\nend\n\r  one\x1b[K\n"},
 		{"elsewhere changed lines are added", false, "  one\n  two, which is long\nend\n  one\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

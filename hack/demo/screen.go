@@ -72,8 +72,8 @@ func (s *screen) draw(lines []string) {
 
 // cut keeps a line from wrapping, which would spoil the redrawing.
 func cut(line string, width int) string {
-	if runes := []rune(line); width > 0 && len(runes) >= width {
-		return string(runes[:width-1])
+	if runes := []rune(line); width > 1 && len(runes) >= width {
+		return string(runes[:width-2]) + "…"
 	}
 	return line
 }
