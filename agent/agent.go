@@ -10,6 +10,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net"
 	"time"
 
@@ -249,9 +250,10 @@ func (a *Agent) view(now time.Time) view {
 	}
 }
 
-// notice takes a new snapshot in. A NodeENI that changed may have mended what
-// failed before.
+// notice takes a new snapshot in. A NodeENI that changed or went may have mended
+// what failed before, and so may a label.
 func (a *Agent) notice(s Snapshot) {
+	relabelled := !maps.Equal(s.Labels, a.snapshot.Labels)
 	a.snapshot = s
 	if !s.NodeExists {
 		a.snapshot.NodeENIs = nil
@@ -260,15 +262,13 @@ func (a *Agent) notice(s Snapshot) {
 		a.saved = v1alpha1.NodeENIStateStatus{}
 	}
 	seen := map[types.UID]int64{}
-	changed := false
 	for _, n := range s.NodeENIs {
 		seen[n.UID] = n.Generation
-		changed = changed || a.seen[n.UID] != n.Generation
 	}
-	a.seen = seen
-	if changed {
+	if relabelled || !maps.Equal(seen, a.seen) {
 		a.failures.forgive()
 	}
+	a.seen = seen
 }
 
 // decide makes the records of ENIs to be created. The next report holds them,
