@@ -313,7 +313,7 @@ func (a *Agent) doubtReturning() {
 func (a *Agent) distrust(id string) {
 	for i := range a.enis {
 		if a.enis[i].ID == id {
-			a.enis[i].changed = time.Time{}
+			a.enis[i].changed, a.enis[i].attached = time.Time{}, time.Time{}
 		}
 	}
 }

@@ -80,7 +80,7 @@ func (a *Agent) carryOut(ctx context.Context, c call) (func(now time.Time), erro
 		return func(now time.Time) {
 			a.Log.Info("attached an ENI", "eni", c.eni, "deviceIndex", c.index)
 			a.change(c.eni, now, func(t *tracked) {
-				t.Status = "in-use"
+				t.Status, t.attached = "in-use", now
 				t.Attachment = &eni.Attachment{ID: id, InstanceID: a.Identity.InstanceID, DeviceIndex: c.index, Status: "attached"}
 			})
 		}, err

@@ -66,7 +66,7 @@ func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
 		a.seeLink(e.ID)
 	} else {
 		var ask time.Time
-		state.wait, ask = before.missing(e.Attachment != nil && e.changed.IsZero(), now)
+		state.wait, ask = before.missing(e.Attachment != nil && e.attached.IsZero(), now)
 		if !ask.IsZero() {
 			a.Log.Info("an ENI that is attached has no link; EC2 is asked", "eni", e.ID, "link", before.Name)
 			a.distrust(e.ID)

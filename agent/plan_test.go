@@ -241,7 +241,7 @@ func TestMerge(t *testing.T) {
 	}{
 		{"new to us", nil, []eni.ENI{settled.ENI}, "eni-a+", ""},
 		{"just created, not shown yet", []tracked{young("eni-a")}, nil, "eni-a", ""},
-		{"just attached, shown without", []tracked{young("eni-a").at(me, 2, "attached")}, []eni.ENI{young("eni-a").ENI}, "eni-a+", ""},
+		{"just attached, shown without", []tracked{young("eni-a").at(me, 2, "attached").with(func(t *tracked) { t.attached = t.changed })}, []eni.ENI{young("eni-a").ENI}, "eni-a+", ""},
 		{"attached once, its link vanished, shown without", []tracked{settled}, []eni.ENI{eniFor("eni-a", "x", subnetA).ENI}, "eni-a", ""},
 		{"seen before, not shown", []tracked{settled}, nil, "eni-a+?", ""},
 		{"not shown a second time", []tracked{settled.with(func(t *tracked) { t.absent = 1 })}, nil, "", "eni-a"},

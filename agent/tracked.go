@@ -35,9 +35,10 @@ type tracked struct {
 	// reported: known from this node's own report only; its attributes are not
 	// known.
 	reported bool
-	// changed is when this agent last changed it; zero once its link has
-	// vanished, for then somebody else has changed it since.
-	changed time.Time
+	// changed is when this agent last changed an attribute, attached when it
+	// attached the ENI; both are zero once somebody else must have changed it
+	// since.
+	changed, attached time.Time
 }
 
 func (t tracked) slot() slot { return slot{t.Owner.NodeENIUID, t.SubnetID} }
@@ -129,9 +130,24 @@ func (t tracked) refreshed(e eni.ENI, now time.Time) tracked {
 	if now.Sub(t.changed) < settledAfter {
 		// What this agent has done is newer than what the describe shows.
 		e.Groups, e.Description, e.SourceDestCheck = t.Groups, t.Description, t.SourceDestCheck
-		if a := t.Attachment; a != nil && (e.Attachment == nil || e.Attachment.ID == a.ID && !e.Attachment.Detaching()) {
-			e.Attachment = a
-		}
 	}
-	return tracked{ENI: e, listed: true, plugged: t.plugged, released: t.released, changed: t.changed}
+	e.Attachment = t.attachment(e.Attachment, now)
+	return tracked{ENI: e, listed: true, plugged: t.plugged, released: t.released, changed: t.changed, attached: t.attached}
+}
+
+// attachment is the one that is believed after a describe has shown another, or
+// none. A change of an attribute does not prove that the ENI is still attached.
+func (t tracked) attachment(shown *eni.Attachment, now time.Time) *eni.Attachment {
+	own := t.Attachment
+	switch {
+	case own == nil:
+		return shown
+	case shown == nil || shown.ID != own.ID:
+		if now.Sub(t.attached) < settledAfter {
+			return own
+		}
+	case !shown.Detaching() && now.Sub(t.changed) < settledAfter:
+		return own
+	}
+	return shown
 }
