@@ -17,15 +17,22 @@ var (
 	// Transient faults, EC2's throttling among them: AWS's own clients begin
 	// below a second and double.
 	briskPace = pace{time.Second, 30 * time.Second}
-	// What only a person can mend, or addresses that must come back.
+	// A subnet that is full: addresses come back when others release them, and
+	// a fleet that waits for them shares EC2's buckets.
+	coolPace = pace{30 * time.Second, 10 * time.Minute}
+	// What only a person can mend.
 	slowPace = pace{30 * time.Second, time.Hour}
 )
 
 func paceOf(err error) pace {
-	if eni.IsTerminal(err) || eni.IsSubnetFull(err) || errors.Is(err, errAbsent) {
+	switch {
+	case eni.IsSubnetFull(err):
+		return coolPace
+	case eni.IsTerminal(err), errors.Is(err, errAbsent):
 		return slowPace
+	default:
+		return briskPace
 	}
-	return briskPace
 }
 
 // failure is the last failure of one thing, and when it may be tried again.

@@ -166,8 +166,9 @@ func TestBackoff(t *testing.T) {
 	if !f.blocks("denied", now.Add(10*time.Second)) || f.blocks("denied", now.Add(time.Minute)) {
 		t.Error("what people must mend is tried again after half a minute, not before")
 	}
+	f.add("full", "A", ec2Error("InsufficientFreeAddressesInSubnet", ""), now)
 	f.forgive()
-	if f.blocks("denied", now) || !f.blocks("k", now) {
+	if f.blocks("denied", now) || !f.blocks("k", now) || !f.blocks("full", now) {
 		t.Error("a changed NodeENI forgives what people mend, and only that")
 	}
 }
