@@ -30,8 +30,8 @@ controlplane: ## Build etcd and kube-apiserver once, outside the tree, and print
 demo: ## The life of ENIs on three nodes, without AWS. KEEP=1 leaves it running.
 	@assets=$$(hack/controlplane/build.sh) && \
 	echo "compiling, which takes minutes the first time and then seconds ..." && \
-	$(MAKE) -s build && \
-	KUBEBUILDER_ASSETS=$$assets KEEP=$(KEEP) CGO_ENABLED=0 go run -trimpath ./hack/demo -programs bin
+	$(MAKE) -s build && CGO_ENABLED=0 go build -trimpath -o bin/demo ./hack/demo && \
+	KUBEBUILDER_ASSETS=$$assets KEEP=$(KEEP) exec bin/demo -programs bin
 
 .PHONY: test
 test: ## Run all tests, with the race detector where there is a C compiler.
