@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,7 +70,7 @@ func (d *demo) play(ctx context.Context) error {
 		}
 	}
 	if d.left = len(d.tb.ENIs()); d.left > 0 {
-		return fmt.Errorf("EC2 still has %d ENIs of ours:\n%s", d.left, d.enis())
+		return fmt.Errorf("EC2 still has %d ENIs of ours", d.left)
 	}
 	return nil
 }
@@ -215,18 +216,18 @@ func (d *demo) await(ctx context.Context, what string, check func(context.Contex
 	}
 }
 
-// explain says what went wrong, and shows what helps to find out why.
+// explain shows what helps to find out what went wrong, and ends with what did.
 func (d *demo) explain(err error) {
-	d.out.printf("\nFAILED: %v\n", err)
 	for _, p := range d.processes {
 		d.out.printf("\nThe end of %s:\n", p.Log)
-		d.out.text(p.Tail(10))
+		d.out.text(cmp.Or(p.Tail(10), "(it is empty)"))
 	}
-	if d.tb != nil {
+	if len(d.processes) > 0 {
 		d.out.printf("\nENIs in EC2:\n")
 		d.out.text(d.enis())
+		d.out.printf("\nAll logs are in %s.\n", d.dir)
 	}
-	d.out.printf("\nAll logs are in %s.\n", d.dir)
+	d.out.printf("\nFAILED: %v\n", err)
 }
 
 // enis lists our ENIs as EC2 has them.
@@ -245,8 +246,7 @@ func (d *demo) enis() string {
 	return strings.Join(lines, "\n")
 }
 
-// stop ends everything that was started: as Kubernetes does, or at once. The
-// logs stay when something has failed.
+// stop ends everything that was started: as Kubernetes does, or at once.
 func (d *demo) stop(failed bool) error {
 	var errs []error
 	for _, p := range d.processes {

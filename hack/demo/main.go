@@ -68,8 +68,11 @@ func play(ctx context.Context, o options, out *screen) int {
 		out.printf("\nFAILED to stop everything: %v\nAll logs are in %s.\n", stopped, d.dir)
 		return 1
 	}
-	if err == nil || interrupted {
-		err = errors.Join(err, os.RemoveAll(d.dir))
+	if err == nil || interrupted || len(d.processes) == 0 { // otherwise the logs are worth keeping
+		if err := os.RemoveAll(d.dir); err != nil {
+			out.printf("\nFAILED to clear up: %v\n", err)
+			return 1
+		}
 	}
 	switch {
 	case interrupted && d.kept:
