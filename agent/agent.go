@@ -51,6 +51,7 @@ type Source interface {
 
 // Links configures the host; a hostnet.Host does.
 type Links interface {
+	Present(net.HardwareAddr) (bool, error)
 	Configure(hostnet.Wanted) (hostnet.Status, error)
 	Release(hostnet.Wanted) error
 	Sweep(keep []hostnet.Wanted) (int, error)

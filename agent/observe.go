@@ -52,7 +52,7 @@ func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error,
 	delete(a.failures, observeKey)
 	var gone []string
 	before := a.enis
-	a.enis, gone = merge(a.enis, list, func(id string) bool { return a.links[id].Present }, now)
+	a.enis, gone = merge(a.enis, list, a.linkHere, now)
 	a.certain = true
 	wanted := a.desired.slots()
 	for i := range a.enis {
@@ -65,6 +65,17 @@ func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error,
 	}
 	a.learnIndexes(interfaces)
 	a.schedule(now)
+}
+
+// linkHere says whether an ENI's link may be here, also one that is not managed
+// because this agent has only just started.
+func (a *Agent) linkHere(e tracked) bool {
+	mac := hardwareAddr(e.MAC)
+	if mac == nil {
+		return false
+	}
+	here, err := a.Links.Present(mac)
+	return here || err != nil
 }
 
 // forget drops an ENI that EC2 no longer has. The one that takes its place

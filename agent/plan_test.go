@@ -251,13 +251,13 @@ func TestMerge(t *testing.T) {
 		{"its link is here, not shown", []tracked{eniFor("eni-here", "x", subnetA).at(me, 2, "attached").with(func(t *tracked) { t.absent = 1 })}, nil, "eni-here+", ""},
 		{"its link was here, too young to be shown", []tracked{young("eni-a").with(func(t *tracked) { t.plugged, t.absent = true, 1 })}, nil, "eni-a?", ""},
 		{"its link was here, not shown", []tracked{young("eni-a").with(func(t *tracked) {
-			t.plugged, t.Owner.CreatedAt = true, now.Add(-settledAfter)
+			t.plugged, t.Owner.CreatedAt = true, now.Add(-pluggedWindow)
 		})}, nil, "eni-a?", ""},
 		{"released before it was ever shown", []tracked{young("eni-a").with(func(t *tracked) { t.released = true })}, nil, "", "eni-a"},
 		{"never shown, too old for a lag", []tracked{eniFor("eni-a", "x", subnetA).with(func(t *tracked) { t.listed, t.absent = false, 1 })}, nil, "", "eni-a"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			after, gone := merge(test.before, test.list, func(id string) bool { return id == "eni-here" }, now)
+			after, gone := merge(test.before, test.list, func(t tracked) bool { return t.ID == "eni-here" }, now)
 			var words []string
 			for _, e := range after {
 				word := e.ID
@@ -288,7 +288,7 @@ func TestLookAgain(t *testing.T) {
 		{"shown", func(*tracked) {}, time.Time{}},
 		{"absent", func(t *tracked) { t.absent = 1 }, soon},
 		{"may not be there to see yet", func(t *tracked) { t.hidden, t.listed, t.Owner.CreatedAt = true, false, now }, now.Add(consistencyWindow)},
-		{"its link was here", func(t *tracked) { t.hidden, t.listed, t.plugged, t.Owner.CreatedAt = true, false, true, now }, now.Add(settledAfter)},
+		{"its link was here", func(t *tracked) { t.hidden, t.listed, t.plugged, t.Owner.CreatedAt = true, false, true, now }, now.Add(pluggedWindow)},
 		{"had to be there to see all the while", func(t *tracked) { t.hidden = true }, soon},
 	} {
 		t.Run(test.name, func(t *testing.T) {

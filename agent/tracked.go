@@ -12,6 +12,10 @@ import (
 // AWS asks for retries over about five minutes before a NotFound is believed.
 const consistencyWindow = 5 * time.Minute
 
+// pluggedWindow is the same for an ENI whose link has been here and is not any
+// more: something has happened to it.
+const pluggedWindow = 15 * time.Second
+
 // settledAfter is how long what this agent itself has changed in EC2 counts for
 // more than a describe.
 const settledAfter = time.Minute
@@ -23,7 +27,7 @@ type tracked struct {
 	// listed: a describe has shown it, so its absence from another means
 	// something.
 	listed bool
-	// plugged: its link has been here, so EC2 has it, and will soon show it.
+	// plugged: its link has been here, so EC2 has it and will soon show it.
 	plugged bool
 	// absent counts the describes in a row that did not show it though they
 	// had to.
@@ -52,7 +56,7 @@ func (t tracked) shownFrom() time.Duration {
 	case t.listed:
 		return 0
 	case t.plugged:
-		return settledAfter
+		return pluggedWindow
 	default:
 		return consistencyWindow
 	}
@@ -93,7 +97,7 @@ func (t tracked) rank(instanceID string) int {
 // A describe lags: it may not show yet what was just created or attached. So an
 // ENI is gone only when its link is not here, when it had been there to see or is
 // older than any lag, and when two describes in a row do not show it.
-func merge(before []tracked, list []eni.ENI, here func(id string) bool, now time.Time) (after []tracked, gone []string) {
+func merge(before []tracked, list []eni.ENI, here func(tracked) bool, now time.Time) (after []tracked, gone []string) {
 	shown := map[string]eni.ENI{}
 	for _, e := range list {
 		shown[e.ID] = e
@@ -104,7 +108,7 @@ func merge(before []tracked, list []eni.ENI, here func(id string) bool, now time
 		switch {
 		case ok:
 			after = append(after, t.refreshed(e, now))
-		case !t.released && here(t.ID):
+		case !t.released && here(t):
 			t.absent, t.hidden = 0, false
 			after = append(after, t)
 		case !t.released && now.Sub(t.Owner.CreatedAt) < t.shownFrom():

@@ -233,6 +233,22 @@ lo               UNKNOWN  mtu 65536 127.0.0.1/8
 	}
 }
 
+func TestPresent(t *testing.T) {
+	n := newNode(t)
+	w := eni(t)
+	expect := func(want bool) {
+		t.Helper()
+		if got, err := n.host.Present(w.MAC); got != want || err != nil {
+			t.Errorf("present: %v, %v; want %v", got, err, want)
+		}
+	}
+	expect(false)
+	link := n.plug("eth1", w.MAC)
+	expect(true)
+	n.must(n.nl.LinkDel(link))
+	expect(false)
+}
+
 func TestSweep(t *testing.T) {
 	n := newNode(t)
 	kept, lost := eni(t), eni(t)

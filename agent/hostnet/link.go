@@ -2,7 +2,9 @@ package hostnet
 
 import (
 	"bytes"
+	"fmt"
 	"net"
+	"slices"
 )
 
 // link is what this package needs to know of a link.
@@ -78,4 +80,14 @@ func match(links []link, mac net.HardwareAddr) (*link, error) {
 		err.Links = append(err.Links, l.name)
 	}
 	return nil, err
+}
+
+// Present reports whether the link of the ENI with this MAC is here. It changes
+// nothing.
+func (h *Host) Present(mac net.HardwareAddr) (bool, error) {
+	links, err := h.conn.links()
+	if err != nil {
+		return false, fmt.Errorf("look for the link of ENI %v: %w", mac, err)
+	}
+	return slices.ContainsFunc(links, func(l link) bool { return l.is(mac) }), nil
 }
