@@ -204,12 +204,24 @@ func linkPhase(w want, e tracked, link linkState, s situation) (phase v1alpha1.P
 	case !link.Present:
 		return v1alpha1.PhaseConfiguring, "LinkMissing", fmt.Sprintf("EC2 says attached, but no link with MAC %s is in the host's network namespace (yet)", e.MAC)
 	}
-	if holder, ok := s.view.taken[w.deviceIndex]; ok && e.Attachment.DeviceIndex != w.deviceIndex {
-		message = fmt.Sprintf("device index %d is taken by %s; attached at %d", w.deviceIndex, holder, e.Attachment.DeviceIndex)
-	} else if e.Attachment.DeviceIndex != w.deviceIndex {
-		message = fmt.Sprintf("device index %d was taken; attached at %d", w.deviceIndex, e.Attachment.DeviceIndex)
+	return v1alpha1.PhaseReady, "Ready", s.view.displaced(w, e)
+}
+
+// displaced says why an ENI is not at the device index that it was wanted at.
+func (v view) displaced(w want, e tracked) string {
+	at := e.Attachment.DeviceIndex
+	if at == w.deviceIndex {
+		return ""
 	}
-	return v1alpha1.PhaseReady, "Ready", message
+	if holder, ok := v.taken[w.deviceIndex]; ok {
+		return fmt.Sprintf("device index %d is taken by %s; attached at %d", w.deviceIndex, holder, at)
+	}
+	for _, other := range v.enis {
+		if a := other.Attachment; a != nil && a.InstanceID == v.instanceID && a.DeviceIndex == w.deviceIndex {
+			return fmt.Sprintf("device index %d is taken by %s of NodeENI %s; attached at %d", w.deviceIndex, other.ID, other.Owner.NodeENI, at)
+		}
+	}
+	return fmt.Sprintf("device index %d was taken; attached at %d", w.deviceIndex, at)
 }
 
 // failed words the last failure of a call; phase is for one that is tried again.

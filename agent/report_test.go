@@ -58,6 +58,8 @@ func TestReportPhases(t *testing.T) {
 		{"attached, link refuses", attached, map[string]linkState{"eni-x": {Status: up["eni-x"].Status, err: &hostnet.MTUError{Link: "eth1", MTU: 9500, Max: 9216}}}, nil, "Failed MTURefused 9216"},
 		{"ready", attached, up, nil, "Ready Ready"},
 		{"ready at another index", view{certain: true, desired: wants, enis: []tracked{e.at(me, 3, "attached")}, taken: map[int32]string{2: "eni-cni"}}, up, nil, "Ready Ready eni-cni"},
+		{"ready at another index, displaced by one of ours", view{certain: true, desired: desired{wants: []want{x}, held: map[types.UID]bool{"y": true}},
+			enis: []tracked{e.at(me, 3, "attached"), eniFor("eni-y", "y", subnetA).at(me, 2, "attached")}}, up, nil, "Ready Ready eni-y of NodeENI y"},
 		{"attributes to be set", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.Attachment.DeleteOnTermination = false })}}, up, nil, "Configuring SettingAttributes"},
 		{"attributes denied", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.Attachment.DeleteOnTermination = false })}}, up,
 			failedWith(call{verb: setDeleteOnTermination, eni: "eni-x"}.key(), ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation attached and in use"},
