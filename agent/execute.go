@@ -149,11 +149,14 @@ func (a *Agent) investigate(ctx context.Context, err error) func() {
 	return nil
 }
 
-// learnHolders replaces what is known of device indexes by what EC2 shows.
+// learnHolders replaces what is known of device indexes by what EC2 shows. Our
+// own ENIs hold none against us, also one that a lagging describe had hidden:
+// the next one shows it.
 func (a *Agent) learnHolders(attached []eni.ENI) {
 	clear(a.taken)
 	for _, e := range attached {
-		if e.Attachment == nil || e.Attachment.DeviceIndex == 0 || e.Attachment.Card != 0 || a.known[e.ID] {
+		ours := a.known[e.ID] || e.Owner.Cluster == a.Cluster && e.Owner.Instance == a.Identity.InstanceARN()
+		if e.Attachment == nil || e.Attachment.DeviceIndex == 0 || e.Attachment.Card != 0 || ours {
 			continue
 		}
 		a.taken[e.Attachment.DeviceIndex] = e.ID
