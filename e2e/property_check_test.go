@@ -81,7 +81,10 @@ func (tr *trial) compare() string {
 		if !ok {
 			return "there is no ENI for " + key
 		}
-		if problem := cmp.Or(tr.attributes(w, e), tr.readiness(w, e)); problem != "" {
+		if problem := tr.attributes(w, e); problem != "" {
+			return problem
+		}
+		if problem := tr.readiness(w, e); problem != "" {
 			return problem
 		}
 	}

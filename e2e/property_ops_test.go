@@ -13,6 +13,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
@@ -168,12 +169,18 @@ func (tr *trial) opDelete(r *rand.Rand) string {
 	return fmt.Sprintf("delete NodeENI %s: %v", name, tr.DeleteNodeENI(tr.t.Context(), name))
 }
 
+// someENI is one that somebody at EC2's console would see, and on a node.
 func (tr *trial) someENI(r *rand.Rand) string {
-	all := tr.managed()
-	if len(all) == 0 {
+	shown, _, err := tr.Sim.Cloud().DescribeNetworkInterfaces(cloud.DescribeInput{})
+	tr.must(err)
+	shown = slices.DeleteFunc(shown, func(e cloud.Interface) bool {
+		_, there := tr.Sim.Cloud().Interface(e.ID)
+		return !there || e.Attachment == nil || e.Tags[eni.TagCluster] != tr.clusterID
+	})
+	if len(shown) == 0 {
 		return ""
 	}
-	return pick(r, all...).ID
+	return pick(r, shown...).ID
 }
 
 func (tr *trial) opDetach(r *rand.Rand) string {
@@ -188,6 +195,15 @@ func (tr *trial) opDeleteENI(r *rand.Rand) string {
 	id := tr.someENI(r)
 	if id == "" {
 		return "delete by hand: there is no ENI"
+	}
+	// What was made less than a minute ago and has not been described since is
+	// believed to be hidden by a lag, for that minute. In a short run an agent
+	// is made to describe first.
+	if !tr.patient {
+		node := tr.eni(id).Tags[eni.TagNode]
+		tr.agents[node].Kill()
+		tr.agent(node)
+		time.Sleep(500 * time.Millisecond)
 	}
 	err := tr.Sim.Cloud().DeleteByHand(id)
 	for end := time.Now().Add(600 * time.Millisecond); err != nil && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
