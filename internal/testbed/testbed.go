@@ -17,11 +17,9 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 )
 
-// apiService is the name under which nodes reach the API server, at the second
-// of the simulator's service addresses.
+// apiService is the name under which the nodes of the first cluster reach their
+// API server; those of others have a number behind it.
 const apiService = "kube-apiserver"
-
-var apiServiceIP = net.IPv4(192, 0, 2, 2)
 
 // crdSettle is how long a new CRD's kind is not created at full speed.
 const crdSettle = 2100 * time.Millisecond
@@ -37,6 +35,9 @@ type Config struct {
 	// Dir takes logs and kubeconfigs.
 	Dir      string
 	Topology sim.Topology
+	// Sim is the simulator of another cluster, to be shared with it: two clusters
+	// in one account. It is left running by Stop, and brings its own topology.
+	Sim *sim.Simulator
 	// EC2Listen and AdminListen are the simulator's addresses; by default the
 	// kernel chooses the ports.
 	EC2Listen, AdminListen string
@@ -48,8 +49,9 @@ type Testbed struct {
 	Sim          *sim.Simulator
 	Client       *kube.Client // with all rights
 
-	cfg  Config
-	root string
+	cfg     Config
+	root    string
+	service string // of the API server
 }
 
 // Start starts API server and simulator and installs the CRDs and the roles. It
@@ -67,8 +69,15 @@ func Start(ctx context.Context, cfg Config) (*Testbed, error) {
 }
 
 func (tb *Testbed) start(ctx context.Context) error {
+	// The certificate has to name the address at which nodes will find the API
+	// server: the next free one of the simulator's, whose first is EC2's.
+	taken := 1
+	if tb.service = apiService; tb.cfg.Sim != nil {
+		taken = len(tb.cfg.Sim.Services())
+		tb.service = fmt.Sprintf("%s-%d", apiService, taken)
+	}
 	var err error
-	tb.ControlPlane, err = controlplane.Start(ctx, controlplane.Config{ExtraIPs: []net.IP{apiServiceIP}})
+	tb.ControlPlane, err = controlplane.Start(ctx, controlplane.Config{ExtraIPs: []net.IP{net.IPv4(192, 0, 2, byte(taken+1))}})
 	if err != nil {
 		return err
 	}
@@ -81,13 +90,7 @@ func (tb *Testbed) start(ctx context.Context) error {
 		return err
 	}
 	installed := time.Now()
-	tb.Sim, err = sim.Start(ctx, sim.Config{
-		Topology:    tb.cfg.Topology,
-		EC2Listen:   tb.cfg.EC2Listen,
-		AdminListen: tb.cfg.AdminListen,
-		Forward:     []sim.Service{{Name: apiService, Target: fmt.Sprintf("127.0.0.1:%d", tb.ControlPlane.Port())}},
-	})
-	if err != nil {
+	if err := tb.startSim(ctx); err != nil {
 		return err
 	}
 	// An API server answers a create of a kind that is younger than two
@@ -100,11 +103,29 @@ func (tb *Testbed) start(ctx context.Context) error {
 	}
 }
 
+// startSim starts the simulator, or takes the one that is shared, and lets nodes
+// reach the API server through it.
+func (tb *Testbed) startSim(ctx context.Context) error {
+	api := sim.Service{Name: tb.service, Target: fmt.Sprintf("127.0.0.1:%d", tb.ControlPlane.Port())}
+	if tb.Sim = tb.cfg.Sim; tb.Sim != nil {
+		_, err := tb.Sim.Forward(api.Name, api.Target)
+		return err
+	}
+	var err error
+	tb.Sim, err = sim.Start(ctx, sim.Config{
+		Topology:    tb.cfg.Topology,
+		EC2Listen:   tb.cfg.EC2Listen,
+		AdminListen: tb.cfg.AdminListen,
+		Forward:     []sim.Service{api},
+	})
+	return err
+}
+
 // Stop ends simulator and API server. Processes that were started are ended
 // by their own Kill or Stop.
 func (tb *Testbed) Stop() error {
 	var errs []error
-	if tb.Sim != nil {
+	if tb.Sim != nil && tb.cfg.Sim == nil {
 		errs = append(errs, tb.Sim.Close())
 	}
 	if tb.ControlPlane != nil {
@@ -121,9 +142,9 @@ func (tb *Testbed) StartAgent(ctx context.Context, node string, args ...string) 
 	if err != nil {
 		return nil, err
 	}
-	service, ok := tb.Sim.Service(apiService)
+	service, ok := tb.Sim.Service(tb.service)
 	if !ok {
-		return nil, fmt.Errorf("the simulator forwards no %s", apiService)
+		return nil, fmt.Errorf("the simulator forwards no %s", tb.service)
 	}
 	kubeconfig, err := tb.kubeconfig(ctx, "eni-agent", node, "https://"+service.Address.String())
 	if err != nil {
