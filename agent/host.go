@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"time"
 
@@ -40,6 +41,7 @@ func (a *Agent) configure(p plan, now time.Time) {
 	}
 	for _, id := range p.release {
 		a.releaseLink(byID[id])
+		a.seeLeave(byID[id], now)
 	}
 	a.sweep(keep)
 }
@@ -128,6 +130,19 @@ func (a *Agent) releaseLink(e tracked) {
 	if err == nil {
 		a.change(e.ID, e.changed, func(t *tracked) { t.released = true })
 		a.Log.Info("released an ENI: nothing wants it on this node", "eni", e.ID, "nodeENI", e.Owner.NodeENI)
+	}
+}
+
+// seeLeave notes that a released ENI's link has gone. EC2 is asked when the ENI
+// should be gone too, or it would be reported until the hourly verification.
+func (a *Agent) seeLeave(e tracked, now time.Time) {
+	if !e.released || e.left || a.linkHere(e) {
+		return
+	}
+	a.change(e.ID, e.changed, func(t *tracked) { t.left = true })
+	const step = 1
+	if at := now.Add(doubtSteps[step] + rand.N(doubtSteps[step])); at.Before(a.nextObserve) {
+		a.nextObserve, a.doubts = at, step+1
 	}
 }
 

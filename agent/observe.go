@@ -59,6 +59,7 @@ func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error,
 		e := &a.enis[i]
 		a.known[e.ID] = true
 		e.released = e.released && !wanted[e.slot()]
+		e.left = e.left && e.released
 	}
 	for _, id := range gone {
 		a.forget(before, id)
@@ -130,12 +131,14 @@ func (a *Agent) schedule(now time.Time) {
 }
 
 // inDoubt says whether the last observation left something open about an ENI
-// that is wanted, or whether one is said to be attached although its link has
-// vanished: then a pod may have taken the link, for as long as it likes.
+// that is wanted, or whether one is said to be there although its link has
+// vanished: then a pod may have taken the link, or the coordinator may be away,
+// for as long as they like.
 func (a *Agent) inDoubt() (open, moved bool) {
 	wanted := a.desired.slots()
 	for _, e := range a.enis {
 		if !wanted[e.slot()] {
+			moved = moved || e.left
 			continue
 		}
 		open = open || e.doubtful() || e.Attachment.Detaching()

@@ -165,6 +165,9 @@ func (p *plan) index(v view, byID map[string]tracked) {
 		used[i] = true
 	}
 	for _, e := range v.enis {
+		if e.left {
+			continue // EC2 tells if it still has the index
+		}
 		if e.Attachment != nil && e.Attachment.InstanceID == v.instanceID {
 			used[e.Attachment.DeviceIndex] = true
 			p.indexes[e.ID] = e.Attachment.DeviceIndex

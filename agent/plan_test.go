@@ -96,6 +96,12 @@ func TestPlan(t *testing.T) {
 		{"attach several that exist", view{certain: true, desired: desired{wants: []want{x, y}}, enis: []tracked{ex, ey}}, "attach eni-x at 2; attach eni-y at 3"},
 		{"all well", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{ex.at(me, 2, "attached")}}, ""},
 		{"attached elsewhere than wanted stays", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{ex.at(me, 5, "attached")}}, ""},
+		{"the index of one that leaves is free", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{ex, ey.at(me, 2, "attached").with(func(t *tracked) {
+			t.released, t.left = true, true
+		})}}, "attach eni-x at 2; release eni-y"},
+		{"that of one that is only released is not", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{ex, ey.at(me, 2, "attached").with(func(t *tracked) {
+			t.released = true
+		})}}, "attach eni-x at 3; release eni-y"},
 		{"taken by a stranger: the next free one", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{ex}, taken: map[int32]string{2: "eni-cni", 3: "eni-cni2"}}, "attach eni-x at 4"},
 		{"who finds its index free gets it before the displaced", view{certain: true, desired: desired{wants: []want{x, y, wantFor("z", subnetA, 3)}},
 			enis: []tracked{ex, ey, eniFor("eni-z", "z", subnetA)}}, "attach eni-x at 2; attach eni-y at 4; attach eni-z at 3"},

@@ -217,7 +217,7 @@ func (v view) displaced(w want, e tracked) string {
 		return fmt.Sprintf("device index %d is taken by %s; attached at %d", w.deviceIndex, holder, at)
 	}
 	for _, other := range v.enis {
-		if a := other.Attachment; a != nil && a.InstanceID == v.instanceID && a.DeviceIndex == w.deviceIndex {
+		if a := other.Attachment; a != nil && !other.left && a.InstanceID == v.instanceID && a.DeviceIndex == w.deviceIndex {
 			return fmt.Sprintf("device index %d is taken by %s of NodeENI %s; attached at %d", w.deviceIndex, other.ID, other.Owner.NodeENI, at)
 		}
 	}

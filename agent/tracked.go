@@ -36,6 +36,8 @@ type tracked struct {
 	hidden bool
 	// released: given up and taken down; its absence is what is expected.
 	released bool
+	// left: released, and its link has gone: it is being detached.
+	left bool
 	// reported: known from this node's own report only; its attributes are not
 	// known.
 	reported bool
@@ -136,7 +138,7 @@ func (t tracked) refreshed(e eni.ENI, now time.Time) tracked {
 		e.Groups, e.Description, e.SourceDestCheck = t.Groups, t.Description, t.SourceDestCheck
 	}
 	e.Attachment = t.attachment(e.Attachment, now)
-	return tracked{ENI: e, listed: true, plugged: t.plugged, released: t.released, changed: t.changed, attached: t.attached}
+	return tracked{ENI: e, listed: true, plugged: t.plugged, released: t.released, left: t.left, changed: t.changed, attached: t.attached}
 }
 
 // attachment is the one that is believed after a describe has shown another, or
