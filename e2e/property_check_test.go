@@ -1,10 +1,9 @@
-//go:build property
-
 package e2e
 
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"reflect"
@@ -76,7 +75,8 @@ func (tr *trial) compare() string {
 		}
 		have[key] = e
 	}
-	for key, w := range wishes {
+	for _, key := range slices.Sorted(maps.Keys(wishes)) {
+		w := wishes[key]
 		e, ok := have[key]
 		if !ok {
 			return "there is no ENI for " + key

@@ -1,5 +1,3 @@
-//go:build property
-
 package e2e
 
 import (
@@ -13,6 +11,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
@@ -169,13 +168,21 @@ func (tr *trial) opDelete(r *rand.Rand) string {
 	return fmt.Sprintf("delete NodeENI %s: %v", name, tr.DeleteNodeENI(tr.t.Context(), name))
 }
 
-// someENI is one that somebody at EC2's console would see, and on a node.
+// someENI is one that is there for people to see: ready, and shown by EC2. What
+// happens to an ENI within moments of its birth looks like a lag to its agent,
+// which then is patient for as long as lags may last.
 func (tr *trial) someENI(r *rand.Rand) string {
 	shown, _, err := tr.Sim.Cloud().DescribeNetworkInterfaces(cloud.DescribeInput{})
 	tr.must(err)
+	ready := map[string]bool{}
+	for _, node := range tr.nodes {
+		for _, entry := range tr.entries(node, "") {
+			ready[entry.ENIID] = entry.Phase == v1alpha1.PhaseReady
+		}
+	}
 	shown = slices.DeleteFunc(shown, func(e cloud.Interface) bool {
 		_, there := tr.Sim.Cloud().Interface(e.ID)
-		return !there || e.Attachment == nil || e.Tags[eni.TagCluster] != tr.clusterID
+		return !there || !ready[e.ID]
 	})
 	if len(shown) == 0 {
 		return ""
@@ -196,19 +203,22 @@ func (tr *trial) opDeleteENI(r *rand.Rand) string {
 	if id == "" {
 		return "delete by hand: there is no ENI"
 	}
-	// What was made less than a minute ago and has not been described since is
-	// believed to be hidden by a lag, for that minute. In a short run an agent
-	// is made to describe first.
-	if !tr.patient {
-		node := tr.eni(id).Tags[eni.TagNode]
-		tr.agents[node].Kill()
-		tr.agent(node)
-		time.Sleep(500 * time.Millisecond)
-	}
+	// An ENI that was made minutes ago and has not been described since looks
+	// as if a lag hid it, for as long as lags may last. So its agent is made to
+	// describe first, and has time to notice.
+	node := tr.eni(id).Tags[eni.TagNode]
+	tr.agents[node].Kill()
+	tr.agent(node)
+	time.Sleep(500 * time.Millisecond)
 	err := tr.Sim.Cloud().DeleteByHand(id)
 	for end := time.Now().Add(600 * time.Millisecond); err != nil && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		_ = tr.Sim.Cloud().DetachByHand(id) // until it is
 		err = tr.Sim.Cloud().DeleteByHand(id)
+	}
+	for end := time.Now().Add(5 * time.Second); err == nil && time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if !slices.ContainsFunc(tr.entries(node, ""), func(e v1alpha1.ENIState) bool { return e.ENIID == id }) {
+			break
+		}
 	}
 	return fmt.Sprintf("delete by hand %s: %v", id, err)
 }

@@ -1,5 +1,3 @@
-//go:build property
-
 package e2e
 
 import (
@@ -22,8 +20,8 @@ import (
 // living cluster, then everything is let go, and EC2, the hosts and the reports
 // are compared with what the objects ask for.
 //
-// A run is repeated with ENI_SEED=n. ENI_RUNS=n tries n seeds, with more of what
-// takes long to settle. ENI_OPS=n sets the number of operations.
+// A run is repeated with ENI_SEED=n, and ENI_RUNS=n tries n seeds. ENI_OPS=n
+// sets the number of operations.
 func TestProperty(t *testing.T) {
 	const runs, ops = 3, 20
 	seeds := make([]uint64, number(t, "ENI_RUNS", runs))
@@ -38,7 +36,7 @@ func TestProperty(t *testing.T) {
 			topology.Nodes[i].Type = "c5n.18xlarge" // 15 ENIs
 		}
 	})
-	tr := &trial{cluster: c, nodes: []string{"node-1", "node-2", "node-3"}, patient: os.Getenv("ENI_RUNS") != ""}
+	tr := &trial{cluster: c, nodes: []string{"node-1", "node-2", "node-3"}}
 	tr.addForeign()
 	tr.startAll()
 	for _, seed := range seeds {
@@ -74,7 +72,6 @@ type trial struct {
 	before    foreigners
 	timing    cloud.Timing
 	harsh     bool // faults that only a change of spec ends are among the operations
-	patient   bool // there is time for what agents leave alone for a minute
 	later     sync.WaitGroup
 }
 
