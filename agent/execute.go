@@ -169,6 +169,10 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 	switch {
 	case c.verb == create && eni.IsSubnetFull(err):
 		a.fail(fullKey(c.slot.subnet), c.verb.action(), err, now)
+	case c.verb == create && eni.IsMismatch(err):
+		// It was made by a call whose answer was lost, before the NodeENI changed.
+		a.doubt()
+		a.outdate(c.slot, now)
 	case c.verb == attach && eni.IsIndexTaken(err):
 		if _, ok := a.taken[c.index]; ok {
 			return // the next plan takes another index, at once
@@ -183,6 +187,15 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 		a.missed(c.eni, now)
 	}
 	a.fail(c.key(), c.verb.action(), err, now)
+}
+
+// outdate forgets a decision when describes should long have shown the ENI that
+// came of it: that ENI is gone, and another one needs another decision.
+func (a *Agent) outdate(s slot, now time.Time) {
+	if rec := a.records[s]; now.Sub(rec.createdAt) >= consistencyWindow {
+		rec.createdAt = time.Time{}
+		a.records[s] = rec
+	}
 }
 
 // missed: EC2 does not find the ENI. That proves nothing while it is young.

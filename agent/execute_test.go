@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"log/slog"
 	"maps"
 	"testing"
+	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -30,5 +32,30 @@ func TestLearnHolders(t *testing.T) {
 	want := map[int32]string{1: "eni-cni", 4: "eni-other-cluster"}
 	if !maps.Equal(a.taken, want) {
 		t.Errorf("taken are %v, want %v", a.taken, want)
+	}
+}
+
+// EC2 has carried out a request in other words: it is asked for the ENI. When it
+// should long have shown it, the ENI is gone and the decision is made anew.
+func TestMismatch(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	for name, test := range map[string]struct {
+		age  time.Duration
+		anew bool
+	}{
+		"just decided":             {time.Second, false},
+		"as long as describes lag": {consistencyWindow, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := New(Config{Log: slog.New(slog.DiscardHandler)})
+			x := wantFor("x", subnetA, 2)
+			a.records[x.slot] = record{createdAt: now.Add(-test.age), replaces: "eni-old"}
+			a.nextObserve = now.Add(time.Hour)
+			a.failedCall(call{verb: create, slot: x.slot}, ec2Error("IdempotentParameterMismatch", ""), now)
+			rec := a.records[x.slot]
+			if a.nextObserve.After(now) || rec.createdAt.IsZero() != test.anew || rec.replaces != "eni-old" {
+				t.Errorf("asks at %v, decision %+v", a.nextObserve, rec)
+			}
+		})
 	}
 }

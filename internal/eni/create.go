@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"maps"
 	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -24,29 +23,21 @@ type CreateParams struct {
 	Replaces string
 }
 
-// Token is the ClientToken: equal parameters give the same ENI again, whoever
-// asks and however often. It is 64 ASCII characters, EC2's maximum.
+// Token is the ClientToken: it names the decision to have an ENI at this place,
+// so a repeated request gives the same ENI again, whoever asks and however often.
+// What the ENI shall be like is no part of it: when the NodeENI has changed since
+// the first request, EC2 refuses the repetition with IdempotentParameterMismatch,
+// and a second ENI is not made. It is 64 ASCII characters, EC2's maximum.
 func (p CreateParams) Token() string {
-	groups := slices.Sorted(slices.Values(p.Groups))
-	// A JSON array separates its fields unmistakably, and nothing in it
-	// depends on the order of a map.
+	// A JSON array separates its fields unmistakably.
 	text, err := json.Marshal([]any{
-		p.Owner.Cluster, p.Owner.Node, p.Owner.Instance, p.Owner.NodeENI, p.Owner.NodeENIUID, p.Owner.CreatedAt.Unix(),
-		p.SubnetID, groups, p.Description, sortedPairs(p.UserTags), p.Replaces,
+		p.Owner.Cluster, p.Owner.Instance, p.Owner.NodeENIUID, p.SubnetID, p.Owner.CreatedAt.Unix(), p.Replaces,
 	})
 	if err != nil {
-		panic("strings, numbers and their slices always marshal: " + err.Error())
+		panic("strings and numbers always marshal: " + err.Error())
 	}
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:])
-}
-
-func sortedPairs(m map[string]string) [][2]string {
-	pairs := make([][2]string, 0, len(m))
-	for _, k := range slices.Sorted(maps.Keys(m)) {
-		pairs = append(pairs, [2]string{k, m[k]})
-	}
-	return pairs
 }
 
 func (p CreateParams) input() *ec2.CreateNetworkInterfaceInput {

@@ -47,33 +47,27 @@ func TestTagsOfTheUserCannotChangeOurs(t *testing.T) {
 // whatever release: a changed hash gives a second ENI to an agent that is
 // upgraded between asking and hearing.
 func TestTokenIsStable(t *testing.T) {
-	const want = "2f040d39733413ce24cca42c84464fd8174b8533be36dc3bb50e7e1a1d44a2be"
+	const want = "3b6bc1e16b4e181d3c12ae06866dd42b7324fcc8558a6d76fc6986b9ddfc34ba"
 	if got := params().Token(); got != want {
 		t.Errorf("got %s, want %s", got, want)
 	}
-	same := params()
-	same.Groups = []string{"sg-1", "sg-2"}
-	if same.Token() != want {
-		t.Error("the order of the groups changes the token")
-	}
 }
 
-func TestTokenTellsRequestsApart(t *testing.T) {
-	seen := map[string]string{params().Token(): "the base"}
+// The token tells decisions apart, and not the words in which one is put: with
+// another token, a NodeENI that changes between asking and hearing would get a
+// second ENI.
+func TestTokenNamesTheDecision(t *testing.T) {
+	base := params().Token()
+	seen := map[string]string{base: "the base"}
 	for name, change := range map[string]func(*CreateParams){
-		"cluster":     func(p *CreateParams) { p.Owner.Cluster = "c-2" },
-		"node":        func(p *CreateParams) { p.Owner.Node = "node-b" },
-		"instance":    func(p *CreateParams) { p.Owner.Instance += "1" },
-		"name":        func(p *CreateParams) { p.Owner.NodeENI = "data2" },
-		"uid":         func(p *CreateParams) { p.Owner.NodeENIUID = "0a1c" },
-		"created at":  func(p *CreateParams) { p.Owner.CreatedAt = p.Owner.CreatedAt.Add(time.Second) },
-		"subnet":      func(p *CreateParams) { p.SubnetID = "subnet-2" },
-		"groups":      func(p *CreateParams) { p.Groups = []string{"sg-1"} },
-		"description": func(p *CreateParams) { p.Description = "" },
-		"tags":        func(p *CreateParams) { p.UserTags = nil },
-		"replaces":    func(p *CreateParams) { p.Replaces = "eni-1" },
+		"cluster":    func(p *CreateParams) { p.Owner.Cluster = "c-2" },
+		"instance":   func(p *CreateParams) { p.Owner.Instance += "1" },
+		"uid":        func(p *CreateParams) { p.Owner.NodeENIUID = "0a1c" },
+		"created at": func(p *CreateParams) { p.Owner.CreatedAt = p.Owner.CreatedAt.Add(time.Second) },
+		"subnet":     func(p *CreateParams) { p.SubnetID = "subnet-2" },
+		"replaces":   func(p *CreateParams) { p.Replaces = "eni-1" },
 		"fields that run together": func(p *CreateParams) {
-			p.SubnetID, p.Description = "subnet-1d", ""
+			p.Owner.Cluster, p.Owner.Instance = "c-1a", strings.TrimPrefix(p.Owner.Instance, "a")
 		},
 	} {
 		p := params()
@@ -87,6 +81,17 @@ func TestTokenTellsRequestsApart(t *testing.T) {
 		}
 		seen[token] = name
 	}
+	for name, change := range map[string]func(*CreateParams){
+		"groups":      func(p *CreateParams) { p.Groups = []string{"sg-1"} },
+		"description": func(p *CreateParams) { p.Description = "" },
+		"tags":        func(p *CreateParams) { p.UserTags = nil },
+	} {
+		p := params()
+		change(&p)
+		if p.Token() != base {
+			t.Errorf("%s: another token", name)
+		}
+	}
 }
 
 func apiError(code, message string) error {
@@ -97,6 +102,7 @@ func TestErrorClasses(t *testing.T) {
 	predicates := map[string]func(error) bool{
 		"throttled": IsThrottled, "notfound": IsNotFound, "attachmentgone": IsAttachmentGone, "inuse": IsInUse,
 		"indextaken": IsIndexTaken, "full": IsSubnetFull, "limit": IsAttachmentLimit, "denied": IsUnauthorized, "terminal": IsTerminal,
+		"mismatch": IsMismatch,
 	}
 	for _, test := range []struct{ code, message, want string }{
 		{"RequestLimitExceeded", "Request limit exceeded.", "throttled"},
@@ -114,6 +120,7 @@ func TestErrorClasses(t *testing.T) {
 		{"UnauthorizedOperation", "", "denied terminal"},
 		{"InvalidSubnetID.NotFound", "", "terminal"},
 		{"IncorrectState", "Instance 'i-1' is not 'running'.", ""},
+		{"IdempotentParameterMismatch", "", "mismatch"},
 	} {
 		for name, predicate := range predicates {
 			want := false

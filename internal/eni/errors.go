@@ -68,6 +68,9 @@ func IsSubnetFull(err error) bool {
 	return is(err, "InsufficientFreeAddressesInSubnet") || says(err, "sufficient free")
 }
 
+// IsMismatch: the request was carried out before, in other words.
+func IsMismatch(err error) bool { return is(err, "IdempotentParameterMismatch") }
+
 // IsAttachmentLimit: the instance type takes no more ENIs.
 func IsAttachmentLimit(err error) bool { return is(err, "AttachmentLimitExceeded") }
 
@@ -83,7 +86,7 @@ func IsTerminal(err error) bool {
 		"NetworkInterfaceLimitExceeded", "SecurityGroupsPerInterfaceLimitExceeded",
 		"InvalidSubnetID.NotFound", "InvalidSubnetID.Malformed", "InvalidSubnet.NotFound",
 		"InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound", "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed",
-		"IdempotentParameterMismatch", "OperationNotPermitted", "InvalidParameterCombination",
+		"OperationNotPermitted", "InvalidParameterCombination",
 		"InvalidInstanceID.NotFound", "TagLimitExceeded",
 	)
 }
@@ -113,8 +116,8 @@ func Advice(action string, err error) string {
 		hint = "correct subnetID, subnetIDs, subnetName or subnetNames"
 	case is(err, "OperationNotPermitted"):
 		hint = "another AWS service manages this ENI or instance; release it there"
-	case is(err, "IdempotentParameterMismatch"):
-		hint = "this is a defect of aws-multi-eni, please report it"
+	case IsMismatch(err):
+		hint = "the ENI was made before the NodeENI changed, and EC2 is asked for it"
 	case Code(err) == "":
 		return fmt.Sprintf("%s got no answer from EC2; it is tried again: %s", action, brief(err))
 	default:
