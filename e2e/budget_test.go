@@ -34,6 +34,7 @@ func (c *cluster) noCalls(d time.Duration) {
 
 // The calls that an ENI, an agent's start, and doing nothing may cost.
 func TestBudget(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, nil)
 	c.coordinator("coordinator-1")
 	for node, test := range map[string]struct {

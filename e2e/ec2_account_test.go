@@ -22,6 +22,7 @@ func (c *cluster) neighbour() *cluster {
 // Two clusters in one account, with Nodes and NodeENIs of the same names. One
 // has a name that as a filter matches the other's as well.
 func TestScenario14TwoClusters(t *testing.T) {
+	t.Parallel()
 	const node, name = "node-1", "data"
 	greedy := newCluster(t, 1, nil)
 	modest := greedy.neighbour()

@@ -13,6 +13,7 @@ import (
 // deleteOnTermination: false stays false, in the object and in EC2: the ENI
 // outlives its instance, and goes when the Node does. True is carried out too.
 func TestScenario12DeleteOnTermination(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, nil)
 	c.coordinator("coordinator-1", eager...)
 	for node, test := range map[string]struct {
@@ -74,6 +75,7 @@ func (c *cluster) awaitStored(name, value string) {
 // A living NodeENI changes: its ENI stays the same one, and each change is one
 // call.
 func TestScenario13Changes(t *testing.T) {
+	t.Parallel()
 	const node, name = "node-1", "living"
 	c := newCluster(t, 1, nil)
 	c.coordinator("coordinator-1", eager...)

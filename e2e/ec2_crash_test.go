@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,7 +30,8 @@ func (c *cluster) answerWithheld(node, action string, carriedOut bool) cloud.Int
 // Killed at each moment of an ENI's making, and started again while describes
 // lag: the next start goes on with that ENI.
 func TestScenario01Killed(t *testing.T) {
-	c := newCluster(t, 5, nil)
+	t.Parallel()
+	c := newCluster(t, 6, nil)
 	c.coordinator("coordinator-1", eager...)
 	for _, test := range []struct {
 		name, node, action string
@@ -72,12 +74,26 @@ func TestScenario01Killed(t *testing.T) {
 		only := c.awaitOnly(node, node)
 		c.staysOnly(node, lagging, only.ID)
 	})
+	c.run("and the spec changes meanwhile", func(t *testing.T) {
+		const node = "node-6"
+		before := c.answerWithheld(node, createCall, true)
+		c.lag(lagging)
+		c.must(c.PatchNodeENI(t.Context(), node, fmt.Sprintf(`{"spec":{"description":"changed","securityGroupIDs":[%q]}}`, c.group("storage"))))
+		c.agent(node)
+		after := c.awaitOnly(node, node)
+		same(t, after.ID, before.ID)
+		if after.Description != "changed" || !slices.Equal(after.GroupIDs, []string{c.group("storage")}) {
+			t.Errorf("it has the description %q and the groups %v", after.Description, after.GroupIDs)
+		}
+		c.staysOnly(node, lagging, before.ID)
+	})
 	c.expectCalls("coordinator-1", nil)
 }
 
 // Describes that lag behind by seconds neither make an agent create or attach
 // twice, nor anybody delete.
 func TestScenario02DescribesLag(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, nil)
 	c.coordinator("coordinator-1", eager...)
 	c.lag(lagging)
@@ -106,6 +122,7 @@ func TestScenario02DescribesLag(t *testing.T) {
 // An answer that is lost after EC2 has carried the call out is as good as none:
 // what it would have told is found out.
 func TestScenario03AnswerLost(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 4, nil)
 	c.coordinator("coordinator-1", eager...)
 	for node, f := range map[string]cloud.Fault{

@@ -40,6 +40,7 @@ func fieldTopology(topology *sim.Topology) {
 
 // The manifests that users already have apply unchanged and do what they say.
 func TestManifestsOfTheField(t *testing.T) {
+	t.Parallel()
 	const node = "node-1"
 	c := newCluster(t, 1, fieldTopology)
 	c.coordinator("coordinator-1", eager...)

@@ -46,6 +46,7 @@ func (c *cluster) awaitAttachedAnew(node string, before cloud.Interface) cloud.I
 // An ENI that somebody detaches is attached again, and one that somebody deletes
 // is made anew: exactly one afterwards.
 func TestScenario10ByHand(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 4, nil)
 	c.coordinator("coordinator-1", eager...)
 	before := map[string]cloud.Interface{}
@@ -97,6 +98,7 @@ func TestScenario10ByHand(t *testing.T) {
 
 // EC2 does not delete at once what was detached, in either of its words.
 func TestScenario11DeleteInUse(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, nil)
 	c.coordinator("coordinator-1", eager...)
 	c.timing(func(timing *cloud.Timing) { timing.Detach, timing.DeleteInUse = time.Second, 2*time.Second })

@@ -35,6 +35,7 @@ func at(index int32, words ...string) func(v1alpha1.ENIState) string {
 // The wanted device index is taken: the next free one is used, the report names
 // the holder, nothing is done in vain twice, and the mapping stays.
 func TestScenario09IndexTaken(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 4, nil)
 	c.coordinator("coordinator-1", eager...)
 	strangers := map[string]string{}

@@ -16,6 +16,7 @@ import (
 // EC2 throttles for a while: everybody goes slower, nobody gives up, nothing is
 // deleted, and all is well afterwards.
 func TestScenario04Throttled(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 5, nil)
 	c.coordinator("coordinator-1", eager...)
 	throttled := map[string]string{"node-1": describeCall, "node-2": "DescribeSubnets", "node-3": createCall, "node-4": attachCall, "node-5": modifyCall}
@@ -68,6 +69,7 @@ func TestScenario04Throttled(t *testing.T) {
 // A Modify that fails leaves the ENI attached and in use; the report says what
 // is missing, and it is tried again.
 func TestScenario05ModifyFails(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, nil)
 	c.coordinator("coordinator-1", eager...)
 	spec := c.plain("data") + "\nmtu: 9001\naddressing: Host"
@@ -105,6 +107,7 @@ func TestScenario05ModifyFails(t *testing.T) {
 // An instance that takes no more ENIs: one waits, no more are made, and when
 // there is room the one that waits is attached.
 func TestScenario06AttachmentLimit(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 0, func(topology *sim.Topology) {
 		topology.Nodes = []sim.NodeSpec{{Name: "node-1", Type: "t3.nano"}}
 	})
@@ -134,6 +137,7 @@ func TestScenario06AttachmentLimit(t *testing.T) {
 // report says so, another NodeENI on the node is not held up, and a corrected
 // spec works.
 func TestScenario07WrongNames(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 1, func(topology *sim.Topology) {
 		topology.Subnets = []sim.Subnet{
 			subnet("nodes", "us-east-1a", 0), subnet("data", "us-east-1a", 1), subnet("data", "us-east-1b", 2),
@@ -194,6 +198,7 @@ func (c *cluster) topologySubnet(name string) string {
 // spellings; other subnets are not held up, and when addresses come back the ENI
 // is made.
 func TestScenario08SubnetFull(t *testing.T) {
+	t.Parallel()
 	c := newCluster(t, 2, nil)
 	c.must(c.Sim.Cloud().SetFreeAddresses(c.subnet("data", "node-1"), 0))
 	c.fault("node-2", cloud.Fault{
