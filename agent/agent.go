@@ -110,7 +110,8 @@ type Agent struct {
 	// When EC2 is asked next for this instance's ENIs.
 	observing   bool
 	nextObserve time.Time
-	doubts      int // observations in a row that left something open
+	reckoning   time.Time // the verification after the last create
+	doubts      int       // observations in a row that left something open
 
 	// The report.
 	saved    v1alpha1.NodeENIStateStatus

@@ -21,6 +21,9 @@ func (a *Agent) start(ctx context.Context, c call, now time.Time) {
 		return
 	}
 	a.running[key] = c
+	if c.verb == create {
+		a.reckon(now)
+	}
 	go func() {
 		callCtx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
 		defer cancel()

@@ -59,3 +59,27 @@ func TestMismatch(t *testing.T) {
 		})
 	}
 }
+
+// EC2 is asked every hour, and once when describes must show what was made.
+func TestVerification(t *testing.T) {
+	now := time.Unix(100_000, 0)
+	expect := func(at time.Time, low, high time.Duration) {
+		t.Helper()
+		if in := at.Sub(now); in < low || in > high {
+			t.Errorf("EC2 is asked in %v, want %v to %v", in, low, high)
+		}
+	}
+	a := New(Config{})
+	a.schedule(now)
+	expect(a.nextObserve, 54*time.Minute, 66*time.Minute)
+	a.reckon(now)
+	expect(a.nextObserve, 5*time.Minute, 6*time.Minute)
+	first := a.nextObserve
+	a.schedule(now.Add(time.Minute)) // another observation between
+	if !a.nextObserve.Equal(first) {
+		t.Errorf("EC2 is asked at %v, want %v", a.nextObserve, first)
+	}
+	now = first
+	a.schedule(now)
+	expect(a.nextObserve, 54*time.Minute, 66*time.Minute)
+}

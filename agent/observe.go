@@ -127,7 +127,26 @@ func (a *Agent) schedule(now time.Time) {
 		return
 	}
 	a.doubts = 0
-	a.nextObserve = now.Add(verifyEvery - verifyEvery/10 + rand.N(verifyEvery/5))
+	a.nextObserve = a.verifyAt(now)
+}
+
+// verifyAt is when EC2 is asked though nothing happens.
+func (a *Agent) verifyAt(now time.Time) time.Time {
+	at := now.Add(verifyEvery - verifyEvery/10 + rand.N(verifyEvery/5))
+	if a.reckoning.After(now) && a.reckoning.Before(at) {
+		return a.reckoning
+	}
+	return at
+}
+
+// reckon has EC2 asked when describes must show all ENIs asked for until now:
+// also one that was made for an agent before this one, of which no report is
+// left, and one whose answer was lost before it was no longer wanted.
+func (a *Agent) reckon(now time.Time) {
+	a.reckoning = now.Add(consistencyWindow + rand.N(consistencyWindow/5))
+	if a.reckoning.Before(a.nextObserve) {
+		a.nextObserve = a.reckoning
+	}
 }
 
 // inDoubt says whether the last observation left something open about an ENI
