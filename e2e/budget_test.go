@@ -96,7 +96,7 @@ func TestBudget(t *testing.T) {
 		id := c.awaitReady("node-1", "node-1", 1)[0].ENIID
 		pod, err := netns.New()
 		c.must(err)
-		defer pod.Close() //nolint:errcheck // nothing depends on it
+		defer pod.Close()
 		c.Sim.Cloud().ResetCalls()
 		c.moveLink("node-1", id, pod)
 		c.awaitCall("node-1", describeCall, 1)
