@@ -226,17 +226,17 @@ func (tr *trial) opDeleteENI(r *rand.Rand) string {
 func (tr *trial) opAgent(r *rand.Rand) string {
 	node := pick(r, tr.nodes...)
 	p := tr.agents[node]
-	switch {
+	switch fate := r.IntN(16); {
 	case p.Exited():
 		tr.agent(node)
 		return "start the agent of " + node
-	case r.IntN(4) == 0:
+	case fate < 4:
 		tr.must(p.Pause())
 		tr.in(time.Duration(r.IntN(2500))*time.Millisecond, func() { _ = p.Resume() })
 		return "freeze the agent of " + node + " for a while"
-	case r.IntN(4) == 0:
+	case fate < 7:
 		return fmt.Sprintf("stop the agent of %s: %v", node, p.Stop())
-	case r.IntN(3) == 0:
+	case fate < 10:
 		p.Kill()
 		return "kill the agent of " + node
 	}
