@@ -9,6 +9,16 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
+// goneAfterENIs waits until the NodeENI, which is the last one, is gone, and
+// checks that its ENIs went first.
+func (c *cluster) goneAfterENIs(name string) {
+	c.t.Helper()
+	c.awaitNodeENIGone(name)
+	if len(c.managed()) > 0 {
+		c.t.Errorf("the NodeENI %s is gone, and EC2 still has\n%s", name, c.enis())
+	}
+}
+
 // A NodeENI is deleted while somebody who should care for its ENI is away, or is
 // just making it, and it comes back under its name.
 func TestScenario24Deletion(t *testing.T) {
@@ -31,8 +41,7 @@ func TestScenario24Deletion(t *testing.T) {
 	}
 	nothingLeft := func(name string) {
 		c.t.Helper()
-		c.awaitNodeENIGone(name)
-		c.awaitENIs(0)
+		c.goneAfterENIs(name)
 		c.await("nothing is left on the host", func() string {
 			if left := c.host("node-1").band(); len(left) > 0 {
 				return fmt.Sprint(left)
@@ -44,8 +53,7 @@ func TestScenario24Deletion(t *testing.T) {
 		ready("alone")
 		c.agents["node-1"].Kill()
 		c.must(c.DeleteNodeENI(t.Context(), "alone"))
-		c.awaitNodeENIGone("alone")
-		c.awaitENIs(0)
+		c.goneAfterENIs("alone")
 		c.agent("node-1")
 		nothingLeft("alone")
 	})
@@ -81,12 +89,13 @@ func TestScenario24Deletion(t *testing.T) {
 			}
 			return ""
 		})
+		c.awaitENIs(0) // the NodeENI may not have waited for an ENI that nobody knew of
 		nothingLeft("hasty")
 	})
 	c.run("and created again under the same name", func(t *testing.T) {
 		e := ready("phoenix")
 		c.must(c.DeleteNodeENI(t.Context(), "phoenix"))
-		c.awaitNodeENIGone("phoenix")
+		c.goneAfterENIs("phoenix")
 		c.want("node-1", "phoenix", c.hostSpec())
 		c.awaitReady("node-1", "phoenix", 1)
 		c.awaitENIs(1)
@@ -122,10 +131,8 @@ func TestScenario29Uninstall(t *testing.T) {
 	for _, name := range []string{"data", "storage"} {
 		c.must(c.DeleteNodeENI(t.Context(), name))
 	}
-	for _, name := range []string{"data", "storage"} {
-		c.awaitNodeENIGone(name)
-	}
-	c.awaitENIs(0)
+	c.awaitNodeENIGone("data")
+	c.goneAfterENIs("storage")
 	for _, node := range nodes {
 		c.must(c.agents[node].Stop())
 		if left := c.host(node).band(); len(left) > 0 {

@@ -23,6 +23,7 @@ import (
 // A run is repeated with ENI_SEED=n, and ENI_RUNS=n tries n seeds. ENI_OPS=n
 // sets the number of operations.
 func TestProperty(t *testing.T) {
+	t.Parallel()
 	const runs, ops = 3, 20
 	seeds := make([]uint64, number(t, "ENI_RUNS", runs))
 	for i := range seeds {
