@@ -302,8 +302,9 @@ func (a *Agent) dropRecords() {
 // the coordinator may be deleting it at this moment.
 func (a *Agent) doubtReturning() {
 	wanted := a.desired.slots()
+	before := a.certain
 	for _, e := range a.enis {
-		if a.certain && e.released && wanted[e.slot()] {
+		if before && e.released && wanted[e.slot()] {
 			a.distrust(e.ID)
 			a.certain = false
 			a.doubt()

@@ -3,43 +3,29 @@ package agent
 import (
 	"testing"
 	"time"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-
-	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
-// What waits for people is tried again when they have changed something.
-func TestNoticeForgives(t *testing.T) {
-	object := func(uid types.UID, generation int64) v1alpha1.NodeENI {
-		return v1alpha1.NodeENI{ObjectMeta: metav1.ObjectMeta{UID: uid, Generation: generation}}
-	}
-	snapshot := func(labels map[string]string, all ...v1alpha1.NodeENI) Snapshot {
-		return Snapshot{NodeExists: true, Labels: labels, NodeENIs: all}
-	}
-	ng := map[string]string{"ng": "multi-eni"}
-	before := snapshot(ng, object("x", 1), object("y", 1))
-	for _, test := range []struct {
-		name    string
-		after   Snapshot
-		forgive bool
-	}{
-		{"nothing", before, false},
-		{"another order", snapshot(ng, object("y", 1), object("x", 1)), false},
-		{"a spec", snapshot(ng, object("x", 2), object("y", 1)), true},
-		{"a new NodeENI", snapshot(ng, object("x", 1), object("y", 1), object("z", 1)), true},
-		{"a NodeENI less", snapshot(ng, object("x", 1)), true},
-		{"a label", snapshot(nil, object("x", 1), object("y", 1)), true},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			a := New(Config{})
-			a.notice(before)
-			a.failures.add("attach", "AttachNetworkInterface", ec2Error("AttachmentLimitExceeded", ""), time.Now())
-			a.notice(test.after)
-			if forgiven := len(a.failures) == 0; forgiven != test.forgive {
-				t.Errorf("forgiven: %v, want %v", forgiven, test.forgive)
-			}
+// Every ENI that was given up and is wanted again may be on its way out, not only
+// the first one.
+func TestReturningENIsAreDoubted(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	x, y, z := wantFor("x", subnetA, 2), wantFor("y", subnetA, 3), wantFor("z", subnetA, 4)
+	ours := func(id, uid string, released bool) tracked {
+		return eniFor(id, uid, subnetA).at(me, 2, "attached").with(func(t *tracked) {
+			t.released, t.changed, t.attached = released, now, now
 		})
+	}
+	a := New(Config{})
+	a.certain, a.nextObserve = true, now.Add(time.Hour)
+	a.desired.wants = []want{x, y, z}
+	a.enis = []tracked{ours("eni-x", "x", true), ours("eni-y", "y", true), ours("eni-z", "z", false), ours("eni-gone", "gone", true)}
+	a.doubtReturning()
+	if a.certain || a.nextObserve.After(now) {
+		t.Errorf("certain %v, EC2 is asked at %v", a.certain, a.nextObserve)
+	}
+	for i, doubted := range []bool{true, true, false, false} {
+		if e := a.enis[i]; e.attached.IsZero() != doubted {
+			t.Errorf("%s: doubted %v, want %v", e.ID, e.attached.IsZero(), doubted)
+		}
 	}
 }
