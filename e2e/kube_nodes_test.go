@@ -62,7 +62,7 @@ func TestAgentStops(t *testing.T) {
 }
 
 // A node loses its label and gets it back, its Node is deleted, another instance
-// takes its name, its instance is terminated.
+// takes its name, its instance is terminated. Before that, scenario 28.
 func TestScenario23Nodes(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 4, nil)
@@ -73,6 +73,7 @@ func TestScenario23Nodes(t *testing.T) {
 		c.want(node, node, c.hostSpec())
 		before[node] = c.awaitOnly(node, node)
 	}
+	c.run("28 an agent's token", c.testAgentToken)
 	gone := func(node string) {
 		c.t.Helper()
 		c.awaitMade(node, 0)
@@ -154,13 +155,9 @@ func eniInstance(e cloud.Interface) string {
 	return eni.Owner{Instance: e.Tags[eni.TagInstance]}.InstanceID()
 }
 
-// What an agent's token, which anybody has who breaks into a node, is good for.
-func TestScenario28AgentToken(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, 2, nil)
-	c.agent("node-1")
-	c.want("node-1", "node-1", c.hostSpec())
-	c.awaitOnly("node-1", "node-1")
+// testAgentToken: what anybody who breaks into a node can do with the agent's
+// token: nothing to any ENI.
+func (c *cluster) testAgentToken(t *testing.T) {
 	cfg, err := c.ControlPlane.ServiceAccountConfig(t.Context(), testbed.Namespace, "eni-agent", "node-2")
 	c.must(err)
 	client, err := kube.NewClient(cfg, "thief")
