@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,12 +43,7 @@ func TestScenario24Deletion(t *testing.T) {
 	nothingLeft := func(name string) {
 		c.t.Helper()
 		c.goneAfterENIs(name)
-		c.await("nothing is left on the host", func() string {
-			if left := c.host("node-1").band(); len(left) > 0 {
-				return fmt.Sprint(left)
-			}
-			return ""
-		})
+		c.await("nothing is left on the host", func() string { return strings.Join(c.host("node-1").band(), "\n") })
 	}
 	c.run("while the agent is down", func(t *testing.T) {
 		ready("alone")
@@ -134,10 +130,8 @@ func TestScenario29Uninstall(t *testing.T) {
 	c.awaitNodeENIGone("data")
 	c.goneAfterENIs("storage")
 	for _, node := range nodes {
+		c.await(node+" has cleaned up", func() string { return strings.Join(c.host(node).band(), "\n") })
 		c.must(c.agents[node].Stop())
-		if left := c.host(node).band(); len(left) > 0 {
-			t.Errorf("%s has left %v", node, left)
-		}
 	}
 	c.must(c.coordinators["coordinator-1"].Stop())
 	states, err := c.States(t.Context())

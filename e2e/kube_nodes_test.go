@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -77,9 +78,7 @@ func TestScenario23Nodes(t *testing.T) {
 	gone := func(node string) {
 		c.t.Helper()
 		c.awaitMade(node, 0)
-		if left := c.host(node).band(); len(left) > 0 {
-			c.t.Errorf("%s has left %v", node, left)
-		}
+		c.await(node+" has cleaned up", func() string { return strings.Join(c.host(node).band(), "\n") })
 	}
 	c.run("the label is lost and comes back", func(t *testing.T) {
 		c.must(c.Unlabel(t.Context(), "node-1", "node-1"))
