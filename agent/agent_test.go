@@ -3,6 +3,8 @@ package agent
 import (
 	"testing"
 	"time"
+
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Every ENI that was given up and is wanted again may be on its way out, not only
@@ -27,5 +29,29 @@ func TestReturningENIsAreDoubted(t *testing.T) {
 		if e := a.enis[i]; e.attached.IsZero() != doubted {
 			t.Errorf("%s: doubted %v, want %v", e.ID, e.attached.IsZero(), doubted)
 		}
+	}
+}
+
+// What a describe left open about an ENI is pursued, also while it is not known
+// whether the ENI is wanted; afterwards nobody would ask.
+func TestDoubtsAreKept(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	hidden := eniFor("eni-x", "x", subnetA).with(func(t *tracked) { t.reported, t.hidden = true, true })
+	for name, test := range map[string]struct {
+		desired desired
+		soon    bool
+	}{
+		"wanted":     {desired{wants: []want{wantFor("x", subnetA, 2)}}, true},
+		"held":       {desired{held: map[types.UID]bool{"x": true}}, true},
+		"not wanted": {desired{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := New(Config{})
+			a.desired, a.enis = test.desired, []tracked{hidden}
+			a.schedule(now)
+			if soon := a.nextObserve.Before(now.Add(time.Minute)); soon != test.soon {
+				t.Errorf("EC2 is asked in %v", a.nextObserve.Sub(now))
+			}
+		})
 	}
 }

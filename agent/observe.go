@@ -150,13 +150,13 @@ func (a *Agent) reckon(now time.Time) {
 }
 
 // inDoubt says whether the last observation left something open about an ENI
-// that is wanted, or whether one is said to be there although its link has
+// that is wanted, or may be, or whether one is said to be there although its link has
 // vanished: then a pod may have taken the link, or the coordinator may be away,
 // for as long as they like.
 func (a *Agent) inDoubt() (open, moved bool) {
 	wanted := a.desired.slots()
 	for _, e := range a.enis {
-		if !wanted[e.slot()] {
+		if !wanted[e.slot()] && !a.desired.held[e.Owner.NodeENIUID] {
 			moved = moved || e.left
 			continue
 		}

@@ -72,11 +72,18 @@ func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alph
 		stamp(r.ENIs, last.ENIs, now)
 		return r
 	}
+	held := map[slot]bool{}
+	for _, l := range last.ENIs {
+		if s.holds(l) {
+			held[slot{l.NodeENIUID, l.SubnetID}] = true
+			r.ENIs = append(r.ENIs, l)
+		}
+	}
 	for _, id := range s.plan.release {
 		r.ENIs = append(r.ENIs, s.releaseEntry(byID[id]))
 	}
 	for key, rec := range s.view.records {
-		if !wanted[key] && rec.replaces != "" && !s.releases(key, byID) {
+		if !wanted[key] && !held[key] && rec.replaces != "" && !s.releases(key, byID) {
 			r.ENIs = append(r.ENIs, v1alpha1.ENIState{
 				NodeENI: rec.nodeENI, NodeENIUID: key.uid, SubnetID: key.subnet, Replaces: rec.replaces,
 				Phase: v1alpha1.PhaseReleased, Reason: "Gone", Message: "EC2 has no ENI here any more",
@@ -85,6 +92,15 @@ func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alph
 	}
 	stamp(r.ENIs, last.ENIs, now)
 	return r
+}
+
+// holds says whether the last report's entry stays as it is, because a NodeENI
+// whose wants are not known (any more, after a restart) may want it: neither an
+// ENI's id nor a decision must be forgotten.
+func (s situation) holds(l v1alpha1.ENIState) bool {
+	key := slot{l.NodeENIUID, l.SubnetID}
+	gone := l.ENIID != "" && s.view.records[key].replaces == l.ENIID
+	return l.SubnetID != "" && s.view.desired.held[l.NodeENIUID] && !s.view.desired.slots()[key] && !gone
 }
 
 // problemEntry reports a NodeENI whose ENIs cannot be told. A lookup that is

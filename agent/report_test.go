@@ -111,6 +111,34 @@ func TestReportForgetsNothingAtStart(t *testing.T) {
 	}
 }
 
+// Nor does it while a NodeENI's subnets cannot be told: an ENI and a decision are
+// kept until they can, but not an ENI that EC2 no longer has.
+func TestReportForgetsNothingOfWhatIsHeld(t *testing.T) {
+	created := metav1.Unix(7, 0)
+	last := v1alpha1.NodeENIStateStatus{InstanceID: me, Zone: "us-east-1a", ENIs: []v1alpha1.ENIState{
+		{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, ENIID: "eni-x", Phase: v1alpha1.PhaseReady},
+		{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA2, CreatedAt: &created, Replaces: "eni-old", Phase: v1alpha1.PhasePending},
+		{NodeENI: "y", NodeENIUID: "y", SubnetID: subnetA, ENIID: "eni-y", Phase: v1alpha1.PhaseReady},
+		{NodeENI: "z", NodeENIUID: "z", SubnetID: subnetA, ENIID: "eni-z", Phase: v1alpha1.PhaseReady},
+		{NodeENI: "x", NodeENIUID: "x", Phase: v1alpha1.PhaseFailed, Reason: "NoAnswer"},
+	}}
+	records := savedRecords(last)
+	records[slot{"y", subnetA}] = record{nodeENI: "y", replaces: "eni-y"}
+	v := view{certain: true, desired: desired{held: map[types.UID]bool{"x": true, "y": true}}, records: records}
+	r := report(situationOf(v, nil, nil), last, time.Unix(50, 0))
+	var got []string
+	for _, e := range r.ENIs {
+		got = append(got, string(e.NodeENIUID)+" "+e.ENIID+" "+e.Replaces+" "+string(e.Phase))
+	}
+	want := "x eni-x  Ready; x  eni-old Pending; y  eni-y Released"
+	if text := strings.Join(got, "; "); text != want {
+		t.Errorf("got %s, want %s", text, want)
+	}
+	if rec := savedRecords(r)[slot{"x", subnetA2}]; !rec.is(records[slot{"x", subnetA2}]) {
+		t.Errorf("the decision has become %+v", rec)
+	}
+}
+
 // What a report says is what a restarted agent goes on with.
 func TestReportIsRecalled(t *testing.T) {
 	x, y, z := wantFor("x", subnetA, 2), wantFor("y", subnetA, 3), slot{types.UID("z"), subnetA}
