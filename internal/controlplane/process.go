@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // tailBytes is how much of a log an error quotes at most.
@@ -78,7 +79,39 @@ func (p *process) kill() {
 	<-p.done
 }
 
-func (p *process) freeze() error { return p.cmd.Process.Signal(syscall.SIGSTOP) }
+// freeze returns when no thread runs any more: the signal alone is answered
+// before all of them have stopped.
+func (p *process) freeze() error {
+	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if stopped, err := p.stopped(); stopped || err != nil {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s does not stop", p.name)
+		}
+	}
+}
+
+// stopped says whether all threads are stopped; see proc_pid_stat(5).
+func (p *process) stopped() (bool, error) {
+	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
+	if err != nil {
+		return false, err
+	}
+	for _, path := range stats {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			continue // the thread has ended
+		}
+		if _, state, ok := bytes.Cut(data, []byte(") ")); ok && state[0] != 'T' {
+			return false, nil
+		}
+	}
+	return true, nil
+}
 
 func (p *process) thaw() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
 
