@@ -126,7 +126,7 @@ func (r *rig) newENI(o eni.Owner, subnet string) string {
 	r.Helper()
 	r.created++
 	e, err := r.ec2.Create(r.Context(), eni.CreateParams{
-		Owner: o, SubnetID: subnet, Groups: []string{testGroup}, Description: fmt.Sprint("test ", r.created),
+		Owner: o, SubnetID: subnet, Groups: []string{testGroup}, Replaces: fmt.Sprint("eni-", r.created),
 	})
 	if err != nil {
 		r.Fatal(err)

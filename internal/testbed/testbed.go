@@ -146,7 +146,7 @@ func (tb *Testbed) StartAgent(ctx context.Context, node string, args ...string) 
 	if !ok {
 		return nil, fmt.Errorf("the simulator forwards no %s", tb.service)
 	}
-	kubeconfig, err := tb.kubeconfig(ctx, "eni-agent", node, "https://"+service.Address.String())
+	kubeconfig, err := tb.kubeconfig(ctx, "agent-"+node, "eni-agent", node, "https://"+service.Address.String())
 	if err != nil {
 		return nil, err
 	}
@@ -158,7 +158,7 @@ func (tb *Testbed) StartAgent(ctx context.Context, node string, args ...string) 
 // StartCoordinator starts a coordinator. Its AWS access key id is its name, by
 // which the simulator's log of calls tells who called.
 func (tb *Testbed) StartCoordinator(ctx context.Context, name string, args ...string) (*Process, error) {
-	kubeconfig, err := tb.kubeconfig(ctx, "eni-coordinator", "", "")
+	kubeconfig, err := tb.kubeconfig(ctx, name, "eni-coordinator", "", "")
 	if err != nil {
 		return nil, err
 	}
@@ -171,8 +171,9 @@ func (tb *Testbed) StartCoordinator(ctx context.Context, name string, args ...st
 	return start(name, tb.cfg.Dir, nil, env, filepath.Join(tb.cfg.Programs, "eni-coordinator"), args...)
 }
 
-// kubeconfig writes a file with the access of a ServiceAccount.
-func (tb *Testbed) kubeconfig(ctx context.Context, account, node, server string) (string, error) {
+// kubeconfig writes a file with the access of a ServiceAccount. Each process has
+// its own: another one's may be read while this one is written.
+func (tb *Testbed) kubeconfig(ctx context.Context, process, account, node, server string) (string, error) {
 	cfg, err := tb.ControlPlane.ServiceAccountConfig(ctx, Namespace, account, node)
 	if err != nil {
 		return "", err
@@ -181,7 +182,7 @@ func (tb *Testbed) kubeconfig(ctx context.Context, account, node, server string)
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(tb.cfg.Dir, "kubeconfig-"+account+"-"+node)
+	path := filepath.Join(tb.cfg.Dir, "kubeconfig-"+process)
 	return path, os.WriteFile(path, data, 0o600)
 }
 
