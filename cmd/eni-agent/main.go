@@ -7,8 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
@@ -18,42 +16,37 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
+const name = "eni-agent"
+
+const usage = `eni-agent gives the node it runs on the ENIs that NodeENIs ask for.
+
+  eni-agent [flags]    serve, until SIGTERM
+  eni-agent version    print the version
+
+Flags:
+`
+
 type options struct {
 	node, cluster, kubeconfig string
 	logFormat, logLevel       string
 }
 
 func main() {
-	os.Exit(run())
-}
-
-func run() int {
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	if err == nil {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-		defer stop()
-		err = serve(ctx, o)
-	}
-	if err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, "eni-agent:", err)
-		return 1
-	}
-	return 0
+	os.Exit(program.Main(name, serve, map[string]program.Command{
+		"version": program.PrintVersion,
+	}))
 }
 
 func parse(args []string) (options, error) {
 	var o options
-	flags := flag.NewFlagSet("eni-agent", flag.ContinueOnError)
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of this Node in Kubernetes (default $NODE_NAME)")
 	flags.StringVar(&o.cluster, "cluster-name", "", "value of the ENIs' cluster tag; agent and coordinator must agree (default the UID of the namespace kube-system)")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
 	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.Usage = func() {
-		fmt.Fprintf(flags.Output(), "eni-agent gives the node it runs on the ENIs that NodeENIs ask for.\n\nFlags:\n")
+		fmt.Fprint(flags.Output(), usage)
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
@@ -69,7 +62,11 @@ func parse(args []string) (options, error) {
 }
 
 // serve wires the agent, top to bottom.
-func serve(ctx context.Context, o options) error {
+func serve(ctx context.Context, args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
 	log, err := program.Logger(os.Stderr, o.logFormat, o.logLevel)
 	if err != nil {
 		return err
@@ -94,7 +91,7 @@ func serve(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	client, err := kube.NewClient(kubeConfig, "eni-agent")
+	client, err := kube.NewClient(kubeConfig, name)
 	if err != nil {
 		return err
 	}
@@ -127,7 +124,7 @@ func serve(ctx context.Context, o options) error {
 		Source:   source,
 		Links:    host,
 		Metadata: metadata,
-		Recorder: kube.NewRecorder(ctx, client, kube.EventSource{Component: "eni-agent", Host: o.node}, log),
+		Recorder: kube.NewRecorder(ctx, client, kube.EventSource{Component: name, Host: o.node}, log),
 		Log:      log,
 	}).Run(ctx)
 }

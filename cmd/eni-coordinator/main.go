@@ -4,12 +4,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -26,30 +23,23 @@ import (
 
 const name = "eni-coordinator"
 
+const usage = `eni-coordinator collects ENIs that are left over and keeps the status of NodeENIs.
+
+  eni-coordinator [flags]    serve, until SIGTERM
+  eni-coordinator version    print the version
+
+Flags:
+`
+
 type options struct {
 	kubeconfig, logFormat, logLevel string
 	config                          coordinator.Config
 }
 
 func main() {
-	os.Exit(run())
-}
-
-func run() int {
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
-		return 0
-	}
-	if err == nil {
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-		defer stop()
-		err = serve(ctx, o)
-	}
-	if err != nil && !errors.Is(err, context.Canceled) {
-		fmt.Fprintln(os.Stderr, name+":", err)
-		return 1
-	}
-	return 0
+	os.Exit(program.Main(name, serve, map[string]program.Command{
+		"version": program.PrintVersion,
+	}))
 }
 
 func parse(args []string) (options, error) {
@@ -71,7 +61,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.Usage = func() {
-		fmt.Fprintf(flags.Output(), "%s collects ENIs that are left over and keeps the status of NodeENIs.\n\nFlags:\n", name)
+		fmt.Fprint(flags.Output(), usage)
 		flags.PrintDefaults()
 	}
 	if err := flags.Parse(args); err != nil {
@@ -84,7 +74,11 @@ func parse(args []string) (options, error) {
 }
 
 // serve wires the coordinator, top to bottom.
-func serve(ctx context.Context, o options) error {
+func serve(ctx context.Context, args []string) error {
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
 	log, err := program.Logger(os.Stderr, o.logFormat, o.logLevel)
 	if err != nil {
 		return err

@@ -1,0 +1,44 @@
+package program
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+)
+
+// Version is the release, such as v0.1.0; the linker sets it.
+var Version = "dev"
+
+// Command is one thing that a program does. It ends when ctx ends.
+type Command func(ctx context.Context, args []string) error
+
+// Main runs the subcommand that the first argument names, or serve when it
+// names none, until SIGTERM or SIGINT, and returns the exit code: 0 also for
+// --help and for an end by signal.
+func Main(name string, serve Command, subcommands map[string]Command) int {
+	command, args := serve, os.Args[1:]
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		if named, ok := subcommands[args[0]]; ok {
+			command, args = named, args[1:]
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	err := command(ctx, args)
+	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		return 1
+	}
+	return 0
+}
+
+// PrintVersion is the subcommand version.
+func PrintVersion(context.Context, []string) error {
+	_, err := fmt.Println(Version)
+	return err
+}
