@@ -110,7 +110,7 @@ func (h *Handler) carryOut(action string, form url.Values, p *params) (response,
 		return nil, err
 	}
 	if dry {
-		return nil, cloud.Errorf("DryRunOperation", "Request would have succeeded, but DryRun flag is set.")
+		return nil, h.cloud.DryRun(p.values)
 	}
 	return execute(h.cloud)
 }

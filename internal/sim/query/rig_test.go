@@ -2,10 +2,13 @@ package query
 
 import (
 	"context"
+	"encoding/xml"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -167,6 +170,23 @@ func (r *rig) describe(id *string) types.NetworkInterface {
 
 func filter(name string, values ...string) []types.Filter {
 	return []types.Filter{{Name: &name, Values: values}}
+}
+
+// raw posts a form as it stands, and returns the error's code, the HTTP status
+// and the body.
+func (r *rig) raw(form string) (code string, status int, body string) {
+	r.Helper()
+	request := httptest.NewRequest(http.MethodPost, "/", strings.NewReader(form))
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
+	w := httptest.NewRecorder()
+	New(r.cloud).ServeHTTP(w, request)
+	var answer errorResponse
+	if w.Code != http.StatusOK {
+		if err := xml.Unmarshal(w.Body.Bytes(), &answer); err != nil {
+			r.Fatalf("%s: %v in %s", form, err, w.Body)
+		}
+	}
+	return answer.Code, w.Code, w.Body.String()
 }
 
 // failure is the code and the HTTP status of an error from the API.
