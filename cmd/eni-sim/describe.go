@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -24,15 +23,17 @@ func describe(w io.Writer, s *sim.Simulator) error {
 	for _, group := range t.SecurityGroups {
 		fmt.Fprintf(tables, "%s\t%s\n", group.ID, group.Name)
 	}
-	fmt.Fprintln(tables, "\nNODE\tINSTANCE\tTYPE\tZONE\tADDRESS\tIMDS ON THIS MACHINE")
-	for _, n := range s.Nodes() {
-		fmt.Fprintf(tables, "%s\t%s\t%s\t%s\t%s\t%s\n", n.Name, n.ID, n.Type, n.Zone, n.PrivateIP, cmp.Or(n.IMDSURL, "-"))
+	nodes := s.Nodes()
+	fmt.Fprintln(tables, "\nNODE\tINSTANCE\tTYPE\tZONE\tADDRESS"+imdsColumn(nodes, "IMDS ON THIS MACHINE"))
+	for _, n := range nodes {
+		fmt.Fprintf(tables, "%s\t%s\t%s\t%s\t%s%s\n", n.Name, n.ID, n.Type, n.Zone, n.PrivateIP, imdsColumn(nodes, n.IMDSURL))
 	}
 	if err := tables.Flush(); err != nil {
 		return err
 	}
 	fmt.Fprintf(&text, "\nAdmin endpoint: %s\n\nOn this machine:\n", s.AdminURL())
-	fmt.Fprintf(&text, "  export AWS_ENDPOINT_URL_EC2=%s AWS_REGION=%s AWS_ACCESS_KEY_ID=simulated AWS_SECRET_ACCESS_KEY=simulated\n", s.EC2URL(), t.Region)
+	fmt.Fprintf(&text, "  export AWS_ENDPOINT_URL_EC2=%s AWS_REGION=%s AWS_DEFAULT_REGION=%[2]s\n", s.EC2URL(), t.Region)
+	fmt.Fprint(&text, "  export AWS_ACCESS_KEY_ID=simulated AWS_SECRET_ACCESS_KEY=simulated\n")
 	if s.Network() == nil {
 		fmt.Fprint(&text, "  export AWS_EC2_METADATA_SERVICE_ENDPOINT=  # as listed, to be that node\n")
 	} else {
@@ -44,4 +45,12 @@ func describe(w io.Writer, s *sim.Simulator) error {
 	fmt.Fprint(&text, "\nCtrl-C ends it.\n")
 	_, err := io.WriteString(w, text.String())
 	return err
+}
+
+// imdsColumn is empty where no metadata service is offered on this machine.
+func imdsColumn(nodes []sim.Node, value string) string {
+	if len(nodes) == 0 || nodes[0].IMDSURL == "" {
+		return ""
+	}
+	return "\t" + value
 }

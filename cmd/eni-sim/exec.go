@@ -6,8 +6,10 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
@@ -18,7 +20,7 @@ import (
 // that fails.
 func execOnNode(args []string) error {
 	flags := flag.NewFlagSet(name+" exec", flag.ContinueOnError)
-	admin := flags.String("admin", cmp.Or(os.Getenv("ENI_SIM_ADMIN"), "http://127.0.0.1:4567"), "URL of the simulator's admin endpoint (also $ENI_SIM_ADMIN)")
+	admin := flags.String("admin", cmp.Or(os.Getenv("ENI_SIM_ADMIN"), "http://127.0.0.1:4567"), "`URL` of the simulator's admin endpoint (also $ENI_SIM_ADMIN)")
 	flags.Usage = func() {
 		fmt.Fprintf(flags.Output(), "Usage: %s exec [--admin URL] NODE -- CMD [ARG...]\n\nNODE is a node's name or its instance's id.\n\nFlags:\n", name)
 		flags.PrintDefaults()
@@ -35,6 +37,9 @@ func execOnNode(args []string) error {
 	}
 	ctx, client := context.Background(), sim.NewClient(*admin)
 	info, err := client.Info(ctx)
+	if unreachable := new(url.Error); errors.As(err, &unreachable) {
+		return fmt.Errorf("%w; is it running? It prints its admin endpoint, which --admin or $ENI_SIM_ADMIN has to name", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -49,12 +54,27 @@ func execOnNode(args []string) error {
 	if err != nil {
 		return err
 	}
-	env := append(os.Environ(), instance.Env...)
+	env := nodeEnv(os.Environ(), instance.Env)
 	err = enter(instance.Namespace, program, command[1:], env)
 	if errors.Is(err, os.ErrPermission) && info.UserNamespace {
 		return enterUserNamespace(info.PID, instance.Namespace, program, command[2:], env)
 	}
 	return err
+}
+
+// nodeEnv is the environment of a command on a node. Credentials of the shell
+// stay out of it: on a node, the SDK shall find those of the instance.
+func nodeEnv(shell, node []string) []string {
+	var env []string
+	for _, variable := range shell {
+		name, _, _ := strings.Cut(variable, "=")
+		switch name {
+		case "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_EC2_METADATA_DISABLED":
+		default:
+			env = append(env, variable)
+		}
+	}
+	return append(env, node...)
 }
 
 func enter(namespace, program string, args, env []string) error {

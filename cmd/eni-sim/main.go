@@ -64,6 +64,9 @@ func simulate(args []string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	s, err := sim.Start(ctx, config)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("%w; is another simulator running? --ec2-listen and --admin-listen choose other addresses, with port 0 a free one", err)
+	}
 	if err != nil {
 		return err
 	}
@@ -79,13 +82,13 @@ func parse(args []string) (sim.Config, error) {
 	var file, nodeType, timing string
 	var nodes int
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.StringVar(&file, "config", "", "topology file; what it leaves out is built in")
-	flags.IntVar(&nodes, "nodes", 0, "number of nodes, instead of the topology's (default 3)")
-	flags.StringVar(&nodeType, "node-type", "", "instance type of the nodes of --nodes")
-	flags.StringVar(&timing, "timing", "", "realistic or instant, instead of the topology's (default realistic)")
+	flags.StringVar(&file, "config", "", "topology `FILE`; what it leaves out is built in")
+	flags.IntVar(&nodes, "nodes", 0, "launch `N` nodes, instead of the topology's (default 3)")
+	flags.StringVar(&nodeType, "node-type", "", "instance `TYPE` of the nodes of --nodes")
+	flags.StringVar(&timing, "timing", "", "`realistic|instant`, instead of the topology's (default realistic)")
 	flags.BoolVar(&c.Topology.Throttle, "throttle", false, "throttle API calls with EC2's documented token buckets")
-	flags.StringVar(&c.EC2Listen, "ec2-listen", "127.0.0.1:4566", "address of the EC2 API; port 0 chooses one")
-	flags.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:4567", "address of the admin endpoint, which has no authentication")
+	flags.StringVar(&c.EC2Listen, "ec2-listen", "127.0.0.1:4566", "address (`HOST:PORT`) of the EC2 API; port 0 chooses a free one")
+	flags.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:4567", "address (`HOST:PORT`) of the admin endpoint, which has no authentication")
 	flags.Func("forward", "`NAME=HOST:PORT` of a service that the nodes shall reach, for example a kube-apiserver; repeatable", func(text string) error {
 		service, target, ok := strings.Cut(text, "=")
 		if !ok {

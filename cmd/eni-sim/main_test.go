@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -91,13 +90,19 @@ func TestExec(t *testing.T) {
 					t.Errorf("on %s: %q, want %q", i.Name, out, want)
 				}
 			}
+			inside := program("exec", "--admin", admin, "node-1", "--", "sh", "-c", "echo $AWS_PROFILE$AWS_ACCESS_KEY_ID$AWS_REGION")
+			inside.Env = append(inside.Env, "AWS_PROFILE=mine", "AWS_ACCESS_KEY_ID=mine", "AWS_REGION=us-east-1")
+			if out, err := inside.Output(); string(out) != "us-east-1\n" || err != nil {
+				t.Errorf("environment on a node: %q, %v", out, err)
+			}
 			out, err := program("exec", "--admin", admin, "node-9", "--", "true").CombinedOutput()
 			if err == nil || !strings.Contains(string(out), `no node "node-9", only node-1, node-2`) {
 				t.Errorf("a node that is not there: %v %s", err, out)
 			}
 			stop(t, cmd)
-			if err := client.Healthy(context.Background()); err == nil {
-				t.Error("it still answers")
+			out, err = program("exec", "--admin", admin, "node-1", "--", "true").CombinedOutput()
+			if err == nil || !strings.Contains(string(out), "connection refused; is it running?") {
+				t.Errorf("a simulator that is not there: %v %s", err, out)
 			}
 		})
 	}
@@ -124,6 +129,14 @@ func TestNoNetwork(t *testing.T) {
 		t.Errorf("exec without network: %v %s", err, out)
 	}
 	stop(t, cmd)
+}
+
+func TestAddressInUse(t *testing.T) {
+	_, admin := simulator(t, nil, "--no-network", "--nodes=1")
+	out, err := program("--no-network", "--ec2-listen=127.0.0.1:0", "--admin-listen", strings.TrimPrefix(admin, "http://")).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "address already in use; is another simulator running?") {
+		t.Errorf("%v %s", err, out)
+	}
 }
 
 func TestParse(t *testing.T) {
