@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -79,7 +78,7 @@ type desired struct {
 func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone string, known catalog, before []want) desired {
 	d := desired{held: map[types.UID]bool{}}
 	for _, n := range inOrder(nodeENIs) {
-		if n.DeletionTimestamp != nil || !Matches(n, nodeLabels) {
+		if n.DeletionTimestamp != nil || !n.Selects(nodeLabels) {
 			continue
 		}
 		v1alpha1.Default(n)
@@ -122,11 +121,6 @@ func (d *desired) hold(n *v1alpha1.NodeENI, before []want, reason, message strin
 			d.wants = append(d.wants, w)
 		}
 	}
-}
-
-// Matches says whether the NodeENI selects a node with these labels.
-func Matches(n *v1alpha1.NodeENI, nodeLabels map[string]string) bool {
-	return len(n.Spec.NodeSelector) > 0 && labels.SelectorFromSet(n.Spec.NodeSelector).Matches(labels.Set(nodeLabels))
 }
 
 // inOrder sorts copies by age, then name: the older NodeENI chooses first.

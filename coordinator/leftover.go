@@ -136,20 +136,9 @@ func isOther(e eni.ENI, node *kube.Node) bool {
 	return now != "" && then != "" && now != then
 }
 
-// selects says whether the NodeENI wants ENIs on the node. An empty selector,
-// which the schema refuses, selects nothing.
-func selects(n *v1alpha1.NodeENI, node *kube.Node) bool {
-	for key, value := range n.Spec.NodeSelector {
-		if got, ok := node.Labels[key]; !ok || got != value {
-			return false
-		}
-	}
-	return len(n.Spec.NodeSelector) > 0
-}
-
-// deselected is not just !selects: an empty selector proves nothing.
+// deselected is not just !Selects: an empty selector proves nothing.
 func deselected(n *v1alpha1.NodeENI, node *kube.Node) bool {
-	return len(n.Spec.NodeSelector) > 0 && !selects(n, node)
+	return len(n.Spec.NodeSelector) > 0 && !n.Selects(node.Labels)
 }
 
 // subnetUnlisted compares ids only. Names are the agent's to resolve, so with

@@ -179,7 +179,7 @@ func (w *statusWriter) write(ctx context.Context, n *v1alpha1.NodeENI) (written 
 func (w *statusWriter) reports(n *v1alpha1.NodeENI) []nodeReport {
 	var all []nodeReport
 	for _, node := range w.caches.allNodes() {
-		if !selects(n, node) {
+		if !n.Selects(node.Labels) {
 			continue
 		}
 		nr := nodeReport{node: node}

@@ -87,7 +87,7 @@ func (c *coordinator) nodeChanged(old, now *kube.Node) {
 		c.sweeper.wake.set()
 	}
 	for _, n := range c.caches.allNodeENIs() {
-		before, after := old != nil && selects(n, old), now != nil && selects(n, now)
+		before, after := old != nil && n.Selects(old.Labels), now != nil && n.Selects(now.Labels)
 		if before && !after {
 			c.sweeper.wake.set()
 		}

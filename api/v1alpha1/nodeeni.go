@@ -231,6 +231,17 @@ type NodeENI struct {
 	Status NodeENIStatus `json:"status,omitempty"`
 }
 
+// Selects says whether the NodeENI wants ENIs on a node with these labels. An
+// empty selector, which the schema refuses, selects nothing.
+func (n *NodeENI) Selects(nodeLabels map[string]string) bool {
+	for key, value := range n.Spec.NodeSelector {
+		if got, ok := nodeLabels[key]; !ok || got != value {
+			return false
+		}
+	}
+	return len(n.Spec.NodeSelector) > 0
+}
+
 // NodeENIList is a list of NodeENIs.
 //
 // +kubebuilder:object:root=true
