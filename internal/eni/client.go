@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -151,8 +152,17 @@ func (c *Client) describe(ctx context.Context, filters ...types.Filter) ([]ENI, 
 	return all, nil
 }
 
+// literal takes the meaning that EC2 gives to some characters of a filter's
+// value: a name may hold them, and would otherwise find others, or not itself.
+var literal = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`)
+
+// filter selects what has one of exactly these values.
 func filter(name string, values ...string) types.Filter {
-	return types.Filter{Name: aws.String(name), Values: values}
+	f := types.Filter{Name: aws.String(name)}
+	for _, v := range values {
+		f.Values = append(f.Values, literal.Replace(v))
+	}
+	return f
 }
 
 // filterLimit is how many values EC2 takes in one filter.

@@ -94,6 +94,21 @@ func TestTokenNamesTheDecision(t *testing.T) {
 	}
 }
 
+// EC2 takes a filter's value for a pattern; a name is none.
+func TestFilterIsLiteral(t *testing.T) {
+	for value, want := range map[string]string{
+		"data":      "data",
+		"data-*":    `data-\*`,
+		"a?":        `a\?`,
+		`prod\east`: `prod\\east`,
+		`\*`:        `\\\*`,
+	} {
+		if got := filter("tag:Name", value).Values; len(got) != 1 || got[0] != want {
+			t.Errorf("%s: got %s, want %s", value, got, want)
+		}
+	}
+}
+
 func apiError(code, message string) error {
 	return &smithy.OperationError{ServiceID: "EC2", OperationName: "X", Err: &smithy.GenericAPIError{Code: code, Message: message}}
 }
