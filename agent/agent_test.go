@@ -32,6 +32,29 @@ func TestReturningENIsAreDoubted(t *testing.T) {
 	}
 }
 
+// While nothing can be done, nothing is due: a pass would come to nothing and be
+// due again.
+func TestNothingIsDueBeforeItCanBeDone(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	for name, test := range map[string]struct {
+		started bool
+		problem string
+		soon    bool
+	}{
+		"no snapshot yet":                {false, "", false},
+		"the Node is another instance":   {true, "another instance", false},
+		"EC2 has not told what there is": {true, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := New(Config{})
+			a.started, a.snapshot.NodeProblem = test.started, test.problem
+			if soon := a.nextPass(now).Before(now.Add(time.Minute)); soon != test.soon {
+				t.Errorf("the next pass is in %v", a.nextPass(now).Sub(now))
+			}
+		})
+	}
+}
+
 // What a describe left open about an ENI is pursued, also while it is not known
 // whether the ENI is wanted; afterwards nobody would ask.
 func TestDoubtsAreKept(t *testing.T) {

@@ -261,6 +261,9 @@ func (k *Kubernetes) Save(ctx context.Context, report v1alpha1.NodeENIStateStatu
 	owner := k.currentNode()
 	if state == nil {
 		if owner == nil {
+			k.mu.Lock()
+			k.lost = false // or it is saved without end
+			k.mu.Unlock()
 			return nil
 		}
 		state = &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: node}}

@@ -175,6 +175,9 @@ func (a *Agent) doubt() {
 // nextPass is when something is due without anything happening.
 func (a *Agent) nextPass(now time.Time) time.Time {
 	at := now.Add(verifyEvery)
+	if !a.started || a.snapshot.NodeProblem != "" {
+		return at // a pass would do nothing before the Source has news
+	}
 	if !a.observing && len(a.running) == 0 {
 		if due := maxTime(a.nextObserve, a.failures[observeKey].until); due.Before(at) {
 			at = due
