@@ -3,8 +3,6 @@ package coordinator
 import (
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
-
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
@@ -67,14 +65,13 @@ func (t *track) patience(poll time.Duration, now time.Time) time.Duration {
 }
 
 // act is what to do with a left-over ENI.
-type act string
+type act = eni.Removal
 
 const (
-	actWait   act = "wait"
-	actDetach act = "detach"
-	actDelete act = "delete"
-	// actRefuse: it sits at device index 0, as only a primary ENI does.
-	actRefuse act = "refuse"
+	actWait   = eni.RemovalWait
+	actDetach = eni.RemovalDetach
+	actDelete = eni.RemovalDelete
+	actRefuse = eni.RemovalRefuse
 )
 
 // step is an act. A wait ends at Until; with a zero Until the next full sweep
@@ -106,16 +103,11 @@ func nextStep(e eni.ENI, t *track, times timing, now time.Time) step {
 	if now.Before(t.NotBefore) {
 		return step{actWait, t.NotBefore}
 	}
-	switch {
-	case e.Attachment == nil && e.Status == string(types.NetworkInterfaceStatusAvailable):
-		return step{Act: actDelete}
-	case e.Attachment == nil, e.Attachment.Detaching():
-		return step{actWait, now.Add(t.patience(times.Poll, now))}
-	case e.Attachment.DeviceIndex == 0:
-		return step{Act: actRefuse}
-	default:
-		return step{Act: actDetach}
+	next := step{Act: e.Removal()}
+	if next.Act == actWait {
+		next.Until = now.Add(t.patience(times.Poll, now))
 	}
+	return next
 }
 
 // age of the ENI by its tag. One without a readable tag is as old as can be:
