@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
@@ -111,14 +113,51 @@ func TestDemoLeftRunning(t *testing.T) {
 	}
 	_, after, _ := strings.Cut(d.out.String(), "export KUBECONFIG=")
 	kubeconfig, _, _ := strings.Cut(after, "\n")
-	if _, err := os.Stat(kubeconfig); err != nil {
-		t.Error(err)
-	}
+	tryReadme(t, kubeconfig)
 	if err := d.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
 	d.end(0)
 	d.wantNoFiles()
+}
+
+// tryReadme does what the README does with a demo that was left running: its
+// first NodeENI gets an ENI on every node.
+func tryReadme(t *testing.T, kubeconfig string) {
+	t.Helper()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(readme), "```yaml\n")
+	example, _, _ := strings.Cut(after, "```")
+	nodeENIs, err := v1alpha1.ParseNodeENIs([]byte(example))
+	if err != nil || len(nodeENIs) != 1 {
+		t.Fatalf("the README's NodeENI: %d of them, %v", len(nodeENIs), err)
+	}
+	access, err := kube.Config(kubeconfig)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := kube.NewClient(access, "readme")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := client.API.Post().Resource(kube.NodeENIs).Body(nodeENIs[0]).Do(t.Context()).Error(); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		var now v1alpha1.NodeENI
+		if err := client.API.Get().Resource(kube.NodeENIs).Name(nodeENIs[0].Name).Do(t.Context()).Into(&now); err != nil {
+			t.Fatal(err)
+		}
+		if now.Status.Nodes.Ready == 3 {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the README's NodeENI after %v: %+v", patience, now.Status)
+		}
+	}
 }
 
 // An agent that does not even start.
