@@ -218,7 +218,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 	if a.tellNodeProblem() {
 		return
 	}
-	a.desired = desire(a.snapshot.NodeENIs, a.snapshot.Labels, a.Identity.Zone, a.catalog, a.desired.wants)
+	a.resolve()
 	a.dropRecords()
 	a.doubtReturning()
 	p := next(a.view(now))
@@ -234,6 +234,17 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 		}
 	}
 	a.report(ctx, p, now)
+}
+
+// resolve works out what is wanted. When a name stands for other groups than
+// before, what failed with those may be tried again.
+func (a *Agent) resolve() {
+	before := a.desired.wants
+	a.desired = desire(a.snapshot.NodeENIs, a.snapshot.Labels, a.Identity.Zone, a.catalog, before)
+	a.catalog.keep(a.desired.named)
+	if regrouped(before, a.desired.wants) {
+		a.failures.forgive()
+	}
 }
 
 // view is the state in the form that a plan takes.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -42,41 +43,33 @@ type problem struct {
 	message string
 }
 
-// reasonResolving is the reason while subnets and groups are being looked up.
-const reasonResolving = "Resolving"
-
-// catalog is what EC2 told of the subnets and groups that NodeENIs name. An id
-// or name with an empty entry has been asked for and is not there.
-type catalog struct {
-	subnetsByID   map[string][]eni.Subnet
-	subnetsByName map[string][]eni.Subnet
-	groups        map[string][]string // ids by name
-}
-
-func newCatalog() catalog {
-	return catalog{subnetsByID: map[string][]eni.Subnet{}, subnetsByName: map[string][]eni.Subnet{}, groups: map[string][]string{}}
-}
-
-// missing is what must be looked up before all wants can be told.
-type missing struct {
-	subnetIDs, subnetNames, groupNames []string
-}
+// Reasons of problems that more depends on than a report's words.
+const (
+	// reasonResolving: subnets and groups are being looked up.
+	reasonResolving       = "Resolving"
+	reasonNoSubnetInZone  = "NoSubnetInZone"
+	reasonSubnetAmbiguous = "SubnetNameAmbiguous"
+)
 
 // desired is what this node shall have.
 type desired struct {
 	wants    []want // in the order in which they choose their device index
 	problems []problem
-	missing  missing
+	named    refs // all that the matching NodeENIs name
+	missing  refs // what of it must be looked up, or looked up again in time
 	// held are the NodeENIs whose wants are not known: their ENIs are left
 	// exactly as they are.
 	held map[types.UID]bool
+	// partly are those of which some wants are known. What they have besides
+	// is left as it is: it may be what the name that is not known stands for.
+	partly map[types.UID]bool
 }
 
 // desire tells what a node with these labels in this zone shall have. before
 // holds the wants of the last time: a NodeENI that cannot be resolved now keeps
 // what it had.
 func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone string, known catalog, before []want) desired {
-	d := desired{held: map[types.UID]bool{}}
+	d := desired{held: map[types.UID]bool{}, partly: map[types.UID]bool{}}
 	for _, n := range inOrder(nodeENIs) {
 		if n.DeletionTimestamp != nil || !n.Selects(nodeLabels) {
 			continue
@@ -86,12 +79,23 @@ func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone stri
 			d.hold(n, before, "InvalidSpec", errs.ToAggregate().Error())
 			continue
 		}
-		if d.missing.add(n.Spec, known) {
+		named := refsOf(n.Spec)
+		d.named = d.named.union(named)
+		absent, complete := named.absent(known)
+		d.missing = d.missing.union(absent)
+		if !complete {
 			d.hold(n, before, reasonResolving, "asking EC2 for its subnets and security groups")
 			continue
 		}
 		wants, reason, message := wantsOf(n, zone, known)
-		if len(wants) == 0 {
+		switch {
+		case reason == reasonNoSubnetInZone, reason == reasonSubnetAmbiguous:
+			// People may mend it with a Name tag, which no NodeENI tells of.
+			d.missing.subnetNames = union(d.missing.subnetNames, named.subnetNames)
+		case len(absent.subnetNames) > 0:
+			d.partly[n.UID] = true
+		}
+		if len(wants) == 0 && reason != reasonNoSubnetInZone {
 			d.hold(n, before, reason, message)
 			continue
 		}
@@ -110,6 +114,22 @@ func (d *desired) slots() map[slot]bool {
 		slots[w.slot] = true
 	}
 	return slots
+}
+
+// leaves says whether ENIs of the NodeENI that no want is for are left as they
+// are, because it may want them.
+func (d *desired) leaves(uid types.UID) bool { return d.held[uid] || d.partly[uid] }
+
+// regrouped says whether a want has other groups than before.
+func regrouped(before, after []want) bool {
+	for _, w := range after {
+		for _, b := range before {
+			if b.slot == w.slot && !slices.Equal(b.groups, w.groups) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // hold keeps what the NodeENI had, and says why it cannot be told anew.
@@ -135,43 +155,6 @@ func inOrder(all []v1alpha1.NodeENI) []*v1alpha1.NodeENI {
 	return sorted
 }
 
-// subnetRefs lists the ids and names in their stated order: subnetID, subnetIDs,
-// subnetName, subnetNames.
-func subnetRefs(spec v1alpha1.NodeENISpec) (ids, names []string) {
-	return unique(append([]string{spec.SubnetID}, spec.SubnetIDs...)), unique(append([]string{spec.SubnetName}, spec.SubnetNames...))
-}
-
-func unique(values []string) []string {
-	var out []string
-	for _, v := range values {
-		if v != "" && !slices.Contains(out, v) {
-			out = append(out, v)
-		}
-	}
-	return out
-}
-
-// add notes what of the spec must be looked up, and says whether that holds the
-// spec up: what has been asked for and is not there is asked for again, in
-// time, but holds nothing up.
-func (m *missing) add(spec v1alpha1.NodeENISpec, known catalog) bool {
-	unknown := false
-	collect := func(to *[]string, refs []string, found func(string) (bool, bool)) {
-		for _, ref := range refs {
-			there, asked := found(ref)
-			if !there && !slices.Contains(*to, ref) {
-				*to = append(*to, ref)
-			}
-			unknown = unknown || !asked
-		}
-	}
-	ids, names := subnetRefs(spec)
-	collect(&m.subnetIDs, ids, func(id string) (bool, bool) { v, ok := known.subnetsByID[id]; return len(v) > 0, ok })
-	collect(&m.subnetNames, names, func(n string) (bool, bool) { v, ok := known.subnetsByName[n]; return len(v) > 0, ok })
-	collect(&m.groupNames, spec.SecurityGroupNames, func(n string) (bool, bool) { v, ok := known.groups[n]; return len(v) > 0, ok })
-	return unknown
-}
-
 // wantsOf resolves one NodeENI. A reason and a message say what is wrong with
 // it; with wants beside them the rest can be had all the same.
 func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, reason, message string) {
@@ -185,8 +168,8 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 			groups = append(groups, ids...)
 		}
 	}
-	groups = unique(groups)
 	slices.Sort(groups)
+	groups = slices.Compact(groups)
 	for i, s := range subnets {
 		wants = append(wants, want{
 			slot:                slot{n.UID, s.ID},
@@ -227,7 +210,7 @@ func interfaceName(name string, i int) string {
 // subnetsInZone are the listed subnets that lie in the zone, in listed order,
 // each once.
 func subnetsInZone(spec v1alpha1.NodeENISpec, zone string, known catalog) (in []eni.Subnet, reason, message string) {
-	var elsewhere, absent []string
+	var elsewhere, absentIDs, absentNames []string
 	add := func(s eni.Subnet) {
 		if s.Zone == zone && !slices.ContainsFunc(in, func(o eni.Subnet) bool { return o.ID == s.ID }) {
 			in = append(in, s)
@@ -235,34 +218,37 @@ func subnetsInZone(spec v1alpha1.NodeENISpec, zone string, known catalog) (in []
 			elsewhere = append(elsewhere, s.ID+" is in "+s.Zone)
 		}
 	}
-	ids, names := subnetRefs(spec)
-	for _, id := range ids {
+	named := refsOf(spec)
+	for _, id := range named.subnetIDs {
 		found := known.subnetsByID[id]
 		if len(found) == 0 {
-			absent = append(absent, id)
+			absentIDs = append(absentIDs, id)
 		}
 		for _, s := range found {
 			add(s)
 		}
 	}
-	for _, name := range names {
+	for _, name := range named.subnetNames {
 		found := known.subnetsByName[name]
 		if len(found) == 0 {
-			absent = append(absent, fmt.Sprintf("%q", name))
+			absentNames = append(absentNames, strconv.Quote(name))
 		}
 		here := slices.DeleteFunc(slices.Clone(found), func(s eni.Subnet) bool { return s.Zone != zone })
 		if len(here) > 1 {
-			return nil, "SubnetNameAmbiguous", fmt.Sprintf("the name %q belongs to %s and %s, both in zone %s; list the one you mean in subnetIDs", name, here[0].ID, here[1].ID, zone)
+			return nil, reasonSubnetAmbiguous, fmt.Sprintf("the name %q belongs to %s and %s, both in zone %s; list the one you mean in subnetIDs", name, here[0].ID, here[1].ID, zone)
 		}
 		for _, s := range found {
 			add(s)
 		}
 	}
-	if len(absent) > 0 {
-		return in, "SubnetNotFound", fmt.Sprintf("EC2 knows no subnet %s in this account and Region; correct the subnet ids or Name tags", strings.Join(absent, ", "))
+	if len(absentIDs) > 0 {
+		return in, "SubnetNotFound", fmt.Sprintf("EC2 knows no subnet %s in this account and Region; correct subnetID or subnetIDs", strings.Join(absentIDs, ", "))
+	}
+	if len(absentNames) > 0 {
+		return in, "SubnetNotFound", fmt.Sprintf("no subnet in the node's VPC has the Name tag %s; correct subnetName or subnetNames, or the tag", strings.Join(absentNames, ", "))
 	}
 	if len(in) > 0 {
 		return in, "", ""
 	}
-	return nil, "NoSubnetInZone", fmt.Sprintf("no listed subnet is in the node's zone %s (%s); list a subnet of that zone, or select other nodes", zone, strings.Join(elsewhere, ", "))
+	return nil, reasonNoSubnetInZone, fmt.Sprintf("no listed subnet is in the node's zone %s (%s); list a subnet of that zone, or select other nodes", zone, strings.Join(elsewhere, ", "))
 }

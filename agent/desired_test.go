@@ -34,6 +34,7 @@ func testCatalog() catalog {
 		c.subnetsByID[s.ID] = []eni.Subnet{s}
 		c.subnetsByName[s.Name] = append(c.subnetsByName[s.Name], s)
 	}
+	c.subnetsByName["far"] = []eni.Subnet{{ID: "subnet-0eeeeeeeeeeeeeee1", Name: "far", Zone: "us-east-1c"}}
 	c.groups["web"] = []string{groupY}
 	c.groups["gone"] = nil
 	c.subnetsByID["subnet-0cccccccccccccccc"] = nil
@@ -98,6 +99,9 @@ func TestDesire(t *testing.T) {
 		{"one subnet by id and by name is one", []v1alpha1.NodeENI{nodeENI("x", func(s *v1alpha1.NodeENISpec) { s.SubnetName = "data" })},
 			"want x " + subnetA + " index=2 groups=" + groupX},
 		{"none in the zone", []v1alpha1.NodeENI{nodeENI("x", func(s *v1alpha1.NodeENISpec) { s.SubnetID = subnetB })}, "problem x NoSubnetInZone"},
+		{"none in the zone by name: the tag may be moved", []v1alpha1.NodeENI{nodeENI("x", func(s *v1alpha1.NodeENISpec) {
+			s.SubnetID, s.SubnetName = "", "far"
+		})}, "problem x NoSubnetInZone\nmissing far"},
 		{"unknown subnet", []v1alpha1.NodeENI{nodeENI("x", func(s *v1alpha1.NodeENISpec) { s.SubnetID = "subnet-0cccccccccccccccc" })},
 			"problem x SubnetNotFound\nmissing subnet-0cccccccccccccccc"},
 		{"unknown subnet beside a good one", []v1alpha1.NodeENI{nodeENI("x", func(s *v1alpha1.NodeENISpec) { s.SubnetIDs = []string{"subnet-0cccccccccccccccc"} })},
@@ -124,7 +128,7 @@ func TestDesireNameInTwoSubnetsOfTheZone(t *testing.T) {
 	c := testCatalog()
 	c.subnetsByName["data"] = append(c.subnetsByName["data"], eni.Subnet{ID: subnetA2, Name: "data", Zone: "us-east-1a"})
 	d := desire([]v1alpha1.NodeENI{nodeENI("x", func(s *v1alpha1.NodeENISpec) { s.SubnetID, s.SubnetName = "", "data" })}, matching, "us-east-1a", c, nil)
-	if got := d.text(); got != "problem x SubnetNameAmbiguous" {
+	if got := d.text(); got != "problem x SubnetNameAmbiguous\nmissing data" {
 		t.Errorf("got %s", got)
 	}
 }
@@ -141,5 +145,37 @@ func TestDesireHoldsWhatItHad(t *testing.T) {
 	}
 	if !second.held[x.UID] {
 		t.Error("the NodeENI is not held")
+	}
+}
+
+// A NodeENI that lists no subnet of this zone any more wants nothing here, and
+// what it had is released.
+func TestDesireLetsGoOfAZone(t *testing.T) {
+	x := nodeENI("x", nil)
+	first := desire([]v1alpha1.NodeENI{x}, matching, "us-east-1a", testCatalog(), nil)
+	x.Spec.SubnetID = subnetB
+	second := desire([]v1alpha1.NodeENI{x}, matching, "us-east-1a", testCatalog(), first.wants)
+	if len(second.wants) > 0 || second.leaves(x.UID) {
+		t.Errorf("it is kept: %s", second.text())
+	}
+}
+
+// While one of its names is not known, a NodeENI gets what it wants besides, and
+// loses nothing: what it has may be what the name stood for.
+func TestDesireLeavesWhatANameMayStandFor(t *testing.T) {
+	for name, change := range map[string]func(*v1alpha1.NodeENISpec){
+		"every name is known": func(s *v1alpha1.NodeENISpec) { s.SubnetName = "data" },
+		"one is not":          func(s *v1alpha1.NodeENISpec) { s.SubnetNames = []string{"data", "untagged"} },
+		"a group is not":      func(s *v1alpha1.NodeENISpec) { s.SecurityGroupNames = []string{"gone"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := testCatalog()
+			c.subnetsByName["untagged"] = nil
+			x := nodeENI("x", change)
+			d := desire([]v1alpha1.NodeENI{x}, matching, "us-east-1a", c, nil)
+			if partly := name == "one is not"; d.partly[x.UID] != partly || partly && len(d.wants) != 1 {
+				t.Errorf("partly %v: %s", d.partly[x.UID], d.text())
+			}
+		})
 	}
 }

@@ -172,6 +172,10 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 	switch {
 	case c.verb == create && eni.IsSubnetFull(err):
 		a.fail(fullKey(c.slot.subnet), c.verb.action(), err, now)
+	case eni.IsGroupGone(err):
+		a.catalog.forgetGroups(slices.Concat(c.groups, c.params.Groups))
+	case eni.IsSubnetGone(err):
+		a.catalog.forgetSubnet(c.slot.subnet)
 	case c.verb == create && eni.IsMismatch(err):
 		// It was made by a call whose answer was lost, before the NodeENI changed.
 		a.doubt()

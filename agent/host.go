@@ -161,7 +161,7 @@ func (a *Agent) subnetOf(e tracked) netip.Prefix {
 // sweep removes the rules and routes of ENIs that are no more. While a NodeENI
 // cannot be resolved its ENIs' rules cannot be told from leftovers.
 func (a *Agent) sweep(keep []hostnet.Wanted) {
-	if len(a.desired.held) > 0 {
+	if len(a.desired.held)+len(a.desired.partly) > 0 {
 		return
 	}
 	n, err := a.Links.Sweep(keep)

@@ -3,14 +3,16 @@ package agent
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
-// errAbsent stands for an id or a name that EC2 does not know. It is asked for
-// again at the pace of things that people mend.
-var errAbsent = errors.New("EC2 knows nothing of this id or name")
+// errAbsent stands for an id or a name that EC2 does not know, or knows in no
+// way that helps here. It is asked for again at the pace of things that people
+// mend.
+var errAbsent = errors.New("EC2 knows nothing fitting of this id or name")
 
 // What is looked up, as its place among the failures; with an id or a name
 // behind it, that of one that EC2 does not know.
@@ -20,32 +22,22 @@ const (
 	groupNameKey  = "group-name "
 )
 
-// has says whether EC2 knows what was looked up.
-func (c catalog) has(key, ref string) bool {
-	switch key {
-	case subnetIDKey:
-		return len(c.subnetsByID[ref]) > 0
-	case subnetNameKey:
-		return len(c.subnetsByName[ref]) > 0
-	default:
-		return len(c.groups[ref]) > 0
-	}
-}
-
 // lookUp asks EC2 for the subnets and groups that are not in the catalog, in one
 // call for ids and one each for subnet and group names.
 func (a *Agent) lookUp(ctx context.Context, now time.Time) {
-	m := a.desired.missing
-	lookUp(a, ctx, now, "DescribeSubnets", subnetIDKey, m.subnetIDs, a.EC2.SubnetsByID, func(id string, all []eni.Subnet) {
+	lookUp(a, ctx, now, "DescribeSubnets", subnetIDKey, a.EC2.SubnetsByID, func(id string, all []eni.Subnet) {
 		a.catalog.subnetsByID[id] = only(all, func(s eni.Subnet) bool { return s.ID == id })
 	})
-	lookUp(a, ctx, now, "DescribeSubnets", subnetNameKey, m.subnetNames, a.EC2.SubnetsByName, func(name string, all []eni.Subnet) {
+	subnets := func(ctx context.Context, names []string) ([]eni.Subnet, error) {
+		return a.EC2.SubnetsByName(ctx, a.Identity.VPCID, names)
+	}
+	lookUp(a, ctx, now, "DescribeSubnets", subnetNameKey, subnets, func(name string, all []eni.Subnet) {
 		a.catalog.subnetsByName[name] = only(all, func(s eni.Subnet) bool { return s.Name == name })
 	})
 	groups := func(ctx context.Context, names []string) ([]eni.Group, error) {
 		return a.EC2.GroupsByName(ctx, a.Identity.VPCID, names)
 	}
-	lookUp(a, ctx, now, "DescribeSecurityGroups", groupNameKey, m.groupNames, groups, func(name string, all []eni.Group) {
+	lookUp(a, ctx, now, "DescribeSecurityGroups", groupNameKey, groups, func(name string, all []eni.Group) {
 		a.catalog.groups[name] = nil
 		for _, g := range only(all, func(g eni.Group) bool { return g.Name == name }) {
 			a.catalog.groups[name] = append(a.catalog.groups[name], g.ID)
@@ -63,12 +55,12 @@ func only[T any](all []T, ok func(T) bool) []T {
 	return some
 }
 
-// lookUp asks for those of the refs that are due, in one call, and gives each
-// with the answer to take.
-func lookUp[T any](a *Agent, ctx context.Context, now time.Time, action, key string, refs []string,
+// lookUp asks for what is missing and due, in one call, and gives each with the
+// answer to take. What is missing all the same is asked for again later.
+func lookUp[T any](a *Agent, ctx context.Context, now time.Time, action, key string,
 	ask func(context.Context, []string) ([]T, error), take func(ref string, all []T)) {
 	var due []string
-	for _, ref := range refs {
+	for _, ref := range a.desired.missing.of(key) {
 		if !a.lookingUp[key] && !a.failures.blocks(key, now) && !a.failures.blocks(key+ref, now) {
 			due = append(due, ref)
 		}
@@ -90,10 +82,13 @@ func lookUp[T any](a *Agent, ctx context.Context, now time.Time, action, key str
 			delete(a.failures, key)
 			for _, ref := range due {
 				take(ref, all)
-				if a.catalog.has(key, ref) {
-					delete(a.failures, key+ref)
-				} else {
+			}
+			a.resolve()
+			for _, ref := range due {
+				if slices.Contains(a.desired.missing.of(key), ref) {
 					a.failures.add(key+ref, action, errAbsent, time.Now())
+				} else {
+					delete(a.failures, key+ref)
 				}
 			}
 		}

@@ -156,7 +156,7 @@ func (a *Agent) reckon(now time.Time) {
 func (a *Agent) inDoubt() (open, moved bool) {
 	wanted := a.desired.slots()
 	for _, e := range a.enis {
-		if !wanted[e.slot()] && !a.desired.held[e.Owner.NodeENIUID] {
+		if !wanted[e.slot()] && !a.desired.leaves(e.Owner.NodeENIUID) {
 			moved = moved || e.left
 			continue
 		}

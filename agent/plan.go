@@ -148,7 +148,7 @@ func (p *plan) assign(v view) {
 		switch {
 		case wanted[s] && p.assigned[s] == "":
 			p.assigned[s] = e.ID
-		case !wanted[s] && v.desired.held[s.uid]:
+		case !wanted[s] && v.desired.leaves(s.uid):
 		case v.certain:
 			p.release = append(p.release, e.ID)
 		}

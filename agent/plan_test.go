@@ -114,6 +114,8 @@ func TestPlan(t *testing.T) {
 		})}}, "set DeleteOnTermination of eni-x; set SourceDestCheck of eni-x; set Groups of eni-x; set Description of eni-x"},
 		{"no longer wanted", view{certain: true, enis: []tracked{ex.at(me, 2, "attached")}}, "release eni-x"},
 		{"not known whether wanted: left alone", view{certain: true, desired: desired{held: map[types.UID]bool{"x": true}}, enis: []tracked{ex.at(me, 2, "attached")}}, ""},
+		{"not known whether wanted beside another: left alone", view{certain: true, desired: desired{wants: []want{x}, partly: map[types.UID]bool{"x": true}},
+			enis: []tracked{ex, eniFor("eni-x2", "x", subnetA2).at(me, 3, "attached")}}, "attach eni-x at 2"},
 		{"two for one place: the attached stays", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{eniFor("eni-0", "x", subnetA), ex.at(me, 2, "attached")}}, "release eni-0"},
 		{"two for one place, none attached: the older stays", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{
 			eniFor("eni-0", "x", subnetA).with(func(t *tracked) { t.Owner.CreatedAt = time.Unix(200, 0) }), ex}}, "attach eni-x at 2; release eni-0"},

@@ -100,7 +100,7 @@ func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alph
 func (s situation) holds(l v1alpha1.ENIState) bool {
 	key := slot{l.NodeENIUID, l.SubnetID}
 	gone := l.ENIID != "" && s.view.records[key].replaces == l.ENIID
-	return l.SubnetID != "" && s.view.desired.held[l.NodeENIUID] && !s.view.desired.slots()[key] && !gone
+	return l.SubnetID != "" && s.view.desired.leaves(l.NodeENIUID) && !s.view.desired.slots()[key] && !gone
 }
 
 // problemEntry reports a NodeENI whose ENIs cannot be told. A lookup that is

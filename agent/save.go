@@ -152,7 +152,7 @@ func (a *Agent) release(ctx context.Context, now time.Time) {
 	if a.tellNodeProblem() {
 		return
 	}
-	a.desired = desire(a.snapshot.NodeENIs, a.snapshot.Labels, a.Identity.Zone, a.catalog, a.desired.wants)
+	a.resolve()
 	p := next(a.view(now))
 	for _, id := range p.release {
 		for _, e := range a.enis {

@@ -48,14 +48,14 @@ type NodeENISpec struct {
 	// +kubebuilder:validation:items:MaxLength=64
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^subnet-[0-9a-f]{8,17}$')",message="must be a subnet's id: 'subnet-' and 8 to 17 digits or letters a to f, in lower case"
 	SubnetIDs []string `json:"subnetIDs,omitempty"`
-	// SubnetName is the Name tag of a subnet. Several subnets may bear it; those
-	// outside the node's zone are skipped.
+	// SubnetName is the Name tag of a subnet of the node's VPC. Several subnets
+	// may bear it; those outside the node's zone are skipped.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	SubnetName string `json:"subnetName,omitempty"`
-	// SubnetNames are Name tags of subnets; those outside the node's zone are
-	// skipped.
+	// SubnetNames are Name tags of subnets of the node's VPC; those outside the
+	// node's zone are skipped.
 	//
 	// +optional
 	// +listType=set

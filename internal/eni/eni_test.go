@@ -117,7 +117,7 @@ func TestErrorClasses(t *testing.T) {
 	predicates := map[string]func(error) bool{
 		"throttled": IsThrottled, "notfound": IsNotFound, "attachmentgone": IsAttachmentGone, "inuse": IsInUse,
 		"indextaken": IsIndexTaken, "full": IsSubnetFull, "limit": IsAttachmentLimit, "denied": IsUnauthorized, "terminal": IsTerminal,
-		"mismatch": IsMismatch,
+		"mismatch": IsMismatch, "groupgone": IsGroupGone, "subnetgone": IsSubnetGone,
 	}
 	for _, test := range []struct{ code, message, want string }{
 		{"RequestLimitExceeded", "Request limit exceeded.", "throttled"},
@@ -133,7 +133,9 @@ func TestErrorClasses(t *testing.T) {
 		{"InsufficientFreeAddressesInSubnet", "", "full"},
 		{"AttachmentLimitExceeded", "", "limit terminal"},
 		{"UnauthorizedOperation", "", "denied terminal"},
-		{"InvalidSubnetID.NotFound", "", "terminal"},
+		{"InvalidSubnetID.NotFound", "", "subnetgone terminal"},
+		{"InvalidGroup.NotFound", "", "groupgone terminal"},
+		{"InvalidSecurityGroupID.NotFound", "", "groupgone terminal"},
 		{"IncorrectState", "Instance 'i-1' is not 'running'.", ""},
 		{"IdempotentParameterMismatch", "", "mismatch"},
 	} {

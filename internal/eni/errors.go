@@ -74,6 +74,16 @@ func IsMismatch(err error) bool { return is(err, "IdempotentParameterMismatch") 
 // IsAttachmentLimit: the instance type takes no more ENIs.
 func IsAttachmentLimit(err error) bool { return is(err, "AttachmentLimitExceeded") }
 
+// IsGroupGone: a security group that the call names is not there.
+func IsGroupGone(err error) bool {
+	return is(err, "InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound")
+}
+
+// IsSubnetGone: the subnet that the call names is not there.
+func IsSubnetGone(err error) bool {
+	return is(err, "InvalidSubnetID.NotFound", "InvalidSubnet.NotFound")
+}
+
 // IsUnauthorized: IAM does not allow the call.
 func IsUnauthorized(err error) bool {
 	return is(err, "UnauthorizedOperation", "AuthFailure", "AccessDenied", "AccessDeniedException")
@@ -82,10 +92,9 @@ func IsUnauthorized(err error) bool {
 // IsTerminal: asking again does not help before somebody changes the NodeENI,
 // a quota, a permission or the instance.
 func IsTerminal(err error) bool {
-	return IsUnauthorized(err) || IsAttachmentLimit(err) || is(err,
+	return IsUnauthorized(err) || IsAttachmentLimit(err) || IsGroupGone(err) || IsSubnetGone(err) || is(err,
 		"NetworkInterfaceLimitExceeded", "SecurityGroupsPerInterfaceLimitExceeded",
-		"InvalidSubnetID.NotFound", "InvalidSubnetID.Malformed", "InvalidSubnet.NotFound",
-		"InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound", "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed",
+		"InvalidSubnetID.Malformed", "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed",
 		"OperationNotPermitted", "InvalidParameterCombination",
 		"InvalidInstanceID.NotFound", "TagLimitExceeded",
 	)
@@ -110,9 +119,9 @@ func Advice(action string, err error) string {
 		hint = "raise the Region's quota of network interfaces, or delete unused ones"
 	case is(err, "SecurityGroupsPerInterfaceLimitExceeded"):
 		hint = "list fewer security groups, or raise the quota of security groups per network interface"
-	case is(err, "InvalidGroup.NotFound", "InvalidSecurityGroupID.NotFound", "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed"):
+	case IsGroupGone(err), is(err, "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed"):
 		hint = "correct securityGroupIDs or securityGroupNames: each group must exist in the subnet's VPC"
-	case is(err, "InvalidSubnetID.NotFound", "InvalidSubnetID.Malformed", "InvalidSubnet.NotFound"):
+	case IsSubnetGone(err), is(err, "InvalidSubnetID.Malformed"):
 		hint = "correct subnetID, subnetIDs, subnetName or subnetNames"
 	case is(err, "OperationNotPermitted"):
 		hint = "another AWS service manages this ENI or instance; release it there"

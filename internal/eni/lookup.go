@@ -24,16 +24,25 @@ func (c *Client) SubnetsByID(ctx context.Context, ids []string) ([]Subnet, error
 	return c.subnets(ctx, "subnet-id", ids)
 }
 
-// SubnetsByName describes subnets by their Name tag; a name may have several.
-func (c *Client) SubnetsByName(ctx context.Context, names []string) ([]Subnet, error) {
-	return c.subnets(ctx, "tag:Name", names)
+// SubnetsByName describes the subnets of the VPC by their Name tag; a name may
+// have several. VPCs made from one template have subnets of the same names.
+func (c *Client) SubnetsByName(ctx context.Context, vpcID string, names []string) ([]Subnet, error) {
+	return c.subnets(ctx, "tag:Name", names, inVPC(vpcID)...)
 }
 
-func (c *Client) subnets(ctx context.Context, by string, values []string) ([]Subnet, error) {
+// inVPC is the filter for what is in the VPC; none when the VPC is not known.
+func inVPC(vpcID string) []types.Filter {
+	if vpcID == "" {
+		return nil
+	}
+	return []types.Filter{filter("vpc-id", vpcID)}
+}
+
+func (c *Client) subnets(ctx context.Context, by string, values []string, filters ...types.Filter) ([]Subnet, error) {
 	var all []Subnet
 	err := chunks(values, func(part []string) error {
 		pages := ec2.NewDescribeSubnetsPaginator(c.ec2, &ec2.DescribeSubnetsInput{
-			Filters: []types.Filter{filter(by, part...)}, MaxResults: aws.Int32(pageSize),
+			Filters: append([]types.Filter{filter(by, part...)}, filters...), MaxResults: aws.Int32(pageSize),
 		})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
@@ -68,12 +77,8 @@ func subnetFromEC2(s types.Subnet) Subnet {
 func (c *Client) GroupsByName(ctx context.Context, vpcID string, names []string) ([]Group, error) {
 	var all []Group
 	err := chunks(names, func(part []string) error {
-		filters := []types.Filter{filter("group-name", part...)}
-		if vpcID != "" {
-			filters = append(filters, filter("vpc-id", vpcID))
-		}
 		pages := ec2.NewDescribeSecurityGroupsPaginator(c.ec2, &ec2.DescribeSecurityGroupsInput{
-			Filters: filters, MaxResults: aws.Int32(pageSize),
+			Filters: append(inVPC(vpcID), filter("group-name", part...)), MaxResults: aws.Int32(pageSize),
 		})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
