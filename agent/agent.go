@@ -112,6 +112,7 @@ type Agent struct {
 	nextObserve time.Time
 	reckoning   time.Time // the verification after the last create
 	doubts      int       // observations in a row that left something open
+	moves       int       // and those because a link has vanished
 
 	// The report.
 	saved    v1alpha1.NodeENIStateStatus

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
 )
 
 // Every ENI that was given up and is wanted again may be on its way out, not only
@@ -76,5 +78,60 @@ func TestDoubtsAreKept(t *testing.T) {
 				t.Errorf("EC2 is asked in %v", a.nextObserve.Sub(now))
 			}
 		})
+	}
+}
+
+// A link that a pod has taken, and one that the coordinator has not collected
+// yet, make EC2 asked a few times and then every hour, not a few times an hour.
+func TestMovedLinksAreLetBe(t *testing.T) {
+	for name, test := range map[string]struct {
+		wants []want
+		set   func(*Agent)
+	}{
+		"in a pod":       {[]want{wantFor("x", subnetA, 2)}, func(a *Agent) { a.links["eni-x"] = linkState{wait: wait{lost: true}} }},
+		"on its way out": {nil, func(a *Agent) { a.enis[0].released, a.enis[0].left = true, true }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			now := time.Unix(10_000, 0)
+			a := New(Config{Identity: imds.Identity{InstanceID: me}})
+			a.desired.wants = test.wants
+			a.enis = []tracked{eniFor("eni-x", "x", subnetA).at(me, 2, "attached")}
+			test.set(a)
+			asked := func(d time.Duration) (n int) {
+				for end := now.Add(d); ; n++ {
+					a.schedule(now)
+					if a.nextObserve.After(end) {
+						return n
+					}
+					now = a.nextObserve
+				}
+			}
+			if n := asked(30 * time.Minute); n != len(doubtSteps) {
+				t.Errorf("at first EC2 is asked %d times, want %d", n, len(doubtSteps))
+			}
+			if n := asked(10 * time.Hour); n > 11 {
+				t.Errorf("then %d times in ten hours", n)
+			}
+			a.doubt() // something new
+			if n := asked(30 * time.Minute); n != len(doubtSteps) {
+				t.Errorf("after something new EC2 is asked %d times, want %d", n, len(doubtSteps))
+			}
+		})
+	}
+}
+
+// People are told to detach an ENI from another instance; nothing but EC2 tells
+// that they have.
+func TestAttachedElsewhereIsPursued(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	a := New(Config{Identity: imds.Identity{InstanceID: me}})
+	a.desired.wants = []want{wantFor("x", subnetA, 2)}
+	a.enis = []tracked{eniFor("eni-x", "x", subnetA).at(other, 2, "attached")}
+	for range 20 {
+		a.schedule(now)
+		if in := a.nextObserve.Sub(now); in > 5*time.Minute {
+			t.Fatalf("EC2 is asked in %v", in)
+		}
+		now = a.nextObserve
 	}
 }

@@ -142,7 +142,7 @@ func (a *Agent) seeLeave(e tracked, now time.Time) {
 	a.change(e.ID, e.changed, func(t *tracked) { t.left = true })
 	const step = 1
 	if at := now.Add(doubtSteps[step] + rand.N(doubtSteps[step])); at.Before(a.nextObserve) {
-		a.nextObserve, a.doubts = at, step+1
+		a.nextObserve, a.moves = at, step+1
 	}
 }
 

@@ -19,8 +19,8 @@ const observeKey = "DescribeNetworkInterfaces"
 const verifyEvery = time.Hour
 
 // doubtSteps are the waits between observations while one leaves something
-// open: an ENI is being detached, was not shown, or is said to be attached
-// although its link has vanished.
+// open: an ENI is being detached, was not shown, is attached to another instance,
+// or is said to be attached although its link has vanished.
 var doubtSteps = []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute}
 
 // observe asks EC2 for this instance's ENIs when it is time. No mutating call is
@@ -116,18 +116,30 @@ func (a *Agent) learnIndexes(interfaces []imds.Interface) {
 // schedule says when EC2 is asked next.
 func (a *Agent) schedule(now time.Time) {
 	open, moved := a.inDoubt()
-	if open || moved && a.doubts < len(doubtSteps) {
-		a.nextObserve = now.Add(doubtSteps[min(a.doubts, len(doubtSteps)-1)])
+	if !open {
+		a.doubts = 0
+	}
+	if !moved {
+		a.moves = 0
+	}
+	var step time.Duration
+	switch {
+	case open:
+		step = doubtSteps[min(a.doubts, len(doubtSteps)-1)]
 		a.doubts++
-		for _, e := range a.enis {
-			if at := e.lookAgain(now); !at.IsZero() && at.Before(a.nextObserve) {
-				a.nextObserve = at
-			}
-		}
+	case moved && a.moves < len(doubtSteps):
+		step = doubtSteps[a.moves]
+		a.moves++
+	default:
+		a.nextObserve = a.verifyAt(now)
 		return
 	}
-	a.doubts = 0
-	a.nextObserve = a.verifyAt(now)
+	a.nextObserve = now.Add(step)
+	for _, e := range a.enis {
+		if at := e.lookAgain(now); !at.IsZero() && at.Before(a.nextObserve) {
+			a.nextObserve = at
+		}
+	}
 }
 
 // verifyAt is when EC2 is asked though nothing happens.
@@ -150,9 +162,9 @@ func (a *Agent) reckon(now time.Time) {
 }
 
 // inDoubt says whether the last observation left something open about an ENI
-// that is wanted, or may be, or whether one is said to be there although its link has
-// vanished: then a pod may have taken the link, or the coordinator may be away,
-// for as long as they like.
+// that is wanted, or may be, and whether one is said to be there although its
+// link has vanished: then a pod may have taken the link, or the coordinator may
+// be away, for as long as they like, and EC2 is not asked all the while.
 func (a *Agent) inDoubt() (open, moved bool) {
 	wanted := a.desired.slots()
 	for _, e := range a.enis {
@@ -160,7 +172,8 @@ func (a *Agent) inDoubt() (open, moved bool) {
 			moved = moved || e.left
 			continue
 		}
-		open = open || e.doubtful() || e.Attachment.Detaching()
+		elsewhere := e.Attachment != nil && e.Attachment.InstanceID != a.Identity.InstanceID
+		open = open || elsewhere || e.doubtful() || e.Attachment.Detaching()
 		moved = moved || a.links[e.ID].lost && e.Attachment != nil
 	}
 	return open, moved
@@ -169,7 +182,7 @@ func (a *Agent) inDoubt() (open, moved bool) {
 // doubt makes the next pass ask EC2.
 func (a *Agent) doubt() {
 	a.nextObserve = time.Time{}
-	a.doubts = 0
+	a.doubts, a.moves = 0, 0
 }
 
 // nextPass is when something is due without anything happening.
