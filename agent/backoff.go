@@ -39,7 +39,8 @@ func paceOf(err error) pace {
 type failure struct {
 	action   string // EC2's name of the call
 	err      error
-	attempts int
+	attempts int       // with this error, in a row
+	since    time.Time // the first of them
 	until    time.Time
 }
 
@@ -51,13 +52,13 @@ type failures map[string]failure
 
 func (f failures) add(key, action string, err error, now time.Time) failure {
 	last := f[key]
-	if eni.Code(last.err) != eni.Code(err) {
-		last.attempts = 0
+	if last.err == nil || eni.Code(last.err) != eni.Code(err) {
+		last = failure{since: now}
 	}
 	p := paceOf(err)
 	delay := min(p.first<<min(last.attempts, 20), p.max)
 	delay = delay/2 + rand.N(delay/2)
-	f[key] = failure{action: action, err: err, attempts: last.attempts + 1, until: now.Add(delay)}
+	f[key] = failure{action: action, err: err, attempts: last.attempts + 1, since: last.since, until: now.Add(delay)}
 	return f[key]
 }
 

@@ -118,7 +118,7 @@ func (a *Agent) created(e eni.ENI, now time.Time) {
 	a.known[e.ID] = true
 	delete(a.failures, fullKey(e.SubnetID))
 	a.enis = slices.DeleteFunc(a.enis, func(t tracked) bool { return t.ID == e.ID })
-	a.enis = append(a.enis, tracked{ENI: e, changed: now})
+	a.enis = append(a.enis, tracked{ENI: e, made: now, changed: now})
 }
 
 func (a *Agent) change(id string, now time.Time, f func(*tracked)) {
@@ -179,7 +179,9 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 	case c.verb == create && eni.IsMismatch(err):
 		// It was made by a call whose answer was lost, before the NodeENI changed.
 		a.doubt()
-		a.outdate(c.slot, now)
+		a.fail(c.key(), c.verb.action(), err, now)
+		a.outdate(c, now)
+		return
 	case c.verb == attach && eni.IsIndexTaken(err):
 		if _, ok := a.taken[c.index]; ok {
 			return // the next plan takes another index, at once
@@ -196,20 +198,24 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 	a.fail(c.key(), c.verb.action(), err, now)
 }
 
-// outdate forgets a decision when describes should long have shown the ENI that
-// came of it: that ENI is gone, and another one needs another decision.
-func (a *Agent) outdate(s slot, now time.Time) {
-	if rec := a.records[s]; now.Sub(rec.createdAt) >= consistencyWindow {
-		rec.createdAt = time.Time{}
-		a.records[s] = rec
+// outdate forgets a decision when EC2 has long known its token, and describes
+// should have shown the ENI that came of it: that ENI is gone, and another one
+// needs another decision.
+func (a *Agent) outdate(c call, now time.Time) {
+	if now.Sub(a.failures[c.key()].since) < consistencyWindow {
+		return
 	}
+	rec := a.records[c.slot]
+	rec.createdAt = time.Time{}
+	a.records[c.slot] = rec
+	delete(a.failures, c.key())
 }
 
 // missed: EC2 does not find the ENI. That proves nothing while it is young.
 func (a *Agent) missed(id string, now time.Time) {
 	for i := range a.enis {
 		e := &a.enis[i]
-		if e.ID == id && now.Sub(e.Owner.CreatedAt) >= e.shownFrom() {
+		if e.ID == id && !now.Before(e.shownFrom()) {
 			e.listed = true
 			a.doubt()
 		}

@@ -36,27 +36,33 @@ func TestLearnHolders(t *testing.T) {
 }
 
 // EC2 has carried out a request in other words: it is asked for the ENI. When it
-// should long have shown it, the ENI is gone and the decision is made anew.
+// should long have shown it, the ENI is gone and the decision is made anew. How
+// old the decision is tells nothing: EC2 may have throttled the call for long.
 func TestMismatch(t *testing.T) {
 	now := time.Unix(10_000, 0)
-	for name, test := range map[string]struct {
-		age  time.Duration
+	a := New(Config{Log: slog.New(slog.DiscardHandler)})
+	x := wantFor("x", subnetA, 2)
+	decided := record{createdAt: now.Add(-time.Hour), replaces: "eni-old"}
+	a.records[x.slot] = decided
+	for _, step := range []struct {
+		at   time.Duration
+		code string
 		anew bool
 	}{
-		"just decided":             {time.Second, false},
-		"as long as describes lag": {consistencyWindow, true},
+		{0, "RequestLimitExceeded", false},
+		{time.Second, "IdempotentParameterMismatch", false},
+		{consistencyWindow, "IdempotentParameterMismatch", false},
+		{consistencyWindow + time.Second, "IdempotentParameterMismatch", true},
 	} {
-		t.Run(name, func(t *testing.T) {
-			a := New(Config{Log: slog.New(slog.DiscardHandler)})
-			x := wantFor("x", subnetA, 2)
-			a.records[x.slot] = record{createdAt: now.Add(-test.age), replaces: "eni-old"}
-			a.nextObserve = now.Add(time.Hour)
-			a.failedCall(call{verb: create, slot: x.slot}, ec2Error("IdempotentParameterMismatch", ""), now)
-			rec := a.records[x.slot]
-			if a.nextObserve.After(now) || rec.createdAt.IsZero() != test.anew || rec.replaces != "eni-old" {
-				t.Errorf("asks at %v, decision %+v", a.nextObserve, rec)
-			}
-		})
+		a.nextObserve = now.Add(time.Hour)
+		a.failedCall(call{verb: create, slot: x.slot}, ec2Error(step.code, ""), now.Add(step.at))
+		rec := a.records[x.slot]
+		if rec.createdAt.IsZero() != step.anew || rec.replaces != "eni-old" {
+			t.Errorf("after %v the decision is %+v", step.at, rec)
+		}
+		if asks := !a.nextObserve.After(now); asks != (step.code != "RequestLimitExceeded") {
+			t.Errorf("after %v EC2 is asked at %v", step.at, a.nextObserve)
+		}
 	}
 }
 

@@ -261,6 +261,9 @@ func TestMerge(t *testing.T) {
 		{"its link was here, not shown", []tracked{young("eni-a").with(func(t *tracked) {
 			t.plugged, t.Owner.CreatedAt = true, now.Add(-pluggedWindow)
 		})}, nil, "eni-a?", ""},
+		{"decided long ago and made only now, not shown", []tracked{eniFor("eni-a", "x", subnetA).with(func(t *tracked) {
+			t.listed, t.absent, t.made = false, 1, now.Add(-time.Second)
+		})}, nil, "eni-a?", ""},
 		{"released before it was ever shown", []tracked{young("eni-a").with(func(t *tracked) { t.released = true })}, nil, "", "eni-a"},
 		{"never shown, too old for a lag", []tracked{eniFor("eni-a", "x", subnetA).with(func(t *tracked) { t.listed, t.absent = false, 1 })}, nil, "", "eni-a"},
 	} {
@@ -296,6 +299,7 @@ func TestLookAgain(t *testing.T) {
 		{"shown", func(*tracked) {}, time.Time{}},
 		{"absent", func(t *tracked) { t.absent = 1 }, soon},
 		{"may not be there to see yet", func(t *tracked) { t.hidden, t.listed, t.Owner.CreatedAt = true, false, now }, now.Add(consistencyWindow)},
+		{"decided long ago and made only now", func(t *tracked) { t.hidden, t.listed, t.made = true, false, now }, now.Add(consistencyWindow)},
 		{"its link was here", func(t *tracked) { t.hidden, t.listed, t.plugged, t.Owner.CreatedAt = true, false, true, now }, now.Add(pluggedWindow)},
 		{"had to be there to see all the while", func(t *tracked) { t.hidden = true }, soon},
 	} {

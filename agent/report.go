@@ -319,7 +319,7 @@ func recall(r v1alpha1.NodeENIStateStatus, instanceARN string) []tracked {
 		if entry.ENIID == "" {
 			continue
 		}
-		t := tracked{reported: true}
+		t := tracked{reported: true, made: entry.LastTransitionTime.Time}
 		t.ID, t.MAC, t.SubnetID = entry.ENIID, entry.MAC, entry.SubnetID
 		t.released = entry.Phase == v1alpha1.PhaseReleased
 		t.Owner = eni.Owner{NodeENI: entry.NodeENI, NodeENIUID: entry.NodeENIUID, Instance: instanceARN}

@@ -156,7 +156,7 @@ func TestReportIsRecalled(t *testing.T) {
 		}
 	}
 	back := recall(r, "arn")
-	if len(back) != 1 || back[0].ID != "eni-x" || !back[0].reported || !back[0].plugged {
+	if len(back) != 1 || back[0].ID != "eni-x" || !back[0].reported || !back[0].plugged || back[0].made.Unix() != 50 {
 		t.Errorf("recalled %+v", back)
 	}
 }

@@ -24,6 +24,9 @@ const settledAfter = time.Minute
 // together show it.
 type tracked struct {
 	eni.ENI
+	// made is when it was made, at the latest. The tag's time is that of the
+	// decision; with a full subnet, hours may lie between them.
+	made time.Time
 	// listed: a describe has shown it, so its absence from another means
 	// something.
 	listed bool
@@ -52,15 +55,16 @@ func (t tracked) slot() slot { return slot{t.Owner.NodeENIUID, t.SubnetID} }
 // doubtful: not known well enough to act upon.
 func (t tracked) doubtful() bool { return t.reported || t.absent > 0 }
 
-// shownFrom is the age from which describes must show the ENI.
-func (t tracked) shownFrom() time.Duration {
+// shownFrom is the time from which describes must show the ENI.
+func (t tracked) shownFrom() time.Time {
+	made := maxTime(t.Owner.CreatedAt, t.made)
 	switch {
 	case t.listed:
-		return 0
+		return made
 	case t.plugged:
-		return pluggedWindow
+		return made.Add(pluggedWindow)
 	default:
-		return consistencyWindow
+		return made.Add(consistencyWindow)
 	}
 }
 
@@ -72,7 +76,7 @@ func (t tracked) lookAgain(now time.Time) time.Time {
 	case t.absent > 0:
 		return soon
 	case t.hidden:
-		return maxTime(soon, t.Owner.CreatedAt.Add(t.shownFrom()))
+		return maxTime(soon, t.shownFrom())
 	default:
 		return time.Time{}
 	}
@@ -113,7 +117,7 @@ func merge(before []tracked, list []eni.ENI, here func(tracked) bool, now time.T
 		case !t.released && here(t):
 			t.absent, t.hidden = 0, false
 			after = append(after, t)
-		case !t.released && now.Sub(t.Owner.CreatedAt) < t.shownFrom():
+		case !t.released && now.Before(t.shownFrom()):
 			t.hidden = true
 			after = append(after, t)
 		case t.absent == 0 && !t.released:
