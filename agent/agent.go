@@ -91,7 +91,10 @@ type Agent struct {
 	started  bool // there has been a snapshot
 	catalog  catalog
 	desired  desired
-	seen     map[types.UID]int64 // generations
+	// Of the NodeENIs in the snapshot: their generation, and whether they
+	// select this node.
+	seen      map[types.UID]int64
+	selecting map[types.UID]bool
 
 	// What is there.
 	enis    []tracked
@@ -265,9 +268,8 @@ func (a *Agent) view(now time.Time) view {
 }
 
 // notice takes a new snapshot in. A NodeENI that changed or went may have mended
-// what failed before, and so may a label.
+// what failed before, and so may a label that one selects by.
 func (a *Agent) notice(s Snapshot) {
-	relabelled := !maps.Equal(s.Labels, a.snapshot.Labels)
 	a.snapshot = s
 	if !s.NodeExists {
 		a.snapshot.NodeENIs = nil
@@ -275,14 +277,15 @@ func (a *Agent) notice(s Snapshot) {
 	if s.ReportLost {
 		a.saved = v1alpha1.NodeENIStateStatus{}
 	}
-	seen := map[types.UID]int64{}
-	for _, n := range s.NodeENIs {
+	seen, selecting := map[types.UID]int64{}, map[types.UID]bool{}
+	for _, n := range a.snapshot.NodeENIs {
 		seen[n.UID] = n.Generation
+		selecting[n.UID] = n.Selects(s.Labels)
 	}
-	if relabelled || !maps.Equal(seen, a.seen) {
+	if !maps.Equal(seen, a.seen) || !maps.Equal(selecting, a.selecting) {
 		a.failures.forgive()
 	}
-	a.seen = seen
+	a.seen, a.selecting = seen, selecting
 }
 
 // decide makes the records of ENIs to be created. The next report holds them,
