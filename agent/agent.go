@@ -9,6 +9,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"net"
@@ -118,11 +119,13 @@ type Agent struct {
 	moves       int       // and those because a link has vanished
 
 	// The report.
-	saved    v1alpha1.NodeENIStateStatus
-	current  v1alpha1.NodeENIStateStatus
-	saving   bool
-	nodeTold string // the last problem of the Node that was told
-	swept    string // the keep list of the last sweep
+	saved   v1alpha1.NodeENIStateStatus
+	current v1alpha1.NodeENIStateStatus
+	saving  bool
+
+	// What was told last, and is not told again.
+	nodeTold  string // problem of the Node
+	sweepTold string // error of a sweep
 }
 
 // New makes an agent.
@@ -173,6 +176,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		case apply := <-a.results:
 			apply()
 		case _, open := <-hostChanged:
+			if !open && ctx.Err() == nil {
+				return errors.New("the kernel no longer tells of changes of links, addresses, rules and routes; the agent has to start again")
+			}
 			if !open {
 				hostChanged = nil
 				continue
@@ -198,6 +204,7 @@ func (a *Agent) load(ctx context.Context) error {
 	}
 	if last.InstanceID != "" && last.InstanceID != a.Identity.InstanceID {
 		a.Log.Info("the last report is of another instance that had this node's name; it is replaced", "instance", last.InstanceID)
+		a.saved.InstanceID = last.InstanceID // there is one to write over, also without ENIs
 		return nil
 	}
 	a.saved, a.current = last, last

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"context"
+	"log/slog"
 	"testing"
 	"time"
 
@@ -162,6 +164,57 @@ func TestWhatForgives(t *testing.T) {
 			a.notice(test.next)
 			if forgiven := !a.failures.blocks("denied", now); forgiven != test.forgiven {
 				t.Errorf("forgiven %v", forgiven)
+			}
+		})
+	}
+}
+
+// lastReport is a Source that has just a report.
+type lastReport struct {
+	Source
+	report v1alpha1.NodeENIStateStatus
+	saves  chan v1alpha1.NodeENIStateStatus
+}
+
+func (s lastReport) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) { return s.report, nil }
+
+func (s lastReport) Save(_ context.Context, report v1alpha1.NodeENIStateStatus) error {
+	s.saves <- report
+	return nil
+}
+
+// The report of an instance that had this node's name is written over, also when
+// there is nothing to report.
+func TestReportOfAnotherInstanceIsReplaced(t *testing.T) {
+	for name, test := range map[string]struct {
+		instance string
+		saved    bool
+	}{
+		"of another instance": {other, true},
+		"of this one":         {me, false},
+		"none":                {"", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			last := v1alpha1.NodeENIStateStatus{InstanceID: test.instance, Zone: "us-east-1a"}
+			source := lastReport{report: last, saves: make(chan v1alpha1.NodeENIStateStatus, 1)}
+			a := New(Config{Source: source, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}})
+			if err := a.load(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			now := time.Unix(10_000, 0)
+			a.report(t.Context(), plan{}, now) // EC2 has not told
+			if a.saving {
+				t.Fatal("saved before anything is known")
+			}
+			a.certain = true
+			a.report(t.Context(), plan{}, now)
+			if a.saving != test.saved {
+				t.Fatalf("saving %v", a.saving)
+			}
+			if test.saved {
+				if r := <-source.saves; r.InstanceID != me || len(r.ENIs) > 0 {
+					t.Errorf("saved %+v", r)
+				}
 			}
 		})
 	}

@@ -14,6 +14,10 @@ import (
 // people are told.
 const linkPatience = time.Minute
 
+// linkRetry is when a link is configured again that could not be. Most of what
+// mends it shows in the host's changes; this is for the rest.
+const linkRetry = 30 * time.Second
+
 // configure makes the links what they shall be, and takes down those of ENIs
 // that nothing wants.
 func (a *Agent) configure(p plan, now time.Time) {
@@ -54,10 +58,14 @@ func (a *Agent) hasLink(e tracked) bool {
 
 func wantedLink(w want, e tracked, index int32) hostnet.Wanted {
 	subnet, _ := netip.ParsePrefix(w.cidr)
-	return hostnet.Wanted{
+	wanted := hostnet.Wanted{
 		MAC: hardwareAddr(e.MAC), InterfaceName: w.interfaceName, MTU: int(w.mtu),
 		Host: w.host, Addresses: e.Addresses, Subnet: subnet, DeviceIndex: int(index),
 	}
+	if e.Attachment != nil { // by hand also to another card, with indexes of its own
+		wanted.Card = int(e.Attachment.Card)
+	}
+	return wanted
 }
 
 func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
@@ -165,9 +173,9 @@ func (a *Agent) sweep(keep []hostnet.Wanted) {
 		return
 	}
 	n, err := a.Links.Sweep(keep)
-	if text := fmt.Sprint(err); err != nil && text != a.swept {
+	if text := fmt.Sprint(err); err != nil && text != a.sweepTold {
 		a.Log.Warn("leftover rules or routes could not be removed", "error", err)
-		a.swept = text
+		a.sweepTold = text
 	}
 	if n > 0 {
 		a.Log.Info("removed leftover rules and routes", "count", n)

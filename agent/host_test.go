@@ -36,3 +36,11 @@ func TestMissingLink(t *testing.T) {
 		})
 	}
 }
+
+// Each network card has device indexes, and so a routing table, of its own.
+func TestWantedLinkIsOfItsCard(t *testing.T) {
+	e := eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(t *tracked) { t.Attachment.Card = 1 })
+	if got := wantedLink(wantFor("x", subnetA, 2), e, 2).Table(); got != 20102 {
+		t.Errorf("its table is %d", got)
+	}
+}

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"math/rand/v2"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -72,9 +73,11 @@ func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error,
 // because this agent has only just started.
 func (a *Agent) linkHere(e tracked) bool {
 	mac := hardwareAddr(e.MAC)
-	if mac == nil {
-		return false
-	}
+	return mac != nil && a.present(mac)
+}
+
+// present says whether a link may be here.
+func (a *Agent) present(mac net.HardwareAddr) bool {
 	here, err := a.Links.Present(mac)
 	return here || err != nil
 }
@@ -102,15 +105,26 @@ func (a *Agent) forget(before []tracked, id string) {
 // learnIndexes notes the device indexes that IMDS shows as held by others. It is
 // a hint that spares a vain attach call; when IMDS lags, EC2 tells.
 func (a *Agent) learnIndexes(interfaces []imds.Interface) {
-	if len(interfaces) == 0 {
-		return
+	if len(interfaces) > 0 {
+		a.taken = indexesTaken(interfaces, a.known, a.taken, a.present)
 	}
-	clear(a.taken)
+}
+
+// indexesTaken are the device indexes that IMDS shows as held by ENIs that are
+// not known as ours. IMDS lists an ENI for minutes after it was detached, so the
+// link has to be here, or EC2 must have told before that the ENI holds the index.
+func indexesTaken(interfaces []imds.Interface, ours map[string]bool, before map[int32]string, here func(net.HardwareAddr) bool) map[int32]string {
+	taken := map[int32]string{}
 	for _, i := range interfaces {
-		if i.Settled && i.DeviceIndex > 0 && i.Card == 0 && !a.known[i.ENIID] {
-			a.taken[int32(i.DeviceIndex)] = i.ENIID
+		index := int32(i.DeviceIndex)
+		if !i.Settled || index <= 0 || i.Card != 0 || ours[i.ENIID] {
+			continue
+		}
+		if before[index] == i.ENIID || here(i.MAC) {
+			taken[index] = i.ENIID
 		}
 	}
+	return taken
 }
 
 // schedule says when EC2 is asked next.
@@ -202,6 +216,9 @@ func (a *Agent) nextPass(now time.Time) time.Time {
 		}
 	}
 	for _, l := range a.links {
+		if retry := now.Add(linkRetry); l.err != nil && retry.Before(at) {
+			at = retry
+		}
 		if due := l.waiting.Add(linkPatience); !l.waiting.IsZero() && due.After(now) && due.Before(at) {
 			at = due
 		}

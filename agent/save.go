@@ -16,7 +16,7 @@ const saveKey = "report"
 // report puts the situation into words, tells what is new, and saves it. One
 // save runs at a time; what changes meanwhile goes into the next one.
 func (a *Agent) report(ctx context.Context, p plan, now time.Time) {
-	if _, refused := a.failures[observeKey]; !a.certain && !refused && a.saved.InstanceID == "" {
+	if _, refused := a.failures[observeKey]; !a.certain && !refused && a.current.InstanceID == "" {
 		return // nothing is known yet
 	}
 	r := report(situation{
