@@ -34,6 +34,23 @@ type Snapshot struct {
 	NodeENIs    []v1alpha1.NodeENI
 	// ReportLost: somebody deleted the report since it was saved.
 	ReportLost bool
+	// Unread: there may be NodeENIs that are neither here nor in Gone, because
+	// what holds them cannot be read. Their ENIs are left as they are.
+	Unread bool
+	Gone   map[types.UID]bool
+}
+
+// told are the NodeENIs of which something is known; nil are all.
+func (s Snapshot) told() map[types.UID]bool {
+	if !s.Unread {
+		return nil
+	}
+	told := map[types.UID]bool{}
+	maps.Copy(told, s.Gone)
+	for _, n := range s.NodeENIs {
+		told[n.UID] = true
+	}
+	return told
 }
 
 // Source tells what is wanted, and keeps the node's report.
@@ -80,6 +97,14 @@ type Config struct {
 	Metadata Metadata
 	Recorder Recorder
 	Log      *slog.Logger
+	// Collector is nil in a cluster.
+	Collector Collector
+	// Beat, when set, is called by the loop: when it begins, and then every
+	// BeatEvery for as long as it turns.
+	Beat      func()
+	BeatEvery time.Duration
+	// Emptied, when set, is called when no ENI of this instance is left.
+	Emptied func()
 }
 
 // Agent runs the loop. All its fields belong to the goroutine of Run.
@@ -99,7 +124,8 @@ type Agent struct {
 
 	// What is there.
 	enis    []tracked
-	known   map[string]bool // every ENI that ever was this instance's
+	known   map[string]bool      // every ENI that ever was this instance's
+	deleted map[string]time.Time // by this agent; describes may lag
 	taken   map[int32]string
 	certain bool
 	links   map[string]linkState
@@ -136,6 +162,7 @@ func New(cfg Config) *Agent {
 		catalog:   newCatalog(),
 		seen:      map[types.UID]int64{},
 		known:     map[string]bool{},
+		deleted:   map[string]time.Time{},
 		taken:     map[int32]string{},
 		links:     map[string]linkState{},
 		records:   map[slot]record{},
@@ -167,6 +194,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	var lastHostPass time.Time
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	beat, stopBeat := a.beat()
+	defer stopBeat()
 	for {
 		select {
 		case <-ctx.Done():
@@ -188,6 +217,9 @@ func (a *Agent) Run(ctx context.Context) error {
 				continue
 			}
 			lastHostPass = time.Now()
+		case <-beat:
+			a.Beat()
+			continue
 		case <-timer.C:
 		}
 		now := time.Now()
@@ -209,11 +241,26 @@ func (a *Agent) load(ctx context.Context) error {
 	}
 	a.saved, a.current = last, last
 	a.records = savedRecords(last)
+	a.recallUnheard(last, time.Now())
 	a.enis = recall(last, a.Identity.InstanceARN())
-	for _, e := range a.enis {
-		a.known[e.ID] = true
+	for i := range a.enis {
+		a.enis[i].collected = a.Collector != nil
+		a.known[a.enis[i].ID] = true
+	}
+	if a.Collector != nil && last.InstanceID == "" {
+		a.reckon(time.Now()) // a report may have been lost
 	}
 	return nil
+}
+
+// beat starts the loop's heartbeat. Without one it never ticks.
+func (a *Agent) beat() (ticks <-chan time.Time, stop func()) {
+	if a.Beat == nil {
+		return nil, func() {}
+	}
+	a.Beat()
+	ticker := time.NewTicker(a.BeatEvery)
+	return ticker.C, ticker.Stop
 }
 
 // pass looks, plans, acts and reports once.
@@ -230,7 +277,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 		return
 	}
 	a.resolve()
-	a.dropRecords()
+	a.dropRecords(now)
 	a.doubtReturning()
 	p := next(a.view(now))
 	if len(p.decide) > 0 {
@@ -245,6 +292,9 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 		}
 	}
 	a.report(ctx, p, now)
+	if a.Emptied != nil && a.empty() {
+		a.Emptied()
+	}
 }
 
 // resolve works out what is wanted. When a name stands for other groups than
@@ -252,6 +302,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 func (a *Agent) resolve() {
 	before := a.desired.wants
 	a.desired = desire(a.snapshot.NodeENIs, a.snapshot.Labels, a.Identity.Zone, a.catalog, before)
+	a.desired.told = a.snapshot.told()
 	a.catalog.keep(a.desired.named)
 	if regrouped(before, a.desired.wants) {
 		a.failures.forgive()
@@ -268,7 +319,8 @@ func (a *Agent) view(now time.Time) view {
 	}
 	return view{
 		cluster: a.Cluster, node: a.Node, instanceARN: a.Identity.InstanceARN(), instanceID: a.Identity.InstanceID,
-		desired: a.desired, enis: a.enis, certain: a.certain,
+		collects: a.Collector != nil,
+		desired:  a.desired, enis: a.enis, certain: a.certain,
 		records: a.records, saved: savedRecords(a.saved),
 		taken: a.taken, attaching: attaching, resting: a.failures.resting(now),
 	}
@@ -310,11 +362,10 @@ func (a *Agent) decide(slots []slot, now time.Time) {
 	}
 }
 
-// dropRecords forgets decisions about NodeENIs that no longer exist: their UID
-// never comes back.
-func (a *Agent) dropRecords() {
+// dropRecords forgets decisions about NodeENIs that no longer exist.
+func (a *Agent) dropRecords(now time.Time) {
 	for s := range a.records {
-		if _, ok := a.seen[s.uid]; !ok && a.snapshot.NodeExists {
+		if _, ok := a.seen[s.uid]; !ok && a.snapshot.NodeExists && !a.desired.leaves(s.uid) && !a.returns(s, now) {
 			delete(a.records, s)
 		}
 	}
@@ -323,10 +374,9 @@ func (a *Agent) dropRecords() {
 // doubtReturning asks EC2 again before an ENI that was given up is used again:
 // the coordinator may be deleting it at this moment.
 func (a *Agent) doubtReturning() {
-	wanted := a.desired.slots()
-	before := a.certain
+	before, assigned := a.certain, a.assigned()
 	for _, e := range a.enis {
-		if before && e.released && wanted[e.slot()] {
+		if before && e.released && assigned[e.ID] {
 			a.distrust(e.ID)
 			a.certain = false
 			a.doubt()

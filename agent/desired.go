@@ -63,6 +63,9 @@ type desired struct {
 	// partly are those of which some wants are known. What they have besides
 	// is left as it is: it may be what the name that is not known stands for.
 	partly map[types.UID]bool
+	// told, unless nil, are all NodeENIs of which something is known: what
+	// those that are not among them have is left as it is.
+	told map[types.UID]bool
 }
 
 // desire tells what a node with these labels in this zone shall have. before
@@ -118,7 +121,9 @@ func (d *desired) slots() map[slot]bool {
 
 // leaves says whether ENIs of the NodeENI that no want is for are left as they
 // are, because it may want them.
-func (d *desired) leaves(uid types.UID) bool { return d.held[uid] || d.partly[uid] }
+func (d *desired) leaves(uid types.UID) bool {
+	return d.held[uid] || d.partly[uid] || d.told != nil && !d.told[uid]
+}
 
 // regrouped says whether a want has other groups than before.
 func regrouped(before, after []want) bool {

@@ -107,6 +107,12 @@ func (a *Agent) carryOut(ctx context.Context, c call) (func(now time.Time), erro
 			a.Log.Info("changed an ENI's security groups", "eni", c.eni, "groups", c.groups)
 			a.change(c.eni, now, func(t *tracked) { t.Groups = c.groups })
 		}, err
+	case detach:
+		err := a.Collector.Detach(ctx, c.attachment)
+		return func(now time.Time) { a.detached(c, now) }, err
+	case remove:
+		err := a.Collector.Delete(ctx, c.eni)
+		return func(now time.Time) { a.removed(c.eni, now) }, err
 	default: // setDescription
 		err := a.EC2.SetDescription(ctx, c.eni, c.text)
 		return func(now time.Time) { a.change(c.eni, now, func(t *tracked) { t.Description = c.text }) }, err
@@ -169,7 +175,13 @@ func (a *Agent) learnHolders(attached []eni.ENI) {
 // failedCall notes a failure, and doubts what is known where the error
 // contradicts it.
 func (a *Agent) failedCall(c call, err error, now time.Time) {
+	if c.verb == create && !answered(err) {
+		a.unheard(c.slot, now)
+	}
 	switch {
+	case c.verb == detach, c.verb == remove:
+		a.failedCollect(c, err, now)
+		return
 	case c.verb == create && eni.IsSubnetFull(err):
 		a.fail(fullKey(c.slot.subnet), c.verb.action(), err, now)
 	case eni.IsGroupGone(err):

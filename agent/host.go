@@ -2,7 +2,6 @@ package agent
 
 import (
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"net/netip"
 	"time"
@@ -136,7 +135,7 @@ func (a *Agent) releaseLink(e tracked) {
 	}
 	a.links[e.ID] = linkState{err: err}
 	if err == nil {
-		a.change(e.ID, e.changed, func(t *tracked) { t.released = true })
+		a.change(e.ID, e.changed, func(t *tracked) { t.released, t.collected = true, a.Collector != nil })
 		a.Log.Info("released an ENI: nothing wants it on this node", "eni", e.ID, "nodeENI", e.Owner.NodeENI)
 	}
 }
@@ -169,11 +168,13 @@ func (a *Agent) subnetOf(e tracked) netip.Prefix {
 // sweep removes the rules and routes of ENIs that are no more. While a NodeENI
 // cannot be resolved its ENIs' rules cannot be told from leftovers.
 func (a *Agent) sweep(keep []hostnet.Wanted) {
-	if len(a.desired.held)+len(a.desired.partly) > 0 {
+	if len(a.desired.held)+len(a.desired.partly) > 0 || a.desired.told != nil {
 		return
 	}
 	n, err := a.Links.Sweep(keep)
-	if text := fmt.Sprint(err); err != nil && text != a.sweepTold {
+	if err == nil {
+		a.sweepTold = ""
+	} else if text := err.Error(); text != a.sweepTold {
 		a.Log.Warn("leftover rules or routes could not be removed", "error", err)
 		a.sweepTold = text
 	}

@@ -53,17 +53,20 @@ func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error,
 	delete(a.failures, observeKey)
 	var gone []string
 	before := a.enis
-	a.enis, gone = merge(a.enis, list, a.linkHere, now)
+	a.enis, gone = merge(a.enis, a.withoutDeleted(list, now), a.linkHere, now)
 	a.certain = true
-	wanted := a.desired.slots()
+	assigned := a.assigned()
 	for i := range a.enis {
 		e := &a.enis[i]
 		a.known[e.ID] = true
-		e.released = e.released && !wanted[e.slot()]
+		e.released = e.released && !assigned[e.ID]
 		e.left = e.left && e.released
 	}
-	for _, id := range gone {
-		a.forget(before, id)
+	for _, e := range before {
+		if slices.Contains(gone, e.ID) {
+			a.Log.Info("an ENI is gone from EC2", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
+			a.forget(e)
+		}
 	}
 	a.learnIndexes(interfaces)
 	a.schedule(now)
@@ -84,13 +87,10 @@ func (a *Agent) present(mac net.HardwareAddr) bool {
 
 // forget drops an ENI that EC2 no longer has. The one that takes its place
 // says so.
-func (a *Agent) forget(before []tracked, id string) {
-	i := slices.IndexFunc(before, func(t tracked) bool { return t.ID == id })
-	e := before[i]
-	a.Log.Info("an ENI is gone from EC2", "eni", id, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
-	delete(a.links, id)
+func (a *Agent) forget(e tracked) {
+	delete(a.links, e.ID)
 	for key := range a.failures {
-		if strings.Contains(key, id) {
+		if strings.Contains(key, e.ID) {
 			delete(a.failures, key)
 		}
 	}
@@ -99,7 +99,7 @@ func (a *Agent) forget(before []tracked, id string) {
 			return // a younger one is already here
 		}
 	}
-	a.records[e.slot()] = record{nodeENI: e.Owner.NodeENI, replaces: id}
+	a.records[e.slot()] = record{nodeENI: e.Owner.NodeENI, replaces: e.ID}
 }
 
 // learnIndexes notes the device indexes that IMDS shows as held by others. It is
@@ -129,7 +129,7 @@ func indexesTaken(interfaces []imds.Interface, ours map[string]bool, before map[
 
 // schedule says when EC2 is asked next.
 func (a *Agent) schedule(now time.Time) {
-	open, moved := a.inDoubt()
+	open, moved := a.inDoubt(now)
 	if !open {
 		a.doubts = 0
 	}
@@ -151,6 +151,9 @@ func (a *Agent) schedule(now time.Time) {
 	a.nextObserve = now.Add(step)
 	for _, e := range a.enis {
 		if at := e.lookAgain(now); !at.IsZero() && at.Before(a.nextObserve) {
+			a.nextObserve = at
+		}
+		if at := now.Add(collectPoll); at.Before(a.nextObserve) && e.released && a.collecting(e) {
 			a.nextObserve = at
 		}
 	}
@@ -179,11 +182,15 @@ func (a *Agent) reckon(now time.Time) {
 // that is wanted, or may be, and whether one is said to be there although its
 // link has vanished: then a pod may have taken the link, or the coordinator may
 // be away, for as long as they like, and EC2 is not asked all the while.
-func (a *Agent) inDoubt() (open, moved bool) {
-	wanted := a.desired.slots()
+func (a *Agent) inDoubt(now time.Time) (open, moved bool) {
+	v, assigned := a.view(now), a.assigned()
+	for s := range a.records {
+		open = open || !a.desired.slots()[s] && v.lookingFor(s, now)
+	}
 	for _, e := range a.enis {
-		if !wanted[e.slot()] && !a.desired.leaves(e.Owner.NodeENIUID) {
+		if !assigned[e.ID] && !a.desired.leaves(e.Owner.NodeENIUID) {
 			moved = moved || e.left
+			open = open || a.collecting(e)
 			continue
 		}
 		elsewhere := e.Attachment != nil && e.Attachment.InstanceID != a.Identity.InstanceID

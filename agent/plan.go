@@ -62,6 +62,9 @@ type record struct {
 	nodeENI   string // name, for the report
 	createdAt time.Time
 	replaces  string // the ENI that was here before and is gone
+	// unheard is when EC2 was last asked, or may have been, without an answer
+	// that tells whether there is an ENI. It is not part of the decision.
+	unheard time.Time
 }
 
 // is compares times as times: one may have been through the API server.
@@ -72,6 +75,8 @@ func (r record) is(other record) bool {
 // view is all that a plan rests on.
 type view struct {
 	cluster, node, instanceARN, instanceID string
+	// collects: this agent itself detaches and deletes what it has released.
+	collects bool
 
 	desired desired
 	enis    []tracked // this instance's, by tags
@@ -132,6 +137,7 @@ func next(v view) plan {
 			waiting = true
 		}
 	}
+	p.collect(v, byID)
 	return p
 }
 
@@ -154,6 +160,18 @@ func (p *plan) assign(v view) {
 		}
 	}
 	slices.Sort(p.release)
+}
+
+// assigned are the ENIs that wants have or would get. A second one for the same
+// place is not among them.
+func (a *Agent) assigned() map[string]bool {
+	p := plan{assigned: map[slot]string{}}
+	p.assign(a.view(time.Time{}))
+	ids := map[string]bool{}
+	for _, id := range p.assigned {
+		ids[id] = true
+	}
+	return ids
 }
 
 // index gives each ENI its device index. An attached one keeps the index that it

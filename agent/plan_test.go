@@ -50,6 +50,8 @@ func (p plan) text() string {
 			part = "create " + string(c.slot.uid)
 		case attach:
 			part = fmt.Sprintf("attach %s at %d", c.eni, c.index)
+		case detach, remove:
+			part = string(c.verb) + " " + c.eni
 		default:
 			_, attribute, _ := strings.Cut(string(c.verb), "/")
 			part = "set " + attribute + " of " + c.eni

@@ -83,11 +83,19 @@ func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alph
 		r.ENIs = append(r.ENIs, s.releaseEntry(byID[id]))
 	}
 	for key, rec := range s.view.records {
-		if !wanted[key] && !held[key] && rec.replaces != "" && !s.releases(key, byID) {
-			r.ENIs = append(r.ENIs, v1alpha1.ENIState{
-				NodeENI: rec.nodeENI, NodeENIUID: key.uid, SubnetID: key.subnet, Replaces: rec.replaces,
-				Phase: v1alpha1.PhaseReleased, Reason: "Gone", Message: "EC2 has no ENI here any more",
-			})
+		if wanted[key] || held[key] || s.releases(key, byID) {
+			continue
+		}
+		entry := v1alpha1.ENIState{NodeENI: rec.nodeENI, NodeENIUID: key.uid, SubnetID: key.subnet, Replaces: rec.replaces}
+		switch {
+		case s.view.lookingFor(key, now):
+			entry.CreatedAt = &metav1.Time{Time: rec.createdAt}
+			entry.Phase, entry.Reason = v1alpha1.PhasePending, "Verifying"
+			entry.Message = fmt.Sprintf("nothing wants this ENI any more, but EC2 may have created it; it is looked for until %s", rec.unheard.Add(consistencyWindow).UTC().Format(time.RFC3339))
+			r.ENIs = append(r.ENIs, entry)
+		case rec.replaces != "" && !s.view.collects:
+			entry.Phase, entry.Reason, entry.Message = v1alpha1.PhaseReleased, "Gone", "EC2 has no ENI here any more"
+			r.ENIs = append(r.ENIs, entry)
 		}
 	}
 	stamp(r.ENIs, last.ENIs, now)
@@ -269,8 +277,36 @@ func (s situation) releaseEntry(e tracked) v1alpha1.ENIState {
 	case e.released:
 		entry.Phase = v1alpha1.PhaseReleased
 		entry.Message = "nothing wants this ENI on this node; its link is down and it may be collected"
+		if s.view.collects {
+			entry.Reason, entry.Message = s.removal(e)
+		}
 	}
 	return entry
+}
+
+// removal says how far an ENI that is released is on its way out of EC2.
+func (s situation) removal(e tracked) (reason, message string) {
+	const unwanted = "nothing wants this ENI, and its link is down; "
+	if !s.view.mayCollect(e) && e.Attachment != nil {
+		return "AttachedElsewhere", unwanted + fmt.Sprintf("it is attached to %s, not to this instance, and left alone; detach it there", e.Attachment.InstanceID)
+	}
+	c, due := s.view.collectCall(e)
+	switch f := s.failures[c.key()]; {
+	case e.doubtful():
+		return "Verifying", unwanted + "EC2 does not show it, and is asked again"
+	case e.Removal() == eni.RemovalRefuse:
+		return "PrimaryInterface", unwanted + "it is at device index 0, as only a primary interface is, and left alone"
+	case due && eni.IsInUse(f.err):
+		return "NotWanted", unwanted + "EC2 still has it in use; deleting it is tried again"
+	case due && f.err != nil:
+		_, reason, message = s.failed(c.key(), "")
+		return reason, unwanted + message
+	case c.verb == detach:
+		return "NotWanted", unwanted + "EC2 is asked to detach it"
+	case c.verb == remove:
+		return "NotWanted", unwanted + "EC2 is asked to delete it"
+	}
+	return "NotWanted", unwanted + "EC2 is detaching it"
 }
 
 // stamp sets the transition times and sorts, so that equal situations give

@@ -41,6 +41,9 @@ type tracked struct {
 	released bool
 	// left: released, and its link has gone: it is being detached.
 	left bool
+	// collected: once it is released this agent itself takes it out of EC2, so
+	// its absence is not expected before that, and is proven like any other's.
+	collected bool
 	// reported: known from this node's own report only; its attributes are not
 	// known.
 	reported bool
@@ -51,6 +54,9 @@ type tracked struct {
 }
 
 func (t tracked) slot() slot { return slot{t.Owner.NodeENIUID, t.SubnetID} }
+
+// leaving: given up, and somebody else takes it out of EC2.
+func (t tracked) leaving() bool { return t.released && !t.collected }
 
 // doubtful: not known well enough to act upon.
 func (t tracked) doubtful() bool { return t.reported || t.absent > 0 }
@@ -114,13 +120,13 @@ func merge(before []tracked, list []eni.ENI, here func(tracked) bool, now time.T
 		switch {
 		case ok:
 			after = append(after, t.refreshed(e, now))
-		case !t.released && here(t):
+		case !t.leaving() && here(t):
 			t.absent, t.hidden = 0, false
 			after = append(after, t)
-		case !t.released && now.Before(t.shownFrom()):
+		case !t.leaving() && now.Before(t.shownFrom()):
 			t.hidden = true
 			after = append(after, t)
-		case t.absent == 0 && !t.released:
+		case t.absent == 0 && !t.leaving():
 			t.absent, t.hidden = t.absent+1, false
 			after = append(after, t)
 		default:
@@ -142,7 +148,7 @@ func (t tracked) refreshed(e eni.ENI, now time.Time) tracked {
 		e.Groups, e.Description, e.SourceDestCheck = t.Groups, t.Description, t.SourceDestCheck
 	}
 	e.Attachment = t.attachment(e.Attachment, now)
-	return tracked{ENI: e, listed: true, plugged: t.plugged, released: t.released, left: t.left, changed: t.changed, attached: t.attached}
+	return tracked{ENI: e, listed: true, plugged: t.plugged, released: t.released, left: t.left, collected: t.collected, changed: t.changed, attached: t.attached}
 }
 
 // attachment is the one that is believed after a describe has shown another, or
