@@ -1,4 +1,4 @@
-# Nothing but Go, make and git is needed.
+# Nothing but Go, make and git is needed, and for images buildah or docker.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -13,6 +13,14 @@ TEST_TIMEOUT  ?= 15m
 TEST_FLAGS    ?=
 PACKAGES      ?= ./...
 
+# What is released: for these architectures, as this version.
+ARCH    ?= amd64 arm64
+VERSION ?= $(shell hack/release/version.sh)
+
+# The same commit and the same Go give the same bytes, wherever the tree is.
+go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false \
+	-ldflags "-s -w -X github.com/aws-multi-eni/aws-multi-eni/internal/program.Version=$(VERSION)"
+
 .PHONY: help
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -20,7 +28,18 @@ help: ## Show this list.
 .PHONY: build
 build: ## Build static binaries into ./bin.
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
+	$(go_build) -o bin/ ./cmd/...
+
+.PHONY: binaries
+binaries: ## Build agent and coordinator into ./bin/linux-ARCH for each ARCH.
+	@for arch in $(ARCH); do \
+		mkdir -p bin/linux-$$arch && \
+		(set -x; GOOS=linux GOARCH=$$arch $(go_build) -o bin/linux-$$arch/ ./cmd/eni-agent ./cmd/eni-coordinator) || exit 1; \
+	done
+
+.PHONY: image
+image: binaries ## Build both images with buildah or docker (IMAGE_TOOL, ARCH). PUSH=1 pushes to IMAGE_REPOSITORY.
+	@VERSION="$(VERSION)" ARCH="$(ARCH)" hack/release/image.sh
 
 .PHONY: controlplane
 controlplane: ## Build etcd and kube-apiserver once, outside the tree, and print where they are.
