@@ -16,6 +16,7 @@ PACKAGES      ?= ./...
 # What is released: for these architectures, as this version.
 ARCH    ?= amd64 arm64
 VERSION ?= $(shell hack/release/version.sh)
+BIN     ?= bin
 
 # The same commit and the same Go give the same bytes, wherever the tree is.
 go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false \
@@ -31,10 +32,10 @@ build: ## Build static binaries into ./bin.
 	$(go_build) -o bin/ ./cmd/...
 
 .PHONY: binaries
-binaries: ## Build agent and coordinator into ./bin/linux-ARCH for each ARCH.
+binaries: ## Build agent and coordinator into bin/linux-ARCH for each ARCH.
 	@for arch in $(ARCH); do \
-		mkdir -p bin/linux-$$arch && \
-		(set -x; GOOS=linux GOARCH=$$arch $(go_build) -o bin/linux-$$arch/ ./cmd/eni-agent ./cmd/eni-coordinator) || exit 1; \
+		mkdir -p $(BIN)/linux-$$arch && \
+		(set -x; GOOS=linux GOARCH=$$arch $(go_build) -o $(BIN)/linux-$$arch/ ./cmd/eni-agent ./cmd/eni-coordinator) || exit 1; \
 	done
 
 .PHONY: image

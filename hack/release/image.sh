@@ -24,6 +24,13 @@ if [ -z "$tool" ]; then
 		exit 1
 	fi
 fi
+case $tool in
+buildah | docker) ;;
+*)
+	echo "IMAGE_TOOL=$tool: want buildah or docker" >&2
+	exit 1
+	;;
+esac
 
 # build ARGUMENT...: what both tools are told.
 build() {
@@ -62,13 +69,6 @@ for target in agent coordinator; do
 	for arch in $arches; do
 		touch -d "@$epoch" "bin/linux-$arch/$name" # docker takes the file's time
 	done
-	case $tool in
-	buildah) with_buildah ;;
-	docker) with_docker ;;
-	*)
-		echo "IMAGE_TOOL=$tool: want buildah or docker" >&2
-		exit 1
-		;;
-	esac
+	"with_$tool"
 	echo "$image ($arches)${PUSH:+ pushed as $(cat "$digest")}"
 done
