@@ -72,6 +72,7 @@ type Links interface {
 	Present(net.HardwareAddr) (bool, error)
 	Configure(hostnet.Wanted) (hostnet.Status, error)
 	Release(hostnet.Wanted) error
+	Yield(mac net.HardwareAddr, name string) error
 	Sweep(keep []hostnet.Wanted) (int, error)
 	Watch(context.Context) (<-chan struct{}, error)
 }

@@ -28,6 +28,7 @@ func (a *Agent) configure(p plan, now time.Time) {
 		byID[e.ID] = e
 	}
 	var keep []hostnet.Wanted
+	var links []link
 	for _, w := range a.desired.wants {
 		e, ok := byID[p.assigned[w.slot]]
 		index, known := p.indexes[e.ID]
@@ -38,14 +39,18 @@ func (a *Agent) configure(p plan, now time.Time) {
 		keep = append(keep, wanted)
 		if a.hasLink(e) {
 			a.configureLink(e, wanted, now)
+			links = append(links, link{e, wanted})
 		} else {
 			delete(a.links, e.ID) // the wait for a link begins with the next attach
 		}
 	}
+	var released []tracked
 	for _, id := range p.release {
 		a.releaseLink(byID[id])
 		a.seeLeave(byID[id], now)
+		released = append(released, byID[id])
 	}
+	a.untangle(links, released, now)
 	a.sweep(keep)
 }
 

@@ -44,3 +44,34 @@ func TestWantedLinkIsOfItsCard(t *testing.T) {
 		t.Errorf("its table is %d", got)
 	}
 }
+
+// A link of ours gives up a name that another of ours shall have, unless it may
+// have any name, or shall have this one.
+func TestWhoYieldsItsName(t *testing.T) {
+	const mac = "02:00:00:00:00:01"
+	taken := &hostnet.NameTakenError{Name: "data", HolderMAC: hardwareAddr(mac)}
+	holder := func(name string) []link {
+		return []link{{wanted: hostnet.Wanted{MAC: hardwareAddr("02:00:00:00:00:02"), InterfaceName: "data"}}, {wanted: hostnet.Wanted{MAC: hardwareAddr(mac), InterfaceName: name}}}
+	}
+	released := []tracked{{}, eniFor("eni-x", "x", subnetA).with(func(t *tracked) { t.MAC = mac })}
+	for name, test := range map[string]struct {
+		links    []link
+		released []tracked
+		want     bool
+	}{
+		"it shall have another": {holder("other"), nil, true},
+		"it may have any":       {holder(""), nil, false},
+		"it shall have this":    {holder("data"), nil, false},
+		"nothing wants it":      {holder("")[:1], released, true},
+		"a stranger":            {holder("")[:1], nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := yields(taken, test.links, test.released); got != test.want {
+				t.Errorf("%v, want %v", got, test.want)
+			}
+		})
+	}
+	if yields(&hostnet.NameTakenError{Name: "data"}, nil, released) {
+		t.Error("a link without a MAC is taken for one of ours")
+	}
+}

@@ -225,6 +225,21 @@ func (c *cluster) testRename(*testing.T) {
 		}
 		return ""
 	})
+	// Two ENIs of ours change names.
+	c.want("node-1", "other", strings.Replace(c.hostSpec(), "[data]", "[nodes]", 1)+"\ninterfaceName: calm")
+	c.awaitReady("node-1", "other", 1)
+	c.must(c.PatchNodeENI(c.t.Context(), "named", `{"spec":{"interfaceName":"calm"}}`))
+	c.must(c.PatchNodeENI(c.t.Context(), "other", `{"spec":{"interfaceName":"fast"}}`))
+	for name, link := range map[string]string{"named": "calm", "other": "fast"} {
+		c.awaitEntry("node-1", name, func(entry v1alpha1.ENIState) string {
+			if entry.InterfaceName != link || entry.Phase != v1alpha1.PhaseReady {
+				return "want it Ready as " + link
+			}
+			return c.configured("node-1", c.eni(entry.ENIID), true, 9001)
+		})
+	}
+	c.must(c.DeleteNodeENI(c.t.Context(), "other"))
+	c.awaitNodeENIGone("other")
 	// A name that somebody else has is reported; the rest works all the same.
 	c.must(c.PatchNodeENI(c.t.Context(), "named", `{"spec":{"interfaceName":"ens5"}}`))
 	c.awaitEntry("node-1", "named", says(v1alpha1.PhaseFailed, "InterfaceNameTaken", "ens5"))

@@ -3,6 +3,7 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -48,6 +49,26 @@ func renameDown(c renamer, l link, name string) error {
 		return err
 	}
 	return errors.Join(c.setName(l.index, name), c.setUp(l.index, true))
+}
+
+// Yield takes a name from the link of the ENI with this MAC, so that another can
+// have it; the link gets the name eni and its index instead. It is not an error
+// when the link does not bear the name.
+func (h *Host) Yield(mac net.HardwareAddr, name string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l, err := h.find(mac)
+	switch {
+	case err != nil || l == nil:
+	case l.name == name:
+		err = h.rename(*l, fmt.Sprintf("eni%d", l.index))
+	case slices.Contains(l.altNames, name):
+		err = h.conn.delAltName(l.index, name)
+	}
+	if err != nil {
+		return fmt.Errorf("take the name %s from the link of ENI %v: %w", name, mac, err)
+	}
+	return nil
 }
 
 func nameTaken(c renamer, l link, name string) error {

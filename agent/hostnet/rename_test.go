@@ -76,6 +76,30 @@ func TestNameTaken(t *testing.T) {
 	}
 }
 
+// Two ENIs change names: one of them has to yield first.
+func TestYield(t *testing.T) {
+	n := newNode(t)
+	w := eni(t)
+	w.InterfaceName = "data0"
+	n.plug("eth1", w.MAC)
+	n.configure(w)
+	neighbour := n.plug("eth2", mac(t, "02:00:00:00:00:07"))
+	n.must(n.nl.LinkAddAltName(neighbour, "data1"))
+
+	n.must(n.host.Yield(w.MAC, "data0"))
+	n.must(n.nl.LinkSetName(neighbour, "data0"))
+	n.must(n.host.Yield(mac(t, "02:00:00:00:00:07"), "data1"))
+	n.must(n.host.Yield(w.MAC, "data0")) // it is the other's now
+	n.must(n.host.Yield(mac(t, "02:00:00:00:00:08"), "data0"))
+	w.InterfaceName = "data1"
+	if status := n.configure(w); status.Name != "data1" {
+		t.Errorf("status is %+v", status)
+	}
+	if n.link("data0").Attrs().Index != neighbour.Attrs().Index {
+		t.Errorf("the node has\n%s", n.describe())
+	}
+}
+
 // Renamed, taken down and taken up by others all the while, the link still
 // becomes what it shall be.
 func TestRenameDuringConfiguration(t *testing.T) {
