@@ -32,7 +32,7 @@ func describe(w io.Writer, s *sim.Simulator) error {
 		return err
 	}
 	fmt.Fprintf(&text, "\nAdmin endpoint: %s\n\nOn this machine:\n", s.AdminURL())
-	fmt.Fprintf(&text, "  export AWS_ENDPOINT_URL_EC2=%s AWS_REGION=%s AWS_DEFAULT_REGION=%[2]s\n", s.EC2URL(), t.Region)
+	fmt.Fprintf(&text, "  export AWS_ENDPOINT_URL_EC2=%s\n  export AWS_REGION=%s AWS_DEFAULT_REGION=%[2]s\n", s.EC2URL(), t.Region)
 	fmt.Fprint(&text, "  export AWS_ACCESS_KEY_ID=simulated AWS_SECRET_ACCESS_KEY=simulated\n")
 	if s.Network() == nil {
 		fmt.Fprint(&text, "  export AWS_EC2_METADATA_SERVICE_ENDPOINT=  # as listed, to be that node\n")

@@ -15,6 +15,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/metadata"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/query"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/vpc"
 )
 
@@ -104,7 +105,12 @@ func newAdmin(s *Simulator) http.Handler {
 	get(mux, "GET /counts", func(*http.Request) (Counts, error) { return count(s.cloud.Calls()), nil })
 
 	get(mux, "GET /faults", func(*http.Request) ([]cloud.Fault, error) { return list(s.cloud.Faults()), nil })
-	send(mux, "POST /faults", func(_ *http.Request, f cloud.Fault) (none, error) { return none{}, s.cloud.Inject(f) })
+	send(mux, "POST /faults", func(_ *http.Request, f cloud.Fault) (none, error) {
+		if f.Action != "" && f.Action != "*" && !query.IsAction(f.Action) {
+			return none{}, fmt.Errorf("%w: fault: there is no action %q", errBadInput, f.Action)
+		}
+		return none{}, s.cloud.Inject(f)
+	})
 	get(mux, "DELETE /faults", func(*http.Request) (none, error) { s.cloud.ClearFaults(); return none{}, nil })
 
 	get(mux, "GET /timing", func(*http.Request) (cloud.Timing, error) { return s.cloud.Timing(), nil })
@@ -116,7 +122,13 @@ func newAdmin(s *Simulator) http.Handler {
 	send(mux, "PUT /subnets/{subnet}/free-addresses", func(r *http.Request, body freeAddressesBody) (none, error) {
 		return none{}, s.cloud.SetFreeAddresses(r.PathValue("subnet"), body.Count)
 	})
-	return mux
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" {
+			answer(w, none{}, fmt.Errorf("%w: %s %s; docs/simulator.md lists the requests", errNotFound, r.Method, r.URL.Path))
+			return
+		}
+		mux.ServeHTTP(w, r)
+	})
 }
 
 // get registers a handler for requests without a body.
@@ -186,7 +198,8 @@ func answer(w http.ResponseWriter, out any, err error) {
 	}
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
-	_ = encoder.Encode(out) // the client has gone
+	encoder.SetEscapeHTML(false) // errors quote what was sent
+	_ = encoder.Encode(out)      // the client has gone
 }
 
 func (s *Simulator) info() Info {

@@ -144,6 +144,10 @@ func TestAdminFaultsAndCalls(t *testing.T) {
 	if err := client.Inject(ctx, cloud.Fault{}); err == nil || !strings.Contains(err.Error(), "no effect") {
 		t.Errorf("a fault without effect: %v", err)
 	}
+	if err := client.Inject(ctx, cloud.Fault{Action: "DescribeSubnet", Code: "x"}); err == nil || !strings.Contains(err.Error(), `no action "DescribeSubnet"`) {
+		t.Errorf("a fault of an unknown action: %v", err)
+	}
+	check(t, client.Inject(ctx, cloud.Fault{Action: "*", Code: "x"}))
 }
 
 func TestAdminMetadataFaults(t *testing.T) {
@@ -202,6 +206,8 @@ func TestAdminSettings(t *testing.T) {
 		"/throttle {} {}":                                 {"400", "more than one"},
 		"/subnets/subnet-12345678/free-addresses {}":      {"404", "does not exist"},
 		"/instances/node-9/state {\"state\":\"stopped\"}": {"404", "node-9"},
+		"/throttle/now {}":                                {"404", `"error": "not found: PUT /throttle/now; docs/simulator.md`},
+		"/faults {}":                                      {"404", "not found: PUT /faults;"},
 	} {
 		path, body, _ := strings.Cut(path, " ")
 		status, text := put(path, body)

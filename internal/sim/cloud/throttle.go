@@ -28,6 +28,8 @@ func (t *throttle) allow(action string, unfiltered bool) bool {
 	if !t.on {
 		return true
 	}
+	// These two have one bucket, whatever is asked.
+	unfiltered = unfiltered && action != "DescribeSubnets" && action != "DescribeInstanceTypes"
 	key := action
 	if unfiltered {
 		key += " unfiltered"
@@ -52,8 +54,6 @@ func bucketOf(action string, unfiltered bool) (size int, refill float64) {
 		return 100, 10
 	case "RunInstances":
 		return 5, 2
-	case "DescribeSubnets", "DescribeInstanceTypes":
-		return 100, 20
 	}
 	switch {
 	case !strings.HasPrefix(action, "Describe"): // AttachNetworkInterface, DetachNetworkInterface and the rest

@@ -40,7 +40,7 @@ func newCloud(t *testing.T) (*cloud.Cloud, cloud.Instance) {
 	t.Cleanup(c.Close)
 	i, err := c.RunInstance(cloud.RunInstance{
 		ID: instanceID, Name: "node-1", Type: "m5.large", SubnetID: subnetID,
-		GroupIDs: []string{"sg-0123456789abcdef0"}, Tags: map[string]string{"Name": "node-1", "a/b": "hidden"},
+		GroupIDs: []string{"sg-0123456789abcdef0"}, Tags: map[string]string{"Name": "node-1", "ng": "multi-eni", "empty": "", "a/b": "hidden", "a b": "hidden"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,11 @@ func TestPaths(t *testing.T) {
 		mac + "/security-group-ids":                        "sg-0123456789abcdef0",
 		mac + "/security-groups":                           "nodes",
 		mac + "/subnet-ipv6-cidr-blocks":                   "404",
-		"/latest/meta-data/tags/instance":                  "Name",
+		"/latest/meta-data/tags/instance":                  "Name\nempty\nng",
+		"/latest/meta-data/tags/instance/ng":               "multi-eni",
+		"/latest/meta-data/tags/instance/empty":            "",
+		"/latest/meta-data/tags/instance/a%20b":            "404",
+		"/latest/meta-data/tags/instance/none":             "404",
 		"/latest/meta-data/iam/security-credentials/":      role,
 		"/latest/meta-data/instance-id/":                   "404",
 		"/latest/meta-data/inst":                           "404",

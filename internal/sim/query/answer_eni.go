@@ -83,7 +83,9 @@ type xmlInterface struct {
 	Attachment       *xmlAttachment `xml:"attachment"`
 	Tags             []xmlTag       `xml:"tagSet>item"`
 	Addresses        []xmlAddress   `xml:"privateIpAddressesSet>item"`
+	IPv6Addresses    []string       `xml:"ipv6AddressesSet>item"` // none
 	InterfaceType    string         `xml:"interfaceType"`
+	Managed          bool           `xml:"operator>managed"` // no: by nobody but the account
 }
 
 type xmlGroup struct {
@@ -171,4 +173,5 @@ func showTags(tags map[string]string) []xmlTag {
 	return shown
 }
 
-func showTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }
+// showTime is a time as EC2 shows it: in whole seconds, with milliseconds.
+func showTime(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05") + ".000Z" }

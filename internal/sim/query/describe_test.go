@@ -148,7 +148,20 @@ func TestOtherDescribes(t *testing.T) {
 	if len(zones) != 2 || *zones[1].ZoneName != "us-east-1b" || *zones[1].ZoneId != "use1-az2" || *zones[1].RegionName != "us-east-1" {
 		t.Errorf("zones: %+v", zones)
 	}
+	subnet := must[*ec2.DescribeSubnetsOutput](r)(r.ec2.DescribeSubnets(r.ctx, &ec2.DescribeSubnetsInput{SubnetIds: []string{subnetA}})).Subnets[0]
+	if *subnet.AssignIpv6AddressOnCreation || *subnet.Ipv6Native || subnet.PrivateDnsNameOptionsOnLaunch.HostnameType != types.HostnameTypeIpName {
+		t.Errorf("subnet: %+v", subnet)
+	}
+	group := must[*ec2.DescribeSecurityGroupsOutput](r)(r.ec2.DescribeSecurityGroups(r.ctx, &ec2.DescribeSecurityGroupsInput{GroupIds: []string{groupDB}})).SecurityGroups[0]
+	for _, rules := range [][]types.IpPermission{group.IpPermissions, group.IpPermissionsEgress} {
+		if len(rules) != 1 || *rules[0].IpProtocol != "-1" || len(rules[0].IpRanges) != 1 || *rules[0].IpRanges[0].CidrIp != "0.0.0.0/0" {
+			t.Errorf("rules of a group: %+v", rules)
+		}
+	}
 	eni := r.create(subnetA)
+	if len(eni.Ipv6Addresses) != 0 || eni.Operator == nil || *eni.Operator.Managed {
+		t.Errorf("ENI: %+v", eni)
+	}
 	attribute := must[*ec2.DescribeNetworkInterfaceAttributeOutput](r)(r.ec2.DescribeNetworkInterfaceAttribute(r.ctx, &ec2.DescribeNetworkInterfaceAttributeInput{
 		NetworkInterfaceId: eni.NetworkInterfaceId, Attribute: types.NetworkInterfaceAttributeSourceDestCheck,
 	}))

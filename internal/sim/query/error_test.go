@@ -304,7 +304,7 @@ var errorTests = []struct {
 		_, err := s.ec2.TerminateInstances(s.ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{s.host.ID, noHost}})
 		return err
 	}},
-	{"unknown action", "InvalidAction", "The action DescribeVolumes is not valid for this web service.", 0, func(s *stage) error {
+	{"unknown action", "InvalidAction", "The action DescribeVolumes is not valid for this web service, which is a simulation", 0, func(s *stage) error {
 		_, err := s.ec2.DescribeVolumes(s.ctx, &ec2.DescribeVolumesInput{})
 		return err
 	}},

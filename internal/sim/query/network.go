@@ -24,6 +24,11 @@ type xmlSubnet struct {
 	ZoneID             string   `xml:"availabilityZoneId"`
 	DefaultForZone     bool     `xml:"defaultForAz"`
 	MapPublicIP        bool     `xml:"mapPublicIpOnLaunch"`
+	AssignIPv6         bool     `xml:"assignIpv6AddressOnCreation"`
+	IPv6Ranges         []string `xml:"ipv6CidrBlockAssociationSet>item"` // none
+	IPv6Native         bool     `xml:"ipv6Native"`
+	DNS64              bool     `xml:"enableDns64"`
+	HostnameType       string   `xml:"privateDnsNameOptionsOnLaunch>hostnameType"`
 	Tags               []xmlTag `xml:"tagSet>item"`
 }
 
@@ -46,6 +51,7 @@ func describeSubnets(p *params) func(*cloud.Cloud) (response, error) {
 				AvailableAddresses: s.AvailableAddresses,
 				Zone:               s.Zone,
 				ZoneID:             s.ZoneID,
+				HostnameType:       "ip-name",
 				Tags:               showTags(s.Tags),
 			})
 		}
@@ -60,14 +66,24 @@ type describeSecurityGroupsResponse struct {
 }
 
 type xmlSecurityGroup struct {
-	ID          string   `xml:"groupId"`
-	ARN         string   `xml:"securityGroupArn"`
-	Name        string   `xml:"groupName"`
-	Description string   `xml:"groupDescription"`
-	OwnerID     string   `xml:"ownerId"`
-	VPCID       string   `xml:"vpcId"`
-	Tags        []xmlTag `xml:"tagSet>item"`
+	ID          string    `xml:"groupId"`
+	ARN         string    `xml:"securityGroupArn"`
+	Name        string    `xml:"groupName"`
+	Description string    `xml:"groupDescription"`
+	OwnerID     string    `xml:"ownerId"`
+	VPCID       string    `xml:"vpcId"`
+	Inbound     []xmlRule `xml:"ipPermissions>item"`
+	Outbound    []xmlRule `xml:"ipPermissionsEgress>item"`
+	Tags        []xmlTag  `xml:"tagSet>item"`
 }
+
+type xmlRule struct {
+	Protocol string   `xml:"ipProtocol"`
+	Ranges   []string `xml:"ipRanges>item>cidrIp"`
+}
+
+// allTraffic is what the VPC lets pass: groups are not enforced.
+var allTraffic = []xmlRule{{Protocol: "-1", Ranges: []string{"0.0.0.0/0"}}}
 
 func describeSecurityGroups(p *params) func(*cloud.Cloud) (response, error) {
 	in := p.describe("GroupId")
@@ -86,6 +102,8 @@ func describeSecurityGroups(p *params) func(*cloud.Cloud) (response, error) {
 				Description: g.Description,
 				OwnerID:     c.Config().AccountID,
 				VPCID:       g.VPCID,
+				Inbound:     allTraffic,
+				Outbound:    allTraffic,
 				Tags:        showTags(g.Tags),
 			})
 		}

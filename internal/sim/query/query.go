@@ -49,6 +49,12 @@ var operations = map[string]operation{
 	"UnassignPrivateIpAddresses":        unassignPrivateIPAddresses,
 }
 
+// IsAction says whether an action is simulated.
+func IsAction(name string) bool {
+	_, ok := operations[name]
+	return ok
+}
+
 // Handler answers EC2 API calls. When a call must get no answer (see
 // cloud.ErrNoAnswer), it closes the connection.
 type Handler struct {
@@ -102,7 +108,7 @@ func (h *Handler) carryOut(action string, form url.Values, p *params) (response,
 	case v != version:
 		return nil, cloud.Errorf("NoSuchVersion", "The requested version (%s) of service AmazonEC2 does not exist, want %s", v, version)
 	case !ok:
-		return nil, cloud.Errorf("InvalidAction", "The action %s is not valid for this web service.", action)
+		return nil, cloud.Errorf("InvalidAction", "The action %s is not valid for this web service, which is a simulation: it has the actions that concern network interfaces.", action)
 	}
 	dry := p.flag("DryRun")
 	execute := operation(p)
