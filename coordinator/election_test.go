@@ -62,6 +62,14 @@ func (r *rig) awaitHolder(identity string) {
 	r.await(identity+" leads", func() bool { return r.holder() == identity })
 }
 
+// awaitLeading waits until the coordinator itself knows that it leads: one that is
+// told to stop before that has nothing to give back.
+func (r *rig) awaitLeading(identity string) {
+	r.Helper()
+	r.awaitHolder(identity)
+	r.await("the first sweep of "+identity, func() bool { return r.callsOf(identity, "DescribeNetworkInterfaces") > 0 })
+}
+
 func (r *rig) callsOf(sourceID, action string) int {
 	n := 0
 	for _, c := range r.cloud.Calls() {
@@ -171,13 +179,13 @@ func TestHandover(t *testing.T) {
 	r := newRig(t)
 	long := func(cfg *Config) { cfg.LeaseDuration, cfg.RenewDeadline = time.Hour, 30*time.Minute }
 	first := r.start("first", long)
-	r.awaitHolder("first")
+	r.awaitLeading("first")
 	second := r.start("second", long)
 	first.stop()
 	if err := first.wait(); err != nil {
 		t.Errorf("told to stop, the leader returned %v", err)
 	}
-	r.awaitHolder("second")
+	r.awaitLeading("second")
 	third := r.start("third", long)
 	third.stop()
 	if err := third.wait(); err != nil {
