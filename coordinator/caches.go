@@ -107,13 +107,7 @@ func (c *caches) run(ctx context.Context, log *slog.Logger) (join func(), err er
 
 // evidence gathers what is known about an ENI now.
 func (c *caches) evidence(e eni.ENI) evidence {
-	ev := evidence{
-		NodeENI: c.nodeENIByUID(e.Owner.NodeENIUID),
-		Node:    c.node(e.Owner.Node),
-		Phase:   reportedPhase(e, c.state(e.Owner.Node)),
-	}
-	ev.NodeENIDeleted, ev.NodeDeleted = c.deleted.explain(e.Owner)
-	return ev
+	return c.deleted.evidence(e, c.nodeENIByUID(e.Owner.NodeENIUID), c.node(e.Owner.Node), c.state(e.Owner.Node))
 }
 
 func (c *caches) nodeENIByUID(uid types.UID) *v1alpha1.NodeENI {

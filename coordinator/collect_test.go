@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"context"
 	"slices"
 	"testing"
 	"time"
@@ -322,65 +321,6 @@ func TestFinalizerWaitsForAgent(t *testing.T) {
 	r.startLeading(func(cfg *Config) { cfg.ReleaseGrace = 300 * time.Millisecond })
 	r.remove(r.kube.API, kube.NodeENIs, "stuck")
 	r.awaitNoNodeENI("stuck")
-}
-
-// TestCarryOut: between a decision and its call things may have changed.
-func TestCarryOut(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
-	unselected, reported := verdict{reasonNotSelected, graceNone}, verdict{reasonReleased, graceNone}
-	tests := []struct {
-		name     string
-		verdict  verdict
-		released bool
-		leads    bool
-		cluster  string
-		want     outcome
-	}{
-		{"all speaks for it", reported, true, true, testCluster, outcomeDone},
-		{"wanted again", unselected, false, true, testCluster, outcomeDropped},
-		{"for another reason", unselected, true, true, testCluster, outcomeDropped},
-		{"no longer leading", reported, true, false, testCluster, outcomeDropped},
-		{"another cluster's", reported, true, true, "another", outcomeDropped},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			id := r.newENI(owner(n, "node-a", a), subnetA)
-			phase := v1alpha1.PhaseReady
-			if test.released {
-				phase = v1alpha1.PhaseReleased
-			}
-			r.report(n, "node-a", a, phase, id)
-			cfg, err := fastConfig(t.Context(), r.access, r.ec2URL, "leader")
-			if err != nil {
-				t.Fatal(err)
-			}
-			c, err := newCoordinator(cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			ctx, stop := context.WithCancel(t.Context())
-			join, err := c.caches.run(ctx, cfg.Log)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer join()
-			defer stop()
-
-			c.sweeper.mayAct = func() bool { return test.leads }
-			e := eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: owner(n, "node-a", a)}
-			e.Owner.Cluster = test.cluster
-			got := c.sweeper.carryOut(ctx, job{e, test.verdict, actDelete})
-			if got.outcome != test.want {
-				t.Errorf("got %s (%v), want %s", got.outcome, got.err, test.want)
-			}
-			if r.exists(id) != (test.want == outcomeDropped) {
-				t.Errorf("outcome %s, and the ENI exists: %v", got.outcome, r.exists(id))
-			}
-		})
-	}
 }
 
 // TestDescribeLags: EC2 does not show the newest state yet.

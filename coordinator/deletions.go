@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
@@ -36,12 +37,14 @@ func newDeletions() *deletions {
 func (d *deletions) nodeENI(uid types.UID, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.forget(now)
 	d.nodeENIs[uid] = now
 }
 
 func (d *deletions) node(node *kube.Node, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.forget(now)
 	d.nodes[node.Name] = nodeDeletion{kube.InstanceID(node.Spec.ProviderID), now}
 }
 
@@ -59,9 +62,23 @@ func (d *deletions) explain(o eni.Owner) (nodeENI, node bool) {
 	return nodeENI, node
 }
 
+// evidence puts the objects that an ENI's tags name, nil for each that is not
+// there, together with the deletions that were seen.
+func (d *deletions) evidence(e eni.ENI, nodeENI *v1alpha1.NodeENI, node *kube.Node, report *v1alpha1.NodeENIState) evidence {
+	ev := evidence{NodeENI: nodeENI, Node: node, Phase: reportedPhase(e, report)}
+	ev.NodeENIDeleted, ev.NodeDeleted = d.explain(e.Owner)
+	return ev
+}
+
+// forgetOld drops what no longer counts. Recording does so too: on a coordinator
+// that stands by, nobody else would.
 func (d *deletions) forgetOld(now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.forget(now)
+}
+
+func (d *deletions) forget(now time.Time) {
 	maps.DeleteFunc(d.nodeENIs, func(_ types.UID, t time.Time) bool { return now.Sub(t) > rememberDeletion })
 	maps.DeleteFunc(d.nodes, func(_ string, gone nodeDeletion) bool { return now.Sub(gone.at) > rememberDeletion })
 }

@@ -9,9 +9,10 @@
 //
 // The parts, each a loop or a pure function:
 //
-//	caches     what the API server shows, and which deletions were seen
-//	leftOver   decides whether an ENI is left over, and why
-//	nextStep   decides what to do about it now
-//	sweeper    describes, decides, and has the steps carried out
-//	statusOf   sums reports up; statusWriter writes it, at a bounded rate
+//	caches        what the API server shows, and which deletions were seen
+//	leftOver      decides whether an ENI is left over, and why
+//	nextStep      decides what to do about it now
+//	sweeper       describes, decides, and has the steps carried out
+//	liveEvidence  asks the API server once more before each step
+//	statusOf      sums reports up; statusWriter writes it, at a bounded rate
 package coordinator

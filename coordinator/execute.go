@@ -14,6 +14,10 @@ import (
 // on one describe; the next one goes on.
 const batchTime = 10 * time.Second
 
+// throttleTellEvery is the least time between two log lines about throttling:
+// a deletion of many ENIs is throttled all the time.
+const throttleTellEvery = time.Minute
+
 // job is one step to carry out.
 type job struct {
 	eni     eni.ENI
@@ -40,10 +44,11 @@ type result struct {
 	err     error // EC2's answer, unless done
 }
 
-// execute carries out jobs, a few side by side. When EC2 throttles, the rest of
-// them wait for another sweep.
+// execute carries out jobs, a few side by side. When EC2 throttles an action,
+// which it does for each by itself, the rest of that action waits for another
+// sweep.
 func (s *sweeper) execute(ctx context.Context, jobs []job) []result {
-	var stop atomic.Bool
+	throttled := map[act]*atomic.Bool{actDetach: {}, actDelete: {}, actRefuse: {}}
 	deadline := time.Now().Add(batchTime)
 	results := make([]result, len(jobs))
 	var group errgroup.Group
@@ -51,11 +56,11 @@ func (s *sweeper) execute(ctx context.Context, jobs []job) []result {
 	for i, j := range jobs {
 		group.Go(func() error {
 			results[i] = result{job: j, outcome: outcomePostponed}
-			if ctx.Err() == nil && !stop.Load() && time.Now().Before(deadline) {
+			if ctx.Err() == nil && !throttled[j.act].Load() && time.Now().Before(deadline) {
 				results[i] = s.carryOut(ctx, j)
 			}
 			if results[i].outcome == outcomeThrottled {
-				stop.Store(true)
+				throttled[j.act].Store(true)
 			}
 			return nil
 		})
@@ -66,12 +71,7 @@ func (s *sweeper) execute(ctx context.Context, jobs []job) []result {
 
 // carryOut makes the one call of a job, if all still speaks for it.
 func (s *sweeper) carryOut(ctx context.Context, j job) result {
-	if !s.ours(j.eni) || !s.mayAct() {
-		return result{job: j, outcome: outcomeDropped}
-	}
-	// A describe takes a while, and so did the jobs before this one: ask the
-	// caches again. Any change is for the next sweep to judge.
-	if leftOver(s.cluster, j.eni, s.caches.evidence(j.eni)) != j.verdict {
+	if !s.ours(j.eni) || !s.confirmed(ctx, j) || !s.mayAct() {
 		return result{job: j, outcome: outcomeDropped}
 	}
 	ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
@@ -85,6 +85,24 @@ func (s *sweeper) carryOut(ctx context.Context, j job) result {
 		return result{j, outcomeOf(err), err}
 	}
 	return result{job: j, outcome: outcomeRefused}
+}
+
+// confirmed says whether the API server gives the same reason as the caches did.
+// The describe and the jobs before this one took a while, and caches can be stale.
+// Any change is for the next sweep to judge.
+func (s *sweeper) confirmed(ctx context.Context, j job) bool {
+	ev, err := s.liveEvidence(ctx, j.eni)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.Warn("ENI stays until the API server confirms that it is left over", append(ownerAttrs(j.eni), "error", err)...)
+		}
+		return false
+	}
+	if now := leftOver(s.cluster, j.eni, ev); now != j.verdict {
+		s.log.Info("ENI is judged anew: by the API server it is no longer what it was", append(ownerAttrs(j.eni), "was", j.verdict.Reason, "is", now.Reason)...)
+		return false
+	}
+	return true
 }
 
 // outcomeOf reads EC2's answer to a Detach or a Delete.
@@ -112,9 +130,13 @@ func (s *sweeper) keepPace(results []result) {
 	if answered || !throttled {
 		s.pace.reset()
 	}
-	if throttled {
+	if !throttled {
+		return
+	}
+	s.slowDown()
+	if time.Since(s.throttleTold) > throttleTellEvery {
+		s.throttleTold = time.Now()
 		s.log.Warn("EC2 throttles; going slower")
-		s.slowDown()
 	}
 }
 
@@ -138,7 +160,7 @@ func (s *sweeper) settleResult(r result) time.Time {
 		s.reportStuck(r.eni, t)
 		t.NotBefore = now.Add(t.patience(s.times.Poll, now))
 	case outcomeDropped:
-		return now.Add(s.times.Poll)
+		t.NotBefore = now.Add(t.patience(s.times.Poll, now))
 	default: // throttled or postponed: as soon as EC2 has had its rest
 		return now
 	}

@@ -98,12 +98,8 @@ func speaksFor(report *v1alpha1.NodeENIState, node *kube.Node) bool {
 // does nothing when that is another one.
 func setFinalizer(ctx context.Context, client *kube.Client, name string, uid types.UID, present bool) error {
 	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		var n v1alpha1.NodeENI
-		err := client.API.Get().Resource(kube.NodeENIs).Name(name).Timeout(apiTimeout).Do(ctx).Into(&n)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		if err != nil {
+		n, err := read[v1alpha1.NodeENI](ctx, client.API, kube.NodeENIs, name)
+		if n == nil || err != nil {
 			return err
 		}
 		has := slices.Contains(n.Finalizers, v1alpha1.CleanupFinalizer)

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -294,5 +295,18 @@ func TestDeletionsExplain(t *testing.T) {
 		if nodeENI, node := d.explain(wantedENI().Owner); nodeENI != test.nodeENI || node != test.node {
 			t.Errorf("%s: got %v, %v, want %v, %v", test.name, nodeENI, node, test.nodeENI, test.node)
 		}
+	}
+}
+
+// TestDeletionsAreForgotten: on a coordinator that stands by no sweep does it.
+func TestDeletionsAreForgotten(t *testing.T) {
+	d := newDeletions()
+	for i := range 100 {
+		now := testNow.Add(time.Duration(i) * time.Hour)
+		d.nodeENI(types.UID(fmt.Sprint("uid-", i)), now)
+		d.node(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("node-", i)}}, now)
+	}
+	if len(d.nodeENIs) > 2 || len(d.nodes) > 2 {
+		t.Errorf("%d NodeENIs and %d Nodes are remembered, one of each a gone hour", len(d.nodeENIs), len(d.nodes))
 	}
 }

@@ -27,8 +27,8 @@ type track struct {
 	// State is the ENI's and its attachment's state, since StateSince.
 	State      string
 	StateSince time.Time
-	// NotBefore is when the next look or step is due; a change of state
-	// overrules it.
+	// NotBefore is when the next look or step is due; a change of state or of
+	// the verdict overrules it.
 	NotBefore time.Time
 }
 
@@ -45,7 +45,9 @@ func (t *track) observe(e eni.ENI, v verdict, full bool, now time.Time) {
 			t.ProvenSince = now
 		}
 	}
-	t.Verdict = v
+	if v != t.Verdict {
+		t.Verdict, t.NotBefore = v, time.Time{}
+	}
 	if state := stateOf(e); state != t.State {
 		t.State, t.StateSince, t.NotBefore = state, now, time.Time{}
 	}

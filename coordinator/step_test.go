@@ -88,9 +88,9 @@ func TestTrackObserve(t *testing.T) {
 	tr.observe(e, orphan, true, now.Add(2*time.Second))
 	check("second full sweep", 2, time.Time{}, now)
 
-	tr.NotBefore = now.Add(time.Hour)
 	tr.observe(e, proven, true, now.Add(3*time.Second))
 	check("a proof ends the counting", 0, now.Add(3*time.Second), now)
+	tr.NotBefore = now.Add(time.Hour)
 	tr.observe(e, proven, true, now.Add(4*time.Second))
 	check("proven since the first time", 0, now.Add(3*time.Second), now)
 	if tr.NotBefore.IsZero() {
@@ -102,6 +102,10 @@ func TestTrackObserve(t *testing.T) {
 	if !tr.NotBefore.IsZero() {
 		t.Error("the ENI moved, but the wait for the state before it goes on")
 	}
+	tr.NotBefore = now.Add(time.Hour)
 	tr.observe(e, orphan, true, now.Add(6*time.Second))
+	if !tr.NotBefore.IsZero() {
+		t.Error("the reason is another one, but the wait goes on")
+	}
 	check("a proof that no longer holds", 1, time.Time{}, now.Add(5*time.Second))
 }

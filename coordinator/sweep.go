@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"maps"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -38,6 +39,7 @@ type sweeper struct {
 	deletingSince map[types.UID]time.Time // NodeENIs, as first noticed
 	pace          backoff                 // towards an EC2 that throttles or fails
 	quietUntil    time.Time               // no call before
+	throttleTold  time.Time               // when the log said last that EC2 throttles
 }
 
 // run sweeps until ctx ends: at once, when woken, when something in progress
@@ -64,8 +66,7 @@ func (s *sweeper) run(ctx context.Context) {
 // sleep waits until look, or until shortly after being woken, but never ends
 // before EC2 has had its rest.
 func (s *sweeper) sleep(ctx context.Context, began, look time.Time) {
-	rest := time.Until(s.quietUntil)
-	timer := time.NewTimer(max(rest, time.Until(look)))
+	timer := time.NewTimer(max(time.Until(s.quietUntil), time.Until(look)))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -74,7 +75,7 @@ func (s *sweeper) sleep(ctx context.Context, began, look time.Time) {
 		return
 	case <-s.wake:
 	}
-	timer.Reset(max(rest, settle, time.Until(began.Add(sweepGap))))
+	timer.Reset(time.Until(s.afterWake(began, time.Now())))
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
@@ -83,6 +84,11 @@ func (s *sweeper) sleep(ctx context.Context, began, look time.Time) {
 	case <-s.wake:
 	default:
 	}
+}
+
+// afterWake is when a sweep begins for which an event asks now.
+func (s *sweeper) afterWake(began, now time.Time) time.Time {
+	return slices.MaxFunc([]time.Time{s.quietUntil, now.Add(settle), began.Add(sweepGap)}, time.Time.Compare)
 }
 
 // slowDown leaves EC2 alone for a while, longer each time in a row.
@@ -122,7 +128,9 @@ func (s *sweeper) sweep(ctx context.Context, full bool) (look time.Time, err err
 		}
 		next := nextStep(e, t, s.times, time.Now())
 		if next.Act == actWait {
-			s.reportStuck(e, t)
+			if e.Removal() == actWait { // for EC2, not for an agent or a person
+				s.reportStuck(e, t)
+			}
 			look = earliest(look, next.Until)
 			continue
 		}

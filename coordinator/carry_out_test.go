@@ -1,0 +1,165 @@
+package coordinator
+
+import (
+	"context"
+	"testing"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// coordinatorAsOf returns a coordinator whose caches hold what the API server
+// shows now and hear of nothing after that.
+func (r *rig) coordinatorAsOf() *coordinator {
+	r.Helper()
+	cfg, err := fastConfig(r.Context(), r.access, r.ec2URL, "leader")
+	if err != nil {
+		r.Fatal(err)
+	}
+	c, err := newCoordinator(cfg)
+	if err != nil {
+		r.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(r.Context())
+	join, err := c.caches.run(ctx, cfg.Log)
+	if err != nil {
+		r.Fatal(err)
+	}
+	stop()
+	join()
+	c.sweeper.mayAct = func() bool { return true }
+	return c
+}
+
+func (r *rig) sweeperAsOf() *sweeper {
+	r.Helper()
+	return r.coordinatorAsOf().sweeper
+}
+
+// TestCarryOut: between a decision and its call things may have changed.
+func TestCarryOut(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	unselected, reported := verdict{reasonNotSelected, graceNone}, verdict{reasonReleased, graceNone}
+	tests := []struct {
+		name     string
+		verdict  verdict
+		released bool
+		leads    bool
+		cluster  string
+		want     outcome
+	}{
+		{"all speaks for it", reported, true, true, testCluster, outcomeDone},
+		{"wanted again", unselected, false, true, testCluster, outcomeDropped},
+		{"for another reason", unselected, true, true, testCluster, outcomeDropped},
+		{"no longer leading", reported, true, false, testCluster, outcomeDropped},
+		{"another cluster's", reported, true, true, "another", outcomeDropped},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			id := r.newENI(owner(n, "node-a", a), subnetA)
+			phase := v1alpha1.PhaseReady
+			if test.released {
+				phase = v1alpha1.PhaseReleased
+			}
+			r.report(n, "node-a", a, phase, id)
+			s := r.sweeperAsOf()
+			s.mayAct = func() bool { return test.leads }
+			e := eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: owner(n, "node-a", a)}
+			e.Owner.Cluster = test.cluster
+			got := s.carryOut(t.Context(), job{e, test.verdict, actDelete})
+			if got.outcome != test.want {
+				t.Errorf("got %s (%v), want %s", got.outcome, got.err, test.want)
+			}
+			if r.exists(id) != (test.want == outcomeDropped) {
+				t.Errorf("outcome %s, and the ENI exists: %v", got.outcome, r.exists(id))
+			}
+		})
+	}
+}
+
+// TestStaleCaches: the caches have stopped following the API server, which they
+// tell nobody, and speak against an ENI that is wanted by now.
+func TestStaleCaches(t *testing.T) {
+	label := func(r *rig, value any) {
+		r.patch(r.kube.Core, kube.Nodes, "node-a", map[string]any{"metadata": map[string]any{"labels": map[string]any{"ng": value}}})
+	}
+	tests := []struct {
+		name string
+		// seen is what the caches have seen, meanwhile what they have missed.
+		seen, meanwhile func(r *rig, n *v1alpha1.NodeENI, instance, id string)
+		verdict         verdict
+		want            outcome
+	}{
+		{"nothing missed", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { label(r, nil) },
+			func(*rig, *v1alpha1.NodeENI, string, string) {},
+			verdict{reasonNotSelected, graceAgent}, outcomeDone},
+		{"the label is back", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { label(r, nil) },
+			func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { label(r, "multi-eni") },
+			verdict{reasonNotSelected, graceAgent}, outcomeDropped},
+		{"the Node has come", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { r.remove(r.kube.Core, kube.Nodes, "node-a") },
+			func(r *rig, _ *v1alpha1.NodeENI, instance, _ string) { r.node("node-a", instance) },
+			verdict{reasonNodeUnknown, graceOrphan}, outcomeDropped},
+		{"the Node is the instance again", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) {
+			r.remove(r.kube.Core, kube.Nodes, "node-a")
+			r.node("node-a", "i-0fffffffffffffff0")
+		}, func(r *rig, _ *v1alpha1.NodeENI, instance, _ string) {
+			r.remove(r.kube.Core, kube.Nodes, "node-a")
+			r.node("node-a", instance)
+		}, verdict{reasonNodeReplaced, graceNone}, outcomeDropped},
+		{"the agent uses it again", func(r *rig, n *v1alpha1.NodeENI, instance, id string) {
+			r.report(n, "node-a", instance, v1alpha1.PhaseReleased, id)
+		}, func(r *rig, n *v1alpha1.NodeENI, instance, id string) {
+			r.report(n, "node-a", instance, v1alpha1.PhaseReady, id)
+		}, verdict{reasonReleased, graceNone}, outcomeDropped},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t)
+			a := r.instance()
+			r.node("node-a", a)
+			n := r.nodeENI("multi")
+			id := r.newENI(owner(n, "node-a", a), subnetA)
+			test.seen(r, n, a, id)
+			s := r.sweeperAsOf()
+			test.meanwhile(r, n, a, id)
+			e := eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: owner(n, "node-a", a)}
+			if got := leftOver(testCluster, e, s.caches.evidence(e)); got != test.verdict {
+				t.Fatalf("by the caches it is %+v, want %+v", got, test.verdict)
+			}
+			if got := s.carryOut(t.Context(), job{e, test.verdict, actDelete}); got.outcome != test.want {
+				t.Errorf("got %s (%v), want %s", got.outcome, got.err, test.want)
+			}
+			if r.exists(id) != (test.want == outcomeDropped) {
+				t.Errorf("the ENI exists: %v", r.exists(id))
+			}
+		})
+	}
+}
+
+// TestStaleNodeENIs: a cache without the newest NodeENIs makes orphans of the
+// ENIs of a whole fleet.
+func TestStaleNodeENIs(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	s := r.sweeperAsOf()
+	n := r.nodeENI("multi")
+	id := r.newENI(owner(n, "node-a", a), subnetA)
+	e := eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: owner(n, "node-a", a)}
+	orphan := verdict{reasonNodeENIUnknown, graceOrphan}
+	if got := leftOver(testCluster, e, s.caches.evidence(e)); got != orphan {
+		t.Fatalf("by the caches it is %+v, want %+v", got, orphan)
+	}
+	if got := s.carryOut(t.Context(), job{e, orphan, actDelete}); got.outcome != outcomeDropped || !r.exists(id) {
+		t.Errorf("got %s (%v), and the ENI exists: %v", got.outcome, got.err, r.exists(id))
+	}
+	// One whose tags name no object that there could be is an orphan indeed.
+	e.Owner.NodeENI, e.Owner.NodeENIUID = "../nodes", "garbage"
+	if got := s.carryOut(t.Context(), job{e, orphan, actDelete}); got.outcome != outcomeDone || r.exists(id) {
+		t.Errorf("garbled tags: got %s (%v), and the ENI exists: %v", got.outcome, got.err, r.exists(id))
+	}
+}

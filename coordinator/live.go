@@ -1,0 +1,58 @@
+package coordinator
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// liveEvidence asks the API server for what the caches may have missed: one that
+// cannot list or watch any more, for want of a right or for an object that it
+// cannot read, stays as it was and tells nobody. New ENIs would then be orphans,
+// and those whose label came back left over, for as long as that lasts.
+func (s *sweeper) liveEvidence(ctx context.Context, e eni.ENI) (evidence, error) {
+	name := e.Owner.NodeENI
+	if cached := s.caches.nodeENIByUID(e.Owner.NodeENIUID); cached != nil {
+		name = cached.Name // a tag can be edited
+	}
+	nodeENI, err := read[v1alpha1.NodeENI](ctx, s.kube.API, kube.NodeENIs, name)
+	if err != nil {
+		return evidence{}, err
+	}
+	if nodeENI != nil && nodeENI.UID != e.Owner.NodeENIUID {
+		nodeENI = nil
+	}
+	node, err := read[kube.Node](ctx, s.kube.Core, kube.Nodes, e.Owner.Node)
+	if err != nil {
+		return evidence{}, err
+	}
+	report, err := read[v1alpha1.NodeENIState](ctx, s.kube.API, kube.NodeENIStates, e.Owner.Node)
+	if err != nil {
+		return evidence{}, err
+	}
+	return s.caches.deleted.evidence(e, nodeENI, node, report), nil
+}
+
+// read gets an object; nil when there is none.
+func read[T any](ctx context.Context, client rest.Interface, resource, name string) (*T, error) {
+	if name == "" || len(path.IsValidPathSegmentName(name)) > 0 {
+		return nil, nil // no object can have that name
+	}
+	obj := new(T)
+	err := client.Get().Resource(resource).Name(name).Timeout(apiTimeout).Do(ctx).Into(any(obj).(runtime.Object))
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s %s: %w", resource, name, err)
+	}
+	return obj, nil
+}

@@ -1,0 +1,104 @@
+package coordinator
+
+import (
+	"bytes"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+// TestThrottledDetach: EC2 has a bucket for each action; an account whose Detach
+// calls are used up can still delete.
+func TestThrottledDetach(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	r.node("node-a", "i-0fffffffffffffff0")
+	a := r.instance()
+	s := r.sweeperAsOf()
+	s.concurrency = 1 // in the order of the jobs
+	var jobs []job
+	for i, act := range []act{actDetach, actDetach, actDelete, actDelete} {
+		id := r.newENI(owner(n, "node-a", a), subnetA)
+		e := eni.ENI{ID: id, SubnetID: subnetA, Owner: owner(n, "node-a", a)}
+		if act == actDetach {
+			r.attachENI(id, a, int32(i+1))
+			attached, _ := r.cloud.Interface(id)
+			e.Attachment = &eni.Attachment{ID: attached.Attachment.ID}
+		}
+		jobs = append(jobs, job{e, verdict{reasonNodeReplaced, graceNone}, act})
+	}
+	r.inject(cloud.Fault{Action: "DetachNetworkInterface", Code: "RequestLimitExceeded"})
+	var got []outcome
+	for _, result := range s.execute(t.Context(), jobs) {
+		got = append(got, result.outcome)
+	}
+	if want := []outcome{outcomeThrottled, outcomePostponed, outcomeDone, outcomeDone}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// TestRefusedIsNotStuck: what waits for a person, or for its agent, gets no
+// advice to force a detach, least of all a node's primary ENI.
+func TestRefusedIsNotStuck(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	n := r.nodeENI("multi")
+	r.node("node-a", "i-0fffffffffffffff0")
+	primary := r.cloud.Interfaces()[0].ID
+	if err := r.cloud.CreateTags([]string{primary}, map[string]string{
+		eni.TagCluster: testCluster, eni.TagNode: "node-a", eni.TagInstance: arn(a), eni.TagNodeENI: n.Name, eni.TagNodeENIUID: string(n.UID),
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s := r.sweeperAsOf()
+	for range 2 { // it is refused, and then it waits
+		if _, err := s.sweep(t.Context(), false); err != nil {
+			t.Fatal(err)
+		}
+		s.tracks[primary].StateSince = time.Now().Add(-time.Hour)
+	}
+	r.awaitEvent("ENIRefused", "is the primary interface of "+a)
+	s.events.Event(refOf(n), kube.EventNormal, "AfterIt", "Events are written in order")
+	r.awaitEvent("AfterIt", "in order")
+	if stuck := r.events("ENIStuck"); len(stuck) > 0 {
+		t.Errorf("got %q", stuck)
+	}
+}
+
+// TestThrottlingIsToldOnce: a deletion of a thousand ENIs is throttled for
+// minutes.
+func TestThrottlingIsToldOnce(t *testing.T) {
+	var log bytes.Buffer
+	s := &sweeper{log: slog.New(slog.NewTextHandler(&log, nil))}
+	for range 3 {
+		s.keepPace([]result{{outcome: outcomeDone}, {outcome: outcomeThrottled}})
+	}
+	if lines := strings.Count(log.String(), "\n"); lines != 1 {
+		t.Errorf("%d lines, want 1: %s", lines, log.String())
+	}
+}
+
+func TestAfterWake(t *testing.T) {
+	for _, test := range []struct {
+		name       string
+		quietUntil time.Duration // all from now
+		began      time.Duration
+		want       time.Duration
+	}{
+		{"long after a sweep", -time.Hour, -time.Minute, settle},
+		{"during a sweep", -time.Hour, 0, sweepGap},
+		{"EC2 rests", time.Second, -time.Minute, time.Second},
+		{"EC2 has almost rested", settle / 2, -time.Minute, settle},
+	} {
+		s := &sweeper{quietUntil: testNow.Add(test.quietUntil)}
+		if got := s.afterWake(testNow.Add(test.began), testNow).Sub(testNow); got != test.want {
+			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
+		}
+	}
+}
