@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,7 +21,7 @@ const (
 	maxAttachments = 100
 	// maxNamed is how many nodes a condition's message names.
 	maxNamed = 3
-	// maxWords bounds what a message takes over from an agent's report.
+	// maxWords bounds, in bytes, what a message takes over from elsewhere.
 	maxWords = 300
 )
 
@@ -112,10 +113,15 @@ func words(entry v1alpha1.ENIState) string {
 
 // shorten keeps a hundred messages of agents well below an object's limits.
 func shorten(text string) string {
-	if runes := []rune(text); len(runes) > maxWords {
-		text = string(runes[:maxWords-1]) + "…"
+	const more = "…"
+	if len(text) <= maxWords {
+		return text
 	}
-	return text
+	end := maxWords - len(more)
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + more
 }
 
 func readiness(n *v1alpha1.NodeENI, nodes v1alpha1.NodeCounts, failed, unready []string) metav1.Condition {
@@ -127,7 +133,7 @@ func readiness(n *v1alpha1.NodeENI, nodes v1alpha1.NodeCounts, failed, unready [
 		condition.Message = "its ENIs are being released, detached and deleted; Events tell what holds them up"
 	case err != nil:
 		condition.Reason = "InvalidSpec"
-		condition.Message = err.Error()
+		condition.Message = shorten(err.Error())
 	case nodes.Matching == 0:
 		condition.Reason = "NoMatchingNodes"
 		condition.Message = "no node carries the labels " + selectorText(n.Spec.NodeSelector)

@@ -1,12 +1,14 @@
 package coordinator
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -147,22 +149,44 @@ func TestStatusOfManyNodes(t *testing.T) {
 		if i%100 == 99 {
 			phase = v1alpha1.PhaseFailed
 		}
-		nodes = append(nodes, reported(fmt.Sprintf("node-%03d", i), entry("a", phase, strings.Repeat("é", 1000))))
+		e := entry("subnet-0aaaaaaaaaaaaaaaa", phase, strings.Repeat("界", 1000))
+		e.ENIID, e.AttachmentID, e.SubnetCIDR = "eni-0123456789abcdef0", "eni-attach-0123456789abcdef0", "192.168.100.128/28"
+		e.DeviceIndex, e.MTU = 31, 9001
+		nr := reported(fmt.Sprintf("node-%03d", i), e)
+		nr.node.Name += strings.Repeat(".name", 49) // names have up to 253 characters
+		nodes = append(nodes, nr)
 	}
-	status := statusOf(validNodeENI(), nodes, testNow)
+	n := validNodeENI()
+	n.Status = statusOf(n, nodes, testNow)
+	status := n.Status
+	if encoded, err := json.Marshal(n); err != nil || len(encoded) > 100<<10 {
+		t.Errorf("the object has %d bytes (%v), want at most 100 KiB", len(encoded), err)
+	}
 	if len(status.Attachments) != maxAttachments {
 		t.Fatalf("got %d attachments, want %d", len(status.Attachments), maxAttachments)
 	}
 	for i, want := range []string{"node-099", "node-199", "node-299", "node-000"} {
-		if got := status.Attachments[i].NodeID; got != want {
-			t.Errorf("attachment %d is of %s, want %s", i, got, want)
+		if got := status.Attachments[i]; !strings.HasPrefix(got.NodeID, want) || !utf8.ValidString(got.Message) {
+			t.Errorf("attachment %d is of %s (%q), want %s", i, got.NodeID, got.Message, want)
 		}
 	}
 	if status.Nodes != (v1alpha1.NodeCounts{Matching: 300, Ready: 297, Failed: 3}) {
 		t.Errorf("got %+v", status.Nodes)
 	}
-	if message := status.Conditions[0].Message; len([]rune(message)) > 1024 {
-		t.Errorf("the condition's message has %d characters", len([]rune(message)))
+	if message := status.Conditions[0].Message; len(message) > 2048 {
+		t.Errorf("the condition's message has %d bytes", len(message))
+	}
+}
+
+// TestStatusOfBadSpec: the schema takes no message of more than 32768 characters.
+func TestStatusOfBadSpec(t *testing.T) {
+	n := validNodeENI()
+	for i := range 1000 {
+		n.Spec.SubnetIDs = append(n.Spec.SubnetIDs, fmt.Sprint("no-subnet-", i))
+	}
+	status := statusOf(n, nil, testNow)
+	if message := status.Conditions[0].Message; len(message) > 2048 || !strings.Contains(message, "no-subnet-0") {
+		t.Errorf("the condition's message has %d bytes: %.200s", len(message), message)
 	}
 }
 
@@ -218,7 +242,7 @@ func TestInTheMaking(t *testing.T) {
 
 func TestSchedule(t *testing.T) {
 	const interval = 5 * time.Second
-	s := schedule{due: map[string]time.Time{}, written: map[string]time.Time{}, retry: map[string]*backoff{}}
+	s := newSchedule()
 	s.add("a", testNow, interval)
 	if got := s.takeDue(testNow.Add(settle - 1)); len(got) != 0 {
 		t.Errorf("due before changes could gather: %q", got)
@@ -238,5 +262,21 @@ func TestSchedule(t *testing.T) {
 	s.add("a", testNow.Add(4*time.Second), interval) // more changes do not put it off
 	if got := s.takeDue(testNow.Add(interval)); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("after the interval: got %q due, want a", got)
+	}
+}
+
+// TestStatusConflict: while the cache lags behind the object, the API server is
+// not stormed.
+func TestStatusConflict(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi", func(n *v1alpha1.NodeENI) { n.Finalizers = []string{v1alpha1.CleanupFinalizer} })
+	w := r.coordinatorAsOf().status
+	r.patch(r.kube.API, kube.NodeENIs, n.Name, map[string]any{"spec": map[string]any{"mtu": 9001}})
+	s := newSchedule()
+	for _, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
+		w.bringUpToDate(t.Context(), n.Name, &s)
+		if wait := time.Until(s.due[n.Name]); wait < want/2 || wait > 2*want {
+			t.Errorf("tried again after %v, want about %v", wait, want)
+		}
 	}
 }

@@ -52,13 +52,17 @@ type schedule struct {
 	retry   map[string]*backoff
 }
 
+func newSchedule() schedule {
+	return schedule{due: map[string]time.Time{}, written: map[string]time.Time{}, retry: map[string]*backoff{}}
+}
+
 // run writes until ctx ends. Whoever led before may have left anything, so it
 // begins with all of them.
 func (w *statusWriter) run(ctx context.Context) {
 	for _, n := range w.caches.allNodeENIs() {
 		w.mark(n.Name)
 	}
-	s := schedule{due: map[string]time.Time{}, written: map[string]time.Time{}, retry: map[string]*backoff{}}
+	s := newSchedule()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -141,7 +145,7 @@ func (w *statusWriter) bringUpToDate(ctx context.Context, name string, s *schedu
 	case ctx.Err() != nil:
 		return
 	case apierrors.IsConflict(err):
-		s.due[name] = now.Add(settle) // the cache is about to show the newer object
+		s.tryAgain(name, now) // the cache is about to show the newer object
 		return
 	case err != nil:
 		w.log.Warn("finalizer or status could not be written; it is tried again", "nodeENI", name, "error", err)
