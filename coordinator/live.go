@@ -5,7 +5,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 
@@ -43,7 +43,7 @@ func (s *sweeper) liveEvidence(ctx context.Context, e eni.ENI) (evidence, error)
 
 // read gets an object; nil when there is none.
 func read[T any](ctx context.Context, client rest.Interface, resource, name string) (*T, error) {
-	if name == "" || len(path.IsValidPathSegmentName(name)) > 0 {
+	if name == "" || len(content.IsPathSegmentName(name)) > 0 {
 		return nil, nil // no object can have that name
 	}
 	obj := new(T)
