@@ -123,7 +123,7 @@ func (s situation) problemEntry(p problem) (v1alpha1.ENIState, bool) {
 			if !f.terminal() {
 				entry.Phase = v1alpha1.PhasePending
 			}
-			entry.Reason, entry.Message = cmp.Or(eni.Code(f.err), "NoAnswer"), eni.Advice(f.action, f.err)
+			entry.Reason, entry.Message = eni.Reason(f.err), eni.Advice(f.action, f.err)
 			return entry, true
 		}
 	}
@@ -261,7 +261,7 @@ func (s situation) failed(key string, phase v1alpha1.Phase) (v1alpha1.Phase, str
 	if eni.IsAttachmentLimit(f.err) && s.limit > 0 {
 		message = fmt.Sprintf("the instance type %s takes %d ENIs and all are in use: %s", s.instanceType, s.limit, message)
 	}
-	return phase, cmp.Or(eni.Code(f.err), "NoAnswer"), message
+	return phase, eni.Reason(f.err), message
 }
 
 // releaseEntry reports an ENI that nothing wants.

@@ -39,8 +39,8 @@ func (c *Client) Create(ctx context.Context, p CreateParams) (ENI, error) {
 	if err != nil {
 		return ENI{}, err
 	}
-	if out.NetworkInterface == nil {
-		return ENI{}, fmt.Errorf("EC2 answered CreateNetworkInterface without an interface (client token %s)", p.Token())
+	if out.NetworkInterface == nil || aws.ToString(out.NetworkInterface.NetworkInterfaceId) == "" {
+		return ENI{}, fmt.Errorf("EC2 answered CreateNetworkInterface without an interface's id (client token %s)", p.Token())
 	}
 	e := fromEC2(*out.NetworkInterface)
 	if e.Owner == (Owner{}) {

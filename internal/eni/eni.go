@@ -54,7 +54,7 @@ func fromEC2(n types.NetworkInterface) ENI {
 		Zone:            aws.ToString(n.AvailabilityZone),
 		Status:          string(n.Status),
 		Description:     aws.ToString(n.Description),
-		SourceDestCheck: aws.ToBool(n.SourceDestCheck),
+		SourceDestCheck: n.SourceDestCheck == nil || *n.SourceDestCheck, // EC2's default
 		Owner:           ownerOf(n.TagSet),
 		Addresses:       addresses(n),
 	}

@@ -2,12 +2,15 @@ package eni
 
 import (
 	"errors"
+	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
 )
 
@@ -40,6 +43,24 @@ func TestTagsOfTheUserCannotChangeOurs(t *testing.T) {
 	}
 	if !maps.Equal(tags, want) {
 		t.Errorf("got %v\nwant %v", tags, want)
+	}
+}
+
+// Names may be as long as Kubernetes allows, and together longer than a tag.
+func TestNameTagFits(t *testing.T) {
+	long := owner
+	long.NodeENI, long.Node = strings.Repeat("n", 253), strings.Repeat("m", 253)
+	tags := long.tags(nil)
+	i := slices.IndexFunc(tags, func(tag types.Tag) bool { return aws.ToString(tag.Key) == TagName })
+	if got := aws.ToString(tags[i].Value); len(got) != 256 || !strings.HasPrefix(got, long.NodeENI+"/mm") {
+		t.Errorf("the Name tag is %s", got)
+	}
+}
+
+// Emulators of EC2 leave out of their answers what is as it is by default.
+func TestFieldsLeftOut(t *testing.T) {
+	if e := fromEC2(types.NetworkInterface{}); !e.SourceDestCheck {
+		t.Error("sourceDestCheck is taken for switched off")
 	}
 }
 
@@ -113,6 +134,23 @@ func apiError(code, message string) error {
 	return &smithy.OperationError{ServiceID: "EC2", OperationName: "X", Err: &smithy.GenericAPIError{Code: code, Message: message}}
 }
 
+// noCredentials is the SDK's error when its sources of credentials fail.
+func noCredentials(err error) error {
+	return &smithy.OperationError{ServiceID: "EC2", OperationName: "X", Err: fmt.Errorf("get identity: %w", fmt.Errorf("get credentials: %w", err))}
+}
+
+func TestReason(t *testing.T) {
+	for want, err := range map[string]error{
+		"UnauthorizedOperation": apiError("UnauthorizedOperation", ""),
+		"NoAnswer":              errors.New("connection reset"),
+		"NoCredentials":         noCredentials(errors.New("no EC2 IMDS role found")),
+	} {
+		if got := Reason(err); got != want {
+			t.Errorf("%v: got %s, want %s", err, got, want)
+		}
+	}
+}
+
 func TestErrorClasses(t *testing.T) {
 	predicates := map[string]func(error) bool{
 		"throttled": IsThrottled, "notfound": IsNotFound, "attachmentgone": IsAttachmentGone, "inuse": IsInUse,
@@ -129,7 +167,8 @@ func TestErrorClasses(t *testing.T) {
 		{"InvalidParameterValue", "Network interface 'eni-1' is currently in use.", "inuse"},
 		{"InvalidParameterValue", "Instance 'i-1' already has an interface attached at device index '2'.", "indextaken"},
 		{"InvalidParameterValue", "There aren't sufficient free Ipv4 addresses or prefixes", "full"},
-		{"InvalidParameterValue", "something else", ""},
+		{"InvalidParameterValue", "something else", "terminal"},
+		{"InvalidParameter", "Security group sg-1 and subnet subnet-1 belong to different networks.", "terminal"},
 		{"InsufficientFreeAddressesInSubnet", "", "full"},
 		{"AttachmentLimitExceeded", "", "limit terminal"},
 		{"UnauthorizedOperation", "", "denied terminal"},
@@ -165,6 +204,10 @@ func TestAdvice(t *testing.T) {
 		{apiError("RequestLimitExceeded", "Request limit exceeded. id 123"), []string{"throttles", "tried again"}},
 		{apiError("InsufficientFreeAddressesInSubnet", "no free"), []string{"free addresses"}},
 		{apiError("InvalidGroup.NotFound", "The security group 'sg-1' does not exist"), []string{"sg-1", "securityGroupIDs"}},
+		{apiError("AuthFailure", "AWS was not able to validate the provided access credentials"), []string{"clock", "credentials are valid"}},
+		{apiError("InvalidParameter", "sg-1 and subnet-1 belong to different networks"), []string{"different networks", "correct"}},
+		{noCredentials(errors.New("request to EC2 IMDS failed")), []string{"no AWS credentials", "instance profile"}},
+		{noCredentials(apiError("AccessDenied", "not authorized to perform sts:AssumeRoleWithWebIdentity")), []string{"no AWS credentials", "AssumeRoleWithWebIdentity"}},
 		{&smithy.OperationError{Err: errors.New("connection reset by peer")}, []string{"no answer", "connection reset by peer"}},
 	} {
 		got := Advice("CreateNetworkInterface", test.err)

@@ -68,6 +68,18 @@ func IsSubnetFull(err error) bool {
 	return is(err, "InsufficientFreeAddressesInSubnet") || says(err, "sufficient free")
 }
 
+// isRefusedParameter: what the call asks for is wrong in itself, not only at this
+// moment.
+func isRefusedParameter(err error) bool {
+	return is(err, "InvalidParameter", "InvalidParameterValue", "InvalidParameterCombination", "TagLimitExceeded") &&
+		!IsInUse(err) && !IsIndexTaken(err) && !IsSubnetFull(err)
+}
+
+// lacksCredentials: the call was not even made. The SDK has no type for it.
+func lacksCredentials(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "get credentials: ")
+}
+
 // IsMismatch: the request was carried out before, in other words.
 func IsMismatch(err error) bool { return is(err, "IdempotentParameterMismatch") }
 
@@ -92,12 +104,22 @@ func IsUnauthorized(err error) bool {
 // IsTerminal: asking again does not help before somebody changes the NodeENI,
 // a quota, a permission or the instance.
 func IsTerminal(err error) bool {
-	return IsUnauthorized(err) || IsAttachmentLimit(err) || IsGroupGone(err) || IsSubnetGone(err) || is(err,
+	return IsUnauthorized(err) || IsAttachmentLimit(err) || IsGroupGone(err) || IsSubnetGone(err) || isRefusedParameter(err) || is(err,
 		"NetworkInterfaceLimitExceeded", "SecurityGroupsPerInterfaceLimitExceeded",
 		"InvalidSubnetID.Malformed", "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed",
-		"OperationNotPermitted", "InvalidParameterCombination",
-		"InvalidInstanceID.NotFound", "TagLimitExceeded",
+		"OperationNotPermitted", "InvalidInstanceID.NotFound",
 	)
+}
+
+// Reason is the error in one word.
+func Reason(err error) string {
+	switch {
+	case lacksCredentials(err):
+		return "NoCredentials"
+	case Code(err) == "":
+		return "NoAnswer"
+	}
+	return Code(err)
 }
 
 // Advice puts EC2's error into words: what is wrong, and what to do about it.
@@ -105,10 +127,14 @@ func IsTerminal(err error) bool {
 func Advice(action string, err error) string {
 	hint := ""
 	switch {
+	case lacksCredentials(err):
+		return fmt.Sprintf("there are no AWS credentials to call %s with (%s); give the instance an IAM role (instance profile), or the program credentials of its own; it is tried again", action, brief(err))
 	case IsThrottled(err):
 		// Without EC2's text: it holds a request id, and every attempt would
 		// look like news.
 		return fmt.Sprintf("EC2 throttles %s (%s) for this account and Region; it is tried again", action, Code(err))
+	case is(err, "AuthFailure"):
+		hint = "see that the credentials are valid and that the clock is right"
 	case IsUnauthorized(err):
 		hint = "allow ec2:" + action + " in the IAM policy of the role that makes the call"
 	case IsAttachmentLimit(err):
@@ -128,7 +154,9 @@ func Advice(action string, err error) string {
 	case IsMismatch(err):
 		hint = "the ENI was made before the NodeENI changed, and EC2 is asked for it"
 	case Code(err) == "":
-		return fmt.Sprintf("%s got no answer from EC2; it is tried again: %s", action, brief(err))
+		return fmt.Sprintf("%s got no answer from EC2 (%s); it is tried again; if that goes on, see that EC2's endpoint can be reached", action, brief(err))
+	case isRefusedParameter(err):
+		hint = "correct what the NodeENI asks for"
 	default:
 		hint = "it is tried again"
 	}

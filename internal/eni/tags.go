@@ -25,6 +25,9 @@ const (
 	TagNoManage = "node.k8s.amazonaws.com/no_manage"
 )
 
+// maxTagValue is EC2's; the names of a NodeENI and a Node together may be longer.
+const maxTagValue = 256
+
 // Owner is what the tags of an ENI say: for which cluster, node, instance and
 // NodeENI it was made, and when.
 type Owner struct {
@@ -46,7 +49,8 @@ func (o Owner) InstanceID() string {
 // tags returns the owner's tags and the user's, sorted by key, so that equal
 // owners make equal requests. The user may choose the Name, nothing else of ours.
 func (o Owner) tags(user map[string]string) []types.Tag {
-	all := map[string]string{TagName: o.NodeENI + "/" + o.Node}
+	name := o.NodeENI + "/" + o.Node
+	all := map[string]string{TagName: name[:min(len(name), maxTagValue)]}
 	maps.Copy(all, user)
 	maps.Copy(all, map[string]string{
 		TagCluster:    o.Cluster,
