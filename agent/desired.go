@@ -202,7 +202,8 @@ func description(n *v1alpha1.NodeENI) string {
 	if n.Spec.Description != "" {
 		return n.Spec.Description
 	}
-	return "NodeENI " + n.Name
+	text := "NodeENI " + n.Name
+	return text[:min(len(text), 255)] // EC2's maximum
 }
 
 func interfaceName(name string, i int) string {

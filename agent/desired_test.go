@@ -148,6 +148,14 @@ func TestDesireHoldsWhatItHad(t *testing.T) {
 	}
 }
 
+// Kubernetes takes longer names than EC2 takes descriptions.
+func TestDescriptionFits(t *testing.T) {
+	x := nodeENI(strings.Repeat("x", 253), nil)
+	if got := description(&x); len(got) != 255 || !strings.HasPrefix(got, "NodeENI xx") {
+		t.Errorf("%d characters: %s", len(got), got)
+	}
+}
+
 // A NodeENI that lists no subnet of this zone any more wants nothing here, and
 // what it had is released.
 func TestDesireLetsGoOfAZone(t *testing.T) {

@@ -42,6 +42,9 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	// client-go's five requests a second make an agent slow to start that has
+	// many NodeENIs to read; the API server has limits of its own.
+	kubeConfig.QPS, kubeConfig.Burst = 50, 100
 	client, err := kube.NewClient(kubeConfig, name)
 	if err != nil {
 		return err

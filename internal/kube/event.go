@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -96,7 +97,7 @@ func (r *Recorder) Event(about ObjectReference, eventType, reason, format string
 	}
 	event := &Event{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:      fmt.Sprintf("%s.%x", about.Name, now.UnixNano()),
+			Name:      eventName(about.Name, now),
 			Namespace: eventNamespace,
 		},
 		InvolvedObject: about,
@@ -112,6 +113,13 @@ func (r *Recorder) Event(about ObjectReference, eventType, reason, format string
 	case r.queue <- event:
 	default: // a full queue means an API server that is away; Events are best effort
 	}
+}
+
+// eventName is unique, and a name that the API server takes.
+func eventName(about string, now time.Time) string {
+	suffix := fmt.Sprintf(".%x", now.UnixNano())
+	const longest = 253
+	return strings.TrimRight(about[:min(len(about), longest-len(suffix))], "-.") + suffix
 }
 
 func (r *Recorder) isRepeat(key string, now time.Time) bool {
@@ -147,5 +155,5 @@ func truncate(s string, n int) string {
 	if len(s) <= n {
 		return s
 	}
-	return s[:n-3] + "..."
+	return strings.ToValidUTF8(s[:n-3], "") + "..." // the cut may be within a character
 }
