@@ -124,14 +124,15 @@ type Agent struct {
 	selecting map[types.UID]bool
 
 	// What is there.
-	enis    []tracked
-	known   map[string]bool      // every ENI that ever was this instance's
-	deleted map[string]time.Time // by this agent; describes may lag
-	taken   map[int32]string
-	certain bool
-	links   map[string]linkState
-	limit   int
-	records map[slot]record
+	enis     []tracked
+	known    map[string]bool      // every ENI that ever was this instance's
+	deleted  map[string]time.Time // by this agent; describes may lag
+	taken    map[int32]string
+	certain  bool
+	answered bool // EC2, at least once
+	links    map[string]linkState
+	limit    int
+	records  map[slot]record
 
 	// What is under way, by key, and what failed.
 	running   map[string]call
@@ -153,11 +154,13 @@ type Agent struct {
 	// What was told last, and is not told again.
 	nodeTold  string // problem of the Node
 	sweepTold string // error of a sweep
+
+	readiness readiness
 }
 
 // New makes an agent.
 func New(cfg Config) *Agent {
-	return &Agent{
+	a := &Agent{
 		Config:    cfg,
 		results:   make(chan func(), 16),
 		catalog:   newCatalog(),
@@ -171,6 +174,8 @@ func New(cfg Config) *Agent {
 		lookingUp: map[string]bool{},
 		failures:  failures{},
 	}
+	a.readiness.set(a.unready())
+	return a
 }
 
 // hostInterval is the least time between two passes that the host's own changes
@@ -225,6 +230,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		}
 		now := time.Now()
 		a.pass(calls, now)
+		a.readiness.set(a.unready())
 		timer.Reset(time.Until(a.nextPass(now)))
 	}
 }

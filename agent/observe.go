@@ -54,7 +54,7 @@ func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error,
 	var gone []string
 	before := a.enis
 	a.enis, gone = merge(a.enis, a.withoutDeleted(list, now), a.linkHere, now)
-	a.certain = true
+	a.certain, a.answered = true, true
 	assigned := a.assigned()
 	for i := range a.enis {
 		e := &a.enis[i]

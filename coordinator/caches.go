@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -103,6 +104,16 @@ func (c *caches) run(ctx context.Context, log *slog.Logger) (join func(), err er
 		return nil, fmt.Errorf("the caches were not filled: %w", context.Cause(ctx))
 	}
 	return running.Wait, nil
+}
+
+// filled fails until all is known that a decision may rest on.
+func (c *caches) filled() error {
+	for _, s := range c.synced {
+		if !cache.IsDone(s) {
+			return errors.New("NodeENIs, NodeENIStates and Nodes have not all been read from the API server yet")
+		}
+	}
+	return nil
 }
 
 // evidence gathers what is known about an ENI now.

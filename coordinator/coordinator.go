@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
 // Config is what a coordinator needs. There are no defaults here: the flags of
@@ -23,6 +24,8 @@ type Config struct {
 	EC2    *eni.Client
 	Events *kube.Recorder
 	Log    *slog.Logger
+	// Health, when set, is told how to check the coordinator.
+	Health *program.Health
 
 	// Cluster is the value of the tag networking.k8s.aws/cluster; ENIs with
 	// another one do not exist for the coordinator.
@@ -103,6 +106,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	c.register(cfg.Health)
 	cachesCtx, stop := context.WithCancel(ctx)
 	join, err := c.caches.run(cachesCtx, cfg.Log)
 	if err != nil {
@@ -130,13 +134,27 @@ func newCoordinator(cfg Config) (*coordinator, error) {
 			times:    timing{ReleaseGrace: cfg.ReleaseGrace, OrphanAge: cfg.OrphanAge, Poll: cfg.PollInterval},
 			interval: cfg.SweepInterval, concurrency: cfg.Concurrency,
 			wake: newSignal(), tracks: map[string]*track{}, deletingSince: map[types.UID]time.Time{},
+			heartbeat: program.NewHeartbeat("sweep loop", stepLimit),
 		},
 		status: &statusWriter{
 			kube: cfg.Kube, caches: caches, log: cfg.Log, interval: cfg.StatusInterval,
 			marked: map[string]bool{}, wake: newSignal(),
+			heartbeat: program.NewHeartbeat("status loop", stepLimit),
 		},
 	}
 	return c, c.watch()
+}
+
+// stepLimit is what the steps of the leader's loops take at most, each being a
+// few calls with timeouts of their own.
+const stepLimit = 3 * time.Minute
+
+// register adds the coordinator's checks; the one of the Lease is added with the
+// election. One that waits for leadership is as ready as the leader.
+func (c *coordinator) register(health *program.Health) {
+	health.Ready("caches", c.caches.filled)
+	health.Live("sweep", c.sweeper.heartbeat.Check)
+	health.Live("status", c.status.heartbeat.Check)
 }
 
 // lead does the leader's work until ctx ends. mayAct says whether the Lease is

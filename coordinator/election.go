@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection"
@@ -12,6 +13,10 @@ import (
 
 // leaseName is the name of the Lease that the leader holds.
 const leaseName = "eni-coordinator"
+
+// leaseTolerance is how long a leader may go on whose Lease has run out: it is
+// about to notice and to end.
+const leaseTolerance = 20 * time.Second
 
 // elect leads whenever the Lease is held. When ctx ends it stops the work first
 // and gives the Lease back then, so that the next leader takes over at once and
@@ -57,6 +62,7 @@ func (c *coordinator) elect(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("leader election: %w", err)
 	}
+	c.cfg.Health.Live("leader election", func() error { return elector.Check(leaseTolerance) })
 	mayAct = func() bool { return elector.IsLeader() && elector.Check(0) == nil }
 
 	defer context.AfterFunc(ctx, func() {

@@ -47,6 +47,7 @@ func (s *sweeper) freeNodeENIs(ctx context.Context, deleting []*v1alpha1.NodeENI
 		reports = s.caches.allStates()
 	}
 	for _, n := range deleting {
+		s.heartbeat.Beat()
 		if left[n.UID] > 0 {
 			continue // the steps for those say when to look again
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
 // statusWriter keeps finalizer and status of every NodeENI current. Marks come
@@ -23,6 +24,8 @@ type statusWriter struct {
 	caches   *caches
 	log      *slog.Logger
 	interval time.Duration
+
+	heartbeat *program.Heartbeat
 
 	mu     sync.Mutex
 	marked map[string]bool // names
@@ -65,7 +68,9 @@ func (w *statusWriter) run(ctx context.Context) {
 	s := newSchedule()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	defer w.heartbeat.Rest()
 	for {
+		w.heartbeat.Rest()
 		select {
 		case <-ctx.Done():
 			return
@@ -77,6 +82,7 @@ func (w *statusWriter) run(ctx context.Context) {
 			s.add(name, now, w.interval)
 		}
 		for _, name := range s.takeDue(now) {
+			w.heartbeat.Beat()
 			w.bringUpToDate(ctx, name, &s)
 		}
 		if next := s.next(); !next.IsZero() {

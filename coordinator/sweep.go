@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
 const (
@@ -35,6 +36,7 @@ type sweeper struct {
 	concurrency   int
 	mayAct        func() bool // false once the lease has run out
 	wake          signal
+	heartbeat     *program.Heartbeat
 	tracks        map[string]*track       // by ENI id
 	deletingSince map[types.UID]time.Time // NodeENIs, as first noticed
 	pace          backoff                 // towards an EC2 that throttles or fails
@@ -46,7 +48,9 @@ type sweeper struct {
 // asks for another look, and every interval.
 func (s *sweeper) run(ctx context.Context) {
 	var nextFull time.Time // zero: now
+	defer s.heartbeat.Rest()
 	for ctx.Err() == nil {
+		s.heartbeat.Beat()
 		began := time.Now()
 		full := !began.Before(nextFull)
 		look, err := s.sweep(ctx, full)
@@ -59,6 +63,7 @@ func (s *sweeper) run(ctx context.Context) {
 			}
 			look = earliest(look, nextFull)
 		}
+		s.heartbeat.Rest()
 		s.sleep(ctx, began, look)
 	}
 }
@@ -138,6 +143,7 @@ func (s *sweeper) sweep(ctx context.Context, full bool) (look time.Time, err err
 	}
 	maps.DeleteFunc(s.tracks, func(id string, _ *track) bool { return !exist[id] })
 
+	s.heartbeat.Beat()
 	results := s.execute(ctx, jobs)
 	for _, r := range results {
 		look = earliest(look, s.settleResult(r))

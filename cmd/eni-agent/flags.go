@@ -9,6 +9,7 @@ import (
 
 type options struct {
 	node, cluster, kubeconfig string
+	httpAddress               string
 	logFormat, logLevel       string
 }
 
@@ -18,6 +19,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of this Node in Kubernetes (default $NODE_NAME)")
 	flags.StringVar(&o.cluster, "cluster-name", "", "value of the ENIs' cluster tag; agent and coordinator must agree (default the UID of the namespace kube-system)")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
+	flags.StringVar(&o.httpAddress, "http-address", "", "address for /healthz and /readyz, such as :9480 (default none)")
 	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.Usage = func() {

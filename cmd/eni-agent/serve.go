@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os"
+	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
@@ -12,6 +13,10 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
+// loopLimit is the time within which the agent's loop has to come round. What
+// it does itself, netlink above all, takes milliseconds.
+const loopLimit = time.Minute
+
 // serve wires the agent, top to bottom.
 func serve(ctx context.Context, args []string) error {
 	o, err := parse(args)
@@ -20,6 +25,10 @@ func serve(ctx context.Context, args []string) error {
 	}
 	log, err := program.Logger(os.Stderr, o.logFormat, o.logLevel)
 	if err != nil {
+		return err
+	}
+	health := program.NewHealth(log)
+	if err := health.Serve(ctx, o.httpAddress); err != nil {
 		return err
 	}
 
@@ -70,15 +79,21 @@ func serve(ctx context.Context, args []string) error {
 	defer host.Close()
 
 	log.Info("starting", "node", o.node, "instance", identity.InstanceID, "type", identity.InstanceType, "zone", identity.Zone, "cluster", o.cluster)
-	return agent.New(agent.Config{
-		Cluster:  o.cluster,
-		Node:     o.node,
-		Identity: identity,
-		EC2:      eni.NewClient(awsConfig),
-		Source:   source,
-		Links:    host,
-		Metadata: metadata,
-		Recorder: kube.NewRecorder(ctx, client, kube.EventSource{Component: name, Host: o.node}, log),
-		Log:      log,
-	}).Run(ctx)
+	heartbeat := program.NewHeartbeat("agent's loop", loopLimit)
+	a := agent.New(agent.Config{
+		Cluster:   o.cluster,
+		Node:      o.node,
+		Identity:  identity,
+		EC2:       eni.NewClient(awsConfig),
+		Source:    source,
+		Links:     host,
+		Metadata:  metadata,
+		Recorder:  kube.NewRecorder(ctx, client, kube.EventSource{Component: name, Host: o.node}, log),
+		Log:       log,
+		Beat:      heartbeat.Beat,
+		BeatEvery: loopLimit / 6,
+	})
+	health.Live("loop", heartbeat.Check)
+	health.Ready("agent", a.Ready)
+	return a.Run(ctx)
 }

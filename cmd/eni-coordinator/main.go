@@ -32,8 +32,9 @@ Flags:
 `
 
 type options struct {
-	kubeconfig, logFormat, logLevel string
-	config                          coordinator.Config
+	kubeconfig, httpAddress string
+	logFormat, logLevel     string
+	config                  coordinator.Config
 }
 
 func main() {
@@ -58,6 +59,7 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&c.LeaseDuration, "lease-duration", 15*time.Second, "time that a leader which is gone keeps the others waiting")
 	flags.DurationVar(&c.RenewDeadline, "lease-renew-deadline", 10*time.Second, "time in which a leader has to renew the Lease, or end")
 	flags.DurationVar(&c.RetryPeriod, "lease-retry-period", 2*time.Second, "time between two tries to get or renew the Lease")
+	flags.StringVar(&o.httpAddress, "http-address", "", "address for /healthz and /readyz, such as :8080 (default none)")
 	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.Usage = func() {
@@ -81,6 +83,10 @@ func serve(ctx context.Context, args []string) error {
 	}
 	log, err := program.Logger(os.Stderr, o.logFormat, o.logLevel)
 	if err != nil {
+		return err
+	}
+	health := program.NewHealth(log)
+	if err := health.Serve(ctx, o.httpAddress); err != nil {
 		return err
 	}
 
@@ -116,7 +122,7 @@ func serve(ctx context.Context, args []string) error {
 	if cfg.Identity, err = identity(); err != nil {
 		return err
 	}
-	cfg.Kube, cfg.Leases, cfg.EC2, cfg.Log = client, leases, eni.NewClient(awsConfig), log
+	cfg.Kube, cfg.Leases, cfg.EC2, cfg.Log, cfg.Health = client, leases, eni.NewClient(awsConfig), log, health
 	cfg.Events = kube.NewRecorder(ctx, client, kube.EventSource{Component: name}, log)
 	log.Info("starting", "identity", cfg.Identity, "cluster", cfg.Cluster, "region", awsConfig.Region)
 	return coordinator.Run(ctx, cfg)

@@ -1,0 +1,89 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
+)
+
+// An agent is ready once it knows what is wanted and EC2 has answered; that EC2
+// fails later is in the report, and no reason to take the node out.
+func TestReady(t *testing.T) {
+	a := New(Config{})
+	expect := func(what, want string) {
+		t.Helper()
+		a.readiness.set(a.unready())
+		err := a.Ready()
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", what, err, want)
+		}
+	}
+	if err := a.Ready(); err == nil {
+		t.Error("ready before it has begun")
+	}
+	expect("at first", "not known yet what is wanted")
+	a.started = true
+	expect("with a snapshot", "EC2 has not told yet")
+	a.failures.add(observeKey, observeKey, ec2Error("UnauthorizedOperation", "no"), time.Now())
+	expect("EC2 refuses", "UnauthorizedOperation")
+	a.answered = true
+	expect("EC2 has answered before", "")
+	a.snapshot.NodeProblem = "another instance"
+	expect("another instance", "another instance")
+}
+
+// stuckSource is a Source that knows nothing, and answers only when it is let.
+type stuckSource struct {
+	Source
+	changed, free chan struct{}
+}
+
+func (s stuckSource) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
+	return v1alpha1.NodeENIStateStatus{}, nil
+}
+func (s stuckSource) Changed() <-chan struct{}      { return s.changed }
+func (s stuckSource) Snapshot() (Snapshot, bool)    { <-s.free; return Snapshot{}, false }
+func (s stuckSource) Refresh(context.Context) error { return errors.New("away") }
+
+type noLinks struct{ Links }
+
+func (noLinks) Watch(context.Context) (<-chan struct{}, error) { return nil, nil }
+
+// A loop that is idle for hours is alive; one that is stuck is not.
+func TestHeartbeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		heartbeat := program.NewHeartbeat("agent's loop", time.Minute)
+		source := stuckSource{changed: make(chan struct{}), free: make(chan struct{})}
+		a := New(Config{Source: source, Links: noLinks{}, Log: slog.New(slog.DiscardHandler), Beat: heartbeat.Beat, BeatEvery: 10 * time.Second})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- a.Run(ctx) }()
+
+		source.free <- struct{}{} // the first pass
+		time.Sleep(10 * time.Minute)
+		if err := heartbeat.Check(); err != nil {
+			t.Errorf("idle: %v", err)
+		}
+		source.changed <- struct{}{}
+		time.Sleep(2 * time.Minute)
+		if err := heartbeat.Check(); err == nil {
+			t.Error("the loop is stuck, and nobody is told")
+		}
+		source.free <- struct{}{}
+		time.Sleep(time.Minute)
+		if err := heartbeat.Check(); err != nil {
+			t.Errorf("free again: %v", err)
+		}
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
