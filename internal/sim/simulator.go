@@ -120,12 +120,13 @@ func (s *Simulator) start(ctx context.Context, config Config) error {
 	if s.admin, err = listen(ctx, "admin endpoint", config.AdminListen, newAdmin(s)); err != nil {
 		return err
 	}
+	forward := config.Forward // without network, Forward refuses it
 	if !config.NoNetwork {
-		forward := slices.Concat([]Service{{Name: ec2Service, Target: s.ec2.address()}}, config.Forward)
-		for _, service := range forward {
-			if _, err := s.Forward(service.Name, service.Target); err != nil {
-				return err
-			}
+		forward = slices.Concat([]Service{{Name: ec2Service, Target: s.ec2.address()}}, forward)
+	}
+	for _, service := range forward {
+		if _, err := s.Forward(service.Name, service.Target); err != nil {
+			return err
 		}
 	}
 	for _, spec := range s.topology.Nodes {
@@ -313,7 +314,15 @@ func serve(listener net.Listener, handler http.Handler) *server {
 	return s
 }
 
-func (s *server) address() string { return s.listener.Addr().String() }
+// address is where this machine reaches the server: on loopback, if it listens
+// everywhere.
+func (s *server) address() string {
+	bound, err := netip.ParseAddrPort(s.listener.Addr().String())
+	if err == nil && bound.Addr().IsUnspecified() {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), bound.Port()).String()
+	}
+	return s.listener.Addr().String()
+}
 
 func (s *server) close() error {
 	if s == nil {

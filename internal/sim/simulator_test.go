@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 )
 
@@ -142,18 +144,29 @@ func TestCloseLeavesNothing(t *testing.T) {
 
 func TestStartErrors(t *testing.T) {
 	for want, c := range map[string]Config{
-		"m0.none":           {NoNetwork: true, Topology: Topology{Nodes: []NodeSpec{{Type: "m0.none"}}}},
-		"EC2 endpoint":      {NoNetwork: true, EC2Listen: "127.0.0.1:99999"},
-		"admin endpoint":    {NoNetwork: true, AdminListen: "192.0.2.77:1"},
-		"accountID":         {NoNetwork: true, Topology: Topology{AccountID: "12"}},
-		"used twice":        {NoNetwork: true, Topology: Topology{Subnets: []Subnet{{Name: "a"}, {Name: "a"}}}},
-		"first link number": {Topology: func() Topology { var t Topology; t.Links.First = -1; return t }()},
-		"not HOST:PORT":     {Forward: []Service{{Name: "x", Target: "x"}}},
+		"m0.none":                          {NoNetwork: true, Topology: Topology{Nodes: []NodeSpec{{Type: "m0.none"}}}},
+		"EC2 endpoint":                     {NoNetwork: true, EC2Listen: "127.0.0.1:99999"},
+		"admin endpoint":                   {NoNetwork: true, AdminListen: "192.0.2.77:1"},
+		"accountID":                        {NoNetwork: true, Topology: Topology{AccountID: "12"}},
+		"used twice":                       {NoNetwork: true, Topology: Topology{Subnets: []Subnet{{Name: "a"}, {Name: "a"}}}},
+		"first link number":                {Topology: func() Topology { var t Topology; t.Links.First = -1; return t }()},
+		"not HOST:PORT":                    {Forward: []Service{{Name: "x", Target: "x"}}},
+		"no network":                       {NoNetwork: true, Forward: []Service{{Name: "x", Target: "127.0.0.1:1"}}},
+		`nodes[1]: name "a" is used twice`: {NoNetwork: true, Topology: Topology{Nodes: []NodeSpec{{Name: "a"}, {Name: "a"}}}},
 	} {
 		if s, err := Start(t.Context(), c); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%+v: %v, %v, want an error with %q", c, s, err, want)
 		}
 	}
+}
+
+// What listens everywhere has an URL that this machine can use.
+func TestListenEverywhere(t *testing.T) {
+	s := start(t, Config{NoNetwork: true, EC2Listen: "0.0.0.0:0", Topology: Topology{Nodes: Nodes(1)}})
+	if !strings.HasPrefix(s.EC2URL(), "http://127.0.0.1:") {
+		t.Errorf("EC2 at %s", s.EC2URL())
+	}
+	must[*ec2.DescribeVpcsOutput](t)(hostEC2(s).DescribeVpcs(t.Context(), &ec2.DescribeVpcsInput{}))
 }
 
 func TestNodesAreSortedByNumber(t *testing.T) {

@@ -154,6 +154,13 @@ func (t Topology) withDefaults() (Topology, error) {
 		}
 		setDefault(&g.ID, makeID("sg", g.Name))
 	}
+	nodes := make(map[string]bool)
+	for i, n := range t.Nodes {
+		if n.Name != "" && nodes[n.Name] {
+			errs = append(errs, fmt.Errorf("nodes[%d]: name %q is used twice", i, n.Name))
+		}
+		nodes[n.Name] = true
+	}
 	return t, errors.Join(errs...)
 }
 
