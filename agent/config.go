@@ -1,0 +1,101 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// Snapshot is what is wanted of this node at one moment.
+type Snapshot struct {
+	// NodeExists is false when the cluster has no Node of this name.
+	NodeExists bool
+	// NodeProblem says why the Node is not this instance; nothing is done then.
+	NodeProblem string
+	Labels      map[string]string
+	NodeENIs    []v1alpha1.NodeENI
+	// ReportLost: somebody deleted the report since it was saved.
+	ReportLost bool
+	// Unread: there may be NodeENIs that are neither here nor in Gone, because
+	// what holds them cannot be read. Their ENIs are left as they are.
+	Unread bool
+	Gone   map[types.UID]bool
+}
+
+// told are the NodeENIs of which something is known; nil are all.
+func (s Snapshot) told() map[types.UID]bool {
+	if !s.Unread {
+		return nil
+	}
+	told := map[types.UID]bool{}
+	maps.Copy(told, s.Gone)
+	for _, n := range s.NodeENIs {
+		told[n.UID] = true
+	}
+	return told
+}
+
+// Source tells what is wanted, and keeps the node's report.
+type Source interface {
+	// Snapshot is false until everything is known for the first time.
+	Snapshot() (Snapshot, bool)
+	// Changed yields after every change.
+	Changed() <-chan struct{}
+	// Load returns the report as it was last saved; empty when there is none.
+	Load(ctx context.Context) (v1alpha1.NodeENIStateStatus, error)
+	// Save keeps the report. It is done when it returns without an error.
+	Save(ctx context.Context, report v1alpha1.NodeENIStateStatus) error
+	// Refresh asks for the newest truth about the node, for the last pass.
+	Refresh(ctx context.Context) error
+}
+
+// Links configures the host; a hostnet.Host does.
+type Links interface {
+	Present(net.HardwareAddr) (bool, error)
+	Configure(hostnet.Wanted) (hostnet.Status, error)
+	Release(hostnet.Wanted) error
+	Yield(mac net.HardwareAddr, name string) error
+	Sweep(keep []hostnet.Wanted) (int, error)
+	Watch(context.Context) (<-chan struct{}, error)
+}
+
+// Metadata tells what IMDS knows of the instance's interfaces.
+type Metadata interface {
+	Interfaces(context.Context) ([]imds.Interface, error)
+}
+
+// Recorder writes Events; a kube.Recorder does.
+type Recorder interface {
+	Event(about kube.ObjectReference, eventType, reason, format string, args ...any)
+}
+
+// Config is what an agent needs.
+type Config struct {
+	Cluster  string // of the ENIs' cluster tag
+	Node     string // the node's name
+	Identity imds.Identity
+	EC2      *eni.Client
+	Source   Source
+	Links    Links
+	Metadata Metadata
+	Recorder Recorder
+	Log      *slog.Logger
+	// Collector is nil in a cluster.
+	Collector Collector
+	// Beat, when set, is called by the loop: when it begins, and then every
+	// BeatEvery for as long as it turns.
+	Beat      func()
+	BeatEvery time.Duration
+	// Emptied, when set, is called when no ENI of this instance is left.
+	Emptied func()
+}
