@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
@@ -17,25 +19,32 @@ import (
 // places without an API server, and treats them as one would: unknown and
 // repeated fields are refused, defaults are filled in, and the rules of the
 // schema are enforced. The error names everything that is wrong with the first
-// bad document.
+// bad document, and the line of the file where that begins or, when it is not
+// YAML, where it breaks.
 func ParseNodeENIs(file []byte) ([]*NodeENI, error) {
 	var nodeENIs []*NodeENI
 	decoder, err := newStrictDecoder()
 	if err != nil {
 		return nil, err
 	}
+	// As the reader hands out lines, so that documents are found again.
+	file = append(bytes.ReplaceAll(file, []byte("\r\n"), []byte("\n")), '\n')
 	documents := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(file)))
+	end := 0 // of the documents so far
 	for number := 1; ; number++ {
 		document, err := documents.Read()
 		if errors.Is(err, io.EOF) {
 			return nodeENIs, nil
 		}
 		if err != nil {
-			return nil, err
-		}
-		nodeENI, err := parseNodeENI(decoder, document)
-		if err != nil {
 			return nil, fmt.Errorf("document %d: %w", number, err)
+		}
+		begin := end + max(0, bytes.Index(file[end:], document))
+		end = min(begin+len(document), len(file))
+		above := bytes.Count(file[:begin], []byte("\n"))
+		nodeENI, err := parseNodeENI(decoder, document, above)
+		if err != nil {
+			return nil, fmt.Errorf("document %d (line %d): %w", number, above+1, err)
 		}
 		if nodeENI != nil {
 			nodeENIs = append(nodeENIs, nodeENI)
@@ -54,11 +63,21 @@ func newStrictDecoder() (runtime.Decoder, error) {
 		json.SerializerOptions{Yaml: true, Strict: true}), nil
 }
 
+// yamlLine is a line of the document in an error of the YAML parser.
+var yamlLine = regexp.MustCompile(`\bline (\d+)`)
+
 // parseNodeENI returns nil for a document that holds nothing but comments.
-func parseNodeENI(decoder runtime.Decoder, document []byte) (*NodeENI, error) {
+// above is the number of lines of the file before it.
+func parseNodeENI(decoder runtime.Decoder, document []byte, above int) (*NodeENI, error) {
 	content, err := yaml.YAMLToJSON(document)
-	if err != nil || string(content) == "null" {
-		return nil, err
+	if err != nil {
+		return nil, errors.New(yamlLine.ReplaceAllStringFunc(err.Error(), func(text string) string {
+			n, _ := strconv.Atoi(yamlLine.FindStringSubmatch(text)[1])
+			return fmt.Sprintf("line %d", above+n)
+		}))
+	}
+	if string(content) == "null" {
+		return nil, nil
 	}
 	kind, err := json.DefaultMetaFactory.Interpret(content)
 	if err != nil {

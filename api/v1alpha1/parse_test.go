@@ -69,7 +69,11 @@ func TestParseRefusals(t *testing.T) {
 		{"no kind", "{spec: {}}", []string{"this is not a NodeENI"}},
 		{"no name", strings.Replace(goodDocument, "name: good", "", 1), []string{"metadata.name: Required value"}},
 		{"bad name", strings.Replace(goodDocument, "name: good", "name: Not_Good", 1), []string{`metadata.name: Invalid value: "Not_Good"`, "lowercase RFC 1123 subdomain"}},
-		{"bad second document", goodDocument + "---\n" + strings.Replace(goodDocument, "spec:", "spec:\n  mtu: 9\n  deviceIndx: 2", 1), []string{"document 2", `unknown field "spec.deviceIndx"`}},
+		{"bad second document", goodDocument + "---\n" + strings.Replace(goodDocument, "spec:", "spec:\n  mtu: 9\n  deviceIndx: 2", 1), []string{"document 2 (line 13)", `unknown field "spec.deviceIndx"`}},
+		{"a second document that is not YAML", goodDocument + "---\na: 1\nb: [", []string{"document 2 (line 13)", "line 14"}},
+		{"the same with the line ends of Windows", strings.ReplaceAll(goodDocument+"---\na: 1\nb: [", "\n", "\r\n"), []string{"document 2 (line 13)", "line 14"}},
+		{"behind comments and empty documents", "# a comment\n---\n---\n---\n" + strings.Replace(goodDocument, "name: good", "", 1), []string{"(line 5)", "metadata.name"}},
+		{"a separator that is none", goodDocument + "--- a\n", []string{"document 1", "separator"}},
 		{"field twice", strings.Replace(goodDocument, "spec:", "spec:\n  mtu: 1500\n  mtu: 9001", 1), []string{`"mtu" already set`}},
 		{"everything wrong at once", strings.Replace(goodDocument, "spec:", "spec:\n  mtu: 9\n  interfaceName: eth0", 1), []string{"spec.mtu", "spec.interfaceName"}},
 	}
@@ -93,6 +97,7 @@ func FuzzParseNodeENIs(f *testing.F) {
 	f.Add([]byte(goodDocument))
 	f.Add([]byte("{spec: {tags: {a: }, nodeSelector: []}}"))
 	f.Add([]byte("---\n---\nnull"))
+	f.Add([]byte("a: 1\r\r\n---\nb: ["))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		nodeENIs, err := v1alpha1.ParseNodeENIs(file)
 		if err != nil && len(nodeENIs) > 0 {
