@@ -54,7 +54,7 @@ demo: ## The life of ENIs on three nodes, without AWS. KEEP=1 leaves it running.
 	KUBEBUILDER_ASSETS=$$assets KEEP=$(KEEP) exec bin/demo -programs bin
 
 .PHONY: test
-test: ## Run all tests, with the race detector where there is a C compiler.
+test: ## Run all tests, or PACKAGES=./agent TEST_FLAGS="-run X"; with -race where there is a C compiler.
 	@assets=$$(hack/controlplane/build.sh); \
 	race=-race; \
 	if [ "$$(go env CGO_ENABLED)" != 1 ] || ! command -v $$(go env CC | cut -d' ' -f1) >/dev/null; then \
