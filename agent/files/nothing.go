@@ -1,0 +1,51 @@
+package files
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+)
+
+// Nothing is a Source that wants no ENI, for an agent that removes them all. It
+// keeps the state file, so that what is interrupted can go on.
+type Nothing struct {
+	file    *StateFile
+	state   State
+	changed func(v1alpha1.NodeENIStateStatus)
+}
+
+var _ agent.Source = (*Nothing)(nil)
+
+// NewNothing makes one. cluster is the value of the ENIs' cluster tag unless the
+// state tells it; changed is told each new report.
+func NewNothing(file *StateFile, node, instanceID, cluster string, log *slog.Logger, changed func(v1alpha1.NodeENIStateStatus)) (*Nothing, error) {
+	state, err := open(file, instanceID, cluster, log)
+	if err != nil {
+		return nil, err
+	}
+	state.Metadata.Name, state.Cluster = node, cluster
+	return &Nothing{file: file, state: state, changed: changed}, nil
+}
+
+// Snapshot implements agent.Source.
+func (n *Nothing) Snapshot() (agent.Snapshot, bool) { return agent.Snapshot{NodeExists: true}, true }
+
+// Changed implements agent.Source.
+func (n *Nothing) Changed() <-chan struct{} { return nil }
+
+// Load implements agent.Source.
+func (n *Nothing) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
+	return *n.state.Status.DeepCopy(), nil
+}
+
+// Save implements agent.Source.
+func (n *Nothing) Save(_ context.Context, report v1alpha1.NodeENIStateStatus) error {
+	n.state.Status = report
+	n.changed(report)
+	return n.file.write(n.state)
+}
+
+// Refresh implements agent.Source.
+func (n *Nothing) Refresh(context.Context) error { return nil }

@@ -1,0 +1,158 @@
+package files
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/sets"
+)
+
+// parsed is a file as it is now: its NodeENIs, or what is wrong with it.
+type parsed struct {
+	name     string
+	nodeENIs []NodeENI
+	err      error
+}
+
+// memory is what is known of the files.
+type memory struct {
+	files []File
+	// gone are NodeENIs that were removed while some file is Unknown.
+	gone []string
+	// lost: nothing is known of what the files held before, as when the agent
+	// runs for the first time or its state file was lost.
+	lost bool
+}
+
+// resolve takes in what the files are now. A file counts as a whole: one that is
+// wrong, or collides with another one, counts for what it held before, so that no
+// slip of the pen takes an ENI from its node. Only a file that is removed, or is
+// good and no longer holds a NodeENI, ends that NodeENI.
+func resolve(before memory, now []parsed) memory {
+	r := resolver{before: before, held: map[string]File{}}
+	for _, f := range before.files {
+		r.held[f.Name] = f
+	}
+	for _, p := range now {
+		r.files = append(r.files, File{Name: p.name, NodeENIs: p.nodeENIs})
+		if p.err != nil {
+			r.refuse(len(r.files)-1, p.err)
+		}
+	}
+	r.refuseMoved()
+	for r.refuseCollisions() {
+	}
+	return memory{files: r.files, gone: r.gone()}
+}
+
+type resolver struct {
+	before memory
+	held   map[string]File // by name
+	files  []File
+}
+
+// refuse lets a file count for what it held before.
+func (r *resolver) refuse(i int, err error) {
+	name := r.files[i].Name
+	held, known := r.held[name]
+	r.files[i] = File{
+		Name: name, Error: err.Error(), NodeENIs: held.NodeENIs,
+		Unknown: held.Unknown || !known && r.before.lost,
+	}
+}
+
+// refuseMoved refuses files that change a device index. The API server does so
+// in a cluster.
+func (r *resolver) refuseMoved() {
+	indexes := map[string]int32{}
+	for _, f := range r.before.files {
+		for _, n := range f.NodeENIs {
+			indexes[n.Name] = n.Spec.DeviceIndex
+		}
+	}
+	for i, f := range r.files {
+		for _, n := range f.NodeENIs {
+			if index, ok := indexes[n.Name]; ok && index != n.Spec.DeviceIndex {
+				r.refuse(i, fmt.Errorf("NodeENI %q: spec.deviceIndex: cannot be changed from %d to %d, because an attached ENI keeps its device index: "+
+					"take the NodeENI out, wait until eni-agent status no longer shows its ENIs, and put it in again; or give the new one another name", n.Name, index, n.Spec.DeviceIndex))
+				break
+			}
+		}
+	}
+}
+
+// refuseCollisions refuses files that hold a NodeENI of the same name. The one
+// that has held it before is in the right. It says whether it has refused any:
+// what a refused file held before may collide again.
+func (r *resolver) refuseCollisions() bool {
+	holders := map[string][]int{}
+	for i, f := range r.files {
+		for _, n := range f.NodeENIs {
+			holders[n.Name] = append(holders[n.Name], i)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(holders)) {
+		if len(holders[name]) < 2 {
+			continue
+		}
+		names := make([]string, len(holders[name]))
+		for n, i := range holders[name] {
+			names[n] = r.files[i].Name
+		}
+		refused := false
+		for _, i := range holders[name] {
+			if !holds(r.held[r.files[i].Name], name) {
+				r.refuse(i, fmt.Errorf("the NodeENI %q is in %s: rename all but one of them, or take them out", name, strings.Join(names, " and in ")))
+				refused = true
+			}
+		}
+		if refused {
+			return true
+		}
+	}
+	return false
+}
+
+func holds(f File, name string) bool {
+	return slices.ContainsFunc(f.NodeENIs, func(n NodeENI) bool { return n.Name == name })
+}
+
+// gone are the NodeENIs that are known to have been removed. They count only
+// while a file may hold nobody knows what.
+func (r *resolver) gone() []string {
+	if !slices.ContainsFunc(r.files, func(f File) bool { return f.Unknown }) {
+		return nil
+	}
+	gone := sets.New(r.before.gone...)
+	for _, f := range r.before.files {
+		gone.Insert(names(f)...)
+	}
+	for _, f := range r.files {
+		gone.Delete(names(f)...)
+	}
+	return sets.List(gone)
+}
+
+func names(f File) []string {
+	var all []string
+	for _, n := range f.NodeENIs {
+		all = append(all, n.Name)
+	}
+	return all
+}
+
+// loses says whether a NodeENI that counted before does not any more.
+func loses(before, after []File) bool {
+	left := sets.New[string]()
+	for _, f := range after {
+		left.Insert(names(f)...)
+	}
+	for _, f := range before {
+		if !left.HasAll(names(f)...) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,217 @@
+package files
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+)
+
+// State is what the state file holds: the agent's report, in the form of the
+// object that it is in a cluster, and what the files held when they were last
+// good.
+type State struct {
+	APIVersion string                      `json:"apiVersion"`
+	Kind       string                      `json:"kind"`
+	Metadata   Metadata                    `json:"metadata"`
+	Cluster    string                      `json:"cluster"` // of the ENIs' cluster tag
+	Status     v1alpha1.NodeENIStateStatus `json:"status"`
+	// Directory is where the files are; Problem says why it cannot be read.
+	Directory string `json:"directory,omitempty"`
+	Problem   string `json:"problem,omitempty"`
+	Files     []File `json:"files,omitempty"`
+	// Gone are the NodeENIs that were removed while what a file once held is
+	// unknown.
+	Gone []string `json:"gone,omitempty"`
+}
+
+// Metadata has the node's name, as in the object.
+type Metadata struct {
+	Name string `json:"name"`
+}
+
+// File is one file of the directory.
+type File struct {
+	Name string `json:"name"`
+	// Error says what is wrong with the file. It then counts for what it held
+	// before.
+	Error string `json:"error,omitempty"`
+	// Unknown: it is wrong, and what it held before is not known.
+	Unknown  bool      `json:"unknown,omitempty"`
+	NodeENIs []NodeENI `json:"nodeENIs,omitempty"`
+}
+
+// NodeENI is what counts of a NodeENI in a file.
+type NodeENI struct {
+	Name string               `json:"name"`
+	Spec v1alpha1.NodeENISpec `json:"spec"`
+}
+
+// kind is the kind of the state, as the CRD has it.
+const kind = "NodeENIState"
+
+// ErrInUse says that an agent holds the state file.
+var ErrInUse = errors.New("another eni-agent uses it")
+
+// StateFile is a state file that this process alone writes.
+type StateFile struct {
+	path string
+	lock *os.File
+}
+
+// lockPatience is how long to wait for the lock: eni-agent status takes it for
+// an instant.
+const lockPatience = 2 * time.Second
+
+// Lock takes the state file for this process, and makes its directory. The error
+// is ErrInUse when another one has it.
+func Lock(path string) (*StateFile, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("the directory of the state file: %w", err)
+	}
+	// Its own file, because the state file is another one after each change.
+	lock, err := os.OpenFile(lockPath(path), os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("the state file's lock: %w", err)
+	}
+	for end := time.Now().Add(lockPatience); ; time.Sleep(50 * time.Millisecond) {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return &StateFile{path: path, lock: lock}, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
+			break
+		}
+	}
+	lock.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("state file %s: %w", path, ErrInUse)
+	}
+	return nil, fmt.Errorf("lock %s: %w", lockPath(path), err)
+}
+
+func lockPath(path string) string { return path + ".lock" }
+
+// InUse says whether an agent holds the state file.
+func InUse(path string) (bool, error) {
+	lock, err := os.Open(lockPath(path))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer lock.Close() // and with it what is held of the lock
+	err = unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return true, nil
+	}
+	return false, err
+}
+
+// Unlock lets others have the state file.
+func (f *StateFile) Unlock() { f.lock.Close() }
+
+// Remove deletes the state file and its lock, which this process keeps.
+func (f *StateFile) Remove() error {
+	return errors.Join(removeIfThere(f.path), removeIfThere(lockPath(f.path)))
+}
+
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// Read reads a state file. The error is fs.ErrNotExist when there is none.
+func Read(path string) (State, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return State{}, err
+	}
+	var s State
+	if err := json.Unmarshal(data, &s); err != nil {
+		return State{}, &CorruptError{path, err}
+	}
+	if s.APIVersion != v1alpha1.GroupVersion.String() || s.Kind != kind {
+		return State{}, &CorruptError{path, fmt.Errorf("it is a %q of %q, not a %s of %s", s.Kind, s.APIVersion, kind, v1alpha1.GroupVersion)}
+	}
+	return s, nil
+}
+
+// CorruptError says that a state file is there and holds no state.
+type CorruptError struct {
+	Path string
+	Err  error
+}
+
+func (e *CorruptError) Error() string {
+	return fmt.Sprintf("state file %s is damaged: %v", e.Path, e.Err)
+}
+
+func (e *CorruptError) Unwrap() error { return e.Err }
+
+// read reads the state. One that is damaged is moved aside, to where moved says:
+// EC2 and the files tell again what it told. ok is false when nothing is left
+// from before.
+func (f *StateFile) read() (s State, ok bool, moved string, err error) {
+	s, err = Read(f.path)
+	var corrupt *CorruptError
+	switch {
+	case err == nil:
+		return s, true, "", nil
+	case errors.Is(err, fs.ErrNotExist):
+		return State{}, false, "", nil
+	case errors.As(err, &corrupt):
+		moved = f.path + ".damaged"
+		if err := os.Rename(f.path, moved); err != nil {
+			return State{}, false, "", fmt.Errorf("%w; it cannot be moved aside: %w", corrupt, err)
+		}
+		return State{}, false, moved, nil
+	}
+	return State{}, false, "", fmt.Errorf("state file: %w", err)
+}
+
+// write replaces the state file by one that holds the state, so that at every
+// moment, and after a crash or a power failure, the old or the new one is there.
+func (f *StateFile) write(s State) error {
+	s.APIVersion, s.Kind = v1alpha1.GroupVersion.String(), kind
+	data, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	temporary := f.path + ".new"
+	if err := writeSynced(temporary, append(data, '\n')); err != nil {
+		return fmt.Errorf("write the state file: %w", err)
+	}
+	if err := os.Rename(temporary, f.path); err != nil {
+		return fmt.Errorf("replace the state file: %w", err)
+	}
+	return syncDirectory(filepath.Dir(f.path))
+}
+
+func writeSynced(path string, data []byte) error {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	return errors.Join(err, file.Sync(), file.Close())
+}
+
+// syncDirectory makes a rename survive a power failure.
+func syncDirectory(path string) error {
+	directory, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(directory.Sync(), directory.Close())
+}
