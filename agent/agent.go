@@ -291,13 +291,14 @@ func (a *Agent) dropRecords(now time.Time) {
 }
 
 // doubtReturning asks EC2 again before an ENI that was given up is used again:
-// the coordinator may be deleting it at this moment.
+// the coordinator may be deleting it at this moment. All else goes on.
 func (a *Agent) doubtReturning() {
-	before, assigned := a.certain, a.assigned()
-	for _, e := range a.enis {
-		if before && e.released && assigned[e.ID] {
+	assigned := a.assigned()
+	for i := range a.enis {
+		e := &a.enis[i]
+		if a.certain && e.released && assigned[e.ID] {
+			e.returning, e.released = true, false
 			a.distrust(e.ID)
-			a.certain = false
 			a.doubt()
 		}
 	}

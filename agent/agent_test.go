@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
 // Every ENI that was given up and is wanted again may be on its way out, not only
@@ -27,13 +28,24 @@ func TestReturningENIsAreDoubted(t *testing.T) {
 	a.desired.wants = []want{x, y, z}
 	a.enis = []tracked{ours("eni-x", "x", true), ours("eni-y", "y", true), ours("eni-z", "z", false), ours("eni-gone", "gone", true)}
 	a.doubtReturning()
-	if a.certain || a.nextObserve.After(now) {
-		t.Errorf("certain %v, EC2 is asked at %v", a.certain, a.nextObserve)
+	if !a.certain || a.nextObserve.After(now) {
+		t.Errorf("certain of the others %v, EC2 is asked at %v", a.certain, a.nextObserve)
 	}
 	for i, doubted := range []bool{true, true, false, false} {
-		if e := a.enis[i]; e.attached.IsZero() != doubted {
-			t.Errorf("%s: doubted %v, want %v", e.ID, e.attached.IsZero(), doubted)
+		if e := a.enis[i]; e.attached.IsZero() != doubted || e.doubtful() != doubted {
+			t.Errorf("%s: doubted %v, want %v", e.ID, e.doubtful(), doubted)
 		}
+	}
+	if a.enis[0].released || !a.enis[3].released {
+		t.Error("what is wanted again is released, or what is not is not: its link would stay when it is given up once more")
+	}
+	a.nextObserve = now.Add(time.Hour)
+	if a.doubtReturning(); !a.nextObserve.After(now) {
+		t.Error("EC2 is asked again for the same reason")
+	}
+	after, _ := merge(a.enis, []eni.ENI{a.enis[0].ENI}, func(tracked) bool { return false }, now)
+	if after[0].ID != "eni-x" || after[0].doubtful() {
+		t.Errorf("%s is still doubted after EC2 has shown it", after[0].ID)
 	}
 }
 

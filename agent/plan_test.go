@@ -266,6 +266,9 @@ func TestMerge(t *testing.T) {
 		{"decided long ago and made only now, not shown", []tracked{eniFor("eni-a", "x", subnetA).with(func(t *tracked) {
 			t.listed, t.absent, t.made = false, 1, now.Add(-time.Second)
 		})}, nil, "eni-a?", ""},
+		{"released and wanted again, its link here", []tracked{young("eni-here").with(func(t *tracked) { t.returning = true })}, nil, "eni-here?", ""},
+		{"released and wanted again, not attached yet", []tracked{young("eni-a").with(func(t *tracked) { t.returning = true })}, nil, "eni-a?", ""},
+		{"released and wanted again, its link has gone", []tracked{young("eni-a").with(func(t *tracked) { t.returning, t.left = true, true })}, nil, "", "eni-a"},
 		{"released before it was ever shown", []tracked{young("eni-a").with(func(t *tracked) { t.released = true })}, nil, "", "eni-a"},
 		{"never shown, too old for a lag", []tracked{eniFor("eni-a", "x", subnetA).with(func(t *tracked) { t.listed, t.absent = false, 1 })}, nil, "", "eni-a"},
 	} {

@@ -196,6 +196,8 @@ func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, 
 	}
 	a, link := e.Attachment, s.links[e.ID]
 	switch {
+	case e.returning:
+		return v1alpha1.PhaseConfiguring, "Verifying", "the ENI had been given up; EC2 is asked whether it is still there"
 	case e.doubtful():
 		return v1alpha1.PhaseConfiguring, "Verifying", "EC2 does not show the ENI; it is asked again"
 	case a == nil:

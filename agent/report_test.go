@@ -66,6 +66,7 @@ func TestReportPhases(t *testing.T) {
 		{"not shown", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.absent = 1 })}}, up, nil, "Configuring Verifying"},
 		{"on another instance", view{certain: true, desired: wants, enis: []tracked{e.at(other, 2, "attached")}}, nil, nil, "Failed AttachedElsewhere " + other},
 		{"being released", view{certain: true, enis: []tracked{e.at(me, 2, "attached")}}, nil, nil, "Releasing NotWanted"},
+		{"wanted again", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.returning = true })}}, nil, nil, "Configuring Verifying given up"},
 		{"released", view{certain: true, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.released = true })}}, nil, nil, "Released NotWanted"},
 		{"gone, and its place remembered", view{certain: true, records: map[slot]record{x.slot: {nodeENI: "x", replaces: "eni-old"}}}, nil, nil, "Released Gone"},
 		{"no subnet in the zone", view{certain: true, desired: desired{problems: []problem{{"x", "x", "NoSubnetInZone", "none in us-east-1a"}}}}, nil, nil, "Failed NoSubnetInZone us-east-1a"},

@@ -39,8 +39,11 @@ type tracked struct {
 	hidden bool
 	// released: given up and taken down; its absence is what is expected.
 	released bool
-	// left: released, and its link has gone: it is being detached.
+	// left: its link has gone since it was released: it is being detached.
 	left bool
+	// returning: had been released and is wanted again; EC2 has to tell
+	// whether it is still there.
+	returning bool
 	// collected: once it is released this agent itself takes it out of EC2, so
 	// its absence is not expected before that, and is proven like any other's.
 	collected bool
@@ -55,11 +58,12 @@ type tracked struct {
 
 func (t tracked) slot() slot { return slot{t.Owner.NodeENIUID, t.SubnetID} }
 
-// leaving: given up, and somebody else takes it out of EC2.
-func (t tracked) leaving() bool { return t.released && !t.collected }
+// leaving: given up, and somebody else takes it out of EC2. One that is wanted
+// again may still be stopped as long as its link is here.
+func (t tracked) leaving() bool { return (t.released || t.returning && t.left) && !t.collected }
 
 // doubtful: not known well enough to act upon.
-func (t tracked) doubtful() bool { return t.reported || t.absent > 0 }
+func (t tracked) doubtful() bool { return t.reported || t.returning || t.absent > 0 }
 
 // shownFrom is the time from which describes must show the ENI.
 func (t tracked) shownFrom() time.Time {

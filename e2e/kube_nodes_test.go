@@ -107,8 +107,14 @@ func TestScenario23Nodes(t *testing.T) {
 		c.must(c.DeleteNode(t.Context(), "node-2"))
 		gone("node-2")
 		c.must(c.CreateNode(t.Context(), "node-2", map[string]string{"node-2": "node-2"}))
-		c.restart("node-2") // its token was bound to the Node
-		c.awaitOnly("node-2", "node-2")
+		c.restart("node-2") // its token was bound to the Node, and no report may have been saved since
+		c.await("exactly one ENI", func() string {
+			made, entries := c.made("node-2"), c.entries("node-2", "node-2")
+			if len(made) != 1 || phases(entries) != "Ready" || entries[0].ENIID != made[0].ID {
+				return c.enis()
+			}
+			return ""
+		})
 	})
 	c.run("another instance has the name", func(t *testing.T) {
 		c.agents["the former node-3"] = c.agents["node-3"]
