@@ -1,6 +1,7 @@
 package files
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 
@@ -18,16 +19,23 @@ type Nothing struct {
 
 var _ agent.Source = (*Nothing)(nil)
 
-// NewNothing makes one. cluster is the value of the ENIs' cluster tag unless the
-// state tells it; changed is told each new report.
-func NewNothing(file *StateFile, node, instanceID, cluster string, log *slog.Logger, changed func(v1alpha1.NodeENIStateStatus)) (*Nothing, error) {
+// NewNothing makes one. cluster may be "": then the state tells it, or
+// DefaultCluster is meant. changed is told each new report.
+func NewNothing(file *StateFile, instanceID, cluster string, log *slog.Logger, changed func(v1alpha1.NodeENIStateStatus)) (*Nothing, error) {
 	state, err := open(file, instanceID, cluster, log)
 	if err != nil {
 		return nil, err
 	}
-	state.Metadata.Name, state.Cluster = node, cluster
+	state.Cluster = cmp.Or(cluster, state.Cluster, DefaultCluster)
+	state.Metadata.Name = cmp.Or(state.Metadata.Name, instanceID)
 	return &Nothing{file: file, state: state, changed: changed}, nil
 }
+
+// Cluster is the value of the ENIs' cluster tag.
+func (n *Nothing) Cluster() string { return n.state.Cluster }
+
+// Node is the node's name.
+func (n *Nothing) Node() string { return n.state.Metadata.Name }
 
 // Snapshot implements agent.Source.
 func (n *Nothing) Snapshot() (agent.Snapshot, bool) { return agent.Snapshot{NodeExists: true}, true }

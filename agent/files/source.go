@@ -65,7 +65,7 @@ func New(cfg Config) (*Source, error) {
 }
 
 // open reads the state. What is of another instance, as in an image made of a
-// node, is left out.
+// node, is left out. cluster, unless "", has to be that of the ENIs.
 func open(file *StateFile, instanceID, cluster string, log *slog.Logger) (State, error) {
 	state, ok, moved, err := file.read()
 	if err != nil {
@@ -81,9 +81,9 @@ func open(file *StateFile, instanceID, cluster string, log *slog.Logger) (State,
 		log.Info("the state file is of another instance; it is replaced", "instance", id)
 		return State{}, nil
 	}
-	if state.Cluster != cluster && len(state.Status.ENIs) > 0 {
+	if cluster != "" && cluster != state.Cluster && len(state.Status.ENIs) > 0 {
 		return State{}, fmt.Errorf("the ENIs of this instance bear the cluster tag %q, not %q, and would be left behind; "+
-			"start with --cluster-name %s, or run eni-agent cleanup first", state.Cluster, cluster, state.Cluster)
+			"use --cluster-name %s, or run eni-agent cleanup first", state.Cluster, cluster, state.Cluster)
 	}
 	return state, nil
 }

@@ -54,6 +54,10 @@ type NodeENI struct {
 	Spec v1alpha1.NodeENISpec `json:"spec"`
 }
 
+// DefaultCluster is the value of the cluster tag of ENIs that stand-alone agents
+// make.
+const DefaultCluster = "standalone"
+
 // kind is the kind of the state, as the CRD has it.
 const kind = "NodeENIState"
 

@@ -5,20 +5,47 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 type options struct {
 	node, cluster, kubeconfig string
 	httpAddress               string
 	logFormat, logLevel       string
+
+	// Without Kubernetes.
+	directory, stateFile string
+	labels               map[string]string
+	labelsFromTags       bool
 }
+
+// standsAlone says whether the agent runs without Kubernetes.
+func (o options) standsAlone() bool { return o.directory != "" }
+
+// Flags that have a meaning in one mode only.
+var (
+	clusterFlags    = []string{"kubeconfig"}
+	standaloneFlags = []string{"node-labels", "node-labels-from-tags", "state-file"}
+)
+
+const defaultStateFile = "/var/lib/eni-agent/state.json"
 
 func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of this Node in Kubernetes (default $NODE_NAME)")
-	flags.StringVar(&o.cluster, "cluster-name", "", "value of the ENIs' cluster tag; agent and coordinator must agree (default the UID of the namespace kube-system)")
+	flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of this Node in Kubernetes (default $NODE_NAME; without Kubernetes then the instance's id)")
+	flags.StringVar(&o.cluster, "cluster-name", "", "value of the ENIs' cluster tag; agent and coordinator must agree (default the UID of the namespace kube-system; without Kubernetes standalone)")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
+	flags.StringVar(&o.directory, "nodeeni-dir", "", "directory of NodeENI files (*.yaml, *.yml, *.json); turns Kubernetes off, and the agent then detaches and deletes its own ENIs")
+	flags.Func("node-labels", "without Kubernetes: labels of this node, such as ng=multi-eni,zone=a", func(text string) (err error) {
+		o.labels, err = labels.ConvertSelectorToLabelsMap(text)
+		return err
+	})
+	flags.BoolVar(&o.labelsFromTags, "node-labels-from-tags", false, "without Kubernetes: the instance's tags are labels of this node; those of --node-labels come first")
+	flags.StringVar(&o.stateFile, "state-file", defaultStateFile, "without Kubernetes: where the agent's report is kept")
 	flags.StringVar(&o.httpAddress, "http-address", "", "address for /healthz and /readyz, such as :9480 (default none)")
 	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -32,8 +59,58 @@ func parse(args []string) (options, error) {
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
 	}
-	if o.node == "" {
-		return o, errors.New("the node's name is not known; set --node-name, or NODE_NAME from the field spec.nodeName")
+	var given []string
+	flags.Visit(func(f *flag.Flag) { given = append(given, f.Name) })
+	return o, o.validate(given)
+}
+
+// validate refuses flags that make no sense together.
+func (o options) validate(given []string) error {
+	if !o.standsAlone() {
+		if slices.Contains(given, "nodeeni-dir") {
+			return errors.New("--nodeeni-dir is empty; name the directory of the NodeENI files")
+		}
+		if other := among(given, standaloneFlags); other != "" {
+			return fmt.Errorf("%s is for an agent without Kubernetes; set --nodeeni-dir too, or leave it out", other)
+		}
+		if o.node == "" {
+			return errors.New("the node's name is not known; set --node-name, or NODE_NAME from the field spec.nodeName")
+		}
+		return nil
 	}
-	return o, nil
+	switch other := among(given, clusterFlags); {
+	case other != "":
+		return fmt.Errorf("--nodeeni-dir turns Kubernetes off, so %s has no meaning; leave one of them out", other)
+	case len(o.labels) == 0 && !o.labelsFromTags:
+		return errors.New("the node has no labels, so no NodeENI selects it; set --node-labels, or --node-labels-from-tags")
+	case o.stateFile == "":
+		return errors.New("--state-file is empty; it is needed, so that a restart neither loses an ENI nor makes a second one")
+	}
+	return nil
+}
+
+// among lists those of the given flags that are of a mode.
+func among(given, of []string) string {
+	var found []string
+	for _, name := range given {
+		if slices.Contains(of, name) {
+			found = append(found, "--"+name)
+		}
+	}
+	return strings.Join(found, ", ")
+}
+
+// noArguments parses flags of a subcommand, which takes nothing else.
+func noArguments(flags *flag.FlagSet, args []string, about string) error {
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), about, "\nFlags:\n")
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q; see %s --help", flags.Arg(0), flags.Name())
+	}
+	return nil
 }

@@ -11,14 +11,22 @@ const name = "eni-agent"
 
 const usage = `eni-agent gives the node it runs on the ENIs that NodeENIs ask for.
 
-  eni-agent [flags]    serve, until SIGTERM
-  eni-agent version    print the version
+  eni-agent [flags]            serve, until SIGTERM
+  eni-agent status [flags]     show what an agent without Kubernetes has
+  eni-agent cleanup [flags]    take the ENIs of an agent without Kubernetes away again
+  eni-agent version            print the version
+
+Without Kubernetes, NodeENIs are files in a directory:
+
+  eni-agent --nodeeni-dir /etc/eni-agent/nodeeni.d --node-labels ng=multi-eni
 
 Flags:
 `
 
 func main() {
 	os.Exit(program.Main(name, serve, map[string]program.Command{
+		"status":  status,
+		"cleanup": cleanup,
 		"version": program.PrintVersion,
 	}))
 }

@@ -5,11 +5,12 @@ import (
 	"os"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
@@ -31,45 +32,20 @@ func serve(ctx context.Context, args []string) error {
 	if err := health.Serve(ctx, o.httpAddress); err != nil {
 		return err
 	}
+	systemd := newSupervisor(log)
+	context.AfterFunc(ctx, systemd.stopping)
+	cfg := agent.Config{Log: log}
 
-	// Who am I? IMDS tells, and the Region with it.
-	metadata, err := imds.New(ctx)
+	// What is wanted? The API server tells, or files. Who am I? IMDS tells.
+	connect := inCluster
+	if o.standsAlone() {
+		connect = standAlone
+	}
+	end, err := connect(ctx, o, &cfg, systemd)
 	if err != nil {
 		return err
 	}
-	identity, err := program.Await(ctx, log, "IMDS", metadata.Identity)
-	if err != nil {
-		return err
-	}
-	awsConfig, err := program.AWSConfig(ctx, func(context.Context) (string, error) { return identity.Region, nil })
-	if err != nil {
-		return err
-	}
-
-	// What is wanted? The API server tells.
-	kubeConfig, err := kube.Config(o.kubeconfig)
-	if err != nil {
-		return err
-	}
-	// client-go's five requests a second make an agent slow to start that has
-	// many NodeENIs to read; the API server has limits of its own.
-	kubeConfig.QPS, kubeConfig.Burst = 50, 100
-	client, err := kube.NewClient(kubeConfig, name)
-	if err != nil {
-		return err
-	}
-	if o.cluster == "" {
-		if o.cluster, err = program.Await(ctx, log, "the API server", client.ClusterID); err != nil {
-			return err
-		}
-	}
-	source, err := agent.NewKubernetes(kubeConfig, client, o.node, identity.InstanceID, log)
-	if err != nil {
-		return err
-	}
-	if err := source.Run(ctx); err != nil {
-		return err
-	}
+	defer end()
 
 	// What is there? EC2 and netlink tell.
 	host, err := hostnet.Open()
@@ -77,23 +53,37 @@ func serve(ctx context.Context, args []string) error {
 		return err
 	}
 	defer host.Close()
+	cfg.Links = host
 
-	log.Info("starting", "node", o.node, "instance", identity.InstanceID, "type", identity.InstanceType, "zone", identity.Zone, "cluster", o.cluster)
+	log.Info("starting", "node", cfg.Node, "instance", cfg.Identity.InstanceID, "type", cfg.Identity.InstanceType, "zone", cfg.Identity.Zone, "cluster", cfg.Cluster)
 	heartbeat := program.NewHeartbeat("agent's loop", loopLimit)
-	a := agent.New(agent.Config{
-		Cluster:   o.cluster,
-		Node:      o.node,
-		Identity:  identity,
-		EC2:       eni.NewClient(awsConfig),
-		Source:    source,
-		Links:     host,
-		Metadata:  metadata,
-		Recorder:  kube.NewRecorder(ctx, client, kube.EventSource{Component: name, Host: o.node}, log),
-		Log:       log,
-		Beat:      heartbeat.Beat,
-		BeatEvery: loopLimit / 6,
-	})
+	cfg.Beat = func() {
+		heartbeat.Beat()
+		systemd.alive()
+	}
+	cfg.BeatEvery = systemd.every(loopLimit / 6)
+	a := agent.New(cfg)
 	health.Live("loop", heartbeat.Check)
 	health.Ready("agent", a.Ready)
 	return a.Run(ctx)
+}
+
+// onInstance fills in who this instance is, and how its EC2 is reached.
+func onInstance(ctx context.Context, cfg *agent.Config) (*imds.Client, error) {
+	metadata, err := imds.New(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cfg.Metadata = metadata
+	cfg.Identity, err = program.Await(ctx, cfg.Log, "IMDS", metadata.Identity)
+	if err != nil {
+		return nil, err
+	}
+	var awsConfig aws.Config
+	awsConfig, err = program.AWSConfig(ctx, func(context.Context) (string, error) { return cfg.Identity.Region, nil })
+	if err != nil {
+		return nil, err
+	}
+	cfg.EC2 = eni.NewClient(awsConfig)
+	return metadata, nil
 }

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/files"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
+)
+
+const aboutCleanup = `eni-agent cleanup takes everything away that an agent without Kubernetes has made
+on this instance: it takes the links of its ENIs down, detaches and deletes them,
+and removes its rules and routes and its state file. NodeENI files stay. It does
+nothing while the agent runs, and may be interrupted and run again.
+`
+
+// cleanup is an agent that wants nothing, and ends when it has nothing.
+func cleanup(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet(name+" cleanup", flag.ContinueOnError)
+	path := flags.String("state-file", defaultStateFile, "where the agent's report is kept")
+	cluster := flags.String("cluster-name", "", "value of the ENIs' cluster tag (default as the state file says, then standalone)")
+	timeout := flags.Duration("timeout", 10*time.Minute, "how long to wait for EC2")
+	level := flags.String("log-level", "warn", "debug, info, warn or error")
+	if err := noArguments(flags, args, aboutCleanup); err != nil {
+		return err
+	}
+	log, err := program.Logger(os.Stderr, "text", *level)
+	if err != nil {
+		return err
+	}
+	stateFile, err := files.Lock(*path)
+	if errors.Is(err, files.ErrInUse) {
+		return fmt.Errorf("%w; stop the service first (systemctl stop eni-agent)", err)
+	}
+	if err != nil {
+		return err
+	}
+	defer stateFile.Unlock()
+
+	began := ctx
+	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	defer cancel()
+	cfg := agent.Config{Log: log}
+	if _, err := onInstance(ctx, &cfg); err != nil {
+		return unfinished(began, *timeout, nil, err)
+	}
+	progress := &progress{out: os.Stdout}
+	nothing, err := files.NewNothing(stateFile, cfg.Identity.InstanceID, *cluster, log, progress.changed)
+	if err != nil {
+		return err
+	}
+	host, err := hostnet.Open()
+	if err != nil {
+		return err
+	}
+	defer host.Close()
+
+	fmt.Printf("Removing the ENIs of %s that bear the cluster tag %q.\n", cfg.Identity.InstanceID, nothing.Cluster())
+	emptied := false
+	cfg.Cluster, cfg.Node, cfg.Source, cfg.Links = nothing.Cluster(), nothing.Node(), nothing, host
+	cfg.Collector, cfg.Recorder = cfg.EC2, noEvents{}
+	cfg.Emptied = func() {
+		emptied = true
+		cancel()
+	}
+	if err := agent.New(cfg).Run(ctx); err != nil {
+		return err
+	}
+	if !emptied {
+		return unfinished(began, *timeout, progress.left, nil)
+	}
+	if err := stateFile.Remove(); err != nil {
+		return err
+	}
+	fmt.Printf("Done: %s has none any more; %d removed.\n", cfg.Identity.InstanceID, progress.removed)
+	return nil
+}
+
+// unfinished is the error of a cleanup that was not over in time, or interrupted.
+func unfinished(began context.Context, timeout time.Duration, left []v1alpha1.ENIState, err error) error {
+	if began.Err() != nil {
+		return errors.New("interrupted; run it again to go on")
+	}
+	text := fmt.Sprintf("not done within %v; run it again to go on", timeout)
+	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	for _, e := range left {
+		text += fmt.Sprintf("\n  %s: %s", title(e), e.Message)
+	}
+	return errors.New(text)
+}
+
+// progress says what becomes of each ENI.
+type progress struct {
+	out     io.Writer
+	left    []v1alpha1.ENIState
+	removed int
+}
+
+func (p *progress) changed(report v1alpha1.NodeENIStateStatus) {
+	said := map[string]string{}
+	for _, e := range p.left {
+		said[title(e)] = e.Message
+	}
+	for _, e := range report.ENIs {
+		if said[title(e)] != e.Message {
+			fmt.Fprintf(p.out, "%s: %s\n", title(e), e.Message)
+		}
+		delete(said, title(e))
+	}
+	for _, e := range p.left {
+		if _, gone := said[title(e)]; gone && e.ENIID != "" {
+			p.removed++
+			fmt.Fprintf(p.out, "%s: gone\n", title(e))
+		}
+	}
+	p.left = report.ENIs
+}
+
+// title names an ENI for people.
+func title(e v1alpha1.ENIState) string {
+	parts := []string{e.ENIID, "of NodeENI", e.NodeENI}
+	if e.ENIID == "" {
+		parts = []string{"an ENI in", e.SubnetID, "of NodeENI", e.NodeENI}
+	}
+	return strings.Join(parts, " ")
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"context"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
+)
+
+// inCluster connects the agent with Kubernetes. It gets no Collector: there the
+// coordinator detaches and deletes.
+func inCluster(ctx context.Context, o options, cfg *agent.Config, _ *supervisor) (end func(), err error) {
+	if _, err := onInstance(ctx, cfg); err != nil {
+		return nil, err
+	}
+	kubeConfig, err := kube.Config(o.kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	// client-go's five requests a second make an agent slow to start that has
+	// many NodeENIs to read; the API server has limits of its own.
+	kubeConfig.QPS, kubeConfig.Burst = 50, 100
+	client, err := kube.NewClient(kubeConfig, name)
+	if err != nil {
+		return nil, err
+	}
+	if o.cluster == "" {
+		if o.cluster, err = program.Await(ctx, cfg.Log, "the API server", client.ClusterID); err != nil {
+			return nil, err
+		}
+	}
+	source, err := agent.NewKubernetes(kubeConfig, client, o.node, cfg.Identity.InstanceID, cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	if err := source.Run(ctx); err != nil {
+		return nil, err
+	}
+	cfg.Cluster, cfg.Node, cfg.Source = o.cluster, o.node, source
+	cfg.Recorder = kube.NewRecorder(ctx, client, kube.EventSource{Component: name, Host: o.node}, cfg.Log)
+	return func() {}, nil
+}

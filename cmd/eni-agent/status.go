@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"sigs.k8s.io/yaml"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/files"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+)
+
+const aboutStatus = `eni-agent status shows what an agent without Kubernetes has: its ENIs, and files
+that are wrong. It reads the agent's state file and asks nobody.
+`
+
+// status shows what a stand-alone agent has reported.
+func status(_ context.Context, args []string) error {
+	flags := flag.NewFlagSet(name+" status", flag.ContinueOnError)
+	path := flags.String("state-file", defaultStateFile, "where the agent's report is kept")
+	output := flags.String("o", "table", "table, json or yaml")
+	check := flags.Bool("check", false, "fail unless the agent runs, every ENI is Ready and no file is wrong")
+	if err := noArguments(flags, args, aboutStatus); err != nil {
+		return err
+	}
+	state, err := files.Read(*path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("there is no state file %s: no agent has run here with --nodeeni-dir, or it has another --state-file", *path)
+	}
+	if err != nil {
+		return err
+	}
+	running, err := files.InUse(*path)
+	if err != nil {
+		return err
+	}
+	if err := printState(os.Stdout, *output, state, running); err != nil {
+		return err
+	}
+	if *check {
+		return unwell(state, running)
+	}
+	return nil
+}
+
+func printState(w io.Writer, output string, state files.State, running bool) error {
+	var data []byte
+	var err error
+	switch output {
+	case "table":
+		return printTable(w, state, running)
+	case "json":
+		data, err = json.MarshalIndent(state, "", "  ")
+		data = append(data, '\n')
+	case "yaml":
+		data, err = yaml.Marshal(state)
+	default:
+		return fmt.Errorf("-o %s: want table, json or yaml", output)
+	}
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	return err
+}
+
+func printTable(w io.Writer, state files.State, running bool) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Node %s, cluster %s", state.Metadata.Name, state.Cluster)
+	if id := state.Status.InstanceID; id != "" {
+		fmt.Fprintf(&b, ", instance %s in %s", id, state.Status.Zone)
+	}
+	b.WriteString("\n")
+	if !running {
+		b.WriteString("The agent is not running. This is its last report.\n")
+	}
+	b.WriteString("\n")
+	if len(state.Status.ENIs) == 0 {
+		b.WriteString("No ENIs.\n")
+	} else if err := printENIs(&b, state.Status.ENIs); err != nil {
+		return err
+	}
+	if state.Problem != "" {
+		fmt.Fprintf(&b, "\n%s\n", state.Problem)
+	}
+	for _, f := range state.Files {
+		if f.Error != "" {
+			fmt.Fprintf(&b, "\n%s/%s is wrong, and %s.\n  %s\n", state.Directory, f.Name, inForce(f), f.Error)
+		}
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}
+
+// inForce says what a file that is wrong counts for.
+func inForce(f files.File) string {
+	var names []string
+	for _, n := range f.NodeENIs {
+		names = append(names, n.Name)
+	}
+	switch {
+	case len(names) > 0:
+		return "counts for what it held before: " + strings.Join(names, ", ")
+	case f.Unknown:
+		return "until it is right, ENIs of which no other file tells stay as they are"
+	default:
+		return "has held nothing before"
+	}
+}
+
+func printENIs(w io.Writer, enis []v1alpha1.ENIState) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "NODEENI\tENI\tDEVICE\tLINK\tMTU\tADDRESSES\tPHASE\tSINCE\tMESSAGE")
+	for _, e := range enis {
+		device, mtu := "-", "-"
+		if e.DeviceIndex > 0 {
+			device = fmt.Sprint(e.DeviceIndex)
+		}
+		if e.MTU > 0 {
+			mtu = fmt.Sprint(e.MTU)
+		}
+		fmt.Fprintln(t, strings.Join([]string{
+			e.NodeENI, orDash(e.ENIID), device, orDash(e.InterfaceName), mtu, orDash(strings.Join(e.Addresses, ",")),
+			string(e.Phase), e.LastTransitionTime.UTC().Format(time.RFC3339), orDash(e.Message),
+		}, "\t"))
+	}
+	return t.Flush()
+}
+
+func orDash(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return text
+}
+
+// unwell says, for --check, what is not as it should be.
+func unwell(state files.State, running bool) error {
+	var wrong []string
+	if !running {
+		wrong = append(wrong, "the agent is not running")
+	}
+	for _, e := range state.Status.ENIs {
+		if e.Phase != v1alpha1.PhaseReady {
+			wrong = append(wrong, fmt.Sprintf("an ENI of %s is %s", e.NodeENI, e.Phase))
+		}
+	}
+	for _, name := range wrongFiles(state) {
+		wrong = append(wrong, name+" is wrong")
+	}
+	if state.Problem != "" {
+		wrong = append(wrong, state.Problem)
+	}
+	if len(wrong) > 0 {
+		return errors.New("not all is well: " + strings.Join(wrong, "; "))
+	}
+	return nil
+}
