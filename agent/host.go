@@ -13,6 +13,9 @@ import (
 // people are told.
 const linkPatience = time.Minute
 
+// tellRepairEvery is how often people are told that a link was configured.
+const tellRepairEvery = 10 * time.Second
+
 // linkRetry is when a link is configured again that could not be. Most of what
 // mends it shows in the host's changes; this is for the rest.
 const linkRetry = 30 * time.Second
@@ -91,8 +94,13 @@ func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
 			a.nextObserve = ask
 		}
 	}
+	state.told = before.told
 	if state.Repaired > 0 {
-		a.Log.Info("configured a link", "eni", e.ID, "link", state.Name, "deviceIndex", wanted.DeviceIndex, "changes", state.Repaired)
+		log := a.Log.Debug // something on the host may undo it all the while
+		if now.Sub(before.told) >= tellRepairEvery {
+			log, state.told = a.Log.Info, now
+		}
+		log("configured a link", "eni", e.ID, "link", state.Name, "deviceIndex", wanted.DeviceIndex, "changes", state.Repaired)
 	}
 	a.links[e.ID] = state
 }

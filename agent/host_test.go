@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -73,5 +75,26 @@ func TestWhoYieldsItsName(t *testing.T) {
 	}
 	if yields(&hostnet.NameTakenError{Name: "data"}, nil, released) {
 		t.Error("a link without a MAC is taken for one of ours")
+	}
+}
+
+// contested is a host on which something undoes all that is configured.
+type contested struct{ Links }
+
+func (contested) Configure(hostnet.Wanted) (hostnet.Status, error) {
+	return hostnet.Status{Present: true, Repaired: 3}, nil
+}
+
+// A fight over a link, ten rounds a second, is not told ten times a second.
+func TestRepairsAreToldNowAndThen(t *testing.T) {
+	var told strings.Builder
+	a := New(Config{Links: contested{}, Log: slog.New(slog.NewTextHandler(&told, nil))})
+	now := time.Unix(10_000, 0)
+	for range 200 {
+		a.configureLink(eniFor("eni-x", "x", subnetA), hostnet.Wanted{}, now)
+		now = now.Add(100 * time.Millisecond)
+	}
+	if n := strings.Count(told.String(), "configured a link"); n != 2 {
+		t.Errorf("told %d times in 20 s, want 2", n)
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -38,6 +39,7 @@ type Kubernetes struct {
 	states   cache.SharedIndexInformer // *v1alpha1.NodeENIState, one
 	changed  chan struct{}
 	fetch    chan struct{}
+	limiter  flowcontrol.RateLimiter // of saves
 
 	mu    sync.Mutex
 	specs map[string]v1alpha1.NodeENI // by name
@@ -45,6 +47,13 @@ type Kubernetes struct {
 	state *v1alpha1.NodeENIState      // as it was last saved or loaded
 	lost  bool                        // the state was deleted by somebody
 }
+
+// A node whose links do not come to rest must not become the API server's
+// trouble; the ENIs of one that starts come to some ten reports within a second.
+const (
+	savesPerSecond = 2
+	savesAtOnce    = 30
+)
 
 // NewKubernetes makes a Source for the node on this instance.
 func NewKubernetes(cfg *rest.Config, client *kube.Client, node, instanceID string, log *slog.Logger) (*Kubernetes, error) {
@@ -55,7 +64,8 @@ func NewKubernetes(cfg *rest.Config, client *kube.Client, node, instanceID strin
 	k := &Kubernetes{
 		client: client, log: log, node: node, instanceID: instanceID,
 		changed: make(chan struct{}, 1), fetch: make(chan struct{}, 1),
-		specs: map[string]v1alpha1.NodeENI{},
+		limiter: flowcontrol.NewTokenBucketRateLimiter(savesPerSecond, savesAtOnce),
+		specs:   map[string]v1alpha1.NodeENI{},
 	}
 	gvr := v1alpha1.GroupVersion.WithResource(kube.NodeENIs)
 	k.nodeENIs = informer(&cache.ListWatch{
@@ -272,6 +282,9 @@ func (k *Kubernetes) Save(ctx context.Context, report v1alpha1.NodeENIStateStatu
 	state.Status = report
 	if owner != nil {
 		state.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: owner.Name, UID: types.UID(owner.UID)}}
+	}
+	if err := k.limiter.Wait(ctx); err != nil {
+		return err
 	}
 	saved, err := k.write(ctx, state, owner != nil)
 	if err != nil {

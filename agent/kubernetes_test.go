@@ -1,9 +1,12 @@
 package agent
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -36,5 +39,26 @@ func TestReportLostWithItsNode(t *testing.T) {
 	}
 	if lost() {
 		t.Error("the loss is told again after the agent has saved")
+	}
+}
+
+// A report that changes without end is not written without end.
+func TestSavesAreLimited(t *testing.T) {
+	k, err := NewKubernetes(&rest.Config{}, &kube.Client{}, "node-1", me, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.nodes.GetStore().Add(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}); err != nil {
+		t.Fatal(err)
+	}
+	for range savesAtOnce {
+		if !k.limiter.TryAccept() {
+			t.Fatal("a node that starts is held up")
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := k.Save(ctx, v1alpha1.NodeENIStateStatus{}); err == nil {
+		t.Error("saved at once")
 	}
 }

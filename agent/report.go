@@ -19,6 +19,7 @@ type linkState struct {
 	hostnet.Status
 	err error
 	wait
+	told time.Time // when a repair was last told
 }
 
 // wait is how long a link that EC2 says to be attached has not been here.

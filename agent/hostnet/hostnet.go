@@ -122,10 +122,10 @@ func (h *Host) Close() {
 func (w Wanted) validate() error {
 	errs := []error{w.validateMAC()}
 	if w.Card < 0 || w.Card > maxCard {
-		errs = append(errs, fmt.Errorf("network card %d is not within 0–%d", w.Card, maxCard))
+		errs = append(errs, fmt.Errorf("network card %d is not within 0–%d; detach the ENI, so that it is attached to another", w.Card, maxCard))
 	}
 	if w.DeviceIndex < 0 || w.DeviceIndex > maxDeviceIndex {
-		errs = append(errs, fmt.Errorf("device index %d is not within 0–%d", w.DeviceIndex, maxDeviceIndex))
+		errs = append(errs, fmt.Errorf("device index %d is not within 0–%d; set a lower deviceIndex", w.DeviceIndex, maxDeviceIndex))
 	}
 	if w.Card == 0 && w.DeviceIndex == 0 {
 		errs = append(errs, errors.New("device index 0 is the primary ENI, which is never configured here"))
@@ -148,10 +148,10 @@ func (w Wanted) validateMAC() error {
 
 func (w Wanted) validateAddresses() error {
 	if !w.Subnet.IsValid() || !w.Subnet.Addr().Is4() {
-		return fmt.Errorf("subnet %v is not an IPv4 CIDR, and addressing Host needs one", w.Subnet)
+		return errors.New("the ENI's subnet has no IPv4 CIDR, and addressing Host needs one: list a subnet with IPv4, or set addressing to None")
 	}
 	if len(w.Addresses) == 0 {
-		return errors.New("the ENI has no IPv4 address, and addressing Host needs one")
+		return errors.New("the ENI has no IPv4 address, and addressing Host needs one: give it one, or set addressing to None")
 	}
 	for _, a := range w.Addresses {
 		if !w.Subnet.Contains(a) {
