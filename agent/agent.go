@@ -8,6 +8,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -222,6 +223,10 @@ func (a *Agent) resolve() {
 	before := a.desired.wants
 	a.desired = desire(a.snapshot.NodeENIs, a.snapshot.Labels, a.Identity.Zone, a.catalog, before)
 	a.desired.told = a.snapshot.told()
+	for i := range a.desired.wants {
+		w := &a.desired.wants[i]
+		w.mtu = cmp.Or(w.mtu, a.DefaultMTU)
+	}
 	a.catalog.keep(a.desired.named)
 	if regrouped(before, a.desired.wants) {
 		a.failures.forgive()

@@ -90,6 +90,9 @@ type Config struct {
 	Metadata Metadata
 	Recorder Recorder
 	Log      *slog.Logger
+	// DefaultMTU is that of the links whose NodeENI names none; 0 leaves them as
+	// they are.
+	DefaultMTU int32
 	// Collector is nil in a cluster.
 	Collector Collector
 	// Beat, when set, is called by the loop: when it begins, and then every

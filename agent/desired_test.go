@@ -187,3 +187,21 @@ func TestDesireLeavesWhatANameMayStandFor(t *testing.T) {
 		})
 	}
 }
+
+// The default MTU is for NodeENIs that name none, and is no reason to let go of
+// what a NodeENI has.
+func TestDefaultMTU(t *testing.T) {
+	for mtu, want := range map[int32]int32{0: 9001, 1400: 1400} {
+		a := catalogued(func(s *v1alpha1.NodeENISpec) { s.MTU = mtu })
+		if got := a.desired.wants[0].mtu; got != mtu {
+			t.Errorf("without a default, mtu %d gives %d", mtu, got)
+		}
+		a.DefaultMTU = 9001
+		for range 2 { // held wants are resolved again
+			a.resolve()
+			if got := a.desired.wants[0].mtu; got != want {
+				t.Errorf("with a default of 9001, mtu %d gives %d", mtu, got)
+			}
+		}
+	}
+}

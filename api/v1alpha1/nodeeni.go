@@ -91,7 +91,8 @@ type NodeENISpec struct {
 	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 31",message="must be from 1 to 31; 0 is the node's primary interface"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed, because an attached ENI keeps its device index: delete the NodeENI and create it again"
 	DeviceIndex int32 `json:"deviceIndex,omitempty"`
-	// MTU of the link in bytes; 0 leaves it as the driver set it.
+	// MTU of the link in bytes; 0 leaves it as the driver set it, unless the agent
+	// has a --default-mtu.
 	//
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self == 0 || (self >= 576 && self <= 9216)",message="must be 0, which leaves the MTU as it is, or from 576 to 9216; EC2's jumbo frames have 9001"

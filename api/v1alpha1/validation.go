@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"errors"
 	"regexp"
 	"slices"
 	"strings"
@@ -139,15 +140,22 @@ func validateGroups(spec *NodeENISpec, path *field.Path) field.ErrorList {
 	return errs
 }
 
+// CheckMTU says what is wrong with an MTU that is asked for.
+func CheckMTU(mtu int32) error {
+	if mtu != 0 && (mtu < minMTU || mtu > maxMTU) {
+		return errors.New("must be 0, which leaves the MTU as it is, or from 576 to 9216; EC2's jumbo frames have 9001")
+	}
+	return nil
+}
+
 func validateInterface(spec *NodeENISpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if spec.DeviceIndex < 1 || spec.DeviceIndex > maxDeviceIndex {
 		errs = append(errs, field.Invalid(path.Child("deviceIndex"), spec.DeviceIndex,
 			"must be from 1 to 31; 0 is the node's primary interface"))
 	}
-	if spec.MTU != 0 && (spec.MTU < minMTU || spec.MTU > maxMTU) {
-		errs = append(errs, field.Invalid(path.Child("mtu"), spec.MTU,
-			"must be 0, which leaves the MTU as it is, or from 576 to 9216; EC2's jumbo frames have 9001"))
+	if err := CheckMTU(spec.MTU); err != nil {
+		errs = append(errs, field.Invalid(path.Child("mtu"), spec.MTU, err.Error()))
 	}
 	if !slices.Contains(supportedAddressings, spec.Addressing) {
 		errs = append(errs, field.NotSupported(path.Child("addressing"), spec.Addressing, supportedAddressings))

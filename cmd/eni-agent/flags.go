@@ -6,14 +6,18 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
 type options struct {
 	node, cluster, kubeconfig string
 	httpAddress               string
+	defaultMTU                int32
 	logFormat, logLevel       string
 
 	// Without Kubernetes.
@@ -47,6 +51,7 @@ func parse(args []string) (options, error) {
 	flags.BoolVar(&o.labelsFromTags, "node-labels-from-tags", false, "without Kubernetes: the instance's tags are labels of this node; those of --node-labels come first")
 	flags.StringVar(&o.stateFile, "state-file", defaultStateFile, "without Kubernetes: where the agent's report is kept")
 	flags.StringVar(&o.httpAddress, "http-address", "", "address for /healthz and /readyz, such as :9480 (default none)")
+	flags.Func("default-mtu", "MTU in `bytes` of the links whose NodeENI has mtu 0; 0 leaves them as the driver set them (default 0)", o.setDefaultMTU)
 	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.Usage = func() {
@@ -87,6 +92,15 @@ func (o options) validate(given []string) error {
 		return errors.New("--state-file is empty; it is needed, so that a restart neither loses an ENI nor makes a second one")
 	}
 	return nil
+}
+
+func (o *options) setDefaultMTU(text string) error {
+	mtu, err := strconv.ParseInt(text, 10, 32)
+	if err != nil {
+		return errors.New("must be a number of bytes, such as 9001")
+	}
+	o.defaultMTU = int32(mtu)
+	return v1alpha1.CheckMTU(o.defaultMTU)
 }
 
 // among lists those of the given flags that are of a mode.

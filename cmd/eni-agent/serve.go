@@ -34,7 +34,7 @@ func serve(ctx context.Context, args []string) error {
 	}
 	systemd := newSupervisor(log)
 	context.AfterFunc(ctx, systemd.stopping)
-	cfg := agent.Config{Log: log}
+	cfg := agent.Config{Log: log, DefaultMTU: o.defaultMTU}
 
 	// What is wanted? The API server tells, or files. Who am I? IMDS tells.
 	connect := inCluster
