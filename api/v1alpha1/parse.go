@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"regexp"
 	"strconv"
 
@@ -93,9 +94,29 @@ func parseNodeENI(decoder runtime.Decoder, document []byte, above int) (*NodeENI
 	if _, _, err := decoder.Decode(document, nil, nodeENI); err != nil {
 		return nil, err
 	}
+	if err := dropNulls(nodeENI, content); err != nil {
+		return nil, err
+	}
 	if errs := ValidateNodeENI(nodeENI); len(errs) > 0 {
 		return nil, fmt.Errorf("NodeENI %q: %w", nodeENI.Name, errs.ToAggregate())
 	}
 	Default(nodeENI) // what was null
 	return nodeENI, nil
+}
+
+// dropNulls takes the entries whose value is null out of the maps, as an API
+// server does before it looks at them; the decoder makes empty strings of them.
+func dropNulls(nodeENI *NodeENI, content []byte) error {
+	var written struct {
+		Spec struct{ NodeSelector, Tags map[string]*string }
+	}
+	if err := yaml.Unmarshal(content, &written); err != nil {
+		return err
+	}
+	drop := func(from map[string]string, written map[string]*string) {
+		maps.DeleteFunc(from, func(key, _ string) bool { return written[key] == nil })
+	}
+	drop(nodeENI.Spec.NodeSelector, written.Spec.NodeSelector)
+	drop(nodeENI.Spec.Tags, written.Spec.Tags)
+	return nil
 }

@@ -1,6 +1,7 @@
 package v1alpha1_test
 
 import (
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -53,6 +54,22 @@ func TestParseFillsInNulls(t *testing.T) {
 	spec := nodeENIs[0].Spec
 	if spec.DeviceIndex != 1 || spec.DeleteOnTermination == nil || !*spec.DeleteOnTermination || spec.Addressing != v1alpha1.AddressingNone {
 		t.Errorf("spec is %+v", spec)
+	}
+}
+
+// TestParseDropsNulls: an API server takes an entry without a value out of a map.
+func TestParseDropsNulls(t *testing.T) {
+	document := strings.NewReplacer("{ng: multi-eni}", `{ng: multi-eni, zone: , rack: ""}`, "deviceIndex: null", "tags: {team: , Name: x}").Replace(goodDocument)
+	nodeENIs, err := v1alpha1.ParseNodeENIs([]byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := nodeENIs[0].Spec
+	if want := map[string]string{"ng": "multi-eni", "rack": ""}; !maps.Equal(spec.NodeSelector, want) {
+		t.Errorf("got selector %q, want %q", spec.NodeSelector, want)
+	}
+	if want := map[string]string{"Name": "x"}; !maps.Equal(spec.Tags, want) {
+		t.Errorf("got tags %q, want %q", spec.Tags, want)
 	}
 }
 
