@@ -10,7 +10,6 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/metadata"
 )
 
 // The calls whose faults and counts are looked at.
@@ -46,7 +45,7 @@ func (c *cluster) source(node string) string {
 	c.t.Helper()
 	n, err := c.Sim.Node(node)
 	c.must(err)
-	return metadata.AccessKeyID(n.ID)
+	return cloud.AccessKeyID(n.ID)
 }
 
 // fault makes the calls of a node's agent go wrong until the test has ended.

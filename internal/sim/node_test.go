@@ -14,7 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/vishvananda/netlink"
 
-	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/metadata"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
 // subnetEnv tells the process on the node which subnet to use.
@@ -45,7 +45,7 @@ func TestProcessOnANode(t *testing.T) {
 				t.Errorf("only %d calls are logged", len(calls))
 			}
 			for _, call := range calls {
-				if call.SourceID != metadata.AccessKeyID(n.ID) {
+				if call.SourceID != cloud.AccessKeyID(n.ID) {
 					t.Errorf("%s came from %s, not from the node", call.Action, call.SourceID)
 				}
 			}

@@ -30,6 +30,7 @@ type Cloud struct {
 	attachments map[string]*eni // by the id of their attachment
 	macs        map[string]bool // ever handed out
 	tokens      map[string]token
+	policies    Policies // nil: everybody may do everything
 }
 
 // New checks the configuration and makes the account.

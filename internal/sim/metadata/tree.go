@@ -165,19 +165,11 @@ func (t tree) addCredentials(m cloud.Metadata, now time.Time) {
 		"Code":            "Success",
 		"LastUpdated":     updated.Format(time.RFC3339),
 		"Type":            "AWS-HMAC",
-		"AccessKeyId":     AccessKeyID(m.InstanceID),
+		"AccessKeyId":     cloud.AccessKeyID(m.InstanceID),
 		"SecretAccessKey": "simulated",
 		"Token":           "simulated",
 		"Expiration":      updated.Add(lifetime).Format(time.RFC3339),
 	})
-}
-
-// AccessKeyID is the access key of an instance's role, by which the log of
-// API calls tells instances apart: "ASIA" and the last 16 characters of the
-// instance id in capitals.
-func AccessKeyID(instanceID string) string {
-	id := strings.TrimPrefix(instanceID, "i-")
-	return "ASIA" + strings.ToUpper(id[max(0, len(id)-16):])
 }
 
 func document(fields map[string]any) string {

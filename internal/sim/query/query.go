@@ -85,7 +85,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return parseErr
 		}
 		var err error
-		answer, err = h.carryOut(request.Action, r.Form, p)
+		answer, err = h.carryOut(request, r.Form, p)
 		return err
 	})
 	switch {
@@ -98,7 +98,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (h *Handler) carryOut(action string, form url.Values, p *params) (response, error) {
+func (h *Handler) carryOut(request cloud.Request, form url.Values, p *params) (response, error) {
+	action := request.Action
 	operation, ok := operations[action]
 	switch v := form.Get("Version"); {
 	case action == "":
@@ -113,6 +114,9 @@ func (h *Handler) carryOut(action string, form url.Values, p *params) (response,
 	dry := p.flag("DryRun")
 	execute := operation(p)
 	if err := p.err(); err != nil {
+		return nil, err
+	}
+	if err := h.cloud.Authorize(request); err != nil {
 		return nil, err
 	}
 	if dry {
