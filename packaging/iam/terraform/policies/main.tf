@@ -1,0 +1,39 @@
+# The policies in packaging/iam are the source; this fills in their placeholders.
+# It needs no provider, so it can be planned without an account.
+
+locals {
+  tag_keys = join("", [for key in var.tag_keys : ", ${jsonencode(key)}"])
+
+  policies = {
+    for name in ["agent", "agent-pod-role", "agent-standalone", "coordinator"] :
+    name => jsonencode(jsondecode(
+      replace(
+        replace(
+          replace(
+            replace(
+              replace(
+                replace(
+                  replace(
+                    file("${path.module}/../../${name}.json"),
+                    ", \"USER_TAG_KEYS\"", local.tag_keys
+                  ),
+                  "KUBERNETES_CLUSTER_NAME", var.kubernetes_cluster_name
+                ),
+                "CLUSTER_ID", var.cluster_id
+              ),
+              "VPC_ID", var.vpc_id
+            ),
+            "ACCOUNT_ID", var.account_id
+          ),
+          "REGION", var.region
+        ),
+        "PARTITION", var.partition
+      )
+    ))
+  }
+}
+
+output "policies" {
+  description = "The policies as JSON, by name."
+  value       = local.policies
+}

@@ -1,0 +1,46 @@
+variable "partition" {
+  description = "Partition of the account: aws, aws-us-gov or aws-cn."
+  type        = string
+}
+
+variable "region" {
+  description = "Region of the nodes."
+  type        = string
+}
+
+variable "account_id" {
+  description = "Account of the nodes."
+  type        = string
+}
+
+variable "vpc_id" {
+  description = "VPC of the nodes. Only subnets and security groups of it may be used."
+  type        = string
+
+  validation {
+    condition     = can(regex("^vpc-[0-9a-f]{8,17}$", var.vpc_id))
+    error_message = "vpc_id must be the id of a VPC, such as vpc-0123456789abcdef0."
+  }
+}
+
+variable "cluster_id" {
+  description = "Value of the ENIs' cluster tag: the UID of the namespace kube-system, or what --cluster-name says."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[^\"*?$\\\\]+$", var.cluster_id))
+    error_message = "cluster_id must not be empty and not hold quotes, backslashes, *, ? or $."
+  }
+}
+
+variable "kubernetes_cluster_name" {
+  description = "NAME in the tag kubernetes.io/cluster/NAME of the nodes' instances. Only the policy agent-pod-role uses it."
+  type        = string
+  default     = "KUBERNETES_CLUSTER_NAME"
+}
+
+variable "tag_keys" {
+  description = "Keys that NodeENIs may have in spec.tags. * stands for any text."
+  type        = list(string)
+  default     = []
+}
