@@ -42,6 +42,14 @@ binaries: ## Build agent and coordinator into bin/linux-ARCH for each ARCH.
 image: binaries ## Build both images with buildah or docker (IMAGE_TOOL, ARCH). PUSH=1 pushes to IMAGE_REPOSITORY.
 	@VERSION="$(VERSION)" ARCH="$(ARCH)" hack/release/image.sh
 
+.PHONY: packages
+packages: binaries ## Build eni-agent as deb and rpm into bin/packages for each ARCH.
+	@VERSION="$(VERSION)" ARCH="$(ARCH)" BIN="$(BIN)" hack/release/packages.sh
+
+.PHONY: sbom
+sbom: binaries ## List what is in the programs (CycloneDX) into bin/sbom for each ARCH.
+	@VERSION="$(VERSION)" ARCH="$(ARCH)" BIN="$(BIN)" hack/release/sbom.sh
+
 .PHONY: controlplane
 controlplane: ## Build etcd and kube-apiserver once, outside the tree, and print where they are.
 	@hack/controlplane/build.sh

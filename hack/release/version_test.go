@@ -12,9 +12,13 @@ func TestVersion(t *testing.T) {
 	if err := os.CopyFS(filepath.Join(dir, "hack/release"), os.DirFS(".")); err != nil {
 		t.Fatal(err)
 	}
-	git := func(args ...string) {
+	git := func(args ...string) string {
 		t.Helper()
-		run(t, dir, "git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"}, args...)...)
+		out, err := run(dir, "git", append([]string{"-c", "user.name=t", "-c", "user.email=t@example.com", "-c", "commit.gpgsign=false"}, args...)...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out
 	}
 	commit := func() {
 		t.Helper()
@@ -43,9 +47,13 @@ func TestVersion(t *testing.T) {
 		step.do()
 		want := step.want
 		if strings.Contains(want, "HASH") {
-			want = strings.Replace(want, "HASH", strings.TrimSpace(run(t, dir, "git", "rev-parse", "--short=7", "HEAD")), 1)
+			want = strings.Replace(want, "HASH", git("rev-parse", "--short=7", "HEAD"), 1)
 		}
-		if got := strings.TrimSpace(run(t, dir, "hack/release/version.sh")); got != want {
+		got, err := run(dir, "hack/release/version.sh")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != want {
 			t.Errorf("%s: got %s, want %s", step.name, got, want)
 		}
 	}

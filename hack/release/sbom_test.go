@@ -1,0 +1,39 @@
+package release
+
+import (
+	"bytes"
+	"encoding/json"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"testing"
+)
+
+func TestSBOM(t *testing.T) {
+	type component struct{ Name, Version string }
+	for program, module := range map[string]string{
+		"eni-agent":       "github.com/vishvananda/netlink",
+		"eni-coordinator": "k8s.io/api",
+	} {
+		file := filepath.Join("sbom", program+"-linux-"+runtime.GOARCH+".cdx.json")
+		content := read(t, filepath.Join(builds.here, file))
+		if !bytes.Equal(content, read(t, filepath.Join(builds.elsewhere, file))) {
+			t.Errorf("%s: another directory, without git, gives other bytes", program)
+		}
+		var sbom struct {
+			Metadata   struct{ Component component }
+			Components []component
+		}
+		if err := json.Unmarshal(content, &sbom); err != nil {
+			t.Fatal(err)
+		}
+		if sbom.Metadata.Component.Version != version {
+			t.Errorf("%s is of %s, want %s", program, sbom.Metadata.Component.Version, version)
+		}
+		for _, name := range []string{module, "std", "golang.org/x/crypto/x509roots/fallback"} {
+			if !slices.ContainsFunc(sbom.Components, func(c component) bool { return c.Name == name && c.Version != "" }) {
+				t.Errorf("%s: %s is missing among %d components", program, name, len(sbom.Components))
+			}
+		}
+	}
+}
