@@ -122,20 +122,26 @@ func (c *Client) Delete(ctx context.Context, eniID string) error {
 // OfInstance lists the cluster's ENIs that were made for the instance, attached
 // or not.
 func (c *Client) OfInstance(ctx context.Context, cluster, instanceARN string) ([]ENI, error) {
-	return c.describe(ctx, filter("tag:"+TagCluster, cluster), filter("tag:"+TagInstance, instanceARN))
+	ours := func(e ENI) bool { return e.Owner.Cluster == cluster && e.Owner.Instance == instanceARN }
+	return c.describe(ctx, ours, filter("tag:"+TagCluster, cluster), filter("tag:"+TagInstance, instanceARN))
 }
 
 // OfCluster lists every ENI of the cluster.
 func (c *Client) OfCluster(ctx context.Context, cluster string) ([]ENI, error) {
-	return c.describe(ctx, filter("tag:"+TagCluster, cluster))
+	ours := func(e ENI) bool { return e.Owner.Cluster == cluster }
+	return c.describe(ctx, ours, filter("tag:"+TagCluster, cluster))
 }
 
 // AttachedTo lists every ENI that is attached to the instance, whoever made it.
 func (c *Client) AttachedTo(ctx context.Context, instanceID string) ([]ENI, error) {
-	return c.describe(ctx, filter("attachment.instance-id", instanceID))
+	here := func(e ENI) bool { return e.Attachment != nil && e.Attachment.InstanceID == instanceID }
+	return c.describe(ctx, here, filter("attachment.instance-id", instanceID))
 }
 
-func (c *Client) describe(ctx context.Context, filters ...types.Filter) ([]ENI, error) {
+// describe lists the ENIs that the filters select. What stands in for EC2 may
+// ignore a filter, and an ENI that is taken for ours has its link taken down: so
+// each ENI has to say itself that it is meant.
+func (c *Client) describe(ctx context.Context, meant func(ENI) bool, filters ...types.Filter) ([]ENI, error) {
 	pages := ec2.NewDescribeNetworkInterfacesPaginator(c.ec2, &ec2.DescribeNetworkInterfacesInput{
 		Filters: filters, MaxResults: aws.Int32(pageSize),
 	})
@@ -146,7 +152,9 @@ func (c *Client) describe(ctx context.Context, filters ...types.Filter) ([]ENI, 
 			return nil, err
 		}
 		for _, n := range page.NetworkInterfaces {
-			all = append(all, fromEC2(n))
+			if e := fromEC2(n); meant(e) {
+				all = append(all, e)
+			}
 		}
 	}
 	return all, nil

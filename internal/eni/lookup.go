@@ -21,13 +21,13 @@ type Group struct {
 // SubnetsByID describes subnets. Ids that do not exist are simply not in the
 // answer: a filter does not fail on them.
 func (c *Client) SubnetsByID(ctx context.Context, ids []string) ([]Subnet, error) {
-	return c.subnets(ctx, "subnet-id", ids)
+	return c.subnets(ctx, "", "subnet-id", ids)
 }
 
 // SubnetsByName describes the subnets of the VPC by their Name tag; a name may
 // have several. VPCs made from one template have subnets of the same names.
 func (c *Client) SubnetsByName(ctx context.Context, vpcID string, names []string) ([]Subnet, error) {
-	return c.subnets(ctx, "tag:Name", names, inVPC(vpcID)...)
+	return c.subnets(ctx, vpcID, "tag:Name", names)
 }
 
 // inVPC is the filter for what is in the VPC; none when the VPC is not known.
@@ -38,11 +38,17 @@ func inVPC(vpcID string) []types.Filter {
 	return []types.Filter{filter("vpc-id", vpcID)}
 }
 
-func (c *Client) subnets(ctx context.Context, by string, values []string, filters ...types.Filter) ([]Subnet, error) {
+// elsewhere says whether what EC2 shows is in another VPC than was asked for:
+// what stands in for EC2 may ignore the filter.
+func elsewhere(vpcID string, shown *string) bool {
+	return vpcID != "" && shown != nil && *shown != vpcID
+}
+
+func (c *Client) subnets(ctx context.Context, vpcID, by string, values []string) ([]Subnet, error) {
 	var all []Subnet
 	err := chunks(values, func(part []string) error {
 		pages := ec2.NewDescribeSubnetsPaginator(c.ec2, &ec2.DescribeSubnetsInput{
-			Filters: append([]types.Filter{filter(by, part...)}, filters...), MaxResults: aws.Int32(pageSize),
+			Filters: append(inVPC(vpcID), filter(by, part...)), MaxResults: aws.Int32(pageSize),
 		})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
@@ -50,7 +56,9 @@ func (c *Client) subnets(ctx context.Context, by string, values []string, filter
 				return err
 			}
 			for _, s := range page.Subnets {
-				all = append(all, subnetFromEC2(s))
+				if !elsewhere(vpcID, s.VpcId) {
+					all = append(all, subnetFromEC2(s))
+				}
 			}
 		}
 		return nil
@@ -86,7 +94,9 @@ func (c *Client) GroupsByName(ctx context.Context, vpcID string, names []string)
 				return err
 			}
 			for _, g := range page.SecurityGroups {
-				all = append(all, Group{ID: aws.ToString(g.GroupId), Name: aws.ToString(g.GroupName)})
+				if !elsewhere(vpcID, g.VpcId) {
+					all = append(all, Group{ID: aws.ToString(g.GroupId), Name: aws.ToString(g.GroupName)})
+				}
 			}
 		}
 		return nil
