@@ -11,11 +11,12 @@ import (
 // inCluster connects the agent with Kubernetes. It gets no Collector: there the
 // coordinator detaches and deletes.
 func inCluster(ctx context.Context, o options, cfg *agent.Config, _ *supervisor) (end func(), err error) {
-	if _, err := onInstance(ctx, cfg); err != nil {
-		return nil, err
-	}
+	// A wrong file is told before IMDS is waited for.
 	kubeConfig, err := kube.Config(o.kubeconfig)
 	if err != nil {
+		return nil, err
+	}
+	if _, err := onInstance(ctx, cfg); err != nil {
 		return nil, err
 	}
 	// client-go's five requests a second make an agent slow to start that has

@@ -39,9 +39,16 @@ func NewScheme() *runtime.Scheme {
 // Config finds the API server: the kubeconfig file when one is named, otherwise
 // the pod's service account.
 func Config(kubeconfig string) (*rest.Config, error) {
+	if kubeconfig == "" {
+		cfg, err := rest.InClusterConfig()
+		if err != nil {
+			return nil, fmt.Errorf("no way to the Kubernetes API: %w; run in a pod with a service account, or name a file with --kubeconfig", err)
+		}
+		return cfg, nil
+	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("no way to the Kubernetes API: %w; run in a pod with a service account, or name a file with --kubeconfig", err)
+		return nil, fmt.Errorf("kubeconfig %s: %w; name a file that is one with --kubeconfig", kubeconfig, err)
 	}
 	return cfg, nil
 }
