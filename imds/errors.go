@@ -40,10 +40,11 @@ func explain(path string, err error, last outcome) error {
 // and …/configuring-instance-metadata-options.html.
 func advice(last outcome) string {
 	var dial *net.OpError
+	var late net.Error
 	switch {
 	case last.status == http.StatusForbidden:
 		return "the metadata service is switched off: enable the instance's HttpEndpoint metadata option"
-	case last.status == http.StatusNotFound || last.status == http.StatusMethodNotAllowed:
+	case last.status == http.StatusNotFound || last.status == http.StatusMethodNotAllowed || last.status == http.StatusNotImplemented:
 		return "no session token can be had: what answers does not speak IMDSv2; check AWS_EC2_METADATA_SERVICE_ENDPOINT"
 	case last.status == http.StatusUnauthorized:
 		return "the session token is refused; check what is between this process and the metadata service"
@@ -52,9 +53,9 @@ func advice(last outcome) string {
 	case errors.As(last.err, &dial) && dial.Op == "dial":
 		return "the metadata service cannot be reached: is this an EC2 instance, " +
 			"and does no firewall or network policy block 169.254.169.254?"
-	case last.err != nil: // connected, but no answer
+	case errors.As(last.err, &late) && late.Timeout(): // connected, but no answer
 		return "the metadata service does not answer: run on the host's network, or set the instance's " +
 			"HttpPutResponseHopLimit metadata option to 2"
 	}
-	return "check AWS_EC2_METADATA_SERVICE_ENDPOINT"
+	return "what is there is not the metadata service; check AWS_EC2_METADATA_SERVICE_ENDPOINT"
 }

@@ -242,6 +242,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		}
 		_, _ = w.Write([]byte(document))
 	})
+	dropped := http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	tests := []struct {
 		name    string
 		handler http.Handler
@@ -253,6 +254,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		{"throttled", status(http.StatusTooManyRequests), "overloaded"},
 		{"broken", status(http.StatusInternalServerError), "overloaded or failing"},
 		{"does not answer", hung, "HttpPutResponseHopLimit"},
+		{"knows no PUT", status(http.StatusNotImplemented), "does not speak IMDSv2"},
+		{"hangs up", dropped, "check AWS_EC2_METADATA_SERVICE_ENDPOINT"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -281,6 +284,13 @@ func TestUnreachable(t *testing.T) {
 	cancel()
 	if _, err := clientOf(server.URL).Identity(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("canceled: %v", err)
+	}
+}
+
+func TestEndpointThatIsNoURL(t *testing.T) {
+	_, err := clientOf("169.254.169.254").Identity(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "check AWS_EC2_METADATA_SERVICE_ENDPOINT") {
+		t.Errorf("Identity: %v", err)
 	}
 }
 
