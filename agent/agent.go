@@ -65,8 +65,9 @@ type Agent struct {
 	saving  bool
 
 	// What was told last, and is not told again.
-	nodeTold  string // problem of the Node
-	sweepTold string // error of a sweep
+	nodeTold    string // problem of the Node
+	nodeMissing bool   // told
+	sweepTold   string // error of a sweep
 
 	readiness readiness
 }
@@ -318,8 +319,15 @@ func (a *Agent) distrust(id string) {
 	}
 }
 
-// tellNodeProblem says, once, why the Node is not this instance.
+// tellNodeProblem says, once, why the Node is not this instance. A Node that is
+// not there is no problem of that kind: nothing is wanted then.
 func (a *Agent) tellNodeProblem() bool {
+	if missing := !a.snapshot.NodeExists; missing != a.nodeMissing {
+		a.nodeMissing = missing
+		if missing {
+			a.Log.Warn("the cluster has no Node of this name, so nothing is wanted here; if it should have, correct --node-name", "node", a.Node)
+		}
+	}
 	problem := a.snapshot.NodeProblem
 	if problem != a.nodeTold {
 		a.nodeTold = problem

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -229,5 +230,24 @@ func TestReportOfAnotherInstanceIsReplaced(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A wrong name looks like a node that is not wanted anywhere; it is told, once.
+func TestMissingNodeIsTold(t *testing.T) {
+	var logged strings.Builder
+	a := New(Config{Node: "node-a", Log: slog.New(slog.NewTextHandler(&logged, nil))})
+	told := func() int { return strings.Count(logged.String(), "no Node of this name") }
+	for i, step := range []struct {
+		exists bool
+		want   int
+	}{{false, 1}, {false, 1}, {true, 1}, {false, 2}} {
+		a.snapshot.NodeExists = step.exists
+		if a.tellNodeProblem() {
+			t.Fatalf("step %d: a Node that is not there keeps its links from being taken down", i)
+		}
+		if told() != step.want {
+			t.Errorf("step %d: told %d times, want %d", i, told(), step.want)
+		}
 	}
 }

@@ -34,6 +34,8 @@ func (a *Agent) unready() error {
 	switch failed, refused := a.failures[observeKey]; {
 	case !a.started:
 		return errors.New("it is not known yet what is wanted: NodeENIs and Node have not all been read")
+	case !a.snapshot.NodeExists:
+		return fmt.Errorf("the cluster has no Node %q", a.Node)
 	case a.snapshot.NodeProblem != "":
 		return errors.New(a.snapshot.NodeProblem)
 	case a.answered:

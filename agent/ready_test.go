@@ -16,7 +16,7 @@ import (
 // An agent is ready once it knows what is wanted and EC2 has answered; that EC2
 // fails later is in the report, and no reason to take the node out.
 func TestReady(t *testing.T) {
-	a := New(Config{})
+	a := New(Config{Node: "node-a"})
 	expect := func(what, want string) {
 		t.Helper()
 		a.readiness.set(a.unready())
@@ -30,6 +30,8 @@ func TestReady(t *testing.T) {
 	}
 	expect("at first", "not known yet what is wanted")
 	a.started = true
+	expect("without a Node", `no Node "node-a"`)
+	a.snapshot.NodeExists = true
 	expect("with a snapshot", "EC2 has not told yet")
 	a.failures.add(observeKey, observeKey, ec2Error("UnauthorizedOperation", "no"), time.Now())
 	expect("EC2 refuses", "UnauthorizedOperation")
