@@ -25,8 +25,9 @@ const name = "eni-coordinator"
 
 const usage = `eni-coordinator collects ENIs that are left over and keeps the status of NodeENIs.
 
-  eni-coordinator [flags]    serve, until SIGTERM
-  eni-coordinator version    print the version
+  eni-coordinator [flags]      serve, until SIGTERM
+  eni-coordinator uninstall    delete all NodeENIs and wait until they are gone
+  eni-coordinator version      print the version
 
 Flags:
 `
@@ -39,7 +40,8 @@ type options struct {
 
 func main() {
 	os.Exit(program.Main(name, serve, map[string]program.Command{
-		"version": program.PrintVersion,
+		"uninstall": uninstall,
+		"version":   program.PrintVersion,
 	}))
 }
 

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -19,7 +21,7 @@ const (
 	EventWarning = "Warning"
 )
 
-// Event is a core/v1 Event, written but never read.
+// Event is a core/v1 Event.
 //
 // +kubebuilder:object:root=true
 type Event struct {
@@ -156,4 +158,19 @@ func truncate(s string, n int) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:n-3], "") + "..." // the cut may be within a character
+}
+
+// Warnings lists the warnings about a cluster-scoped object, in no order.
+func (c *Client) Warnings(ctx context.Context, about types.UID) ([]Event, error) {
+	selector := fields.Set{"involvedObject.uid": string(about), "type": EventWarning}
+	body, err := c.Core.Get().Namespace(eventNamespace).Resource("events").Param("fieldSelector", selector.String()).
+		Timeout(10 * time.Second).Do(ctx).Raw()
+	if err != nil {
+		return nil, fmt.Errorf("listing Events: %w", err)
+	}
+	var list struct{ Items []Event }
+	if err := json.Unmarshal(body, &list); err != nil {
+		return nil, fmt.Errorf("reading Events: %w", err)
+	}
+	return list.Items, nil
 }

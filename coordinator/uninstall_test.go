@@ -1,0 +1,159 @@
+package coordinator
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+// uninstalling is an Uninstall under way, and what it has said.
+type uninstalling struct {
+	rig  *rig
+	stop context.CancelFunc
+	done chan error
+
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (u *uninstalling) Write(p []byte) (int, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.out.Write(p)
+}
+
+func (u *uninstalling) said() string {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.out.String()
+}
+
+func (r *rig) uninstall(timeout time.Duration) *uninstalling {
+	r.Helper()
+	ctx, stop := context.WithTimeout(r.Context(), timeout)
+	u := &uninstalling{rig: r, stop: stop, done: make(chan error, 1)}
+	go func() {
+		job := Uninstall{Kube: r.kube, Leases: r.leases, Namespace: testNamespace, Out: u, Poll: 20 * time.Millisecond, Tell: 200 * time.Millisecond}
+		u.done <- job.Run(ctx)
+	}()
+	r.Cleanup(stop)
+	return u
+}
+
+func (u *uninstalling) awaitSaid(text string) {
+	u.rig.Helper()
+	u.rig.await("it says "+text+"\n"+u.said(), func() bool { return strings.Contains(u.said(), text) })
+}
+
+func (u *uninstalling) wait() error {
+	u.rig.Helper()
+	select {
+	case err := <-u.done:
+		return err
+	case <-time.After(time.Minute):
+		u.rig.Fatalf("it does not end; it said\n%s", u.said())
+		return nil
+	}
+}
+
+// Nobody has put the finalizer on the NodeENIs yet, and no coordinator runs. They
+// must not go before their ENIs do, or nobody is left to delete these.
+func TestUninstallWaitsForENIs(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n, empty := r.nodeENI("multi"), r.nodeENI("empty")
+	enis := []string{r.fullENI(n, "node-a", a, subnetA, 2), r.newENI(owner(n, "node-a", a), subnetB)}
+	u := r.uninstall(time.Minute)
+	u.awaitSaid("No coordinator works on it: there is no Lease eni-system/eni-coordinator. Is there one that runs? kubectl -n eni-system get pods\n")
+	for _, name := range []string{n.Name, empty.Name} {
+		if now := r.getNodeENI(name); now == nil || now.DeletionTimestamp == nil {
+			t.Errorf("%s: %+v; want it to be deleted and to wait for a coordinator", name, now)
+		}
+	}
+	r.startLeading()
+	if err := u.wait(); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range enis {
+		if r.exists(id) {
+			t.Errorf("the uninstall is over, and %s still exists", id)
+		}
+	}
+	said := u.said()
+	for _, want := range []string{
+		"NodeENI empty is being deleted.\nNodeENI multi is being deleted.\n",
+		"- multi waits for EC2 to show no ENI of it\n",
+		"NodeENI empty is gone, and so are its ENIs.\n",
+		"NodeENI multi is gone, and so are its ENIs.\nDone: there is no NodeENI, and so no ENI of one.\n",
+	} {
+		if !strings.Contains(said, want) {
+			t.Errorf("it said\n%s\nwithout\n%s", said, want)
+		}
+	}
+	if again := r.uninstall(time.Minute); again.wait() != nil || again.said() != "Done: there is no NodeENI, and so no ENI of one.\n" {
+		t.Errorf("once more, it says %q", again.said())
+	}
+}
+
+// What holds an uninstall up is said, and one that is not over is an error.
+func TestUninstallTellsWhatHoldsItUp(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	r.nodeENI("kept", func(n *v1alpha1.NodeENI) { n.Finalizers = []string{"example.com/mine"} })
+	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r.report(n, "node-a", a, v1alpha1.PhaseReleased, id)
+	r.inject(cloud.Fault{Action: "DetachNetworkInterface", Code: "UnauthorizedOperation"})
+	r.startLeading()
+	u := r.uninstall(time.Minute)
+	u.awaitSaid("- kept has the finalizer example.com/mine, which is not ours: whoever put it there has to remove it\n")
+	u.awaitSaid("- multi waits for EC2 to show no ENI of it; " + id + " of node node-a is Released\n  ENIRefused: ")
+	if said := u.said(); strings.Contains(said, "No coordinator") || !strings.Contains(said, "UnauthorizedOperation") {
+		t.Errorf("there is a leader, which EC2 refuses; it said\n%s", said)
+	}
+	// One that comes in the middle goes, too.
+	r.nodeENI("late")
+	u.awaitSaid("NodeENI late is being deleted.\n")
+	u.awaitSaid("NodeENI late is gone")
+
+	u.stop()
+	err := u.wait()
+	if err == nil || errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "interrupted: 2 NodeENIs are still being deleted (kept; multi)") {
+		t.Errorf("stopped in the middle it returns %v", err)
+	}
+	if err := r.uninstall(time.Second).wait(); err == nil || !strings.Contains(err.Error(), "not done in time: 2 NodeENIs") {
+		t.Errorf("at the end of its time it returns %v", err)
+	}
+	r.cloud.ClearFaults()
+	r.patch(r.kube.API, kube.NodeENIs, "kept", map[string]any{"metadata": map[string]any{"finalizers": nil}})
+}
+
+// An API server that is away, and rights that are not there yet, are waited for.
+func TestUninstallTriesAgain(t *testing.T) {
+	r := newRig(t)
+	cfg, err := r.cp.UserConfig("nobody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.kube, err = kube.NewClient(cfg, "test"); err != nil {
+		t.Fatal(err)
+	}
+	u := r.uninstall(2 * time.Second)
+	err = u.wait()
+	if r.kube, _ = kube.NewClient(r.cp.AdminConfig(), "test"); err == nil || !strings.HasPrefix(err.Error(), "not done in time: listing NodeENIs: ") {
+		t.Errorf("without rights it returns %v", err)
+	}
+	if said := u.said(); strings.Count(said, "Trying again: ") != 1 || !strings.Contains(said, `User "nobody" cannot list`) {
+		t.Errorf("it said\n%s", said)
+	}
+}
