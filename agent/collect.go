@@ -161,6 +161,9 @@ func (a *Agent) removed(id string, now time.Time) {
 	a.enis = slices.Delete(slices.Clone(a.enis), i, i+1)
 	a.forget(e)
 	a.failures.forgive()
+	if a.nextObserve.After(now) {
+		a.schedule(now) // it was to be asked about this one
+	}
 }
 
 // withoutDeleted drops from a describe's list what this agent has deleted.

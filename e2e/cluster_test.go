@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/files"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
@@ -28,6 +29,7 @@ type cluster struct {
 	agents       map[string]*testbed.Process
 	coordinators map[string]*testbed.Process
 	logs         []string
+	alone        bool // without Kubernetes, see newStandAlone
 }
 
 // newCluster starts a cluster of n nodes, registered and without labels.
@@ -38,15 +40,23 @@ func newCluster(t *testing.T, n int, change func(*sim.Topology)) *cluster {
 	if change != nil {
 		change(&topology)
 	}
-	tb, err := testbed.Start(t.Context(), testbed.Config{Programs: programs, Dir: t.TempDir(), Topology: topology})
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &cluster{Testbed: tb, t: t, agents: map[string]*testbed.Process{}, coordinators: map[string]*testbed.Process{}}
-	t.Cleanup(c.stop)
+	c := start(t, testbed.Config{Topology: topology})
 	for _, node := range topology.Nodes {
 		c.must(c.CreateNode(t.Context(), node.Name, nil))
 	}
+	return c
+}
+
+// start starts a testbed for the test.
+func start(t *testing.T, cfg testbed.Config) *cluster {
+	t.Helper()
+	cfg.Programs, cfg.Dir = programs, t.TempDir()
+	tb, err := testbed.Start(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &cluster{Testbed: tb, t: t, agents: map[string]*testbed.Process{}, coordinators: map[string]*testbed.Process{}, alone: cfg.NoKubernetes}
+	t.Cleanup(c.stop)
 	return c
 }
 
@@ -100,7 +110,13 @@ func (c *cluster) must(err error) {
 func (c *cluster) agent(nodes ...string) {
 	c.t.Helper()
 	for _, node := range nodes {
-		p, err := c.StartAgent(c.t.Context(), node, "--log-level", "debug")
+		var p *testbed.Process
+		var err error
+		if c.alone {
+			p, err = c.StartStandAlone(node, nil, "--node-name", node, "--node-labels", "ng=multi-eni", "--log-level", "debug")
+		} else {
+			p, err = c.StartAgent(c.t.Context(), node, "--log-level", "debug")
+		}
 		c.must(err)
 		c.agents[node] = p
 		c.remember(p.Log)
@@ -187,22 +203,32 @@ func (c *cluster) enis() string {
 
 // entries are a node's report of a NodeENI, or of all with "".
 func (c *cluster) entries(node, nodeENI string) []v1alpha1.ENIState {
-	states, err := c.States(c.t.Context())
-	if err != nil {
-		return nil
-	}
 	var entries []v1alpha1.ENIState
-	for _, s := range states {
-		if s.Name != node {
-			continue
-		}
-		for _, e := range s.Status.ENIs {
-			if nodeENI == "" || e.NodeENI == nodeENI {
-				entries = append(entries, e)
-			}
+	for _, e := range c.report(node).ENIs {
+		if nodeENI == "" || e.NodeENI == nodeENI {
+			entries = append(entries, e)
 		}
 	}
 	return entries
+}
+
+// report is a node's report, or what its agent's state file holds; empty while
+// there is none.
+func (c *cluster) report(node string) v1alpha1.NodeENIStateStatus {
+	if c.alone {
+		s, _ := files.Read(c.StateFile(node)) // none, or damaged for a test
+		return s.Status
+	}
+	states, err := c.States(c.t.Context())
+	if err != nil {
+		return v1alpha1.NodeENIStateStatus{}
+	}
+	for _, s := range states {
+		if s.Name == node {
+			return s.Status
+		}
+	}
+	return v1alpha1.NodeENIStateStatus{}
 }
 
 // phases are the phases of a node's report, sorted.

@@ -35,6 +35,10 @@ func (c *cluster) plain(subnet string) string {
 func (c *cluster) want(node, name, spec string) {
 	c.t.Helper()
 	manifest := nodeENI(name, spec)
+	if c.alone {
+		c.write(node, name, manifest)
+		return
+	}
 	manifest = strings.Replace(manifest, "{ng: multi-eni}", fmt.Sprintf("{%s: %s}", name, node), 1)
 	c.must(c.Apply(c.t.Context(), manifest))
 	c.must(c.Label(c.t.Context(), node, name, node))

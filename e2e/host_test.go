@@ -167,9 +167,20 @@ func echo(from, to netip.Addr) error {
 func (c *cluster) testReboot(t *testing.T) {
 	e := c.awaitOnly("node-1", "node-1")
 	c.agents["node-1"].Kill()
-	c.onHost("node-1", func(h *netlink.Handle) error {
-		l, _ := c.host("node-1").linkOf(e.MAC)
-		for _, r := range c.host("node-1").rules {
+	c.reboot("node-1", e)
+	c.Sim.Cloud().ResetCalls()
+	c.agent("node-1")
+	c.awaitConfigured("node-1", e)
+	same(t, c.awaitOnly("node-1", "node-1").ID, e.ID)
+	c.expectCalls(c.source("node-1"), nil)
+}
+
+// reboot takes from a node's host what a reboot takes of the ENI.
+func (c *cluster) reboot(node string, e cloud.Interface) {
+	c.t.Helper()
+	c.onHost(node, func(h *netlink.Handle) error {
+		l, _ := c.host(node).linkOf(e.MAC)
+		for _, r := range c.host(node).rules {
 			if inBand(r.Priority) {
 				if err := h.RuleDel(&r); err != nil {
 					return err
@@ -190,14 +201,9 @@ func (c *cluster) testReboot(t *testing.T) {
 		}
 		return h.LinkSetMTU(l, 1500)
 	})
-	if left := c.host("node-1").routing(e); len(left) > 0 {
-		t.Fatalf("this is no reboot, there is still\n%s", strings.Join(left, "\n"))
+	if left := c.host(node).routing(e); len(left) > 0 {
+		c.t.Fatalf("this is no reboot, there is still\n%s", strings.Join(left, "\n"))
 	}
-	c.Sim.Cloud().ResetCalls()
-	c.agent("node-1")
-	c.awaitConfigured("node-1", e)
-	same(t, c.awaitOnly("node-1", "node-1").ID, e.ID)
-	c.expectCalls(c.source("node-1"), nil)
 }
 
 // testRename: udev and the agent both rename the link; the name that the

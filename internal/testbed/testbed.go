@@ -35,6 +35,8 @@ type Config struct {
 	// Dir takes logs and kubeconfigs.
 	Dir      string
 	Topology sim.Topology
+	// NoKubernetes leaves the API server out, for agents that stand alone.
+	NoKubernetes bool
 	// Sim is the simulator of another cluster, to be shared with it: two clusters
 	// in one account. It is left running by Stop, and brings its own topology.
 	Sim *sim.Simulator
@@ -69,6 +71,9 @@ func Start(ctx context.Context, cfg Config) (*Testbed, error) {
 }
 
 func (tb *Testbed) start(ctx context.Context) error {
+	if tb.cfg.NoKubernetes {
+		return tb.startSim(ctx)
+	}
 	// The certificate has to name the address at which nodes will find the API
 	// server: the next free one of the simulator's, whose first is EC2's.
 	taken := 1
@@ -106,17 +111,22 @@ func (tb *Testbed) start(ctx context.Context) error {
 // startSim starts the simulator, or takes the one that is shared, and lets nodes
 // reach the API server through it.
 func (tb *Testbed) startSim(ctx context.Context) error {
-	api := sim.Service{Name: tb.service, Target: fmt.Sprintf("127.0.0.1:%d", tb.ControlPlane.Port())}
-	if tb.Sim = tb.cfg.Sim; tb.Sim != nil {
-		_, err := tb.Sim.Forward(api.Name, api.Target)
-		return err
+	var forward []sim.Service
+	if tb.ControlPlane != nil {
+		forward = append(forward, sim.Service{Name: tb.service, Target: fmt.Sprintf("127.0.0.1:%d", tb.ControlPlane.Port())})
 	}
 	var err error
+	if tb.Sim = tb.cfg.Sim; tb.Sim != nil {
+		for _, api := range forward {
+			_, err = tb.Sim.Forward(api.Name, api.Target)
+		}
+		return err
+	}
 	tb.Sim, err = sim.Start(ctx, sim.Config{
 		Topology:    tb.cfg.Topology,
 		EC2Listen:   tb.cfg.EC2Listen,
 		AdminListen: tb.cfg.AdminListen,
-		Forward:     []sim.Service{api},
+		Forward:     forward,
 	})
 	return err
 }
@@ -150,9 +160,14 @@ func (tb *Testbed) StartAgent(ctx context.Context, node string, args ...string) 
 	if err != nil {
 		return nil, err
 	}
-	env := append(tb.Sim.Env(n), "PATH="+os.Getenv("PATH"), "HOME="+tb.cfg.Dir, "GORACE=halt_on_error=1")
+	env := tb.env(n)
 	args = append([]string{"--node-name", node, "--kubeconfig", kubeconfig}, args...)
-	return start("agent-"+node, tb.cfg.Dir, n.Namespace, env, filepath.Join(tb.cfg.Programs, "eni-agent"), args...)
+	return start("agent-"+node, tb.cfg.Dir, n.Namespace, env, tb.agentProgram(), args...)
+}
+
+// env is the environment of an agent on a node.
+func (tb *Testbed) env(n sim.Node) []string {
+	return append(tb.Sim.Env(n), "PATH="+os.Getenv("PATH"), "HOME="+tb.cfg.Dir, "GORACE=halt_on_error=1")
 }
 
 // StartCoordinator starts a coordinator. Its AWS access key id is its name, by
