@@ -50,6 +50,16 @@ packages: binaries ## Build eni-agent as deb and rpm into bin/packages for each 
 sbom: binaries ## List what is in the programs (CycloneDX) into bin/sbom for each ARCH.
 	@VERSION="$(VERSION)" ARCH="$(ARCH)" BIN="$(BIN)" hack/release/sbom.sh
 
+.PHONY: chart
+chart: ## Package the Helm chart into bin/chart. PUSH=1 pushes to IMAGE_REPOSITORY/charts.
+	@VERSION="$(VERSION)" BIN="$(BIN)" hack/release/chart.sh
+
+.PHONY: release-files
+release-files: packages sbom chart ## Gather packages, bills of materials and chart in bin/release, with checksums.
+	@rm -rf $(BIN)/release && mkdir -p $(BIN)/release && \
+	cp $(BIN)/packages/* $(BIN)/sbom/* $(BIN)/chart/* $(BIN)/release/ && \
+	cd $(BIN)/release && sha256sum * >SHA256SUMS && cat SHA256SUMS
+
 .PHONY: controlplane
 controlplane: ## Build etcd and kube-apiserver once, outside the tree, and print where they are.
 	@hack/controlplane/build.sh

@@ -81,7 +81,7 @@ func Lock(path string) (*StateFile, error) {
 		return nil, fmt.Errorf("the directory of the state file: %w", err)
 	}
 	// Its own file, because the state file is another one after each change.
-	lock, err := os.OpenFile(lockPath(path), os.O_CREATE|os.O_RDWR, 0o644)
+	lock, err := create(lockPath(path), os.O_RDWR)
 	if err != nil {
 		return nil, fmt.Errorf("the state file's lock: %w", err)
 	}
@@ -203,12 +203,32 @@ func (f *StateFile) write(s State) error {
 }
 
 func writeSynced(path string, data []byte) error {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o644)
+	file, err := create(path, os.O_TRUNC|os.O_WRONLY)
 	if err != nil {
 		return err
 	}
 	_, err = file.Write(data)
 	return errors.Join(err, file.Sync(), file.Close())
+}
+
+// create opens a file of the state and makes it when it is missing. It belongs to
+// whom the directory belongs to: root may run eni-agent cleanup where the service
+// has a user of its own, which has to get on with what is left.
+func create(path string, flag int) (*os.File, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|flag, 0o644)
+	if err != nil || os.Geteuid() != 0 {
+		return file, err
+	}
+	var directory unix.Stat_t
+	err = unix.Stat(filepath.Dir(path), &directory)
+	if err == nil && directory.Uid != 0 {
+		err = file.Chown(int(directory.Uid), int(directory.Gid))
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("give %s to the owner of its directory: %w", path, err)
+	}
+	return file, nil
 }
 
 // syncDirectory makes a rename survive a power failure.

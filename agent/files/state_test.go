@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -48,6 +49,27 @@ func TestStateFile(t *testing.T) {
 	}
 	if err := f.Remove(); err != nil {
 		t.Error("a second time:", err)
+	}
+}
+
+// Root runs eni-agent cleanup, and is interrupted; the service has another user.
+func TestStateFileOfRootInDirectoryOfOther(t *testing.T) {
+	const other = 1
+	path := filepath.Join(t.TempDir(), "state.json")
+	if err := os.Chown(filepath.Dir(path), other, other); err != nil {
+		t.Skip("only root, with other users beside it, can have this: ", err)
+	}
+	if err := lock(t, path).write(State{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{path, lockPath(path)} {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if owner := info.Sys().(*syscall.Stat_t).Uid; owner != other {
+			t.Errorf("%s belongs to user %d, want %d", file, owner, other)
+		}
 	}
 }
 

@@ -46,8 +46,8 @@ func TestVersion(t *testing.T) {
 	for _, step := range steps {
 		step.do()
 		want := step.want
-		if strings.Contains(want, "HASH") {
-			want = strings.Replace(want, "HASH", git("rev-parse", "--short=7", "HEAD"), 1)
+		if before, after, ok := strings.Cut(want, "HASH"); ok {
+			want = before + git("rev-parse", "--short=7", "HEAD") + after
 		}
 		got, err := run(dir, "hack/release/version.sh")
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -54,6 +55,27 @@ func TestUnitIsConfined(t *testing.T) {
 			lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
 			t.Logf("%s", lines[len(lines)-1])
 		})
+	}
+}
+
+// The command lines of the units, and the flags that the environment file
+// mentions, are ones that the agent takes.
+func TestFlagsExist(t *testing.T) {
+	help, err := exec.Command(filepath.Join(dir, "eni-agent"), "--help").CombinedOutput()
+	if err != nil {
+		t.Fatalf("--help: %v\n%s", err, help)
+	}
+	for _, file := range []string{"eni-agent.service", "kubernetes.conf", "eni-agent.env"} {
+		content := read(t, file)
+		flags := regexp.MustCompile(`[ "]--([a-z][a-z-]*)`).FindAllSubmatch(content, -1)
+		if len(flags) == 0 {
+			t.Errorf("%s mentions no flag", file)
+		}
+		for _, flag := range flags {
+			if name := string(flag[1]); name != "help" && !bytes.Contains(help, []byte("  -"+name)) {
+				t.Errorf("%s: the agent has no flag --%s", file, name)
+			}
+		}
 	}
 }
 
