@@ -32,6 +32,7 @@ type NodeENISpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.all(k, k.indexOf('/') <= 253 && k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="every key must be that of a Kubernetes label: an optional DNS name and '/', then at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
 	// +kubebuilder:validation:XValidation:rule="!self.exists(k, self[k].matches(r'[^-\\w.]'))",message="every value must be that of a Kubernetes label: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, self[k].size() <= 63 && !['-', '_', '.'].exists(c, self[k].startsWith(c) || self[k].endsWith(c)))",message="every value must be that of a Kubernetes label: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.startsWith('nodeeni.networking.k8s.aws/'))",message="keys that begin with 'nodeeni.networking.k8s.aws/' cannot select nodes: agents set such labels once a node has its ENIs"
 	NodeSelector map[string]string `json:"nodeSelector"`
 
 	// SubnetID is the id of a subnet, such as subnet-0123456789abcdef0.

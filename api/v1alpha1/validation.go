@@ -107,6 +107,9 @@ func validateNodeSelector(selector map[string]string, path *field.Path) field.Er
 		if len(validation.IsQualifiedName(key)) > 0 {
 			errs = append(errs, field.Invalid(path, key, "every key must be that of a Kubernetes label: an optional DNS name and '/', then at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"))
 		}
+		if strings.HasPrefix(key, ReadyLabelPrefix) {
+			errs = append(errs, field.Invalid(path, key, "keys that begin with 'nodeeni.networking.k8s.aws/' cannot select nodes: agents set such labels once a node has its ENIs"))
+		}
 		if value := selector[key]; len(validation.IsValidLabelValue(value)) > 0 {
 			errs = append(errs, field.Invalid(path.Key(key), value, "every value must be that of a Kubernetes label: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"))
 		}
