@@ -64,6 +64,10 @@ type Agent struct {
 	current v1alpha1.NodeENIStateStatus
 	saving  bool
 
+	// What the Node shows.
+	standings map[types.UID]standing
+	patching  bool
+
 	// What was told last, and is not told again.
 	nodeTold    string // problem of the Node
 	nodeMissing bool   // told
@@ -162,6 +166,7 @@ func (a *Agent) load(ctx context.Context) error {
 	}
 	a.saved, a.current = last, last
 	a.records = savedRecords(last)
+	a.standings = stood(last)
 	a.recallUnheard(last, time.Now())
 	a.enis = recall(last, a.Identity.InstanceARN())
 	for i := range a.enis {
@@ -213,6 +218,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 		}
 	}
 	a.report(ctx, p, now)
+	a.showOnNode(ctx, ok, now)
 	if a.Emptied != nil && a.empty() {
 		a.Emptied()
 	}

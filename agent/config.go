@@ -22,7 +22,9 @@ type Snapshot struct {
 	NodeExists bool
 	// NodeProblem says why the Node is not this instance; nothing is done then.
 	NodeProblem string
+	NodeUID     types.UID
 	Labels      map[string]string
+	Taints      []kube.Taint
 	NodeENIs    []v1alpha1.NodeENI
 	// ReportLost: somebody deleted the report since it was saved.
 	ReportLost bool
@@ -79,6 +81,19 @@ type Recorder interface {
 	Event(about kube.ObjectReference, eventType, reason, format string, args ...any)
 }
 
+// NodePatcher changes the agent's own Node; a Kubernetes source does.
+type NodePatcher interface {
+	// PatchNode applies a JSON patch.
+	PatchNode(ctx context.Context, patch []byte) error
+}
+
+// NodeReadiness says what the agent changes on its Node, with the Patcher.
+type NodeReadiness struct {
+	StartupTaint bool // it is removed
+	Labels       bool // they are set and removed
+	Patcher      NodePatcher
+}
+
 // Config is what an agent needs.
 type Config struct {
 	Cluster  string // of the ENIs' cluster tag
@@ -90,6 +105,8 @@ type Config struct {
 	Metadata Metadata
 	Recorder Recorder
 	Log      *slog.Logger
+	// NodeReadiness is empty unless the Node shall show what it has.
+	NodeReadiness NodeReadiness
 	// DefaultMTU is that of the links whose NodeENI names none; 0 leaves them as
 	// they are.
 	DefaultMTU int32

@@ -43,7 +43,7 @@ type Kubernetes struct {
 
 	mu    sync.Mutex
 	specs map[string]v1alpha1.NodeENI // by name
-	fresh *kube.Node                  // of Refresh, newer than the informer's
+	fresh *kube.Node                  // as it was last read or patched
 	state *v1alpha1.NodeENIState      // as it was last saved or loaded
 	lost  bool                        // the state was deleted by somebody
 }
@@ -102,7 +102,7 @@ func (k *Kubernetes) Run(ctx context.Context) error {
 	if _, err := k.nodeENIs.AddEventHandler(onEvent(func(any) { signal(k.fetch) })); err != nil {
 		return err
 	}
-	if _, err := k.nodes.AddEventHandler(onEvent(func(any) { signal(k.changed) })); err != nil {
+	if _, err := k.nodes.AddEventHandler(k.onNode()); err != nil {
 		return err
 	}
 	handler := cache.ResourceEventHandlerFuncs{DeleteFunc: func(any) { k.stateDeleted() }}
@@ -219,34 +219,9 @@ func (k *Kubernetes) Snapshot() (Snapshot, bool) {
 	if node == nil {
 		return s, true
 	}
-	s.NodeExists, s.Labels = true, node.Labels
+	s.NodeExists, s.NodeUID, s.Labels, s.Taints = true, node.UID, node.Labels, node.Spec.Taints
 	s.NodeProblem = nodeProblem(node, k.instanceID)
 	return s, true
-}
-
-func (k *Kubernetes) currentNode() *kube.Node {
-	k.mu.Lock()
-	fresh := k.fresh
-	k.mu.Unlock()
-	if fresh != nil {
-		return fresh
-	}
-	if o, ok, _ := k.nodes.GetStore().GetByKey(k.node); ok {
-		return o.(*kube.Node)
-	}
-	return nil
-}
-
-// nodeProblem says why the Node is not this instance, or "".
-func nodeProblem(node *kube.Node, instanceID string) string {
-	switch kube.InstanceID(node.Spec.ProviderID) {
-	case instanceID:
-		return ""
-	case "":
-		return fmt.Sprintf("Node %s has the providerID %q, which names no EC2 instance; the AWS cloud controller manager or the kubelet's --provider-id sets it (aws:///ZONE/%s)", node.Name, node.Spec.ProviderID, instanceID)
-	default:
-		return fmt.Sprintf("Node %s has the providerID %q, but this agent runs on instance %s (so says IMDS); start the agent with the name of its own Node in --node-name", node.Name, node.Spec.ProviderID, instanceID)
-	}
 }
 
 // Load implements Source.
@@ -332,17 +307,4 @@ func (k *Kubernetes) stateDeleted() {
 	k.state = nil
 	k.mu.Unlock()
 	signal(k.changed)
-}
-
-// Refresh implements Source: it reads the Node once more.
-func (k *Kubernetes) Refresh(ctx context.Context) error {
-	var node kube.Node
-	err := k.client.Core.Get().Resource(kube.Nodes).Name(k.node).Do(ctx).Into(&node)
-	if err != nil {
-		return err
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.fresh = &node
-	return nil
 }

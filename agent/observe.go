@@ -230,6 +230,11 @@ func (a *Agent) nextPass(now time.Time) time.Time {
 			at = due
 		}
 	}
+	for _, s := range a.standings {
+		if due := s.fadesAt(); due.After(now) && due.Before(at) {
+			at = due
+		}
+	}
 	// Never a busy loop: what is due and cannot start yet starts with the
 	// result that it waits for.
 	return maxTime(at, now.Add(50*time.Millisecond))

@@ -109,23 +109,32 @@ func (a *Agent) isTrouble(e v1alpha1.ENIState) bool {
 	return true
 }
 
+// leaveAttempts are the attempts of the last pass to change a Node that others
+// change at the same time.
+const leaveAttempts = 5
+
 // leave is the last pass. A DaemonSet's pod is also ended because its node lost
 // the label: then the links are taken down and that is reported.
 func (a *Agent) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	for len(a.running) > 0 || a.saving || a.observing {
+	for len(a.running) > 0 || a.saving || a.observing || a.patching {
 		if !a.drain(ctx) {
 			return
 		}
 	}
-	if err := a.Source.Refresh(ctx); err != nil {
-		a.Log.Warn("could not ask whether this node still matches; everything stays in place", "error", err)
-		return
-	}
-	a.release(ctx, time.Now())
-	for a.saving {
-		if !a.drain(ctx) {
+	for range leaveAttempts {
+		if err := a.Source.Refresh(ctx); err != nil {
+			a.Log.Warn("could not ask whether this node still matches; everything stays in place", "error", err)
+			return
+		}
+		a.release(ctx, time.Now())
+		for a.saving || a.patching {
+			if !a.drain(ctx) {
+				return
+			}
+		}
+		if !outrun(a.failures[nodeKey].err) {
 			return
 		}
 	}
@@ -162,4 +171,6 @@ func (a *Agent) release(ctx context.Context, now time.Time) {
 		}
 	}
 	a.report(ctx, p, now)
+	delete(a.failures, nodeKey) // there is no later
+	a.showOnNode(ctx, true, now)
 }

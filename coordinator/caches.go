@@ -68,7 +68,7 @@ func trim(obj any) (any, error) {
 		m.SetManagedFields(nil)
 	}
 	if node, ok := obj.(*kube.Node); ok {
-		node.Annotations = nil
+		node.Annotations, node.Spec.Taints = nil, nil
 	}
 	return obj, nil
 }

@@ -40,5 +40,6 @@ func inCluster(ctx context.Context, o options, cfg *agent.Config, _ *supervisor)
 	}
 	cfg.Cluster, cfg.Node, cfg.Source = o.cluster, o.node, source
 	cfg.Recorder = kube.NewRecorder(ctx, client, kube.EventSource{Component: name, Host: o.node}, cfg.Log)
+	cfg.NodeReadiness = agent.NodeReadiness{StartupTaint: o.startupTaint, Labels: o.readyLabels, Patcher: source}
 	return func() {}, nil
 }

@@ -20,6 +20,9 @@ type options struct {
 	defaultMTU                int32
 	logFormat, logLevel       string
 
+	// In Kubernetes.
+	startupTaint, readyLabels bool
+
 	// Without Kubernetes.
 	directory, stateFile string
 	labels               map[string]string
@@ -31,7 +34,7 @@ func (o options) standsAlone() bool { return o.directory != "" }
 
 // Flags that have a meaning in one mode only.
 var (
-	clusterFlags    = []string{"kubeconfig"}
+	clusterFlags    = []string{"kubeconfig", "startup-taint", "node-ready-labels"}
 	standaloneFlags = []string{"node-labels", "node-labels-from-tags", "state-file"}
 )
 
@@ -43,6 +46,8 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of this Node in Kubernetes (default $NODE_NAME; without Kubernetes then the instance's id)")
 	flags.StringVar(&o.cluster, "cluster-name", "", "value of the ENIs' cluster tag; agent and coordinator must agree (default the UID of the namespace kube-system; without Kubernetes standalone)")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
+	flags.BoolVar(&o.startupTaint, "startup-taint", false, "remove the taint "+v1alpha1.StartupTaint+" from this Node, once all of its ENIs are ready")
+	flags.BoolVar(&o.readyLabels, "node-ready-labels", false, "label this Node with "+v1alpha1.ReadyLabelPrefix+"NAME="+v1alpha1.ReadyLabelValue+" for each NodeENI whose ENIs it has")
 	flags.StringVar(&o.directory, "nodeeni-dir", "", "directory of NodeENI files (*.yaml, *.yml, *.json); turns Kubernetes off, and the agent then detaches and deletes its own ENIs")
 	flags.Func("node-labels", "without Kubernetes: labels of this node, such as ng=multi-eni,zone=a", func(text string) (err error) {
 		o.labels, err = labels.ConvertSelectorToLabelsMap(text)

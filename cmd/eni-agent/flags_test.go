@@ -25,3 +25,27 @@ func TestDefaultMTU(t *testing.T) {
 		}
 	}
 }
+
+// What the Node shows is off unless asked for, and there is no Node without
+// Kubernetes.
+func TestNodeReadinessFlags(t *testing.T) {
+	for args, want := range map[string]struct {
+		taint, labels bool
+		err           string
+	}{
+		"":                                     {},
+		"--startup-taint":                      {taint: true},
+		"--node-ready-labels":                  {labels: true},
+		"--startup-taint --node-ready-labels":  {taint: true, labels: true},
+		"--startup-taint --nodeeni-dir=/d":     {err: "--startup-taint has no meaning"},
+		"--node-ready-labels --nodeeni-dir=/d": {err: "--node-ready-labels has no meaning"},
+	} {
+		o, err := parse(append([]string{"--node-name=node"}, strings.Fields(args)...))
+		switch {
+		case want.err != "" && (err == nil || !strings.Contains(err.Error(), want.err)):
+			t.Errorf("%s: error %v, want one with %q", args, err, want.err)
+		case want.err == "" && (err != nil || o.startupTaint != want.taint || o.readyLabels != want.labels):
+			t.Errorf("%s gives %v, %v, %v", args, o.startupTaint, o.readyLabels, err)
+		}
+	}
+}

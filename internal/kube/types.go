@@ -18,7 +18,14 @@ type Node struct {
 //
 // +kubebuilder:object:generate=true
 type NodeSpec struct {
-	ProviderID string `json:"providerID,omitempty"`
+	ProviderID string  `json:"providerID,omitempty"`
+	Taints     []Taint `json:"taints,omitempty"`
+}
+
+// Taint is what this project reads of a core/v1 Taint.
+type Taint struct {
+	Key    string `json:"key"`
+	Effect string `json:"effect"`
 }
 
 // NodeList is a list of Nodes.

@@ -1,0 +1,135 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// nodeKey is the Node's place among the failures.
+const nodeKey = "node"
+
+// outrunOften is how many patches in a row that came too late are told of:
+// others change the Node too, but not all the while.
+const outrunOften = 5
+
+// showOnNode makes the Node show how its NodeENIs stand, once all of them have
+// been read. One patch runs at a time; what changes meanwhile goes into the next.
+func (a *Agent) showOnNode(ctx context.Context, allRead bool, now time.Time) {
+	if !a.NodeReadiness.StartupTaint && !a.NodeReadiness.Labels {
+		return
+	}
+	a.standings = stand(a.standings, a.desired, a.current.ENIs, a.certain, now)
+	if !allRead || a.patching || a.failures.blocks(nodeKey, now) {
+		return
+	}
+	c := changeNode(a.NodeReadiness, a.snapshot, a.standings)
+	if c.empty() {
+		return
+	}
+	a.patching = true
+	patch, why := c.patch(a.snapshot), "all ENIs of this node are ready"
+	if len(a.standings) == 0 {
+		why = "no NodeENI selects this node"
+	}
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		err := a.NodeReadiness.Patcher.PatchNode(ctx, patch)
+		a.results <- func() {
+			a.patching = false
+			if err != nil {
+				a.notPatched(err, time.Now())
+				return
+			}
+			delete(a.failures, nodeKey)
+			a.tellPatched(c, why)
+		}
+	}()
+}
+
+// jsonPatch is a list of operations of RFC 6902, done together or not at all.
+type jsonPatch []map[string]any
+
+func (p *jsonPatch) test(path string, value any) {
+	*p = append(*p, map[string]any{"op": "test", "path": path, "value": value})
+}
+
+func (p *jsonPatch) add(path string, value any) {
+	*p = append(*p, map[string]any{"op": "add", "path": path, "value": value})
+}
+
+func (p *jsonPatch) remove(path string) {
+	*p = append(*p, map[string]any{"op": "remove", "path": path})
+}
+
+// patch is the change of that Node as JSON patch. It fails when the Node is
+// another one by now, or when a taint has moved in the list: others remove theirs
+// at the same time.
+func (c nodeChange) patch(s Snapshot) []byte {
+	var p jsonPatch
+	p.test("/metadata/uid", s.NodeUID)
+	for _, i := range c.untaint {
+		path := fmt.Sprintf("/spec/taints/%d", i)
+		p.test(path+"/key", s.Taints[i].Key)
+		p.test(path+"/effect", s.Taints[i].Effect)
+		p.remove(path)
+	}
+	const labels = "/metadata/labels"
+	if len(c.set) > 0 && len(s.Labels) == 0 {
+		p.test(labels, nil)
+		p.add(labels, map[string]string{})
+	}
+	for _, key := range c.set {
+		p.add(labels+"/"+escape(key), v1alpha1.ReadyLabelValue)
+	}
+	for _, key := range c.remove {
+		p.remove(labels + "/" + escape(key))
+	}
+	text, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // a programming error: all of it is text
+	}
+	return text
+}
+
+// escape makes a key a part of a JSON pointer.
+func escape(key string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+}
+
+// outrun says whether the Node had changed before the patch arrived: a test
+// fails, or what shall be removed is gone.
+func outrun(err error) bool { return apierrors.IsInvalid(err) || apierrors.IsConflict(err) }
+
+// notPatched notes a failure. The next attempt is made of what the Node is then.
+func (a *Agent) notPatched(err error, now time.Time) {
+	f := a.failures.add(nodeKey, nodeKey, err, now)
+	a.Log.Debug("the Node was not changed", "error", err, "attempt", f.attempts)
+	if tellAt := map[bool]int{true: outrunOften, false: 1}[outrun(err)]; f.attempts != tellAt {
+		return
+	}
+	advice := ""
+	if apierrors.IsForbidden(err) {
+		advice = "; allow it with manifests/node-readiness (in the Helm chart nodeReadiness), or start the agent without --startup-taint and --node-ready-labels"
+	}
+	a.Log.Warn("the Node's start-up taint and labels cannot be changed; it is tried again", "error", err.Error()+advice)
+	a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, "NodeNotPatched", "the start-up taint and the labels that tell of ENIs cannot be changed: %v%s", err, advice)
+}
+
+func (a *Agent) tellPatched(c nodeChange, why string) {
+	if len(c.untaint) > 0 {
+		a.Log.Info("removed the start-up taint", "taint", v1alpha1.StartupTaint, "why", why)
+		a.Recorder.Event(kube.NodeRef(a.Node), kube.EventNormal, "StartupTaintRemoved", "%s; removed the taint %s", why, v1alpha1.StartupTaint)
+	}
+	if len(c.set)+len(c.remove) > 0 {
+		a.Log.Info("changed the Node's labels", "set", c.set, "removed", c.remove)
+	}
+}

@@ -1,0 +1,88 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+func (k *Kubernetes) onNode() cache.ResourceEventHandler {
+	changed := func(any) { signal(k.changed) }
+	return cache.ResourceEventHandlerFuncs{AddFunc: changed, UpdateFunc: func(_, o any) { changed(o) }, DeleteFunc: func(any) {
+		k.mu.Lock()
+		k.fresh = nil
+		k.mu.Unlock()
+		signal(k.changed)
+	}}
+}
+
+// currentNode is the newest Node that is known: the watch may not have come yet
+// to what was read or patched.
+func (k *Kubernetes) currentNode() *kube.Node {
+	k.mu.Lock()
+	fresh := k.fresh
+	k.mu.Unlock()
+	watched := k.watchedNode()
+	if watched == nil || fresh != nil && newer(fresh, watched) {
+		return fresh
+	}
+	return watched
+}
+
+func (k *Kubernetes) watchedNode() *kube.Node {
+	if o, ok, _ := k.nodes.GetStore().GetByKey(k.node); ok {
+		return o.(*kube.Node)
+	}
+	return nil
+}
+
+func newer(a, b *kube.Node) bool {
+	order, err := resourceversion.CompareResourceVersion(a.ResourceVersion, b.ResourceVersion)
+	return err == nil && order > 0
+}
+
+// nodeProblem says why the Node is not this instance, or "".
+func nodeProblem(node *kube.Node, instanceID string) string {
+	switch kube.InstanceID(node.Spec.ProviderID) {
+	case instanceID:
+		return ""
+	case "":
+		return fmt.Sprintf("Node %s has the providerID %q, which names no EC2 instance; the AWS cloud controller manager or the kubelet's --provider-id sets it (aws:///ZONE/%s)", node.Name, node.Spec.ProviderID, instanceID)
+	default:
+		return fmt.Sprintf("Node %s has the providerID %q, but this agent runs on instance %s (so says IMDS); start the agent with the name of its own Node in --node-name", node.Name, node.Spec.ProviderID, instanceID)
+	}
+}
+
+// Refresh implements Source: it reads the Node once more.
+func (k *Kubernetes) Refresh(ctx context.Context) error {
+	var node kube.Node
+	err := k.client.Core.Get().Resource(kube.Nodes).Name(k.node).Do(ctx).Into(&node)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.fresh = &node
+	return nil
+}
+
+// PatchNode implements NodePatcher. What the Node is then need not be awaited
+// from the watch, or the same patch would be made twice.
+func (k *Kubernetes) PatchNode(ctx context.Context, patch []byte) error {
+	var node kube.Node
+	err := k.client.Core.Patch(types.JSONPatchType).Resource(kube.Nodes).Name(k.node).Body(patch).Do(ctx).Into(&node)
+	if err != nil {
+		return err
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if watched := k.watchedNode(); watched != nil && watched.UID == node.UID { // or it has been deleted since
+		k.fresh = &node
+	}
+	return nil
+}
