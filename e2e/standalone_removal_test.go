@@ -193,25 +193,29 @@ func TestStandAloneRemovalTrouble(t *testing.T) {
 func TestStandAloneSecondThoughts(t *testing.T) {
 	t.Parallel()
 	c := newStandAlone(t, 3, func(topology *sim.Topology) { topology.Timing.Detach = 2 * time.Second })
-	for _, test := range []struct {
-		node, action string
-	}{{"node-1", detachCall}, {"node-2", deleteCall}} {
-		c.run("after "+test.action, func(*testing.T) {
-			c.settled(test.node)
-			c.unwrite(test.node, "data")
-			c.awaitCall(test.node, test.action, 1)
-			c.want(test.node, "data", c.hostENI("data", ""))
-			c.await("one ENI, configured", func() string {
-				made := c.made(test.node)
-				if len(made) != 1 || made[0].Attachment == nil || made[0].Attachment.Status != "attached" {
-					return c.enis()
-				}
-				return c.configured(test.node, made[0], true, 9001)
-			})
-			only := c.awaitOnly(test.node, "data")
-			c.staysOnly(test.node, 2*time.Second, only.ID)
-		})
+	c.settled("node-1", "node-2")
+	for node, action := range map[string]string{"node-1": detachCall, "node-2": deleteCall} {
+		c.unwrite(node, "data")
+		c.awaitCall(node, action, 1)
+		c.want(node, "data", c.hostENI("data", ""))
 	}
+	for _, node := range []string{"node-1", "node-2"} {
+		c.await("one ENI, configured, on "+node, func() string {
+			made := c.made(node)
+			if len(made) != 1 || made[0].Attachment == nil || made[0].Attachment.Status != "attached" {
+				return c.enis()
+			}
+			return c.configured(node, made[0], true, 9001)
+		})
+		c.awaitOnly(node, "data")
+	}
+	two := c.ids()
+	c.stays("one ENI each", 2*time.Second, func() string {
+		if ids := c.ids(); !slices.Equal(ids, two) {
+			return fmt.Sprintf("%v, and before %v", ids, two)
+		}
+		return ""
+	})
 	c.run("while it is created and no answer has come", func(*testing.T) {
 		const node = "node-3"
 		c.lag(lagging)

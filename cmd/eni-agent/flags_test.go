@@ -1,28 +1,52 @@
 package main
 
 import (
+	"maps"
 	"strings"
 	"testing"
 )
 
-func TestDefaultMTU(t *testing.T) {
-	for value, want := range map[string]struct {
-		mtu int32
-		err string
+func TestFlags(t *testing.T) {
+	t.Setenv("NODE_NAME", "")
+	t.Setenv("KUBECONFIG", "/etc/kubeconfig") // of the environment, which says nothing about the mode
+	for _, test := range []struct {
+		args string
+		err  string // words of it
 	}{
-		"9001":  {mtu: 9001},
-		"0":     {},
-		"70":    {err: "from 576 to 9216"},
-		"-1":    {err: "from 576 to 9216"},
-		"jumbo": {err: "a number of bytes"},
+		{"--node-name n", ""},
+		{"", "the node's name is not known"},
+		{"--node-name n argument", `unexpected argument "argument"`},
+		{"--nodeeni-dir d --node-labels a=b", ""},
+		{"--nodeeni-dir d --node-labels-from-tags", ""},
+		{"--nodeeni-dir d --node-labels a=b --node-labels-from-tags --state-file s --cluster-name c --node-name n", ""},
+		{"--nodeeni-dir d", "no NodeENI selects it; set --node-labels, or --node-labels-from-tags"},
+		{"--nodeeni-dir= --node-name n", "--nodeeni-dir is empty"},
+		{"--nodeeni-dir d --node-labels a=b --kubeconfig k", "--nodeeni-dir turns Kubernetes off, so --kubeconfig has no meaning"},
+		{"--nodeeni-dir d --node-labels a=b --state-file=", "--state-file is empty"},
+		{"--node-name n --node-labels a=b --state-file s", "--node-labels, --state-file is for an agent without Kubernetes; set --nodeeni-dir too"},
+		{"--nodeeni-dir d --node-labels a", "node-labels"},
+		{"--nodeeni-dir d --node-labels a=b,-=c", "node-labels"},
+		{"--nodeeni-dir d --node-labels a=b;c", "node-labels"},
 	} {
-		o, err := parse([]string{"--node-name=node", "--default-mtu=" + value})
-		switch {
-		case want.err != "" && (err == nil || !strings.Contains(err.Error(), want.err)):
-			t.Errorf("%s: error %v, want one with %q", value, err, want.err)
-		case want.err == "" && (err != nil || o.defaultMTU != want.mtu):
-			t.Errorf("%s gives %d, %v", value, o.defaultMTU, err)
-		}
+		t.Run(test.args, func(t *testing.T) {
+			o, err := parse(strings.Fields(test.args))
+			switch {
+			case test.err == "" && err != nil:
+				t.Error(err)
+			case test.err == "" && o.standsAlone() != strings.Contains(test.args, "nodeeni-dir"):
+				t.Errorf("it stands alone: %v", o.standsAlone())
+			case test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)):
+				t.Errorf("error %v, want one with %q", err, test.err)
+			}
+		})
+	}
+}
+
+func TestNodeLabels(t *testing.T) {
+	o, err := parse([]string{"--nodeeni-dir", "d", "--node-labels", "ng=multi-eni, example.com/zone=a,empty="})
+	want := map[string]string{"ng": "multi-eni", "example.com/zone": "a", "empty": ""}
+	if err != nil || !maps.Equal(o.labels, want) {
+		t.Errorf("labels %v, %v; want %v", o.labels, err, want)
 	}
 }
 
