@@ -68,3 +68,19 @@ func TestWorkflows(t *testing.T) {
 		})
 	}
 }
+
+func TestScriptsAreExecutable(t *testing.T) {
+	files, err := filepath.Glob("*.sh")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("scripts: %v, %v", files, err)
+	}
+	for _, file := range files {
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode()&0o111 == 0 {
+			t.Errorf("%s is not executable", file)
+		}
+	}
+}
