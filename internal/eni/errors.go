@@ -18,7 +18,8 @@ func Code(err error) string {
 	return ""
 }
 
-func message(err error) string {
+// Message is what EC2 says beside the code, or "".
+func Message(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {
 		return api.ErrorMessage()
@@ -39,7 +40,7 @@ func is(err error, codes ...string) bool {
 // says whether EC2 answered InvalidParameterValue, its code for many things,
 // with the text that tells them apart.
 func says(err error, text string) bool {
-	return is(err, "InvalidParameterValue") && strings.Contains(strings.ToLower(message(err)), text)
+	return is(err, "InvalidParameterValue") && strings.Contains(strings.ToLower(Message(err)), text)
 }
 
 // IsThrottled: the call was not carried out, only sent too soon.
@@ -160,7 +161,7 @@ func Advice(action string, err error) string {
 	default:
 		hint = "it is tried again"
 	}
-	return fmt.Sprintf("EC2 refused %s (%s: %s); %s", action, Code(err), message(err), hint)
+	return fmt.Sprintf("EC2 refused %s (%s: %s); %s", action, Code(err), Message(err), hint)
 }
 
 // brief leaves out the SDK's wrapping, which holds request ids.

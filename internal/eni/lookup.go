@@ -11,11 +11,13 @@ import (
 // Subnet is what the agent must know of a subnet.
 type Subnet struct {
 	ID, Name, Zone, VPCID, CIDR string
+	// Free is how many addresses were free when EC2 was asked.
+	Free int
 }
 
 // Group is what the agent must know of a security group.
 type Group struct {
-	ID, Name string
+	ID, Name, VPCID string
 }
 
 // SubnetsByID describes subnets. Ids that do not exist are simply not in the
@@ -72,6 +74,7 @@ func subnetFromEC2(s types.Subnet) Subnet {
 		Zone:  aws.ToString(s.AvailabilityZone),
 		VPCID: aws.ToString(s.VpcId),
 		CIDR:  aws.ToString(s.CidrBlock),
+		Free:  int(aws.ToInt32(s.AvailableIpAddressCount)),
 	}
 	for _, tag := range s.Tags {
 		if aws.ToString(tag.Key) == TagName {
@@ -83,10 +86,20 @@ func subnetFromEC2(s types.Subnet) Subnet {
 
 // GroupsByName describes the security groups of those names in the VPC.
 func (c *Client) GroupsByName(ctx context.Context, vpcID string, names []string) ([]Group, error) {
+	return c.groups(ctx, vpcID, "group-name", names)
+}
+
+// GroupsByID describes security groups. Ids that do not exist are simply not in
+// the answer.
+func (c *Client) GroupsByID(ctx context.Context, ids []string) ([]Group, error) {
+	return c.groups(ctx, "", "group-id", ids)
+}
+
+func (c *Client) groups(ctx context.Context, vpcID, by string, values []string) ([]Group, error) {
 	var all []Group
-	err := chunks(names, func(part []string) error {
+	err := chunks(values, func(part []string) error {
 		pages := ec2.NewDescribeSecurityGroupsPaginator(c.ec2, &ec2.DescribeSecurityGroupsInput{
-			Filters: append(inVPC(vpcID), filter("group-name", part...)), MaxResults: aws.Int32(pageSize),
+			Filters: append(inVPC(vpcID), filter(by, part...)), MaxResults: aws.Int32(pageSize),
 		})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
@@ -95,7 +108,7 @@ func (c *Client) GroupsByName(ctx context.Context, vpcID string, names []string)
 			}
 			for _, g := range page.SecurityGroups {
 				if !elsewhere(vpcID, g.VpcId) {
-					all = append(all, Group{ID: aws.ToString(g.GroupId), Name: aws.ToString(g.GroupName)})
+					all = append(all, Group{ID: aws.ToString(g.GroupId), Name: aws.ToString(g.GroupName), VPCID: aws.ToString(g.VpcId)})
 				}
 			}
 		}
@@ -104,7 +117,8 @@ func (c *Client) GroupsByName(ctx context.Context, vpcID string, names []string)
 	return all, err
 }
 
-// MaxENIs tells how many ENIs an instance type takes.
+// MaxENIs tells how many ENIs an instance type takes on network card 0, which is
+// where ours are attached.
 func (c *Client) MaxENIs(ctx context.Context, instanceType string) (int, error) {
 	out, err := c.ec2.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{
 		InstanceTypes: []types.InstanceType{types.InstanceType(instanceType)},
@@ -113,9 +127,15 @@ func (c *Client) MaxENIs(ctx context.Context, instanceType string) (int, error) 
 		return 0, err
 	}
 	for _, t := range out.InstanceTypes {
-		if t.NetworkInfo != nil {
-			return int(aws.ToInt32(t.NetworkInfo.MaximumNetworkInterfaces)), nil
+		if t.NetworkInfo == nil {
+			continue
 		}
+		for _, card := range t.NetworkInfo.NetworkCards {
+			if aws.ToInt32(card.NetworkCardIndex) == 0 && card.MaximumNetworkInterfaces != nil {
+				return int(*card.MaximumNetworkInterfaces), nil
+			}
+		}
+		return int(aws.ToInt32(t.NetworkInfo.MaximumNetworkInterfaces)), nil
 	}
 	return 0, nil
 }
