@@ -220,7 +220,7 @@ func (k *Kubernetes) Snapshot() (Snapshot, bool) {
 		return s, true
 	}
 	s.NodeExists, s.NodeUID, s.Labels, s.Taints = true, node.UID, node.Labels, node.Spec.Taints
-	s.NodeProblem = nodeProblem(node, k.instanceID)
+	s.NodeProblem = NodeProblem(node, k.instanceID)
 	return s, true
 }
 

@@ -46,8 +46,8 @@ func newer(a, b *kube.Node) bool {
 	return err == nil && order > 0
 }
 
-// nodeProblem says why the Node is not this instance, or "".
-func nodeProblem(node *kube.Node, instanceID string) string {
+// NodeProblem says why the Node is not this instance, or "".
+func NodeProblem(node *kube.Node, instanceID string) string {
 	switch kube.InstanceID(node.Spec.ProviderID) {
 	case instanceID:
 		return ""

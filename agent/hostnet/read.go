@@ -169,3 +169,18 @@ func hardwareAddr(b []byte) net.HardwareAddr {
 	}
 	return nil
 }
+
+// CheckRules says whether the kernel has policy routing. It changes nothing and
+// needs no privilege.
+func CheckRules() error {
+	c, err := dial()
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	rules, err := c.rules()
+	if err == nil && len(rules) == 0 {
+		return errors.New("the kernel has no routing rules, not even its own three")
+	}
+	return err
+}

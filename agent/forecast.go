@@ -1,0 +1,185 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// Forecast is what an agent would have to do on a node, for those who want to
+// know beforehand.
+type Forecast struct {
+	ENIs     []ForecastENI
+	Problems []ForecastProblem
+	// Attached are all ENIs of the instance on network card 0, whoever made them.
+	Attached []eni.ENI
+	// Own are the ENIs that were made for this instance, attached or not.
+	Own []eni.ENI
+	// Subnets are those that NodeENIs list, in every zone, by id.
+	Subnets map[string]eni.Subnet
+}
+
+// ForecastENI is an ENI that is wanted.
+type ForecastENI struct {
+	NodeENI string
+	// ID is "" while it does not exist.
+	ID       string
+	Attached bool // to this instance
+	// DeviceIndex is the one it has or would get, instead of Wanted.
+	DeviceIndex, Wanted int32
+	// Holder says what has the wanted device index, when something has.
+	Holder string
+	Create eni.CreateParams
+}
+
+// ForecastProblem is a NodeENI that cannot be carried out.
+type ForecastProblem struct {
+	NodeENI, Reason, Message string
+}
+
+// NewForecast looks up what the NodeENIs name and what the instance has, with up
+// to five describes, and plans.
+func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who imds.Identity, nodeENIs []v1alpha1.NodeENI, labels map[string]string) (Forecast, error) {
+	known, err := lookedUp(ctx, ec2, who.VPCID, desire(nodeENIs, labels, who.Zone, newCatalog(), nil).named)
+	if err != nil {
+		return Forecast{}, err
+	}
+	own, err := ec2.OfInstance(ctx, cluster, who.InstanceARN())
+	if err != nil {
+		return Forecast{}, fmt.Errorf("this instance's ENIs: %w", err)
+	}
+	attached, err := ec2.AttachedTo(ctx, who.InstanceID)
+	if err != nil {
+		return Forecast{}, fmt.Errorf("ENIs attached to this instance: %w", err)
+	}
+	v := view{
+		cluster: cluster, node: node, instanceARN: who.InstanceARN(), instanceID: who.InstanceID,
+		desired: desire(nodeENIs, labels, who.Zone, known, nil), certain: true,
+		records: map[slot]record{}, taken: holders(attached, own),
+	}
+	f := forecast(v, own)
+	f.Attached = slices.DeleteFunc(attached, func(e eni.ENI) bool { return e.Attachment == nil || e.Attachment.Card != 0 })
+	f.Subnets = known.subnets()
+	return f, nil
+}
+
+// lookedUp asks EC2 for all that is named.
+func lookedUp(ctx context.Context, ec2 *eni.Client, vpc string, named refs) (catalog, error) {
+	known := newCatalog()
+	if len(named.subnetIDs) > 0 {
+		all, err := ec2.SubnetsByID(ctx, named.subnetIDs)
+		if err != nil {
+			return known, fmt.Errorf("subnets by id: %w", err)
+		}
+		for _, id := range named.subnetIDs {
+			known.subnetsByID[id] = only(all, func(s eni.Subnet) bool { return s.ID == id })
+		}
+	}
+	if len(named.subnetNames) > 0 {
+		all, err := ec2.SubnetsByName(ctx, vpc, named.subnetNames)
+		if err != nil {
+			return known, fmt.Errorf("subnets by name: %w", err)
+		}
+		for _, name := range named.subnetNames {
+			known.subnetsByName[name] = only(all, func(s eni.Subnet) bool { return s.Name == name })
+		}
+	}
+	if len(named.groupNames) > 0 {
+		all, err := ec2.GroupsByName(ctx, vpc, named.groupNames)
+		if err != nil {
+			return known, fmt.Errorf("security groups by name: %w", err)
+		}
+		for _, name := range named.groupNames {
+			known.groups[name] = nil
+			for _, g := range only(all, func(g eni.Group) bool { return g.Name == name }) {
+				known.groups[name] = append(known.groups[name], g.ID)
+			}
+		}
+	}
+	return known, nil
+}
+
+// subnets are all that are known, by id.
+func (c catalog) subnets() map[string]eni.Subnet {
+	all := map[string]eni.Subnet{}
+	for _, by := range []map[string][]eni.Subnet{c.subnetsByID, c.subnetsByName} {
+		for _, found := range by {
+			for _, s := range found {
+				all[s.ID] = s
+			}
+		}
+	}
+	return all
+}
+
+// holders are the device indexes of card 0 that others than our own ENIs hold.
+func holders(attached, own []eni.ENI) map[int32]string {
+	taken := map[int32]string{}
+	for _, e := range attached {
+		ours := slices.ContainsFunc(own, func(o eni.ENI) bool { return o.ID == e.ID })
+		if a := e.Attachment; a != nil && a.DeviceIndex > 0 && a.Card == 0 && !ours {
+			taken[a.DeviceIndex] = e.ID
+		}
+	}
+	return taken
+}
+
+// forecast plans as if each ENI that is missing had just been created.
+func forecast(v view, own []eni.ENI) Forecast {
+	f := Forecast{Own: own}
+	exists := map[string]tracked{}
+	for _, e := range own {
+		exists[e.ID] = tracked{ENI: e, listed: true}
+		v.enis = append(v.enis, exists[e.ID])
+	}
+	have := plan{assigned: map[slot]string{}}
+	have.assign(v)
+	for i, w := range v.desired.wants {
+		if have.assigned[w.slot] == "" {
+			v.enis = append(v.enis, tracked{listed: true, ENI: eni.ENI{
+				ID: fmt.Sprintf("new %d", i), SubnetID: w.subnet, Owner: eni.Owner{NodeENIUID: w.uid, Instance: v.instanceARN},
+			}})
+		}
+		v.records[w.slot] = record{createdAt: time.Now().UTC().Truncate(time.Second)}
+	}
+	p := next(v)
+	for _, w := range v.desired.wants {
+		id := p.assigned[w.slot]
+		want := ForecastENI{NodeENI: w.nodeENI, DeviceIndex: p.indexes[id], Wanted: w.deviceIndex, Create: createCall(w, v).params}
+		if e, ok := exists[id]; ok {
+			want.ID = id
+			want.Attached = e.Attachment != nil && e.Attachment.InstanceID == v.instanceID
+		}
+		if want.DeviceIndex != want.Wanted {
+			want.Holder = v.holder(w, p)
+		}
+		f.ENIs = append(f.ENIs, want)
+	}
+	for _, problem := range v.desired.problems {
+		f.Problems = append(f.Problems, ForecastProblem{problem.nodeENI, problem.reason, problem.message})
+	}
+	return f
+}
+
+// holder says what has, or would get before it, the device index that is wanted.
+func (v view) holder(w want, p plan) string {
+	if id, ok := v.taken[w.deviceIndex]; ok {
+		return id
+	}
+	for _, other := range v.desired.wants {
+		if other.slot != w.slot && p.indexes[p.assigned[other.slot]] == w.deviceIndex {
+			return "NodeENI " + other.nodeENI
+		}
+	}
+	for _, e := range v.enis {
+		if a := e.Attachment; a != nil && a.InstanceID == v.instanceID && a.DeviceIndex == w.deviceIndex {
+			return e.ID
+		}
+	}
+	return "another ENI"
+}

@@ -1,0 +1,65 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+func TestForecast(t *testing.T) {
+	const me, arn = "i-1", "arn:aws:ec2:us-east-1:1:instance/i-1"
+	wanted := func(uid types.UID, index int32) want {
+		return want{slot: slot{uid, "subnet-1"}, nodeENI: string(uid), deviceIndex: index}
+	}
+	own := func(id string, uid types.UID, a *eni.Attachment) eni.ENI {
+		return eni.ENI{ID: id, SubnetID: "subnet-1", Owner: eni.Owner{NodeENIUID: uid, Instance: arn}, Attachment: a}
+	}
+	at := func(instance string, index int32) *eni.Attachment {
+		return &eni.Attachment{ID: "a", InstanceID: instance, DeviceIndex: index, Status: "attached"}
+	}
+	for _, test := range []struct {
+		name  string
+		wants []want
+		own   []eni.ENI
+		taken map[int32]string
+		want  string // NodeENI:id:attached:index/wanted:holder
+	}{
+		{"a new one", []want{wanted("a", 1)}, nil, nil, "a::false:1/1:"},
+		{"index taken", []want{wanted("a", 1)}, nil, map[int32]string{1: "eni-9", 2: "eni-8"}, "a::false:3/1:eni-9"},
+		{"two want one index", []want{wanted("a", 1), wanted("b", 1)}, nil, nil, "a::false:1/1: b::false:2/1:NodeENI a"},
+		{"there and attached", []want{wanted("a", 1)}, []eni.ENI{own("eni-1", "a", at(me, 1))}, nil, "a:eni-1:true:1/1:"},
+		{"attached elsewhere on the instance", []want{wanted("a", 1)}, []eni.ENI{own("eni-1", "a", at(me, 4))}, nil, "a:eni-1:true:4/1:another ENI"},
+		{"there and free", []want{wanted("a", 1)}, []eni.ENI{own("eni-1", "a", nil)}, nil, "a:eni-1:false:1/1:"},
+		{"held by one that is no longer wanted", []want{wanted("a", 1)}, []eni.ENI{own("eni-1", "gone", at(me, 1))}, nil, "a::false:2/1:eni-1"},
+		{"attached to another instance", []want{wanted("a", 1)}, []eni.ENI{own("eni-1", "a", at("i-2", 1))}, nil, "a:eni-1:false:1/1:"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			v := view{cluster: "c", node: "n", instanceARN: arn, instanceID: me, certain: true, records: map[slot]record{}, taken: test.taken}
+			v.desired = desired{wants: test.wants, held: map[types.UID]bool{}, partly: map[types.UID]bool{}}
+			var got []string
+			for _, e := range forecast(v, test.own).ENIs {
+				got = append(got, fmt.Sprintf("%s:%s:%v:%d/%d:%s", e.NodeENI, e.ID, e.Attached, e.DeviceIndex, e.Wanted, e.Holder))
+				if e.Create.Owner.Instance != arn || e.Create.SubnetID != "subnet-1" || e.Create.Owner.CreatedAt.IsZero() {
+					t.Errorf("the create lacks what decides about permissions: %+v", e.Create)
+				}
+			}
+			if all := strings.Join(got, " "); all != test.want {
+				t.Errorf("got  %s\nwant %s", all, test.want)
+			}
+		})
+	}
+}
+
+func TestHolders(t *testing.T) {
+	attached := func(id string, index, card int32) eni.ENI {
+		return eni.ENI{ID: id, Attachment: &eni.Attachment{DeviceIndex: index, Card: card}}
+	}
+	got := holders([]eni.ENI{attached("primary", 0, 0), attached("ours", 1, 0), attached("theirs", 2, 0), attached("card 1", 3, 1)}, []eni.ENI{{ID: "ours"}})
+	if len(got) != 1 || got[2] != "theirs" {
+		t.Errorf("%v", got)
+	}
+}
