@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"strings"
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -92,14 +94,27 @@ func NewRecorder(ctx context.Context, client *Client, source EventSource, log *s
 // Event reports something about an object, at most once in ten minutes with the
 // same words.
 func (r *Recorder) Event(about ObjectReference, eventType, reason, format string, args ...any) {
-	message := fmt.Sprintf(format, args...)
 	now := time.Now()
+	r.write(about, uint64(now.UnixNano()), eventType, reason, fmt.Sprintf(format, args...), now)
+}
+
+// Once reports something that holds for as long as nobody changes it, such as a
+// wrong setting: the Event is not written again while the API server has it,
+// whatever process has written it.
+func (r *Recorder) Once(about ObjectReference, eventType, reason, message string) {
+	h := fnv.New64a()
+	h.Write([]byte(reason + "\x00" + message))
+	r.write(about, h.Sum64(), eventType, reason, message, time.Now())
+}
+
+// write queues the Event. Its number tells it from others about the same object.
+func (r *Recorder) write(about ObjectReference, number uint64, eventType, reason, message string, now time.Time) {
 	if r.isRepeat(about.Kind+"\x00"+about.Name+"\x00"+reason+"\x00"+message, now) {
 		return
 	}
 	event := &Event{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:      eventName(about.Name, now),
+			Name:      eventName(about.Name, number),
 			Namespace: eventNamespace,
 		},
 		InvolvedObject: about,
@@ -117,9 +132,9 @@ func (r *Recorder) Event(about ObjectReference, eventType, reason, format string
 	}
 }
 
-// eventName is unique, and a name that the API server takes.
-func eventName(about string, now time.Time) string {
-	suffix := fmt.Sprintf(".%x", now.UnixNano())
+// eventName is a name that the API server takes.
+func eventName(about string, number uint64) string {
+	suffix := fmt.Sprintf(".%x", number)
 	const longest = 253
 	return strings.TrimRight(about[:min(len(about), longest-len(suffix))], "-.") + suffix
 }
@@ -146,7 +161,7 @@ func (r *Recorder) run(ctx context.Context) {
 			return
 		case event := <-r.queue:
 			err := r.client.Core.Post().Namespace(eventNamespace).Resource("events").Body(runtime.Object(event)).Timeout(10 * time.Second).Do(ctx).Error()
-			if err != nil && ctx.Err() == nil {
+			if err != nil && !apierrors.IsAlreadyExists(err) && ctx.Err() == nil {
 				r.log.Warn("an Event could not be written", "about", event.InvolvedObject.Name, "reason", event.Reason, "error", err)
 			}
 		}

@@ -112,3 +112,12 @@ func InstanceID(providerID string) string {
 	}
 	return id
 }
+
+// NodeENIs lists all NodeENIs.
+func (c *Client) NodeENIs(ctx context.Context) ([]v1alpha1.NodeENI, error) {
+	var list v1alpha1.NodeENIList
+	if err := c.API.Get().Resource(NodeENIs).Do(ctx).Into(&list); err != nil {
+		return nil, err
+	}
+	return list.Items, nil
+}
