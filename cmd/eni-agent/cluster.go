@@ -39,7 +39,9 @@ func inCluster(ctx context.Context, o options, cfg *agent.Config, _ *supervisor)
 		return nil, err
 	}
 	cfg.Cluster, cfg.Node, cfg.Source = o.cluster, o.node, source
-	cfg.Recorder = kube.NewRecorder(ctx, client, kube.EventSource{Component: name, Host: o.node}, cfg.Log)
+	events := kube.NewRecorder(ctx, client, kube.EventSource{Component: name, Host: o.node}, cfg.Log)
+	cfg.Recorder = events
 	cfg.NodeReadiness = agent.NodeReadiness{StartupTaint: o.startupTaint, Labels: o.readyLabels, Patcher: source}
+	go preflight(ctx, *cfg, client, events)
 	return func() {}, nil
 }

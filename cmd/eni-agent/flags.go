@@ -43,6 +43,24 @@ const defaultStateFile = "/var/lib/eni-agent/state.json"
 func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	o.define(flags)
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), usage)
+		flags.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
+	}
+	var given []string
+	flags.Visit(func(f *flag.Flag) { given = append(given, f.Name) })
+	return o, o.validate(given)
+}
+
+// define makes the agent's flags.
+func (o *options) define(flags *flag.FlagSet) {
 	flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of this Node in Kubernetes (default $NODE_NAME; without Kubernetes then the instance's id)")
 	flags.StringVar(&o.cluster, "cluster-name", "", "value of the ENIs' cluster tag; agent and coordinator must agree (default the UID of the namespace kube-system; without Kubernetes standalone)")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
@@ -59,19 +77,6 @@ func parse(args []string) (options, error) {
 	flags.Func("default-mtu", "MTU in `bytes` of the links whose NodeENI has mtu 0; 0 leaves them as the driver set them (default 0)", o.setDefaultMTU)
 	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), usage)
-		flags.PrintDefaults()
-	}
-	if err := flags.Parse(args); err != nil {
-		return o, err
-	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
-	}
-	var given []string
-	flags.Visit(func(f *flag.Flag) { given = append(given, f.Name) })
-	return o, o.validate(given)
 }
 
 // validate refuses flags that make no sense together.

@@ -14,6 +14,7 @@ const usage = `eni-agent gives the node it runs on the ENIs that NodeENIs ask fo
   eni-agent [flags]            serve, until SIGTERM
   eni-agent status [flags]     show what an agent without Kubernetes has
   eni-agent cleanup [flags]    take the ENIs of an agent without Kubernetes away again
+  eni-agent doctor [flags]     tell what would keep the agent from its work here
   eni-agent version            print the version
 
 Without Kubernetes, NodeENIs are files in a directory:
@@ -27,6 +28,7 @@ func main() {
 	os.Exit(program.Main(name, serve, map[string]program.Command{
 		"status":  status,
 		"cleanup": cleanup,
+		"doctor":  examine,
 		"version": program.PrintVersion,
 	}))
 }

@@ -152,17 +152,23 @@ func (tb *Testbed) StartAgent(ctx context.Context, node string, args ...string) 
 	if err != nil {
 		return nil, err
 	}
-	service, ok := tb.Sim.Service(tb.service)
-	if !ok {
-		return nil, fmt.Errorf("the simulator forwards no %s", tb.service)
-	}
-	kubeconfig, err := tb.kubeconfig(ctx, "agent-"+node, "eni-agent", node, "https://"+service.Address.String())
+	kubeconfig, err := tb.AgentKubeconfig(ctx, node, "agent-"+node)
 	if err != nil {
 		return nil, err
 	}
 	env := tb.env(n)
 	args = append([]string{"--node-name", node, "--kubeconfig", kubeconfig}, args...)
 	return start("agent-"+node, tb.cfg.Dir, n.Namespace, env, tb.agentProgram(), args...)
+}
+
+// AgentKubeconfig writes a file with the access of a node's agent, for a process
+// of that name on the node.
+func (tb *Testbed) AgentKubeconfig(ctx context.Context, node, process string) (string, error) {
+	service, ok := tb.Sim.Service(tb.service)
+	if !ok {
+		return "", fmt.Errorf("the simulator forwards no %s", tb.service)
+	}
+	return tb.kubeconfig(ctx, process, "eni-agent", node, "https://"+service.Address.String())
 }
 
 // env is the environment of an agent on a node.

@@ -50,6 +50,7 @@ func TestRights(t *testing.T) {
 			"nodes":                            readOnly,
 			"events":                           {"create", "patch"},
 			"namespaces/kube-system":           {"get"},
+			"daemonsets/aws-node.apps":         {"get"},
 		},
 		"eni-coordinator": {
 			"nodeenis.networking.k8s.aws":            {"get", "list", "patch", "update", "watch"},

@@ -25,8 +25,10 @@ const (
 )
 
 // alone is what an agent calls only when it stands alone: in a cluster its
-// Collector is nil.
+// Collector is nil, and its doctor tries no removal.
 var alone = map[string]bool{
+	"(*" + module + "/internal/eni.Client).DryRunRemoval": true,
+
 	"(" + module + "/agent.Collector).Detach": true,
 	"(" + module + "/agent.Collector).Delete": true,
 }

@@ -1,0 +1,244 @@
+package doctor
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+const wantedCheck = "NodeENIs"
+
+// checkWanted: whether it is known what is wanted of this node.
+func checkWanted(f Facts) []Result {
+	w := f.Wanted
+	if w == nil {
+		return nil
+	}
+	if w.Err != nil {
+		action := "see that the API server can be reached, that the CRDs are installed, and that the kubeconfig or ServiceAccount has the rights of the ClusterRole eni-agent"
+		if w.Standalone {
+			action = "make the directory, and let it be read"
+		}
+		return []Result{failure(wantedCheck, action, "cannot be read from %s: %v", w.From, w.Err)}
+	}
+	var results []Result
+	for _, err := range w.WrongFiles {
+		results = append(results, failure(wantedCheck, "correct the file; the others count meanwhile", "%v", err))
+	}
+	if w.Problem != "" {
+		return append(results, failure("Node", "the agent does nothing on this node until the Node is this instance", "%s", w.Problem))
+	}
+	selecting := 0
+	for i := range w.NodeENIs {
+		if w.NodeENIs[i].Selects(w.Labels) {
+			selecting++
+		}
+	}
+	if selecting == 0 {
+		return append(results, warning(wantedCheck, "label the node as a NodeENI's nodeSelector says, or write one",
+			"none of the %d in %s selects this node, so it gets no ENIs", len(w.NodeENIs), w.From))
+	}
+	return append(results, ok(wantedCheck, "%d of the %d in %s select this node", selecting, len(w.NodeENIs), w.From))
+}
+
+const forecastCheck = "subnets in this zone"
+
+// checkNodeENIs: whether the NodeENIs that select this node can be carried out.
+func checkNodeENIs(f Facts) []Result {
+	if f.EC2 == nil {
+		return nil
+	}
+	if err := f.EC2.ForecastErr; err != nil {
+		return []Result{failure(forecastCheck, "see the permissions above, and that EC2 can be reached from here", "EC2 cannot be asked: %s", plain(err))}
+	}
+	if f.EC2.Forecast == nil {
+		return nil
+	}
+	var results []Result
+	for _, p := range f.EC2.Forecast.Problems {
+		message, action := split(p.Message, "correct the NodeENI")
+		results = append(results, failure(forecastCheck, action, "NodeENI %s: %s", p.NodeENI, message))
+	}
+	if n := len(f.EC2.Forecast.ENIs); n > 0 && len(results) == 0 {
+		results = append(results, ok(forecastCheck, "this node shall have %s", count(n, "ENI")))
+	}
+	return results
+}
+
+// checkSubnets: whether the subnets have addresses for the ENIs to be created.
+func checkSubnets(f Facts) []Result {
+	if f.EC2 == nil || f.EC2.Forecast == nil {
+		return nil
+	}
+	missing := map[string]int{}
+	for _, e := range f.EC2.Forecast.ENIs {
+		if e.ID == "" {
+			missing[e.Create.SubnetID]++
+		} else {
+			missing[e.Create.SubnetID] += 0
+		}
+	}
+	var results []Result
+	for _, id := range slices.Sorted(maps.Keys(missing)) {
+		const check = "free addresses"
+		switch s := f.EC2.Forecast.Subnets[id]; {
+		case s.Free < missing[id]:
+			results = append(results, failure(check, "free addresses in the subnet, or list another subnet of this zone",
+				"%s (%s) has %d, and this node needs %d there", id, s.CIDR, s.Free, missing[id]))
+		default:
+			results = append(results, ok(check, "%s (%s) has %d", id, s.CIDR, s.Free))
+		}
+	}
+	return results
+}
+
+// checkGroups: whether the security groups that are named by id exist in the
+// subnets' VPC. Names are looked up with the subnets.
+func checkGroups(f Facts) []Result {
+	const check = "security groups"
+	if f.EC2 == nil || f.EC2.Forecast == nil {
+		return nil
+	}
+	if err := f.EC2.GroupsErr; err != nil {
+		return []Result{failure(check, "see the permissions above, and that EC2 can be reached from here", "EC2 cannot be asked: %s", plain(err))}
+	}
+	var results []Result
+	seen := map[string]bool{}
+	for _, e := range f.EC2.Forecast.ENIs {
+		vpc := f.EC2.Forecast.Subnets[e.Create.SubnetID].VPCID
+		for _, id := range e.Create.Groups {
+			i := slices.IndexFunc(f.EC2.Groups, func(g eni.Group) bool { return g.ID == id })
+			message := ""
+			switch {
+			case i < 0:
+				message = fmt.Sprintf("NodeENI %s: EC2 knows no security group %s in this account and Region", e.NodeENI, id)
+			case f.EC2.Groups[i].VPCID != vpc:
+				message = fmt.Sprintf("NodeENI %s: security group %s is in %s, and subnet %s is in %s", e.NodeENI, id, f.EC2.Groups[i].VPCID, e.Create.SubnetID, vpc)
+			}
+			if message != "" && !seen[message] {
+				seen[message] = true
+				results = append(results, failure(check, "correct securityGroupIDs or securityGroupNames: each group must exist in the subnet's VPC", "%s", message))
+			}
+		}
+	}
+	if len(results) == 0 && len(f.EC2.Forecast.ENIs) > 0 {
+		results = append(results, ok(check, "all are in the subnets' VPC"))
+	}
+	return results
+}
+
+// checkLimit: whether the instance type takes the ENIs that are attached and those
+// that are wanted.
+func checkLimit(f Facts) []Result {
+	const check = "ENI limit"
+	if f.EC2 == nil || f.EC2.Forecast == nil {
+		return nil
+	}
+	more := 0
+	for _, e := range f.EC2.Forecast.ENIs {
+		if !e.Attached {
+			more++
+		}
+	}
+	kind, attached := f.instanceType(), len(f.EC2.Forecast.Attached)
+	room := f.EC2.Limit - attached
+	cni := f.CNI != nil && f.CNI.Present && f.CNI.Env["MAX_ENI"] == ""
+	switch {
+	case f.EC2.LimitErr != nil:
+		return []Result{warning(check, "see the permissions above", "the limit of %s is not known: %s", kind, plain(f.EC2.LimitErr))}
+	case f.EC2.Limit == 0:
+		return []Result{skipped(check, "EC2 does not tell how many ENIs %s takes", kind)}
+	case more > room:
+		return []Result{failure(check, "choose an instance type that takes more ENIs, or ask for fewer on this node; with the VPC CNI, MAX_ENI of the DaemonSet aws-node leaves room for ours",
+			"%s takes %d ENIs: %d are attached (%s), and %s more wanted", kind, f.EC2.Limit, attached, strings.Join(whose(f.EC2.Forecast.Attached), ", "), isAre(more))}
+	case more > 0 && more == room && cni:
+		return []Result{warning(check, fmt.Sprintf("leave room: set MAX_ENI of the DaemonSet aws-node to %d or less on nodes of this type", f.EC2.Limit-len(f.EC2.Forecast.ENIs)),
+			"%s takes %d ENIs: %d are attached and %s more wanted, so none is left for the VPC CNI, which may take one first", kind, f.EC2.Limit, attached, isAre(more))}
+	default:
+		return []Result{ok(check, "%s takes %d ENIs: %d are attached, and %s more wanted", kind, f.EC2.Limit, attached, isAre(more))}
+	}
+}
+
+func (f Facts) instanceType() string {
+	if f.IMDS != nil && f.IMDS.Identity.InstanceType != "" {
+		return f.IMDS.Identity.InstanceType
+	}
+	return "the instance type"
+}
+
+// whose says of each ENI who made it, as far as its tags and description tell.
+func whose(enis []eni.ENI) []string {
+	var all []string
+	for _, e := range enis {
+		by := e.Owner.NodeENI
+		switch {
+		case by != "":
+			by = "NodeENI " + by
+		case e.Attachment.DeviceIndex == 0:
+			by = "the primary one"
+		case strings.HasPrefix(e.Description, "aws-K8S-"):
+			by = "the VPC CNI's"
+		case e.Name != "":
+			by = e.Name
+		case e.Description != "":
+			by = e.Description
+		default:
+			by = "unknown"
+		}
+		all = append(all, fmt.Sprintf("%s: %s", e.ID, by))
+	}
+	return all
+}
+
+// checkDeviceIndexes: whether the wanted indexes are free.
+func checkDeviceIndexes(f Facts) []Result {
+	const check = "device indexes"
+	if f.EC2 == nil || f.EC2.Forecast == nil || len(f.EC2.Forecast.ENIs) == 0 {
+		return nil
+	}
+	var results []Result
+	for _, e := range f.EC2.Forecast.ENIs {
+		if e.DeviceIndex != e.Wanted {
+			results = append(results, warning(check, "choose a higher deviceIndex when it has to be the same on all nodes",
+				"NodeENI %s wants %d, which is taken by %s; its ENI %s %d", e.NodeENI, e.Wanted, holder(e, f.EC2.Forecast), has(e), e.DeviceIndex))
+		}
+	}
+	if len(results) == 0 {
+		results = append(results, ok(check, "all as wanted"))
+	}
+	return results
+}
+
+func holder(e agent.ForecastENI, f *agent.Forecast) string {
+	for i, a := range f.Attached {
+		if a.ID == e.Holder {
+			return whose(f.Attached)[i]
+		}
+	}
+	return e.Holder
+}
+
+func has(e agent.ForecastENI) string {
+	if e.Attached {
+		return "has"
+	}
+	return "gets"
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+func isAre(n int) string {
+	if n == 1 {
+		return "1 is"
+	}
+	return fmt.Sprintf("%d are", n)
+}

@@ -1,0 +1,118 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// checkCNI: whether the VPC CNI leaves our ENIs alone. It does, as they bear the
+// tag no_manage from birth, unless it reads no tags: with ENABLE_IMDS_ONLY_MODE it
+// takes every ENI that IMDS shows.
+func checkCNI(f Facts) []Result {
+	const check = "VPC CNI"
+	c := f.CNI
+	switch {
+	case c == nil:
+		return nil
+	case c.Err != nil:
+		return []Result{skipped(check, "the DaemonSet kube-system/aws-node cannot be read: %v", c.Err)}
+	case !c.Present:
+		return []Result{ok(check, "is not in this cluster")}
+	case strings.EqualFold(c.Env["ENABLE_IMDS_ONLY_MODE"], "true"):
+		return []Result{failure(check, "unset ENABLE_IMDS_ONLY_MODE of the DaemonSet kube-system/aws-node, on nodes that get ENIs of ours at least",
+			"ENABLE_IMDS_ONLY_MODE is true: it reads no tags, so it ignores %s and gives our ENIs to pods", "node.k8s.amazonaws.com/no_manage")}
+	default:
+		return []Result{ok(check, "reads tags, and so leaves our ENIs alone")}
+	}
+}
+
+// checkNodeIP: whether the Node keeps its address when ENIs come. The cloud
+// controller makes an InternalIP of each ENI's address, unless the kubelet has
+// said which one is the node's.
+func checkNodeIP(f Facts) []Result {
+	const check = "kubelet --node-ip"
+	k := f.Kubelet
+	switch {
+	case k == nil:
+		return nil
+	case k.NodeIP != "":
+		return []Result{ok(check, "%s", k.NodeIP)}
+	case slices.ContainsFunc(k.Args, func(a string) bool {
+		return strings.HasPrefix(strings.TrimLeft(a, "-"), "node-ip=") || strings.TrimLeft(a, "-") == "node-ip"
+	}):
+		return []Result{ok(check, "is given")}
+	case k.Args == nil && k.InternalIPs == nil:
+		return []Result{skipped(check, "neither the kubelet's process nor its Node can be seen from here")}
+	}
+	const action = "start the kubelet with --node-ip and the primary ENI's address"
+	if len(k.InternalIPs) > 1 {
+		return []Result{warning(check, action, "is not given, and the Node has %d InternalIPs (%s): kubectl logs and exec, and whatever takes the first, may use an ENI's", len(k.InternalIPs), strings.Join(k.InternalIPs, ", "))}
+	}
+	return []Result{warning(check, action, "is not given: the addresses of ENIs become InternalIPs of the Node, and kubectl logs and exec may use one of them")}
+}
+
+func checkKernel(f Facts) []Result {
+	const check = "kernel"
+	k := f.Kernel
+	if k == nil {
+		return nil
+	}
+	var results []Result
+	if !k.NetAdmin {
+		results = append(results, failure("CAP_NET_ADMIN", "run as root, or in a container with the capability NET_ADMIN and uid 0", "this process has it not, so it can configure no links"))
+	} else {
+		results = append(results, ok("CAP_NET_ADMIN", "is there"))
+	}
+	switch {
+	case k.RulesErr != nil:
+		results = append(results, failure(check, "use a kernel with CONFIG_IP_MULTIPLE_TABLES; addressing None needs none", "policy routing does not work: %v", k.RulesErr))
+	case older(k.Release, 4, 17):
+		results = append(results, failure(check, "use Linux 4.17 or newer", "%s is too old: its rules have no protocol, by which the agent tells its own", k.Release))
+	default:
+		results = append(results, ok(check, "%s, with policy routing", k.Release))
+	}
+	return results
+}
+
+// older says whether a kernel's release is before a version. One that cannot be
+// read is not.
+func older(release string, major, minor int) bool {
+	var a, b int
+	if n, _ := fmt.Sscanf(release, "%d.%d", &a, &b); n < 2 {
+		return false
+	}
+	return a < major || a == major && b < minor
+}
+
+func checkHost(f Facts) []Result {
+	const check = "host daemons"
+	h := f.Host
+	if h == nil {
+		if f.HostHidden == "" {
+			return nil
+		}
+		return []Result{skipped(check, "%s", f.HostHidden)}
+	}
+	var results []Result
+	if h.NetUtils != "" {
+		results = append(results, warning("amazon-ec2-net-utils", "mask it: touch /etc/udev/rules.d/99-vpc-policy-routes.rules && udevadm control --reload-rules",
+			"%s gives every ENI's link addresses and routes of its own", h.NetUtils))
+	}
+	if h.Networkd.Running && h.Networkd.Takes != "" {
+		results = append(results, warning("systemd-networkd", "install packaging/systemd/optional/networkd.network (in /usr/share/eni-agent of the deb and rpm), which keeps it off all ENIs but the primary one",
+			"%s takes the next ENI's link (%s): it gets addresses by DHCP, and routes in main", h.Networkd.Takes, strings.Join(h.Links, ", ")))
+	}
+	if h.NetworkManager.Running && h.NetworkManager.Takes != "" {
+		results = append(results, warning("NetworkManager", "install packaging/systemd/optional/networkmanager.conf (in /usr/share/eni-agent of the deb and rpm), which keeps it off all ENIs but the primary one",
+			"takes the next ENI's link (%s), for %s: it gets addresses by DHCP, and routes in main", strings.Join(h.Links, ", "), h.NetworkManager.Takes))
+	}
+	if h.CloudSetup != "" {
+		results = append(results, warning("nm-cloud-setup", "systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service",
+			"%s is enabled: it gives ENIs addresses and rules of its own, of priority 30200 and 30400", h.CloudSetup))
+	}
+	if len(results) == 0 {
+		results = append(results, ok(check, "none takes the next ENI's link (%s)", strings.Join(h.Links, ", ")))
+	}
+	return results
+}

@@ -1,0 +1,181 @@
+package doctor
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/aws/smithy-go"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// healthy are facts that no check objects to.
+func healthy() Facts {
+	selecting := v1alpha1.NodeENI{Spec: v1alpha1.NodeENISpec{NodeSelector: map[string]string{"ng": "multi-eni"}}}
+	var attempts []Attempt
+	for _, action := range needed {
+		attempts = append(attempts, Attempt{Action: action})
+	}
+	return Facts{
+		IMDS:        &IMDS{Identity: imds.Identity{InstanceID: "i-1", InstanceType: "m5.large", Zone: "us-east-1a"}},
+		Credentials: &Credentials{Source: "EC2RoleProvider"},
+		Wanted:      &Wanted{From: "https://api", Labels: map[string]string{"ng": "multi-eni"}, NodeENIs: []v1alpha1.NodeENI{selecting}},
+		EC2: &EC2{
+			Attempts: attempts, Limit: 3,
+			Forecast: &agent.Forecast{
+				ENIs:     []agent.ForecastENI{{NodeENI: "data", DeviceIndex: 1, Wanted: 1, Create: eni.CreateParams{SubnetID: "subnet-1", Groups: []string{"sg-1"}}}},
+				Attached: []eni.ENI{{ID: "eni-0", Attachment: &eni.Attachment{}}},
+				Subnets:  map[string]eni.Subnet{"subnet-1": {ID: "subnet-1", VPCID: "vpc-1", Free: 1}},
+			},
+			Groups: []eni.Group{{ID: "sg-1", VPCID: "vpc-1"}},
+		},
+		CNI:     &CNI{Present: true, Env: map[string]string{"MAX_ENI": "2"}},
+		Kubelet: &Kubelet{NodeIP: "10.0.0.4", InternalIPs: []string{"10.0.0.4"}},
+		Kernel:  &Kernel{Release: "6.1.0-1", NetAdmin: true},
+		Host:    &Host{Links: []string{"ens6"}},
+	}
+}
+
+func TestHealthy(t *testing.T) {
+	for _, r := range Check(healthy()) {
+		if r.Status != OK {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+// unauthorized is EC2's answer as it is today.
+func unauthorized() error {
+	return &smithy.GenericAPIError{Code: "UnauthorizedOperation", Message: "You are not authorized. User: a is not authorized to perform: ec2:CreateTags. Encoded authorization failure message: secret"}
+}
+
+func TestChecks(t *testing.T) {
+	api := func(code string) error { return &smithy.GenericAPIError{Code: code, Message: "m"} }
+	for _, test := range []struct {
+		name   string
+		change func(*Facts)
+		check  string
+		status Status
+		words  []string
+	}{
+		{"no IMDS", func(f *Facts) { f.IMDS.Err = errors.New("read x: refused; the metadata service cannot be reached") }, "IMDS", Failure, []string{"read x: refused\n", "the metadata service"}},
+		{"version 1", func(f *Facts) { f.IMDS.Version1 = true }, "IMDS", Warning, []string{"--http-tokens required"}},
+		{"no credentials", func(f *Facts) { f.Credentials.Err = errors.New("no role") }, "credentials", Failure, []string{"no role", "instance profile"}},
+		{"no Region", func(f *Facts) { f.Credentials = nil }, "credentials", Skipped, []string{"AWS_REGION"}},
+		{"IRSA", func(f *Facts) { f.Credentials.Source = "WebIdentityCredentials" }, "credentials", OK, []string{"cannot confine"}},
+		{"Pod Identity", func(f *Facts) { f.Credentials.Source = "CredentialsEndpointProvider" }, "credentials", OK, []string{"cannot confine"}},
+		{"keys", func(f *Facts) { f.Credentials.Source = "EnvConfigCredentials" }, "credentials", Warning, []string{"EnvConfigCredentials"}},
+		{"EC2 is not asked", func(f *Facts) { f.EC2 = nil }, "EC2", Skipped, nil},
+		{"the API server is away", func(f *Facts) { f.Wanted.Err = errors.New("refused") }, "NodeENIs", Failure, []string{"https://api", "refused"}},
+		{"another instance", func(f *Facts) { f.Wanted.Problem = "Node n is i-2" }, "Node", Failure, []string{"i-2"}},
+		{"not selected", func(f *Facts) { f.Wanted.Labels = nil }, "NodeENIs", Warning, []string{"none of the 1"}},
+		{"a wrong file", func(f *Facts) { f.Wanted.WrongFiles = []error{errors.New("a.yaml: bad")} }, "NodeENIs", Failure, []string{"a.yaml"}},
+		{"refused", func(f *Facts) { f.EC2.Attempts[4].Err, f.EC2.Attempts[4].About = unauthorized(), "NodeENI data" }, "ec2:CreateNetworkInterface", Failure,
+			[]string{"for NodeENI data", "ec2:CreateTags.\n", "NodeENI's tags"}},
+		{"one of two refused", func(f *Facts) {
+			f.EC2.Attempts = append(f.EC2.Attempts, Attempt{Action: "CreateNetworkInterface", About: "NodeENI b", Err: unauthorized()})
+		}, "ec2:CreateNetworkInterface", Failure, []string{"NodeENI b"}},
+		{"throttled", func(f *Facts) { f.EC2.Attempts[0].Err = api("RequestLimitExceeded") }, "ec2:DescribeNetworkInterfaces", Warning, []string{"RequestLimitExceeded"}},
+		{"not tried", func(f *Facts) {
+			f.EC2.Attempts = f.EC2.Attempts[:5]
+			f.EC2.Untried = map[string]string{"AttachNetworkInterface": "no ENI yet"}
+		}, "ec2:AttachNetworkInterface", Skipped, []string{"no ENI yet"}},
+		{"stand-alone agents delete", func(f *Facts) { f.Wanted.Standalone = true }, "ec2:DeleteNetworkInterface", Skipped, nil},
+		{"EC2 does not answer", func(f *Facts) { f.EC2.Forecast, f.EC2.ForecastErr = nil, errors.New("timeout") }, "subnets in this zone", Failure, []string{"timeout"}},
+		{"a problem", func(f *Facts) {
+			f.EC2.Forecast.Problems = []agent.ForecastProblem{{NodeENI: "b", Message: "no listed subnet is in the zone; list one"}}
+		}, "subnets in this zone", Failure, []string{"NodeENI b: no listed subnet is in the zone\nlist one"}},
+		{"full", func(f *Facts) { f.EC2.Forecast.Subnets = map[string]eni.Subnet{"subnet-1": {VPCID: "vpc-1"}} }, "free addresses", Failure, []string{"has 0", "needs 1"}},
+		{"full, and there already", func(f *Facts) {
+			f.EC2.Forecast.ENIs[0].ID = "eni-1"
+			f.EC2.Forecast.Subnets = map[string]eni.Subnet{"subnet-1": {VPCID: "vpc-1"}}
+		}, "free addresses", OK, nil},
+		{"no group", func(f *Facts) { f.EC2.Groups = nil }, "security groups", Failure, []string{"sg-1", "correct securityGroupIDs"}},
+		{"a group of another VPC", func(f *Facts) { f.EC2.Groups[0].VPCID = "vpc-2" }, "security groups", Failure, []string{"vpc-2", "vpc-1"}},
+		{"groups not known", func(f *Facts) { f.EC2.GroupsErr = unauthorized() }, "security groups", Failure, nil},
+		{"too many", func(f *Facts) { f.EC2.Limit = 1 }, "ENI limit", Failure, []string{"m5.large takes 1", "eni-0: the primary one", "1 is more wanted"}},
+		{"no room for the VPC CNI", func(f *Facts) { f.EC2.Limit, f.CNI.Env = 2, nil }, "ENI limit", Warning, []string{"set MAX_ENI", "to 1 or less"}},
+		{"as many as fit", func(f *Facts) { f.EC2.Limit = 2 }, "ENI limit", OK, nil},
+		{"the limit is not told", func(f *Facts) { f.EC2.Limit = 0 }, "ENI limit", Skipped, nil},
+		{"the limit is refused", func(f *Facts) { f.EC2.LimitErr = unauthorized() }, "ENI limit", Warning, nil},
+		{"index taken", func(f *Facts) {
+			f.EC2.Forecast.ENIs[0].DeviceIndex, f.EC2.Forecast.ENIs[0].Holder = 2, "eni-9"
+			f.EC2.Forecast.Attached = append(f.EC2.Forecast.Attached, eni.ENI{ID: "eni-9", Description: "aws-K8S-i-1", Attachment: &eni.Attachment{DeviceIndex: 1}})
+		}, "device indexes", Warning, []string{"wants 1", "eni-9: the VPC CNI's", "gets 2"}},
+		{"a VPC CNI without tags", func(f *Facts) { f.CNI.Env = map[string]string{"ENABLE_IMDS_ONLY_MODE": "true"} }, "VPC CNI", Failure, []string{"ENABLE_IMDS_ONLY_MODE"}},
+		{"a VPC CNI that is not told", func(f *Facts) { f.CNI.Err = errors.New("forbidden") }, "VPC CNI", Skipped, []string{"forbidden"}},
+		{"no --node-ip", func(f *Facts) { f.Kubelet.NodeIP = "" }, "kubelet --node-ip", Warning, nil},
+		{"no --node-ip, and it shows", func(f *Facts) { f.Kubelet = &Kubelet{InternalIPs: []string{"10.0.0.4", "10.0.1.4"}} }, "kubelet --node-ip", Warning, []string{"2 InternalIPs"}},
+		{"--node-ip on the command line", func(f *Facts) {
+			f.Kubelet = &Kubelet{Args: []string{"kubelet", "--node-ip", "10.0.0.4"}, InternalIPs: []string{"10.0.0.4"}}
+		}, "kubelet --node-ip", OK, nil},
+		{"no kubelet to be seen", func(f *Facts) { f.Kubelet = &Kubelet{} }, "kubelet --node-ip", Skipped, nil},
+		{"no capability", func(f *Facts) { f.Kernel.NetAdmin = false }, "CAP_NET_ADMIN", Failure, []string{"NET_ADMIN"}},
+		{"an old kernel", func(f *Facts) { f.Kernel.Release = "4.14.355-280.xx.amzn2" }, "kernel", Failure, []string{"4.17"}},
+		{"no policy routing", func(f *Facts) { f.Kernel.RulesErr = errors.New("not supported") }, "kernel", Failure, []string{"CONFIG_IP_MULTIPLE_TABLES"}},
+		{"the host is hidden", func(f *Facts) { f.Host, f.HostHidden = nil, "in a pod" }, "host daemons", Skipped, []string{"in a pod"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			f := healthy()
+			test.change(&f)
+			for _, r := range Check(f) {
+				text := r.Message + "\n" + r.Action
+				all := r.Check == test.check && r.Status == test.status
+				for _, w := range test.words {
+					all = all && strings.Contains(text, w)
+				}
+				if strings.Contains(text, "secret") {
+					t.Errorf("the encoded message is shown: %s", text)
+				}
+				if (r.Status == Failure || r.Status == Warning) && r.Action == "" {
+					t.Errorf("%s says not what to do", r.Check)
+				}
+				if all {
+					return
+				}
+			}
+			t.Errorf("no %s with status %s and %q in %+v", test.check, test.status, test.words, Check(f))
+		})
+	}
+}
+
+// What is not gathered is not judged.
+func TestNothing(t *testing.T) {
+	if results := Check(Facts{}); len(results) > 0 {
+		t.Errorf("%+v", results)
+	}
+}
+
+func TestReason(t *testing.T) {
+	for check, want := range map[string]string{"kubelet --node-ip": "PreflightKubeletNodeIp", "VPC CNI": "PreflightVPCCNI", "ec2:Attach": "PreflightEc2Attach"} {
+		if got := (Result{Check: check}).Reason(); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+func TestPrintTable(t *testing.T) {
+	var b strings.Builder
+	err := PrintTable(&b, "Node n", []Result{ok("IMDS", "answers"), warning("a", "do b", "c"), failure("longer", "do d", "e"), skipped("s", "f")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `Node n
+
+✓  IMDS    answers
+!  a       c
+           → do b
+✗  longer  e
+           → do d
+–  s       f
+
+1 ok, 1 warning, 1 failed, 1 not told
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}

@@ -1,0 +1,132 @@
+package doctor
+
+import (
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// Facts are all that the checks rest on. What is nil has not been gathered.
+type Facts struct {
+	IMDS        *IMDS
+	Credentials *Credentials
+	Wanted      *Wanted
+	EC2         *EC2
+	CNI         *CNI
+	Kubelet     *Kubelet
+	Kernel      *Kernel
+	Host        *Host
+	// HostHidden says why Host is nil although it was looked for.
+	HostHidden string
+}
+
+// IMDS is what the metadata service says of itself and of the instance.
+type IMDS struct {
+	Identity imds.Identity
+	Err      error
+	// Version1 says whether it answers requests without a token too.
+	Version1 bool
+}
+
+// Credentials are the AWS credentials that were found.
+type Credentials struct {
+	Source string // the SDK's name of where they come from
+	Err    error
+}
+
+// Wanted is what there is of NodeENIs.
+type Wanted struct {
+	From       string // for people: the API server's address, or the directory
+	Err        error
+	Standalone bool
+	// Problem says why the Node is not this instance.
+	Problem  string
+	Labels   map[string]string
+	NodeENIs []v1alpha1.NodeENI
+	// Files that are wrong, with the reason.
+	WrongFiles []error
+}
+
+// EC2 is what EC2 answers.
+type EC2 struct {
+	Attempts []Attempt
+	// Untried says why an action has no attempt.
+	Untried map[string]string
+
+	Forecast    *agent.Forecast
+	ForecastErr error
+	// Groups are those of the security groups that NodeENIs list by id and that
+	// exist.
+	Groups    []eni.Group
+	GroupsErr error
+	// Limit is how many ENIs the instance type takes; 0 while unknown.
+	Limit    int
+	LimitErr error
+}
+
+// Attempt is one dry run.
+type Attempt struct {
+	Action string
+	About  string // what it was tried with
+	Err    error  // nil: it is allowed
+}
+
+// CNI is the Amazon VPC CNI's configuration.
+type CNI struct {
+	Present bool
+	Env     map[string]string
+	Err     error
+}
+
+// Kubelet is how the kubelet was started, and what came of it.
+type Kubelet struct {
+	// Args is its command line; nil when its process cannot be seen.
+	Args []string
+	// NodeIP is the Node's annotation with the --node-ip that was given.
+	NodeIP string
+	// InternalIPs are the Node's, in order. nil when the Node is not known.
+	InternalIPs []string
+}
+
+// Kernel is what the kernel lets this process do.
+type Kernel struct {
+	Release  string // 6.1.0-…
+	NetAdmin bool
+	// RulesErr: policy routing does not work.
+	RulesErr error
+}
+
+// Host is what else on the host configures links.
+type Host struct {
+	// Links are names that the next ENI's link may get.
+	Links []string
+	// NetUtils is the udev rule of amazon-ec2-net-utils that is in force, or "".
+	NetUtils       string
+	Networkd       Daemon
+	NetworkManager Daemon
+	// CloudSetup is the unit of nm-cloud-setup that is enabled, or "".
+	CloudSetup string
+}
+
+// Daemon configures links.
+type Daemon struct {
+	Running bool
+	// Takes says by which file, or which lack of one, it takes the next ENI's
+	// link; "" when it leaves it alone.
+	Takes string
+}
+
+// With adds what the kubelet's process shows to what its Node does; either may be
+// nil.
+func (k *Kubelet) With(process *Kubelet) *Kubelet {
+	if k == nil || process == nil {
+		if k == nil {
+			return process
+		}
+		return k
+	}
+	both := *k
+	both.Args = process.Args
+	return &both
+}

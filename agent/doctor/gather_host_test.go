@@ -1,0 +1,159 @@
+package doctor
+
+import (
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+var primaryMAC = net.HardwareAddr{0x02, 0, 0, 0, 0, 1}
+
+// tree makes a host's file system of paths and contents; "-> target" is a link.
+func tree(t *testing.T, files map[string]string) string {
+	t.Helper()
+	dir := t.TempDir()
+	base := map[string]string{
+		"/etc/os-release":                   "ID=test",
+		"/sys/class/net/ens5/address":       primaryMAC.String() + "\n",
+		"/sys/class/net/ens5/device/driver": "-> ../../../../bus/pci/drivers/ena",
+	}
+	for _, set := range []map[string]string{base, files} {
+		for name, content := range set {
+			path := filepath.Join(dir, name)
+			if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			var err error
+			if target, ok := strings.CutPrefix(content, "-> "); ok {
+				err = os.Symlink(target, path)
+			} else {
+				err = os.WriteFile(path, []byte(content), 0o644)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return dir
+}
+
+// ours is a file of packaging/systemd/optional with the primary's name put in.
+func ours(t *testing.T, name, placeholder, value string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join("../../packaging/systemd/optional", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(data), placeholder) {
+		t.Fatalf("%s has no %q", name, placeholder)
+	}
+	return strings.Replace(string(data), placeholder, value, 1)
+}
+
+func TestGatherHost(t *testing.T) {
+	const (
+		ec2Network = "[Match]\nDriver=ena ixgbevf vif\n\n[Link]\nMTUBytes=9001\n\n[Network]\nDHCP=yes\n"
+		netUtils   = "/usr/lib/udev/rules.d/99-vpc-policy-routes.rules"
+		rule       = `SUBSYSTEM=="net", ACTION=="add", ENV{ID_NET_DRIVER}=="ena"`
+		cloudTimer = "/etc/systemd/system/timers.target.wants/nm-cloud-setup.timer"
+		cloudUnit  = "/usr/lib/systemd/system/nm-cloud-setup.timer"
+	)
+	networkd := map[string]string{"/proc/300/comm": "systemd-network\n", "/proc/300/cmdline": "/usr/lib/systemd/systemd-networkd\x00"}
+	manager := map[string]string{"/proc/400/comm": "NetworkManager\n", "/proc/400/cmdline": "/usr/sbin/NetworkManager\x00--no-daemon\x00"}
+	ourNetwork := ours(t, "networkd.network", "Name=NAME-OF-THE-PRIMARY-MISSING", "Name=!ens5")
+	ourManager := ours(t, "networkmanager.conf", "match-device=interface-name:NAME-OF-THE-PRIMARY-MISSING",
+		"match-device=driver:ena,driver:ixgbevf,driver:vif,except:interface-name:ens5")
+	for _, test := range []struct {
+		name  string
+		files []map[string]string
+		want  string // the checks that warn
+	}{
+		{"nothing", nil, ""},
+		{"Amazon Linux 2023", []map[string]string{networkd, {netUtils: rule, "/usr/lib/systemd/network/80-ec2.network": ec2Network}},
+			"amazon-ec2-net-utils systemd-networkd"},
+		{"EKS on Amazon Linux 2023", []map[string]string{networkd, {netUtils: rule, "/usr/lib/systemd/network/80-ec2.network": ec2Network,
+			"/etc/udev/rules.d/99-vpc-policy-routes.rules":                       "",
+			"/run/systemd/network/80-ec2.network.d/10-eks_primary_eni_only.conf": "[Match]\nPermanentMACAddress=" + primaryMAC.String() + "\n"}}, ""},
+		{"masked by a link", []map[string]string{networkd, {netUtils: rule, "/usr/lib/systemd/network/80-ec2.network": ec2Network,
+			"/etc/udev/rules.d/99-vpc-policy-routes.rules": "-> /dev/null", "/etc/systemd/network/80-ec2.network": "-> /dev/null"}}, ""},
+		{"our file for networkd", []map[string]string{networkd, {"/usr/lib/systemd/network/80-ec2.network": ec2Network,
+			"/etc/systemd/network/10-eni-agent.network": ourNetwork}}, ""},
+		{"our file without the primary's name", []map[string]string{networkd, {"/usr/lib/systemd/network/80-ec2.network": ec2Network,
+			"/etc/systemd/network/10-eni-agent.network": ours(t, "networkd.network", "[Link]", "[Link]")}}, "systemd-networkd"},
+		{"networkd that does not run", []map[string]string{{"/usr/lib/systemd/network/80-ec2.network": ec2Network}}, ""},
+		{"Ubuntu with netplan", []map[string]string{networkd, {"/run/systemd/network/10-netplan-ens5.network": "[Match]\nMACAddress=02:00:00:00:00:01\nName=ens5\n\n[Network]\nDHCP=ipv4\n",
+			"/usr/lib/systemd/network/80-container-host0.network": "[Match]\nKind=veth\nName=host0\n[Network]\nDHCP=yes\n"}}, ""},
+		{"Debian with a file for all", []map[string]string{networkd, {"/etc/systemd/network/99-all.network": "[Match]\nName=en* eth*\n[Network]\nDHCP=yes\n"}}, "systemd-networkd"},
+		{"a file for all but the rest", []map[string]string{networkd, {"/etc/systemd/network/99-all.network": "[Match]\nName=!ens6 ens7\n[Network]\nDHCP=yes\n"}}, ""},
+		{"RHEL", []map[string]string{manager, {cloudUnit: "[Timer]\n", cloudTimer: "-> " + cloudUnit}}, "NetworkManager nm-cloud-setup"},
+		{"RHEL with nm-cloud-setup masked", []map[string]string{manager, {cloudUnit: "[Timer]\n", cloudTimer: "-> " + cloudUnit,
+			"/etc/systemd/system/nm-cloud-setup.timer": "-> /dev/null", "/etc/NetworkManager/conf.d/00-server.conf": "[main]\nno-auto-default=*\n"}}, ""},
+		{"nm-cloud-setup that is installed only", []map[string]string{{cloudUnit: "[Timer]\n"}}, ""},
+		{"our file for NetworkManager", []map[string]string{manager, {"/etc/NetworkManager/conf.d/50-eni-agent.conf": ourManager}}, ""},
+		{"our file without the primary's name, NetworkManager", []map[string]string{manager, {"/etc/NetworkManager/conf.d/50-eni-agent.conf": ours(t, "networkmanager.conf", "managed=0", "managed=0")}}, "NetworkManager"},
+		{"unmanaged by name", []map[string]string{manager, {"/etc/NetworkManager/NetworkManager.conf": "[keyfile]\nunmanaged-devices=interface-name:ens[6-9];interface-name:cali*\n"}}, ""},
+		{"unmanaged, but others", []map[string]string{manager, {"/etc/NetworkManager/conf.d/calico.conf": "[keyfile]\nunmanaged-devices=interface-name:cali*;interface-name:tunl*\n"}}, "NetworkManager"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			files := map[string]string{}
+			for _, set := range test.files {
+				for name, content := range set {
+					files[name] = content
+				}
+			}
+			host, _, hidden := GatherHost(tree(t, files), primaryMAC)
+			if host == nil {
+				t.Fatal(hidden)
+			}
+			var got []string
+			for _, r := range Bad(checkHost(Facts{Host: host})) {
+				if r.Action == "" {
+					t.Errorf("%s says not what to do", r.Check)
+				}
+				got = append(got, r.Check)
+			}
+			if strings.Join(got, " ") != test.want {
+				t.Errorf("warned of %q, want %q: %+v", got, test.want, host)
+			}
+		})
+	}
+}
+
+func TestHostIsHidden(t *testing.T) {
+	if host, _, hidden := GatherHost(t.TempDir(), nil); host != nil || !strings.Contains(hidden, "--host-root") {
+		t.Errorf("%v, %q", host, hidden)
+	}
+	t.Setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+	if host, _, hidden := GatherHost("/", nil); host != nil || hidden == "" {
+		t.Error("a container's file system is taken for the host's")
+	}
+}
+
+func TestKubeletProcess(t *testing.T) {
+	dir := tree(t, map[string]string{"/proc/500/comm": "kubelet\n", "/proc/500/cmdline": "/usr/bin/kubelet\x00--node-ip=10.0.0.4\x00"})
+	_, kubelet, _ := GatherHost(dir, primaryMAC)
+	if kubelet == nil || len(kubelet.Args) != 2 || kubelet.Args[1] != "--node-ip=10.0.0.4" {
+		t.Errorf("%+v", kubelet)
+	}
+}
+
+func TestNextLinks(t *testing.T) {
+	dir := root(tree(t, map[string]string{"/sys/class/net/ens6/address": "02:00:00:00:00:02"}))
+	for primary, want := range map[string]string{"ens5": "ens7 ens8", "eth0": "eth1 eth2", "enp0s6": "enp0s7 enp0s8", "enX0": "enX1 enX2", "lan": "lan"} {
+		if got := strings.Join(dir.nextLinks(primary), " "); got != want {
+			t.Errorf("after %s comes %s, want %s", primary, got, want)
+		}
+	}
+}
+
+func FuzzParseSections(f *testing.F) {
+	f.Add("[Match]\nName=a\n# b\n[Link]\nUnmanaged=yes")
+	f.Fuzz(func(_ *testing.T, text string) {
+		for _, s := range parseSections(text) {
+			matchesDevice(s, device{"ens6", "ena"})
+			matchesSpecs(s.last("match-device"), device{"ens6", "ena"})
+		}
+	})
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/doctor"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/files"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
+)
+
+const aboutDoctor = `eni-agent doctor tells whether an agent can do its work on this node, and what to do
+where it cannot: credentials and permissions (by dry runs), subnets, limits, and what
+else on the host or in the cluster gets in the way. It changes nothing, and fails
+when a check does.
+
+Give it the flags that the agent has. Without --nodeeni-dir, and without a way to the
+API server, it checks what can be checked without NodeENIs.
+`
+
+// examine is the subcommand doctor.
+func examine(ctx context.Context, args []string) error {
+	var o options
+	flags := flag.NewFlagSet(name+" doctor", flag.ContinueOnError)
+	output := flags.String("o", "table", "table or json")
+	hostRoot := flags.String("host-root", "/", "where the host's file system is, such as /host in a pod of kubectl debug node/NODE")
+	timeout := flags.Duration("timeout", time.Minute, "how long it may take")
+	o.define(flags)
+	if err := noArguments(flags, args, aboutDoctor); err != nil {
+		return err
+	}
+	if *output != "table" && *output != "json" {
+		return fmt.Errorf("-o %s: want table or json", *output)
+	}
+	if _, err := program.Logger(os.Stderr, o.logFormat, o.logLevel); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, *timeout)
+	defer cancel()
+	facts, title, err := gather(ctx, o, *hostRoot)
+	if err != nil {
+		return err
+	}
+	results := doctor.Check(facts)
+	if *output == "json" {
+		err = doctor.PrintJSON(os.Stdout, results)
+	} else {
+		err = doctor.PrintTable(os.Stdout, title, results)
+	}
+	if err == nil && doctor.Failed(results) {
+		err = errors.New("not all is well")
+	}
+	return err
+}
+
+// gather collects the facts, top to bottom; what is missing makes those that
+// depend on it missing.
+func gather(ctx context.Context, o options, hostRoot string) (facts doctor.Facts, title string, err error) {
+	metadata, err := imds.New(ctx)
+	if err != nil {
+		return facts, "", err
+	}
+	facts.IMDS = doctor.GatherIMDS(ctx, metadata)
+	who := facts.IMDS.Identity
+	if o.standsAlone() {
+		facts.Wanted = o.gatherFiles(ctx, metadata)
+		o.node, o.cluster = cmp.Or(o.node, who.InstanceID), cmp.Or(o.cluster, files.DefaultCluster)
+	} else {
+		o.gatherCluster(ctx, &facts)
+	}
+	awsConfig, err := program.AWSConfig(ctx, func(context.Context) (string, error) { return who.Region, facts.IMDS.Err })
+	switch {
+	case err == nil:
+		facts.Credentials = doctor.GatherCredentials(ctx, awsConfig)
+	case facts.IMDS.Err == nil: // or it is the Region that is missing
+		facts.Credentials = &doctor.Credentials{Err: err}
+	}
+	if facts.IMDS.Err == nil && facts.Credentials.Err == nil {
+		asker := doctor.Asker{EC2: eni.NewClient(awsConfig), Cluster: o.cluster, Node: o.node, Identity: who}
+		facts.EC2 = doctor.GatherEC2(ctx, asker, facts.Wanted)
+	}
+	facts.Kernel = doctor.GatherKernel()
+	var kubelet *doctor.Kubelet
+	facts.Host, kubelet, facts.HostHidden = doctor.GatherHost(hostRoot, who.MAC)
+	facts.Kubelet = facts.Kubelet.With(kubelet)
+	return facts, fmt.Sprintf("Node %s, instance %s, cluster %s", orDash(o.node), orDash(who.InstanceID), orDash(o.cluster)), nil
+}
+
+// gatherFiles reads the NodeENI files, and the node's labels.
+func (o options) gatherFiles(ctx context.Context, metadata *imds.Client) *doctor.Wanted {
+	w := &doctor.Wanted{From: o.directory, Standalone: true, Labels: o.labels}
+	if w.NodeENIs, w.WrongFiles, w.Err = files.Preview(o.directory); w.Err != nil {
+		return w
+	}
+	if o.labelsFromTags {
+		w.Labels, w.Err = labelsFrom(metadata, o.labels)(ctx)
+	}
+	return w
+}
+
+// gatherCluster reads what the API server has for this node, and the cluster's id.
+func (o *options) gatherCluster(ctx context.Context, facts *doctor.Facts) {
+	client, from, err := o.kubeClient()
+	switch {
+	case err != nil && o.node == "":
+		return // nobody has said that there is a cluster
+	case err == nil && o.node == "":
+		err = errors.New("the node's name is not known; set --node-name")
+	}
+	if err != nil {
+		facts.Wanted = &doctor.Wanted{From: "the API server", Err: err}
+		return
+	}
+	facts.Wanted, facts.Kubelet = doctor.GatherNode(ctx, client, o.node, facts.IMDS.Identity.InstanceID, from, true)
+	facts.CNI = doctor.GatherCNI(ctx, client)
+	if o.cluster == "" && facts.Wanted.Err == nil {
+		o.cluster, facts.Wanted.Err = client.ClusterID(ctx)
+	}
+}
+
+func (o options) kubeClient() (client *kube.Client, from string, err error) {
+	cfg, err := kube.Config(o.kubeconfig)
+	if err != nil {
+		return nil, "", err
+	}
+	client, err = kube.NewClient(cfg, name)
+	return client, cfg.Host, err
+}
+
+// preflight makes those of the checks that need no EC2 call, and tells what is
+// not well in the log, and as Events of the Node where there is one. It runs beside
+// the agent.
+func preflight(ctx context.Context, cfg agent.Config, client *kube.Client, events *kube.Recorder) {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	facts := doctor.Facts{Kernel: doctor.GatherKernel()}
+	if client != nil {
+		_, facts.Kubelet = doctor.GatherNode(ctx, client, cfg.Node, cfg.Identity.InstanceID, "", false)
+		facts.CNI = doctor.GatherCNI(ctx, client)
+	}
+	var kubelet *doctor.Kubelet
+	facts.Host, kubelet, _ = doctor.GatherHost("/", cfg.Identity.MAC)
+	facts.Kubelet = facts.Kubelet.With(kubelet)
+	for _, r := range doctor.Bad(doctor.Check(facts)) {
+		cfg.Log.Warn("preflight: "+r.Check+": "+r.Message, "do", r.Action)
+		if events != nil {
+			events.Once(kube.NodeRef(cfg.Node), kube.EventWarning, r.Reason(), fmt.Sprintf("%s: %s; %s", r.Check, r.Message, r.Action))
+		}
+	}
+}
