@@ -16,7 +16,10 @@ const wantedCheck = "NodeENIs"
 func checkWanted(f Facts) []Result {
 	w := f.Wanted
 	if w == nil {
-		return nil
+		if f.IMDS == nil {
+			return nil
+		}
+		return []Result{skipped(wantedCheck, "not read: name the node with --node-name, or the files with --nodeeni-dir, to have checked what they ask for")}
 	}
 	if w.Err != nil {
 		action := "see that the API server can be reached, that the CRDs are installed, and that the kubeconfig or ServiceAccount has the rights of the ClusterRole eni-agent"
@@ -154,12 +157,12 @@ func checkLimit(f Facts) []Result {
 		return []Result{skipped(check, "EC2 does not tell how many ENIs %s takes", kind)}
 	case more > room:
 		return []Result{failure(check, "choose an instance type that takes more ENIs, or ask for fewer on this node; with the VPC CNI, MAX_ENI of the DaemonSet aws-node leaves room for ours",
-			"%s takes %d ENIs: %d are attached (%s), and %s more wanted", kind, f.EC2.Limit, attached, strings.Join(whose(f.EC2.Forecast.Attached), ", "), isAre(more))}
+			"%s takes %d ENIs; %d attached (%s), %d more wanted", kind, f.EC2.Limit, attached, strings.Join(whose(f.EC2.Forecast.Attached), ", "), more)}
 	case more > 0 && more == room && cni:
 		return []Result{warning(check, fmt.Sprintf("leave room: set MAX_ENI of the DaemonSet aws-node to %d or less on nodes of this type", f.EC2.Limit-len(f.EC2.Forecast.ENIs)),
-			"%s takes %d ENIs: %d are attached and %s more wanted, so none is left for the VPC CNI, which may take one first", kind, f.EC2.Limit, attached, isAre(more))}
+			"%s takes %d ENIs; %d attached, %d more wanted, which leaves none for the VPC CNI, and it may take one first", kind, f.EC2.Limit, attached, more)}
 	default:
-		return []Result{ok(check, "%s takes %d ENIs: %d are attached, and %s more wanted", kind, f.EC2.Limit, attached, isAre(more))}
+		return []Result{ok(check, "%s takes %d ENIs; %d attached, %d more wanted", kind, f.EC2.Limit, attached, more)}
 	}
 }
 
@@ -187,9 +190,9 @@ func whose(enis []eni.ENI) []string {
 		case e.Description != "":
 			by = e.Description
 		default:
-			by = "unknown"
+			by = "nobody says whose"
 		}
-		all = append(all, fmt.Sprintf("%s: %s", e.ID, by))
+		all = append(all, fmt.Sprintf("%s [%s]", e.ID, by))
 	}
 	return all
 }
@@ -234,11 +237,4 @@ func count(n int, what string) string {
 		return "1 " + what
 	}
 	return fmt.Sprintf("%d %ss", n, what)
-}
-
-func isAre(n int) string {
-	if n == 1 {
-		return "1 is"
-	}
-	return fmt.Sprintf("%d are", n)
 }

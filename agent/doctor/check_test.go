@@ -70,6 +70,7 @@ func TestChecks(t *testing.T) {
 		{"Pod Identity", func(f *Facts) { f.Credentials.Source = "CredentialsEndpointProvider" }, "credentials", OK, []string{"cannot confine"}},
 		{"keys", func(f *Facts) { f.Credentials.Source = "EnvConfigCredentials" }, "credentials", Warning, []string{"EnvConfigCredentials"}},
 		{"EC2 is not asked", func(f *Facts) { f.EC2 = nil }, "EC2", Skipped, nil},
+		{"nobody says what is wanted", func(f *Facts) { f.Wanted = nil }, "NodeENIs", Skipped, []string{"--node-name"}},
 		{"the API server is away", func(f *Facts) { f.Wanted.Err = errors.New("refused") }, "NodeENIs", Failure, []string{"https://api", "refused"}},
 		{"another instance", func(f *Facts) { f.Wanted.Problem = "Node n is i-2" }, "Node", Failure, []string{"i-2"}},
 		{"not selected", func(f *Facts) { f.Wanted.Labels = nil }, "NodeENIs", Warning, []string{"none of the 1"}},
@@ -97,7 +98,7 @@ func TestChecks(t *testing.T) {
 		{"no group", func(f *Facts) { f.EC2.Groups = nil }, "security groups", Failure, []string{"sg-1", "correct securityGroupIDs"}},
 		{"a group of another VPC", func(f *Facts) { f.EC2.Groups[0].VPCID = "vpc-2" }, "security groups", Failure, []string{"vpc-2", "vpc-1"}},
 		{"groups not known", func(f *Facts) { f.EC2.GroupsErr = unauthorized() }, "security groups", Failure, nil},
-		{"too many", func(f *Facts) { f.EC2.Limit = 1 }, "ENI limit", Failure, []string{"m5.large takes 1", "eni-0: the primary one", "1 is more wanted"}},
+		{"too many", func(f *Facts) { f.EC2.Limit = 1 }, "ENI limit", Failure, []string{"m5.large takes 1", "eni-0 [the primary one]", "1 more wanted"}},
 		{"no room for the VPC CNI", func(f *Facts) { f.EC2.Limit, f.CNI.Env = 2, nil }, "ENI limit", Warning, []string{"set MAX_ENI", "to 1 or less"}},
 		{"as many as fit", func(f *Facts) { f.EC2.Limit = 2 }, "ENI limit", OK, nil},
 		{"the limit is not told", func(f *Facts) { f.EC2.Limit = 0 }, "ENI limit", Skipped, nil},
@@ -105,7 +106,7 @@ func TestChecks(t *testing.T) {
 		{"index taken", func(f *Facts) {
 			f.EC2.Forecast.ENIs[0].DeviceIndex, f.EC2.Forecast.ENIs[0].Holder = 2, "eni-9"
 			f.EC2.Forecast.Attached = append(f.EC2.Forecast.Attached, eni.ENI{ID: "eni-9", Description: "aws-K8S-i-1", Attachment: &eni.Attachment{DeviceIndex: 1}})
-		}, "device indexes", Warning, []string{"wants 1", "eni-9: the VPC CNI's", "gets 2"}},
+		}, "device indexes", Warning, []string{"wants 1", "eni-9 [the VPC CNI's]", "gets 2"}},
 		{"a VPC CNI without tags", func(f *Facts) { f.CNI.Env = map[string]string{"ENABLE_IMDS_ONLY_MODE": "true"} }, "VPC CNI", Failure, []string{"ENABLE_IMDS_ONLY_MODE"}},
 		{"a VPC CNI that is not told", func(f *Facts) { f.CNI.Err = errors.New("forbidden") }, "VPC CNI", Skipped, []string{"forbidden"}},
 		{"no --node-ip", func(f *Facts) { f.Kubelet.NodeIP = "" }, "kubelet --node-ip", Warning, nil},

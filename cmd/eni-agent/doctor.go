@@ -109,11 +109,11 @@ func (o options) gatherFiles(ctx context.Context, metadata *imds.Client) *doctor
 
 // gatherCluster reads what the API server has for this node, and the cluster's id.
 func (o *options) gatherCluster(ctx context.Context, facts *doctor.Facts) {
-	client, from, err := o.kubeClient()
-	switch {
-	case err != nil && o.node == "":
+	if o.node == "" && o.kubeconfig == "" {
 		return // nobody has said that there is a cluster
-	case err == nil && o.node == "":
+	}
+	client, from, err := o.kubeClient()
+	if err == nil && o.node == "" {
 		err = errors.New("the node's name is not known; set --node-name")
 	}
 	if err != nil {
