@@ -444,3 +444,55 @@ func TestReportOfRemoval(t *testing.T) {
 		})
 	}
 }
+
+// told is a Source with a report.
+type told struct {
+	deaf
+	report v1alpha1.NodeENIStateStatus
+}
+
+func (s told) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) { return s.report, nil }
+
+// An agent that starts looks for what one before it may have left in EC2: what
+// was decided and not heard of; and, without a report, anything.
+func TestLoadOfLoner(t *testing.T) {
+	created := metav1.Now()
+	decided := v1alpha1.ENIState{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, CreatedAt: &created, Phase: v1alpha1.PhasePending, Reason: "Creating"}
+	ready := v1alpha1.ENIState{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, CreatedAt: &created, ENIID: "eni-x", Phase: v1alpha1.PhaseReleased}
+	for _, test := range []struct {
+		name      string
+		report    v1alpha1.NodeENIStateStatus
+		alone     bool
+		looked    bool // for the ENI of the decision
+		reckoned  bool // whatever there is
+		collected bool
+	}{
+		{"no report", v1alpha1.NodeENIStateStatus{}, true, false, true, false},
+		{"a decision", v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{decided}}, true, true, false, false},
+		{"an ENI", v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{ready}}, true, false, false, true},
+		{"no report in a cluster", v1alpha1.NodeENIStateStatus{}, false, false, false, false},
+		{"a decision in a cluster", v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{decided}}, false, false, false, false},
+		{"an ENI in a cluster", v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{ready}}, false, false, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := loner()
+			a.Source = told{report: test.report}
+			if !test.alone {
+				a.Collector = nil
+			}
+			if err := a.load(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			now := time.Now()
+			if looked := a.view(now).lookingFor(slot{"x", subnetA}, now); looked != test.looked {
+				t.Errorf("looks for the ENI of the decision: %v", looked)
+			}
+			if reckoned := a.reckoning.After(now); reckoned != test.reckoned {
+				t.Errorf("looks for anything: %v", reckoned)
+			}
+			if collected := len(a.enis) == 1 && a.enis[0].collected; collected != test.collected {
+				t.Errorf("collects what it knows of: %v", collected)
+			}
+		})
+	}
+}
