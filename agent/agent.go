@@ -169,6 +169,7 @@ func (a *Agent) load(ctx context.Context) error {
 	a.standings = stood(last)
 	a.recallUnheard(last, time.Now())
 	a.enis = recall(last, a.Identity.InstanceARN())
+	a.links = longMissing(last)
 	for i := range a.enis {
 		a.enis[i].collected = a.Collector != nil
 		a.known[a.enis[i].ID] = true

@@ -6,7 +6,11 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
 )
 
 func TestMissingLink(t *testing.T) {
@@ -34,6 +38,34 @@ func TestMissingLink(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			if got, ask := test.before.missing(test.hearsay, now); got != test.want || !ask.Equal(test.ask) {
 				t.Errorf("%+v, ask %v; want %+v, ask %v", got, ask, test.want, test.ask)
+			}
+		})
+	}
+}
+
+// A start asks EC2 about a link that is not here, but not again and again about
+// one that has been missing for long: a pod may have it for as long as it likes.
+func TestStartWithoutALink(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	for reason, want := range map[string]struct {
+		asks    bool
+		overdue bool
+	}{
+		"Ready":           {asks: true},
+		"LinkMissing":     {asks: true},
+		reasonLinkOverdue: {overdue: true},
+	} {
+		t.Run(reason, func(t *testing.T) {
+			source := lastReport{report: v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{
+				{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, ENIID: "eni-x", Reason: reason, LastTransitionTime: metav1.NewTime(now.Add(-time.Second))},
+			}}}
+			a := New(Config{Source: source, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me}})
+			if err := a.load(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			after, ask := a.links["eni-x"].missing(true, now)
+			if !ask.IsZero() != want.asks || after.lost != want.asks || after.overdue != want.overdue {
+				t.Errorf("asks at %v, %+v; want %+v", ask, after, want)
 			}
 		})
 	}

@@ -222,12 +222,15 @@ func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, 
 	return linkPhase(w, e, link, s)
 }
 
+// reasonLinkOverdue: people were told that a link does not come.
+const reasonLinkOverdue = "LinkOverdue"
+
 func linkPhase(w want, e tracked, link linkState, s situation) (phase v1alpha1.Phase, reason, message string) {
 	switch {
 	case link.err != nil:
 		return v1alpha1.PhaseFailed, linkReason(link.err), link.err.Error()
 	case link.overdue:
-		return v1alpha1.PhaseConfiguring, "LinkOverdue", fmt.Sprintf("EC2 says attached, but for over %s no link with MAC %s has been in the host's network namespace; see whether a pod has taken the link (the CNI plugin host-device does), and in the kernel's log whether its driver has failed", linkPatience, e.MAC)
+		return v1alpha1.PhaseConfiguring, reasonLinkOverdue, fmt.Sprintf("EC2 says attached, but for over %s no link with MAC %s has been in the host's network namespace; see whether a pod has taken the link (the CNI plugin host-device does), and in the kernel's log whether its driver has failed", linkPatience, e.MAC)
 	case !link.Present:
 		return v1alpha1.PhaseConfiguring, "LinkMissing", fmt.Sprintf("EC2 says attached, but no link with MAC %s is in the host's network namespace (yet)", e.MAC)
 	}
@@ -332,6 +335,18 @@ func stamp(entries, last []v1alpha1.ENIState, now time.Time) {
 
 func sameENI(a, b v1alpha1.ENIState) bool {
 	return a.NodeENIUID == b.NodeENIUID && a.SubnetID == b.SubnetID && a.ENIID == b.ENIID
+}
+
+// longMissing are the links that the report says to be overdue: a pod has them,
+// or nobody. EC2 was asked about them, and a restart is no reason to ask again.
+func longMissing(r v1alpha1.NodeENIStateStatus) map[string]linkState {
+	links := map[string]linkState{}
+	for _, entry := range r.ENIs {
+		if entry.ENIID != "" && entry.Reason == reasonLinkOverdue {
+			links[entry.ENIID] = linkState{wait: wait{waiting: entry.LastTransitionTime.Add(-linkPatience), overdue: true}}
+		}
+	}
+	return links
 }
 
 // savedRecords are the decisions that the report holds.
