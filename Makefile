@@ -85,13 +85,14 @@ test: ## Run all tests, or PACKAGES=./agent TEST_FLAGS="-run X"; with -race wher
 	set -x; KUBEBUILDER_ASSETS=$${assets:?} go test $$race -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
 
 .PHONY: generate
-generate: ## Generate CRDs and deep copies from the Go types.
+generate: build ## Generate CRDs and deep copies from the Go types, and docs/configuration.md.
 	$(controller_gen) object paths=./api/...
 	$(controller_gen) object paths=./internal/kube/...
 	$(controller_gen) crd paths=./api/... output:crd:dir=manifests/crds
+	go run ./hack/docs -programs bin
 
 .PHONY: verify-generate
-verify-generate: ## Fail when generated code is stale.
+verify-generate: build ## Fail when generated code or docs/configuration.md is stale.
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(controller_gen) object paths=./api/... output:object:dir="$$fresh/api" && \
 	$(controller_gen) object paths=./internal/kube/... output:object:dir="$$fresh/kube" && \
@@ -100,6 +101,7 @@ verify-generate: ## Fail when generated code is stale.
 	diff -u internal/kube/zz_generated.deepcopy.go "$$fresh/kube/zz_generated.deepcopy.go" && \
 	diff -ru manifests/crds "$$fresh/crds" || \
 	{ echo "generated code is stale: run 'make generate' and commit what it changes" >&2; exit 1; }
+	@go run ./hack/docs -programs bin -check
 
 .PHONY: fmt
 fmt: ## Format the Go code.

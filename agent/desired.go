@@ -23,6 +23,7 @@ type slot struct {
 type want struct {
 	slot
 	nodeENI             string // name
+	generation          int64
 	cidr                string
 	groups              []string // ids, sorted
 	deviceIndex         int32    // wanted; another one when it is taken
@@ -37,10 +38,11 @@ type want struct {
 
 // problem is a NodeENI that matches this node and whose ENIs cannot be told.
 type problem struct {
-	uid     types.UID
-	nodeENI string
-	reason  string
-	message string
+	uid        types.UID
+	nodeENI    string
+	generation int64
+	reason     string
+	message    string
 }
 
 // Reasons of problems that more depends on than a report's words.
@@ -104,7 +106,7 @@ func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone stri
 		}
 		d.wants = append(d.wants, wants...)
 		if reason != "" {
-			d.problems = append(d.problems, problem{n.UID, n.Name, reason, message})
+			d.problems = append(d.problems, problem{n.UID, n.Name, n.Generation, reason, message})
 		}
 	}
 	return d
@@ -139,7 +141,7 @@ func regrouped(before, after []want) bool {
 
 // hold keeps what the NodeENI had, and says why it cannot be told anew.
 func (d *desired) hold(n *v1alpha1.NodeENI, before []want, reason, message string) {
-	d.problems = append(d.problems, problem{n.UID, n.Name, reason, message})
+	d.problems = append(d.problems, problem{n.UID, n.Name, n.Generation, reason, message})
 	d.held[n.UID] = true
 	for _, w := range before {
 		if w.uid == n.UID {
@@ -179,6 +181,7 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 		wants = append(wants, want{
 			slot:                slot{n.UID, s.ID},
 			nodeENI:             n.Name,
+			generation:          n.Generation,
 			cidr:                s.CIDR,
 			groups:              groups,
 			deviceIndex:         n.Spec.DeviceIndex + int32(i),

@@ -115,7 +115,10 @@ func (s situation) holds(l v1alpha1.ENIState) bool {
 // problemEntry reports a NodeENI whose ENIs cannot be told. A lookup that is
 // simply under way is not worth a report.
 func (s situation) problemEntry(p problem) (v1alpha1.ENIState, bool) {
-	entry := v1alpha1.ENIState{NodeENI: p.nodeENI, NodeENIUID: p.uid, Phase: v1alpha1.PhaseFailed, Reason: p.reason, Message: p.message}
+	entry := v1alpha1.ENIState{
+		NodeENI: p.nodeENI, NodeENIUID: p.uid, ObservedGeneration: p.generation,
+		Phase: v1alpha1.PhaseFailed, Reason: p.reason, Message: p.message,
+	}
 	if p.reason != reasonResolving {
 		return entry, true
 	}
@@ -145,7 +148,7 @@ func (s situation) uncertainEntry(w want, last v1alpha1.NodeENIStateStatus) (v1a
 	}
 	phase, reason, message := s.failed(observeKey, v1alpha1.PhasePending)
 	return v1alpha1.ENIState{
-		NodeENI: w.nodeENI, NodeENIUID: w.uid, SubnetID: w.subnet, SubnetCIDR: w.cidr,
+		NodeENI: w.nodeENI, NodeENIUID: w.uid, ObservedGeneration: w.generation, SubnetID: w.subnet, SubnetCIDR: w.cidr,
 		Phase: phase, Reason: reason, Message: message,
 	}, reason != ""
 }
@@ -155,7 +158,7 @@ func (s situation) entry(w want, byID map[string]tracked) v1alpha1.ENIState {
 	e, exists := byID[s.plan.assigned[w.slot]]
 	rec := s.view.records[w.slot]
 	entry := v1alpha1.ENIState{
-		NodeENI: w.nodeENI, NodeENIUID: w.uid, SubnetID: w.subnet, SubnetCIDR: w.cidr, Replaces: rec.replaces,
+		NodeENI: w.nodeENI, NodeENIUID: w.uid, ObservedGeneration: w.generation, SubnetID: w.subnet, SubnetCIDR: w.cidr, Replaces: rec.replaces,
 	}
 	if exists {
 		describeENI(&entry, e, s.links[e.ID])

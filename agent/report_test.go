@@ -69,7 +69,7 @@ func TestReportPhases(t *testing.T) {
 		{"wanted again", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.returning = true })}}, nil, nil, "Configuring Verifying given up"},
 		{"released", view{certain: true, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.released = true })}}, nil, nil, "Released NotWanted"},
 		{"gone, and its place remembered", view{certain: true, records: map[slot]record{x.slot: {nodeENI: "x", replaces: "eni-old"}}}, nil, nil, "Released Gone"},
-		{"no subnet in the zone", view{certain: true, desired: desired{problems: []problem{{"x", "x", "NoSubnetInZone", "none in us-east-1a"}}}}, nil, nil, "Failed NoSubnetInZone us-east-1a"},
+		{"no subnet in the zone", view{certain: true, desired: desired{problems: []problem{{"x", "x", 1, "NoSubnetInZone", "none in us-east-1a"}}}}, nil, nil, "Failed NoSubnetInZone us-east-1a"},
 		{"EC2 cannot be asked", view{desired: wants}, nil, failedWith(observeKey, ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestReportPhases(t *testing.T) {
 
 // A lookup that is simply under way is no news.
 func TestReportSaysNothingOfALookup(t *testing.T) {
-	v := view{certain: true, desired: desired{problems: []problem{{"x", "x", reasonResolving, "…"}}}}
+	v := view{certain: true, desired: desired{problems: []problem{{"x", "x", 1, reasonResolving, "…"}}}}
 	if r := report(situationOf(v, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Now()); len(r.ENIs) > 0 {
 		t.Errorf("reported: %+v", r.ENIs)
 	}
@@ -201,5 +201,34 @@ func TestBackoff(t *testing.T) {
 	f.forgive()
 	if f.blocks("denied", now) || !f.blocks("k", now) || !f.blocks("full", now) {
 		t.Error("a changed NodeENI forgives what people mend, and only that")
+	}
+}
+
+// What an entry says is said of one generation of the NodeENI: who waits for a
+// change must not take the state before it for the one after.
+func TestReportTellsTheGeneration(t *testing.T) {
+	n := nodeENI("x", nil)
+	n.Generation = 7
+	known := testCatalog()
+	now := desire([]v1alpha1.NodeENI{n}, matching, "us-east-1a", known, nil)
+	n.Generation, n.Spec.SubnetID, n.Spec.SubnetName = 8, "", "new"
+	resolving := desire([]v1alpha1.NodeENI{n}, matching, "us-east-1a", known, now.wants)
+	n.Spec.MTU = -1
+	invalid := desire([]v1alpha1.NodeENI{n}, matching, "us-east-1a", known, nil)
+	for _, test := range []struct {
+		name    string
+		desired desired
+		want    int64
+	}{
+		{"known", now, 7},
+		{"changed, and not known again yet", resolving, 7},
+		{"refused", invalid, 8},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := report(situationOf(view{certain: true, desired: test.desired}, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Now())
+			if len(r.ENIs) != 1 || r.ENIs[0].ObservedGeneration != test.want {
+				t.Errorf("got %+v, want one entry of generation %d", r.ENIs, test.want)
+			}
+		})
 	}
 }

@@ -289,6 +289,7 @@ func TestIdle(t *testing.T) {
 	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
 	r.nodeENI("another")
 	r.patch(r.kube.API, kube.NodeENIs, "multi", map[string]any{"spec": map[string]any{"mtu": 9001}})
+	r.report(r.getNodeENI("multi"), "node-a", a, v1alpha1.PhaseReady, id)
 	// Its status shows that the coordinator has seen all of that, and more
 	// than a sweep's delay ago once the second change is in it.
 	r.await("the new generation in the status", func() bool {

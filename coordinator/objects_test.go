@@ -157,7 +157,7 @@ func (r *rig) report(n *v1alpha1.NodeENI, node, instance string, phase v1alpha1.
 	status := v1alpha1.NodeENIStateStatus{InstanceID: instance, Zone: "us-east-1a"}
 	for _, id := range enis {
 		status.ENIs = append(status.ENIs, v1alpha1.ENIState{
-			NodeENI: n.Name, NodeENIUID: n.UID, ENIID: id, SubnetID: subnetA, Phase: phase,
+			NodeENI: n.Name, NodeENIUID: n.UID, ObservedGeneration: n.Generation, ENIID: id, SubnetID: subnetA, Phase: phase,
 			LastTransitionTime: metav1.NewTime(time.Now().Truncate(time.Second)),
 		})
 	}

@@ -47,7 +47,7 @@ func statusOf(n *v1alpha1.NodeENI, nodes []nodeReport, now time.Time) v1alpha1.N
 			status.Attachments = append(status.Attachments, attachment(nr, entry))
 		}
 		status.Nodes.Matching++
-		switch ready, bad, why := judgeNode(entries); {
+		switch ready, bad, why := judgeNode(entries, n.Generation); {
 		case ready:
 			status.Nodes.Ready++
 		case bad:
@@ -86,15 +86,19 @@ func entriesOf(n *v1alpha1.NodeENI, report *v1alpha1.NodeENIState) []v1alpha1.EN
 }
 
 // judgeNode says how far a node is. ENIs on their way out do not count: they
-// are what the node no longer has to have.
-func judgeNode(entries []v1alpha1.ENIState) (ready, failed bool, why string) {
+// are what the node no longer has to have. What speaks of an older generation
+// says nothing of the spec that the status speaks of.
+func judgeNode(entries []v1alpha1.ENIState, generation int64) (ready, failed bool, why string) {
 	wanted := 0
 	for _, entry := range entries {
-		switch entry.Phase {
-		case v1alpha1.PhaseReleasing, v1alpha1.PhaseReleased:
-		case v1alpha1.PhaseReady:
+		switch {
+		case entry.Phase == v1alpha1.PhaseReleasing, entry.Phase == v1alpha1.PhaseReleased:
+		case entry.ObservedGeneration < generation:
 			wanted++
-		case v1alpha1.PhaseFailed:
+			why = cmp.Or(why, "its agent has not taken in the last change of the NodeENI yet")
+		case entry.Phase == v1alpha1.PhaseReady:
+			wanted++
+		case entry.Phase == v1alpha1.PhaseFailed:
 			return false, true, words(entry)
 		default:
 			wanted++

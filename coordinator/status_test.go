@@ -30,7 +30,7 @@ func validNodeENI() *v1alpha1.NodeENI {
 
 func entry(subnet string, phase v1alpha1.Phase, message string) v1alpha1.ENIState {
 	return v1alpha1.ENIState{
-		NodeENI: "multi", NodeENIUID: "uid-1", ENIID: "eni-" + subnet, SubnetID: subnet,
+		NodeENI: "multi", NodeENIUID: "uid-1", ObservedGeneration: 3, ENIID: "eni-" + subnet, SubnetID: subnet,
 		Phase: phase, Message: message, LastTransitionTime: metav1.NewTime(testNow.Add(-time.Hour)),
 	}
 }
@@ -51,6 +51,11 @@ func TestStatusCondition(t *testing.T) {
 	ready := func(node string) nodeReport { return reported(node, entry("a", v1alpha1.PhaseReady, "")) }
 	failed := func(node string) nodeReport {
 		return reported(node, entry("a", v1alpha1.PhaseFailed, "subnet a is full"))
+	}
+	older := func(phase v1alpha1.Phase) nodeReport {
+		e := entry("a", phase, "no")
+		e.ObservedGeneration--
+		return reported("a", e)
 	}
 	tests := []struct {
 		name   string
@@ -78,6 +83,10 @@ func TestStatusCondition(t *testing.T) {
 		{"one of a node's two fails", nil,
 			[]nodeReport{reported("a", entry("a", v1alpha1.PhaseAttaching, ""), entry("b", v1alpha1.PhaseFailed, "no"))}, v1alpha1.NodeCounts{Matching: 1, Failed: 1},
 			"False NodesFailed: 0 of 1 nodes are ready; a: no"},
+		{"ready for an older spec", nil, []nodeReport{older(v1alpha1.PhaseReady)}, v1alpha1.NodeCounts{Matching: 1},
+			"False NodesNotReady: 0 of 1 nodes are ready; a: its agent has not taken in the last change of the NodeENI yet"},
+		{"failed with an older spec", nil, []nodeReport{older(v1alpha1.PhaseFailed)}, v1alpha1.NodeCounts{Matching: 1},
+			"False NodesNotReady: 0 of 1 nodes are ready; a: its agent has not taken in the last change of the NodeENI yet"},
 		{"what is released does not count", nil,
 			[]nodeReport{reported("a", entry("a", v1alpha1.PhaseReady, ""), entry("b", v1alpha1.PhaseReleasing, ""))}, v1alpha1.NodeCounts{Matching: 1, Ready: 1},
 			"True AllNodesReady: 1 of 1 nodes are ready"},

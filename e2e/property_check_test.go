@@ -138,7 +138,7 @@ func (tr *trial) readiness(w wish, e cloud.Interface) string {
 	}
 	got := mine[0]
 	want := v1alpha1.ENIState{
-		NodeENI: w.nodeENI.Name, NodeENIUID: w.nodeENI.UID, SubnetID: w.subnet, SubnetCIDR: tr.cidr(w.subnet).String(),
+		NodeENI: w.nodeENI.Name, NodeENIUID: w.nodeENI.UID, ObservedGeneration: w.nodeENI.Generation, SubnetID: w.subnet, SubnetCIDR: tr.cidr(w.subnet).String(),
 		ENIID: e.ID, AttachmentID: e.Attachment.ID, DeviceIndex: e.Attachment.DeviceIndex, MAC: e.MAC, Addresses: addresses,
 		MTU: w.nodeENI.Spec.MTU, Phase: v1alpha1.PhaseReady, Reason: "Ready",
 		InterfaceName: got.InterfaceName, Message: got.Message, LastTransitionTime: got.LastTransitionTime,

@@ -182,16 +182,23 @@ type NodeCounts struct {
 // Attachment is one ENI of a NodeENI on one node.
 type Attachment struct {
 	// NodeID is the node's name.
-	NodeID     string `json:"nodeID"`
+	NodeID string `json:"nodeID"`
+	// InstanceID is the EC2 instance that the node is.
 	InstanceID string `json:"instanceID"`
+	// ENIID is empty while there is no ENI yet.
 	// +optional
 	ENIID string `json:"eniID,omitempty"`
+	// AttachmentID is empty while the ENI is attached to nothing.
 	// +optional
 	AttachmentID string `json:"attachmentID,omitempty"`
+	// SubnetID is the subnet that the ENI is in, or shall be in.
 	// +optional
 	SubnetID string `json:"subnetID,omitempty"`
+	// SubnetCIDR is the IPv4 range of that subnet.
 	// +optional
 	SubnetCIDR string `json:"subnetCIDR,omitempty"`
+	// DeviceIndex is the one that the ENI has or shall have on this node.
+	//
 	// +optional
 	DeviceIndex int32 `json:"deviceIndex,omitempty"`
 	// MTU that the link has, in bytes.

@@ -30,35 +30,50 @@ const (
 // ENIState is what an agent reports of one ENI.
 type ENIState struct {
 	// NodeENI is the name of the NodeENI that wants, or wanted, the ENI.
-	NodeENI    string    `json:"nodeENI"`
+	NodeENI string `json:"nodeENI"`
+	// NodeENIUID tells it from another one that had the name before.
 	NodeENIUID types.UID `json:"nodeENIUID"`
+	// ObservedGeneration is the generation of the NodeENI that the entry
+	// speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// SubnetID is the subnet that the ENI is in, or shall be in.
 	// +optional
 	SubnetID string `json:"subnetID,omitempty"`
+	// SubnetCIDR is the IPv4 range of that subnet.
 	// +optional
 	SubnetCIDR string `json:"subnetCIDR,omitempty"`
+	// ENIID is empty while there is no ENI yet.
 	// +optional
 	ENIID string `json:"eniID,omitempty"`
+	// AttachmentID is empty while the ENI is attached to nothing.
 	// +optional
 	AttachmentID string `json:"attachmentID,omitempty"`
+	// DeviceIndex is the one that the ENI has or shall have on this node.
 	// +optional
 	DeviceIndex int32 `json:"deviceIndex,omitempty"`
+	// MAC finds the ENI's link on the host.
 	// +optional
 	MAC string `json:"mac,omitempty"`
+	// Addresses are the ENI's IPv4 addresses, the primary one first.
 	// +optional
 	// +listType=atomic
 	Addresses []string `json:"addresses,omitempty"`
+	// InterfaceName is the name that the link has on the host.
 	// +optional
 	InterfaceName string `json:"interfaceName,omitempty"`
 	// MTU that the link has, in bytes.
 	// +optional
-	MTU   int32 `json:"mtu,omitempty"`
+	MTU int32 `json:"mtu,omitempty"`
+	// Phase is how far the ENI has come.
 	Phase Phase `json:"phase"`
 	// Reason is one CamelCase word for machines.
 	// +optional
 	Reason string `json:"reason,omitempty"`
 	// Message says for people what is awaited or wrong, and what to do.
 	// +optional
-	Message            string      `json:"message,omitempty"`
+	Message string `json:"message,omitempty"`
+	// LastTransitionTime is when phase or reason last changed.
 	LastTransitionTime metav1.Time `json:"lastTransitionTime"`
 
 	// CreatedAt is when the agent decided to create the ENI; it is the ENI's

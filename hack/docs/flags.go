@@ -36,7 +36,11 @@ func flags(programs, command string) (string, error) {
 		if end := atTheEnd.FindStringSubmatch(text); end != nil {
 			text, fallback = strings.TrimSuffix(text, end[0]), strings.Trim(end[1], `"`)
 		}
-		fmt.Fprintf(&b, "| `--%s` | %s | %s |\n", name, cell(fallback), cell(text))
+		dashes := "--"
+		if len(m[1]) == 1 {
+			dashes = "-"
+		}
+		fmt.Fprintf(&b, "| `%s%s` | %s | %s |\n", dashes, name, cell(fallback), cell(text))
 	}
 	return b.String(), nil
 }

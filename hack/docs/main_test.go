@@ -1,0 +1,58 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestFill(t *testing.T) {
+	const text = "a\n<!-- generated: flags x y -->\nold\n<!-- end -->\nb\n<!-- generated: values z -->\n<!-- end -->\n"
+	got, err := fill([]byte(text), func(what, argument string) (string, error) { return what + "|" + argument + "\n", nil })
+	want := "a\n<!-- generated: flags x y -->\nflags|x y\n<!-- end -->\nb\n<!-- generated: values z -->\nvalues|z\n<!-- end -->\n"
+	if err != nil || string(got) != want {
+		t.Errorf("got %v\n%s\nwant\n%s", err, got, want)
+	}
+	failed := errors.New("no such program")
+	if _, err := fill([]byte(text), func(string, string) (string, error) { return "", failed }); !errors.Is(err, failed) {
+		t.Errorf("got %v, want the generator's error", err)
+	}
+}
+
+func TestSchemaTable(t *testing.T) {
+	for want, s := range map[string]schema{
+		"list of strings":  {Type: "array", Items: &schema{Type: "string"}},
+		"map of strings":   {Type: "object", AdditionalProperties: &schema{Type: "string"}},
+		"`None`, `Host`":   {Type: "string", Enum: []any{"None", "Host"}},
+		"integer":          {Type: "integer"},
+		"list of integers": {Type: "array", Items: &schema{Type: "integer"}},
+	} {
+		if got := s.typeName(); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	s := schema{Description: "a\nb | c.", Validations: []validation{{"must be x"}, {"must be x"}}}
+	if got, want := s.text(), `a b \| c. Must be x.`; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestValues(t *testing.T) {
+	got, err := values("testdata/values.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := strings.Join([]string{
+		"| value | default | |",
+		"|---|---|---|",
+		"| `awsRegion` | `\"\"` | Region of EC2; empty: as the instance says. |",
+		"| **`controller`** | | The coordinator. |",
+		"| `controller.replicas` | `2` | One leads, the others wait. |",
+		"| `tolerations` | `[{\"operator\":\"Exists\"}]` |  |",
+		"| `podLabels` | `{}` |  |",
+		"",
+	}, "\n")
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
