@@ -54,7 +54,7 @@ func TestStand(t *testing.T) {
 	one := desired{wants: []want{wantFor("x", subnetA, 2)}}
 	two := desired{wants: []want{wantFor("x", subnetA, 2), wantFor("x", subnetA2, 3)}}
 	beside := func(d desired, reason string) desired {
-		d.problems = []problem{{"x", "x", reason, "a message"}}
+		d.problems = []problem{{"x", "x", 1, reason, "a message"}}
 		return d
 	}
 	was := func(state standingState, since ...time.Time) map[types.UID]standing {
