@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -33,7 +34,7 @@ type demoRun struct {
 func startDemo(t *testing.T, programs string, args ...string) *demoRun {
 	t.Helper()
 	root, err := testbed.Root(t.Context())
-	if err != nil {
+	if err := errors.Join(err, built()); err != nil {
 		t.Fatal(err)
 	}
 	build := []string{"build", "-o", demoProgram()}

@@ -8,14 +8,21 @@ import (
 	"os"
 	"os/exec"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
-// programs is the directory of the programs under test.
+// programs is the directory of the programs under test, once they are built.
 var programs string
+
+// built builds them, and not before a test needs them: what is read earlier does
+// not count when go test asks whether anything has changed.
+var built = sync.OnceValue(func() error {
+	return testbed.Build(context.Background(), programs, canRace())
+})
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -32,10 +39,6 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if err := testbed.Build(context.Background(), dir, canRace()); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
 	programs = dir
 	return m.Run()
 }
