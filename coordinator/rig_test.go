@@ -43,7 +43,7 @@ var sharedControlPlane = sync.OnceValues(func() (*controlplane.ControlPlane, err
 		return nil, err
 	}
 	started = cp
-	return cp, cp.ApplyFiles(ctx, "../manifests/crds", "../manifests/rbac/namespace.yaml", "../manifests/rbac/coordinator.yaml")
+	return cp, cp.ApplyFiles(ctx, "../manifests/namespace.yaml", "../manifests/crds", "../manifests/rbac/coordinator.yaml")
 })
 
 var started *controlplane.ControlPlane

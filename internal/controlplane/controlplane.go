@@ -35,6 +35,8 @@ type Config struct {
 	// server listens on every IPv4 address of the machine, without on
 	// 127.0.0.1 only.
 	ExtraIPs []net.IP
+	// APIServerArgs are more arguments of kube-apiserver, such as an audit policy.
+	APIServerArgs []string
 	// Log hears of processes that start, stop, and end unasked. By default
 	// nobody does.
 	Log *slog.Logger
@@ -50,6 +52,7 @@ type ControlPlane struct {
 	ca        *authority
 	port      *reservedPort
 	bind      net.IP
+	more      []string // arguments of kube-apiserver
 	admin     *rest.Config
 
 	mu   sync.Mutex // guards the processes
@@ -71,6 +74,7 @@ func Start(ctx context.Context, cfg Config) (*ControlPlane, error) {
 		apiserver: filepath.Join(assets, "kube-apiserver"),
 		log:       cfg.Log,
 		bind:      net.IPv4(127, 0, 0, 1),
+		more:      cfg.APIServerArgs,
 	}
 	if cp.log == nil {
 		cp.log = slog.New(slog.DiscardHandler)
@@ -165,7 +169,8 @@ func (cp *ControlPlane) StartAPIServer(ctx context.Context) error {
 	if cp.api != nil {
 		return errors.New("the API server is running already")
 	}
-	api, err := startProcess(cp.dir, "kube-apiserver", cp.apiserver, apiserverArgs(cp.bind, cp.port.number), cp.log)
+	args := append(apiserverArgs(cp.bind, cp.port.number), cp.more...)
+	api, err := startProcess(cp.dir, "kube-apiserver", cp.apiserver, args, cp.log)
 	if err != nil {
 		return err
 	}

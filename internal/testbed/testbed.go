@@ -43,6 +43,8 @@ type Config struct {
 	// EC2Listen and AdminListen are the simulator's addresses; by default the
 	// kernel chooses the ports.
 	EC2Listen, AdminListen string
+	// APIServerArgs are more arguments of kube-apiserver.
+	APIServerArgs []string
 }
 
 // Testbed is a running cluster.
@@ -56,8 +58,8 @@ type Testbed struct {
 	service string // of the API server
 }
 
-// Start starts API server and simulator and installs the CRDs and the roles. It
-// needs the privileges that netns.Elevate looks after.
+// Start starts API server and simulator and installs what a cluster gets but the
+// programs: CRDs, roles, admission policy. It needs the privileges that netns.Elevate looks after.
 func Start(ctx context.Context, cfg Config) (*Testbed, error) {
 	root, err := Root(ctx)
 	if err != nil {
@@ -82,7 +84,10 @@ func (tb *Testbed) start(ctx context.Context) error {
 		tb.service = fmt.Sprintf("%s-%d", apiService, taken)
 	}
 	var err error
-	tb.ControlPlane, err = controlplane.Start(ctx, controlplane.Config{ExtraIPs: []net.IP{net.IPv4(192, 0, 2, byte(taken+1))}})
+	tb.ControlPlane, err = controlplane.Start(ctx, controlplane.Config{
+		ExtraIPs:      []net.IP{net.IPv4(192, 0, 2, byte(taken+1))},
+		APIServerArgs: tb.cfg.APIServerArgs,
+	})
 	if err != nil {
 		return err
 	}
@@ -90,8 +95,11 @@ func (tb *Testbed) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	err = tb.ControlPlane.ApplyFiles(ctx, filepath.Join(tb.root, "manifests", "crds"), filepath.Join(tb.root, "manifests", "rbac"))
-	if err != nil {
+	var install []string
+	for _, part := range []string{"namespace.yaml", "crds", "rbac", "policy"} {
+		install = append(install, filepath.Join(tb.root, "manifests", part))
+	}
+	if err := tb.ControlPlane.ApplyFiles(ctx, install...); err != nil {
 		return err
 	}
 	installed := time.Now()

@@ -1,8 +1,7 @@
-package rbac
+package manifests
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"testing"
@@ -28,43 +27,37 @@ var (
 // TestRights asks a real API server for everything that a ServiceAccount may do:
 // not a right more than the design's table, and not one less.
 func TestRights(t *testing.T) {
-	cp, err := controlplane.Start(t.Context(), controlplane.Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := cp.Stop(); err != nil {
-			t.Error(err)
-		}
-	})
+	cp := install(t)
 	nobody := []byte("{apiVersion: v1, kind: ServiceAccount, metadata: {name: nobody, namespace: eni-system}}")
-	if err := errors.Join(cp.ApplyFiles(t.Context(), "."), cp.Apply(t.Context(), nobody)); err != nil {
+	if err := cp.Apply(t.Context(), nobody); err != nil {
 		t.Fatal(err)
 	}
-	everybodys := rights(t, clientOf(t, cp, "nobody"), "eni-system")
+	everybodys := rights(t, clientOf(t, cp, "nobody"), namespace)
 
 	everywhere := map[string]map[string][]string{
 		"eni-agent": {
 			"nodeenis.networking.k8s.aws":      readOnly,
 			"nodeenistates.networking.k8s.aws": {"create", "get", "list", "update", "watch"},
 			"nodes":                            readOnly,
-			"events":                           {"create", "patch"},
+			"events":                           {"create"},
 			"namespaces/kube-system":           {"get"},
 			"daemonsets/aws-node.apps":         {"get"},
 		},
 		"eni-coordinator": {
-			"nodeenis.networking.k8s.aws":            {"get", "list", "patch", "update", "watch"},
-			"nodeenis/status.networking.k8s.aws":     {"patch", "update"},
-			"nodeenis/finalizers.networking.k8s.aws": {"update"},
-			"nodeenistates.networking.k8s.aws":       readOnly,
-			"nodes":                                  readOnly,
-			"events":                                 {"create", "patch"},
-			"namespaces/kube-system":                 {"get"},
+			"nodeenis.networking.k8s.aws":        {"get", "list", "patch", "watch"},
+			"nodeenis/status.networking.k8s.aws": {"update"},
+			"nodeenistates.networking.k8s.aws":   readOnly,
+			"nodes":                              readOnly,
+			"events":                             {"create"},
+			"namespaces/kube-system":             {"get"},
 		},
 	}
 	atHome := map[string]map[string][]string{
-		"eni-agent":       {},
-		"eni-coordinator": {"leases.coordination.k8s.io": {"create", "get", "update"}},
+		"eni-agent": {},
+		"eni-coordinator": {
+			"leases.coordination.k8s.io":                 {"create"},
+			"leases/eni-coordinator.coordination.k8s.io": {"get", "update"},
+		},
 	}
 	for account, want := range everywhere {
 		t.Run(account, func(t *testing.T) {
@@ -72,14 +65,14 @@ func TestRights(t *testing.T) {
 			maps.Copy(want, everybodys)
 			awaitRights(t, client, "default", want)
 			maps.Copy(want, atHome[account])
-			awaitRights(t, client, "eni-system", want)
+			awaitRights(t, client, namespace, want)
 		})
 	}
 }
 
 func clientOf(t *testing.T, cp *controlplane.ControlPlane, account string) dynamic.Interface {
 	t.Helper()
-	cfg, err := cp.ServiceAccountConfig(t.Context(), "eni-system", account, "")
+	cfg, err := cp.ServiceAccountConfig(t.Context(), namespace, account, "")
 	if err != nil {
 		t.Fatal(err)
 	}
