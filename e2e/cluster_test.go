@@ -32,15 +32,16 @@ type cluster struct {
 	alone        bool // without Kubernetes, see newStandAlone
 }
 
-// newCluster starts a cluster of n nodes, registered and without labels.
-func newCluster(t *testing.T, n int, change func(*sim.Topology)) *cluster {
+// newCluster starts a cluster of n nodes, registered and without labels, with
+// more arguments for its API server.
+func newCluster(t *testing.T, n int, change func(*sim.Topology), apiServerArgs ...string) *cluster {
 	t.Helper()
 	timing := cloud.Timing{Attach: 200 * time.Millisecond, Detach: 300 * time.Millisecond, PlugDelay: 50 * time.Millisecond}
 	topology := sim.Topology{Nodes: sim.Nodes(n), Timing: &timing}
 	if change != nil {
 		change(&topology)
 	}
-	c := start(t, testbed.Config{Topology: topology})
+	c := start(t, testbed.Config{Topology: topology, APIServerArgs: apiServerArgs})
 	for _, node := range topology.Nodes {
 		c.must(c.CreateNode(t.Context(), node.Name, nil))
 	}
@@ -50,6 +51,9 @@ func newCluster(t *testing.T, n int, change func(*sim.Topology)) *cluster {
 // start starts a testbed for the test.
 func start(t *testing.T, cfg testbed.Config) *cluster {
 	t.Helper()
+	if err := built(); err != nil {
+		t.Fatal(err)
+	}
 	cfg.Programs, cfg.Dir = programs, t.TempDir()
 	tb, err := testbed.Start(t.Context(), cfg)
 	if err != nil {
