@@ -1,0 +1,286 @@
+package docs
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"sigs.k8s.io/yaml"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
+)
+
+// Kinds of others that the pages have objects of. The API server is given CRDs that
+// take anything.
+var foreignKinds = map[string]struct {
+	group, version, plural string
+	scope                  string
+}{
+	"NetworkAttachmentDefinition": {"k8s.cni.cncf.io", "v1", "network-attachment-definitions", "Namespaced"},
+	"NodePool":                    {"karpenter.sh", "v1", "nodepools", "Cluster"},
+}
+
+// notApplied are kinds that are no objects of an API server.
+var notApplied = []string{"Kustomization"}
+
+// NodeENIs in the pages are accepted in files, where unknown fields are errors.
+func TestNodeENIs(t *testing.T) {
+	count := 0
+	for _, p := range pages(t) {
+		for _, m := range p.manifests() {
+			if !strings.Contains(m.text, "kind: NodeENI\n") {
+				continue
+			}
+			count++
+			if _, err := v1alpha1.ParseNodeENIs([]byte(m.text)); err != nil {
+				t.Errorf("%s:%d: %v", p.path, m.line, err)
+			}
+		}
+	}
+	if count < 3 {
+		t.Errorf("only %d NodeENIs found", count)
+	}
+}
+
+// Every manifest in the pages is accepted by an API server.
+func TestManifests(t *testing.T) {
+	cp := start(t)
+	for kind, k := range foreignKinds {
+		if err := cp.Apply(t.Context(), crd(kind, k.group, k.version, k.plural, k.scope)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := cp.ApplyFiles(t.Context(), filepath.Join(root, "manifests/crds")); err != nil {
+		t.Fatal(err)
+	}
+	defaultAccount := []byte("{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}")
+	if err := cp.Apply(t.Context(), defaultAccount); err != nil { // no controller makes it
+		t.Fatal(err)
+	}
+	count := 0
+	for _, p := range pages(t) {
+		for _, m := range p.manifests() {
+			var object struct{ Kind string }
+			if err := yaml.Unmarshal([]byte(m.text), &object); err != nil {
+				t.Errorf("%s:%d: %v", p.path, m.line, err)
+				continue
+			}
+			if slices.Contains(notApplied, object.Kind) {
+				continue
+			}
+			count++
+			if err := cp.Apply(t.Context(), []byte(m.text)); err != nil {
+				t.Errorf("%s:%d: %v", p.path, m.line, err)
+			}
+		}
+	}
+	if count < 5 {
+		t.Errorf("only %d manifests found", count)
+	}
+}
+
+func start(t *testing.T) *controlplane.ControlPlane {
+	t.Helper()
+	cp, err := controlplane.Start(t.Context(), controlplane.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := cp.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return cp
+}
+
+// crd takes anything as an object of that kind.
+func crd(kind, group, version, plural, scope string) []byte {
+	return fmt.Appendf(nil, `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: %[4]s.%[2]s
+spec:
+  group: %[2]s
+  scope: %[5]s
+  names: {kind: %[1]s, plural: %[4]s}
+  versions:
+  - name: %[3]s
+    served: true
+    storage: true
+    schema:
+      openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}
+    subresources: {status: {}}
+`, kind, group, version, plural, scope)
+}
+
+// A NetworkAttachmentDefinition of the pages holds a CNI configuration about a link
+// that a NodeENI of the pages names.
+func TestCNIConfigurations(t *testing.T) {
+	links, masters := map[string]bool{}, map[string]string{}
+	for _, p := range pages(t) {
+		for _, m := range p.manifests() {
+			var object struct {
+				Kind string
+				Spec struct{ InterfaceName, Config string }
+			}
+			if err := yaml.Unmarshal([]byte(m.text), &object); err != nil {
+				t.Fatal(err)
+			}
+			links[object.Spec.InterfaceName] = true
+			if object.Kind != "NetworkAttachmentDefinition" {
+				continue
+			}
+			var config struct{ CNIVersion, Name, Type, Master, Device string }
+			if err := json.Unmarshal([]byte(object.Spec.Config), &config); err != nil {
+				t.Errorf("%s:%d: %v", p.path, m.line, err)
+			}
+			if config.CNIVersion == "" || config.Name == "" || config.Type == "" {
+				t.Errorf("%s:%d: cniVersion, name or type is missing", p.path, m.line)
+			}
+			masters[config.Master+config.Device] = fmt.Sprintf("%s:%d", p.path, m.line)
+		}
+	}
+	for master, where := range masters {
+		if master == "" || !links[master] {
+			t.Errorf("%s: no NodeENI makes a link %q", where, master)
+		}
+	}
+	if len(masters) == 0 {
+		t.Error("no NetworkAttachmentDefinition found")
+	}
+}
+
+// The simulator takes the topology of its page.
+func TestTopology(t *testing.T) {
+	count := 0
+	for _, p := range pages(t) {
+		for _, b := range p.blocks {
+			if b.lang != "yaml" || !strings.Contains(b.text, "\nsubnets:") {
+				continue
+			}
+			count++
+			file := filepath.Join(t.TempDir(), "topology.yaml")
+			if err := os.WriteFile(file, []byte(b.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := sim.LoadTopology(file); err != nil {
+				t.Errorf("%s:%d: %v", p.path, b.line, err)
+			}
+		}
+	}
+	if count == 0 {
+		t.Error("no topology found")
+	}
+}
+
+var nodeENIs = v1alpha1.GroupVersion.WithResource("nodeenis")
+
+// What docs/migration.md says of objects of a former controller: its CRD is
+// replaced, objects stay, fields that are not known go, and so does the finalizer.
+func TestMigration(t *testing.T) {
+	cp, ctx := start(t), t.Context()
+	const formerFinalizer = "nodeeni.networking.k8s.aws/finalizer"
+	if !strings.Contains(read(t, "docs/migration.md"), formerFinalizer) {
+		t.Errorf("docs/migration.md does not name %s", formerFinalizer)
+	}
+	group := v1alpha1.GroupVersion
+	if err := cp.Apply(ctx, crd("NodeENI", group.Group, group.Version, "nodeenis", "Cluster")); err != nil {
+		t.Fatal(err)
+	}
+	client, err := dynamic.NewForConfig(cp.AdminConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	create := func(name string, spec map[string]any) {
+		object := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": group.String(), "kind": "NodeENI",
+			"metadata": map[string]any{"name": name, "finalizers": []any{formerFinalizer}}, "spec": spec,
+		}}
+		created, err := client.Resource(nodeENIs).Create(ctx, object, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		attachment := map[string]any{"nodeID": "node-1", "instanceID": "i-0123456789abcdef0", "eniID": "eni-0123456789abcdef0", "status": "attached", "dpdkBound": true}
+		created.Object["status"] = map[string]any{"attachments": []any{attachment}}
+		if _, err := client.Resource(nodeENIs).UpdateStatus(ctx, created, metav1.UpdateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dpdk := map[string]any{
+		"nodeSelector": map[string]any{"ng": "multi-eni"}, "subnetID": "subnet-0f59b4f14737be9ad",
+		"securityGroupIDs": []any{"sg-05da196f3314d4af8"}, "deviceIndex": int64(2),
+		"enableDPDK": true, "dpdkDriver": "vfio-pci", "dpdkResourceName": "intel.com/sriov", "dpdkPCIAddress": "0000:00:06.0",
+	}
+	create("dpdk", dpdk)
+	create("without-subnet", map[string]any{"nodeSelector": map[string]any{"ng": "multi-eni"}})
+
+	if err := cp.ApplyFiles(ctx, filepath.Join(root, "manifests/crds")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"dpdk", "without-subnet"} {
+		object, err := client.Resource(nodeENIs).Get(ctx, name, metav1.GetOptions{})
+		if err != nil {
+			t.Fatalf("after the CRD was replaced: %v", err)
+		}
+		if _, found, _ := unstructured.NestedString(object.Object, "spec", "dpdkDriver"); found {
+			t.Errorf("%s: the field dpdkDriver is still shown", name)
+		}
+		// The coordinator's two ways to write.
+		patched, err := client.Resource(nodeENIs).Patch(ctx, name, types.MergePatchType, []byte(`{"metadata":{"finalizers":["`+v1alpha1.CleanupFinalizer+`"]}}`), metav1.PatchOptions{})
+		if err != nil {
+			t.Fatalf("%s: the finalizer cannot be replaced: %v", name, err)
+		}
+		patched.Object["status"] = map[string]any{"nodes": map[string]any{"matching": int64(1), "ready": int64(0), "failed": int64(0)}}
+		if _, err := client.Resource(nodeENIs).UpdateStatus(ctx, patched, metav1.UpdateOptions{}); err != nil {
+			t.Errorf("%s: the status cannot be written: %v", name, err)
+		}
+	}
+	migrateCommands(t, client.Resource(nodeENIs), dpdk)
+}
+
+// migrateCommands checks the patch that the page gives, and what becomes of a
+// manifest with fields that are not known.
+func migrateCommands(t *testing.T, client dynamic.ResourceInterface, dpdk map[string]any) {
+	const noFinalizers = `{"metadata":{"finalizers":null}}`
+	if !strings.Contains(read(t, "docs/migration.md"), `-p '`+noFinalizers+`'`) {
+		t.Errorf("docs/migration.md does not have the patch %s", noFinalizers)
+	}
+	patched, err := client.Patch(t.Context(), "dpdk", types.MergePatchType, []byte(noFinalizers), metav1.PatchOptions{})
+	if err != nil || len(patched.GetFinalizers()) > 0 {
+		t.Errorf("finalizers %v, %v", patched.GetFinalizers(), err)
+	}
+	again := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "NodeENI", "metadata": map[string]any{"name": "again"}, "spec": dpdk,
+	}}
+	_, strict := client.Create(t.Context(), again, metav1.CreateOptions{FieldValidation: "Strict"})
+	if strict == nil || !strings.Contains(strict.Error(), "unknown field") {
+		t.Errorf("kubectl apply: %v", strict)
+	}
+	created, err := client.Create(t.Context(), again, metav1.CreateOptions{FieldValidation: "Warn"})
+	if err != nil {
+		t.Fatalf("kubectl apply --validate=warn: %v", err)
+	}
+	if _, found, _ := unstructured.NestedBool(created.Object, "spec", "enableDPDK"); found {
+		t.Error("enableDPDK is stored")
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(root, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
