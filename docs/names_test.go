@@ -200,7 +200,7 @@ func TestPaths(t *testing.T) {
 			}
 		}
 	}
-	if count < 30 {
+	if count < 15 {
 		t.Errorf("only %d paths found", count)
 	}
 }

@@ -18,12 +18,14 @@ var reasonPackages = []string{"agent", "coordinator", "internal/eni"}
 // Words of that form that are no reasons, or are never shown.
 var notReasons = []string{
 	"Name", "Node", "NodeENI",
-	// The actions of EC2 have this form, too.
-	"CreateNetworkInterface", "AttachNetworkInterface", "DetachNetworkInterface", "DeleteNetworkInterface",
-	"DescribeNetworkInterfaces", "DescribeSubnets", "DescribeSecurityGroups",
 	// While subnets and groups are looked up nothing is reported, or what fails.
 	"Resolving",
+	// What a dry run says that would have been carried out.
+	"DryRunOperation",
 }
+
+// The actions of EC2 have that form, too.
+var ec2Action = regexp.MustCompile(`^(Describe|Create|Attach|Detach|Delete|Modify)(NetworkInterface|Subnet|SecurityGroup|InstanceType)`)
 
 var reasonForm = regexp.MustCompile(`^[A-Z][a-z0-9]+([A-Z][A-Za-z0-9]*)*(\.[A-Z][A-Za-z]+)?$|^[A-Z][A-Z0-9]+[a-z][A-Za-z0-9]*$`)
 
@@ -109,7 +111,7 @@ func collectReasons(t *testing.T, dir string, into map[string]string) {
 			if !ok || literal.Kind != token.STRING {
 				return true
 			}
-			if text, err := strconv.Unquote(literal.Value); err == nil && reasonForm.MatchString(text) {
+			if text, err := strconv.Unquote(literal.Value); err == nil && reasonForm.MatchString(text) && !ec2Action.MatchString(text) {
 				into[text] = set.Position(literal.Pos()).String()
 			}
 			return true
