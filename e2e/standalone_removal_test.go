@@ -359,3 +359,24 @@ func TestStandAloneCleanup(t *testing.T) {
 	c.agent(node) // the files are still there
 	c.awaitReady(node, "data", 1)
 }
+
+// An instance that takes no more ENIs: one waits, and has its place as soon as
+// another one has gone.
+func TestStandAloneLimit(t *testing.T) {
+	t.Parallel()
+	const node = "node-1"
+	c := newStandAlone(t, 1, nil) // of a type that takes four
+	c.agent(node)
+	for _, name := range []string{"a", "b", "c"} {
+		c.want(node, name, c.plain("data"))
+		c.awaitReady(node, name, 1)
+	}
+	c.want(node, "d", c.plain("data"))
+	c.awaitEntry(node, "d", says(v1alpha1.PhaseFailed, "AttachmentLimitExceeded", "takes 4 ENIs"))
+	c.want(node, "e", c.plain("storage"))
+	c.unwrite(node, "b")
+	c.awaitReady(node, "d", 1)
+	c.unwrite(node, "a")
+	c.awaitReady(node, "e", 1)
+	c.awaitMade(node, 3)
+}

@@ -288,6 +288,26 @@ func TestDirectoryComesAndGoes(t *testing.T) {
 	}
 }
 
+// A directory that is made anew at once is watched, whatever number its inode has.
+func TestDirectoryMadeAnew(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.write("a.yaml", manifest("x", ""))
+	r.await("x")
+	for _, name := range []string{"v", "w", "z"} {
+		if err := errors.Join(os.RemoveAll(r.dir), os.Mkdir(r.dir, 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		r.await("")
+		began := time.Now()
+		r.write("a.yaml", manifest(name, ""))
+		r.await(name)
+		if took := time.Since(began); took > pollEvery/2 {
+			t.Errorf("a new file was noticed after %v", took)
+		}
+	}
+}
+
 // Without a state file, ENIs of which nobody knows the NodeENI are held for as
 // long as a file may hold it.
 func TestNothingKnown(t *testing.T) {

@@ -56,7 +56,9 @@ func (s *Source) Run(ctx context.Context) {
 // look reads the directory, takes the files in when they have settled, and
 // returns when to look again.
 func (s *Source) look(w *watcher, settling *settling, now time.Time) time.Duration {
-	w.follow()
+	if err := w.follow(); err != nil {
+		s.cfg.Log.Warn("the kernel cannot tell of changes of files; they are noticed within half a minute", "error", err)
+	}
 	all, err := readDirectory(s.cfg.Directory)
 	if err != nil {
 		settling.forget()
@@ -120,6 +122,7 @@ type watcher struct {
 	directory string
 	notify    *fsnotify.Watcher
 	watched   os.FileInfo
+	refused   bool          // by the kernel
 	events    chan struct{} // after changes; never when the kernel cannot tell
 }
 
@@ -147,23 +150,25 @@ func (w *watcher) open() (err error) {
 	return nil
 }
 
-// follow watches the directory that has the name now.
-func (w *watcher) follow() {
+// follow watches the directory that has the name now. It tells once, of each
+// directory, that it cannot.
+func (w *watcher) follow() error {
 	if w.notify == nil {
-		return
+		return nil
 	}
 	info, err := os.Stat(w.directory)
 	if err != nil {
 		w.watched = nil
-		return
+		return nil // who reads it tells
 	}
-	if w.watched != nil && os.SameFile(w.watched, info) {
-		return
+	if w.watched != nil && os.SameFile(w.watched, info) && (w.refused || len(w.notify.WatchList()) > 0) {
+		return nil // and not a new one that has got the number of the old one
 	}
 	_ = w.notify.Remove(w.directory) // of the one before; the kernel may have done it
-	if err := w.notify.Add(w.directory); err == nil {
-		w.watched = info
-	}
+	w.watched = info
+	err = w.notify.Add(w.directory)
+	w.refused = err != nil
+	return err
 }
 
 func (w *watcher) close() {
