@@ -136,17 +136,6 @@ func (u *Uninstall) changed(before, now map[string]bool) bool {
 	return !maps.Equal(before, now)
 }
 
-func (u *Uninstall) sayGone(before, now map[string]bool) bool {
-	gone := false
-	for _, name := range slices.Sorted(maps.Keys(before)) {
-		if !now[name] {
-			u.say("NodeENI %s is gone, and so are its ENIs.", name)
-			gone = true
-		}
-	}
-	return gone
-}
-
 func (u *Uninstall) say(format string, args ...any) {
 	fmt.Fprintf(u.Out, format+"\n", args...)
 }
