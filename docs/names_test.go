@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
 // Flags of other programs that the pages name.
@@ -31,6 +33,9 @@ type program map[string][]string
 // programs asks each program itself.
 func programs(t *testing.T) map[string]program {
 	t.Helper()
+	if err := testbed.ReadTree(root, ".go", "go.mod"); err != nil {
+		t.Fatal(err)
+	}
 	bin := t.TempDir()
 	build := exec.Command("go", "build", "-o", bin+string(filepath.Separator), "./cmd/...")
 	build.Dir = root
