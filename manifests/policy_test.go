@@ -19,7 +19,6 @@ import (
 )
 
 var (
-	nodes    = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
 	pods     = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 	events   = schema.GroupVersionResource{Version: "v1", Resource: "events"}
 	accounts = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
