@@ -244,3 +244,25 @@ func TestCloseDoesNotWaitForProcesses(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestStartConfined(t *testing.T) {
+	ns := newNamespace(t)
+	var out strings.Builder
+	cmd := exec.Command("cat", "/proc/self/status")
+	cmd.Stdout = &out
+	if err := ns.StartConfined(cmd, unix.CAP_NET_ADMIN, unix.CAP_NET_RAW); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"CapInh:\t0000000000000000\n", "CapPrm:\t0000000000003000\n", "CapEff:\t0000000000003000\n", "CapBnd:\t0000000000003000\n", "NoNewPrivs:\t1\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the child has not %q:\n%s", want, out.String())
+		}
+	}
+	// It was the thread's matter alone.
+	if err := ns.Do(func() error { return unix.Unshare(unix.CLONE_NEWUTS) }); err != nil {
+		t.Errorf("the test has lost its own capabilities: %v", err)
+	}
+}

@@ -5,14 +5,49 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
 
 // Start starts cmd in the namespace; wait for it with cmd.Wait as usual.
 func (ns *Namespace) Start(cmd *exec.Cmd) error {
+	return ns.start(cmd, func() error { return nil })
+}
+
+// StartConfined is Start for a child that has only these of root's capabilities
+// and can get no others, as a container's process.
+func (ns *Namespace) StartConfined(cmd *exec.Cmd, capabilities ...int) error {
+	return ns.start(cmd, func() error { return confine(capabilities) })
+}
+
+// confine confines what this thread starts from now on.
+func confine(capabilities []int) error {
+	for c := range unix.CAP_LAST_CAP + 1 {
+		if slices.Contains(capabilities, c) {
+			continue
+		}
+		err := unix.Prctl(unix.PR_CAPBSET_DROP, uintptr(c), 0, 0, 0)
+		if err != nil && !errors.Is(err, unix.EINVAL) { // one that this kernel does not know
+			return fmt.Errorf("drop capability %d: %w", c, err)
+		}
+	}
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("forbid new privileges: %w", err)
+	}
+	return nil
+}
+
+// start calls prepare on the thread that then starts the child.
+func (ns *Namespace) start(cmd *exec.Cmd, prepare func() error) error {
+	begin := func() error {
+		if err := prepare(); err != nil {
+			return err
+		}
+		return cmd.Start()
+	}
 	if cmd.SysProcAttr == nil || cmd.SysProcAttr.Pdeathsig == 0 {
-		return ns.Do(cmd.Start)
+		return ns.Do(begin)
 	}
 	// Held on its own, so that Close does not wait for the child.
 	held, err := ns.duplicate()
@@ -25,7 +60,7 @@ func (ns *Namespace) Start(cmd *exec.Cmd) error {
 	go func() {
 		defer held.Close()
 		err := held.Do(func() error {
-			if err := cmd.Start(); err != nil {
+			if err := begin(); err != nil {
 				return err
 			}
 			started <- nil

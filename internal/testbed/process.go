@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 )
 
@@ -26,7 +28,8 @@ type Process struct {
 	err  error
 }
 
-// start starts a program in a namespace, or in this one when ns is nil.
+// start starts a program in a node's namespace, with the one capability that
+// agents have, or in this one when ns is nil.
 func start(name, dir string, ns *netns.Namespace, env []string, program string, args ...string) (*Process, error) {
 	p := &Process{Name: name, Log: filepath.Join(dir, name+".log"), done: make(chan struct{})}
 	log, err := os.OpenFile(p.Log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
@@ -51,7 +54,7 @@ func start(name, dir string, ns *netns.Namespace, env []string, program string, 
 func (p *Process) run(ns *netns.Namespace) error {
 	start := p.cmd.Start
 	if ns != nil {
-		start = func() error { return ns.Start(p.cmd) }
+		start = func() error { return ns.StartConfined(p.cmd, unix.CAP_NET_ADMIN) }
 	}
 	started := make(chan error, 1)
 	go func() {
