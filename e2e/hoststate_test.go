@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -32,33 +33,41 @@ type hostFact struct {
 func (c *cluster) host(node string) hostState {
 	c.t.Helper()
 	var s hostState
-	c.onHost(node, func(h *netlink.Handle) error {
-		var err error
-		if s.links, err = h.LinkList(); err != nil {
-			return err
-		}
-		s.names = map[int]string{}
-		for _, l := range s.links {
-			s.names[l.Attrs().Index] = l.Attrs().Name
-		}
-		addresses, err := h.AddrList(nil, unix.AF_INET)
-		if err != nil {
-			return err
-		}
-		for _, a := range addresses {
-			text := a.IPNet.String()
-			if a.Flags&unix.IFA_F_NOPREFIXROUTE != 0 {
-				text += " noprefixroute"
+	c.onHost(node, func(h *netlink.Handle) (err error) {
+		for {
+			// A list during which the kernel's own has changed is read again.
+			if s, err = readHost(h); !errors.Is(err, netlink.ErrDumpInterrupted) {
+				return err
 			}
-			s.addresses = append(s.addresses, hostFact{a.LinkIndex, text})
 		}
-		if s.rules, err = h.RuleList(unix.AF_INET); err != nil {
-			return err
-		}
-		s.routes, err = h.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-		return err
 	})
 	return s
+}
+
+func readHost(h *netlink.Handle) (s hostState, err error) {
+	if s.links, err = h.LinkList(); err != nil {
+		return s, err
+	}
+	s.names = map[int]string{}
+	for _, l := range s.links {
+		s.names[l.Attrs().Index] = l.Attrs().Name
+	}
+	addresses, err := h.AddrList(nil, unix.AF_INET)
+	if err != nil {
+		return s, err
+	}
+	for _, a := range addresses {
+		text := a.IPNet.String()
+		if a.Flags&unix.IFA_F_NOPREFIXROUTE != 0 {
+			text += " noprefixroute"
+		}
+		s.addresses = append(s.addresses, hostFact{a.LinkIndex, text})
+	}
+	if s.rules, err = h.RuleList(unix.AF_INET); err != nil {
+		return s, err
+	}
+	s.routes, err = h.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	return s, err
 }
 
 // onHost hands out a netlink handle of the node.
