@@ -120,7 +120,9 @@ func TestTypes(t *testing.T) {
 			delete(types, m[1])
 			var shown []string
 			for line := range strings.SplitSeq(m[2], "\n") {
-				shown = append(shown, strings.Fields(line)[0])
+				if words := strings.Fields(line); len(words) > 0 {
+					shown = append(shown, words[0])
+				}
 			}
 			slices.Sort(shown)
 			if want := fields(of); !slices.Equal(shown, want) {
