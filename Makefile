@@ -6,6 +6,10 @@ MAKEFLAGS += --no-print-directory
 controller_gen := go tool -modfile=hack/tools/controller-gen/go.mod controller-gen
 golangci_lint  := go tool -modfile=hack/tools/golangci-lint/go.mod golangci-lint
 
+# The Helm chart, and what it holds copies of: parts of manifests/.
+chart       := packaging/helm/aws-multi-eni
+chart_files := crds policy rbac
+
 # Packages that are tested side by side. Many of them run an API server each
 # (330 MB, two busy cores at its start), so the number of cores is no measure.
 TEST_PARALLEL ?= 2
@@ -85,11 +89,12 @@ test: ## Run all tests, or PACKAGES=./agent TEST_FLAGS="-run X"; with -race wher
 	set -x; KUBEBUILDER_ASSETS=$${assets:?} go test $$race -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
 
 .PHONY: generate
-generate: build ## Generate CRDs and deep copies from the Go types, and docs/configuration.md.
+generate: build ## Generate CRDs and deep copies from the Go types, docs/configuration.md, and what the chart has of manifests/.
 	$(controller_gen) object paths=./api/...
 	$(controller_gen) object paths=./internal/kube/...
 	$(controller_gen) crd paths=./api/... output:crd:dir=manifests/crds
 	go run ./hack/docs -programs bin
+	@for part in $(chart_files); do mkdir -p $(chart)/files/$$part && cp manifests/$$part/*.yaml $(chart)/files/$$part/ || exit 1; done
 
 .PHONY: verify-generate
 verify-generate: build ## Fail when generated code or docs/configuration.md is stale.
@@ -99,7 +104,8 @@ verify-generate: build ## Fail when generated code or docs/configuration.md is s
 	$(controller_gen) crd paths=./api/... output:crd:dir="$$fresh/crds" && \
 	diff -u api/v1alpha1/zz_generated.deepcopy.go "$$fresh/api/zz_generated.deepcopy.go" && \
 	diff -u internal/kube/zz_generated.deepcopy.go "$$fresh/kube/zz_generated.deepcopy.go" && \
-	diff -ru manifests/crds "$$fresh/crds" || \
+	diff -ru manifests/crds "$$fresh/crds" && \
+	(for part in $(chart_files); do diff -ru manifests/$$part $(chart)/files/$$part || exit 1; done) || \
 	{ echo "generated code is stale: run 'make generate' and commit what it changes" >&2; exit 1; }
 	@go run ./hack/docs -programs bin -check
 

@@ -17,7 +17,7 @@ import (
 var foreignFlags = []string{
 	"--node-ip", "--provider-id", // kubelet
 	"--validate", "--for", // kubectl
-	"--timeout", // helm
+	"--timeout", "--take-ownership", "--force-conflicts", "--no-hooks", "--set", "--set-string", // helm
 }
 
 var (

@@ -40,6 +40,8 @@ type Config struct {
 	// Sim is the simulator of another cluster, to be shared with it: two clusters
 	// in one account. It is left running by Stop, and brings its own topology.
 	Sim *sim.Simulator
+	// Bare leaves it to the caller to install CRDs and roles.
+	Bare bool
 	// EC2Listen and AdminListen are the simulator's addresses; by default the
 	// kernel chooses the ports.
 	EC2Listen, AdminListen string
@@ -94,6 +96,9 @@ func (tb *Testbed) start(ctx context.Context) error {
 	tb.Client, err = kube.NewClient(tb.ControlPlane.AdminConfig(), "testbed")
 	if err != nil {
 		return err
+	}
+	if tb.cfg.Bare {
+		return tb.startSim(ctx)
 	}
 	var install []string
 	for _, part := range []string{"namespace.yaml", "crds", "rbac", "policy"} {

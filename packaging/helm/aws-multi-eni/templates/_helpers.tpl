@@ -1,0 +1,103 @@
+{{/* What helm adds to the labels of every object. */}}
+{{- define "aws-multi-eni.labels" -}}
+app.kubernetes.io/name: aws-multi-eni
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "aws-multi-eni.agent.selector" -}}
+app.kubernetes.io/name: aws-multi-eni
+app.kubernetes.io/component: agent
+{{- end }}
+
+{{- define "aws-multi-eni.coordinator.selector" -}}
+app.kubernetes.io/name: aws-multi-eni
+app.kubernetes.io/component: coordinator
+{{- end }}
+
+{{/* A ServiceAccount's name: dict "root" $ "of" "agent" "values" .Values.eniManager */}}
+{{- define "aws-multi-eni.account" -}}
+{{- .values.serviceAccount.name | default (printf "%s-%s" (.root.Values.serviceAccount.name | default "eni") .of) }}
+{{- end }}
+
+{{- define "aws-multi-eni.agent.account" -}}
+{{- include "aws-multi-eni.account" (dict "root" . "of" "agent" "values" .Values.eniManager) }}
+{{- end }}
+
+{{- define "aws-multi-eni.coordinator.account" -}}
+{{- include "aws-multi-eni.account" (dict "root" . "of" "coordinator" "values" .Values.controller) }}
+{{- end }}
+
+{{/* An image: dict "root" $ "of" "agent" "image" .Values.eniManager.image */}}
+{{- define "aws-multi-eni.image" -}}
+{{- $shared := .root.Values.image }}
+{{- $repository := .image.repository | default (printf "%s/eni-%s" (trimSuffix "/" $shared.repository) .of) }}
+{{- if .image.digest }}
+{{- printf "%s@%s" $repository .image.digest }}
+{{- else }}
+{{- printf "%s:%s" $repository (.image.tag | default $shared.tag | default .root.Chart.AppVersion) }}
+{{- end }}
+{{- end }}
+
+{{- define "aws-multi-eni.agent.image" -}}
+{{- include "aws-multi-eni.image" (dict "root" . "of" "agent" "image" .Values.eniManager.image) }}
+{{- end }}
+
+{{- define "aws-multi-eni.coordinator.image" -}}
+{{- include "aws-multi-eni.image" (dict "root" . "of" "coordinator" "image" .Values.controller.image) }}
+{{- end }}
+
+{{/* Flags of both programs. Defaults are left out. */}}
+{{- define "aws-multi-eni.args" -}}
+{{- with .Values.clusterName }}
+- --cluster-name={{ . }}
+{{- end }}
+{{- if ne .Values.logLevel "info" }}
+- --log-level={{ .Values.logLevel }}
+{{- end }}
+{{- if ne .Values.logFormat "text" }}
+- --log-format={{ .Values.logFormat }}
+{{- end }}
+{{- end }}
+
+{{/* Of the containers that need no right of the kernel's. */}}
+{{- define "aws-multi-eni.restricted" -}}
+allowPrivilegeEscalation: false
+privileged: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- define "aws-multi-eni.nonroot" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "aws-multi-eni.probes" -}}
+livenessProbe:
+  httpGet:
+    path: /healthz
+    port: http
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 3
+readinessProbe:
+  httpGet:
+    path: /readyz
+    port: http
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 3
+{{- end }}
+
+{{/* Annotations of what exists for the uninstall only. */}}
+{{- define "aws-multi-eni.hook" -}}
+helm.sh/hook: pre-delete
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

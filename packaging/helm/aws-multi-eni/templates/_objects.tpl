@@ -1,0 +1,30 @@
+{{/*
+The objects of a file that is a copy of one of manifests/, with the namespace and
+the accounts of this release: dict "root" $ "file" "rbac/agent.yaml" "account" NAME.
+ServiceAccounts, which have values of their own, are left out.
+*/}}
+{{- define "aws-multi-eni.objects" -}}
+{{- $namespace := .root.Release.Namespace }}
+{{- $account := .account }}
+{{- $text := .root.Files.Get (printf "files/%s" .file) }}
+{{- /* The names in the policies' expressions and messages. */}}
+{{- $text = $text | replace "eni-system:eni-agent" (printf "%s:%s" $namespace $account) }}
+{{- $text = $text | replace "eni-system/eni-agent" (printf "%s/%s" $namespace $account) }}
+{{- $text = regexReplaceAll `token eni-agent\s+-n eni-system` $text (printf "token %s -n %s" $account $namespace) }}
+{{- $labels := include "aws-multi-eni.labels" .root }}
+{{- range $document := regexSplit `(?m)^---$` $text -1 }}
+{{- $object := fromYaml $document }}
+{{- if ne $object.kind "ServiceAccount" }}
+{{- $_ := set $object.metadata "labels" (fromYaml $labels) }}
+{{- if $object.metadata.namespace }}
+{{- $_ := set $object.metadata "namespace" $namespace }}
+{{- end }}
+{{- range $subject := $object.subjects }}
+{{- $_ := set $subject "name" $account }}
+{{- $_ := set $subject "namespace" $namespace }}
+{{- end }}
+---
+{{ toYaml $object }}
+{{ end }}
+{{- end }}
+{{- end }}
