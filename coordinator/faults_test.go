@@ -359,6 +359,21 @@ func (r *rig) awaitReady(n *v1alpha1.NodeENI, status metav1.ConditionStatus, rea
 	})
 }
 
+// TestFinalizerDoesNotWaitForStatus: a NodeENI deleted and made anew would go before
+// its ENIs for as long as the status of the one before it had been written.
+func TestFinalizerDoesNotWaitForStatus(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	r.startLeading(func(cfg *Config) { cfg.StatusInterval = time.Hour })
+	r.awaitReady(n, metav1.ConditionFalse, "NoMatchingNodes")
+	for range 2 {
+		r.remove(r.kube.API, kube.NodeENIs, n.Name)
+		r.awaitNoNodeENI(n.Name)
+		n = r.nodeENI("multi")
+		r.awaitFinalizer(n)
+	}
+}
+
 // TestStatusRepaired: somebody else wrote the status.
 func TestStatusRepaired(t *testing.T) {
 	r := newRig(t)

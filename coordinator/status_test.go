@@ -272,6 +272,15 @@ func TestSchedule(t *testing.T) {
 	if got := s.takeDue(testNow.Add(interval)); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("after the interval: got %q due, want a", got)
 	}
+	s.addAtOnce("a", testNow.Add(interval))
+	if got := s.takeDue(testNow.Add(interval)); !slices.Equal(got, []string{"a"}) {
+		t.Errorf("at once: got %q due, want a", got)
+	}
+	s.tryAgain("a", testNow.Add(interval))
+	s.addAtOnce("a", testNow.Add(interval))
+	if got := s.takeDue(testNow.Add(interval)); len(got) != 0 {
+		t.Errorf("in spite of an error: got %q due", got)
+	}
 }
 
 // TestStatusConflict: while the cache lags behind the object, the API server is

@@ -79,7 +79,11 @@ func (w *statusWriter) run(ctx context.Context) {
 		}
 		now := time.Now()
 		for name := range w.takeMarked() {
-			s.add(name, now, w.interval)
+			if unprotected(w.caches.nodeENI(name)) {
+				s.addAtOnce(name, now)
+			} else {
+				s.add(name, now, w.interval)
+			}
 		}
 		for _, name := range s.takeDue(now) {
 			w.heartbeat.Beat()
@@ -102,6 +106,14 @@ func (s *schedule) add(name string, now time.Time, interval time.Duration) {
 		due = free
 	}
 	s.due[name] = due
+}
+
+// addAtOnce makes a NodeENI due now, unless an error has put it off. Its status
+// may have been written a moment ago, when its name was another one's.
+func (s *schedule) addAtOnce(name string, now time.Time) {
+	if s.retry[name] == nil {
+		s.due[name] = now
+	}
 }
 
 func (s *schedule) takeDue(now time.Time) []string {
@@ -164,8 +176,14 @@ func (w *statusWriter) bringUpToDate(ctx context.Context, name string, s *schedu
 	}
 }
 
+// unprotected says whether a NodeENI could be deleted before its ENIs: agents
+// make those without waiting for the finalizer.
+func unprotected(n *v1alpha1.NodeENI) bool {
+	return n != nil && n.DeletionTimestamp == nil && !slices.Contains(n.Finalizers, v1alpha1.CleanupFinalizer)
+}
+
 func (w *statusWriter) write(ctx context.Context, n *v1alpha1.NodeENI) (written bool, err error) {
-	if n.DeletionTimestamp == nil && !slices.Contains(n.Finalizers, v1alpha1.CleanupFinalizer) {
+	if unprotected(n) {
 		if err := setFinalizer(ctx, w.kube, n.Name, n.UID, true); err != nil {
 			return false, err
 		}
