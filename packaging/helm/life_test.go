@@ -6,7 +6,9 @@ import (
 	"strings"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
@@ -221,12 +223,60 @@ func TestForeignCRDAndValueSets(t *testing.T) {
 	c.must(c.Apply(t.Context(), serviceMonitorCRD))
 	for _, file := range valueSets {
 		c.mustHelm(append(install, "--values", "testdata/"+file)...)
+		if file == "field.yaml" {
+			c.checkPolicy("eni-controller-agent")
+			c.checkPodSecurity(file)
+		}
 		out, job, err := c.uninstall()
 		if err != nil {
 			t.Errorf("%s: %v\n%s", file, err, job.said)
 		}
 		if runs := map[bool]int{true: 0, false: 1}[file == "least.yaml"]; job.runs != runs {
 			t.Errorf("%s: the Job ran %d times, want %d\n%s", file, job.runs, runs, out)
+		}
+	}
+}
+
+// checkPolicy: the policy is about the agents' account, whatever its name is.
+func (c *cluster) checkPolicy(account string) {
+	c.t.Helper()
+	c.must(c.CreateNode(c.t.Context(), "node-1", nil))
+	cfg, err := c.ControlPlane.ServiceAccountConfig(c.t.Context(), namespace, account, "node-1")
+	c.must(err)
+	client, err := dynamic.NewForConfig(cfg)
+	c.must(err)
+	report := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": "networking.k8s.aws/v1alpha1", "kind": "NodeENIState", "metadata": map[string]any{"name": "node-2"},
+	}}
+	c.await("an agent may not write another node's report", func() string { // roles and policies come into force a moment later
+		_, err := client.Resource(nodeENIStates).Create(c.t.Context(), report, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if err == nil || !strings.Contains(err.Error(), "may write the NodeENIState node-1 and not node-2") {
+			return fmt.Sprint(err)
+		}
+		return ""
+	})
+}
+
+// checkPodSecurity: all but the agents would do in a namespace that allows little.
+func (c *cluster) checkPodSecurity(values string) {
+	c.t.Helper()
+	var accounts strings.Builder
+	fmt.Fprint(&accounts, "{apiVersion: v1, kind: Namespace, metadata: {name: strict, labels: {pod-security.kubernetes.io/enforce: restricted}}}\n")
+	objects := byKey(mustRender(c.t, "--values", "testdata/"+values))
+	workloads := []*unstructured.Unstructured{objects["eni-system/eni-coordinator Deployment"], objects["eni-system/eni-uninstall Job"]}
+	for _, w := range workloads {
+		fmt.Fprintf(&accounts, "---\n{apiVersion: v1, kind: ServiceAccount, metadata: {name: %s, namespace: strict}}\n", containerOf(c.t, w).account)
+	}
+	c.must(c.Apply(c.t.Context(), accounts.String()))
+	for _, w := range workloads {
+		template, _, err := unstructured.NestedMap(w.Object, "spec", "template")
+		c.must(err)
+		pod := &unstructured.Unstructured{Object: template}
+		pod.SetAPIVersion("v1")
+		pod.SetKind("Pod")
+		pod.SetName(w.GetName())
+		if _, err := c.client.Resource(pods).Namespace("strict").Create(c.t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}); err != nil {
+			c.t.Errorf("the pod of %s: %v", key(w), err)
 		}
 	}
 }
