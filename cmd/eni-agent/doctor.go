@@ -23,20 +23,30 @@ where it cannot: credentials and permissions (by dry runs), subnets, limits, and
 else on the host or in the cluster gets in the way. It changes nothing, and fails
 when a check does.
 
-Give it the flags that the agent has. Without --nodeeni-dir, and without a way to the
-API server, it checks what can be checked without NodeENIs.
+Give it the flags that the agent has. Without --node-name and --nodeeni-dir it checks
+what can be checked without NodeENIs.
 `
 
 // examine is the subcommand doctor.
 func examine(ctx context.Context, args []string) error {
 	var o options
-	flags := flag.NewFlagSet(name+" doctor", flag.ContinueOnError)
-	output := flags.String("o", "table", "table or json")
-	hostRoot := flags.String("host-root", "/", "where the host's file system is, such as /host in a pod of kubectl debug node/NODE")
-	timeout := flags.Duration("timeout", time.Minute, "how long it may take")
+	own := flag.NewFlagSet(name+" doctor", flag.ContinueOnError)
+	output := own.String("o", "table", "table or json")
+	hostRoot := own.String("host-root", "/", "where the host's file system is, such as /host in a pod of kubectl debug node/NODE")
+	timeout := own.Duration("timeout", time.Minute, "how long it may take")
+	flags := flag.NewFlagSet(own.Name(), flag.ContinueOnError)
 	o.define(flags)
-	if err := noArguments(flags, args, aboutDoctor); err != nil {
+	own.VisitAll(func(f *flag.Flag) { flags.Var(f.Value, f.Name, f.Usage) })
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), aboutDoctor, "\nFlags, beside the agent's (eni-agent --help):\n")
+		own.SetOutput(flags.Output())
+		own.PrintDefaults()
+	}
+	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q; see %s --help", flags.Arg(0), flags.Name())
 	}
 	if *output != "table" && *output != "json" {
 		return fmt.Errorf("-o %s: want table or json", *output)
