@@ -59,6 +59,9 @@ func programs(t *testing.T) map[string]program {
 			}
 		}
 		all[name]["version"] = nil
+		if own, ok := all[name]["doctor"]; ok {
+			all[name]["doctor"] = append(own, all[name][""]...) // as its help says
+		}
 	}
 	return all
 }

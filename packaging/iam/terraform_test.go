@@ -8,11 +8,18 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
 // terraform runs the stand-in for Terraform of hack/tools.
 func terraform(t *testing.T, input string, args ...string) (string, error) {
 	t.Helper()
+	for _, dir := range []string{"terraform", "../../hack/tools/terraform"} {
+		if err := testbed.ReadTree(dir, ".tf", ".go", ".mod"); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for i, arg := range args {
 		if !strings.HasPrefix(arg, "-") {
 			path, err := filepath.Abs(arg)

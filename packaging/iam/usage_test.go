@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
 const (
@@ -80,6 +82,9 @@ type listed struct {
 // taken from the compiler's export data.
 func load(t *testing.T, path string) *program {
 	t.Helper()
+	if err := testbed.ReadTree(filepath.Join("..", ".."), ".go", "go.mod"); err != nil {
+		t.Fatal(err)
+	}
 	args := []string{"list", "-deps", "-export", "-json=ImportPath,Dir,Export,GoFiles"}
 	if raceEnabled {
 		args = append(args, "-race") // the build cache has those
