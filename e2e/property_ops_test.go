@@ -367,14 +367,15 @@ func (tr *trial) opAPIServer(r *rand.Rand) string {
 // its report; then the kubelet registers the Node again and starts a new pod,
 // for the old one's token was bound to the old Node. That agent has nothing but
 // describes to go by, so they do not lag from here on; what they hid from it would
-// be found five minutes later.
+// be found five minutes later. So would be that an ENI is gone which it is given
+// for the same token: two decisions for one place in one second have one.
 func (tr *trial) opLoseNode(r *rand.Rand) string {
 	node := pick(r, tr.nodes...)
 	ctx := tr.t.Context()
 	labels := tr.labels(ctx, node)
 	tr.must(tr.DeleteNode(ctx, node))
 	err := tr.Client.API.Delete().Resource(kube.NodeENIStates).Name(node).Do(ctx).Error()
-	time.Sleep(time.Duration(r.IntN(500)) * time.Millisecond)
+	time.Sleep(time.Second + time.Duration(r.IntN(500))*time.Millisecond)
 	tr.must(tr.CreateNode(ctx, node, labels))
 	timing := tr.Sim.Cloud().Timing()
 	timing.DescribeLag = 0
