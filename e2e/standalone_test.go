@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/files"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -23,7 +22,7 @@ import (
 // each node, and agents detach and delete themselves.
 func newStandAlone(t *testing.T, n int, change func(*sim.Topology)) *cluster {
 	t.Helper()
-	timing := cloud.Timing{Attach: 200 * time.Millisecond, Detach: 300 * time.Millisecond, PlugDelay: 50 * time.Millisecond}
+	timing := quick
 	topology := sim.Topology{Nodes: sim.Nodes(n), Timing: &timing}
 	if change != nil {
 		change(&topology)
