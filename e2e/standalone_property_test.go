@@ -63,7 +63,7 @@ type loner struct {
 	up     bool
 	wanted map[string]string // the subnet of each NodeENI that counts
 	wrong  map[string]bool   // files that are wrong at the moment
-	had    map[string]string // the ENI of each that has been wanted ever since
+	had    map[string]string // the ENI of each when its file became wrong
 }
 
 func (l *loners) run(ops int) {
@@ -72,7 +72,7 @@ func (l *loners) run(ops int) {
 		l.nodes = append(l.nodes, n)
 		l.put(n, "a", "data")
 		l.start(n)
-		n.had["a"] = l.awaitReady(name, "a", 1)[0].ENIID
+		l.awaitReady(name, "a", 1)
 	}
 	for range ops {
 		n := l.nodes[l.rand.IntN(len(l.nodes))]
@@ -82,6 +82,9 @@ func (l *loners) run(ops int) {
 	l.Sim.Cloud().ClearFaults()
 	for _, n := range l.nodes {
 		l.start(n)
+	}
+	l.stays("what is wrong", 4*time.Second, l.lost)
+	for _, n := range l.nodes {
 		for _, name := range l.names(n, true) {
 			l.put(n, name, n.wanted[name])
 		}
@@ -108,27 +111,29 @@ func (l *loners) step(n *loner) string {
 	name := []string{"a", "b", "c"}[l.rand.IntN(3)]
 	subnet := []string{"data", "storage", "nodes"}[l.rand.IntN(3)]
 	_, there := n.wanted[name]
-	switch k := l.rand.IntN(10); {
-	case k < 2:
+	// What is wrong stays so for a while: a loss takes seconds to be believed.
+	spared := n.wrong[name] && l.rand.IntN(4) > 0
+	switch k := l.rand.IntN(12); {
+	case !n.up && k < 6:
+		l.start(n)
+		return "started"
+	case k < 2 && !spared:
 		l.put(n, name, subnet)
 		return name + " in " + subnet
-	case k < 4 && there && name != "a":
+	case k < 3 && there && !spared:
 		l.unwrite(n.name, name)
 		delete(n.wanted, name)
 		delete(n.wrong, name)
 		delete(n.had, name)
 		return name + " removed"
-	case k < 5 && l.taken(n, name):
-		n.wrong[name] = true
+	case k < 8 && !n.wrong[name] && l.taken(n, name):
+		n.wrong[name], n.had[name] = true, l.entries(n.name, name)[0].ENIID
 		l.write(n.name, name, []string{"", "a typo", "kind: NodeENI", nodeENI(name, l.plain("data")+"\nmtu: 1")}[l.rand.IntN(4)])
 		return name + " wrong"
-	case k < 7 && n.up:
+	case k < 10 && n.up:
 		l.agents[n.name].Kill()
 		n.up = false
 		return "killed"
-	case k < 9:
-		l.start(n)
-		return "started"
 	default:
 		f := l.anyFault()
 		l.fault(n.name, f)
@@ -162,6 +167,18 @@ func (l *loners) put(n *loner, name, subnet string) {
 	n.wanted[name] = subnet
 	delete(n.wrong, name)
 	l.write(n.name, name, nodeENI(name, l.plain(subnet)))
+}
+
+// lost says which ENI has gone though its file has only become wrong.
+func (l *loners) lost() string {
+	for _, n := range l.nodes {
+		for _, name := range l.names(n, true) {
+			if e, ok := l.Sim.Cloud().Interface(n.had[name]); !ok || e.Attachment == nil || e.Attachment.Status == "detaching" {
+				return fmt.Sprintf("%s has lost %s of %s", n.name, n.had[name], name)
+			}
+		}
+	}
+	return ""
 }
 
 // taken says whether the agent has taken the file in as it is. Before that it
