@@ -71,7 +71,7 @@ func TestInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range append(files, "namespace.yaml") {
-		if strings.HasPrefix(file, "samples/") {
+		if strings.HasPrefix(file, "samples/") || strings.HasPrefix(file, "node-readiness/") {
 			continue
 		}
 		data, err := os.ReadFile(file)

@@ -1,0 +1,296 @@
+package nodereadiness
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
+)
+
+const (
+	// claim is what a refusal without it speaks of.
+	claim  = "authentication.kubernetes.io/node-name"
+	policy = "'eni-agent-node-readiness'"
+)
+
+var (
+	nodes    = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
+	bindings = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings"}
+	reviews  = schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews"}
+)
+
+// rigObjects are two Nodes as they are when they have just joined, and an agent
+// that RBAC lets do anything: what is refused is refused by the policy.
+const rigObjects = `
+apiVersion: v1
+kind: Node
+metadata:
+  name: node-1
+  labels: {ng: multi-eni, nodeeni.networking.k8s.aws/old: ready, nodeeni.networking.k8s.aws/odd: "1"}
+  annotations: {a: b}
+spec:
+  providerID: aws:///us-east-1a/i-0123456789abcdef0
+  taints:
+  - {key: node.kubernetes.io/not-ready, effect: NoSchedule, timeAdded: "2026-01-01T00:00:00Z"}
+  - {key: networking.k8s.aws/eni-not-ready, effect: NoSchedule}
+  - {key: example.com/starting, effect: NoExecute, value: "yes"}
+  - {key: networking.k8s.aws/eni-not-ready, effect: NoExecute, value: "yes"}
+---
+apiVersion: v1
+kind: Node
+metadata: {name: node-2}
+spec:
+  unschedulable: true
+  taints:
+  - {key: networking.k8s.aws/eni-not-ready, effect: NoSchedule}
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRoleBinding
+metadata: {name: agents-may-do-anything}
+roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
+subjects:
+- {kind: ServiceAccount, name: eni-agent, namespace: eni-system}
+`
+
+// TestPolicy: what an agent may change on Nodes, with real tokens that are bound
+// to a Node; and that it concerns nobody else.
+func TestPolicy(t *testing.T) {
+	r := newRig(t)
+	agent, admin := r.agent("node-1"), r.cp.AdminConfig()
+
+	const taint, label = "/spec/taints/", "/metadata/labels/nodeeni.networking.k8s.aws~1"
+	add := func(path string, value any) map[string]any {
+		return map[string]any{"op": "add", "path": path, "value": value}
+	}
+	remove := func(path string) map[string]any { return map[string]any{"op": "remove", "path": path} }
+	strange := map[string]any{"key": "example.com/away", "effect": "NoExecute"}
+	ours := map[string]any{"key": "networking.k8s.aws/eni-not-ready", "effect": "PreferNoSchedule"}
+
+	// Each step that is not refused is a dry run, so all of them begin with the
+	// same Nodes. With a refusal comes what it says.
+	for _, step := range []struct {
+		what    string
+		do      func() error
+		refusal string
+	}{
+		{"the start-up taint goes", r.patch(agent, "node-1", remove(taint+"1")), ""},
+		{"both of them", r.patch(agent, "node-1", remove(taint+"3"), remove(taint+"1")), ""},
+		{"a label comes", r.patch(agent, "node-1", add(label+"data", "ready")), ""},
+		{"a label goes", r.patch(agent, "node-1", remove(label+"old")), ""},
+		{"one with another value goes, too", r.patch(agent, "node-1", remove(label+"odd")), ""},
+		{"all at once", r.patch(agent, "node-1", remove(taint+"3"), remove(taint+"1"), add(label+"data", "ready"), remove(label+"old")), ""},
+		{"a Node without labels", r.patch(r.agent("node-2"), "node-2", add("/metadata/labels", map[string]any{}), add(label+"data", "ready"), remove(taint+"0")), ""},
+
+		{"another Node", r.patch(agent, "node-2", remove(taint+"0")),
+			"the token is of the agent on node node-1, which may patch the Node node-1 and not node-2; does the agent run with the right --node-name"},
+		{"another Node's label", r.patch(agent, "node-2", add("/metadata/labels", map[string]any{"nodeeni.networking.k8s.aws/data": "ready"})), "not node-2"},
+		{"another taint goes", r.patch(agent, "node-1", remove(taint+"2")), "removes no taint but networking.k8s.aws/eni-not-ready, and not example.com/starting"},
+		{"all taints go", r.patch(agent, "node-1", remove("/spec/taints")), "and not node.kubernetes.io/not-ready, example.com/starting"},
+		{"a taint comes", r.patch(agent, "node-1", add(taint+"-", strange)), "an agent adds and changes no taints, and not example.com/away"},
+		{"the start-up taint comes", r.patch(agent, "node-1", add(taint+"-", ours)), "an agent adds and changes no taints"},
+		{"a taint is replaced by another one", r.patch(agent, "node-1", remove(taint+"1"), add(taint+"-", strange)), "an agent adds and changes no taints"},
+		{"another taint gets another value", r.patch(agent, "node-1", add(taint+"2/value", "no")), "an agent adds and changes no taints, and not example.com/starting"},
+		{"the start-up taint gets another value", r.patch(agent, "node-1", add(taint+"1/value", "no")), "an agent adds and changes no taints"},
+
+		{"another label comes", r.patch(agent, "node-1", add("/metadata/labels/node-role.kubernetes.io~1control-plane", "")),
+			"changes no labels but those that begin with nodeeni.networking.k8s.aws/, and not node-role.kubernetes.io/control-plane"},
+		{"another label changes", r.patch(agent, "node-1", add("/metadata/labels/ng", "other")), "and not ng"},
+		{"another label goes", r.patch(agent, "node-1", remove("/metadata/labels/ng")), "and not ng"},
+		{"all labels go", r.patch(agent, "node-1", remove("/metadata/labels")), "and not ng"},
+		{"a label of ours with another value", r.patch(agent, "node-1", add(label+"data", "no")), "no value but ready"},
+		{"a label beside ours", r.patch(agent, "node-1", add("/metadata/labels/nodeeni.networking.k8s.aws", "ready")), "and not nodeeni.networking.k8s.aws"},
+
+		{"an annotation", r.patch(agent, "node-1", add("/metadata/annotations/c", "d")), "changes no more of its Node"},
+		{"no annotation", r.patch(agent, "node-1", remove("/metadata/annotations")), "changes no more of its Node"},
+		{"a finalizer", r.patch(agent, "node-1", add("/metadata/finalizers", []string{"example.com/held"})), "changes no more of its Node"},
+		{"an owner", r.patch(agent, "node-1", add("/metadata/ownerReferences", []any{map[string]any{"apiVersion": "v1", "kind": "Node", "name": "node-2", "uid": "1"}})), "changes no more of its Node"},
+		{"it is cordoned", r.patch(agent, "node-1", add("/spec/unschedulable", true)), "changes no more of its Node"},
+		{"it is uncordoned", r.patch(r.agent("node-2"), "node-2", remove("/spec/unschedulable")), "changes no more of its Node"},
+		{"a change beside one that is allowed", r.patch(agent, "node-1", remove(taint+"1"), add("/spec/unschedulable", true)), "changes no more of its Node"},
+		{"a CIDR", r.patch(r.agent("node-2"), "node-2", add("/spec/podCIDR", "10.0.0.0/24"), add("/spec/podCIDRs", []string{"10.0.0.0/24"})), "changes no more of its Node"},
+		{"its status", r.patchStatus(agent, "node-1", add("/status/phase", "Running")), "does nothing else to Nodes"},
+		{"it is deleted", r.remove(agent, "node-1"), "does nothing else to Nodes"},
+		{"a Node is created", r.create(agent, "node-3"), "does nothing else to Nodes"},
+		{"it is written as a whole", r.write(agent, "node-1"), "changes no labels"},
+
+		{"a token without the claim", r.patch(r.agent(""), "node-1", remove(taint+"1")), claim},
+		{"a token without the claim: what to do", r.patch(r.agent(""), "node-1", remove(taint+"1")),
+			"kubectl create token eni-agent -n eni-system --bound-object-kind Node --bound-object-name NODE"},
+
+		{"an admin adds a taint", r.patch(admin, "node-1", add(taint+"-", strange)), ""},
+		{"an admin changes labels", r.patch(admin, "node-1", add("/metadata/labels/ng", "other")), ""},
+		{"an admin cordons", r.patch(admin, "node-1", add("/spec/unschedulable", true)), ""},
+	} {
+		err := step.do()
+		switch {
+		case step.refusal == "" && err != nil:
+			t.Errorf("%s: %v", step.what, err)
+		case step.refusal != "" && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), policy) || !strings.Contains(err.Error(), step.refusal)):
+			t.Errorf("%s: %v, want the policy to refuse it with %q", step.what, err, step.refusal)
+		}
+	}
+}
+
+// TestRights: with the component an agent may patch Nodes, and nothing else that
+// it may not do without.
+func TestRights(t *testing.T) {
+	cp := install(t)
+	cfg, err := cp.ServiceAccountConfig(t.Context(), "eni-system", "eni-agent", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t, cp}
+	may := func(verb, resource, subresource string) bool {
+		review := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
+			"spec": map[string]any{"resourceAttributes": map[string]any{"verb": verb, "resource": resource, "subresource": subresource}},
+		}}
+		got, err := r.client(cfg).Resource(reviews).Create(t.Context(), review, metav1.CreateOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		allowed, _, _ := unstructured.NestedBool(got.Object, "status", "allowed")
+		return allowed
+	}
+	// The authorizer hears of roles through a watch.
+	err = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+		return may("patch", "nodes", "") && !may("delete", "nodes", ""), nil // with or without the rig's role
+	})
+	if err != nil {
+		t.Error("an agent may not patch Nodes, or may delete them")
+	}
+	for _, verb := range []string{"create", "update", "delete", "deletecollection"} {
+		if may(verb, "nodes", "") {
+			t.Errorf("an agent may %s Nodes", verb)
+		}
+	}
+	for _, subresource := range []string{"status", "proxy"} {
+		if may("patch", "nodes", subresource) || may("update", "nodes", subresource) {
+			t.Errorf("an agent may change nodes/%s", subresource)
+		}
+	}
+}
+
+type rig struct {
+	*testing.T
+	cp *controlplane.ControlPlane
+}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{t, install(t)}
+	if err := r.cp.Apply(t.Context(), []byte(rigObjects)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		// The other tests see the rights that are installed.
+		if err := r.client(r.cp.AdminConfig()).Resource(bindings).Delete(context.Background(), "agents-may-do-anything", metav1.DeleteOptions{}); err != nil {
+			t.Error(err)
+		}
+	})
+	// Policy and role are in force a moment after they are there.
+	var last error
+	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+		last = r.remove(r.agent(""), "node-1")()
+		return apierrors.IsForbidden(last) && strings.Contains(last.Error(), claim), nil
+	})
+	if err != nil {
+		t.Fatalf("the policy is not in force: %v", last)
+	}
+	return r
+}
+
+// agent has a token that is bound to a Node, or to nothing.
+func (r *rig) agent(node string) *rest.Config {
+	r.Helper()
+	cfg, err := r.cp.ServiceAccountConfig(r.Context(), "eni-system", "eni-agent", node)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return cfg
+}
+
+func (r *rig) client(cfg *rest.Config) dynamic.Interface {
+	r.Helper()
+	client, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return client
+}
+
+var dryRun = []string{metav1.DryRunAll}
+
+func (r *rig) patch(as *rest.Config, name string, operations ...map[string]any) func() error {
+	return r.patchPart(as, name, operations)
+}
+
+func (r *rig) patchStatus(as *rest.Config, name string, operations ...map[string]any) func() error {
+	return r.patchPart(as, name, operations, "status")
+}
+
+func (r *rig) patchPart(as *rest.Config, name string, operations []map[string]any, subresources ...string) func() error {
+	return func() error {
+		patch, err := json.Marshal(operations)
+		if err != nil {
+			return err
+		}
+		_, err = r.client(as).Resource(nodes).Patch(r.Context(), name, types.JSONPatchType, patch, metav1.PatchOptions{DryRun: dryRun}, subresources...)
+		return err
+	}
+}
+
+func (r *rig) remove(as *rest.Config, name string) func() error {
+	return func() error {
+		return r.client(as).Resource(nodes).Delete(r.Context(), name, metav1.DeleteOptions{DryRun: dryRun})
+	}
+}
+
+func (r *rig) create(as *rest.Config, name string) func() error {
+	return func() error {
+		node := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Node", "metadata": map[string]any{"name": name}}}
+		_, err := r.client(as).Resource(nodes).Create(r.Context(), node, metav1.CreateOptions{DryRun: dryRun})
+		return err
+	}
+}
+
+// write puts the Node back with another label.
+func (r *rig) write(as *rest.Config, name string) func() error {
+	return func() error {
+		node, err := r.client(as).Resource(nodes).Get(r.Context(), name, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		node.SetLabels(map[string]string{"ng": "other"})
+		_, err = r.client(as).Resource(nodes).Update(r.Context(), node, metav1.UpdateOptions{DryRun: dryRun})
+		return err
+	}
+}
+
+// TestStatusIsNotWritten holds the policy to what it takes for granted: that the
+// API server takes nothing of a Node's status in a patch of the Node.
+func TestStatusIsNotWritten(t *testing.T) {
+	r := newRig(t)
+	patch := []byte(`{"status":{"conditions":[{"type":"Ready","status":"True"}],"addresses":[{"type":"InternalIP","address":"192.0.2.1"}]}}`)
+	node, err := r.client(r.agent("node-1")).Resource(nodes).Patch(t.Context(), "node-1", types.MergePatchType, patch, metav1.PatchOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{"conditions", "addresses"} {
+		if written, _, _ := unstructured.NestedSlice(node.Object, "status", part); len(written) > 0 {
+			t.Errorf("an agent has written its Node's %s: %v", part, written)
+		}
+	}
+}
