@@ -17,6 +17,8 @@ var (
 	// Transient faults, EC2's throttling among them: AWS's own clients begin
 	// below a second and double.
 	briskPace = pace{time.Second, 30 * time.Second}
+	// A Node that others change at the same time: pods wait for the taint to go.
+	hastyPace = pace{50 * time.Millisecond, 5 * time.Second}
 	// A subnet that is full: addresses come back when others release them, and
 	// a fleet that waits for them shares EC2's buckets.
 	coolPace = pace{30 * time.Second, 10 * time.Minute}
@@ -26,6 +28,8 @@ var (
 
 func paceOf(err error) pace {
 	switch {
+	case errors.Is(err, errOutrun):
+		return hastyPace
 	case eni.IsSubnetFull(err):
 		return coolPace
 	case eni.IsTerminal(err), errors.Is(err, errAbsent):

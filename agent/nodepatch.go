@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -16,9 +17,13 @@ import (
 // nodeKey is the Node's place among the failures.
 const nodeKey = "node"
 
-// outrunOften is how many patches in a row that came too late are told of:
-// others change the Node too, but not all the while.
-const outrunOften = 5
+// outrunOften is how many patches in a row that came too late are told of, after
+// some seconds: others change the Node too, but not all the while.
+const outrunOften = 8
+
+// errOutrun: the Node had changed before the patch arrived, so that a test failed
+// or what should be removed was gone. The watch soon tells what it is now.
+var errOutrun = errors.New("others change the Node's taints or labels at the same time")
 
 // showOnNode makes the Node show how its NodeENIs stand, once all of them have
 // been read. One patch runs at a time; what changes meanwhile goes into the next.
@@ -105,15 +110,15 @@ func escape(key string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
 }
 
-// outrun says whether the Node had changed before the patch arrived: a test
-// fails, or what shall be removed is gone.
-func outrun(err error) bool { return apierrors.IsInvalid(err) || apierrors.IsConflict(err) }
-
 // notPatched notes a failure. The next attempt is made of what the Node is then.
 func (a *Agent) notPatched(err error, now time.Time) {
+	tellAt := 1
+	if apierrors.IsInvalid(err) || apierrors.IsConflict(err) {
+		err, tellAt = fmt.Errorf("%w: %w", errOutrun, err), outrunOften
+	}
 	f := a.failures.add(nodeKey, nodeKey, err, now)
 	a.Log.Debug("the Node was not changed", "error", err, "attempt", f.attempts)
-	if tellAt := map[bool]int{true: outrunOften, false: 1}[outrun(err)]; f.attempts != tellAt {
+	if f.attempts != tellAt {
 		return
 	}
 	advice := ""

@@ -163,7 +163,7 @@ func TestPatchesAreTriedAgain(t *testing.T) {
 		log    string
 	}{
 		"too late":            {[]error{tooLate, apierrors.NewConflict(schema.GroupResource{}, "", nil)}, []string{"StartupTaintRemoved"}, ""},
-		"too late every time": {slices.Repeat([]error{tooLate}, 7), []string{"NodeNotPatched", "StartupTaintRemoved"}, "tried again"},
+		"too late every time": {slices.Repeat([]error{tooLate}, outrunOften+2), []string{"NodeNotPatched", "StartupTaintRemoved"}, "others change the Node's taints or labels at the same time"},
 		"forbidden":           {[]error{forbidden, forbidden}, []string{"NodeNotPatched", "StartupTaintRemoved"}, "manifests/node-readiness"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -134,7 +135,7 @@ func (a *Agent) leave(ctx context.Context) {
 				return
 			}
 		}
-		if !outrun(a.failures[nodeKey].err) {
+		if !errors.Is(a.failures[nodeKey].err, errOutrun) {
 			return
 		}
 	}
