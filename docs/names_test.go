@@ -15,7 +15,7 @@ import (
 
 // Flags of other programs that the pages name.
 var foreignFlags = []string{
-	"--node-ip", "--provider-id", // kubelet
+	"--node-ip", "--provider-id", "--register-with-taints", "--node-labels", // kubelet
 	"--validate", "--for", // kubectl
 	"--timeout", "--take-ownership", "--force-conflicts", "--no-hooks", "--set", "--set-string", // helm
 }
