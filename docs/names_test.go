@@ -228,3 +228,24 @@ func TestShellSyntax(t *testing.T) {
 		}
 	}
 }
+
+var shortName = regexp.MustCompile("short name `([a-z]+)`")
+
+// Short names of kinds are those of the CRDs.
+func TestShortNames(t *testing.T) {
+	crds := read(t, "manifests/crds/networking.k8s.aws_nodeenis.yaml") + read(t, "manifests/crds/networking.k8s.aws_nodeenistates.yaml")
+	count := 0
+	for _, p := range pages(t) {
+		for _, l := range p.prose {
+			for _, m := range shortName.FindAllStringSubmatch(l.text, -1) {
+				count++
+				if !strings.Contains(crds, "    shortNames:\n    - "+m[1]+"\n") {
+					t.Errorf("%s:%d: no kind has the short name %s", p.path, l.number, m[1])
+				}
+			}
+		}
+	}
+	if count == 0 {
+		t.Error("no short name found")
+	}
+}
