@@ -8,7 +8,8 @@ golangci_lint  := go tool -modfile=hack/tools/golangci-lint/go.mod golangci-lint
 
 # The Helm chart, and what it holds copies of: parts of manifests/.
 chart       := packaging/helm/aws-multi-eni
-chart_files := crds policy rbac
+chart_files := crds policy rbac node-readiness
+copy_chart_files = rm -rf $(1) && for part in $(chart_files); do mkdir -p $(1)/$$part && cp manifests/$$part/*.yaml $(1)/$$part/ || exit 1; done && rm $(1)/node-readiness/kustomization.yaml
 
 # Packages that are tested side by side. Many of them run an API server each
 # (330 MB, two busy cores at its start), so the number of cores is no measure.
@@ -94,7 +95,7 @@ generate: build ## Generate CRDs and deep copies from the Go types, docs/configu
 	$(controller_gen) object paths=./internal/kube/...
 	$(controller_gen) crd paths=./api/... output:crd:dir=manifests/crds
 	go run ./hack/docs -programs bin
-	@for part in $(chart_files); do mkdir -p $(chart)/files/$$part && cp manifests/$$part/*.yaml $(chart)/files/$$part/ || exit 1; done
+	@$(call copy_chart_files,$(chart)/files)
 
 .PHONY: verify-generate
 verify-generate: build ## Fail when generated code or docs/configuration.md is stale.
@@ -105,7 +106,7 @@ verify-generate: build ## Fail when generated code or docs/configuration.md is s
 	diff -u api/v1alpha1/zz_generated.deepcopy.go "$$fresh/api/zz_generated.deepcopy.go" && \
 	diff -u internal/kube/zz_generated.deepcopy.go "$$fresh/kube/zz_generated.deepcopy.go" && \
 	diff -ru manifests/crds "$$fresh/crds" && \
-	(for part in $(chart_files); do diff -ru manifests/$$part $(chart)/files/$$part || exit 1; done) || \
+	($(call copy_chart_files,"$$fresh/chart")) && diff -ru $(chart)/files "$$fresh/chart" || \
 	{ echo "generated code is stale: run 'make generate' and commit what it changes" >&2; exit 1; }
 	@go run ./hack/docs -programs bin -check
 

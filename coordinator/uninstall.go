@@ -125,7 +125,7 @@ func (u *Uninstall) tellNew(err error, told string) string {
 func (u *Uninstall) changed(before, now map[string]bool) bool {
 	for _, name := range slices.Sorted(maps.Keys(now)) {
 		if !before[name] {
-			u.say("NodeENI %s is being deleted.", name)
+			u.say("Deleting NodeENI %s.", name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(before)) {

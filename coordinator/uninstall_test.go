@@ -90,7 +90,7 @@ func TestUninstallWaitsForENIs(t *testing.T) {
 	}
 	said := u.said()
 	for _, want := range []string{
-		"NodeENI empty is being deleted.\nNodeENI multi is being deleted.\n",
+		"Deleting NodeENI empty.\nDeleting NodeENI multi.\n",
 		"- multi waits for EC2 to show no ENI of it\n",
 		"NodeENI empty is gone, and so are its ENIs.\n",
 		"NodeENI multi is gone, and so are its ENIs.\nDone: there is no NodeENI, and so no ENI of one.\n",
@@ -123,7 +123,7 @@ func TestUninstallTellsWhatHoldsItUp(t *testing.T) {
 	}
 	// One that comes in the middle goes, too.
 	r.nodeENI("late")
-	u.awaitSaid("NodeENI late is being deleted.\n")
+	u.awaitSaid("Deleting NodeENI late.\n")
 	u.awaitSaid("NodeENI late is gone")
 
 	u.stop()

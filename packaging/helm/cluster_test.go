@@ -28,6 +28,8 @@ import (
 const patience = 90 * time.Second
 
 var (
+	leases        = schema.GroupVersionResource{Group: "coordination.k8s.io", Version: "v1", Resource: "leases"}
+	nodes         = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
 	pods          = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 	nodeENIStates = schema.GroupVersionResource{Group: "networking.k8s.aws", Version: "v1alpha1", Resource: "nodeenistates"}
 	crds          = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}

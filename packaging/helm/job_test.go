@@ -2,6 +2,7 @@ package helm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,8 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 var jobs = schema.GroupVersionResource{Group: "batch", Version: "v1", Resource: "jobs"}
@@ -72,6 +75,9 @@ func (k *kubelet) execute(ctx context.Context, job *unstructured.Unstructured) e
 	if err != nil {
 		return err
 	}
+	if err := mayTellWhy(ctx, cfg); err != nil {
+		return err
+	}
 	kubeconfig, err := controlplane.Kubeconfig(cfg, "")
 	if err != nil {
 		return err
@@ -88,6 +94,30 @@ func (k *kubelet) execute(ctx context.Context, job *unstructured.Unstructured) e
 		return fmt.Errorf("%s: %w", cmd, err)
 	}
 	return nil
+}
+
+// mayTellWhy checks that the Job may read what tells what holds it up, which takes
+// longer to show than a test waits.
+func mayTellWhy(ctx context.Context, cfg *rest.Config) error {
+	client, err := kube.NewClient(cfg, "test")
+	if err != nil {
+		return err
+	}
+	objects, err := dynamic.NewForConfig(cfg)
+	if err != nil {
+		return err
+	}
+	// Rights come into force a moment after the roles are there.
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+		_, events := client.Warnings(ctx, "some-uid")
+		_, lease := objects.Resource(leases).Namespace(namespace).Get(ctx, "eni-coordinator", metav1.GetOptions{})
+		if apierrors.IsNotFound(lease) {
+			lease = nil
+		}
+		if err := errors.Join(events, lease); err == nil || time.Now().After(deadline) {
+			return err
+		}
+	}
 }
 
 func finished(job *unstructured.Unstructured) bool {

@@ -8,6 +8,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -38,6 +39,9 @@ type life struct {
 func TestLife(t *testing.T) {
 	l := &life{cluster: newCluster(t)}
 	l.must(l.CreateNode(t.Context(), "node-1", map[string]string{"ng": "multi-eni"}))
+	taint := fmt.Appendf(nil, `{"spec":{"taints":[{"key":%q,"effect":"NoSchedule"}]}}`, v1alpha1.StartupTaint)
+	_, err := l.client.Resource(nodes).Patch(t.Context(), "node-1", types.MergePatchType, taint, metav1.PatchOptions{})
+	l.must(err)
 	l.run("install", l.testInstall)
 	l.run("upgrade", l.testUpgrade)
 	l.run("uninstall that leaves the ENIs", l.testNodeENIsStay)
@@ -59,7 +63,8 @@ func (l *life) testInstall(t *testing.T) {
 	notes := l.mustHelm("install", release, chart, "--create-namespace", "--set", "awsRegion=us-east-1", "--set", "nodeSelector.ng=multi-eni")
 	l.applyFromNotes(notes)
 	l.mustHelm("upgrade", release, chart, "--reuse-values",
-		"--set", "eniManager.defaultMTU=1400,controller.maxConcurrentENICleanup=7,uninstall.deleteNodeENIs=false")
+		"--set", "eniManager.defaultMTU=1400,controller.maxConcurrentENICleanup=7,uninstall.deleteNodeENIs=false",
+		"--set", "nodeReadiness.startupTaint=true,nodeReadiness.labels=true")
 	if args := l.live(deployments, "eni-coordinator").args; !slices.Contains(args, "--max-concurrent-eni-cleanup=7") {
 		t.Errorf("after the upgrade the coordinator has %q", args)
 	}
@@ -68,6 +73,15 @@ func (l *life) testInstall(t *testing.T) {
 	l.must(l.Apply(t.Context(), nodeENI))
 	l.awaitReady(1400)
 	l.eni = l.ENIs()[0].ID
+	l.await("the Node is labelled and has lost its taint", func() string {
+		node, err := l.client.Resource(nodes).Get(t.Context(), "node-1", metav1.GetOptions{})
+		l.must(err)
+		taints, _, _ := unstructured.NestedSlice(node.Object, "spec", "taints")
+		if label := node.GetLabels()[v1alpha1.ReadyLabel("data")]; label != v1alpha1.ReadyLabelValue || len(taints) > 0 {
+			return fmt.Sprintf("taints %v, labels %v", taints, node.GetLabels())
+		}
+		return ""
+	})
 }
 
 // An upgrade brings a new CRD, and nothing happens to ENIs.
@@ -103,11 +117,14 @@ func (l *life) testNodeENIsStay(t *testing.T) {
 	l.wantENI()
 }
 
-// Without a coordinator nobody deletes ENIs. Then nothing may go.
+// Without a coordinator nobody deletes ENIs. Then nothing may go, not even a
+// NodeENI that no coordinator has seen yet.
 func (l *life) testUninstallInVain(t *testing.T) {
+	l.must(l.Apply(t.Context(), strings.Replace(nodeENI, "{name: data}", "{name: late}", 1)))
+	l.awaitENIs(2)
 	before := l.ours()
 	_, job, err := l.uninstall("--timeout=2s")
-	if err == nil || job.runs != 1 || !strings.Contains(job.said, "not done in time: 1 NodeENIs are still being deleted (data)") {
+	if err == nil || job.runs != 1 || !strings.Contains(job.said, "not done in time: 2 NodeENIs are still being deleted (data; late)") {
 		t.Fatalf("%v; the Job's program ran %d times and said\n%s", err, job.runs, job.said)
 	}
 	after := l.ours()
@@ -116,7 +133,7 @@ func (l *life) testUninstallInVain(t *testing.T) {
 			t.Errorf("the uninstall has failed and removed %s all the same", name)
 		}
 	}
-	l.wantENI()
+	l.awaitENIs(2)
 }
 
 func (l *life) testUninstall(t *testing.T) {
@@ -128,7 +145,7 @@ func (l *life) testUninstall(t *testing.T) {
 	if enis := l.ENIs(); len(enis) > 0 {
 		t.Errorf("the uninstall has left %v", enis)
 	}
-	if !strings.Contains(job.said, "NodeENI data is gone, and so are its ENIs.\nDone") {
+	if !strings.Contains(job.said, "NodeENI data is gone, and so are its ENIs.\n") {
 		t.Errorf("the Job's program said\n%s", job.said)
 	}
 	kept := []string{"nodeenis.networking.k8s.aws CustomResourceDefinition", "nodeenistates.networking.k8s.aws CustomResourceDefinition"}
@@ -146,6 +163,16 @@ func (l *life) testNoTrace(t *testing.T) {
 		t.Fatalf("%v\n%s", err, job.said)
 	}
 	l.await("nothing is left", func() string { return strings.Join(l.ours(), "\n") }) // CRDs go in the background
+}
+
+func (l *life) awaitENIs(n int) {
+	l.t.Helper()
+	l.await(fmt.Sprintf("%d ENIs", n), func() string {
+		if enis := l.ENIs(); len(enis) != n {
+			return fmt.Sprint(enis)
+		}
+		return ""
+	})
 }
 
 // wantENI checks that EC2 has the ENI that was made first, and no other.

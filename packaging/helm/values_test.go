@@ -13,7 +13,7 @@ import (
 )
 
 // valueSets are files in testdata.
-var valueSets = []string{"field.yaml", "own.yaml", "least.yaml"}
+var valueSets = []string{"field.yaml", "own.yaml", "least.yaml", "readiness.yaml"}
 
 // TestValues: what values change, in parts of the objects. A part is named by the
 // object and the way to it.
@@ -79,6 +79,13 @@ func TestValues(t *testing.T) {
 			job + pod + "containers.image":                                        "registry.example.com/mirror/eni-coordinator@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
 			job + pod + "nodeSelector":                                            "kubernetes.io/os: linux\npool: system",
 		},
+		"readiness.yaml": {
+			agent + pod + "containers.args":                                                     "- --http-address=:9480\n- --startup-taint\n- --node-ready-labels",
+			"eni-agent-node-readiness ClusterRole: rules":                                       "- apiGroups:\n  - \"\"\n  resources:\n  - nodes\n  verbs:\n  - patch",
+			"eni-agent-node-readiness ClusterRoleBinding: subjects":                             "- kind: ServiceAccount\n  name: eni-agent\n  namespace: eni-system",
+			"eni-agent-node-readiness ValidatingAdmissionPolicyBinding: spec.validationActions": "- Deny",
+			"eni-agent-node-readiness ValidatingAdmissionPolicy: spec.failurePolicy":            "Fail",
+		},
 		"least.yaml": {
 			agent + pod + "containers.resources":            "",
 			agent + pod + "serviceAccountName":              "eni-agent",
@@ -128,7 +135,7 @@ func part(t *testing.T, obj *unstructured.Unstructured, path string) string {
 // TestNamespace: whatever names a namespace or an account names that of the
 // release, also in the middle of the policy's messages.
 func TestNamespace(t *testing.T) {
-	for _, obj := range mustRender(t, "--namespace", "network", "--set", "serviceAccount.name=x") {
+	for _, obj := range mustRender(t, "--namespace", "network", "--set", "serviceAccount.name=x", "--values", "testdata/readiness.yaml") {
 		text, err := yaml.Marshal(obj.Object)
 		if err != nil {
 			t.Fatal(err)

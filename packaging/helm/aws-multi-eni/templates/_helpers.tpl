@@ -62,6 +62,11 @@ app.kubernetes.io/component: coordinator
 {{- end }}
 {{- end }}
 
+{{/* Whether agents need the right to patch Nodes. */}}
+{{- define "aws-multi-eni.patchesNodes" -}}
+{{- if or .Values.nodeReadiness.startupTaint .Values.nodeReadiness.labels }}yes{{ end }}
+{{- end }}
+
 {{/* Of the containers that need no right of the kernel's. */}}
 {{- define "aws-multi-eni.restricted" -}}
 allowPrivilegeEscalation: false
