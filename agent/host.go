@@ -108,22 +108,22 @@ func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
 // missing is the wait for a link that is not here. ask says when EC2 is to be
 // asked whether the ENI is attached at all, zero when not: a link that was here
 // was detached, or moved into a pod's namespace; and an ENI that a describe alone
-// says to be attached may have been detached since. A link that does not come
-// after our own attach is no reason to ask: EC2 has answered, and the hourly
-// verification asks again.
+// says to be attached may have been detached since: that is asked once, when no
+// describe lags any more and a link that was on its way is here. A link that does
+// not come after our own attach is no reason to ask: EC2 has answered, and the
+// hourly verification asks again.
 func (before linkState) missing(hearsay bool, now time.Time) (after wait, ask time.Time) {
 	after = before.wait
 	switch {
 	case before.Present:
-		after.waiting, ask = now, now
+		after.waiting, after.lost, ask = now, true, now
 	case before.waiting.IsZero():
 		after.waiting = now
 		if hearsay {
-			ask = now.Add(doubtSteps[0]) // the link may just be on its way
+			ask = now.Add(pluggedWindow)
 		}
 	}
 	after.overdue = now.Sub(after.waiting) >= linkPatience
-	after.lost = before.lost || !ask.IsZero()
 	return after, ask
 }
 

@@ -26,7 +26,7 @@ func TestMissingLink(t *testing.T) {
 		ask     time.Time
 	}{
 		{"just attached by ourselves", linkState{}, false, wait{waiting: now}, never},
-		{"a describe says attached", linkState{}, true, wait{waiting: now, lost: true}, now.Add(doubtSteps[0])},
+		{"a describe says attached", linkState{}, true, wait{waiting: now}, now.Add(pluggedWindow)},
 		{"still, and EC2 was asked", linkState{wait: wait{waiting: ago(time.Second), lost: true}}, true, wait{waiting: ago(time.Second), lost: true}, never},
 		{"vanished", linkState{Status: here}, false, wait{waiting: now, lost: true}, now},
 		{"vanished again", linkState{Status: here, wait: wait{waiting: ago(time.Hour), lost: true}}, false, wait{waiting: now, lost: true}, now},
@@ -64,7 +64,7 @@ func TestStartWithoutALink(t *testing.T) {
 				t.Fatal(err)
 			}
 			after, ask := a.links["eni-x"].missing(true, now)
-			if !ask.IsZero() != want.asks || after.lost != want.asks || after.overdue != want.overdue {
+			if !ask.IsZero() != want.asks || after.lost || after.overdue != want.overdue {
 				t.Errorf("asks at %v, %+v; want %+v", ask, after, want)
 			}
 		})
