@@ -59,6 +59,8 @@ type Agent struct {
 	doubts      int       // observations in a row that left something open
 	moves       int       // and those because a link has vanished
 
+	arrivals arrivals
+
 	// The report.
 	saved   v1alpha1.NodeENIStateStatus
 	current v1alpha1.NodeENIStateStatus
@@ -91,6 +93,7 @@ func New(cfg Config) *Agent {
 		running:   map[string]call{},
 		lookingUp: map[string]bool{},
 		failures:  failures{},
+		arrivals:  newArrivals(),
 	}
 	a.readiness.set(a.unready())
 	return a
@@ -121,12 +124,15 @@ func (a *Agent) Run(ctx context.Context) error {
 	beat, stopBeat := a.beat()
 	defer stopBeat()
 	for {
+		why := causeTimer
 		select {
 		case <-ctx.Done():
 			a.leave(calls)
 			return nil
 		case <-a.Source.Changed():
+			why = causeWanted
 		case apply := <-a.results:
+			why = causeResult
 			apply()
 		case _, open := <-hostChanged:
 			if !open && ctx.Err() == nil {
@@ -140,13 +146,14 @@ func (a *Agent) Run(ctx context.Context) error {
 				timer.Reset(wait)
 				continue
 			}
-			lastHostPass = time.Now()
+			why, lastHostPass = causeHost, time.Now()
 		case <-beat:
 			a.Beat()
 			continue
 		case <-timer.C:
 		}
 		now := time.Now()
+		a.Metrics.passed(why)
 		a.pass(calls, now)
 		a.readiness.set(a.unready())
 		timer.Reset(time.Until(a.nextPass(now)))
@@ -207,6 +214,8 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 	a.dropRecords(now)
 	a.doubtReturning()
 	p := next(a.view(now))
+	a.arrivals.ask(a.selecting, a.seen, now)
+	a.arrivals.follow(a.desired.wants, p.assigned, now)
 	if len(p.decide) > 0 {
 		a.decide(p.decide, now)
 	}

@@ -105,6 +105,7 @@ type Config struct {
 	Metadata Metadata
 	Recorder Recorder
 	Log      *slog.Logger
+	Metrics  *Metrics // nil counts nothing
 	// NodeReadiness is empty unless the Node shall show what it has.
 	NodeReadiness NodeReadiness
 	// DefaultMTU is that of the links whose NodeENI names none; 0 leaves them as

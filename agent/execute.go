@@ -82,6 +82,7 @@ func (a *Agent) carryOut(ctx context.Context, c call) (func(now time.Time), erro
 		id, err := a.EC2.Attach(ctx, c.eni, a.Identity.InstanceID, c.index)
 		return func(now time.Time) {
 			a.Log.Info("attached an ENI", "eni", c.eni, "deviceIndex", c.index)
+			a.arrivals.attached(c.eni, now)
 			a.change(c.eni, now, func(t *tracked) {
 				t.Status, t.attached = "in-use", now
 				t.Attachment = &eni.Attachment{ID: id, InstanceID: a.Identity.InstanceID, DeviceIndex: c.index, Status: "attached"}
@@ -122,6 +123,7 @@ func (a *Agent) carryOut(ctx context.Context, c call) (func(now time.Time), erro
 func (a *Agent) created(e eni.ENI, now time.Time) {
 	a.Log.Info("created an ENI", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
 	a.known[e.ID] = true
+	a.arrivals.created(slot{e.Owner.NodeENIUID, e.SubnetID}, e.ID, now)
 	delete(a.failures, fullKey(e.SubnetID))
 	a.enis = slices.DeleteFunc(a.enis, func(t tracked) bool { return t.ID == e.ID })
 	a.enis = append(a.enis, tracked{ENI: e, made: now, changed: now})

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
+	"reflect"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
@@ -81,6 +82,7 @@ func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
 	state.Status, state.err = a.Links.Configure(wanted)
 	if state.Present {
 		a.seeLink(e.ID)
+		a.arrivals.linked(e.ID, now)
 	} else {
 		var ask time.Time
 		state.wait, ask = before.missing(e.Attachment != nil && e.attached.IsZero(), now)
@@ -94,7 +96,10 @@ func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
 			a.nextObserve = ask
 		}
 	}
-	state.told = before.told
+	state.told, state.wanted = before.told, wanted
+	if before.Present && reflect.DeepEqual(before.wanted, wanted) {
+		a.Metrics.repaired(repairLink, state.Repaired)
+	}
 	if state.Repaired > 0 {
 		log := a.Log.Debug // something on the host may undo it all the while
 		if now.Sub(before.told) >= tellRepairEvery {
@@ -194,6 +199,7 @@ func (a *Agent) sweep(keep []hostnet.Wanted) {
 		a.Log.Warn("leftover rules or routes could not be removed", "error", err)
 		a.sweepTold = text
 	}
+	a.Metrics.repaired(repairLeftover, n)
 	if n > 0 {
 		a.Log.Info("removed leftover rules and routes", "count", n)
 	}

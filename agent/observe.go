@@ -100,6 +100,7 @@ func (a *Agent) forget(e tracked) {
 		}
 	}
 	a.records[e.slot()] = record{nodeENI: e.Owner.NodeENI, replaces: e.ID}
+	a.arrivals.again(e.slot(), time.Now())
 }
 
 // learnIndexes notes the device indexes that IMDS shows as held by others. It is

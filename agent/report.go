@@ -19,7 +19,8 @@ type linkState struct {
 	hostnet.Status
 	err error
 	wait
-	told time.Time // when a repair was last told
+	told   time.Time      // when a repair was last told
+	wanted hostnet.Wanted // the link was configured so
 }
 
 // wait is how long a link that EC2 says to be attached has not been here.

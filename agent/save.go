@@ -26,6 +26,8 @@ func (a *Agent) report(ctx context.Context, p plan, now time.Time) {
 	}, a.current, now)
 	a.tell(a.current.ENIs, r.ENIs)
 	a.current = r
+	a.Metrics.reported(r.ENIs)
+	a.arrivals.ready(r.ENIs, func(v arrival) { a.Metrics.arrived(v, time.Now()) })
 	a.save(ctx, now)
 }
 
@@ -46,6 +48,7 @@ func (a *Agent) save(ctx context.Context, now time.Time) {
 		err := a.Source.Save(ctx, r)
 		a.results <- func() {
 			a.saving = false
+			a.Metrics.wroteReport(err)
 			if err == nil {
 				a.saved = r
 				delete(a.failures, saveKey)

@@ -26,6 +26,8 @@ type Config struct {
 	Log    *slog.Logger
 	// Health, when set, is told how to check the coordinator.
 	Health *program.Health
+	// Metrics counts nothing when it is nil.
+	Metrics *Metrics
 
 	// Cluster is the value of the tag networking.k8s.aws/cluster; ENIs with
 	// another one do not exist for the coordinator.
@@ -130,14 +132,14 @@ func newCoordinator(cfg Config) (*coordinator, error) {
 		cfg:    cfg,
 		caches: caches,
 		sweeper: &sweeper{
-			cluster: cfg.Cluster, ec2: cfg.EC2, kube: cfg.Kube, caches: caches, events: cfg.Events, log: cfg.Log,
+			cluster: cfg.Cluster, ec2: cfg.EC2, kube: cfg.Kube, caches: caches, events: cfg.Events, log: cfg.Log, metrics: cfg.Metrics,
 			times:    timing{ReleaseGrace: cfg.ReleaseGrace, OrphanAge: cfg.OrphanAge, Poll: cfg.PollInterval},
 			interval: cfg.SweepInterval, concurrency: cfg.Concurrency,
 			wake: newSignal(), tracks: map[string]*track{}, deletingSince: map[types.UID]time.Time{},
 			heartbeat: program.NewHeartbeat("sweep loop", stepLimit),
 		},
 		status: &statusWriter{
-			kube: cfg.Kube, caches: caches, log: cfg.Log, interval: cfg.StatusInterval,
+			kube: cfg.Kube, caches: caches, log: cfg.Log, metrics: cfg.Metrics, interval: cfg.StatusInterval,
 			marked: map[string]bool{}, wake: newSignal(),
 			heartbeat: program.NewHeartbeat("status loop", stepLimit),
 		},

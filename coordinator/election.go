@@ -48,6 +48,8 @@ func (c *coordinator) elect(ctx context.Context) error {
 					defer context.AfterFunc(ctx, stop)()
 					defer stop()
 					c.cfg.Log.Info("leading", "identity", c.cfg.Identity)
+					c.cfg.Metrics.leads(true)
+					defer c.cfg.Metrics.leads(false)
 					c.lead(work, mayAct)
 				})
 			},

@@ -145,6 +145,7 @@ func (s *sweeper) keepPace(results []result) {
 func (s *sweeper) settleResult(r result) time.Time {
 	now := time.Now()
 	t := s.tracks[r.eni.ID]
+	s.metrics.stepped(r, t.FoundAt, now)
 	switch r.outcome {
 	case outcomeDone:
 		s.reportDone(r)

@@ -23,6 +23,7 @@ type statusWriter struct {
 	kube     *kube.Client
 	caches   *caches
 	log      *slog.Logger
+	metrics  *Metrics
 	interval time.Duration
 
 	heartbeat *program.Heartbeat
@@ -200,6 +201,7 @@ func (w *statusWriter) write(ctx context.Context, n *v1alpha1.NodeENI) (written 
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
+	w.metrics.wroteStatus(err)
 	return err == nil, err
 }
 

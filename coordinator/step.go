@@ -20,6 +20,7 @@ const maxPatience = 30 * time.Second
 // with the process, which costs time and nothing else.
 type track struct {
 	Verdict verdict
+	FoundAt time.Time
 	// ProvenSince is when it was first found left over on somebody's word.
 	ProvenSince time.Time
 	// Sightings counts the full sweeps in a row that found it an orphan.

@@ -31,6 +31,7 @@ type sweeper struct {
 	caches        *caches
 	events        *kube.Recorder
 	log           *slog.Logger
+	metrics       *Metrics
 	times         timing
 	interval      time.Duration // between full sweeps
 	concurrency   int
@@ -54,6 +55,7 @@ func (s *sweeper) run(ctx context.Context) {
 		began := time.Now()
 		full := !began.Before(nextFull)
 		look, err := s.sweep(ctx, full)
+		s.metrics.swept(began, err, s.tracks)
 		if err != nil {
 			s.slowDown()
 			look = s.quietUntil
@@ -170,8 +172,9 @@ func (s *sweeper) judge(e eni.ENI, full bool) *track {
 		return nil
 	}
 	if t == nil {
-		t = &track{}
+		t = &track{FoundAt: time.Now()}
 		s.tracks[e.ID] = t
+		s.metrics.foundLeftOver(v.Reason)
 	}
 	if t.Verdict != v {
 		s.log.Info("ENI is left over", append(ownerAttrs(e), "reason", v.Reason, "grace", v.Grace)...)

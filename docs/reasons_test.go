@@ -22,6 +22,8 @@ var notReasons = []string{
 	"Resolving",
 	// What a dry run says that would have been carried out.
 	"DryRunOperation",
+	// A metric's label.
+	"Other",
 }
 
 // The actions of EC2 have that form, too.

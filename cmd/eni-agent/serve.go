@@ -32,9 +32,11 @@ func serve(ctx context.Context, args []string) error {
 	if err := health.Serve(ctx, o.httpAddress); err != nil {
 		return err
 	}
+	registry := program.NewMetrics("eni_agent")
+	health.ServeMetrics(registry)
 	systemd := newSupervisor(log)
 	context.AfterFunc(ctx, systemd.stopping)
-	cfg := agent.Config{Log: log, DefaultMTU: o.defaultMTU}
+	cfg := agent.Config{Log: log, Metrics: agent.NewMetrics(registry), DefaultMTU: o.defaultMTU}
 
 	// What is wanted? The API server tells, or files. Who am I? IMDS tells.
 	connect := inCluster
@@ -59,6 +61,7 @@ func serve(ctx context.Context, args []string) error {
 	heartbeat := program.NewHeartbeat("agent's loop", loopLimit)
 	cfg.Beat = func() {
 		heartbeat.Beat()
+		cfg.Metrics.Heartbeat()
 		systemd.alive()
 	}
 	cfg.BeatEvery = systemd.every(loopLimit / 6)
@@ -84,6 +87,6 @@ func onInstance(ctx context.Context, cfg *agent.Config) (*imds.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	cfg.EC2 = eni.NewClient(awsConfig)
+	cfg.EC2 = eni.NewClient(cfg.Metrics.Calls().Instrument(awsConfig))
 	return metadata, nil
 }

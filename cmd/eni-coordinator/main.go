@@ -61,7 +61,7 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&c.LeaseDuration, "lease-duration", 15*time.Second, "time that a leader which is gone keeps the others waiting")
 	flags.DurationVar(&c.RenewDeadline, "lease-renew-deadline", 10*time.Second, "time in which a leader has to renew the Lease, or end")
 	flags.DurationVar(&c.RetryPeriod, "lease-retry-period", 2*time.Second, "time between two tries to get or renew the Lease")
-	flags.StringVar(&o.httpAddress, "http-address", "", "address for /healthz and /readyz, such as :8080 (default none)")
+	flags.StringVar(&o.httpAddress, "http-address", "", "address for /healthz, /readyz and /metrics, such as :8080 (default none)")
 	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.Usage = func() {
@@ -92,6 +92,9 @@ func serve(ctx context.Context, args []string) error {
 		return err
 	}
 
+	registry := program.NewMetrics("eni_coordinator")
+	metrics := coordinator.NewMetrics(registry)
+	health.ServeMetrics(registry)
 	// EC2: the Region comes from the environment, or from IMDS.
 	awsConfig, err := program.AWSConfig(ctx, imdsRegion)
 	if err != nil {
@@ -124,7 +127,8 @@ func serve(ctx context.Context, args []string) error {
 	if cfg.Identity, err = identity(); err != nil {
 		return err
 	}
-	cfg.Kube, cfg.Leases, cfg.EC2, cfg.Log, cfg.Health = client, leases, eni.NewClient(awsConfig), log, health
+	cfg.Kube, cfg.Leases, cfg.EC2, cfg.Log, cfg.Health = client, leases, eni.NewClient(metrics.Calls().Instrument(awsConfig)), log, health
+	cfg.Metrics = metrics
 	cfg.Events = kube.NewRecorder(ctx, client, kube.EventSource{Component: name}, log)
 	log.Info("starting", "identity", cfg.Identity, "cluster", cfg.Cluster, "region", awsConfig.Region)
 	return coordinator.Run(ctx, cfg)

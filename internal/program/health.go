@@ -118,9 +118,9 @@ func (h *Health) Serve(ctx context.Context, address string) error {
 	context.AfterFunc(ctx, func() { server.Close() })
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			h.log.Error("/healthz and /readyz are no longer served", "error", err)
+			h.log.Error("/healthz, /readyz and /metrics are no longer served", "error", err)
 		}
 	}()
-	h.log.Debug("serving /healthz and /readyz", "address", listener.Addr().String())
+	h.log.Debug("serving /healthz, /readyz and /metrics", "address", listener.Addr().String())
 	return nil
 }

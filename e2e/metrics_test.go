@@ -1,0 +1,162 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+// samples are those of a page, by name with labels.
+type samples map[string]float64
+
+// scrape reads the metrics of a program; none while it does not answer.
+func scrape(client *http.Client, address string) samples {
+	page := samples{}
+	text, ok := strings.CutPrefix(answerOf(client, "http://"+address+"/metrics"), "200 ")
+	for line := range strings.Lines(text) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if i := strings.LastIndex(line, "} "); i > 0 {
+			name, value = line[:i+1], strings.TrimSpace(line[i+2:])
+		}
+		if n, err := strconv.ParseFloat(value, 64); ok && err == nil && name != "#" {
+			page[name] = n
+		}
+	}
+	return page
+}
+
+// total adds up the samples of a metric; of a histogram, its count.
+func (s samples) total(metric string) (sum float64, present bool) {
+	for name, value := range s {
+		bare, _, _ := strings.Cut(name, "{")
+		if bare == metric || bare == metric+"_count" {
+			sum, present = sum+value, true
+		}
+	}
+	return sum, present
+}
+
+var metricRow = regexp.MustCompile("(?m)^\\| `(eni_\\w+)")
+
+// Every metric that docs/metrics.md lists is really served, and the life of one ENI
+// on which things go wrong moves it.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 1, nil)
+	n, err := c.Sim.Node("node-1")
+	c.must(err)
+	onNode := &http.Client{Transport: &http.Transport{DialContext: n.Namespace.DialContext, DisableKeepAlives: true}}
+	ofAgent := func() samples { return scrape(onNode, "127.0.0.1:9480") }
+	port := freePort(t)
+	ofCoordinator := func() samples { return scrape(http.DefaultClient, port) }
+	expect := func(what string, of func() samples, want samples) {
+		t.Helper()
+		c.await(what, func() string {
+			got := of()
+			for name, value := range want {
+				if got[name] != value {
+					return fmt.Sprintf("%s is %v, want %v", name, got[name], value)
+				}
+			}
+			return ""
+		})
+	}
+
+	c.fault("node-1", cloud.Fault{Action: createCall, Code: "RequestLimitExceeded", Count: 1})
+	c.fault("node-1", cloud.Fault{Action: modifyCall, Code: "UnauthorizedOperation", Count: 1})
+	c.coordinator("coordinator-1", "--http-address", port)
+	c.agentInPod("node-1")
+	c.want("node-1", "data", c.hostSpec())
+	c.awaitEntry("node-1", "data", func(e v1alpha1.ENIState) string {
+		if e.Reason != "UnauthorizedOperation" {
+			return "want UnauthorizedOperation"
+		}
+		return ""
+	})
+	expect("the agent while an ENI has failed", ofAgent, samples{
+		`eni_agent_enis{phase="Failed"}`: 1, `eni_agent_enis{phase="Ready"}`: 0, "eni_agent_eni_ready_seconds_count": 0,
+	})
+	c.want("node-1", "data", strings.Replace(c.hostSpec(), "9001", "8000", 1)) // it is tried at once
+	c.await("Ready", func() string {
+		entries := c.entries("node-1", "data")
+		if phases(entries) != "Ready" {
+			return phases(entries)
+		}
+		return ""
+	})
+	expect("the agent with a ready ENI", ofAgent, samples{
+		`eni_agent_enis{phase="Failed"}`: 0, `eni_agent_enis{phase="Ready"}`: 1, "eni_agent_eni_ready_seconds_count": 1,
+		`eni_agent_eni_step_seconds_count{step="create"}`: 1, `eni_agent_eni_step_seconds_count{step="configure"}`: 1,
+		`eni_ec2_calls_total{action="CreateNetworkInterface",code="RequestLimitExceeded"}`:           1,
+		`eni_ec2_calls_total{action="CreateNetworkInterface",code="OK"}`:                             1,
+		`eni_ec2_calls_total{action="ModifyNetworkInterfaceAttribute",code="UnauthorizedOperation"}`: 1,
+		"eni_ec2_throttled_calls_total": 1, "eni_ec2_denied_calls_total": 1,
+		`eni_agent_repairs_total{object="link"}`: 0,
+	})
+	c.onHost("node-1", func(h *netlink.Handle) error {
+		rules, err := h.RuleList(unix.AF_INET)
+		for _, r := range rules {
+			if inBand(r.Priority) {
+				return h.RuleDel(&r)
+			}
+		}
+		return fmt.Errorf("no rule of ours: %w", err)
+	})
+	expect("the agent after a repair", ofAgent, samples{`eni_agent_repairs_total{object="link"}`: 1})
+
+	c.inject(cloud.Fault{Action: detachCall, Code: "RequestLimitExceeded", SourceID: "coordinator-1"})
+	c.must(c.DeleteNodeENI(t.Context(), "data"))
+	expect("the coordinator while it is throttled", ofCoordinator, samples{
+		`eni_coordinator_left_over_enis{reason="NodeENIDeleted"}`:             1,
+		`eni_coordinator_left_over_enis_found_total{reason="NodeENIDeleted"}`: 1,
+	})
+	seen, _ := ofCoordinator().total("eni_coordinator_oldest_left_over_seconds")
+	if seen <= 0 {
+		t.Errorf("the oldest left-over ENI is so for %v s", seen)
+	}
+	c.await("a throttled call", func() string {
+		if n, _ := ofCoordinator().total("eni_ec2_throttled_calls_total"); n == 0 {
+			return "none"
+		}
+		return ""
+	})
+	c.Sim.Cloud().ClearFaults()
+	c.awaitENIs(0)
+	c.awaitNodeENIGone("data")
+	expect("the coordinator in the end", ofCoordinator, samples{
+		`eni_coordinator_left_over_enis{reason="NodeENIDeleted"}`: 0, "eni_coordinator_oldest_left_over_seconds": 0,
+		`eni_coordinator_collection_steps_total{outcome="done",step="detach"}`: 1,
+		`eni_coordinator_collection_steps_total{outcome="done",step="delete"}`: 1,
+		"eni_coordinator_collection_seconds_count":                             1, "eni_coordinator_leader": 1,
+	})
+
+	page, err := os.ReadFile("../docs/metrics.md")
+	c.must(err)
+	agent, coordinator := ofAgent(), ofCoordinator()
+	// What a good life leaves at 0, and is awaited above or in other tests.
+	zero := map[string]bool{"eni_agent_links_overdue": true, "eni_agent_enis": true, "eni_coordinator_left_over_enis": true, "eni_coordinator_oldest_left_over_seconds": true}
+	for _, row := range metricRow.FindAllStringSubmatch(string(page), -1) {
+		ofAgent, here := agent.total(row[1])
+		ofCoordinator, there := coordinator.total(row[1])
+		if !here && !there {
+			t.Errorf("%s is documented, and nobody serves it", row[1])
+		} else if ofAgent+ofCoordinator == 0 && !zero[row[1]] {
+			t.Errorf("%s is served, and never set", row[1])
+		}
+	}
+	for _, usual := range []string{"go_goroutines", "process_resident_memory_bytes"} {
+		if agent[usual] == 0 || coordinator[usual] == 0 {
+			t.Errorf("%s is missing", usual)
+		}
+	}
+}
