@@ -210,8 +210,10 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 	if a.tellNodeProblem() {
 		return
 	}
+	before := a.desired.slots()
 	a.resolve()
 	a.dropRecords(now)
+	a.lookForUnwanted(before, now)
 	a.doubtReturning()
 	p := next(a.view(now))
 	a.arrivals.ask(a.selecting, a.seen, now)

@@ -88,6 +88,19 @@ func (a *Agent) unheard(s slot, now time.Time) {
 	if rec, ok := a.records[s]; ok {
 		rec.unheard = now
 		a.records[s] = rec
+		a.lookForUnwanted(map[slot]bool{s: true}, now)
+	}
+}
+
+// lookForUnwanted has EC2 asked soon when an ENI may come of a decision about
+// one of these places, and nothing wants it there any more.
+func (a *Agent) lookForUnwanted(places map[slot]bool, now time.Time) {
+	v, wanted := a.view(now), a.desired.slots()
+	for s := range places {
+		if !wanted[s] && v.lookingFor(s, now) {
+			a.lookSoon(now)
+			return
+		}
 	}
 }
 

@@ -146,3 +146,41 @@ func TestLoadOfLoner(t *testing.T) {
 		})
 	}
 }
+
+// What was asked for and not heard of is looked for as soon as nothing wants it
+// any more, whichever of the two comes first; in a cluster the coordinator does.
+func TestUnheardIsLookedForOnceUnwanted(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	later := now.Add(time.Hour)
+	w := wantFor("x", subnetA, 2)
+	for _, test := range []struct {
+		name  string
+		steps func(a *Agent)
+		alone bool
+		want  time.Time
+	}{
+		{"still wanted", func(a *Agent) { a.desired.wants = []want{w}; a.unheard(w.slot, now) }, true, later},
+		{"unwanted, then unheard", func(a *Agent) { a.unheard(w.slot, now) }, true, now.Add(doubtSteps[0])},
+		{"unheard, then unwanted", func(a *Agent) {
+			a.desired.wants = []want{w}
+			a.unheard(w.slot, now)
+			before := a.desired.slots()
+			a.desired.wants = nil
+			a.lookForUnwanted(before, now)
+		}, true, now.Add(doubtSteps[0])},
+		{"in a cluster", func(a *Agent) { a.unheard(w.slot, now) }, false, later},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			a := loner()
+			if !test.alone {
+				a.Collector = nil
+			}
+			a.records[w.slot] = record{createdAt: now}
+			a.nextObserve = later
+			test.steps(a)
+			if !a.nextObserve.Equal(test.want) {
+				t.Errorf("EC2 is asked at %v, want %v", a.nextObserve, test.want)
+			}
+		})
+	}
+}
