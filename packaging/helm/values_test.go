@@ -73,7 +73,7 @@ func TestValues(t *testing.T) {
 			"eni-system/eni-agent ServiceAccount: metadata.annotations":           "eks.amazonaws.com/role-arn: arn:aws:iam::123456789012:role/agent\nteam: network",
 			"eni-system/coordinator ServiceAccount: metadata.annotations":         "eks.amazonaws.com/role-arn: arn:aws:iam::123456789012:role/coordinator\nteam: network",
 			"eni-system/eni-coordinator RoleBinding: subjects":                    "- kind: ServiceAccount\n  name: coordinator\n  namespace: eni-system",
-			"eni-system/aws-multi-eni ServiceMonitor: spec":                       "endpoints:\n- interval: 30s\n  port: metrics\njobLabel: app.kubernetes.io/component\nselector:\n  matchLabels:\n    app.kubernetes.io/instance: eni\n    app.kubernetes.io/name: aws-multi-eni",
+			"eni-system/aws-multi-eni ServiceMonitor: spec":                       "endpoints:\n- interval: 30s\n  port: metrics\nselector:\n  matchLabels:\n    app.kubernetes.io/instance: eni\n    app.kubernetes.io/name: aws-multi-eni",
 			"eni-system/aws-multi-eni ServiceMonitor: metadata.labels.release":    "prometheus",
 			job + pod + "containers.args":                                         "- uninstall\n- --namespace=eni-system\n- --timeout=10m",
 			job + pod + "containers.image":                                        "registry.example.com/mirror/eni-coordinator@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
