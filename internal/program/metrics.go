@@ -27,7 +27,7 @@ func NewMetrics(prefix string) *prometheus.Registry {
 }
 
 // metricsPage answers with all metrics as text. promhttp does the same in more
-// formats and with compression, which cost the images 0.5 MB.
+// formats and with compression, which would cost each image 0.1 MB.
 func metricsPage(metrics prometheus.Gatherer, log *slog.Logger) http.HandlerFunc {
 	format := expfmt.NewFormat(expfmt.TypeTextPlain)
 	return func(w http.ResponseWriter, _ *http.Request) {
