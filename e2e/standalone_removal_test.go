@@ -306,9 +306,7 @@ func TestStandAloneCleanup(t *testing.T) {
 	c := newStandAlone(t, 2, nil)
 	cleanup := func(args ...string) (string, string, int) {
 		t.Helper()
-		stdout, stderr, code, err := c.RunAgent(t.Context(), node, append([]string{"cleanup", "--state-file", c.StateFile(node)}, args...)...)
-		c.must(err)
-		return stdout, stderr, code
+		return c.subcommand(node, "cleanup", args...)
 	}
 	foreign := c.stranger(node, 1)
 	neighbour := c.settled("node-2")[0]

@@ -30,6 +30,14 @@ func newStandAlone(t *testing.T, n int, change func(*sim.Topology)) *cluster {
 	return start(t, testbed.Config{Topology: topology, NoKubernetes: true})
 }
 
+// subcommand runs eni-agent status or cleanup on a node to its end.
+func (c *cluster) subcommand(node, name string, args ...string) (stdout, stderr string, code int) {
+	c.t.Helper()
+	stdout, stderr, code, err := c.RunAgent(c.t.Context(), node, append([]string{name, "--state-file", c.StateFile(node)}, args...)...)
+	c.must(err)
+	return stdout, stderr, code
+}
+
 // write makes a file of NodeENIs on a node.
 func (c *cluster) write(node, name, text string) {
 	c.t.Helper()
@@ -226,9 +234,7 @@ func TestStandAloneStatus(t *testing.T) {
 	c := newStandAlone(t, 1, nil)
 	status := func(args ...string) (string, string, int) {
 		t.Helper()
-		stdout, stderr, code, err := c.RunAgent(t.Context(), node, append([]string{"status", "--state-file", c.StateFile(node)}, args...)...)
-		c.must(err)
-		return stdout, stderr, code
+		return c.subcommand(node, "status", args...)
 	}
 	if _, stderr, code := status(); code != 1 || !strings.Contains(stderr, "there is no state file") {
 		t.Errorf("before the first start: %d, %s", code, stderr)

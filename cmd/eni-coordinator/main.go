@@ -91,10 +91,10 @@ func serve(ctx context.Context, args []string) error {
 	if err := health.Serve(ctx, o.httpAddress); err != nil {
 		return err
 	}
-
 	registry := program.NewMetrics("eni_coordinator")
 	metrics := coordinator.NewMetrics(registry)
 	health.ServeMetrics(registry)
+
 	// EC2: the Region comes from the environment, or from IMDS.
 	awsConfig, err := program.AWSConfig(ctx, imdsRegion)
 	if err != nil {
