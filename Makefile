@@ -89,6 +89,28 @@ test: ## Run all tests, or PACKAGES=./agent TEST_FLAGS="-run X"; with -race wher
 	fi; \
 	set -x; KUBEBUILDER_ASSETS=$${assets:?} go test $$race -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
 
+# Benchmarks: each writes docs/benchmarks/NAME.json, and the pages are made from all
+# that are there. A size or a count that misses its goal fails.
+benchmarks := go footprint latency scale
+
+.PHONY: bench
+bench: ## Take all figures again, on a machine with nothing else to do, and make docs/benchmarks.md.
+	@failed=; for name in $(benchmarks); do $(MAKE) bench-$$name || failed="$$failed $$name"; done; \
+	[ -z "$$failed" ] || { echo "these benchmarks failed, or missed a goal:$$failed" >&2; exit 1; }
+
+.PHONY: bench-report
+bench-report: ## Make docs/benchmarks.md and its plots from docs/benchmarks/*.json.
+	@go run ./hack/bench/report
+
+# run_benchmark runs hack/bench/NAME, which may miss a goal, and makes the pages.
+run_benchmark = assets=$$(hack/controlplane/build.sh) && mkdir -p bin/bench && \
+	CGO_ENABLED=0 go build -trimpath -o bin/bench/$(1) ./hack/bench/$(1) && \
+	{ KUBEBUILDER_ASSETS=$$assets bin/bench/$(1); status=$$?; } && $(MAKE) bench-report && exit $$status
+
+.PHONY: bench-footprint
+bench-footprint: binaries ## Sizes, idle memory and CPU, start-up, connections; growth to 15 ENIs on a node.
+	@$(call run_benchmark,footprint)
+
 .PHONY: generate
 generate: build ## Generate CRDs and deep copies from the Go types, docs/configuration.md, and what the chart has of manifests/.
 	$(controller_gen) object paths=./api/...

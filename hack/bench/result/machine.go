@@ -32,7 +32,7 @@ func ThisMachine() Machine {
 		m.Memory = kib << 10
 	}
 	if load := strings.Fields(readFile("/proc/loadavg")); len(load) > 0 {
-		m.Load, _ = strconv.ParseFloat(load[0], 64) //nolint:errcheck // the kernel's own number
+		m.Load, _ = strconv.ParseFloat(load[0], 64)
 	}
 	return m
 }

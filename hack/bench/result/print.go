@@ -106,5 +106,5 @@ func columns(w io.Writer, rows [][]string) {
 	for _, row := range rows {
 		fmt.Fprintln(t, "  "+strings.TrimRight(strings.Join(row, "\t"), "\t"))
 	}
-	t.Flush() //nolint:errcheck // as for all that is printed
+	t.Flush()
 }

@@ -5,6 +5,7 @@ package result
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os/exec"
@@ -197,10 +198,13 @@ func (p Plot) check() error {
 		return fmt.Errorf("its file is named with a-z, 0-9 and hyphens, and .svg at the end: %q", p.File)
 	}
 	if len(p.Series) == 0 {
-		return fmt.Errorf("it has no series")
+		return errors.New("it has no series")
 	}
 	if p.Kind != Line && p.Kind != Bar && p.Kind != Stack {
 		return fmt.Errorf("its kind is %q: want %q, %q or %q", p.Kind, Line, Bar, Stack)
+	}
+	if p.Kind == Stack && p.LogY {
+		return errors.New("a stack on a log axis shows nothing: its parts would not add up")
 	}
 	for _, s := range p.Series {
 		over := len(s.X)

@@ -102,7 +102,7 @@ func TestSaveAndLoad(t *testing.T) {
 func TestLoadErrors(t *testing.T) {
 	for name, test := range map[string]struct{ text, err string }{
 		"no JSON":       {"x", "invalid character"},
-		"unknown field": {`{"nmae": "x"}`, `unknown field "nmae"`},
+		"unknown field": {`{"title2": "x"}`, `unknown field "title2"`},
 		"other name":    {`{"name": "y"}`, `it holds the result "y"`},
 		"bad table":     {`{"name": "x", "tables": [{"title": "T", "columns": ["a"], "rows": [["1", "2"]]}]}`, `table "T": row 1 has 2 cells for 1 columns`},
 	} {
@@ -128,6 +128,7 @@ func TestCheck(t *testing.T) {
 		"has 2 values for 1 place": func(r *Result) { r.Plots[0].Series[0].X = []float64{1} },
 		"0 is not on its x axis":   func(r *Result) { r.Plots[0].Series[0].X[0] = 0 },
 		"+Inf is not on its y":     func(r *Result) { r.Plots[0].Series[0].Y[0] = math.Inf(1) },
+		"would not add up":         func(r *Result) { r.Plots[0].Kind, r.Plots[0].LogY = Stack, true },
 		"2 values for 0 places":    func(r *Result) { r.Plots[0].Kind = Bar },
 	} {
 		r := sample()
