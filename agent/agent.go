@@ -51,6 +51,7 @@ type Agent struct {
 	running   map[string]call
 	lookingUp map[string]bool
 	failures  failures
+	counting  bool // how many nodes wait, see turn.go
 
 	// When EC2 is asked next for this instance's ENIs.
 	observing   bool
@@ -222,6 +223,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 		a.decide(p.decide, now)
 	}
 	a.configure(p, now)
+	a.findTurns(ctx, now)
 	a.lookUp(ctx, now)
 	a.observe(ctx, now)
 	if !a.observing {

@@ -14,11 +14,13 @@ import (
 type pace struct{ first, max time.Duration }
 
 var (
-	// Transient faults, EC2's throttling among them: AWS's own clients begin
-	// below a second and double.
+	// Transient faults: AWS's own clients begin below a second and double.
 	briskPace = pace{time.Second, 30 * time.Second}
 	// A Node that others change at the same time: pods wait for the taint to go.
 	hastyPace = pace{50 * time.Millisecond, 5 * time.Second}
+	// EC2 throttles again at a node's turn, see turn.go: how many wait is not
+	// known, or others call too.
+	crowdPace = pace{4 * time.Second, time.Minute}
 	// A subnet that is full: addresses come back when others release them, and
 	// a fleet that waits for them shares EC2's buckets.
 	coolPace = pace{30 * time.Second, 10 * time.Minute}
@@ -30,6 +32,8 @@ func paceOf(err error) pace {
 	switch {
 	case errors.Is(err, errOutrun):
 		return hastyPace
+	case eni.IsThrottled(err):
+		return crowdPace
 	case eni.IsSubnetFull(err):
 		return coolPace
 	case eni.IsTerminal(err), errors.Is(err, errAbsent):
@@ -39,6 +43,12 @@ func paceOf(err error) pace {
 	}
 }
 
+// delay is how long the wait after the n-th failure in a row is, from 0.
+func (p pace) delay(n int) time.Duration {
+	d := min(p.first<<min(n, 20), p.max)
+	return d/2 + rand.N(d/2)
+}
+
 // failure is the last failure of one thing, and when it may be tried again.
 type failure struct {
 	action   string // EC2's name of the call
@@ -46,6 +56,9 @@ type failure struct {
 	attempts int       // with this error, in a row
 	since    time.Time // the first of them
 	until    time.Time
+	// queued: EC2 throttled it, and its turn is to be drawn when until is over.
+	queued bool
+	idle   time.Time // since when a crowd may be waiting like this one
 }
 
 // terminal: waiting alone does not help.
@@ -59,16 +72,21 @@ func (f failures) add(key, action string, err error, now time.Time) failure {
 	if last.err == nil || eni.Code(last.err) != eni.Code(err) {
 		last = failure{since: now}
 	}
-	p := paceOf(err)
-	delay := min(p.first<<min(last.attempts, 20), p.max)
-	delay = delay/2 + rand.N(delay/2)
-	f[key] = failure{action: action, err: err, attempts: last.attempts + 1, since: last.since, until: now.Add(delay)}
+	throttled := eni.IsThrottled(err)
+	delay := paceOf(err).delay(last.attempts)
+	if throttled {
+		delay = throttledDelay(last.attempts)
+	}
+	f[key] = failure{
+		action: action, err: err, attempts: last.attempts + 1, since: last.since,
+		until: now.Add(delay), queued: throttled, idle: now,
+	}
 	return f[key]
 }
 
 // blocks says whether it is too early to try again.
 func (f failures) blocks(key string, now time.Time) bool {
-	return now.Before(f[key].until)
+	return f[key].queued || now.Before(f[key].until)
 }
 
 // resting are the keys of what is not to be tried again yet.

@@ -30,6 +30,7 @@ func (deaf) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
 	return v1alpha1.NodeENIStateStatus{}, nil
 }
 func (deaf) Save(context.Context, v1alpha1.NodeENIStateStatus) error { return nil }
+func (deaf) Waiting(context.Context, string) (int, error)            { return 0, context.Canceled }
 func (deaf) Refresh(context.Context) error                           { return context.Canceled }
 
 // linkless is a host without links.

@@ -57,6 +57,9 @@ type Source interface {
 	Load(ctx context.Context) (v1alpha1.NodeENIStateStatus, error)
 	// Save keeps the report. It is done when it returns without an error.
 	Save(ctx context.Context, report v1alpha1.NodeENIStateStatus) error
+	// Waiting is how many nodes wait for ENIs of a NodeENI. It fails where that is
+	// not known.
+	Waiting(ctx context.Context, nodeENI string) (int, error)
 	// Refresh asks for the newest truth about the node, for the last pass.
 	Refresh(ctx context.Context) error
 }

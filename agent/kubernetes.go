@@ -224,6 +224,12 @@ func (k *Kubernetes) Snapshot() (Snapshot, bool) {
 	return s, true
 }
 
+// Waiting implements Source.
+func (k *Kubernetes) Waiting(ctx context.Context, nodeENI string) (int, error) {
+	n, err := k.client.NodeCounts(ctx, nodeENI)
+	return int(n.Matching - n.Ready - n.Failed), err
+}
+
 // Load implements Source.
 func (k *Kubernetes) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
 	o, ok, err := k.states.GetStore().GetByKey(k.node)

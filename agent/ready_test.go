@@ -50,8 +50,11 @@ type stuckSource struct {
 func (s stuckSource) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
 	return v1alpha1.NodeENIStateStatus{}, nil
 }
-func (s stuckSource) Changed() <-chan struct{}      { return s.changed }
-func (s stuckSource) Snapshot() (Snapshot, bool)    { <-s.free; return Snapshot{}, false }
+func (s stuckSource) Changed() <-chan struct{}   { return s.changed }
+func (s stuckSource) Snapshot() (Snapshot, bool) { <-s.free; return Snapshot{}, false }
+func (s stuckSource) Waiting(context.Context, string) (int, error) {
+	return 0, errors.New("away")
+}
 func (s stuckSource) Refresh(context.Context) error { return errors.New("away") }
 
 type noLinks struct{ Links }

@@ -181,7 +181,7 @@ func TestBackoff(t *testing.T) {
 	f := failures{}
 	var last time.Duration
 	for range 12 {
-		got := f.add("k", "A", ec2Error("RequestLimitExceeded", ""), now).until.Sub(now)
+		got := f.add("k", "A", ec2Error("Unavailable", ""), now).until.Sub(now)
 		if got < last/4 || got > briskPace.max {
 			t.Errorf("a delay of %v after one of %v", got, last)
 		}

@@ -22,6 +22,8 @@ var notReasons = []string{
 	"Resolving",
 	// What a dry run says that would have been carried out.
 	"DryRunOperation",
+	// What the actions that read begin with.
+	"Describe",
 	// A metric's label.
 	"Other",
 }

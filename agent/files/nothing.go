@@ -3,6 +3,7 @@ package files
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
@@ -54,6 +55,9 @@ func (n *Nothing) Save(_ context.Context, report v1alpha1.NodeENIStateStatus) er
 	n.changed(report)
 	return n.file.write(n.state)
 }
+
+// Waiting implements agent.Source: nothing is known of other nodes.
+func (n *Nothing) Waiting(context.Context, string) (int, error) { return 0, errors.ErrUnsupported }
 
 // Refresh implements agent.Source.
 func (n *Nothing) Refresh(context.Context) error { return nil }

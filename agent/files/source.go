@@ -5,6 +5,7 @@ package files
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
 	"log/slog"
@@ -151,6 +152,9 @@ func (s *Source) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
 func (s *Source) Save(_ context.Context, report v1alpha1.NodeENIStateStatus) error {
 	return s.update(func(state *State) { state.Status = report })
 }
+
+// Waiting implements agent.Source: nothing is known of other nodes.
+func (s *Source) Waiting(context.Context, string) (int, error) { return 0, errors.ErrUnsupported }
 
 // Refresh implements agent.Source. What the files say is known.
 func (s *Source) Refresh(context.Context) error { return nil }

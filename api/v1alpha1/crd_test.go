@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 // toTyped decodes as a client with our types does.
@@ -317,6 +318,14 @@ func TestColumns(t *testing.T) {
 	}
 	if _, err := update(t, c, nodeENI, "status"); err != nil {
 		t.Fatal(err)
+	}
+	client, err := kube.NewClient(c.config, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Agents read these columns.
+	if got, err := client.NodeCounts(t.Context(), nodeENI.Name); err != nil || got != (v1alpha1.NodeCounts{Matching: 3, Ready: 2, Failed: 1}) {
+		t.Errorf("an agent reads %+v, %v", got, err)
 	}
 	if got, want := table(t, c, "nodeenis", nodeENI.Name),
 		`Name=testcolumns Matching=3 Ready=2 Failed=1 Subnets=subnet-0f59b4f14737be9ad (Device=1) (Addressing=None) (Message=node-3: no subnet in zone c) Age=…`; got != want {

@@ -16,6 +16,16 @@ import (
 // in seconds, and every call here may be repeated safely.
 const CallTimeout = 30 * time.Second
 
+// CallsPerSecond is how many calls of an action EC2 lets an account make in a
+// Region in the long run: the refill rate of its bucket as "Request throttling for
+// the Amazon EC2 API" documents it. An account may have more.
+func CallsPerSecond(action string) float64 {
+	if strings.HasPrefix(action, "Describe") {
+		return 20 // filtered or paginated, as all of ours are
+	}
+	return 5
+}
+
 // pageSize is EC2's maximum for the describes used here.
 const pageSize = 1000
 
