@@ -77,7 +77,7 @@ func TestVerification(t *testing.T) {
 	}
 	a := New(Config{})
 	a.schedule(now)
-	expect(a.nextObserve, 54*time.Minute, 66*time.Minute)
+	expect(a.nextObserve, 60*time.Minute, 72*time.Minute)
 	a.reckon(now)
 	expect(a.nextObserve, 5*time.Minute, 6*time.Minute)
 	first := a.nextObserve
@@ -87,5 +87,5 @@ func TestVerification(t *testing.T) {
 	}
 	now = first
 	a.schedule(now)
-	expect(a.nextObserve, 54*time.Minute, 66*time.Minute)
+	expect(a.nextObserve, 60*time.Minute, 72*time.Minute)
 }

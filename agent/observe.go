@@ -15,8 +15,8 @@ import (
 // observeKey is the describe's place among the failures.
 const observeKey = "DescribeNetworkInterfaces"
 
-// verifyEvery is how often EC2 is asked when nothing happens, give or take a
-// tenth, so that a fleet that started together spreads.
+// verifyEvery is how often EC2 is asked when nothing happens, or up to a fifth
+// later, so that a fleet that started together spreads: never twice in an hour.
 const verifyEvery = time.Hour
 
 // doubtSteps are the waits between observations while one leaves something
@@ -162,7 +162,7 @@ func (a *Agent) schedule(now time.Time) {
 
 // verifyAt is when EC2 is asked though nothing happens.
 func (a *Agent) verifyAt(now time.Time) time.Time {
-	at := now.Add(verifyEvery - verifyEvery/10 + rand.N(verifyEvery/5))
+	at := now.Add(verifyEvery + rand.N(verifyEvery/5))
 	if a.reckoning.After(now) && a.reckoning.Before(at) {
 		return a.reckoning
 	}
