@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -22,6 +23,12 @@ var (
 // URL is how the API server is reached from this network namespace.
 func (cp *ControlPlane) URL() string {
 	return fmt.Sprintf("https://127.0.0.1:%d", cp.port.number)
+}
+
+// ServingCertificate names the files of the API server's certificate and key, for
+// something that stands in front of it.
+func (cp *ControlPlane) ServingCertificate() (cert, key string) {
+	return filepath.Join(cp.dir, serverCertFile), filepath.Join(cp.dir, serverKeyFile)
 }
 
 // AdminConfig is access without limits (group system:masters).

@@ -199,6 +199,13 @@ func (cp *ControlPlane) Resume() error {
 	return cp.signalAPIServer((*process).thaw)
 }
 
+// PauseEtcd freezes etcd: the API server reads from its caches, and nothing can
+// be written until ResumeEtcd.
+func (cp *ControlPlane) PauseEtcd() error { return cp.etcd.freeze() }
+
+// ResumeEtcd lets a paused etcd go on.
+func (cp *ControlPlane) ResumeEtcd() error { return cp.etcd.thaw() }
+
 func (cp *ControlPlane) signalAPIServer(send func(*process) error) error {
 	cp.mu.Lock()
 	defer cp.mu.Unlock()

@@ -4,6 +4,7 @@
 package testbed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,13 +48,16 @@ type Config struct {
 	EC2Listen, AdminListen string
 	// APIServerArgs are more arguments of kube-apiserver.
 	APIServerArgs []string
+	// Gate puts a Gate in front of the API server.
+	Gate bool
 }
 
 // Testbed is a running cluster.
 type Testbed struct {
 	ControlPlane *controlplane.ControlPlane
 	Sim          *sim.Simulator
-	Client       *kube.Client // with all rights
+	Client       *kube.Client // with all rights, and not through the gate
+	Gate         *Gate        // if the configuration asks for one
 
 	cfg     Config
 	root    string
@@ -93,6 +97,11 @@ func (tb *Testbed) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if tb.cfg.Gate {
+		if tb.Gate, err = newGate(ctx, tb.ControlPlane); err != nil {
+			return err
+		}
+	}
 	tb.Client, err = kube.NewClient(tb.ControlPlane.AdminConfig(), "testbed")
 	if err != nil {
 		return err
@@ -126,7 +135,11 @@ func (tb *Testbed) start(ctx context.Context) error {
 func (tb *Testbed) startSim(ctx context.Context) error {
 	var forward []sim.Service
 	if tb.ControlPlane != nil {
-		forward = append(forward, sim.Service{Name: tb.service, Target: fmt.Sprintf("127.0.0.1:%d", tb.ControlPlane.Port())})
+		port := tb.ControlPlane.Port()
+		if tb.Gate != nil {
+			port = tb.Gate.port
+		}
+		forward = append(forward, sim.Service{Name: tb.service, Target: fmt.Sprintf("127.0.0.1:%d", port)})
 	}
 	var err error
 	if tb.Sim = tb.cfg.Sim; tb.Sim != nil {
@@ -150,6 +163,9 @@ func (tb *Testbed) Stop() error {
 	var errs []error
 	if tb.Sim != nil && tb.cfg.Sim == nil {
 		errs = append(errs, tb.Sim.Close())
+	}
+	if tb.Gate != nil {
+		errs = append(errs, tb.Gate.close())
 	}
 	if tb.ControlPlane != nil {
 		errs = append(errs, tb.ControlPlane.Stop())
@@ -211,6 +227,10 @@ func (tb *Testbed) kubeconfig(ctx context.Context, process, account, node, serve
 	cfg, err := tb.ControlPlane.ServiceAccountConfig(ctx, Namespace, account, node)
 	if err != nil {
 		return "", err
+	}
+	if tb.Gate != nil {
+		tb.Gate.know(cfg.BearerToken, process)
+		server = cmp.Or(server, tb.Gate.url())
 	}
 	data, err := controlplane.Kubeconfig(cfg, server)
 	if err != nil {

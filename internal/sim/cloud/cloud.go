@@ -54,7 +54,7 @@ func New(config Config) (*Cloud, error) {
 		macs:        make(map[string]bool),
 		tokens:      make(map[string]token),
 	}
-	c.throttle.set(config.Throttle)
+	c.throttle.set(config.Throttle, 0)
 	for _, t := range config.InstanceTypes {
 		c.types[t.Name] = t
 	}
@@ -138,7 +138,11 @@ func (c *Cloud) SetTiming(t Timing) error {
 }
 
 // SetThrottle turns throttling on, with full buckets, or off.
-func (c *Cloud) SetThrottle(on bool) { c.throttle.set(on) }
+func (c *Cloud) SetThrottle(on bool) { c.throttle.set(on, 0) }
+
+// Storm turns throttling on as when others use the account up: each action has
+// n calls a second. SetThrottle ends it.
+func (c *Cloud) Storm(n int) { c.throttle.set(true, n) }
 
 // SetFreeAddresses sets how many addresses a subnet has left; releasing one
 // frees one more.

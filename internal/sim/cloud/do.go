@@ -62,6 +62,8 @@ func (c *Cloud) do(ctx context.Context, r Request, op func() error) error {
 		switch {
 		case fault.Hang:
 			return hang()
+		case fault.Reset:
+			return ErrNoAnswer
 		case fault.Code != "":
 			return fault.error()
 		}

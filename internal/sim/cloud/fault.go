@@ -30,6 +30,8 @@ type Fault struct {
 	After bool `json:"after,omitempty"`
 	// Hang never answers; the call is only carried out with After.
 	Hang bool `json:"hang,omitempty"`
+	// Reset closes the connection before the call is carried out.
+	Reset bool `json:"reset,omitempty"`
 }
 
 func (f Fault) validate() error {
@@ -42,8 +44,10 @@ func (f Fault) validate() error {
 		return fmt.Errorf("fault: HTTP status %d: want 400 to 599", f.HTTPStatus)
 	case f.Code == "" && (f.Message != "" || f.HTTPStatus != 0):
 		return fmt.Errorf("fault: a message or an HTTP status wants a code")
-	case f.Code == "" && f.Delay == 0 && !f.After && !f.Hang:
-		return fmt.Errorf("fault: has no effect: want a code, delay, after or hang")
+	case f.Reset && (f.Code != "" || f.After || f.Hang):
+		return fmt.Errorf("fault: reset goes with no code, after or hang")
+	case f.Code == "" && f.Delay == 0 && !f.After && !f.Hang && !f.Reset:
+		return fmt.Errorf("fault: has no effect: want a code, delay, after, hang or reset")
 	}
 	return nil
 }

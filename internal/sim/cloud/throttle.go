@@ -11,13 +11,14 @@ import (
 type throttle struct {
 	mu      sync.Mutex
 	on      bool
+	size    int // of every bucket, refilled once a second; 0: as documented
 	buckets map[string]*rate.Limiter
 }
 
-func (t *throttle) set(on bool) {
+func (t *throttle) set(on bool, size int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.on = on
+	t.on, t.size = on, size
 	t.buckets = make(map[string]*rate.Limiter)
 }
 
@@ -37,6 +38,9 @@ func (t *throttle) allow(action string, unfiltered bool) bool {
 	bucket, ok := t.buckets[key]
 	if !ok {
 		size, refill := bucketOf(action, unfiltered)
+		if t.size > 0 {
+			size, refill = t.size, float64(t.size)
+		}
 		bucket = rate.NewLimiter(rate.Limit(refill), size)
 		t.buckets[key] = bucket
 	}

@@ -42,11 +42,22 @@ func TestBuckets(t *testing.T) {
 func TestBucketsOfUnfilteredCalls(t *testing.T) {
 	for action, shared := range map[string]bool{"DescribeNetworkInterfaces": false, "DescribeSubnets": true} {
 		var throttle throttle
-		throttle.set(true)
+		throttle.set(true, 0)
 		throttle.allow(action, false)
 		throttle.allow(action, true)
 		if got := len(throttle.buckets) == 1; got != shared {
 			t.Errorf("%s: one bucket for both: %v, want %v", action, got, shared)
+		}
+	}
+}
+
+// In a storm every action has a few calls a second, whatever is documented.
+func TestStorm(t *testing.T) {
+	var throttle throttle
+	throttle.set(true, 2)
+	for _, action := range []string{"CreateNetworkInterface", "DescribeSubnets"} {
+		if !throttle.allow(action, false) || !throttle.allow(action, false) || throttle.allow(action, false) {
+			t.Errorf("%s: want two calls and no third", action)
 		}
 	}
 }

@@ -21,6 +21,8 @@ type Fault struct {
 	Status int `json:"status,omitempty"`
 	// Hang never answers.
 	Hang bool `json:"hang,omitempty"`
+	// Body is answered instead of the truth, wherever the truth is not 404.
+	Body string `json:"body,omitempty"`
 }
 
 // Duration is a time.Duration that is text in JSON.
@@ -42,8 +44,10 @@ func (f Fault) validate() error {
 		return fmt.Errorf("metadata fault: skip %d, count %d, delay %v: want 0 or more", f.Skip, f.Count, time.Duration(f.Delay))
 	case f.Status != 0 && (f.Status < 400 || f.Status > 599):
 		return fmt.Errorf("metadata fault: status %d: want 400 to 599", f.Status)
-	case f.Status == 0 && f.Delay == 0 && !f.Hang:
-		return fmt.Errorf("metadata fault: has no effect: want a status, delay or hang")
+	case f.Body != "" && (f.Status != 0 || f.Hang):
+		return fmt.Errorf("metadata fault: a body goes with no status or hang")
+	case f.Status == 0 && f.Delay == 0 && !f.Hang && f.Body == "":
+		return fmt.Errorf("metadata fault: has no effect: want a status, delay, hang or body")
 	case f.Path != "" && !strings.HasPrefix(f.Path, "/"):
 		return fmt.Errorf("metadata fault: path %q: want one that begins with /latest", f.Path)
 	}
@@ -76,26 +80,26 @@ func (s *Server) ClearFaults() {
 	s.faults = nil
 }
 
-// hit carries out the fault that matches the request, and reports whether the
-// request is done with.
-func (s *Server) hit(w http.ResponseWriter, r *http.Request) bool {
+// hit carries out the fault that matches the request, and reports what is to be
+// answered instead of the truth, and whether the request is done with.
+func (s *Server) hit(w http.ResponseWriter, r *http.Request) (lie string, done bool) {
 	f, ok := s.match(r.URL.Path)
 	if !ok {
-		return false
+		return "", false
 	}
 	if f.Hang {
 		<-r.Context().Done()
-		return true
+		return "", true
 	}
 	select {
 	case <-time.After(time.Duration(f.Delay)):
 	case <-r.Context().Done():
-		return true
+		return "", true
 	}
 	if f.Status != 0 {
 		refuse(w, f.Status)
 	}
-	return f.Status != 0
+	return f.Body, f.Status != 0
 }
 
 // match finds the fault for a path and uses up one of its counts.

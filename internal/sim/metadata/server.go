@@ -40,7 +40,8 @@ func New(c *cloud.Cloud, instanceID string) *Server {
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/configuring-instance-metadata-service.html
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Server", "EC2ws")
-	if s.hit(w, r) {
+	lie, done := s.hit(w, r)
+	if done {
 		return
 	}
 	if r.URL.Path == "/latest/api/token" {
@@ -64,6 +65,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		refuse(w, http.StatusNotFound)
 		return
+	}
+	if lie != "" {
+		body = lie
 	}
 	w.Header().Set("Content-Type", "text/plain")
 	_, _ = io.WriteString(w, body)

@@ -251,6 +251,14 @@ func TestFaults(t *testing.T) {
 	}
 	s.ClearFaults()
 
+	inject(Fault{Body: "i-0", Count: 2})
+	if status, body := request(t, http.MethodGet, url+"/latest/meta-data/none", credentials); status != 404 {
+		t.Errorf("a lie about nothing: %d %s", status, body)
+	}
+	if status, body := request(t, http.MethodGet, url+id, credentials); status != 200 || body != "i-0" {
+		t.Errorf("a lie: %d %s", status, body)
+	}
+
 	inject(Fault{Hang: true, Count: 1})
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
@@ -274,6 +282,7 @@ func TestFaultErrors(t *testing.T) {
 		"status 200":      {Status: 200},
 		"begins with":     {Path: "latest", Status: 503},
 		"want 0 or more":  {Count: -1, Status: 503},
+		"body goes with":  {Body: "x", Status: 503},
 		"delay -1s: want": {Delay: Duration(-time.Second)},
 	} {
 		if err := s.Inject(f); err == nil || !strings.Contains(err.Error(), want) {

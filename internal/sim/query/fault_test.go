@@ -96,7 +96,7 @@ func TestFaultConditions(t *testing.T) {
 		t.Errorf("probability 0.5 hit %d of 100", hit)
 	}
 
-	for _, bad := range []cloud.Fault{{}, {Code: "x", Probability: 2}, {Code: "x", Count: -1}, {Code: "x", HTTPStatus: 200}, {After: true, Message: "x"}} {
+	for _, bad := range []cloud.Fault{{}, {Code: "x", Probability: 2}, {Code: "x", Count: -1}, {Code: "x", HTTPStatus: 200}, {After: true, Message: "x"}, {Reset: true, Hang: true}} {
 		if r.cloud.Inject(bad) == nil {
 			t.Errorf("fault %+v was accepted", bad)
 		}
@@ -121,6 +121,21 @@ func TestFaultAfter(t *testing.T) {
 	r.wantCode(r.tryCreate(subnetA), "InternalError")
 	if n := len(r.cloud.Interfaces()); n != 2 {
 		t.Errorf("%d ENIs after a late error, want 2", n)
+	}
+}
+
+// A connection that is reset before the call is carried out looks the same to
+// the caller, and has changed nothing.
+func TestFaultReset(t *testing.T) {
+	r := newRig(t)
+	r.inject(cloud.Fault{Action: "CreateNetworkInterface", Reset: true, Count: 1})
+	err := r.tryCreate(subnetA)
+	var api smithy.APIError
+	if err == nil || errors.As(err, &api) {
+		t.Errorf("a reset connection gave %v, want an error of the connection", err)
+	}
+	if calls := r.cloud.Calls(); len(r.cloud.Interfaces()) != 0 || len(calls) != 1 || !calls[0].Lost {
+		t.Errorf("%d ENIs; logged: %+v", len(r.cloud.Interfaces()), calls)
 	}
 }
 
