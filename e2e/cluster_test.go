@@ -3,10 +3,12 @@ package e2e
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -37,7 +39,11 @@ type cluster struct {
 	agents       map[string]*testbed.Process
 	coordinators map[string]*testbed.Process
 	logs         []string
-	alone        bool // without Kubernetes, see newStandAlone
+	clusterID    string         // of the cluster that is looked at; "": there is no other
+	dir          string         // of logs and kubeconfigs
+	later        sync.WaitGroup // what a run has still to do
+	journal      io.Writer      // of a run, or nil
+	alone        bool           // without Kubernetes, see newStandAlone
 }
 
 // newCluster starts a cluster of n nodes, registered and without labels, with
@@ -62,14 +68,34 @@ func start(t *testing.T, cfg testbed.Config) *cluster {
 	if err := built(); err != nil {
 		t.Fatal(err)
 	}
-	cfg.Programs, cfg.Dir = programs, t.TempDir()
+	cfg.Programs, cfg.Dir = programs, logsOf(t)
 	tb, err := testbed.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &cluster{Testbed: tb, t: t, agents: map[string]*testbed.Process{}, coordinators: map[string]*testbed.Process{}, alone: cfg.NoKubernetes}
+	c := &cluster{Testbed: tb, t: t, dir: cfg.Dir, agents: map[string]*testbed.Process{}, coordinators: map[string]*testbed.Process{}, alone: cfg.NoKubernetes}
 	t.Cleanup(c.stop)
 	return c
+}
+
+// logsOf is the test's own directory, or, in a campaign, one that stays when the
+// test fails.
+func logsOf(t *testing.T) string {
+	t.Helper()
+	kept := os.Getenv("ENI_LOGS")
+	if kept == "" {
+		return t.TempDir()
+	}
+	dir, err := os.MkdirTemp(kept, "cluster-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if !t.Failed() {
+			_ = os.RemoveAll(dir)
+		}
+	})
+	return dir
 }
 
 func (c *cluster) stop() {
@@ -167,14 +193,19 @@ func indent(text string) string {
 // await waits until check returns "", and fails with its last words otherwise.
 func (c *cluster) await(what string, check func() string) {
 	c.t.Helper()
-	deadline := time.Now().Add(patience)
+	c.awaitWithin(patience, what, check)
+}
+
+func (c *cluster) awaitWithin(d time.Duration, what string, check func() string) {
+	c.t.Helper()
+	deadline := time.Now().Add(d)
 	last := ""
 	for {
 		if last = check(); last == "" {
 			return
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatalf("%s: not within %v: %s", what, patience, last)
+			c.t.Fatalf("%s: not within %v: %s", what, d, last)
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
@@ -194,7 +225,7 @@ func (c *cluster) stays(what string, d time.Duration, check func() string) {
 func (c *cluster) managed() []cloud.Interface {
 	var ours []cloud.Interface
 	for _, e := range c.Sim.Cloud().Interfaces() {
-		if e.Tags[eni.TagCluster] != "" {
+		if id := e.Tags[eni.TagCluster]; id != "" && (c.clusterID == "" || id == c.clusterID) {
 			ours = append(ours, e)
 		}
 	}

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
-	"net"
-	"net/netip"
 	"reflect"
 	"slices"
 	"strings"
@@ -147,8 +145,8 @@ func (tr *trial) readiness(w wish, e cloud.Interface) string {
 	if !reflect.DeepEqual(got, want) {
 		return fmt.Sprintf("%s reports %+v, want %+v", w.node, got, want)
 	}
-	if l, ok := tr.host(w.node).linkOf(e.MAC); ok && l.Attrs().Name != got.InterfaceName {
-		return fmt.Sprintf("%s reports the link %s, it is %s", w.node, got.InterfaceName, l.Attrs().Name)
+	if l, ok := tr.host(w.node).linkOf(e.MAC); ok && l.Attrs().Name != got.InterfaceName || !strings.HasPrefix(got.InterfaceName, w.nodeENI.Spec.InterfaceName) {
+		return fmt.Sprintf("%s reports the link %s, it is %s, and shall be %s", w.node, got.InterfaceName, l.Attrs().Name, w.nodeENI.Spec.InterfaceName)
 	}
 	return tr.configured(w.node, e, w.nodeENI.Spec.Addressing == v1alpha1.AddressingHost, w.nodeENI.Spec.MTU)
 }
@@ -283,35 +281,41 @@ func (tr *trial) addForeign() {
 	tr.clusterID, err = tr.Client.ClusterID(tr.t.Context())
 	tr.must(err)
 	tr.timing = tr.Sim.Cloud().Timing()
-	for i, node := range tr.nodes {
-		n, err := tr.Sim.Node(node)
-		tr.must(err)
-		arn := "arn:aws:ec2:us-east-1:123456789012:instance/" + n.ID
-		other, err := tr.Sim.Cloud().CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{
-			SubnetID: tr.subnet("data", node), Tags: map[string]string{
-				eni.TagCluster: "another", eni.TagNode: node, eni.TagInstance: arn,
-				eni.TagNodeENI: "alpha", eni.TagNodeENIUID: "0", eni.TagCreatedAt: "2020-01-01T00:00:00Z",
-			},
-		})
-		tr.must(err)
-		cni, err := tr.Sim.Cloud().CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{SubnetID: tr.subnet("nodes", node)})
-		tr.must(err)
-		for index, e := range map[int32]cloud.Interface{1: cni, 3: other} {
-			_, err = tr.Sim.Cloud().AttachNetworkInterface(cloud.AttachNetworkInterfaceInput{
-				NetworkInterfaceID: e.ID, InstanceID: n.ID, DeviceIndex: index,
-			})
-			tr.must(err)
-		}
-		tr.await("the VPC CNI's ENI is attached", func() string {
-			for _, id := range []string{cni.ID, other.ID} {
-				if a := tr.eni(id).Attachment; a.Status != cloud.AttachmentAttached {
-					return a.Status
-				}
-			}
-			return ""
-		})
-		tr.addForeignHost(node, cni.MAC, byte(i))
+	for _, node := range tr.nodes {
+		tr.addForeignTo(node)
 	}
+}
+
+func (tr *trial) addForeignTo(node string) {
+	tr.t.Helper()
+	n, err := tr.Sim.Node(node)
+	tr.must(err)
+	arn := "arn:aws:ec2:us-east-1:123456789012:instance/" + n.ID
+	other, err := tr.Sim.Cloud().CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{
+		SubnetID: tr.subnet("data", node), Tags: map[string]string{
+			eni.TagCluster: "another", eni.TagNode: node, eni.TagInstance: arn,
+			eni.TagNodeENI: "alpha", eni.TagNodeENIUID: "0", eni.TagCreatedAt: "2020-01-01T00:00:00Z",
+		},
+	})
+	tr.must(err)
+	cni, err := tr.Sim.Cloud().CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{SubnetID: tr.subnet("nodes", node)})
+	tr.must(err)
+	for index, e := range map[int32]cloud.Interface{1: cni, 3: other} {
+		_, err = tr.Sim.Cloud().AttachNetworkInterface(cloud.AttachNetworkInterfaceInput{
+			NetworkInterfaceID: e.ID, InstanceID: n.ID, DeviceIndex: index,
+		})
+		tr.must(err)
+	}
+	tr.await("the VPC CNI's ENI is attached", func() string {
+		for _, id := range []string{cni.ID, other.ID} {
+			if a := tr.eni(id).Attachment; a.Status != cloud.AttachmentAttached {
+				return a.Status
+			}
+		}
+		return ""
+	})
+	tr.named(node, cni.MAC, other.MAC)
+	tr.addForeignHost(node, cni.MAC, byte(slices.Index(tr.nodes, node)))
 }
 
 func (tr *trial) addForeignHost(node, mac string, n byte) {
@@ -323,21 +327,17 @@ func (tr *trial) addForeignHost(node, mac string, n byte) {
 		return ""
 	})
 	l, _ := tr.host(node).linkOf(mac)
-	prefix := func(text string) *net.IPNet {
-		p := netip.MustParsePrefix(text)
-		return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), 32)}
-	}
 	tr.onHost(node, func(h *netlink.Handle) error {
 		if err := h.LinkSetUp(l); err != nil {
 			return err
 		}
-		if err := h.AddrAdd(l, &netlink.Addr{IPNet: prefix(fmt.Sprintf("172.31.%d.9/24", n))}); err != nil {
+		if err := h.AddrAdd(l, &netlink.Addr{IPNet: ipv4(fmt.Sprintf("172.31.%d.9/24", n))}); err != nil {
 			return err
 		}
 		for _, route := range []netlink.Route{
-			{Table: 100, Dst: prefix("0.0.0.0/0"), Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_STATIC},
-			{Table: unix.RT_TABLE_MAIN, Dst: prefix("10.99.0.0/16"), Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_BOOT},
-			{Table: 20002, Dst: prefix("10.98.0.0/16"), Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_STATIC},
+			{Table: 100, Dst: ipv4("0.0.0.0/0"), Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_STATIC},
+			{Table: unix.RT_TABLE_MAIN, Dst: ipv4("10.99.0.0/16"), Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_BOOT},
+			{Table: 20002, Dst: ipv4("10.98.0.0/16"), Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_STATIC},
 		} {
 			route.LinkIndex = l.Attrs().Index
 			if err := h.RouteAdd(&route); err != nil {
@@ -346,7 +346,7 @@ func (tr *trial) addForeignHost(node, mac string, n byte) {
 		}
 		for priority, table := range map[int]int{512: 100, 20002: 100, 20700: 20700} {
 			rule := netlink.NewRule()
-			rule.Priority, rule.Table, rule.Src = priority, table, prefix("10.97.0.1/32")
+			rule.Priority, rule.Table, rule.Src = priority, table, ipv4("10.97.0.1/32")
 			rule.Protocol = unix.RTPROT_STATIC
 			if err := h.RuleAdd(rule); err != nil {
 				return err

@@ -8,9 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
-
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -31,11 +28,25 @@ func (tr *trial) operation(r *rand.Rand) string {
 		{6, tr.opDeleteENI},
 		{10, tr.opAgent},
 		{7, tr.opCoordinator},
-		{8, tr.opHost},
+		{6, tr.onNode(tr.opDamage)},
+		{3, tr.onNode(tr.opDaemon)},
+		{1, tr.onNode(tr.opFlood)},
+		{3, tr.onNode(tr.opForeign)},
+		{4, tr.onNode(tr.opVanish)},
+		{3, tr.onNode(tr.opReboot)},
+		{5, tr.onNode(tr.opMetadata)},
+		{2, tr.onNode(tr.opInstanceState)},
 		{14, tr.opFault},
-		{3, tr.opLag},
-		{2, tr.opAPIServer},
+		{3, tr.opStorm},
+		{4, tr.opLag},
+		{8, tr.opKillAt},
+		{4, tr.opTwoLeaders},
+		{10, tr.opAPI},
+		{3, tr.opFlap},
+		{4, tr.opRecreate},
+		{3, tr.opSubnetFull},
 		{2, tr.opLoseNode},
+		{3, tr.opReplace},
 	}
 	total := 0
 	for _, op := range ops {
@@ -72,8 +83,8 @@ func (tr *trial) begin(r *rand.Rand) {
 	for _, node := range tr.nodes {
 		tr.must(tr.Label(tr.t.Context(), node, "ng", "multi-eni"))
 	}
-	tr.t.Log(tr.opCreate(r))
-	tr.t.Log(tr.opCreate(r))
+	tr.logf("%s", tr.opCreate(r))
+	tr.logf("%s", tr.opCreate(r))
 }
 
 func (tr *trial) opLabel(r *rand.Rand) string {
@@ -94,7 +105,7 @@ func (tr *trial) opLabel(r *rand.Rand) string {
 var nodeENINames = []string{"alpha", "beta", "gamma"}
 
 // spec is a change of every part of a spec, or of one.
-func (tr *trial) spec(r *rand.Rand, all bool) map[string]any {
+func (tr *trial) spec(r *rand.Rand, name string, all bool) map[string]any {
 	parts := []func(spec map[string]any){
 		func(spec map[string]any) { // as ids or as names
 			names := some(r, "data", "storage")
@@ -118,6 +129,7 @@ func (tr *trial) spec(r *rand.Rand, all bool) map[string]any {
 		},
 		func(spec map[string]any) { spec["addressing"] = pick(r, "None", "Host", "Host") },
 		func(spec map[string]any) { spec["mtu"] = pick(r, 1500, 3000, 9001) },
+		func(spec map[string]any) { spec["interfaceName"] = pick(r, "", "", name, name+"0") },
 		func(spec map[string]any) { spec["description"] = pick(r, "", "one", "two") },
 		func(spec map[string]any) { spec["deleteOnTermination"] = r.IntN(2) == 0 },
 		func(spec map[string]any) { spec["sourceDestCheck"] = r.IntN(2) == 0 },
@@ -139,7 +151,14 @@ func (tr *trial) spec(r *rand.Rand, all bool) map[string]any {
 
 func (tr *trial) opCreate(r *rand.Rand) string {
 	name := pick(r, nodeENINames...)
-	spec := tr.spec(r, true)
+	body, spec := tr.newNodeENI(r, name)
+	// It may be there already, or still be on its way out.
+	err := tr.Client.API.Post().Resource(kube.NodeENIs).Body(body).Do(tr.t.Context()).Error()
+	return fmt.Sprintf("create NodeENI %s %s: %v", name, spec, err)
+}
+
+func (tr *trial) newNodeENI(r *rand.Rand, name string) (body, specText []byte) {
+	spec := tr.spec(r, name, true)
 	spec["deviceIndex"] = 1 + r.IntN(4)
 	delete(spec, "nodeSelector")
 	spec["nodeSelector"] = pick(r, map[string]any{"ng": "multi-eni"}, map[string]any{"ng": "multi-eni"}, map[string]any{"role": "storage"})
@@ -148,18 +167,15 @@ func (tr *trial) opCreate(r *rand.Rand) string {
 			delete(spec, key)
 		}
 	}
-	body := mustJSON(map[string]any{
+	return mustJSON(map[string]any{
 		"apiVersion": "networking.k8s.aws/v1alpha1", "kind": "NodeENI",
 		"metadata": map[string]any{"name": name}, "spec": spec,
-	})
-	// It may be there already, or still be on its way out.
-	err := tr.Client.API.Post().Resource(kube.NodeENIs).Body(body).Do(tr.t.Context()).Error()
-	return fmt.Sprintf("create NodeENI %s %s: %v", name, mustJSON(spec), err)
+	}), mustJSON(spec)
 }
 
 func (tr *trial) opChange(r *rand.Rand) string {
 	name := pick(r, nodeENINames...)
-	patch := mustJSON(map[string]any{"spec": tr.spec(r, false)})
+	patch := mustJSON(map[string]any{"spec": tr.spec(r, name, false)})
 	return fmt.Sprintf("change NodeENI %s %s: %v", name, patch, tr.PatchNodeENI(tr.t.Context(), name, string(patch)))
 }
 
@@ -261,81 +277,24 @@ func (tr *trial) opCoordinator(r *rand.Rand) string {
 	return "kill " + name
 }
 
-// in does something after a time, within the run.
-func (tr *trial) in(d time.Duration, f func()) {
-	tr.later.Go(func() {
-		time.Sleep(d)
-		f()
-	})
+// opForeign adds what is none of ours, and must stay.
+func (tr *trial) opForeign(node string, r *rand.Rand) string {
+	text, lines := tr.stranded(node, r)
+	tr.before.hosts[node] = slices.Sorted(slices.Values(append(tr.before.hosts[node], lines...)))
+	return text
 }
 
-// opHost damages what the agent has made on a host.
-func (tr *trial) opHost(r *rand.Rand) string {
-	node := pick(r, tr.nodes...)
-	what := "nothing of ours to damage"
-	ours := tr.macs()
-	tr.onHost(node, func(h *netlink.Handle) error {
-		s := tr.host(node)
-		var damages []func() error
-		var names []string
-		damage := func(name string, f func() error) {
-			names = append(names, name)
-			damages = append(damages, f)
-		}
-		for _, rule := range s.rules {
-			if inBand(rule.Priority) && rule.Protocol == unix.RTPROT_KERNEL {
-				damage("del "+ruleText(rule), func() error { return h.RuleDel(&rule) })
-			}
-		}
-		for _, route := range s.routes {
-			if inBand(route.Table) && route.Protocol == unix.RTPROT_KERNEL {
-				damage("del "+s.routeText(route), func() error { return h.RouteDel(&route) })
-			}
-		}
-		for _, l := range s.links {
-			if !ours[l.Attrs().HardwareAddr.String()] {
-				continue
-			}
-			damage("down "+l.Attrs().Name, func() error { return h.LinkSetDown(l) })
-			damage("mtu "+l.Attrs().Name, func() error { return h.LinkSetMTU(l, 1280) })
-			damage("rename "+l.Attrs().Name, func() error { return h.LinkSetName(l, fmt.Sprintf("ens%d", l.Attrs().Index)) })
-			if addresses, err := h.AddrList(l, unix.AF_INET); err == nil && len(addresses) > 0 {
-				damage("flush addresses of "+l.Attrs().Name, func() error { return h.AddrDel(l, &addresses[0]) })
-			}
-		}
-		if len(damages) > 0 {
-			i := r.IntN(len(damages))
-			what = fmt.Sprintf("%s: %v", names[i], damages[i]()) // it may be gone already
-		}
-		return nil
-	})
-	return "on " + node + ": " + what
+// onNode is an operation on any node.
+func (tr *trial) onNode(op func(node string, r *rand.Rand) string) func(*rand.Rand) string {
+	return func(r *rand.Rand) string { return op(pick(r, tr.nodes...), r) }
 }
 
 func (tr *trial) opFault(r *rand.Rand) string {
-	f := cloud.Fault{
-		Action: pick(r, "CreateNetworkInterface", "AttachNetworkInterface", "ModifyNetworkInterfaceAttribute",
-			"DetachNetworkInterface", "DeleteNetworkInterface", "DescribeNetworkInterfaces", "DescribeSubnets", "DescribeSecurityGroups", "*"),
-		Count: 1 + r.IntN(4),
-	}
-	if r.IntN(4) == 0 {
-		f.Count, f.Probability = 0, 0.3
-	}
-	codes := []string{"RequestLimitExceeded", "InternalError", "Unavailable"}
-	if tr.harsh {
-		codes = append(codes, "UnauthorizedOperation", "InsufficientFreeAddressesInSubnet", "OperationNotPermitted")
-	}
-	switch r.IntN(7) {
-	case 0, 1:
-		f.Code = pick(r, codes...)
-	case 2, 3:
-		f.After = true // the reply is lost
-	case 4:
-		f.After, f.Code = true, pick(r, "InternalError", "Unavailable")
-	case 5:
-		f.Delay = time.Duration(r.IntN(2000)) * time.Millisecond
-	default:
-		f.Hang, f.After = true, r.IntN(2) == 0
+	f := anyFault(r)
+	f.Action = pick(r, createCall, attachCall, modifyCall, detachCall, deleteCall, describeCall, "DescribeSubnets", "DescribeSecurityGroups", "*")
+	if tr.harsh && r.IntN(4) == 0 {
+		f = cloud.Fault{Action: f.Action, Count: f.Count, Code: pick(r, "UnauthorizedOperation", "InsufficientFreeAddressesInSubnet", "OperationNotPermitted",
+			"NetworkInterfaceLimitExceeded", "AttachmentLimitExceeded", "SecurityGroupsPerInterfaceLimitExceeded", "AuthFailure")}
 	}
 	if r.IntN(12) == 0 {
 		tr.Sim.Cloud().SetThrottle(true)
@@ -348,19 +307,12 @@ func (tr *trial) opLag(r *rand.Rand) string {
 	timing := tr.timing
 	timing.DescribeLag = time.Duration(r.IntN(3000)) * time.Millisecond
 	timing.IMDSLag = time.Duration(r.IntN(5000)) * time.Millisecond
-	timing.PlugDelay = time.Duration(r.IntN(2000)) * time.Millisecond
+	timing.PlugDelay = time.Duration(r.IntN(pick(r, 500, 2000, 8000))) * time.Millisecond
 	timing.Attach = time.Duration(r.IntN(1500)) * time.Millisecond
 	timing.Detach = time.Duration(r.IntN(1500)) * time.Millisecond
 	timing.DeleteInUse = time.Duration(r.IntN(800)) * time.Millisecond
 	tr.must(tr.Sim.Cloud().SetTiming(timing))
 	return "timing " + string(mustJSON(timing))
-}
-
-func (tr *trial) opAPIServer(r *rand.Rand) string {
-	d := time.Duration(500+r.IntN(3000)) * time.Millisecond
-	tr.must(tr.ControlPlane.Pause())
-	tr.in(d, func() { _ = tr.ControlPlane.Resume() })
-	return fmt.Sprintf("freeze the API server for %v", d)
 }
 
 // opLoseNode has a Node deleted, and with it, as the garbage collector would,

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -14,104 +12,92 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/vpc"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
 // The invariants of the design hold whatever happens: random operations on a
 // living cluster, then everything is let go, and EC2, the hosts and the reports
 // are compared with what the objects ask for.
-//
-// A run is repeated with ENI_SEED=n, and ENI_RUNS=n tries n seeds. ENI_OPS=n
-// sets the number of operations.
 func TestProperty(t *testing.T) {
 	t.Parallel()
-	const runs, ops = 3, 20
-	seeds := make([]uint64, number(t, "ENI_RUNS", runs))
-	for i := range seeds {
-		seeds[i] = rand.Uint64N(1_000_000)
-	}
-	if os.Getenv("ENI_SEED") != "" {
-		seeds = []uint64{uint64(number(t, "ENI_SEED", 0))}
-	}
-	c := newCluster(t, 3, func(topology *sim.Topology) {
-		for i := range topology.Nodes {
-			topology.Nodes[i].Type = "c5n.18xlarge" // 15 ENIs
-		}
-	})
-	tr := &trial{cluster: c, nodes: []string{"node-1", "node-2", "node-3"}}
-	tr.addForeign()
-	tr.startAll()
-	for _, seed := range seeds {
-		ok := c.run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			t.Logf("ENI_SEED=%d repeats this run", seed)
-			tr.run(seed, number(t, "ENI_OPS", ops))
-		})
-		if !ok {
-			return // what one run has left would spoil the next
-		}
-	}
+	campaign{test: "TestProperty", runs: 3, ops: 20, takes: 15 * time.Second, begin: newTrial}.run(t)
 }
 
-// number reads an environment variable.
-func number(t *testing.T, name string, otherwise int) int {
-	t.Helper()
-	text := os.Getenv(name)
-	if text == "" {
-		return otherwise
+// newTrial is a cluster with things of others beside ours.
+func newTrial(t *testing.T) arena {
+	topology := sim.Topology{Nodes: sim.Nodes(3)}
+	for i := range topology.Nodes {
+		topology.Nodes[i].Type = "c5n.18xlarge" // 15 ENIs
 	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 0 {
-		t.Fatalf("%s=%q: want a number", name, text)
+	topology.Links = vpc.Links{Names: "ens%d", First: 5, Rename: true}
+	timing := quick
+	topology.Timing = &timing
+	c := start(t, testbed.Config{Topology: topology, Gate: true})
+	tr := &trial{cluster: c}
+	for _, node := range topology.Nodes {
+		tr.nodes = append(tr.nodes, node.Name)
+		c.must(c.CreateNode(t.Context(), node.Name, nil))
 	}
-	return n
+	tr.addForeign()
+	tr.startAll()
+	return tr
 }
 
 // trial is a cluster under random operations.
 type trial struct {
 	*cluster
-	nodes     []string
-	clusterID string
-	before    foreigners
-	timing    cloud.Timing
-	harsh     bool // faults that only a change of spec ends are among the operations
-	later     sync.WaitGroup
+	nodes  []string
+	before foreigners
+	timing cloud.Timing
+	full   []string // subnets without an address
+	harsh  bool     // faults that only a change of spec ends are among the operations
 }
 
+func (tr *trial) shared() *cluster { return tr.cluster }
+
 // run does random operations, lets everything settle, compares, and cleans up.
-func (tr *trial) run(seed uint64, ops int) {
+func (tr *trial) run(seed uint64, ops int) time.Duration {
 	// Errors that only people mend are not tried again before a spec changes,
 	// so they are for some runs only: in the others nothing may hang on that.
 	tr.harsh = seed%2 == 1
 	tr.before = tr.foreigners()
-	stop := tr.watchInvariant()
+	stop := sync.OnceValue(tr.watchInvariant())
+	defer stop()
 	tr.begin(rand.New(rand.NewPCG(seed, 1<<32)))
 	for i := range ops {
 		// Each operation draws from numbers of its own, so that the ones after
 		// it stay the same whatever it finds.
 		r := rand.New(rand.NewPCG(seed, uint64(i)))
-		tr.t.Logf("%s %2d: %s", time.Now().Format("05.000"), i, tr.operation(r))
+		tr.logf("%s %2d: %s", time.Now().Format("05.000"), i, tr.operation(r))
 		time.Sleep(time.Duration(r.IntN(500)) * time.Millisecond)
 	}
 	tr.calm()
-	tr.settle()
+	settled := tr.settle()
 	for _, problem := range stop() {
 		tr.t.Error(problem)
 	}
+	tr.idle()
 	tr.clear()
+	tr.sane()
+	return settled
 }
 
 // settle waits until all is as it shall be, and tells what it waited for.
-func (tr *trial) settle() {
+func (tr *trial) settle() time.Duration {
 	tr.t.Helper()
 	began, last := time.Now(), ""
-	tr.await("after everything has settled", func() string {
+	tr.awaitWithin(settleWithin, "after everything has settled", func() string {
 		problem := tr.compare()
 		if problem != last {
 			last = problem
-			tr.t.Logf("%s %s", time.Now().Format("05.000"), cmp.Or(problem, "settled"))
+			tr.logf("%s %s", time.Now().Format("05.000"), cmp.Or(problem, "settled"))
 		}
 		return problem
 	})
-	tr.t.Logf("settled after %v", time.Since(began).Round(10*time.Millisecond))
+	settled := time.Since(began)
+	tr.logf("settled after %v", settled.Round(10*time.Millisecond))
+	return settled
 }
 
 // calm ends all faults and has all processes running.
@@ -121,6 +107,11 @@ func (tr *trial) calm() {
 	tr.must(tr.Sim.Cloud().SetTiming(tr.timing))
 	tr.Sim.Cloud().SetThrottle(false)
 	tr.Sim.Cloud().ClearFaults()
+	tr.Gate.Clear()
+	for _, id := range tr.full {
+		tr.must(tr.Sim.Cloud().SetFreeAddresses(id, roomy))
+	}
+	tr.full = nil
 	for _, node := range tr.nodes {
 		n, err := tr.Sim.Node(node)
 		tr.must(err)
@@ -163,7 +154,7 @@ func (tr *trial) clear() {
 	for _, n := range all {
 		tr.must(tr.DeleteNodeENI(tr.t.Context(), n.Name))
 	}
-	tr.await("everything is gone", func() string {
+	tr.awaitWithin(settleWithin, "everything is gone", func() string {
 		all, err := tr.NodeENIs(tr.t.Context())
 		if err != nil || len(all) > 0 || len(tr.managed()) > 0 {
 			return fmt.Sprintf("%v, NodeENIs %d, ENIs\n%s", err, len(all), tr.enis())
@@ -225,15 +216,4 @@ func (tr *trial) surplus() string {
 		seen[key] = e.ID
 	}
 	return ""
-}
-
-// managed are the ENIs of this cluster.
-func (tr *trial) managed() []cloud.Interface {
-	var ours []cloud.Interface
-	for _, e := range tr.Sim.Cloud().Interfaces() {
-		if e.Tags[eni.TagCluster] == tr.clusterID {
-			ours = append(ours, e)
-		}
-	}
-	return ours
 }

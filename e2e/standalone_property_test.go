@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -12,51 +11,43 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/vpc"
 )
 
 // Whatever happens to files, agents and calls: in the end each node has one ENI
 // for each NodeENI that its files hold, and no other; and one that was in the
 // files all the while, however wrong they were in between, has kept its ENI.
-//
-// ENI_SEED, ENI_RUNS and ENI_OPS are as for TestProperty.
 func TestStandAloneProperty(t *testing.T) {
 	t.Parallel()
-	const runs, ops = 1, 30
-	seeds := make([]uint64, number(t, "ENI_RUNS", runs))
-	for i := range seeds {
-		seeds[i] = rand.Uint64N(1_000_000)
-	}
-	if os.Getenv("ENI_SEED") != "" {
-		seeds = []uint64{uint64(number(t, "ENI_SEED", 0))}
-	}
-	c := newStandAlone(t, 3, func(topology *sim.Topology) {
-		topology.Timing.DescribeLag, topology.Timing.DeleteInUse = 300*time.Millisecond, 200*time.Millisecond
-		for i := range topology.Nodes {
-			topology.Nodes[i].Type = "c5n.18xlarge" // 15 ENIs
-		}
-	})
-	foreign := c.stranger("node-1", 1)
-	for _, seed := range seeds {
-		ok := c.run(fmt.Sprint("seed=", seed), func(t *testing.T) {
-			t.Logf("ENI_SEED=%d repeats this run", seed)
-			l := &loners{cluster: c, rand: rand.New(rand.NewPCG(seed, 0))}
-			l.run(number(t, "ENI_OPS", ops))
-		})
-		if !ok {
-			return
-		}
-	}
-	if e := c.eni(foreign); e.Attachment == nil || e.Attachment.Status != "attached" {
-		t.Errorf("the ENI of somebody else has become %+v", e)
-	}
+	campaign{test: "TestStandAloneProperty", runs: 1, ops: 30, takes: 30 * time.Second, begin: newLoners}.run(t)
 }
 
 // loners are nodes without Kubernetes under random operations.
 type loners struct {
 	*cluster
-	rand  *rand.Rand
-	nodes []*loner
+	rand     *rand.Rand
+	nodes    []*loner
+	stranger string              // an ENI of somebody else
+	before   map[string][]string // what is foreign on each host
 }
+
+func newLoners(t *testing.T) arena {
+	c := newStandAlone(t, 3, func(topology *sim.Topology) {
+		topology.Timing.DescribeLag, topology.Timing.DeleteInUse = 300*time.Millisecond, 200*time.Millisecond
+		topology.Links = vpc.Links{Names: "ens%d", First: 5, Rename: true}
+		for i := range topology.Nodes {
+			topology.Nodes[i].Type = "c5n.18xlarge" // 15 ENIs
+		}
+	})
+	l := &loners{cluster: c, before: map[string][]string{}}
+	l.stranger = c.stranger("node-1", 1)
+	c.await("the ENI of somebody else is attached", func() string {
+		return strings.TrimPrefix(c.eni(l.stranger).Attachment.Status, cloud.AttachmentAttached)
+	})
+	return l
+}
+
+func (l *loners) shared() *cluster { return l.cluster }
 
 type loner struct {
 	name   string
@@ -66,24 +57,29 @@ type loner struct {
 	had    map[string]string // the ENI of each when its file became wrong
 }
 
-func (l *loners) run(ops int) {
+func (l *loners) run(seed uint64, ops int) time.Duration {
+	l.rand, l.nodes = rand.New(rand.NewPCG(seed, 0)), nil
 	for _, name := range []string{"node-1", "node-2", "node-3"} {
+		l.before[name] = l.host(name).foreign(l.ourMACs(name))
 		n := &loner{name: name, wanted: map[string]string{}, wrong: map[string]bool{}, had: map[string]string{}}
 		l.nodes = append(l.nodes, n)
 		l.put(n, "a", "data")
 		l.start(n)
 		l.awaitReady(name, "a", 1)
 	}
-	for range ops {
+	for i := range ops {
 		n := l.nodes[l.rand.IntN(len(l.nodes))]
-		l.t.Log(n.name, l.step(n))
+		l.logf("%s %2d: %s %s", time.Now().Format("05.000"), i, n.name, l.step(n))
 		time.Sleep(time.Duration(l.rand.IntN(800)) * time.Millisecond)
 	}
+	l.later.Wait()
 	l.Sim.Cloud().ClearFaults()
+	l.Sim.Cloud().SetThrottle(false)
 	for _, n := range l.nodes {
 		l.start(n)
 	}
 	l.stays("what is wrong", 4*time.Second, l.lost)
+	began := time.Now()
 	for _, n := range l.nodes {
 		for _, name := range l.names(n, true) {
 			l.put(n, name, n.wanted[name])
@@ -91,18 +87,41 @@ func (l *loners) run(ops int) {
 	}
 	for _, n := range l.nodes {
 		l.awaitSettled(n)
+	}
+	settled := time.Since(began)
+	l.logf("settled after %v", settled.Round(10*time.Millisecond))
+	l.idle()
+	for _, n := range l.nodes {
 		for _, name := range l.names(n, false) {
 			l.unwrite(n.name, name)
 		}
 	}
-	l.awaitENIs(0)
+	l.clear()
+	l.sane()
+	return settled
+}
+
+// clear waits until nothing is left, and ends the agents.
+func (l *loners) clear() {
+	l.awaitWithin(settleWithin, "no ENI is left", func() string {
+		if len(l.managed()) > 0 {
+			return l.enis()
+		}
+		return ""
+	})
 	for _, n := range l.nodes {
-		l.awaitMade(n.name, 0)
-		l.await("an empty report of "+n.name, func() string { return phases(l.entries(n.name, "")) })
+		l.awaitWithin(settleWithin, "an empty report of "+n.name, func() string { return phases(l.entries(n.name, "")) })
 		if left := l.host(n.name).band(); len(left) > 0 {
 			l.t.Errorf("left on %s:\n%s", n.name, strings.Join(left, "\n"))
 		}
+		if now := l.host(n.name).foreign(l.ourMACs(n.name)); !slices.Equal(now, l.before[n.name]) {
+			l.t.Errorf("what is foreign on %s is\n\t%s\nand was\n\t%s", n.name, strings.Join(now, "\n\t"), strings.Join(l.before[n.name], "\n\t"))
+		}
 		l.must(l.agents[n.name].Stop())
+		n.up = false
+	}
+	if e := l.eni(l.stranger); e.Attachment == nil || e.Attachment.Status != cloud.AttachmentAttached {
+		l.t.Errorf("the ENI of somebody else has become %+v", e)
 	}
 }
 
@@ -113,8 +132,8 @@ func (l *loners) step(n *loner) string {
 	_, there := n.wanted[name]
 	// What is wrong stays so for a while: a loss takes seconds to be believed.
 	spared := n.wrong[name] && l.rand.IntN(4) > 0
-	switch k := l.rand.IntN(12); {
-	case !n.up && k < 6:
+	switch k := l.rand.IntN(18); {
+	case !n.up && k < 9:
 		l.start(n)
 		return "started"
 	case k < 2 && !spared:
@@ -130,30 +149,69 @@ func (l *loners) step(n *loner) string {
 		n.wrong[name], n.had[name] = true, l.entries(n.name, name)[0].ENIID
 		l.write(n.name, name, []string{"", "a typo", "kind: NodeENI", nodeENI(name, l.plain("data")+"\nmtu: 1")}[l.rand.IntN(4)])
 		return name + " wrong"
-	case k < 10 && n.up:
+	case k < 9 && n.up:
 		l.agents[n.name].Kill()
 		n.up = false
 		return "killed"
+	case k < 10 && n.up:
+		l.must(l.agents[n.name].Pause())
+		p, d := l.agents[n.name], time.Duration(l.rand.IntN(3000))*time.Millisecond
+		l.in(d, func() { _ = p.Resume() })
+		return fmt.Sprintf("frozen for %v", d)
+	case k < 14:
+		return l.calamity(n)
 	default:
-		f := l.anyFault()
-		l.fault(n.name, f)
+		f := anyFault(l.rand)
+		f.Action = pick(l.rand, createCall, attachCall, modifyCall, detachCall, deleteCall, describeCall)
+		l.must(l.Sim.Cloud().Inject(withSource(f, l.source(n.name))))
 		return fmt.Sprintf("fault %+v", f)
 	}
 }
 
-// anyFault is one that passes.
-func (l *loners) anyFault() cloud.Fault {
-	actions := []string{createCall, attachCall, modifyCall, detachCall, deleteCall, describeCall}
-	f := []cloud.Fault{
-		{After: true}, {Code: "RequestLimitExceeded"}, {Code: "InternalError"}, {After: true, Code: "InternalError"},
-		{Hang: true}, {After: true, Hang: true}, {Delay: time.Second},
-	}[l.rand.IntN(7)]
-	f.Action, f.Count = actions[l.rand.IntN(len(actions))], 1
+// calamity is something that befalls the node.
+func (l *loners) calamity(n *loner) string {
+	all := []func(string, *rand.Rand) string{l.opDamage, l.opDaemon, l.opFlood, l.opVanish, l.opInstanceState, l.opForeign, l.opStormOn, l.opKilledAt}
+	if n.up { // these start the agent
+		all = append(all, l.opReboot, l.opMetadata, l.opKilledAt)
+	}
+	return pick(l.rand, all...)(n.name, l.rand)
+}
+
+func (l *loners) opStormOn(_ string, r *rand.Rand) string { return l.opStorm(r) }
+
+func (l *loners) opForeign(node string, r *rand.Rand) string {
+	text, lines := l.stranded(node, r)
+	l.before[node] = slices.Sorted(slices.Values(append(l.before[node], lines...)))
+	return text
+}
+
+// opKilledAt kills the agent at the moment of its next call, if it comes soon, and
+// starts it anew.
+func (l *loners) opKilledAt(node string, r *rand.Rand) string {
+	f := cloud.Fault{
+		Action:   pick(r, "", createCall, attachCall, modifyCall, detachCall, deleteCall),
+		SourceID: l.source(node), After: r.IntN(2) == 0, Hang: true, Count: 1,
+	}
+	l.must(l.Sim.Cloud().Inject(f))
+	armed := func() bool { return slices.Contains(l.Sim.Cloud().Faults(), f) }
+	for end := time.Now().Add(time.Second); armed() && time.Now().Before(end); {
+		time.Sleep(2 * time.Millisecond)
+	}
+	if armed() || l.agents[node].Exited() {
+		return fmt.Sprintf("is not killed at %s", f.Action)
+	}
+	time.Sleep(20 * time.Millisecond) // it is carried out
+	l.restart(node)
+	return fmt.Sprintf("killed at %s (after %v)", f.Action, f.After)
+}
+
+func withSource(f cloud.Fault, source string) cloud.Fault {
+	f.SourceID = source
 	return f
 }
 
 func (l *loners) start(n *loner) {
-	if !n.up {
+	if p := l.agents[n.name]; !n.up || p == nil || p.Exited() {
 		l.agent(n.name)
 		n.up = true
 	}
@@ -204,7 +262,7 @@ func (l *loners) names(n *loner, wrong bool) []string {
 func (l *loners) awaitSettled(n *loner) {
 	l.t.Helper()
 	for _, name := range l.names(n, false) {
-		l.await(name+" of "+n.name, func() string {
+		l.awaitWithin(settleWithin, name+" of "+n.name, func() string {
 			entries := l.entries(n.name, name)
 			if len(entries) != 1 || entries[0].Phase != "Ready" || entries[0].SubnetID != l.subnet(n.wanted[name], n.name) {
 				return fmt.Sprintf("%+v", entries)
@@ -215,7 +273,7 @@ func (l *loners) awaitSettled(n *loner) {
 			l.t.Errorf("%s of %s has %s, and had %s all the while", name, n.name, id, n.had[name])
 		}
 	}
-	l.await("only these ENIs of "+n.name, func() string {
+	l.awaitWithin(settleWithin, "only these ENIs of "+n.name, func() string {
 		var got []string
 		for _, e := range l.made(n.name) {
 			got = append(got, e.Tags[eni.TagNodeENI])

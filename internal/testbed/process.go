@@ -109,6 +109,15 @@ func (p *Process) Exited() bool {
 	}
 }
 
+// ExitCode is that of a process which has ended by itself or by SIGTERM; -1 when
+// it was killed or still runs.
+func (p *Process) ExitCode() int {
+	if !p.Exited() || p.cmd.ProcessState == nil {
+		return -1
+	}
+	return p.cmd.ProcessState.ExitCode()
+}
+
 // Tail is the end of the process's log: at most n lines.
 func (p *Process) Tail(n int) string {
 	data, err := os.ReadFile(p.Log)

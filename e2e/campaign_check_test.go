@@ -1,0 +1,91 @@
+package e2e
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
+)
+
+// settleWithin is how long everything may take to settle after a run: agents
+// believe that an ENI is gone when EC2 has not shown it for five minutes.
+const settleWithin = 7 * time.Minute
+
+// processes are all that were started last under their names.
+func (c *cluster) processes() []*testbed.Process {
+	return slices.Concat(slices.Collect(maps.Values(c.agents)), slices.Collect(maps.Values(c.coordinators)))
+}
+
+// idleFor is how long what has settled is watched, and idleTicks is how much CPU
+// time of a hundredth of a second a process may use meanwhile: one that turns in
+// circles uses it all.
+const (
+	idleFor   = time.Second
+	idleTicks = 40
+)
+
+// idle: what has settled does next to nothing. An agent may ask EC2 once more,
+// and a coordinator looks around every few seconds.
+func (c *cluster) idle() {
+	c.t.Helper()
+	calls := len(c.Sim.Cloud().Calls())
+	before := map[string]int{}
+	for _, p := range c.processes() {
+		before[p.Name] = cpuTicks(p)
+	}
+	time.Sleep(idleFor)
+	counts := map[string]int{}
+	for _, call := range c.Sim.Cloud().Calls()[calls:] {
+		if counts[call.SourceID]++; !strings.HasPrefix(call.Action, "Describe") {
+			c.t.Errorf("%s calls %s after everything has settled", call.SourceID, call.Action)
+		}
+	}
+	for source, n := range counts {
+		if n > 2 {
+			c.t.Errorf("%s makes %d calls in %v after everything has settled", source, n, idleFor)
+		}
+	}
+	for _, p := range c.processes() {
+		if used := cpuTicks(p) - before[p.Name]; used > idleTicks {
+			c.t.Errorf("%s has used %d ms of CPU time in %v after everything has settled", p.Name, 10*used, idleFor)
+		}
+	}
+}
+
+// cpuTicks is the CPU time of a process, see proc_pid_stat(5).
+func cpuTicks(p *testbed.Process) int {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Pid()))
+	if err != nil {
+		return 0 // it has ended
+	}
+	_, rest, _ := bytes.Cut(data, []byte(") "))
+	fields := strings.Fields(string(rest))
+	user, _ := strconv.Atoi(fields[11])
+	system, _ := strconv.Atoi(fields[12])
+	return user + system
+}
+
+// sane: no process has crashed, whatever it has been through.
+func (c *cluster) sane() {
+	c.t.Helper()
+	for _, log := range c.logs {
+		data, err := os.ReadFile(log)
+		c.must(err)
+		for _, words := range []string{"DATA RACE", "panic:", "fatal error:", "SIGSEGV"} {
+			if bytes.Contains(data, []byte(words)) {
+				c.t.Errorf("%s holds %q", log, words)
+			}
+		}
+	}
+	for _, p := range c.processes() {
+		if code := p.ExitCode(); code > 1 {
+			c.t.Errorf("%s has ended with exit code %d", p.Name, code)
+		}
+	}
+}
