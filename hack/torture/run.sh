@@ -4,6 +4,8 @@
 # CLUSTERS and TORTURE in the environment.
 set -eu
 
+[ -n "$SEED" ] || RUNS=${RUNS:-200}
+
 assets=$(hack/controlplane/build.sh)
 race=-race
 if [ "$(go env CGO_ENABLED)" != 1 ] || ! command -v "$(go env CC | cut -d' ' -f1)" >/dev/null; then
@@ -21,7 +23,7 @@ status=0
 (
 	cd e2e
 	KUBEBUILDER_ASSETS=$assets ENI_LOGS=$logs \
-		ENI_RUNS=${RUNS-} ENI_SEED=${SEED-} ENI_OPS=${OPS-} ENI_CLUSTERS=${CLUSTERS-} \
+		ENI_RUNS=$RUNS ENI_SEED=$SEED ENI_OPS=$OPS ENI_CLUSTERS=${CLUSTERS:-2} \
 		exec ../bin/e2e.test -test.run "^($TORTURE)\$" -test.timeout 0 -test.parallel 4
 ) >"$logs/test.log" || status=$?
 if [ "$status" = 0 ]; then
