@@ -55,8 +55,7 @@ func (tr *trial) opKillAt(r *rand.Rand) string {
 		tr.must(tr.Sim.Cloud().Inject(f))
 		at, armed = f.Action, func() bool { return slices.Contains(tr.Sim.Cloud().Faults(), f) }
 	} else {
-		tr.Gate.Inject(testbed.APIFault{Process: name, Write: true, After: after, Hang: true, Count: 1})
-		at, armed = "a write", tr.Gate.Armed
+		at, armed = "a write", tr.Gate.Inject(testbed.APIFault{Process: name, Write: true, After: after, Hang: true, Count: 1})
 	}
 	what := tr.stir(r)
 	for end := time.Now().Add(3 * time.Second); armed() && time.Now().Before(end); {

@@ -8,8 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
@@ -88,4 +91,49 @@ func (c *cluster) sane() {
 			c.t.Errorf("%s has ended with exit code %d", p.Name, code)
 		}
 	}
+}
+
+// watchInvariant looks again and again whether an instance has two ENIs where
+// one is wanted. What it returns ends that and tells what it saw.
+func (c *cluster) watchInvariant() (stop func() []string) {
+	done := make(chan struct{})
+	var problems []string
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			select {
+			case <-done:
+				return
+			case <-time.After(5 * time.Millisecond):
+			}
+			if problem := c.surplus(); problem != "" && len(problems) < 3 {
+				problems = append(problems, time.Now().Format("05.000")+" "+problem)
+			}
+		}
+	})
+	return func() []string {
+		close(done)
+		watching.Wait()
+		return problems
+	}
+}
+
+// surplus tells of two attached ENIs of one NodeENI, subnet and instance. What
+// is not wanted at all is on its way out; that it goes is checked at the end.
+func (c *cluster) surplus() string {
+	seen := map[string]string{}
+	for _, e := range c.managed() {
+		if e.Attachment == nil || e.Attachment.Status == cloud.AttachmentDetaching {
+			continue
+		}
+		if e.Tags[eni.TagInstance] == "" || !strings.HasSuffix(e.Tags[eni.TagInstance], "/"+e.Attachment.InstanceID) {
+			return fmt.Sprintf("%s of %s is attached to %s", e.ID, e.Tags[eni.TagInstance], e.Attachment.InstanceID)
+		}
+		key := strings.Join([]string{e.Tags[eni.TagInstance], e.Tags[eni.TagNodeENIUID], e.SubnetID}, " ")
+		if other, twice := seen[key]; twice {
+			return fmt.Sprintf("%s and %s are both attached for %s", other, e.ID, key)
+		}
+		seen[key] = e.ID
+	}
+	return ""
 }

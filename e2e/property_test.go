@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/vpc"
@@ -171,49 +170,4 @@ func (tr *trial) clear() {
 		tr.must(tr.Unlabel(tr.t.Context(), node, "role"))
 	}
 	tr.Sim.Cloud().ResetCalls()
-}
-
-// watchInvariant looks again and again whether an instance has two ENIs where
-// one is wanted. What it returns ends that and tells what it saw.
-func (tr *trial) watchInvariant() (stop func() []string) {
-	done := make(chan struct{})
-	var problems []string
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		for {
-			select {
-			case <-done:
-				return
-			case <-time.After(5 * time.Millisecond):
-			}
-			if problem := tr.surplus(); problem != "" && len(problems) < 3 {
-				problems = append(problems, time.Now().Format("05.000")+" "+problem)
-			}
-		}
-	})
-	return func() []string {
-		close(done)
-		watching.Wait()
-		return problems
-	}
-}
-
-// surplus tells of two attached ENIs of one NodeENI, subnet and instance. What
-// is not wanted at all is on its way out; that it goes is checked at the end.
-func (tr *trial) surplus() string {
-	seen := map[string]string{}
-	for _, e := range tr.managed() {
-		if e.Attachment == nil || e.Attachment.Status == cloud.AttachmentDetaching {
-			continue
-		}
-		if e.Tags[eni.TagInstance] == "" || !strings.HasSuffix(e.Tags[eni.TagInstance], "/"+e.Attachment.InstanceID) {
-			return fmt.Sprintf("%s of %s is attached to %s", e.ID, e.Tags[eni.TagInstance], e.Attachment.InstanceID)
-		}
-		key := strings.Join([]string{e.Tags[eni.TagInstance], e.Tags[eni.TagNodeENIUID], e.SubnetID}, " ")
-		if other, twice := seen[key]; twice {
-			return fmt.Sprintf("%s and %s are both attached for %s", other, e.ID, key)
-		}
-		seen[key] = e.ID
-	}
-	return ""
 }

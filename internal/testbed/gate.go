@@ -113,18 +113,17 @@ func (g *Gate) connState(conn net.Conn, state http.ConnState) {
 	}
 }
 
-// Inject adds a fault.
-func (g *Gate) Inject(f APIFault) {
+// Inject adds a fault. What it returns says whether that is still there: neither
+// cleared nor used up.
+func (g *Gate) Inject(f APIFault) (armed func() bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.faults = append(g.faults, &f)
-}
-
-// Armed says whether faults are left that have not hit as often as they shall.
-func (g *Gate) Armed() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return len(g.faults) > 0
+	return func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return slices.Contains(g.faults, &f)
+	}
 }
 
 // Clear removes all faults and resets the requests that hang.
