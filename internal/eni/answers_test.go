@@ -45,7 +45,7 @@ func TestAnswersAreChecked(t *testing.T) {
 		return "<attachment><attachmentId>eni-attach-1</attachmentId><instanceId>" + instance + "</instanceId><status>attached</status></attachment>"
 	}
 	eni := func(id, rest string) string {
-		return "<item><networkInterfaceId>" + id + "</networkInterfaceId>" + rest + "</item>"
+		return "<item><networkInterfaceId>" + id + "</networkInterfaceId><subnetId>subnet-1</subnetId>" + rest + "</item>"
 	}
 	named := func(kind, id, vpc string) string {
 		return fmt.Sprintf("<item><%[1]sId>%[2]s</%[1]sId><vpcId>%[3]s</vpcId></item>", kind, id, vpc)

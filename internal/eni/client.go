@@ -39,6 +39,7 @@ type Client struct {
 func NewClient(cfg aws.Config) *Client {
 	return &Client{ec2: ec2.NewFromConfig(cfg, func(o *ec2.Options) {
 		o.Retryer = aws.NopRetryer{}
+		o.APIOptions = append(o.APIOptions, addAnswerCheck)
 	})}
 }
 
@@ -73,7 +74,10 @@ func (c *Client) Attach(ctx context.Context, eniID, instanceID string, deviceInd
 	if err != nil {
 		return "", err
 	}
-	return aws.ToString(out.AttachmentId), nil
+	if aws.ToString(out.AttachmentId) == "" {
+		return "", fmt.Errorf("EC2 answered AttachNetworkInterface of %s without an attachment's id", eniID)
+	}
+	return *out.AttachmentId, nil
 }
 
 // SetDeleteOnTermination says whether the ENI goes with its instance; a new
@@ -152,19 +156,29 @@ func (c *Client) AttachedTo(ctx context.Context, instanceID string) ([]ENI, erro
 // ignore a filter, and an ENI that is taken for ours has its link taken down: so
 // each ENI has to say itself that it is meant.
 func (c *Client) describe(ctx context.Context, meant func(ENI) bool, filters ...types.Filter) ([]ENI, error) {
-	pages := ec2.NewDescribeNetworkInterfacesPaginator(c.ec2, &ec2.DescribeNetworkInterfacesInput{
+	paginator := ec2.NewDescribeNetworkInterfacesPaginator(c.ec2, &ec2.DescribeNetworkInterfacesInput{
 		Filters: filters, MaxResults: aws.Int32(pageSize),
 	})
 	var all []ENI
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
+	listed, read := map[string]bool{}, pages{}
+	for paginator.HasMorePages() {
+		page, err := paginator.NextPage(ctx)
+		if err == nil {
+			err = read.next(page.NextToken)
+		}
 		if err != nil {
 			return nil, err
 		}
 		for _, n := range page.NetworkInterfaces {
-			if e := fromEC2(n); meant(e) {
-				all = append(all, e)
+			e := fromEC2(n)
+			if !meant(e) || listed[e.ID] { // pages may overlap when ENIs come and go
+				continue
 			}
+			if e.ID == "" || e.SubnetID == "" {
+				return nil, fmt.Errorf("EC2 answered DescribeNetworkInterfaces with an ENI %q in subnet %q; nothing is concluded from an incomplete answer", e.ID, e.SubnetID)
+			}
+			listed[e.ID] = true
+			all = append(all, e)
 		}
 	}
 	return all, nil

@@ -49,11 +49,14 @@ func elsewhere(vpcID string, shown *string) bool {
 func (c *Client) subnets(ctx context.Context, vpcID, by string, values []string) ([]Subnet, error) {
 	var all []Subnet
 	err := chunks(values, func(part []string) error {
-		pages := ec2.NewDescribeSubnetsPaginator(c.ec2, &ec2.DescribeSubnetsInput{
+		read, paginator := pages{}, ec2.NewDescribeSubnetsPaginator(c.ec2, &ec2.DescribeSubnetsInput{
 			Filters: append(inVPC(vpcID), filter(by, part...)), MaxResults: aws.Int32(pageSize),
 		})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
+		for paginator.HasMorePages() {
+			page, err := paginator.NextPage(ctx)
+			if err == nil {
+				err = read.next(page.NextToken)
+			}
 			if err != nil {
 				return err
 			}
@@ -98,11 +101,14 @@ func (c *Client) GroupsByID(ctx context.Context, ids []string) ([]Group, error) 
 func (c *Client) groups(ctx context.Context, vpcID, by string, values []string) ([]Group, error) {
 	var all []Group
 	err := chunks(values, func(part []string) error {
-		pages := ec2.NewDescribeSecurityGroupsPaginator(c.ec2, &ec2.DescribeSecurityGroupsInput{
+		read, paginator := pages{}, ec2.NewDescribeSecurityGroupsPaginator(c.ec2, &ec2.DescribeSecurityGroupsInput{
 			Filters: append(inVPC(vpcID), filter(by, part...)), MaxResults: aws.Int32(pageSize),
 		})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
+		for paginator.HasMorePages() {
+			page, err := paginator.NextPage(ctx)
+			if err == nil {
+				err = read.next(page.NextToken)
+			}
 			if err != nil {
 				return err
 			}

@@ -1,0 +1,117 @@
+package eni
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+)
+
+// responder gives the n-th answer.
+type responder func(n int) (status int, body io.Reader)
+
+func (f responder) client() *Client {
+	return NewClient(aws.Config{Region: "us-east-1", HTTPClient: &counted{answer: f}, Credentials: credentials.NewStaticCredentialsProvider("id", "secret", "")})
+}
+
+type counted struct {
+	answer responder
+	n      int
+}
+
+func (c *counted) Do(r *http.Request) (*http.Response, error) {
+	status, body := c.answer(c.n)
+	c.n++
+	return &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(body), Request: r}, nil
+}
+
+func always(status int, body string) responder {
+	return func(int) (int, io.Reader) { return status, strings.NewReader(body) }
+}
+
+const (
+	oneENI    = "<networkInterfaceSet><item><networkInterfaceId>eni-1</networkInterfaceId><subnetId>subnet-1</subnetId></item></networkInterfaceSet>"
+	html      = "<html><body><h1>Bad Gateway</h1></body></html>"
+	errorBody = "<Response><Errors><Error><Code>InternalError</Code><Message>no</Message></Error></Errors><RequestID>r</RequestID></Response>"
+)
+
+func describeAnswer(rest string) string {
+	return `<?xml version="1.0"?><DescribeNetworkInterfacesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId>` + rest + "</DescribeNetworkInterfacesResponse>"
+}
+
+// What is not EC2's answer to the call, or not all of it, tells nothing: neither
+// that there are no ENIs, nor that a change was made.
+func TestStrangeAnswers(t *testing.T) {
+	page := func(token string) string { return describeAnswer("<nextToken>" + token + "</nextToken>") }
+	for name, answer := range map[string]responder{
+		"an empty 200":             always(200, ""),
+		"nothing but white space":  always(200, "\n \n"),
+		"a 204":                    always(204, ""),
+		"a 302":                    always(302, ""),
+		"a page of a proxy's":      always(200, html),
+		"a 502 of a proxy's":       always(502, html),
+		"a 403 of a firewall's":    always(403, html),
+		"an error with status 200": always(200, errorBody),
+		"another call's answer":    always(200, "<DescribeSubnetsResponse><requestId>r</requestId></DescribeSubnetsResponse>"),
+		"JSON":                     always(200, `{"message":"ok"}`),
+		"cut off in its head":      always(200, "<DescribeNetworkInter"),
+		"cut off in its middle":    always(200, describeAnswer(oneENI)[:150]),
+		"cut off at its end":       always(200, describeAnswer(oneENI)[:260]),
+		"broken off": func(int) (int, io.Reader) {
+			return 200, io.MultiReader(strings.NewReader(describeAnswer(oneENI)[:150]), iotest.ErrReader(errors.New("connection reset")))
+		},
+		"an ENI without a subnet": always(200, describeAnswer(strings.Replace(oneENI, "subnet-1", "", 1))),
+		"the same page for ever":  always(200, page("again")),
+		"pages in a circle": func(n int) (int, io.Reader) {
+			return 200, strings.NewReader(page(fmt.Sprint(n % 3)))
+		},
+		"pages without end": func(n int) (int, io.Reader) { return 200, strings.NewReader(page(fmt.Sprint(n))) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+			defer cancel()
+			c := answer.client()
+			all, err := c.describe(ctx, func(ENI) bool { return true })
+			if err == nil || ctx.Err() != nil {
+				t.Errorf("got %v, %v", all, err)
+			}
+			if Code(err) != "" && Code(err) != "UnknownError" || IsTerminal(err) {
+				t.Errorf("taken for EC2's word: %v", err)
+			}
+			if advice := Advice("DescribeNetworkInterfaces", err); !strings.Contains(advice, "tried again") {
+				t.Error(advice)
+			}
+			if strings.HasPrefix(name, "an ENI") || strings.HasPrefix(name, "pages") {
+				return
+			}
+			for action, do := range map[string]func() error{
+				"Detach": func() error { return c.Detach(ctx, "eni-attach-1") },
+				"Delete": func() error { return c.Delete(ctx, "eni-1") },
+				"Modify": func() error { return c.SetSourceDestCheck(ctx, "eni-1", true) },
+				"Attach": func() error { _, err := c.Attach(ctx, "eni-1", "i-1", 1); return err },
+			} {
+				if err := do(); err == nil {
+					t.Errorf("%s is taken for done", action)
+				}
+			}
+		})
+	}
+}
+
+// An ENI that is listed twice, as when pages overlap, is one ENI.
+func TestListedTwice(t *testing.T) {
+	answers := []string{describeAnswer(oneENI + "<nextToken>2</nextToken>"), describeAnswer(oneENI)}
+	c := responder(func(n int) (int, io.Reader) { return 200, strings.NewReader(answers[n]) }).client()
+	all, err := c.describe(t.Context(), func(ENI) bool { return true })
+	if err != nil || len(all) != 1 {
+		t.Errorf("got %v, %v", all, err)
+	}
+}
