@@ -242,7 +242,7 @@ func (h *Host) Sweep(keep []Wanted) (removed int, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var have state
-	if have.rules, err = h.conn.rules(); err != nil {
+	if have.rules, err = h.conn.rulesOfBand(); err != nil {
 		return 0, fmt.Errorf("sweep: %w", err)
 	}
 	if have.routes, err = h.conn.routes(routeFilter{protocol: unix.RTPROT_KERNEL}); err != nil {

@@ -15,20 +15,35 @@ const iflaMinMTU = 50
 
 var errShort = errors.New("netlink message is too short")
 
-// attributes splits msg behind its header of the given size and calls f for
-// each attribute.
-func attributes(msg []byte, header int, f func(typ uint16, value []byte)) error {
+// attrs are the attributes behind the header of a message.
+type attrs struct {
+	rest  []byte
+	typ   uint16
+	value []byte
+	err   error
+}
+
+func attributes(msg []byte, header int) attrs {
 	if len(msg) < header {
-		return errShort
+		return attrs{err: errShort}
 	}
-	attrs, err := nl.ParseRouteAttr(msg[header:])
-	if err != nil {
-		return err
+	return attrs{rest: msg[header:]}
+}
+
+// next moves on; false behind the last attribute, and at one that is none.
+func (a *attrs) next() bool {
+	if a.err != nil || len(a.rest) < unix.SizeofRtAttr {
+		return false
 	}
-	for _, a := range attrs {
-		f(a.Attr.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), a.Value)
+	length := int(binary.NativeEndian.Uint16(a.rest))
+	if length < unix.SizeofRtAttr || length > len(a.rest) {
+		a.err = errShort
+		return false
 	}
-	return nil
+	a.typ = binary.NativeEndian.Uint16(a.rest[2:]) &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)
+	a.value = a.rest[unix.SizeofRtAttr:length]
+	a.rest = a.rest[min(aligned(length), len(a.rest)):]
+	return true
 }
 
 func u32(b []byte) uint32 {
@@ -57,8 +72,9 @@ func decodeLink(msg []byte) (link, error) {
 	}
 	header := nl.DeserializeIfInfomsg(msg)
 	l := link{index: int(header.Index), up: header.Flags&unix.IFF_UP != 0}
-	err := attributes(msg, unix.SizeofIfInfomsg, func(typ uint16, v []byte) {
-		switch typ {
+	a := attributes(msg, unix.SizeofIfInfomsg)
+	for a.next() {
+		switch v := a.value; a.typ {
 		case unix.IFLA_IFNAME:
 			l.name = text(v)
 		case unix.IFLA_ADDRESS:
@@ -80,20 +96,20 @@ func decodeLink(msg []byte) (link, error) {
 				l.state = operStates[v[0]]
 			}
 		case unix.IFLA_LINKINFO:
-			_ = attributes(v, 0, func(typ uint16, v []byte) {
-				if typ == nl.IFLA_INFO_KIND {
-					l.kind = text(v)
+			for info := attributes(v, 0); info.next(); {
+				if info.typ == nl.IFLA_INFO_KIND {
+					l.kind = text(info.value)
 				}
-			})
+			}
 		case unix.IFLA_PROP_LIST:
-			_ = attributes(v, 0, func(typ uint16, v []byte) {
-				if typ == unix.IFLA_ALT_IFNAME {
-					l.altNames = append(l.altNames, text(v))
+			for names := attributes(v, 0); names.next(); {
+				if names.typ == unix.IFLA_ALT_IFNAME {
+					l.altNames = append(l.altNames, text(names.value))
 				}
-			})
+			}
 		}
-	})
-	return l, err
+	}
+	return l, a.err
 }
 
 // address is an IPv4 address on a link.
@@ -111,8 +127,9 @@ func decodeAddress(msg []byte) (address, error) {
 	header := nl.DeserializeIfAddrmsg(msg)
 	a := address{dev: int(header.Index), flags: uint32(header.Flags)}
 	var local, remote netip.Addr
-	err := attributes(msg, unix.SizeofIfAddrmsg, func(typ uint16, v []byte) {
-		switch typ {
+	attrs := attributes(msg, unix.SizeofIfAddrmsg)
+	for attrs.next() {
+		switch v := attrs.value; attrs.typ {
 		case unix.IFA_LOCAL:
 			local = ipv4(v)
 		case unix.IFA_ADDRESS:
@@ -120,10 +137,10 @@ func decodeAddress(msg []byte) (address, error) {
 		case unix.IFA_FLAGS:
 			a.flags = u32(v)
 		}
-	})
+	}
 	a.prefix = netip.PrefixFrom(local, int(header.Prefixlen))
 	a.peer = local != remote
-	return a, err
+	return a, attrs.err
 }
 
 // rule is an IPv4 policy routing rule. Rules are compared with ==.
@@ -159,8 +176,9 @@ func decodeRule(msg []byte) (rule, error) {
 		action: header.Type,
 		not:    header.Flags&invert != 0,
 	}
-	err := attributes(msg, unix.SizeofRtMsg, func(typ uint16, v []byte) {
-		switch typ {
+	a := attributes(msg, unix.SizeofRtMsg)
+	for a.next() {
+		switch v := a.value; a.typ {
 		case nl.FRA_PRIORITY:
 			r.priority = int(u32(v))
 		case nl.FRA_TABLE:
@@ -187,8 +205,8 @@ func decodeRule(msg []byte) (rule, error) {
 		default:
 			r.more = true
 		}
-	})
-	return r, err
+	}
+	return r, a.err
 }
 
 // route is an IPv4 route with at most one next hop. Routes are compared
@@ -219,8 +237,9 @@ func decodeRoute(msg []byte) (route, error) {
 		scope:    header.Scope,
 		protocol: header.Protocol,
 	}
-	err := attributes(msg, unix.SizeofRtMsg, func(typ uint16, v []byte) {
-		switch typ {
+	a := attributes(msg, unix.SizeofRtMsg)
+	for a.next() {
+		switch v := a.value; a.typ {
 		case unix.RTA_TABLE:
 			r.table = int(u32(v))
 		case unix.RTA_DST:
@@ -234,6 +253,6 @@ func decodeRoute(msg []byte) (route, error) {
 		case unix.RTA_PRIORITY:
 			r.metric = u32(v)
 		}
-	})
-	return r, err
+	}
+	return r, a.err
 }

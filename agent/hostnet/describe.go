@@ -24,7 +24,7 @@ func (h *Host) Describe() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	rules, err := h.conn.rules()
+	rules, err := h.conn.rules(every)
 	if err != nil {
 		return "", err
 	}

@@ -3,14 +3,14 @@ package hostnet
 import (
 	"fmt"
 	"slices"
-	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // messages returns what the kernel announced while f ran, in its order.
-func (n *node) messages(f func()) []syscall.NetlinkMessage {
+func (n *node) messages(f func()) []message {
 	n.t.Helper()
 	e := n.listen()
 	defer e.close()
@@ -19,19 +19,19 @@ func (n *node) messages(f func()) []syscall.NetlinkMessage {
 	const marker = "marker"
 	n.plug(marker, mac(n.t, "02:00:00:00:0f:0f"))
 	defer func() { n.must(n.nl.LinkDel(n.link(marker))) }()
-	var all []syscall.NetlinkMessage
+	var all []message
 	for {
-		msgs, _, err := e.socket.Receive()
+		datagram, err := e.socket.receive(time.Now().Add(deadline))
 		n.must(err)
-		for _, m := range msgs {
-			if m.Header.Type == unix.RTM_NEWLINK && m.Data[0] == unix.AF_UNSPEC {
-				l, err := decodeLink(m.Data)
+		for m := (messages{rest: slices.Clone(datagram)}); m.next(); {
+			if m.typ == unix.RTM_NEWLINK && m.data[0] == unix.AF_UNSPEC {
+				l, err := decodeLink(m.data)
 				n.must(err)
 				if l.name == marker {
 					return all
 				}
 			}
-			all = append(all, m)
+			all = append(all, m.message)
 		}
 	}
 }
@@ -60,11 +60,11 @@ func (n *node) record(f func()) []string {
 	}
 	var seen []string
 	for _, m := range n.messages(f) {
-		if m.Header.Type != unix.RTM_NEWLINK {
+		if m.typ != unix.RTM_NEWLINK {
 			seen = append(seen, announcement(m)...)
 			continue
 		}
-		l, err := decodeLink(m.Data)
+		l, err := decodeLink(m.data)
 		n.must(err)
 		if l.up != up[l.index] { // the kernel has more to say about links
 			up[l.index] = l.up
@@ -74,20 +74,20 @@ func (n *node) record(f func()) []string {
 	return seen
 }
 
-func announcement(m syscall.NetlinkMessage) []string {
-	switch m.Header.Type {
+func announcement(m message) []string {
+	switch m.typ {
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		a, err := decodeAddress(m.Data)
+		a, err := decodeAddress(m.data)
 		if err == nil {
 			return []string{fmt.Sprintf("%s address %v", word(m, unix.RTM_NEWADDR), a.prefix)}
 		}
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
-		r, err := decodeRule(m.Data)
+		r, err := decodeRule(m.data)
 		if err == nil {
 			return []string{fmt.Sprintf("%s rule %v", word(m, unix.RTM_NEWRULE), r.from.Addr())}
 		}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		r, err := decodeRoute(m.Data)
+		r, err := decodeRoute(m.data)
 		if err == nil && r.table != unix.RT_TABLE_LOCAL {
 			return []string{fmt.Sprintf("%s route %v table %s", word(m, unix.RTM_NEWROUTE), r.dst, tableName(r.table))}
 		}
@@ -95,8 +95,8 @@ func announcement(m syscall.NetlinkMessage) []string {
 	return nil
 }
 
-func word(m syscall.NetlinkMessage, added uint16) verb {
-	if m.Header.Type == added {
+func word(m message, added uint16) verb {
+	if m.typ == added {
 		return add
 	}
 	return del

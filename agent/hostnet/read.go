@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -19,11 +20,11 @@ func skipStatistics() *nl.RtAttr {
 
 // links lists all links.
 func (c *conn) links() ([]link, error) {
-	msgs, err := c.dump(unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC), skipStatistics())
+	links, err := dump(c, unix.RTM_GETLINK, decodeLink, every, nl.NewIfInfomsg(unix.AF_UNSPEC), skipStatistics())
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
-	return decodeAll(msgs, decodeLink)
+	return links, nil
 }
 
 // link reads the link with this index. The error is ENODEV when there is
@@ -31,11 +32,11 @@ func (c *conn) links() ([]link, error) {
 func (c *conn) link(index int) (link, error) {
 	header := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	header.Index = int32(index)
-	msg, err := c.get(unix.RTM_GETLINK, header, skipStatistics())
+	l, err := get(c, unix.RTM_GETLINK, decodeLink, header, skipStatistics())
 	if err != nil {
 		return link{}, fmt.Errorf("read link %d: %w", index, err)
 	}
-	return decodeLink(msg)
+	return l, nil
 }
 
 // linkByName reads the link that has name as its name or as an alternative
@@ -44,7 +45,7 @@ func (c *conn) linkByName(name string) (link, error) {
 	// IFLA_ALT_IFNAME finds both kinds of names. Linux before 5.5 has only
 	// one kind, and another attribute for it.
 	for _, attr := range []int{unix.IFLA_ALT_IFNAME, unix.IFLA_IFNAME} {
-		msg, err := c.get(unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC),
+		l, err := get(c, unix.RTM_GETLINK, decodeLink, nl.NewIfInfomsg(unix.AF_UNSPEC),
 			nl.NewRtAttr(attr, nl.ZeroTerminated(name)), skipStatistics())
 		if attr == unix.IFLA_ALT_IFNAME && (errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP)) {
 			continue
@@ -52,7 +53,7 @@ func (c *conn) linkByName(name string) (link, error) {
 		if err != nil {
 			return link{}, fmt.Errorf("look for a link named %s: %w", name, err)
 		}
-		return decodeLink(msg)
+		return l, nil
 	}
 	return link{}, fmt.Errorf("look for a link named %s: %w", name, unix.ENODEV)
 }
@@ -61,21 +62,27 @@ func (c *conn) linkByName(name string) (link, error) {
 func (c *conn) addresses(dev int) ([]address, error) {
 	header := nl.NewIfAddrmsg(unix.AF_INET)
 	header.Index = uint32(dev)
-	msgs, err := c.dump(unix.RTM_GETADDR, header)
+	onLink := func(a address) bool { return dev == 0 || a.dev == dev }
+	addresses, err := dump(c, unix.RTM_GETADDR, decodeAddress, onLink, header)
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
-	all, err := decodeAll(msgs, decodeAddress)
-	return filter(all, func(a address) bool { return dev == 0 || a.dev == dev }), err
+	return addresses, nil
 }
 
-// rules lists all IPv4 rules; the kernel has no filter for them.
-func (c *conn) rules() ([]rule, error) {
-	msgs, err := c.dump(unix.RTM_GETRULE, &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}})
+// rules lists IPv4 rules. The kernel has no filter for them, and always tells all.
+func (c *conn) rules(keep func(rule) bool) ([]rule, error) {
+	rules, err := dump(c, unix.RTM_GETRULE, decodeRule, keep, &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}})
 	if err != nil {
 		return nil, fmt.Errorf("list rules: %w", err)
 	}
-	return decodeAll(msgs, decodeRule)
+	return rules, nil
+}
+
+// rulesOfBand lists the IPv4 rules of the band: no others are ever compared or
+// changed, and a node with hundreds of pods has a thousand.
+func (c *conn) rulesOfBand() ([]rule, error) {
+	return c.rules(func(r rule) bool { return inBand(r.priority) })
 }
 
 // routeFilter selects IPv4 routes; zero fields select all.
@@ -100,15 +107,14 @@ func (c *conn) routes(f routeFilter) ([]route, error) {
 	if f.dev != 0 {
 		attrs = append(attrs, nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(f.dev))))
 	}
-	msgs, err := c.dump(unix.RTM_GETROUTE, header, attrs...)
+	routes, err := dump(c, unix.RTM_GETROUTE, decodeRoute, f.passes, header, attrs...)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, nil // a table exists from its first route on
 	}
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
-	all, err := decodeAll(msgs, decodeRoute)
-	return filter(all, f.passes), err
+	return routes, nil
 }
 
 // ofENI reads what concerns the ENI with this link and table.
@@ -126,10 +132,10 @@ func (c *conn) ofENI(dev, table int) (state, error) {
 	return s, nil
 }
 
-// ofLink reads all rules, and the addresses and routes of one link, whatever
-// tables they are in. When there is no link, dev is 0.
+// ofLink reads the rules of the band, and the addresses and routes of one link,
+// whatever tables they are in. When there is no link, dev is 0.
 func (c *conn) ofLink(dev int) (s state, err error) {
-	if s.rules, err = c.rules(); err != nil || dev == 0 {
+	if s.rules, err = c.rulesOfBand(); err != nil || dev == 0 {
 		return s, err
 	}
 	if s.addresses, err = c.addresses(dev); err != nil {
@@ -137,18 +143,6 @@ func (c *conn) ofLink(dev int) (s state, err error) {
 	}
 	s.routes, err = c.routes(routeFilter{dev: dev, protocol: unix.RTPROT_KERNEL})
 	return s, err
-}
-
-func decodeAll[T any](msgs [][]byte, decode func([]byte) (T, error)) ([]T, error) {
-	all := make([]T, 0, len(msgs))
-	for _, m := range msgs {
-		v, err := decode(m)
-		if err != nil {
-			return nil, fmt.Errorf("read an answer of the kernel: %w", err)
-		}
-		all = append(all, v)
-	}
-	return all, nil
 }
 
 func filter[T any](all []T, keep func(T) bool) []T {
@@ -161,10 +155,11 @@ func filter[T any](all []T, keep func(T) bool) []T {
 	return kept
 }
 
+// hardwareAddr is nil for zeros.
 func hardwareAddr(b []byte) net.HardwareAddr {
 	for _, v := range b {
 		if v != 0 {
-			return net.HardwareAddr(b)
+			return net.HardwareAddr(slices.Clone(b))
 		}
 	}
 	return nil
@@ -178,7 +173,7 @@ func CheckRules() error {
 		return err
 	}
 	defer c.close()
-	rules, err := c.rules()
+	rules, err := c.rules(every)
 	if err == nil && len(rules) == 0 {
 		return errors.New("the kernel has no routing rules, not even its own three")
 	}

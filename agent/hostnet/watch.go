@@ -4,33 +4,30 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"syscall"
+	"os"
 	"time"
 
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
 // events is a netlink socket for notifications.
-type events struct{ socket *nl.NetlinkSocket }
+type events struct{ socket *socket }
 
 func openEvents() (*events, error) {
-	socket, err := nl.Subscribe(unix.NETLINK_ROUTE)
+	s, err := openSocket()
 	if err != nil {
-		return nil, fmt.Errorf("open a netlink socket: %w", err)
+		return nil, err
 	}
-	return &events{socket}, nil
+	return &events{s}, nil
 }
 
-func (e *events) close() { e.socket.Close() }
+func (e *events) close() { e.socket.close() }
 
 func (e *events) join() error {
 	for _, group := range []int{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV4_ROUTE,
 	} {
-		err := unix.SetsockoptInt(e.socket.GetFd(), unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group)
-		if err != nil {
+		if err := e.socket.set(unix.NETLINK_ADD_MEMBERSHIP, group); err != nil {
 			return fmt.Errorf("join netlink group %d: %w", group, err)
 		}
 	}
@@ -69,14 +66,17 @@ func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 // closed.
 func (e *events) next() bool {
 	for {
-		msgs, from, err := e.socket.Receive()
+		datagram, err := e.socket.receive(time.Time{})
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
 			return e.drain()
 		case err != nil:
 			return false
-		case from.Pid == nl.PidKernel && slices.ContainsFunc(msgs, matters):
-			return true
+		}
+		for m := (messages{rest: datagram}); m.next(); {
+			if matters(m.message) {
+				return true
+			}
 		}
 	}
 }
@@ -86,35 +86,29 @@ func (e *events) next() bool {
 // was empty once: until then the kernel goes on dropping, and says so no more
 // (NETLINK_S_CONGESTED in net/netlink/af_netlink.c).
 func (e *events) drain() bool {
-	now := unix.NsecToTimeval(int64(time.Millisecond))
-	if e.socket.SetReceiveTimeout(&now) != nil {
-		return false
-	}
 	for {
-		_, _, err := e.socket.Receive()
+		_, err := e.socket.receive(time.Now().Add(time.Millisecond))
 		switch {
 		case err == nil, errors.Is(err, unix.ENOBUFS):
-		case errors.Is(err, unix.EAGAIN):
-			return e.socket.SetReceiveTimeout(&unix.Timeval{}) == nil
 		default:
-			return false
+			return errors.Is(err, os.ErrDeadlineExceeded)
 		}
 	}
 }
 
 // matters reports whether a notification can concern the link of an ENI.
-func matters(m syscall.NetlinkMessage) bool {
-	switch m.Header.Type {
+func matters(m message) bool {
+	switch m.typ {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		// Bridges tell of their ports with a family of their own.
-		return len(m.Data) > 0 && m.Data[0] == unix.AF_UNSPEC
+		return len(m.data) > 0 && m.data[0] == unix.AF_UNSPEC
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		return true
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
-		r, err := decodeRule(m.Data)
+		r, err := decodeRule(m.data)
 		return err == nil && inBand(r.priority)
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		r, err := decodeRoute(m.Data)
+		r, err := decodeRoute(m.data)
 		return err == nil && inBand(r.table)
 	}
 	return false

@@ -89,7 +89,7 @@ func TestWatchIgnores(t *testing.T) {
 		t.Fatal("the kernel announced nothing")
 	}
 	if i := slices.IndexFunc(msgs, matters); i >= 0 {
-		t.Errorf("Watch would have signalled message %d of type %d", i, msgs[i].Header.Type)
+		t.Errorf("Watch would have signalled message %d of type %d", i, msgs[i].typ)
 	}
 }
 
@@ -114,7 +114,9 @@ func TestWatchSurvivesOverflow(t *testing.T) {
 	n.primary("10.0.1.5/24")
 	e := n.listen()
 	defer e.close()
-	n.must(unix.SetsockoptInt(e.socket.GetFd(), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096))
+	n.must(e.socket.conn.Control(func(fd uintptr) {
+		n.must(unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUF, 4096))
+	}))
 	next := func() <-chan bool {
 		ch := make(chan bool, 1)
 		go func() { ch <- e.next() }()
