@@ -100,10 +100,6 @@ func New(cfg Config) *Agent {
 	return a
 }
 
-// hostInterval is the least time between two passes that the host's own changes
-// start. The first change starts one at once.
-const hostInterval = 100 * time.Millisecond
-
 // Run works until ctx ends. It then leaves everything in place, unless the node
 // no longer matches: then the links are taken down and reported as released.
 func (a *Agent) Run(ctx context.Context) error {
@@ -119,7 +115,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCalls()
 
-	var lastHostPass time.Time
+	var host hostPace
+	due := time.Now() // the timer
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	beat, stopBeat := a.beat()
@@ -143,21 +140,29 @@ func (a *Agent) Run(ctx context.Context) error {
 				hostChanged = nil
 				continue
 			}
-			if wait := hostInterval - time.Since(lastHostPass); wait > 0 {
-				timer.Reset(wait)
+			if wait := host.wait(time.Now(), a.hostInterval()); wait > 0 {
+				if sooner := time.Now().Add(wait); sooner.Before(due) {
+					due = sooner
+					timer.Reset(wait)
+				}
 				continue
 			}
-			why, lastHostPass = causeHost, time.Now()
+			why = causeHost
 		case <-beat:
 			a.Beat()
 			continue
 		case <-timer.C:
+			if host.waiting {
+				why = causeHost
+			}
 		}
 		now := time.Now()
 		a.Metrics.passed(why)
 		a.pass(calls, now)
+		host.passed(time.Now(), why)
 		a.readiness.set(a.unready())
-		timer.Reset(time.Until(a.nextPass(now)))
+		due = a.nextPass(now)
+		timer.Reset(time.Until(due))
 	}
 }
 

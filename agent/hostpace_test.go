@@ -1,0 +1,124 @@
+package agent
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+)
+
+// passes is a Source that knows when it was asked after news, and has none.
+type passes struct {
+	deaf
+	at *[]time.Time
+}
+
+func (p passes) Snapshot() (Snapshot, bool) {
+	*p.at = append(*p.at, time.Now())
+	return Snapshot{}, false
+}
+
+// changing is a host on which something changes.
+type changing struct {
+	linkless
+	changed chan struct{}
+}
+
+func (changing) Sweep([]hostnet.Wanted) (int, error) { return 0, nil }
+
+func (c changing) Watch(context.Context) (<-chan struct{}, error) { return c.changed, nil }
+
+// A host that changes all the while costs ten passes a second, and an awaited link
+// hardly waits because of that.
+func TestHostPace(t *testing.T) {
+	for name, test := range map[string]struct {
+		set  func(*Agent)
+		want time.Duration
+	}{
+		"at rest":                     {func(*Agent) {}, hostInterval},
+		"other calls are under way":   {func(a *Agent) { a.running["x"] = call{verb: create} }, hostInterval},
+		"an attach is under way":      {func(a *Agent) { a.running["x"] = call{verb: attach} }, awaitingHostInterval},
+		"a link is awaited":           {func(a *Agent) { a.links["x"] = linkState{wait: wait{waiting: time.Now()}} }, awaitingHostInterval},
+		"a link does not come at all": {func(a *Agent) { a.links["x"] = linkState{wait: wait{waiting: time.Now(), overdue: true}} }, hostInterval},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var at []time.Time
+				host := changing{changed: make(chan struct{}, 1)}
+				a := New(Config{Source: passes{at: &at}, Links: host, Log: slog.New(slog.DiscardHandler)})
+				ctx, cancel := context.WithCancel(t.Context())
+				ended := make(chan error)
+				go func() { ended <- a.Run(ctx) }()
+				a.results <- func() { test.set(a) }
+				time.Sleep(time.Second)
+				before := len(at)
+				const changes = 500
+				for range changes {
+					time.Sleep(time.Millisecond)
+					signal(host.changed)
+				}
+				synctest.Wait()
+				during := at[before:]
+				if want := int(changes * time.Millisecond / test.want); len(during) != want {
+					t.Errorf("%d passes, want %d", len(during), want)
+				}
+				for i := range during[1:] {
+					if gap := during[i+1].Sub(during[i]); gap != test.want {
+						t.Errorf("pass %d came %v after the one before, want %v", i+1, gap, test.want)
+					}
+				}
+				a.results <- func() { clear(a.running) } // or its end is awaited
+				cancel()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
+}
+
+// What waits for its pass does not put off what is due before, and does not start
+// another pass when one for another reason has looked already.
+func TestHostPaceAndOtherPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Time
+		host := changing{changed: make(chan struct{}, 1)}
+		source := passes{deaf: deaf{news: make(chan struct{})}, at: &at}
+		a := New(Config{Source: source, Links: host, Log: slog.New(slog.DiscardHandler)})
+		a.started, a.certain = true, true
+		a.nextObserve = time.Now().Add(time.Hour)
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- a.Run(ctx) }()
+		step := func(d time.Duration, do func(), want int) {
+			t.Helper()
+			time.Sleep(d)
+			do()
+			synctest.Wait()
+			if len(at) != want {
+				t.Errorf("%d passes, want %d", len(at), want)
+			}
+		}
+		nothing := func() {}
+		change := func() { signal(host.changed) }
+		step(time.Second, nothing, 1)
+		step(0, change, 2)
+		step(time.Millisecond, change, 2)
+		step(time.Millisecond, func() { source.news <- struct{}{} }, 3)
+		step(time.Second, nothing, 3)
+		step(0, func() {
+			a.results <- func() { a.failures["x"] = failure{until: time.Now().Add(60 * time.Millisecond)} }
+		}, 4)
+		step(time.Millisecond, change, 5)
+		step(time.Millisecond, change, 5)
+		step(60*time.Millisecond, nothing, 6)
+		step(time.Second, nothing, 6)
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
