@@ -88,6 +88,7 @@ func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
 		state.wait, ask = before.missing(e.Attachment != nil && e.attached.IsZero(), now)
 		if !ask.IsZero() {
 			a.Log.Info("an ENI that is attached has no link; EC2 is asked", "eni", e.ID, "link", before.Name)
+			state.wait.ask = ask
 			if a.nextObserve.Before(ask) {
 				ask = a.nextObserve
 			}

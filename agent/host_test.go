@@ -43,6 +43,29 @@ func TestMissingLink(t *testing.T) {
 	}
 }
 
+// A describe that lags says that an ENI is attached which was detached a moment
+// ago, and there is no link: EC2 is asked again, also when it is asked for another
+// reason before it can know better.
+func TestMissingLinkIsAskedAboutAfterEveryLag(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	e := eniFor("eni-x", "x", subnetA).at(me, 2, "attached")
+	a := New(Config{Links: linkless{}, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me}})
+	a.enis, a.desired.wants = []tracked{e}, []want{wantFor("x", subnetA, 2)}
+	a.doubt() // that reason
+	a.configureLink(e, hostnet.Wanted{}, now)
+	if !a.nextObserve.IsZero() {
+		t.Fatalf("EC2 is asked at %v, want at once", a.nextObserve)
+	}
+	a.schedule(now.Add(time.Second))
+	if want := now.Add(pluggedWindow); !a.nextObserve.Equal(want) {
+		t.Errorf("EC2 is asked again at %v, want %v", a.nextObserve, want)
+	}
+	a.schedule(now.Add(pluggedWindow))
+	if wait := a.nextObserve.Sub(now); wait < 30*time.Minute {
+		t.Errorf("and then again after %v", wait)
+	}
+}
+
 // A start asks EC2 about a link that is not here, but not again and again about
 // one that has been missing for long: a pod may have it for as long as it likes.
 func TestStartWithoutALink(t *testing.T) {

@@ -164,7 +164,12 @@ func (a *Agent) schedule(now time.Time) {
 func (a *Agent) verifyAt(now time.Time) time.Time {
 	at := now.Add(verifyEvery + rand.N(verifyEvery/5))
 	if a.reckoning.After(now) && a.reckoning.Before(at) {
-		return a.reckoning
+		at = a.reckoning
+	}
+	for _, l := range a.links {
+		if l.ask.After(now) && l.ask.Before(at) {
+			at = l.ask
+		}
 	}
 	return at
 }

@@ -28,6 +28,7 @@ type wait struct {
 	waiting time.Time // since when
 	overdue bool      // for longer than linkPatience
 	lost    bool      // EC2 may be wrong, or lag: it is asked again
+	ask     time.Time // when EC2 is asked about it, whatever is asked before
 }
 
 // situation is all that a report rests on.
