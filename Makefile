@@ -116,7 +116,7 @@ bench-latency: ## From label to Ready, from hot-plug to configured, repairs: p50
 	@$(call run_benchmark,latency)
 
 # Tests of e2e, as a regular expression.
-TORTURE ?= TestProperty|TestStandAloneProperty
+TORTURE ?= Test.*(Property|EveryCall|EveryCallOfCoordinator|AtEveryStep)
 
 .PHONY: torture
 torture: ## Hundreds of random runs under faults (RUNS, OPS); SEED=n repeats one, TORTURE=TestX runs only that test.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
@@ -19,6 +20,19 @@ import (
 // settleWithin is how long everything may take to settle after a run: agents
 // believe that an ENI is gone when EC2 has not shown it for five minutes.
 const settleWithin = 7 * time.Minute
+
+// skewClocks has clocks be wrong of processes that are started from now on: one
+// that starts again has been set right, or wrong.
+func (c *cluster) skewClocks(r *rand.Rand, processes ...string) {
+	if !inCampaign() {
+		return
+	}
+	c.Skew = map[string]time.Duration{}
+	for _, name := range processes {
+		c.Skew[name] = pick(r, 0, 0, time.Second, -time.Second, 20*time.Second, -20*time.Second, 90*time.Second, -90*time.Second)
+	}
+	c.logf("clocks are wrong: %v", c.Skew)
+}
 
 // processes are all that were started last under their names.
 func (c *cluster) processes() []*testbed.Process {

@@ -125,7 +125,7 @@ func (c campaign) seeds(t *testing.T) []uint64 {
 
 // say writes a line for those who watch a campaign.
 func (c campaign) say(format string, args ...any) {
-	if os.Getenv("ENI_LOGS") != "" {
+	if inCampaign() {
 		fmt.Fprintf(os.Stderr, "%s %s: %s\n", time.Now().Format(time.TimeOnly), c.test, fmt.Sprintf(format, args...))
 	}
 }
@@ -174,7 +174,7 @@ func journal(test string, seed uint64) string {
 // journalOf lets logf write to a file too, until close is called; the file of a
 // run without failure is removed.
 func (c *cluster) journalOf(test string, seed uint64) (close func()) {
-	if os.Getenv("ENI_LOGS") == "" {
+	if !inCampaign() {
 		return func() {}
 	}
 	file, err := os.Create(journal(test, seed))

@@ -55,8 +55,21 @@ func newCluster(t *testing.T, n int, change func(*sim.Topology), apiServerArgs .
 	if change != nil {
 		change(&topology)
 	}
-	c := start(t, testbed.Config{Topology: topology, APIServerArgs: apiServerArgs})
-	for _, node := range topology.Nodes {
+	return startKubernetes(t, testbed.Config{Topology: topology, APIServerArgs: apiServerArgs})
+}
+
+// gated starts a cluster with a gate in front of its API server.
+func gated(t *testing.T, topology sim.Topology) *cluster {
+	t.Helper()
+	timing := quick
+	topology.Timing = &timing
+	return startKubernetes(t, testbed.Config{Topology: topology, Gate: true})
+}
+
+func startKubernetes(t *testing.T, cfg testbed.Config) *cluster {
+	t.Helper()
+	c := start(t, cfg)
+	for _, node := range cfg.Topology.Nodes {
 		c.must(c.CreateNode(t.Context(), node.Name, nil))
 	}
 	return c

@@ -21,8 +21,19 @@ var programs string
 // built builds them, and not before a test needs them: what is read earlier does
 // not count when go test asks whether anything has changed.
 var built = sync.OnceValue(func() error {
-	return testbed.Build(context.Background(), programs, canRace())
+	var flags []string
+	if inCampaign() { // compiling the standard library takes minutes
+		clock, err := testbed.SkewableClock(programs)
+		if err != nil {
+			return err
+		}
+		flags = append(flags, clock)
+	}
+	return testbed.Build(context.Background(), programs, canRace(), flags...)
 })
+
+// inCampaign: this is make torture.
+func inCampaign() bool { return os.Getenv("ENI_LOGS") != "" }
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))

@@ -12,7 +12,6 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/vpc"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
 // The invariants of the design hold whatever happens: random operations on a
@@ -30,13 +29,9 @@ func newTrial(t *testing.T) arena {
 		topology.Nodes[i].Type = "c5n.18xlarge" // 15 ENIs
 	}
 	topology.Links = vpc.Links{Names: "ens%d", First: 5, Rename: true}
-	timing := quick
-	topology.Timing = &timing
-	c := start(t, testbed.Config{Topology: topology, Gate: true})
-	tr := &trial{cluster: c}
+	tr := &trial{cluster: gated(t, topology)}
 	for _, node := range topology.Nodes {
 		tr.nodes = append(tr.nodes, node.Name)
-		c.must(c.CreateNode(t.Context(), node.Name, nil))
 	}
 	tr.addForeign()
 	tr.startAll()
@@ -63,7 +58,9 @@ func (tr *trial) run(seed uint64, ops int) time.Duration {
 	tr.before = tr.foreigners()
 	stop := sync.OnceValue(tr.watchInvariant())
 	defer stop()
-	tr.begin(rand.New(rand.NewPCG(seed, 1<<32)))
+	r := rand.New(rand.NewPCG(seed, 1<<32))
+	tr.skewClocks(r, "agent-node-1", "agent-node-2", "agent-node-3", "coordinator-1", "coordinator-2")
+	tr.begin(r)
 	for i := range ops {
 		// Each operation draws from numbers of its own, so that the ones after
 		// it stay the same whatever it finds.

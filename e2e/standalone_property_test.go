@@ -59,6 +59,7 @@ type loner struct {
 
 func (l *loners) run(seed uint64, ops int) time.Duration {
 	l.rand, l.nodes = rand.New(rand.NewPCG(seed, 0)), nil
+	l.skewClocks(l.rand, "agent-node-1", "agent-node-2", "agent-node-3")
 	for _, name := range []string{"node-1", "node-2", "node-3"} {
 		l.before[name] = l.host(name).foreign(l.ourMACs(name))
 		n := &loner{name: name, wanted: map[string]string{}, wrong: map[string]bool{}, had: map[string]string{}}

@@ -13,8 +13,8 @@ import (
 )
 
 // Build builds the programs agent and coordinator from the source tree into dir;
-// race adds the race detector, which needs cgo.
-func Build(ctx context.Context, dir string, race bool) error {
+// race adds the race detector, which needs cgo; flags are more of go build.
+func Build(ctx context.Context, dir string, race bool, flags ...string) error {
 	root, err := Root(ctx)
 	if err != nil {
 		return err
@@ -26,7 +26,8 @@ func Build(ctx context.Context, dir string, race bool) error {
 	if race {
 		args = append(args, "-race")
 	}
-	cmd := exec.CommandContext(ctx, "go", append(args, "./cmd/eni-agent", "./cmd/eni-coordinator")...)
+	args = slices.Concat(args, flags, []string{"./cmd/eni-agent", "./cmd/eni-coordinator"})
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("building the programs: %w\n%s", err, out)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"syscall"
 )
 
@@ -27,7 +28,7 @@ func (tb *Testbed) StartStandAlone(node string, env []string, args ...string) (*
 		return nil, err
 	}
 	args = append([]string{"--nodeeni-dir", tb.NodeENIDir(node), "--state-file", tb.StateFile(node)}, args...)
-	return start("agent-"+node, tb.cfg.Dir, n.Namespace, append(tb.env(n), env...), tb.agentProgram(), args...)
+	return start("agent-"+node, tb.cfg.Dir, n.Namespace, slices.Concat(tb.env(n), tb.skewed("agent-"+node), env), tb.agentProgram(), args...)
 }
 
 // RunAgent runs a subcommand of the agent on a node, to its end, and returns what

@@ -58,6 +58,9 @@ type Testbed struct {
 	Sim          *sim.Simulator
 	Client       *kube.Client // with all rights, and not through the gate
 	Gate         *Gate        // if the configuration asks for one
+	// Skew is how much the clocks of processes are wrong that are started from
+	// now on, by name, if the programs are built for that: see SkewableClock.
+	Skew map[string]time.Duration
 
 	cfg     Config
 	root    string
@@ -185,7 +188,7 @@ func (tb *Testbed) StartAgent(ctx context.Context, node string, args ...string) 
 	if err != nil {
 		return nil, err
 	}
-	env := tb.env(n)
+	env := append(tb.env(n), tb.skewed("agent-"+node)...)
 	args = append([]string{"--node-name", node, "--kubeconfig", kubeconfig}, args...)
 	return start("agent-"+node, tb.cfg.Dir, n.Namespace, env, tb.agentProgram(), args...)
 }
@@ -218,6 +221,7 @@ func (tb *Testbed) StartCoordinator(ctx context.Context, name string, args ...st
 		"PATH=" + os.Getenv("PATH"), "HOME=" + tb.cfg.Dir, "GORACE=halt_on_error=1",
 	}
 	args = append([]string{"--kubeconfig", kubeconfig}, args...)
+	env = append(env, tb.skewed(name)...)
 	return start(name, tb.cfg.Dir, nil, env, filepath.Join(tb.cfg.Programs, "eni-coordinator"), args...)
 }
 

@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
+)
+
+// agentCalls are the calls of an agent in a life, and how many of each.
+var agentCalls = map[string]int{
+	createCall: 1, attachCall: 1, modifyCall: 4, describeCall: 1, "DescribeSubnets": 1, "DescribeSecurityGroups": 1,
+}
+
+// campaignNodes is how many lives go on side by side.
+const campaignNodes = 8
+
+// newLives starts nodes for lives, with a stranger's ENI each.
+func newLives(t *testing.T) (*cluster, []string) {
+	topology := sim.Topology{Nodes: sim.Nodes(campaignNodes)}
+	c := gated(t, topology)
+	var nodes []string
+	for _, n := range topology.Nodes {
+		nodes = append(nodes, n.Name)
+	}
+	return c, nodes
+}
+
+// Every call of an agent to EC2 goes wrong in every way, once, with the agent
+// living on and with the agent killed at that moment.
+func TestEveryCall(t *testing.T) {
+	t.Parallel()
+	c, nodes := newLives(t)
+	c.coordinator("coordinator-1", eager...)
+	c.undergo("TestEveryCall", sample(t, ofCalls(agentCalls, false), campaignNodes), nodes)
+}
+
+// The same for the coordinator, one after the other: it is everybody's.
+func TestEveryCallOfCoordinator(t *testing.T) {
+	t.Parallel()
+	c, nodes := newLives(t)
+	c.coordinator("coordinator-1", eager...)
+	all := ofCalls(map[string]int{describeCall: 1, detachCall: 1, deleteCall: 1}, true)
+	c.undergo("TestEveryCallOfCoordinator", sample(t, all, 2), nodes[:1])
+}
+
+// The same for an agent that stands alone.
+func TestStandAloneEveryCall(t *testing.T) {
+	t.Parallel()
+	c := newStandAlone(t, campaignNodes, func(topology *sim.Topology) {
+		topology.Timing.DescribeLag, topology.Timing.DeleteInUse = 300*time.Millisecond, 200*time.Millisecond
+	})
+	calls := map[string]int{
+		createCall: 1, attachCall: 1, modifyCall: 4, describeCall: 2, "DescribeSubnets": 1, "DescribeSecurityGroups": 1, detachCall: 1, deleteCall: 1,
+	}
+	c.undergo("TestStandAloneEveryCall", sample(t, ofCalls(calls, false), campaignNodes), nodesOf(campaignNodes))
+}
+
+// An agent is killed before and after every call to EC2 and every write to the
+// API server of a life, until a life ends without reaching the next.
+func TestKilledAtEveryStep(t *testing.T) {
+	t.Parallel()
+	c, nodes := newLives(t)
+	c.coordinator("coordinator-1", eager...)
+	c.stepByStep(t, "TestKilledAtEveryStep", nodes, false)
+}
+
+// The same for the coordinator.
+func TestCoordinatorKilledAtEveryStep(t *testing.T) {
+	t.Parallel()
+	c, nodes := newLives(t)
+	c.coordinator("coordinator-1", eager...)
+	c.stepByStep(t, "TestCoordinatorKilledAtEveryStep", nodes[:1], true)
+}
+
+// The same for an agent that stands alone.
+func TestStandAloneKilledAtEveryStep(t *testing.T) {
+	t.Parallel()
+	c := newStandAlone(t, campaignNodes, func(topology *sim.Topology) {
+		topology.Timing.DescribeLag, topology.Timing.DeleteInUse = 300*time.Millisecond, 200*time.Millisecond
+	})
+	c.stepByStep(t, "TestStandAloneKilledAtEveryStep", nodesOf(campaignNodes), false)
+}
+
+// stepByStep goes on from step to step as long as some are reached; outside of a
+// campaign it takes some of the first.
+func (c *cluster) stepByStep(t *testing.T, test string, nodes []string, ofCoordinator bool) {
+	const stride = 4
+	for first := 1; !t.Failed(); first += stride {
+		all := steps(first, first+stride-1, ofCoordinator, !c.alone)
+		some := sample(t, all, len(nodes))
+		if c.undergo(test, some, nodes) == 0 || len(some) < len(all) {
+			return
+		}
+	}
+}
