@@ -13,6 +13,7 @@ import (
 	"errors"
 	"maps"
 	"net"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -181,7 +182,7 @@ func (a *Agent) load(ctx context.Context) error {
 	a.records = savedRecords(last)
 	a.standings = stood(last)
 	a.recallUnheard(last, time.Now())
-	a.enis = recall(last, a.Identity.InstanceARN())
+	a.enis = slices.DeleteFunc(recall(last, a.Identity.InstanceARN()), func(t tracked) bool { return a.isPrimary(t.ENI) })
 	a.links = longMissing(last)
 	for i := range a.enis {
 		a.enis[i].collected = a.Collector != nil

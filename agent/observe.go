@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"bytes"
 	"context"
 	"math/rand/v2"
 	"net"
@@ -53,7 +54,7 @@ func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error,
 	delete(a.failures, observeKey)
 	var gone []string
 	before := a.enis
-	a.enis, gone = merge(a.enis, a.withoutDeleted(list, now), a.linkHere, now)
+	a.enis, gone = merge(a.enis, a.withoutPrimary(a.withoutDeleted(list, now)), a.linkHere, now)
 	a.certain, a.answered = true, true
 	assigned := a.assigned()
 	for i := range a.enis {
@@ -70,6 +71,28 @@ func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error,
 	}
 	a.learnIndexes(interfaces)
 	a.schedule(now)
+}
+
+// withoutPrimary drops the ENI that the instance was born with: a tag editor can
+// give it the tags of one of ours, and its link would be taken down.
+func (a *Agent) withoutPrimary(list []eni.ENI) []eni.ENI {
+	return slices.DeleteFunc(list, func(e eni.ENI) bool {
+		if !a.isPrimary(e) {
+			return false
+		}
+		if !a.known[e.ID] {
+			a.known[e.ID] = true // told, and its index is nobody's
+			a.Log.Warn("the primary ENI has the tags of an ENI that was made for a NodeENI; it is left alone; remove the tags", "eni", e.ID, "tags", eni.TagCluster+" and its like")
+		}
+		return true
+	})
+}
+
+// isPrimary: by its MAC, which IMDS tells, or by its place.
+func (a *Agent) isPrimary(e eni.ENI) bool {
+	mac, at := hardwareAddr(e.MAC), e.Attachment
+	return mac != nil && bytes.Equal(mac, a.Identity.MAC) ||
+		at != nil && at.InstanceID == a.Identity.InstanceID && at.DeviceIndex == 0 && at.Card == 0
 }
 
 // linkHere says whether an ENI's link may be here, also one that is not managed

@@ -2,12 +2,15 @@ package agent
 
 import (
 	"errors"
+	"log/slog"
 	"maps"
 	"net"
 	"testing"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
 // IMDS hints at the device indexes that others hold. It still lists what was
@@ -41,5 +44,31 @@ func TestHostErrorsAreTriedAgain(t *testing.T) {
 	a.links["eni-x"] = linkState{err: errors.New("out of memory")}
 	if in := a.nextPass(now).Sub(now); in > linkRetry {
 		t.Errorf("with an error, the next pass is in %v", in)
+	}
+}
+
+// The primary ENI is none of ours, whatever a tag editor or an edited report says.
+func TestPrimaryIsNeverOurs(t *testing.T) {
+	const mac = "02:00:00:00:00:01"
+	a := New(Config{
+		Identity: imds.Identity{InstanceID: me, MAC: hardwareAddr(mac)}, Log: slog.New(slog.DiscardHandler),
+		Source: lastReport{report: v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{
+			{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, ENIID: "eni-edited", MAC: mac, Phase: v1alpha1.PhaseReady},
+		}}},
+	})
+	if err := a.load(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if len(a.enis) > 0 {
+		t.Errorf("taken from the report: %+v", a.enis)
+	}
+	list := a.withoutPrimary([]eni.ENI{
+		{ID: "by-mac", MAC: mac},
+		eniFor("by-place", "x", subnetA).at(me, 0, "attached").ENI,
+		eniFor("elsewhere", "x", subnetA).at(other, 0, "attached").ENI,
+		eniFor("ours", "x", subnetA).at(me, 2, "attached").ENI,
+	})
+	if len(list) != 2 || list[0].ID != "elsewhere" || list[1].ID != "ours" {
+		t.Errorf("ours are %+v", list)
 	}
 }
