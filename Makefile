@@ -115,6 +115,10 @@ bench-footprint: binaries ## Sizes, idle memory and CPU, start-up, connections; 
 bench-latency: ## From label to Ready, from hot-plug to configured, repairs: p50, p99, a bar per phase.
 	@$(call run_benchmark,latency)
 
+.PHONY: bench-scale
+bench-scale: build ## A fleet of 10 to 1,000 nodes against EC2's limits (50 min). SIZES=5000 (50 min), SIZES=250,1000x2; PHASES=label,idle,roll,delete,cold for a look without a report.
+	@$(call run_benchmark,scale)
+
 # Tests of e2e, as a regular expression.
 TORTURE ?= Test.*(Property|EveryCall|EveryCallOfCoordinator|AtEveryStep)
 

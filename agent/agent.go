@@ -97,6 +97,7 @@ func New(cfg Config) *Agent {
 		failures:  failures{},
 		arrivals:  newArrivals(),
 	}
+	a.VerifyEvery = cmp.Or(cfg.VerifyEvery, verifyEvery)
 	a.readiness.set(a.unready())
 	return a
 }

@@ -114,6 +114,8 @@ type Config struct {
 	// DefaultMTU is that of the links whose NodeENI names none; 0 leaves them as
 	// they are.
 	DefaultMTU int32
+	// VerifyEvery is how often EC2 is asked when nothing happens; 0 is every hour.
+	VerifyEvery time.Duration
 	// Collector is nil in a cluster.
 	Collector Collector
 	// Beat, when set, is called by the loop: when it begins, and then every

@@ -185,7 +185,7 @@ func (a *Agent) schedule(now time.Time) {
 
 // verifyAt is when EC2 is asked though nothing happens.
 func (a *Agent) verifyAt(now time.Time) time.Time {
-	at := now.Add(verifyEvery + rand.N(verifyEvery/5))
+	at := now.Add(a.VerifyEvery + rand.N(a.VerifyEvery/5))
 	if a.reckoning.After(now) && a.reckoning.Before(at) {
 		at = a.reckoning
 	}
@@ -237,7 +237,7 @@ func (a *Agent) doubt() {
 
 // nextPass is when something is due without anything happening.
 func (a *Agent) nextPass(now time.Time) time.Time {
-	at := now.Add(verifyEvery)
+	at := now.Add(a.VerifyEvery)
 	if !a.started || a.snapshot.NodeProblem != "" {
 		return at // a pass would do nothing before the Source has news
 	}

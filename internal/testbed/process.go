@@ -28,6 +28,11 @@ type Process struct {
 	err  error
 }
 
+// StartProcess starts a program in this network namespace. dir takes its log.
+func StartProcess(name, dir string, env []string, program string, args ...string) (*Process, error) {
+	return start(name, dir, nil, env, program, args...)
+}
+
 // start starts a program in a node's namespace, with the one capability that
 // agents have, or in this one when ns is nil.
 func start(name, dir string, ns *netns.Namespace, env []string, program string, args ...string) (*Process, error) {

@@ -1,0 +1,132 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// Reports follows what agents report, by a watch of all NodeENIStates.
+type Reports struct {
+	informer cache.SharedIndexInformer
+	wake     chan struct{}
+
+	mu      sync.Mutex
+	since   time.Time
+	wanted  int                      // ENIs per node
+	ready   map[string]time.Duration // since, by node
+	writes  int
+	largest int // bytes of a NodeENIState
+}
+
+// Follow begins to follow.
+func (c *Cluster) Follow(ctx context.Context) (*Reports, error) {
+	lw := cache.NewListWatchFromClient(c.Client.API, kube.NodeENIStates, "", fields.Everything())
+	r := &Reports{
+		informer: cache.NewSharedIndexInformer(lw, &v1alpha1.NodeENIState{}, 0, nil),
+		wake:     make(chan struct{}, 1),
+		ready:    map[string]time.Duration{},
+	}
+	_, err := r.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { r.saw(o.(*v1alpha1.NodeENIState)) },
+		UpdateFunc: func(_, o any) { r.saw(o.(*v1alpha1.NodeENIState)) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	go r.informer.RunWithContext(ctx)
+	if !cache.WaitForCacheSync(ctx.Done(), r.informer.HasSynced) {
+		return nil, errors.New("NodeENIStates cannot be watched")
+	}
+	return r, nil
+}
+
+// Begin starts the clock: from now on a node is ready once it reports so many
+// ENIs, all Ready. What nodes have reported before does not count.
+func (r *Reports) Begin(enisPerNode int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.since, r.wanted, r.writes, r.largest = time.Now(), enisPerNode, 0, 0
+	clear(r.ready)
+}
+
+func (r *Reports) saw(state *v1alpha1.NodeENIState) {
+	data, err := json.Marshal(state)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.writes++
+	if err == nil {
+		r.largest = max(r.largest, len(data))
+	}
+	if _, done := r.ready[state.Name]; done || !isReady(state, r.wanted) {
+		return
+	}
+	r.ready[state.Name] = time.Since(r.since)
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+func isReady(state *v1alpha1.NodeENIState, wanted int) bool {
+	n := 0
+	for _, e := range state.Status.ENIs {
+		if e.Phase == v1alpha1.PhaseReady {
+			n++
+		}
+	}
+	return n == wanted && len(state.Status.ENIs) == wanted
+}
+
+// Ready are the times that nodes took, in order.
+func (r *Reports) Ready() []time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var times []time.Duration
+	for _, t := range r.ready {
+		times = append(times, t)
+	}
+	slices.Sort(times)
+	return times
+}
+
+// Await waits until all the nodes are ready.
+func (r *Reports) Await(ctx context.Context, nodes []string) error {
+	for {
+		for len(nodes) > 0 && r.isReady(nodes[0]) {
+			nodes = nodes[1:]
+		}
+		if len(nodes) == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d nodes are not ready, %s among them: %w", len(nodes), nodes[0], ctx.Err())
+		case <-r.wake:
+		}
+	}
+}
+
+func (r *Reports) isReady(node string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_, ok := r.ready[node]
+	return ok
+}
+
+// Largest is the size in bytes of the largest report since Begin.
+func (r *Reports) Largest() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.largest
+}
