@@ -111,6 +111,10 @@ run_benchmark = assets=$$(hack/controlplane/build.sh) && mkdir -p bin/bench && \
 bench-footprint: binaries ## Sizes, idle memory and CPU, start-up, connections; growth to 15 ENIs on a node.
 	@$(call run_benchmark,footprint)
 
+.PHONY: bench-go
+bench-go: ## Go benchmarks: time, bytes and allocations of what is done again and again.
+	@$(call run_benchmark,go)
+
 .PHONY: bench-latency
 bench-latency: ## From label to Ready, from hot-plug to configured, repairs: p50, p99, a bar per phase.
 	@$(call run_benchmark,latency)

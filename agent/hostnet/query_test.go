@@ -138,6 +138,30 @@ type raw []byte
 func (r raw) Len() int          { return len(r) }
 func (r raw) Serialize() []byte { return r }
 
+// Reading rules and routes takes no memory: a node with many pods has many.
+func TestDecodeTakesNoMemory(t *testing.T) {
+	n := newNode(t)
+	n.crowd(2)
+	header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}}
+	for name, test := range map[string]struct {
+		typ    int
+		decode func([]byte) error
+	}{
+		"rules":  {unix.RTM_GETRULE, func(m []byte) error { _, err := decodeRule(m); return err }},
+		"routes": {unix.RTM_GETROUTE, func(m []byte) error { _, err := decodeRoute(m); return err }},
+	} {
+		msgs := n.answers(test.typ, header)
+		if len(msgs) < 4 {
+			t.Errorf("%d %s, want those of two pods and the kernel's", len(msgs), name)
+		}
+		for _, m := range msgs {
+			if got := testing.AllocsPerRun(10, func() { n.must(test.decode(m)) }); got != 0 {
+				t.Errorf("%s: %v allocations, want none", name, got)
+			}
+		}
+	}
+}
+
 // mostAllocs is what a look at an ENI that is as it shall be may allocate.
 const mostAllocs = 100
 

@@ -1,0 +1,213 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// sizes are the numbers of ENIs that a node has in benchmarks: one, what a common
+// instance type takes, and what a large one does.
+var sizes = []int{1, 4, 15}
+
+func benchNodeENIs(n int) []v1alpha1.NodeENI {
+	var all []v1alpha1.NodeENI
+	for i := range n {
+		one := nodeENI(fmt.Sprintf("data-%02d", i), func(s *v1alpha1.NodeENISpec) {
+			s.DeviceIndex, s.Addressing = int32(i+1), v1alpha1.AddressingHost
+		})
+		all = append(all, one)
+	}
+	return all
+}
+
+func benchDesired(n int) desired {
+	return desire(benchNodeENIs(n), matching, "us-east-1a", testCatalog(), nil)
+}
+
+// settledView is a node that has what it wants.
+func settledView(n int) view {
+	v := coldView(n)
+	for i, w := range v.desired.wants {
+		e := eniFor(fmt.Sprintf("eni-%02d", i), string(w.uid), w.subnet).at(me, w.deviceIndex, "attached")
+		e.Description, e.Owner.NodeENI = w.description, w.nodeENI
+		e.MAC = fmt.Sprintf("02:00:00:00:00:%02x", i+1)
+		e.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 1, byte(i + 10)})}
+		v.enis = append(v.enis, e)
+	}
+	return v
+}
+
+// coldView is a node that has nothing yet, and knows it.
+func coldView(n int) view {
+	return view{cluster: "c", node: "node-a", instanceID: me, certain: true, desired: benchDesired(n), records: map[slot]record{}, saved: map[slot]record{}}
+}
+
+func settledLinks(v view) map[string]linkState {
+	links := map[string]linkState{}
+	for _, e := range v.enis {
+		links[e.ID] = linkState{Status: hostnet.Status{Present: true, Name: "eth1", MTU: 9001}}
+	}
+	return links
+}
+
+// benchSizes runs a benchmark for each number of ENIs.
+func benchSizes(b *testing.B, name string, f func(b *testing.B, n int)) {
+	for _, n := range sizes {
+		b.Run(fmt.Sprintf("%s=%d", name, n), func(b *testing.B) {
+			b.ReportAllocs()
+			f(b, n)
+		})
+	}
+}
+
+func BenchmarkNextSettled(b *testing.B) {
+	benchSizes(b, "enis", func(b *testing.B, n int) {
+		v := settledView(n)
+		for b.Loop() {
+			if p := next(v); len(p.calls) > 0 || len(p.assigned) != n {
+				b.Fatal(p.text())
+			}
+		}
+	})
+}
+
+func BenchmarkNextCold(b *testing.B) {
+	benchSizes(b, "enis", func(b *testing.B, n int) {
+		v := coldView(n)
+		for b.Loop() {
+			if p := next(v); len(p.decide) != n {
+				b.Fatal(p.text())
+			}
+		}
+	})
+}
+
+func BenchmarkDesire(b *testing.B) {
+	benchSizes(b, "nodeenis", func(b *testing.B, n int) {
+		all, known := benchNodeENIs(n), testCatalog()
+		for b.Loop() {
+			if d := desire(all, matching, "us-east-1a", known, nil); len(d.wants) != n {
+				b.Fatal(d.text())
+			}
+		}
+	})
+}
+
+func BenchmarkMerge(b *testing.B) {
+	benchSizes(b, "enis", func(b *testing.B, n int) {
+		before := settledView(n).enis
+		var list []eni.ENI
+		for _, e := range before {
+			list = append(list, e.ENI)
+		}
+		now := time.Unix(100_000, 0)
+		for b.Loop() {
+			if after, gone := merge(before, list, func(tracked) bool { return true }, now); len(after) != n || len(gone) > 0 {
+				b.Fatal(after, gone)
+			}
+		}
+	})
+}
+
+// The report of a node where nothing is new, and finding that out.
+func BenchmarkReport(b *testing.B) {
+	benchSizes(b, "enis", func(b *testing.B, n int) {
+		v := settledView(n)
+		s := situationOf(v, settledLinks(v), nil)
+		now := time.Unix(100_000, 0)
+		last := report(s, v1alpha1.NodeENIStateStatus{}, now)
+		for b.Loop() {
+			if r := report(s, last, now); len(r.ENIs) != n || !equality.Semantic.DeepEqual(r, last) {
+				b.Fatal(r)
+			}
+		}
+	})
+}
+
+// same is a Source of which nothing is new.
+type same struct{ snapshot Snapshot }
+
+func (s same) Snapshot() (Snapshot, bool) { return s.snapshot, true }
+func (same) Changed() <-chan struct{}     { return nil }
+func (same) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
+	return v1alpha1.NodeENIStateStatus{}, nil
+}
+func (same) Save(context.Context, v1alpha1.NodeENIStateStatus) error { return nil }
+func (same) Refresh(context.Context) error                           { return nil }
+func (same) Waiting(context.Context, string) (int, error)            { return 0, nil }
+
+// still is a host with all links, on which there is nothing to do.
+type still struct{}
+
+func (still) Present(net.HardwareAddr) (bool, error) { return true, nil }
+func (still) Configure(w hostnet.Wanted) (hostnet.Status, error) {
+	return hostnet.Status{Present: true, Index: w.DeviceIndex, Name: "eth1", MTU: 9001}, nil
+}
+func (still) Release(hostnet.Wanted) error                   { return nil }
+func (still) Yield(net.HardwareAddr, string) error           { return nil }
+func (still) Sweep([]hostnet.Wanted) (int, error)            { return 0, nil }
+func (still) Watch(context.Context) (<-chan struct{}, error) { return nil, nil }
+
+// settledAgent is an agent that has nothing to do.
+func settledAgent(n int) *Agent {
+	all := benchNodeENIs(n)
+	a := New(Config{
+		Cluster: "c", Node: "node-a", Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}, Log: slog.New(slog.DiscardHandler),
+		Source: same{Snapshot{NodeExists: true, NodeUID: types.UID("node"), Labels: matching, NodeENIs: all}}, Links: still{}, Recorder: unheard{},
+	})
+	a.catalog = testCatalog()
+	a.certain, a.answered, a.nextObserve = true, true, time.Unix(200_000, 0)
+	a.enis = settledView(n).enis
+	now := time.Unix(100_000, 0)
+	a.saving = true // by the first pass, or it would be started
+	a.pass(context.Background(), now)
+	a.saving, a.saved = false, a.current
+	return a
+}
+
+type unheard struct{ Recorder }
+
+func (unheard) Event(kube.ObjectReference, string, string, string, ...any) {}
+
+// What each change on the host costs a node that has nothing to do, without netlink.
+func BenchmarkPassSettled(b *testing.B) {
+	benchSizes(b, "enis", func(b *testing.B, n int) {
+		a := settledAgent(n)
+		now := time.Unix(100_000, 0)
+		for b.Loop() {
+			a.pass(context.Background(), now)
+		}
+		if a.saving || len(a.running) > 0 || a.observing {
+			b.Fatal("there was something to do")
+		}
+	})
+}
+
+// A change on the host makes a pass, also where nothing has to be done: it must not
+// cost more with every ENI than the ENI's own share.
+func TestSettledPassAllocates(t *testing.T) {
+	now := time.Unix(100_000, 0)
+	allocs := func(n int) float64 {
+		a := settledAgent(n)
+		return testing.AllocsPerRun(20, func() { a.pass(context.Background(), now) })
+	}
+	const mostOfOne = 200
+	one, fifteen := allocs(1), allocs(15)
+	if one > mostOfOne || fifteen > 15*one {
+		t.Errorf("%v allocations with one ENI, %v with 15; want at most %d, and at most 15 times as many", one, fifteen, mostOfOne)
+	}
+}

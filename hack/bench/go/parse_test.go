@@ -1,0 +1,54 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+const output = `goos: linux
+goarch: amd64
+pkg: github.com/aws-multi-eni/aws-multi-eni/agent
+cpu: A CPU
+BenchmarkNext/enis=1-2         	   34666	      7379 ns/op	    1552 B/op	       6 allocs/op
+BenchmarkNext/enis=1-2         	   34666	      5000 ns/op	    1552 B/op	       6 allocs/op
+BenchmarkNext/enis=1-2         	   34666	      9000 ns/op	    1554 B/op	       7 allocs/op
+BenchmarkPlan/nothing_to_do-2  	       1	      12.5 ns/op
+PASS
+ok  	github.com/aws-multi-eni/aws-multi-eni/agent	11.377s
+`
+
+func TestParse(t *testing.T) {
+	got, err := parse(strings.NewReader(output))
+	want := []benchmark{
+		{"Next/enis=1", 7379 * time.Nanosecond, 1552, 6},
+		{"Plan/nothing_to_do", 12 * time.Nanosecond, 0, 0},
+	}
+	if err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v\n got %+v\nwant %+v", err, got, want)
+	}
+	for name, text := range map[string]string{
+		"nothing": "PASS\n",
+		"damaged": "BenchmarkX 1 one ns/op\n",
+	} {
+		if got, err := parse(strings.NewReader(text)); err == nil {
+			t.Errorf("%s: no error but %+v", name, got)
+		}
+	}
+}
+
+func TestTable(t *testing.T) {
+	all := []benchmark{{"A", 12, 0, 0}, {"B", 1234567, 13559385, 1}, {"C", 2500, 5, 2}}
+	want := [][]string{{"A", "12 ns", "0", "0"}, {"B", "1.23 ms", "13,559,385", "1"}, {"C", "2.5 µs", "5", "2"}}
+	if got := table("T", all).Rows; !slices.EqualFunc(got, want, slices.Equal[[]string]) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+// A figure whose benchmark has another name is not just left out.
+func TestFigures(t *testing.T) {
+	if _, err := figures([]benchmark{{name: "Another"}}); err == nil {
+		t.Error("no error")
+	}
+}
