@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -19,9 +20,9 @@ func (c *coordinator) watch() error {
 		informer cache.SharedIndexInformer
 		handler  cache.ResourceEventHandler
 	}{
-		{c.caches.nodeENIs, handler[v1alpha1.NodeENI](c.nodeENIChanged)},
-		{c.caches.nodes, handler[kube.Node](c.nodeChanged)},
-		{c.caches.states, handler[v1alpha1.NodeENIState](c.stateChanged)},
+		{c.caches.nodeENIs, handler(c.nodeENIChanged, func(n *v1alpha1.NodeENI) { c.caches.deleted.nodeENI(n.UID, time.Now()) })},
+		{c.caches.nodes, handler(c.nodeChanged, func(n *kube.Node) { c.caches.deleted.node(n, time.Now()) })},
+		{c.caches.states, handler(c.stateChanged, func(*v1alpha1.NodeENIState) {})},
 	} {
 		if err := c.caches.handle(h.informer, h.handler); err != nil {
 			return err
@@ -31,24 +32,34 @@ func (c *coordinator) watch() error {
 }
 
 // handler makes one function of client-go's three: old is nil for an object
-// that is new, now is nil for one that is gone.
-func handler[T any](changed func(old, now *T)) cache.ResourceEventHandler {
+// that is new, now is nil for one that is gone. deleted is called before that for
+// an object of which the API server has told that it was deleted. One that a new
+// list does not show any more may have been, or the list is wrong: an API server
+// whose etcd has been restored to an older state shows none of what is younger.
+// Of those absence is all that is known.
+func handler[T any](changed func(old, now *T), deleted func(last *T)) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { changed(nil, obj.(*T)) },
 		UpdateFunc: func(old, obj any) { changed(old.(*T), obj.(*T)) },
 		DeleteFunc: func(obj any) {
-			if unseen, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+			unseen, missed := obj.(cache.DeletedFinalStateUnknown)
+			if missed {
 				obj = unseen.Obj
 			}
-			if last, ok := obj.(*T); ok {
-				changed(last, nil)
+			last, ok := obj.(*T)
+			if !ok {
+				return
 			}
+			if m, err := meta.Accessor(last); !missed || err == nil && m.GetDeletionTimestamp() != nil {
+				deleted(last)
+			}
+			changed(last, nil)
 		},
 	}
 }
 
 func (c *coordinator) nodeENIChanged(old, now *v1alpha1.NodeENI) {
-	if old != nil && (now == nil || now.UID != old.UID) {
+	if old != nil && now != nil && now.UID != old.UID { // its name is another's now
 		c.caches.deleted.nodeENI(old.UID, time.Now())
 	}
 	if nodeENILeavesOver(old, now) {
@@ -79,9 +90,6 @@ func nodeENILeavesOver(old, now *v1alpha1.NodeENI) bool {
 func (c *coordinator) nodeChanged(old, now *kube.Node) {
 	if sameToUs(old, now) {
 		return
-	}
-	if now == nil {
-		c.caches.deleted.node(old, time.Now())
 	}
 	if old != nil && (now == nil || instanceReplaced(old, now)) {
 		c.sweeper.wake.set()

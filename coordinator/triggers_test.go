@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -94,5 +95,28 @@ func TestNodeChanges(t *testing.T) {
 	}
 	if unset := changed(func(n *kube.Node) { n.Spec.ProviderID = "" }); instanceReplaced(unset, base) {
 		t.Error("a Node that gets its providerID is taken for a replaced one")
+	}
+}
+
+// What a new list does not show any more has not been seen to be deleted: the
+// list may be wrong, or etcd restored to an older state.
+func TestOnlySeenDeletionsAreProof(t *testing.T) {
+	base := wantedEvidence().NodeENI
+	leaving := base.DeepCopy()
+	leaving.DeletionTimestamp = &metav1.Time{}
+	for _, test := range []struct {
+		name string
+		obj  any
+		want bool
+	}{
+		{"deleted", base, true},
+		{"missing from a list", cache.DeletedFinalStateUnknown{Key: base.Name, Obj: base}, false},
+		{"missing from a list after it was being deleted", cache.DeletedFinalStateUnknown{Key: base.Name, Obj: leaving}, true},
+	} {
+		deleted, gone := false, false
+		handler(func(_, now *v1alpha1.NodeENI) { gone = now == nil }, func(*v1alpha1.NodeENI) { deleted = true }).OnDelete(test.obj)
+		if !gone || deleted != test.want {
+			t.Errorf("%s: gone %v, proven %v", test.name, gone, deleted)
+		}
 	}
 }
