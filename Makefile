@@ -130,6 +130,10 @@ TORTURE ?= Test.*(Property|EveryCall|EveryCallOfCoordinator|AtEveryStep)
 torture: ## Hundreds of random runs under faults (RUNS, OPS); SEED=n repeats one, TORTURE=TestX runs only that test.
 	@RUNS='$(RUNS)' SEED='$(SEED)' OPS='$(OPS)' CLUSTERS='$(CLUSTERS)' TORTURE='$(TORTURE)' hack/torture/run.sh
 
+.PHONY: fuzz
+fuzz: ## Fuzz each fuzz test for FUZZTIME (1m), or those that match FUZZ. Their seeds are part of make test.
+	@FUZZTIME="$(FUZZTIME)" FUZZ="$(FUZZ)" hack/fuzz.sh
+
 .PHONY: generate
 generate: build ## Generate CRDs and deep copies from the Go types, docs/configuration.md, and what the chart has of manifests/.
 	$(controller_gen) object paths=./api/...

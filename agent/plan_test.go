@@ -211,7 +211,7 @@ func violated(v view, p plan) string {
 		if c.verb == create {
 			creates++
 		}
-		if slices.Contains(p.release, c.eni) && c.eni != "" {
+		if slices.Contains(p.release, c.eni) && c.verb != detach && c.verb != remove {
 			return c.eni + " is released and changed"
 		}
 		for _, e := range v.enis {

@@ -1,0 +1,159 @@
+package coordinator
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// drawWorld is an ENI and what speaks for and against it.
+func drawWorld(c *draw.Choices) (eni.ENI, evidence) {
+	e := wantedENI()
+	e.Owner.Cluster = draw.Of(c, testCluster, testCluster, testCluster, "other", "")
+	e.Owner.Instance = draw.Of(c, arn("i-1"), arn("i-1"), arn("i-2"), "")
+	e.SubnetID = draw.Of(c, subnetA, subnetB)
+	ev := evidence{
+		NodeENIDeleted: c.Rarely(4), NodeDeleted: c.Rarely(4),
+		Phase: draw.Of(c, v1alpha1.PhaseReady, v1alpha1.PhaseReleased, v1alpha1.PhaseReleasing, v1alpha1.PhaseFailed, ""),
+	}
+	if !c.Rarely(5) {
+		ev.NodeENI = &v1alpha1.NodeENI{
+			ObjectMeta: metav1.ObjectMeta{Name: "multi", UID: types.UID("uid-1")},
+			Spec: v1alpha1.NodeENISpec{
+				NodeSelector: draw.Of(c, map[string]string{"ng": "multi-eni"}, map[string]string{"ng": "multi-eni", "zone": "a"}),
+				SubnetID:     draw.Of(c, subnetA, subnetA, ""),
+				SubnetIDs:    draw.Of(c, nil, nil, []string{subnetB}, []string{subnetA, subnetB}),
+				SubnetNames:  draw.Of(c, nil, nil, nil, []string{"a"}),
+			},
+		}
+		if c.Rarely(5) {
+			ev.NodeENI.DeletionTimestamp = &metav1.Time{}
+		}
+	}
+	if !c.Rarely(5) {
+		ev.Node = &kube.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: "node-a", Labels: draw.Of(c,
+				map[string]string{"ng": "multi-eni", "zone": "a"}, map[string]string{"ng": "multi-eni"}, map[string]string{"ng": "no"}, nil)},
+			Spec: kube.NodeSpec{ProviderID: providerID(draw.Of(c, "i-1", "i-1", "i-2", ""))},
+		}
+	}
+	return e, ev
+}
+
+// fuzzTimes are those that a coordinator has.
+var fuzzTimes = timing{ReleaseGrace: 15 * time.Second, OrphanAge: 10 * time.Minute, Poll: 2 * time.Second}
+
+// FuzzCollect looks at one ENI, sweep after sweep, while the world around it
+// changes. It is detached and deleted only for a reason, after the time that the
+// reason asks for; and what stays left over goes in the end.
+func FuzzCollect(f *testing.F) {
+	for _, seed := range draw.Seeds(300) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c := draw.From(data)
+		w := &watched{}
+		w.eni, w.evidence = drawWorld(c)
+		w.now = w.eni.Owner.CreatedAt
+		if c.Rarely(8) {
+			w.eni.Attachment.DeviceIndex = 0
+		}
+		for c.More() {
+			if c.Rarely(3) {
+				_, w.evidence = drawWorld(c)
+			}
+			w.now = w.now.Add(draw.Of(c, 5*time.Minute, 2*time.Second, 20*time.Second))
+			w.sweep(t, c.Bool())
+			if w.gone {
+				return
+			}
+			w.settle(c.Bool())
+		}
+		for range 12 { // the world stands still
+			w.now = w.now.Add(5 * time.Minute)
+			next := w.sweep(t, true)
+			w.settle(true)
+			if w.gone || w.track == nil || next.Act == actRefuse {
+				return
+			}
+		}
+		t.Fatalf("left over as %+v, and not collected: %+v %+v", w.track.Verdict, w.eni, w.evidence)
+	})
+}
+
+// watched is one ENI in EC2, and what sweeps have seen of it.
+type watched struct {
+	eni      eni.ENI
+	evidence evidence
+	now      time.Time
+	track    *track
+	gone     bool
+
+	proven   time.Time // since when something speaks against it, without a break
+	orphaned int       // full sweeps in a row in which only absence did
+}
+
+// sweep looks once, and does what is due.
+func (w *watched) sweep(t *testing.T, full bool) step {
+	t.Helper()
+	v := leftOver(testCluster, w.eni, w.evidence)
+	if !v.collect() {
+		w.track, w.proven, w.orphaned = nil, time.Time{}, 0
+		return step{}
+	}
+	if v.Grace != graceOrphan {
+		w.orphaned = 0
+		if w.proven.IsZero() {
+			w.proven = w.now
+		}
+	} else if w.proven = (time.Time{}); full {
+		w.orphaned++
+	}
+	if w.track == nil {
+		w.track = &track{FoundAt: w.now}
+	}
+	w.track.observe(w.eni, v, full, w.now)
+	next := nextStep(w.eni, w.track, fuzzTimes, w.now)
+	if next.Act == actWait && !next.Until.IsZero() && !next.Until.After(w.now) {
+		t.Fatalf("waits until %v at %v", next.Until, w.now)
+	}
+	if next.Act == actDetach || next.Act == actDelete {
+		w.justified(t, next.Act)
+	}
+	if next.Act == actDetach {
+		leaving := *w.eni.Attachment
+		leaving.Status = "detaching"
+		w.eni.Attachment = &leaving
+	}
+	w.gone = next.Act == actDelete
+	return next
+}
+
+// settle lets EC2 finish a detach.
+func (w *watched) settle(finish bool) {
+	if finish && w.eni.Attachment.Detaching() {
+		w.eni.Attachment, w.eni.Status = nil, "available"
+	}
+}
+
+func (w *watched) justified(t *testing.T, what act) {
+	t.Helper()
+	e, ev := w.eni, w.evidence
+	switch {
+	case e.Owner.Cluster != testCluster || isWanted(e, ev):
+		t.Fatalf("%s of an ENI that stays: %+v %+v", what, e, ev)
+	case e.Attachment != nil && e.Attachment.DeviceIndex == 0:
+		t.Fatal("a primary ENI is touched")
+	case !isProven(e, ev) && (w.orphaned < 2 || w.now.Sub(e.Owner.CreatedAt) < fuzzTimes.OrphanAge):
+		t.Fatalf("an orphan goes after %d full sweeps at the age of %v", w.orphaned, w.now.Sub(e.Owner.CreatedAt))
+	case isProven(e, ev) && nodeLives(e, ev) && ev.Phase != v1alpha1.PhaseReleased && w.now.Sub(w.proven) < fuzzTimes.ReleaseGrace:
+		t.Fatalf("the agent had only %v", w.now.Sub(w.proven))
+	}
+}
