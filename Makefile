@@ -124,7 +124,7 @@ bench-scale: build ## A fleet of 10 to 1,000 nodes against EC2's limits (50 min)
 	@$(call run_benchmark,scale)
 
 # Tests of e2e, as a regular expression.
-TORTURE ?= Test.*(Property|EveryCall|EveryCallOfCoordinator|AtEveryStep)
+TORTURE ?= Test.*(Property|EveryCall|AtEveryStep)
 
 .PHONY: torture
 torture: ## Hundreds of random runs under faults (RUNS, OPS); SEED=n repeats one, TORTURE=TestX runs only that test.

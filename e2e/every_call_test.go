@@ -27,21 +27,15 @@ func newLives(t *testing.T) (*cluster, []string) {
 }
 
 // Every call of an agent to EC2 goes wrong in every way, once, with the agent
-// living on and with the agent killed at that moment.
+// living on and with the agent killed at that moment. Then those of the
+// coordinator, one after the other: it is everybody's.
 func TestEveryCall(t *testing.T) {
 	t.Parallel()
 	c, nodes := newLives(t)
 	c.coordinator("coordinator-1", eager...)
 	c.undergo("TestEveryCall", sample(t, ofCalls(agentCalls, false), campaignNodes), nodes)
-}
-
-// The same for the coordinator, one after the other: it is everybody's.
-func TestEveryCallOfCoordinator(t *testing.T) {
-	t.Parallel()
-	c, nodes := newLives(t)
-	c.coordinator("coordinator-1", eager...)
 	all := ofCalls(map[string]int{describeCall: 1, detachCall: 1, deleteCall: 1}, true)
-	c.undergo("TestEveryCallOfCoordinator", sample(t, all, 2), nodes[:1])
+	c.undergo("TestEveryCall", sample(t, all, 2), nodes[:1])
 }
 
 // The same for an agent that stands alone.
@@ -57,20 +51,14 @@ func TestStandAloneEveryCall(t *testing.T) {
 }
 
 // An agent is killed before and after every call to EC2 and every write to the
-// API server of a life, until a life ends without reaching the next.
+// API server of a life, until a life ends without reaching the next. Then the
+// coordinator.
 func TestKilledAtEveryStep(t *testing.T) {
 	t.Parallel()
 	c, nodes := newLives(t)
 	c.coordinator("coordinator-1", eager...)
 	c.stepByStep(t, "TestKilledAtEveryStep", nodes, false)
-}
-
-// The same for the coordinator.
-func TestCoordinatorKilledAtEveryStep(t *testing.T) {
-	t.Parallel()
-	c, nodes := newLives(t)
-	c.coordinator("coordinator-1", eager...)
-	c.stepByStep(t, "TestCoordinatorKilledAtEveryStep", nodes[:1], true)
+	c.stepByStep(t, "TestKilledAtEveryStep", nodes[:1], true)
 }
 
 // The same for an agent that stands alone.
@@ -88,7 +76,7 @@ func (c *cluster) stepByStep(t *testing.T, test string, nodes []string, ofCoordi
 	const stride = 4
 	for first := 1; !t.Failed(); first += stride {
 		all := steps(first, first+stride-1, ofCoordinator, !c.alone)
-		some := sample(t, all, len(nodes))
+		some := sample(t, all, min(len(nodes), 4))
 		if c.undergo(test, some, nodes) == 0 || len(some) < len(all) {
 			return
 		}
