@@ -44,8 +44,12 @@ type arena interface {
 type result struct {
 	seed    uint64
 	settled time.Duration
+	awaited string // what came last
 	ok      bool
 }
+
+// slow is from when on a run's line says what it waited for.
+const slow = 5 * time.Second
 
 // run does all runs, and begins with a new cluster after one that failed: what
 // it has left would spoil the next.
@@ -71,6 +75,9 @@ func (c campaign) run(t *testing.T) {
 			verdict = "FAILED"
 		}
 		c.say("%d/%d seed=%d took %v, settled in %v: %s", len(results), len(seeds), r.seed, took.Round(100*time.Millisecond), r.settled.Round(10*time.Millisecond), verdict)
+		if r.ok && r.settled >= slow {
+			c.say("seed=%d waited for: %s", r.seed, brief(r.awaited))
+		}
 	}
 	t.Run("runs", func(t *testing.T) {
 		for i := range clusters {
@@ -98,6 +105,7 @@ func (c campaign) life(t *testing.T, todo <-chan uint64, ops int, done func(resu
 			defer close()
 			shared.logf("make torture TORTURE=%s SEED=%d OPS=%d repeats this run", c.test, seed, ops)
 			r.settled = a.run(seed, ops)
+			r.awaited = shared.awaited
 		})
 		done(r, time.Since(began))
 		if !r.ok {
@@ -151,6 +159,13 @@ func summary(results []result) string {
 		return text + "; none failed"
 	}
 	return fmt.Sprintf("%s; %d FAILED, seeds %s", text, len(failed), strings.Join(failed, " "))
+}
+
+// brief is the beginning of a text, in one line.
+func brief(text string) string {
+	const limit = 300
+	text = strings.Join(strings.Fields(text), " ")
+	return text[:min(limit, len(text))]
 }
 
 // number reads an environment variable.

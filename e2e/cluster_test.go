@@ -43,6 +43,7 @@ type cluster struct {
 	dir          string         // of logs and kubeconfigs
 	later        sync.WaitGroup // what a run has still to do
 	journal      io.Writer      // of a run, or nil
+	awaited      string         // what a run has waited for last
 	alone        bool           // without Kubernetes, see newStandAlone
 }
 

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
 // agentCalls are the calls of an agent in a life, and how many of each.
@@ -15,15 +16,24 @@ var agentCalls = map[string]int{
 // campaignNodes is how many lives go on side by side.
 const campaignNodes = 8
 
-// newLives starts nodes for lives, with a stranger's ENI each.
+// behind is how EC2 lags in these lives: an agent that starts anew does not see at
+// once what the one before it has done.
+func behind(timing *cloud.Timing) {
+	timing.DescribeLag, timing.DeleteInUse = time.Second, 200*time.Millisecond
+}
+
+// newLives starts nodes for lives.
 func newLives(t *testing.T) (*cluster, []string) {
-	topology := sim.Topology{Nodes: sim.Nodes(campaignNodes)}
-	c := gated(t, topology)
-	var nodes []string
-	for _, n := range topology.Nodes {
-		nodes = append(nodes, n.Name)
-	}
-	return c, nodes
+	c := gated(t, sim.Topology{Nodes: sim.Nodes(campaignNodes)})
+	timing := quick
+	behind(&timing)
+	c.must(c.Sim.Cloud().SetTiming(timing))
+	return c, nodesOf(campaignNodes)
+}
+
+func newLivesAlone(t *testing.T) (*cluster, []string) {
+	c := newStandAlone(t, campaignNodes, func(topology *sim.Topology) { behind(topology.Timing) })
+	return c, nodesOf(campaignNodes)
 }
 
 // Every call of an agent to EC2 goes wrong in every way, once, with the agent
@@ -41,13 +51,11 @@ func TestEveryCall(t *testing.T) {
 // The same for an agent that stands alone.
 func TestStandAloneEveryCall(t *testing.T) {
 	t.Parallel()
-	c := newStandAlone(t, campaignNodes, func(topology *sim.Topology) {
-		topology.Timing.DescribeLag, topology.Timing.DeleteInUse = 300*time.Millisecond, 200*time.Millisecond
-	})
+	c, nodes := newLivesAlone(t)
 	calls := map[string]int{
 		createCall: 1, attachCall: 1, modifyCall: 4, describeCall: 2, "DescribeSubnets": 1, "DescribeSecurityGroups": 1, detachCall: 1, deleteCall: 1,
 	}
-	c.undergo("TestStandAloneEveryCall", sample(t, ofCalls(calls, false), campaignNodes), nodesOf(campaignNodes))
+	c.undergo("TestStandAloneEveryCall", sample(t, ofCalls(calls, false), campaignNodes), nodes)
 }
 
 // An agent is killed before and after every call to EC2 and every write to the
@@ -64,10 +72,8 @@ func TestKilledAtEveryStep(t *testing.T) {
 // The same for an agent that stands alone.
 func TestStandAloneKilledAtEveryStep(t *testing.T) {
 	t.Parallel()
-	c := newStandAlone(t, campaignNodes, func(topology *sim.Topology) {
-		topology.Timing.DescribeLag, topology.Timing.DeleteInUse = 300*time.Millisecond, 200*time.Millisecond
-	})
-	c.stepByStep(t, "TestStandAloneKilledAtEveryStep", nodesOf(campaignNodes), false)
+	c, nodes := newLivesAlone(t)
+	c.stepByStep(t, "TestStandAloneKilledAtEveryStep", nodes, false)
 }
 
 // stepByStep goes on from step to step as long as some are reached; outside of a

@@ -87,6 +87,7 @@ func (tr *trial) settle() time.Duration {
 		problem := tr.compare()
 		if problem != last {
 			last = problem
+			tr.awaited = cmp.Or(problem, tr.awaited)
 			tr.logf("%s %s", time.Now().Format("05.000"), cmp.Or(problem, "settled"))
 		}
 		return problem
