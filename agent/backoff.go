@@ -20,7 +20,7 @@ var (
 	hastyPace = pace{50 * time.Millisecond, 5 * time.Second}
 	// EC2 throttles again at a node's turn, see turn.go: how many wait is not
 	// known, or others call too.
-	crowdPace = pace{4 * time.Second, time.Minute}
+	crowdPace = pace{2 * time.Second, time.Minute}
 	// A subnet that is full: addresses come back when others release them, and
 	// a fleet that waits for them shares EC2's buckets.
 	coolPace = pace{30 * time.Second, 10 * time.Minute}

@@ -107,7 +107,8 @@ func (f failures) giveTurns(backlog int, now time.Time) {
 		if !failed.queued || now.Before(failed.until) {
 			continue
 		}
-		wait := drawTurn(backlog, eni.CallsPerSecond(failed.action), now.Sub(failed.idle))
+		ahead := backlog >> min(failed.attempts-1, 20) // who was refused again has waited longer
+		wait := drawTurn(ahead, eni.CallsPerSecond(failed.action), now.Sub(failed.idle))
 		failed.queued = wait > lookAgain
 		failed.until = now.Add(min(wait, lookAgain))
 		failed.idle = failed.until // meanwhile others call

@@ -48,7 +48,7 @@ func TestDrawTurn(t *testing.T) {
 func TestThrottledDelay(t *testing.T) {
 	for n, want := range [][2]time.Duration{
 		{5500 * time.Millisecond, 7 * time.Second},
-		{2 * time.Second, 4 * time.Second}, {4 * time.Second, 8 * time.Second}, {8 * time.Second, 16 * time.Second},
+		{time.Second, 2 * time.Second}, {2 * time.Second, 4 * time.Second}, {4 * time.Second, 8 * time.Second}, {8 * time.Second, 16 * time.Second},
 		{16 * time.Second, 32 * time.Second}, {30 * time.Second, time.Minute}, {30 * time.Second, time.Minute},
 	} {
 		for range 100 {
@@ -78,6 +78,14 @@ func TestTurns(t *testing.T) {
 		t.Errorf("a turn far ahead is not drawn again: %+v", f["k"])
 	}
 	now = now.Add(lookAgain)
+	f.add("again", "CreateNetworkInterface", ec2Error("RequestLimitExceeded", ""), start)
+	f.add("again", "CreateNetworkInterface", ec2Error("RequestLimitExceeded", ""), start.Add(20*time.Second))
+	f.giveTurns(60, now)
+	if turn := f["again"].until.Sub(now); turn > 6*time.Second {
+		t.Errorf("who was refused twice comes after %v, want the first half of those who wait", turn)
+	}
+	f.add("k", "CreateNetworkInterface", ec2Error("Unavailable", ""), start)
+	f.add("k", "CreateNetworkInterface", ec2Error("RequestLimitExceeded", ""), start)
 	f.giveTurns(10, now)
 	if turn := f["k"].until; f["k"].queued || turn.Before(now) || turn.Sub(now) > 2*time.Second || f.blocks("k", turn) {
 		t.Errorf("the turn is %+v", f["k"])
