@@ -41,9 +41,11 @@ type plan struct {
 func (p plan) has(one phase) bool { return slices.Contains(p.phases, one) }
 
 const (
-	defaultSizes = "10,50,100,250,1000,1000x2"
+	defaultSizes = "10,50,100,250,1000,1000x2,5000"
 	// fullSize is the size at which everything is measured.
 	fullSize = 1000
+	// largeSize is the size from which one phase takes long enough.
+	largeSize = 2500
 )
 
 // defaultPhases leaves out what would take long and tell little.
@@ -51,6 +53,8 @@ func defaultPhases(s size) []phase {
 	switch {
 	case s == size{fullSize, 1}:
 		return phases
+	case s.total() >= largeSize:
+		return []phase{phaseLabel}
 	case s.total() > fullSize:
 		return []phase{phaseLabel, phaseDelete}
 	}
