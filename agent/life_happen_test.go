@@ -33,6 +33,7 @@ func (w *world) happen() {
 		timing := w.cloud.Timing()
 		timing.DescribeLag = draw.Of(c, 0, 300*time.Millisecond, 5*time.Second, 40*time.Second)
 		w.must(w.cloud.SetTiming(timing))
+		w.lagged = w.lagged || timing.DescribeLag > pluggedWindow
 	case 10:
 		w.meddle()
 	case 11:
@@ -43,6 +44,7 @@ func (w *world) happen() {
 	case 13:
 		w.loseReport()
 	case 14:
+		w.loseLinks()
 		w.host.take(c.Bool())
 	case 15:
 		if c.Bool() {
@@ -95,6 +97,7 @@ func (w *world) meddle() {
 		return
 	}
 	e := all[w.choices.N(len(all))]
+	w.loseLinks()
 	if e.Attachment != nil {
 		_ = w.cloud.DetachByHand(e.ID)
 		if w.choices.Bool() {
@@ -103,6 +106,15 @@ func (w *world) meddle() {
 		time.Sleep(100 * time.Second)
 	}
 	_ = w.cloud.DeleteByHand(e.ID)
+}
+
+// loseLinks is called before links vanish: then EC2 is believed after
+// pluggedWindow, and its lag must not be longer, or another ENI is made, and one
+// of both is released when EC2 shows them.
+func (w *world) loseLinks() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.doubles = w.doubles || w.lagged
 }
 
 // intrude has somebody else's ENI attached, where ours may want to be.

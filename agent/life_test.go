@@ -73,7 +73,8 @@ type world struct {
 
 	mu       sync.Mutex
 	since    time.Time // of the last change of what is wanted
-	doubles  bool      // an agent may have forgotten what it asked EC2 for
+	doubles  bool      // a second ENI may be made
+	lagged   bool      // EC2 has lagged by more than pluggedWindow
 	born     int       // NodeENIs ever
 	foreign  []cloud.Interface
 	over     chan struct{}

@@ -387,8 +387,10 @@ func recall(r v1alpha1.NodeENIStateStatus, instanceARN string) []tracked {
 		}
 		switch entry.Phase {
 		case v1alpha1.PhasePending, v1alpha1.PhaseAttaching, v1alpha1.PhaseFailed:
+		case v1alpha1.PhaseConfiguring:
+			t.plugged = entry.InterfaceName != "" // or its link was still to come
 		default:
-			t.plugged = true // it had been attached
+			t.plugged = true
 		}
 		all = append(all, t)
 	}

@@ -157,8 +157,32 @@ func TestReportIsRecalled(t *testing.T) {
 		}
 	}
 	back := recall(r, "arn")
-	if len(back) != 1 || back[0].ID != "eni-x" || !back[0].reported || !back[0].plugged || back[0].made.Unix() != 50 {
+	if len(back) != 1 || back[0].ID != "eni-x" || !back[0].reported || back[0].made.Unix() != 50 {
 		t.Errorf("recalled %+v", back)
+	}
+}
+
+// An ENI whose link has been here is missed soon when neither EC2 nor the host
+// shows it. The link of one that was only attached may still be on its way, for
+// longer than describes are believed to lag behind a link.
+func TestRecallTellsWhoseLinkWasHere(t *testing.T) {
+	for _, test := range []struct {
+		entry   v1alpha1.ENIState
+		plugged bool
+	}{
+		{v1alpha1.ENIState{Phase: v1alpha1.PhasePending}, false},
+		{v1alpha1.ENIState{Phase: v1alpha1.PhaseAttaching}, false},
+		{v1alpha1.ENIState{Phase: v1alpha1.PhaseConfiguring, Reason: "LinkMissing"}, false},
+		{v1alpha1.ENIState{Phase: v1alpha1.PhaseConfiguring, Reason: "SettingAttributes", InterfaceName: "eth1"}, true},
+		{v1alpha1.ENIState{Phase: v1alpha1.PhaseReady, InterfaceName: "eth1"}, true},
+		{v1alpha1.ENIState{Phase: v1alpha1.PhaseReleasing}, true},
+		{v1alpha1.ENIState{Phase: v1alpha1.PhaseReleased}, true},
+	} {
+		test.entry.ENIID = "eni-x"
+		back := recall(v1alpha1.NodeENIStateStatus{ENIs: []v1alpha1.ENIState{test.entry}}, "arn")
+		if len(back) != 1 || back[0].plugged != test.plugged {
+			t.Errorf("%s %s: recalled %+v, want plugged %v", test.entry.Phase, test.entry.Reason, back, test.plugged)
+		}
 	}
 }
 
