@@ -255,6 +255,7 @@ func TestMerge(t *testing.T) {
 		{"attached once, its link vanished, shown without", []tracked{settled}, []eni.ENI{eniFor("eni-a", "x", subnetA).ENI}, "eni-a", ""},
 		{"seen before, not shown", []tracked{settled}, nil, "eni-a+?", ""},
 		{"not shown a second time", []tracked{settled.with(func(t *tracked) { t.absent = 1 })}, nil, "", "eni-a"},
+		{"not shown, and made by a clock that was ahead", []tracked{settled.with(func(t *tracked) { t.Owner.CreatedAt = now.Add(time.Hour) })}, nil, "eni-a+?", ""},
 		{"shown again", []tracked{settled.with(func(t *tracked) { t.absent = 1 })}, []eni.ENI{settled.ENI}, "eni-a+", ""},
 		{"known from the report, ready long ago, not shown", []tracked{settled.with(func(t *tracked) { t.reported = true })}, nil, "eni-a+?", ""},
 		{"known from the report, young, not shown", []tracked{young("eni-a").with(func(t *tracked) { t.reported = true })}, nil, "eni-a?", ""},

@@ -65,12 +65,13 @@ func (t tracked) leaving() bool { return (t.released || t.returning && t.left) &
 // doubtful: not known well enough to act upon.
 func (t tracked) doubtful() bool { return t.reported || t.returning || t.absent > 0 }
 
-// shownFrom is the time from which describes must show the ENI.
+// shownFrom is the time from which describes must show the ENI. What one has shown
+// is no matter of time: the clock by which its tag was written may have been ahead.
 func (t tracked) shownFrom() time.Time {
 	made := maxTime(t.Owner.CreatedAt, t.made)
 	switch {
 	case t.listed:
-		return made
+		return time.Time{}
 	case t.plugged:
 		return made.Add(pluggedWindow)
 	default:
