@@ -248,6 +248,9 @@ func (l *lives) all(what string, check func(*ordeal) string) {
 				made[e.ID] = true
 			}
 		}
+		if p := l.coordinators["coordinator-1"]; p != nil && p.Exited() { // it lost the Lease on a machine that is busy
+			l.coordinator("coordinator-1", eager...)
+		}
 		var problems []string
 		for _, o := range l.ordeals {
 			l.strike(o)
