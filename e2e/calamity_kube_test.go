@@ -95,9 +95,9 @@ func (tr *trial) opAPI(r *rand.Rand) string {
 		tr.Gate.Inject(f)
 		return fmt.Sprintf("requests to the API server: %+v", f)
 	}
-	switch k := r.IntN(24); {
+	switch k := r.IntN(32); {
 	case k < 4:
-		return gate(testbed.APIFault{Process: name, Write: true, Status: pick(r, 429, 500, 503, 409, 504), Count: 1 + r.IntN(4)})
+		return gate(testbed.APIFault{Process: name, Write: true, Status: pick(r, 429, 500, 503, 409, 504, 403, 401), Count: 1 + r.IntN(4)})
 	case k < 8:
 		return gate(testbed.APIFault{Process: name, Write: true, After: true, Count: 1 + r.IntN(3)})
 	case k < 10:
@@ -113,7 +113,10 @@ func (tr *trial) opAPI(r *rand.Rand) string {
 		tr.must(tr.ControlPlane.Pause())
 		tr.in(d, func() { _ = tr.ControlPlane.Resume() })
 		return fmt.Sprintf("freeze the API server for %v", d)
-	case k < 23:
+	case k < 28:
+		tr.Gate.Stall(name, d)
+		return fmt.Sprintf("the watches of %s tell nothing for %v", name, d)
+	case k < 31:
 		tr.must(tr.ControlPlane.PauseEtcd())
 		tr.in(d, func() { _ = tr.ControlPlane.ResumeEtcd() })
 		return fmt.Sprintf("freeze etcd for %v", d)
@@ -147,6 +150,13 @@ func (tr *trial) opRecreate(r *rand.Rand) string {
 		}
 	}
 	return fmt.Sprintf("delete NodeENI %s: %v, and create it anew %s: %v", name, err, spec, created)
+}
+
+// opLoseReport deletes what an agent has reported, while it lives.
+func (tr *trial) opLoseReport(r *rand.Rand) string {
+	node := pick(r, tr.nodes...)
+	err := tr.Client.API.Delete().Resource(kube.NodeENIStates).Name(node).Do(tr.t.Context()).Error()
+	return fmt.Sprintf("the report of %s is deleted: %v", node, err)
 }
 
 // opSubnetFull takes a subnet's last addresses until everything is let go.

@@ -47,6 +47,7 @@ func (tr *trial) operation(r *rand.Rand) string {
 		{3, tr.opSubnetFull},
 		{2, tr.opLoseNode},
 		{3, tr.opReplace},
+		{3, tr.opLoseReport},
 	}
 	total := 0
 	for _, op := range ops {
@@ -306,6 +307,7 @@ func (tr *trial) opFault(r *rand.Rand) string {
 func (tr *trial) opLag(r *rand.Rand) string {
 	timing := tr.timing
 	timing.DescribeLag = time.Duration(r.IntN(3000)) * time.Millisecond
+	timing.DescribeSpread = time.Duration(r.IntN(3000)) * time.Millisecond
 	timing.IMDSLag = time.Duration(r.IntN(5000)) * time.Millisecond
 	timing.PlugDelay = time.Duration(r.IntN(pick(r, 500, 2000, 8000))) * time.Millisecond
 	timing.Attach = time.Duration(r.IntN(1500)) * time.Millisecond
@@ -330,7 +332,7 @@ func (tr *trial) opLoseNode(r *rand.Rand) string {
 	time.Sleep(time.Second + time.Duration(r.IntN(500))*time.Millisecond)
 	tr.must(tr.CreateNode(ctx, node, labels))
 	timing := tr.Sim.Cloud().Timing()
-	timing.DescribeLag = 0
+	timing.DescribeLag, timing.DescribeSpread = 0, 0
 	tr.must(tr.Sim.Cloud().SetTiming(timing))
 	tr.agents[node].Kill()
 	tr.agent(node)

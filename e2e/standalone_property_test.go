@@ -34,6 +34,7 @@ type loners struct {
 func newLoners(t *testing.T) arena {
 	c := newStandAlone(t, 3, func(topology *sim.Topology) {
 		topology.Timing.DescribeLag, topology.Timing.DeleteInUse = 300*time.Millisecond, 200*time.Millisecond
+		topology.Timing.DescribeSpread = 500 * time.Millisecond
 		topology.Links = vpc.Links{Names: "ens%d", First: 5, Rename: true}
 		for i := range topology.Nodes {
 			topology.Nodes[i].Type = "c5n.18xlarge" // 15 ENIs

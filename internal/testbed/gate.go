@@ -50,7 +50,8 @@ type Gate struct {
 	mu        sync.Mutex
 	processes map[string]string // by their tokens
 	faults    []*APIFault
-	released  chan struct{} // closed when requests that hang are let go
+	released  chan struct{}        // closed when requests that hang are let go
+	stalled   map[string]time.Time // processes whose watches tell nothing until then
 	conns     map[net.Conn]bool
 }
 
@@ -71,7 +72,7 @@ func newGate(ctx context.Context, cp *controlplane.ControlPlane) (*Gate, error) 
 	}
 	g := &Gate{
 		port:      listener.Addr().(*net.TCPAddr).Port,
-		processes: map[string]string{}, released: make(chan struct{}), conns: map[net.Conn]bool{},
+		processes: map[string]string{}, released: make(chan struct{}), stalled: map[string]time.Time{}, conns: map[net.Conn]bool{},
 	}
 	quiet := log.New(discard{}, "", 0)
 	g.proxy = &httputil.ReverseProxy{
@@ -131,9 +132,37 @@ func (g *Gate) Clear() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.faults = nil
+	clear(g.stalled)
 	close(g.released)
 	g.released = make(chan struct{})
 }
+
+// Stall holds back what watches tell a process, for a while: its caches are stale,
+// and what it reads is not.
+func (g *Gate) Stall(process string, d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stalled[process] = time.Now().Add(d)
+}
+
+// late is an answer that a stalled process gets later.
+type late struct {
+	http.ResponseWriter
+	ctx  context.Context
+	wait func() time.Duration
+}
+
+func (l late) Write(p []byte) (int, error) {
+	select {
+	case <-time.After(l.wait()):
+		return l.ResponseWriter.Write(p)
+	case <-l.ctx.Done():
+		return 0, l.ctx.Err()
+	}
+}
+
+// Unwrap lets net/http find what can be flushed.
+func (l late) Unwrap() http.ResponseWriter { return l.ResponseWriter }
 
 // Cut breaks all connections, watches among them.
 func (g *Gate) Cut() {
@@ -155,9 +184,9 @@ func (g *Gate) know(token, process string) {
 func (g *Gate) match(r *http.Request) (APIFault, <-chan struct{}) {
 	watch := r.URL.Query().Get("watch") != ""
 	write := r.Method != http.MethodGet && r.Method != http.MethodHead
+	process := g.process(r)
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	process := g.processes[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
 	for i, f := range g.faults {
 		switch {
 		case f.Process != "" && f.Process != process, f.Write && !write, f.Watch && !watch, !strings.Contains(r.URL.Path, f.Path):
@@ -199,9 +228,23 @@ func (g *Gate) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	case f.Status != 0:
 		refuse(w, f.Status)
+	case r.URL.Query().Get("watch") != "":
+		process := g.process(r)
+		g.proxy.ServeHTTP(late{w, r.Context(), func() time.Duration {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return time.Until(g.stalled[process])
+		}}, r)
 	default:
 		g.proxy.ServeHTTP(w, r)
 	}
+}
+
+// process is the one that sends a request.
+func (g *Gate) process(r *http.Request) string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.processes[strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")]
 }
 
 // refuse answers in the API server's form.

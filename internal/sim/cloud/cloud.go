@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"sync"
@@ -206,5 +207,14 @@ func (c *Cloud) PrivateDNSName(a netip.Addr) string {
 	return fmt.Sprintf("ip-%d-%d-%d-%d.%s", ip[0], ip[1], ip[2], ip[3], domain)
 }
 
-// horizon is the moment that describes show now; it wants mu held.
-func (c *Cloud) horizon() time.Time { return time.Now().Add(-c.timing.DescribeLag) }
+// horizon is the moment that a describe shows now; it wants mu held.
+func (c *Cloud) horizon() time.Time {
+	lag := c.timing.DescribeLag
+	if c.timing.DescribeSpread > 0 {
+		lag += rand.N(c.timing.DescribeSpread)
+	}
+	return time.Now().Add(-lag)
+}
+
+// memory is how long describes may show what is no more; it wants mu held.
+func (c *Cloud) memory() time.Duration { return c.timing.DescribeLag + c.timing.DescribeSpread }

@@ -70,6 +70,9 @@ type Timing struct {
 	PlugDelay   time.Duration // from the accepted attach to the link
 	DeleteInUse time.Duration // how long after a detach a delete still says "currently in use"
 	DescribeLag time.Duration // describes show what was that long ago
+	// DescribeSpread: or up to that much longer ago, and each describe at random:
+	// a later one may know less than the one before.
+	DescribeSpread time.Duration
 	IMDSLag     time.Duration // how far the metadata service is behind an attach or a detach
 }
 

@@ -94,7 +94,7 @@ func (c *Cloud) newENI(in CreateNetworkInterfaceInput) (*eni, error) {
 		return nil, err
 	}
 	e := &eni{}
-	e.history.put(time.Now(), c.timing.DescribeLag, &Interface{
+	e.history.put(time.Now(), c.memory(), &Interface{
 		ID:               id,
 		MAC:              c.mac(),
 		SubnetID:         s.ID,

@@ -44,6 +44,7 @@ func (t *Timing) fields() []timingField {
 		{"plugDelay", &t.PlugDelay},
 		{"deleteInUse", &t.DeleteInUse},
 		{"describeLag", &t.DescribeLag},
+		{"describeSpread", &t.DescribeSpread},
 		{"imdsLag", &t.IMDSLag},
 	}
 }

@@ -34,7 +34,7 @@ func (c *Cloud) eni(id string) (*eni, error) {
 func (c *Cloud) update(e *eni, change func(*Interface)) {
 	next := *e.history.latest()
 	change(&next)
-	e.history.put(time.Now(), c.timing.DescribeLag, &next)
+	e.history.put(time.Now(), c.memory(), &next)
 }
 
 // updateAttachment replaces an ENI's Attachment by a changed copy.
@@ -74,7 +74,7 @@ func (c *Cloud) remove(e *eni) {
 	i := e.history.latest()
 	c.subnets[i.SubnetID].release(i.PrivateIPs)
 	c.alive--
-	lag := c.timing.DescribeLag
+	lag := c.memory()
 	e.history.end(time.Now(), lag)
 	if lag == 0 {
 		delete(c.enis, i.ID)

@@ -100,7 +100,7 @@ func (c *Cloud) launch(in RunInstance) (*instance, *eni, error) {
 	setDefault(&in.ImageID, "ami-0123456789abcdef0")
 	host := &instance{enis: make(map[string]*eni)}
 	now := time.Now()
-	host.history.put(now, c.timing.DescribeLag, &Instance{
+	host.history.put(now, c.memory(), &Instance{
 		ID:            in.ID,
 		Type:          in.Type,
 		Name:          in.Name,
@@ -216,7 +216,7 @@ func (c *Cloud) instance(id string) (*instance, error) {
 func (c *Cloud) updateInstance(host *instance, change func(*Instance)) {
 	next := *host.history.latest()
 	change(&next)
-	host.history.put(time.Now(), c.timing.DescribeLag, &next)
+	host.history.put(time.Now(), c.memory(), &next)
 }
 
 // detached notes that an ENI has gone, and forgets ghosts that have faded.
