@@ -11,6 +11,7 @@ func how(n amount) []string {
 		"What the kernel does is seen by a listener on the node's netlink, and timed when the benchmark's process reads it.",
 		"A link is a veth end that is created in the node's namespace with the ENI's MAC. It has no driver to start and no udev that renames it; with real hardware that comes on top.",
 		fmt.Sprintf("\"%d ENIs on one node\" are as many NodeENIs, all selected by one label. \"Others change the node\" adds and deletes an address on the node's loopback link, as pods that come and go do.", enisPerNode),
-		"An agent looks at the host at once when something on it changes. As long as it awaits no link, it does so at most every 100 ms; what is deleted again and again stays away that long.",
+		"An agent looks at the host at once when something on it changes, and then again after 100 ms at the earliest, or after 10 ms while it awaits a link. So what somebody deletes again and again stays away for 100 ms each time.",
+		"Nodes share this machine's kernel: laps wait until the links of those before are gone, because the kernel takes links away under one lock for all namespaces.",
 	}
 }

@@ -100,6 +100,12 @@ func (b *bed) leave(ctx context.Context, l *lap) error {
 	return nil
 }
 
+// calm waits until no link of an earlier lap is left: the kernel takes links away
+// under a lock that all namespaces share, and nodes have a kernel each.
+func (b *bed) calm(ctx context.Context) error {
+	return b.await(ctx, "EC2 has nothing of earlier laps", func() bool { return len(b.ENIs()) == 0 })
+}
+
 // cool gives a node back when neither EC2 nor its agent has anything of the lap.
 func (b *bed) cool(ctx context.Context, node string) {
 	n, err := b.Sim.Node(node)

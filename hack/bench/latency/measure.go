@@ -24,7 +24,7 @@ func amounts(short bool) amount {
 	if short {
 		return amount{alone: 6, batches: 1, together: 6, quick: 10, plugs: 6, many: 2, repairs: 6}
 	}
-	return amount{alone: 60, batches: 8, together: 8, quick: 100, plugs: 60, many: 10, repairs: 100}
+	return amount{alone: 100, batches: 13, together: 8, quick: 100, plugs: 100, many: 10, repairs: 100}
 }
 
 // measured is all that was seen.
@@ -34,7 +34,9 @@ type measured struct {
 	batches []*lap
 	quick   []*lap
 	plugs   []plugs
+	many    []*lap
 	repairs []repairs
+	late    sample
 }
 
 // plugs are laps in which links are configured in one way.
@@ -45,6 +47,7 @@ type plugs struct {
 
 func (b *bed) measure(ctx context.Context, n amount) (*measured, error) {
 	m := &measured{amount: n}
+	lateness := watchLateness()
 	for _, part := range []struct {
 		name string
 		run  func(context.Context, *measured) error
@@ -61,7 +64,33 @@ func (b *bed) measure(ctx context.Context, n amount) (*measured, error) {
 		}
 		fmt.Fprintf(os.Stderr, "%s: measured, which took %v\n", part.name, time.Since(began).Round(time.Second))
 	}
+	m.late = lateness()
 	return m, nil
+}
+
+// watchLateness takes the machine's own part: how much later than asked for a process
+// of it gets to run.
+func watchLateness() (stop func() sample) {
+	const every = 5 * time.Millisecond
+	done, taken := make(chan struct{}), make(chan sample)
+	go func() {
+		var late sample
+		for {
+			select {
+			case <-done:
+				taken <- late
+				return
+			default:
+			}
+			asked := time.Now().Add(every)
+			time.Sleep(every)
+			late = append(late, time.Since(asked))
+		}
+	}()
+	return func() sample {
+		close(done)
+		return <-taken
+	}
 }
 
 func (b *bed) measureAlone(ctx context.Context, m *measured) (err error) {
@@ -114,6 +143,9 @@ func (b *bed) measurePlugs(ctx context.Context, m *measured) error {
 			return fmt.Errorf("%s: %w", way.name, err)
 		}
 		m.plugs = append(m.plugs, plugs{way.name, laps})
+		if way.n > 1 {
+			m.many = laps
+		}
 	}
 	return nil
 }
@@ -123,6 +155,9 @@ func (b *bed) laps(ctx context.Context, count int, s spec, n int) ([]*lap, error
 	var laps []*lap
 	for range count {
 		node, err := b.take(ctx)
+		if err == nil {
+			err = b.calm(ctx)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -144,6 +179,9 @@ func (b *bed) batch(ctx context.Context, count int, s spec, n int) ([]*lap, erro
 		if taken[i], err = b.take(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if err := b.calm(ctx); err != nil {
+		return nil, err
 	}
 	var group errgroup.Group
 	for i, node := range taken {

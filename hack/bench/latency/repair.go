@@ -21,6 +21,9 @@ type repairs struct {
 	took sample
 }
 
+// repairsApart is the least time between a repair and the next deletion.
+const repairsApart = 250 * time.Millisecond
+
 // measureRepairs deletes rules, routes and addresses of an ENI that is Ready, one at
 // a time.
 func (b *bed) measureRepairs(ctx context.Context, m *measured) error {
@@ -53,9 +56,9 @@ func (b *bed) measureRepairs(ctx context.Context, m *measured) error {
 	} {
 		r := repairs{name: object.name}
 		for range m.amount.repairs {
-			// Longer than the agent's limit to its own rate, so that what is
-			// measured does not wait for it.
-			time.Sleep(150*time.Millisecond + rand.N(100*time.Millisecond))
+			// Longer than twice the agent's pace: it also looks at what its own
+			// change has come to.
+			time.Sleep(repairsApart + rand.N(100*time.Millisecond))
 			from := time.Now()
 			if err := object.delete(h, table); err != nil {
 				return fmt.Errorf("delete a %s: %w", object.name, err)

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
@@ -54,25 +53,45 @@ func (w way) sum() (own, ec2 time.Duration) {
 	return own, ec2
 }
 
-// wayOf tells the agent's own time from EC2's. EC2 is at work while one of the node's
-// calls is under way, and from the attach until the link appears.
+// busy is when EC2 was at work for a node: while one of its calls was under way, and
+// from each attach until that ENI's link appeared.
+func busy(l *lap) ([]span, error) {
+	var spans []span
+	attached := map[string]time.Time{} // by ENI
+	for _, c := range l.calls {
+		if c.Code != "" {
+			return nil, fmt.Errorf("%s: %s failed: %s", l.node, c.Action, c.Message)
+		}
+		spans = append(spans, span{c.Time, c.Time.Add(c.Latency)})
+		if c.Action == "AttachNetworkInterface" {
+			attached[c.Params["NetworkInterfaceId"]] = c.Time
+		}
+	}
+	for _, e := range l.enis {
+		appeared, configured := follow(l.events, e, l.spec)
+		if attached[e.ENIID].IsZero() || configured.IsZero() {
+			return nil, fmt.Errorf("%s: %s was ready without an attach or a configured link: %v, %+v", l.node, e.ENIID, cloud.CountCalls(l.calls), l.events)
+		}
+		spans = append(spans, span{attached[e.ENIID], appeared})
+	}
+	return spans, nil
+}
+
+// wayOf tells the agent's own time from EC2's.
 func wayOf(l *lap) (way, error) {
 	if len(l.enis) != 1 {
 		return way{}, fmt.Errorf("%s has %d ENIs, want 1", l.node, len(l.enis))
 	}
-	appeared, configured := follow(l.events, l.enis[0], l.spec)
+	spans, err := busy(l)
+	if err != nil {
+		return way{}, err
+	}
 	create, created := firstCall(l.calls, "CreateNetworkInterface")
-	attach, attached := firstCall(l.calls, "AttachNetworkInterface")
-	if !created || !attached || configured.IsZero() {
-		return way{}, fmt.Errorf("%s was ready without a create, an attach or a configured link: %v, %+v", l.node, cloud.CountCalls(l.calls), l.events)
+	attach, _ := firstCall(l.calls, "AttachNetworkInterface")
+	if !created {
+		return way{}, fmt.Errorf("%s was ready without a create: %v", l.node, cloud.CountCalls(l.calls))
 	}
-	spans := []span{{attach.Time, appeared}}
-	for _, c := range l.calls {
-		if c.Code != "" {
-			return way{}, fmt.Errorf("%s: %s failed: %s", l.node, c.Action, c.Message)
-		}
-		spans = append(spans, span{c.Time, c.Time.Add(c.Latency)})
-	}
+	_, configured := follow(l.events, l.enis[0], l.spec)
 	w := way{}
 	from := l.labelled
 	for _, to := range []time.Time{l.calls[0].Time, create.Time, attach.Time, configured, l.ready} {
@@ -92,17 +111,6 @@ func firstCall(calls []cloud.Call, action string) (cloud.Call, bool) {
 		return cloud.Call{}, false
 	}
 	return calls[i], true
-}
-
-// took is how long calls of an action took, all together.
-func took(calls []cloud.Call, action string) time.Duration {
-	var sum time.Duration
-	for _, c := range calls {
-		if strings.HasPrefix(c.Action, action) {
-			sum += c.Latency
-		}
-	}
-	return sum
 }
 
 // sample is many measurements of one thing.

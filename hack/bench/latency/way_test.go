@@ -40,13 +40,14 @@ func sampleLap() *lap {
 	call := func(action string, from, to int) cloud.Call {
 		return cloud.Call{Action: action, Time: at(from), Latency: at(to).Sub(at(from))}
 	}
+	attach := call("AttachNetworkInterface", 94, 154)
+	attach.Params = map[string]string{"NetworkInterfaceId": e.ENIID}
 	return &lap{
 		node: "node-1", spec: noneSpec, labelled: at(0), ready: at(253), enis: []v1alpha1.ENIState{e},
 		calls: []cloud.Call{
 			call("DescribeSubnets", 5, 25), call("DescribeSecurityGroups", 6, 27), // and from 27 on: recorded
 			call("CreateNetworkInterface", 31, 91),
-			call("AttachNetworkInterface", 94, 154),
-			call("ModifyNetworkInterfaceAttribute", 156, 252), // the link comes meanwhile
+			attach, call("ModifyNetworkInterfaceAttribute", 156, 252), // the link comes meanwhile
 		},
 		events: []hostEvent{
 			{at: at(200), kind: linkEvent, index: 7, mac: e.MAC, name: "eth1", mtu: 9001},
@@ -76,7 +77,8 @@ func TestWay(t *testing.T) {
 func TestWayErrors(t *testing.T) {
 	for want, spoil := range map[string]func(*lap){
 		"has 2 ENIs":             func(l *lap) { l.enis = append(l.enis, l.enis[0]) },
-		"without a create":       func(l *lap) { l.calls = l.calls[:2] },
+		"without an attach":      func(l *lap) { l.calls = l.calls[:3] },
+		"without a create":       func(l *lap) { l.calls = slices.Delete(l.calls, 2, 3) },
 		"link":                   func(l *lap) { l.events = l.events[:1] },
 		"DescribeSubnets failed": func(l *lap) { l.calls[0].Code = "RequestLimitExceeded" },
 	} {
