@@ -1,0 +1,47 @@
+// Package budget has the sizes and counts that the programs must not exceed. The
+// benchmark of the footprint reports against them, and tests hold each change to
+// them; times are left to the benchmarks.
+package budget
+
+import "runtime"
+
+// Bytes, as registries count them and as the kernel does.
+const (
+	MB  = 1e6
+	MiB = 1 << 20
+)
+
+// Program is the most that a program may have.
+type Program struct {
+	Binary float64 // bytes, stripped
+	Image  float64 // bytes to be pulled: gzip of the program in an archive
+
+	// When idle. An agent with one ENI, a coordinator that leads a cluster of a
+	// handful of nodes.
+	RSS         float64 // bytes
+	Goroutines  float64
+	Threads     float64
+	Connections float64 // of TCP to the API server
+	Netlink     float64 // sockets
+	EC2Calls    float64 // in a minute
+}
+
+// Agent is on every node, so it is held tightest.
+var Agent = Program{
+	Binary: 22 * MB, Image: 8.5 * MB,
+	RSS: 25 * MiB, Goroutines: 60, Threads: 12, Connections: 1, Netlink: 3, EC2Calls: 0,
+}
+
+// Coordinator runs twice in a cluster. Go may give it threads for each core.
+var Coordinator = Program{
+	Binary: 33 * MB, Image: 11 * MB,
+	RSS: 40 * MiB, Goroutines: 60, Threads: 12 + float64(runtime.NumCPU()), Connections: 1, Netlink: 0, EC2Calls: 1,
+}
+
+// ManyENIs is more than most instance types take, and what an agent that has so many
+// may use beyond one with a single ENI.
+const (
+	ManyENIs               = 15
+	ManyENIsRSS    float64 = 2 * MiB
+	BytesPerReport float64 = 16 << 10 // of NodeENIState, with ManyENIs
+)

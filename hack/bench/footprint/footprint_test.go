@@ -1,0 +1,152 @@
+package main
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/budget"
+	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/proc"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
+)
+
+func TestMain(m *testing.M) {
+	if err := netns.Elevate(netns.Elevation{PrivateNetwork: true}); err != nil {
+		fmt.Fprintln(os.Stderr, "the footprint's test needs network namespaces:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// What idle programs use stays within the budget. The benchmark waits until they
+// have settled; here they are looked at until they have. Connections to EC2, which
+// the SDK keeps for 90 s, are left to the benchmark.
+func TestBudget(t *testing.T) {
+	c, err := startCluster(t.Context(), released(t), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := c.stop(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, enis := range []int{1, budget.ManyENIs} {
+		if err := c.addNode(t.Context(), nodeWith(enis), enis); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.startAgent(t.Context(), nodeWith(enis)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.allReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	port := uint16(c.ControlPlane.Port())
+	many := budget.Agent
+	many.RSS += budget.ManyENIsRSS
+	t.Run("agent with one ENI", func(t *testing.T) { within(t, budget.Agent, c.agents[nodeWith(1)], port) })
+	t.Run("agent with many ENIs", func(t *testing.T) { within(t, many, c.agents[nodeWith(budget.ManyENIs)], port) })
+	t.Run("coordinator", func(t *testing.T) { within(t, budget.Coordinator, c.coordinator, port) })
+	if size, err := c.reportSize(t.Context(), nodeWith(budget.ManyENIs)); err != nil || size == 0 || float64(size) > budget.BytesPerReport {
+		t.Errorf("the NodeENIState of %d ENIs has %d bytes, %v; want %v at most", budget.ManyENIs, size, err, budget.BytesPerReport)
+	}
+}
+
+// released builds the programs as they are released, for this machine.
+func released(t *testing.T) string {
+	t.Helper()
+	root, err := testbed.Root(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := testbed.ReadTree(root, ".go", "go.mod", "Makefile"); err != nil {
+		t.Fatal(err)
+	}
+	bin := t.TempDir()
+	cmd := exec.Command("make", "binaries", "BIN="+bin, "ARCH="+runtime.GOARCH, "VERSION=v0.0.0")
+	cmd.Dir = root
+	for _, kv := range os.Environ() { // without what make test hands on
+		if !strings.HasPrefix(kv, "MAKE") && !strings.HasPrefix(kv, "MFLAGS=") {
+			cmd.Env = append(cmd.Env, kv)
+		}
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return filepath.Join(bin, "linux-"+runtime.GOARCH)
+}
+
+// within waits until a program's usage is within its budget.
+func within(t *testing.T, b budget.Program, s *server, apiServer uint16) {
+	t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Second) {
+		u, err := s.usage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		problem := over(b, u, apiServer)
+		if problem == "" { // asking costs memory
+			goroutines, err := s.metric("go_goroutines")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if goroutines <= b.Goroutines {
+				t.Logf("RSS %.1f MiB, %v goroutines, %d threads, %d connections, %d netlink sockets",
+					float64(u.RSS)/budget.MiB, goroutines, u.Threads, u.Connections(apiServer), u.Count(proc.Netlink))
+				return
+			}
+			problem = fmt.Sprintf("%v goroutines, want %v at most", goroutines, b.Goroutines)
+		}
+		if time.Now().After(end) {
+			t.Fatalf("after %v: %s; the budget is in hack/bench/budget", patience, problem)
+		}
+	}
+}
+
+// over says what is over the budget.
+func over(b budget.Program, u proc.Usage, apiServer uint16) string {
+	for _, part := range []struct {
+		what        string
+		value, most float64
+	}{
+		{"MiB of RSS", float64(u.RSS) / budget.MiB, b.RSS / budget.MiB},
+		{"threads", float64(u.Threads), b.Threads},
+		{"connections to the API server", float64(u.Connections(apiServer)), b.Connections},
+		{"netlink sockets", float64(u.Count(proc.Netlink)), b.Netlink},
+	} {
+		if part.value > part.most {
+			return fmt.Sprintf("%.4v %s, want %v at most", part.value, part.what, part.most)
+		}
+	}
+	return ""
+}
+
+func TestOver(t *testing.T) {
+	u := proc.Usage{RSS: 10, Threads: 1, Sockets: []proc.Socket{
+		{Kind: proc.TCP, Established: true, Remote: netip.MustParseAddrPort("192.0.2.2:443")},
+		{Kind: proc.TCP, Established: true, Remote: netip.MustParseAddrPort("192.0.2.1:80")}, {Kind: proc.Netlink}}}
+	fits := budget.Program{RSS: 10, Threads: 1, Connections: 1, Netlink: 1}
+	if problem := over(fits, u, 443); problem != "" {
+		t.Errorf("within the budget: %s", problem)
+	}
+	for name, spoil := range map[string]func(*budget.Program){
+		"RSS":         func(b *budget.Program) { b.RSS = 9 },
+		"threads":     func(b *budget.Program) { b.Threads = 0 },
+		"connections": func(b *budget.Program) { b.Connections = 0 },
+		"netlink":     func(b *budget.Program) { b.Netlink = 0 },
+	} {
+		b := fits
+		spoil(&b)
+		if over(b, u, 443) == "" {
+			t.Errorf("%s over the budget: not noticed", name)
+		}
+	}
+}
