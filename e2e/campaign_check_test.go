@@ -60,17 +60,17 @@ func (c *cluster) idle() {
 	counts := map[string]int{}
 	for _, call := range c.Sim.Cloud().Calls()[calls:] {
 		if counts[call.SourceID]++; !strings.HasPrefix(call.Action, "Describe") {
-			c.t.Errorf("%s calls %s after everything has settled", call.SourceID, call.Action)
+			c.errorf("%s calls %s after everything has settled", call.SourceID, call.Action)
 		}
 	}
 	for source, n := range counts {
 		if n > 2 {
-			c.t.Errorf("%s makes %d calls in %v after everything has settled", source, n, idleFor)
+			c.errorf("%s makes %d calls in %v after everything has settled", source, n, idleFor)
 		}
 	}
 	for _, p := range c.processes() {
 		if used := cpuTicks(p) - before[p.Name]; used > idleTicks {
-			c.t.Errorf("%s has used %d ms of CPU time in %v after everything has settled", p.Name, 10*used, idleFor)
+			c.errorf("%s has used %d ms of CPU time in %v after everything has settled", p.Name, 10*used, idleFor)
 		}
 	}
 }
@@ -96,13 +96,13 @@ func (c *cluster) sane() {
 		c.must(err)
 		for _, words := range []string{"DATA RACE", "panic:", "fatal error:", "SIGSEGV"} {
 			if bytes.Contains(data, []byte(words)) {
-				c.t.Errorf("%s holds %q", log, words)
+				c.errorf("%s holds %q", log, words)
 			}
 		}
 	}
 	for _, p := range c.processes() {
 		if code := p.ExitCode(); code > 1 {
-			c.t.Errorf("%s has ended with exit code %d", p.Name, code)
+			c.errorf("%s has ended with exit code %d", p.Name, code)
 		}
 	}
 }

@@ -213,6 +213,13 @@ func (c *cluster) logf(format string, args ...any) {
 	c.t.Log(text)
 }
 
+// errorf fails the test, and says so in the journal of the run too.
+func (c *cluster) errorf(format string, args ...any) {
+	c.t.Helper()
+	c.logf(format, args...)
+	c.t.Fail()
+}
+
 // in does something after a time, within the run.
 func (c *cluster) in(d time.Duration, f func()) {
 	c.later.Go(func() {

@@ -219,7 +219,8 @@ func (c *cluster) awaitWithin(d time.Duration, what string, check func() string)
 			return
 		}
 		if time.Now().After(deadline) {
-			c.t.Fatalf("%s: not within %v: %s", what, d, last)
+			c.errorf("%s: not within %v: %s", what, d, last)
+			c.t.FailNow()
 		}
 		time.Sleep(20 * time.Millisecond)
 	}

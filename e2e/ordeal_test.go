@@ -198,14 +198,14 @@ func (l *lives) live() {
 		}
 	}
 	for _, problem := range stop() {
-		l.t.Error(problem)
+		l.errorf("%s", problem)
 	}
 	for _, o := range l.ordeals {
 		if n := len(l.made[o.node]); n != 1 {
-			l.t.Errorf("%s: the life of one ENI has seen %v", o.name, slices.Sorted(maps.Keys(l.made[o.node])))
+			l.errorf("%s: the life of one ENI has seen %v", o.name, slices.Sorted(maps.Keys(l.made[o.node])))
 		}
 		if o.hit.IsZero() && !o.mayMiss {
-			l.t.Errorf("%s: no call has been hit", o.name)
+			l.errorf("%s: no call has been hit", o.name)
 		}
 		l.must(l.agents[o.node].Stop())
 	}

@@ -71,7 +71,7 @@ func (tr *trial) run(seed uint64, ops int) time.Duration {
 	tr.calm()
 	settled := tr.settle()
 	for _, problem := range stop() {
-		tr.t.Error(problem)
+		tr.errorf("%s", problem)
 	}
 	tr.idle()
 	tr.clear()
@@ -84,6 +84,7 @@ func (tr *trial) settle() time.Duration {
 	tr.t.Helper()
 	began, last := time.Now(), ""
 	tr.awaitWithin(settleWithin, "after everything has settled", func() string {
+		tr.startAll() // as a kubelet does
 		problem := tr.compare()
 		if problem != last {
 			last = problem
@@ -152,6 +153,7 @@ func (tr *trial) clear() {
 		tr.must(tr.DeleteNodeENI(tr.t.Context(), n.Name))
 	}
 	tr.awaitWithin(settleWithin, "everything is gone", func() string {
+		tr.startAll()
 		all, err := tr.NodeENIs(tr.t.Context())
 		if err != nil || len(all) > 0 || len(tr.managed()) > 0 {
 			return fmt.Sprintf("%v, NodeENIs %d, ENIs\n%s", err, len(all), tr.enis())

@@ -114,16 +114,16 @@ func (l *loners) clear() {
 	for _, n := range l.nodes {
 		l.awaitWithin(settleWithin, "an empty report of "+n.name, func() string { return phases(l.entries(n.name, "")) })
 		if left := l.host(n.name).band(); len(left) > 0 {
-			l.t.Errorf("left on %s:\n%s", n.name, strings.Join(left, "\n"))
+			l.errorf("left on %s:\n%s", n.name, strings.Join(left, "\n"))
 		}
 		if now := l.host(n.name).foreign(l.ourMACs(n.name)); !slices.Equal(now, l.before[n.name]) {
-			l.t.Errorf("what is foreign on %s is\n\t%s\nand was\n\t%s", n.name, strings.Join(now, "\n\t"), strings.Join(l.before[n.name], "\n\t"))
+			l.errorf("what is foreign on %s is\n\t%s\nand was\n\t%s", n.name, strings.Join(now, "\n\t"), strings.Join(l.before[n.name], "\n\t"))
 		}
 		l.must(l.agents[n.name].Stop())
 		n.up = false
 	}
 	if e := l.eni(l.stranger); e.Attachment == nil || e.Attachment.Status != cloud.AttachmentAttached {
-		l.t.Errorf("the ENI of somebody else has become %+v", e)
+		l.errorf("the ENI of somebody else has become %+v", e)
 	}
 }
 
@@ -272,7 +272,7 @@ func (l *loners) awaitSettled(n *loner) {
 			return l.configured(n.name, l.eni(entries[0].ENIID), false, 0)
 		})
 		if id := l.entries(n.name, name)[0].ENIID; n.had[name] != "" && n.had[name] != id {
-			l.t.Errorf("%s of %s has %s, and had %s all the while", name, n.name, id, n.had[name])
+			l.errorf("%s of %s has %s, and had %s all the while", name, n.name, id, n.had[name])
 		}
 	}
 	l.awaitWithin(settleWithin, "only these ENIs of "+n.name, func() string {
