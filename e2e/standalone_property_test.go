@@ -67,7 +67,12 @@ func (l *loners) run(seed uint64, ops int) time.Duration {
 		l.nodes = append(l.nodes, n)
 		l.put(n, "a", "data")
 		l.start(n)
-		l.awaitReady(name, "a", 1)
+		l.awaitWithin(settleWithin, "a of "+name, func() string {
+			if entries := l.entries(name, "a"); phases(entries) != "Ready" {
+				return fmt.Sprintf("reports %+v", entries)
+			}
+			return ""
+		})
 	}
 	for i := range ops {
 		n := l.nodes[l.rand.IntN(len(l.nodes))]
