@@ -18,6 +18,8 @@ LABEL org.opencontainers.image.title="eni-coordinator" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
 COPY --chmod=0755 bin/linux-${TARGETARCH}/eni-coordinator /eni-coordinator
+COPY --chmod=0644 bin/linux-${TARGETARCH}/eni-coordinator.THIRD-PARTY-LICENSES /licenses/THIRD-PARTY-LICENSES
+COPY --chmod=0644 LICENSE /licenses/LICENSE
 # By number, so that the kubelet can check runAsNonRoot.
 USER 65532:65532
 ENTRYPOINT ["/eni-coordinator"]
@@ -38,6 +40,8 @@ LABEL org.opencontainers.image.title="eni-agent" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.created="${CREATED}"
 COPY --chmod=0755 bin/linux-${TARGETARCH}/eni-agent /eni-agent
+COPY --chmod=0644 bin/linux-${TARGETARCH}/eni-agent.THIRD-PARTY-LICENSES /licenses/THIRD-PARTY-LICENSES
+COPY --chmod=0644 LICENSE /licenses/LICENSE
 # The agent needs one capability, NET_ADMIN. Kubernetes has no ambient
 # capabilities: what a pod adds is effective for uid 0 only. So uid 0 it is, with
 # every other capability dropped and a read-only root file system.

@@ -4,6 +4,7 @@ SHELL := /bin/sh
 MAKEFLAGS += --no-print-directory
 
 controller_gen := go tool -modfile=hack/tools/controller-gen/go.mod controller-gen
+licences       := go run -C hack/tools/licences .
 golangci_lint  := go tool -modfile=hack/tools/golangci-lint/go.mod golangci-lint
 
 # The Helm chart, and what it holds copies of: parts of manifests/.
@@ -37,10 +38,13 @@ build: ## Build static binaries into ./bin.
 	$(go_build) -o bin/ ./cmd/...
 
 .PHONY: binaries
-binaries: ## Build agent and coordinator into bin/linux-ARCH for each ARCH.
+binaries: ## Build agent and coordinator, with the licences of what they link, into bin/linux-ARCH for each ARCH.
 	@for arch in $(ARCH); do \
 		mkdir -p $(BIN)/linux-$$arch && \
-		(set -x; GOOS=linux GOARCH=$$arch $(go_build) -o $(BIN)/linux-$$arch/ ./cmd/eni-agent ./cmd/eni-coordinator) || exit 1; \
+		(set -x; GOOS=linux GOARCH=$$arch $(go_build) -o $(BIN)/linux-$$arch/ ./cmd/eni-agent ./cmd/eni-coordinator) && \
+		for program in eni-agent eni-coordinator; do \
+			$(licences) -texts $$program >$(BIN)/linux-$$arch/$$program.THIRD-PARTY-LICENSES || exit 1; \
+		done || exit 1; \
 	done
 
 .PHONY: image
@@ -135,8 +139,16 @@ torture: ## Hundreds of random runs under faults (RUNS, OPS); SEED=n repeats one
 fuzz: ## Fuzz each fuzz test for FUZZTIME (1m), or those that match FUZZ. Their seeds are part of make test.
 	@FUZZTIME="$(FUZZTIME)" FUZZ="$(FUZZ)" hack/fuzz.sh
 
+.PHONY: licences
+licences: ## List the modules that the programs link, with their licences, in docs/dependencies.md.
+	@$(licences) >docs/dependencies.md.new && mv docs/dependencies.md.new docs/dependencies.md || { rm -f docs/dependencies.md.new; exit 1; }
+
+.PHONY: vulncheck
+vulncheck: ## Look for known vulnerabilities in what the programs call. VULNDB=https://vuln.go.dev asks today's database.
+	@VULNDB="$(VULNDB)" hack/vulncheck.sh
+
 .PHONY: generate
-generate: build ## Generate CRDs and deep copies from the Go types, docs/configuration.md, and what the chart has of manifests/.
+generate: build licences ## Generate CRDs and deep copies from the Go types, docs/configuration.md and dependencies.md, and what the chart has of manifests/.
 	$(controller_gen) object paths=./api/...
 	$(controller_gen) object paths=./internal/kube/...
 	$(controller_gen) crd paths=./api/... output:crd:dir=manifests/crds
@@ -144,7 +156,7 @@ generate: build ## Generate CRDs and deep copies from the Go types, docs/configu
 	@$(call copy_chart_files,$(chart)/files)
 
 .PHONY: verify-generate
-verify-generate: build ## Fail when generated code or docs/configuration.md is stale.
+verify-generate: build ## Fail when generated code, docs/configuration.md or docs/dependencies.md is stale.
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(controller_gen) object paths=./api/... output:object:dir="$$fresh/api" && \
 	$(controller_gen) object paths=./internal/kube/... output:object:dir="$$fresh/kube" && \
@@ -155,6 +167,7 @@ verify-generate: build ## Fail when generated code or docs/configuration.md is s
 	($(call copy_chart_files,"$$fresh/chart")) && diff -ru $(chart)/files "$$fresh/chart" || \
 	{ echo "generated code is stale: run 'make generate' and commit what it changes" >&2; exit 1; }
 	@go run ./hack/docs -programs bin -check
+	@$(licences) | diff -u docs/dependencies.md - || { echo "docs/dependencies.md is stale: run 'make licences' and commit what it changes" >&2; exit 1; }
 
 .PHONY: fmt
 fmt: ## Format the Go code.

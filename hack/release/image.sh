@@ -67,7 +67,8 @@ for target in agent coordinator; do
 	name=eni-$target image=$repository/eni-$target:$version digest=bin/images/eni-$target.digest
 	rm -f "$digest"
 	for arch in $arches; do
-		touch -d "@$epoch" "bin/linux-$arch/$name" # docker takes the file's time
+		# docker takes the files' times
+		touch -d "@$epoch" "bin/linux-$arch/$name" "bin/linux-$arch/$name.THIRD-PARTY-LICENSES" LICENSE
 	done
 	"with_$tool"
 	echo "$image ($arches)${PUSH:+ pushed as $(cat "$digest")}"

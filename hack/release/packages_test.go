@@ -42,12 +42,12 @@ func TestPackages(t *testing.T) {
 	}{
 		"deb": {
 			read: readDeb, version: "0.1.0~rc.1-1",
-			extra:   "-rw-r--r-- /usr/share/doc/eni-agent/copyright",
+			extra:   "-rw-r--r-- /usr/share/doc/eni-agent/copyright\n-rw-r--r-- /usr/share/doc/eni-agent/THIRD-PARTY-LICENSES",
 			scripts: []string{"postinst", "postrm", "prerm"},
 		},
 		"rpm": {
 			read: readRPM, version: "0.1.0~rc.1-1",
-			extra:   "-rw-r--r-- /usr/share/licenses/eni-agent/LICENSE",
+			extra:   "-rw-r--r-- /usr/share/licenses/eni-agent/LICENSE\n-rw-r--r-- /usr/share/licenses/eni-agent/THIRD-PARTY-LICENSES",
 			scripts: []string{"post", "postun", "preun"},
 		},
 	}
@@ -61,7 +61,7 @@ func TestPackages(t *testing.T) {
 			if p.name != "eni-agent" || p.version != test.version {
 				t.Errorf("is %s %s, want eni-agent %s", p.name, p.version, test.version)
 			}
-			want := append(strings.Split(strings.TrimSpace(packaged), "\n"), test.extra)
+			want := strings.Split(strings.TrimSpace(packaged)+"\n"+test.extra, "\n")
 			if got := slices.Clone(p.files); !equalSorted(got, want) {
 				t.Errorf("holds\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}

@@ -1,0 +1,106 @@
+// Command licences tells of the modules that the programs in cmd link, for linux,
+// and of their licences. It runs in the root of the tree:
+//
+//	licences                 docs/dependencies.md
+//	licences -texts PROGRAM  the texts that have to come with the program
+package main
+
+import (
+	"bufio"
+	"flag"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+)
+
+func main() {
+	texts := flag.String("texts", "", "print what has to come with this program")
+	root := flag.String("root", "../../..", "the root of the tree")
+	flag.Parse()
+	if err := run(*root, *texts); err != nil {
+		fmt.Fprintln(os.Stderr, "licences:", err)
+		os.Exit(1)
+	}
+}
+
+func run(root, program string) error {
+	if err := os.Chdir(root); err != nil {
+		return err
+	}
+	programs := []string{"eni-agent", "eni-coordinator"}
+	if program != "" {
+		programs = []string{program}
+	}
+	modules, err := linked(programs)
+	if err != nil {
+		return err
+	}
+	out := bufio.NewWriter(os.Stdout)
+	if program != "" {
+		writeTexts(out, program, modules)
+	} else {
+		writeTable(out, programs, modules)
+	}
+	return out.Flush()
+}
+
+const preface = `<!-- Made by "make generate". -->
+# Dependencies
+
+The modules that are linked into the programs, with their licences as SPDX names
+them, found in the modules' own files. What each that is used directly is for is
+in [architecture](architecture.md#dependencies). The texts of the licences come
+with the images (/licenses) and packages.
+
+`
+
+func writeTable(out io.Writer, programs []string, modules []*module) {
+	fmt.Fprint(out, preface)
+	for _, p := range programs {
+		n := 0
+		for _, m := range modules {
+			if m.path != goModule && slices.Contains(m.programs, p) {
+				n++
+			}
+		}
+		fmt.Fprintf(out, "* `%s` links %d modules beside Go's standard library.\n", p, n)
+	}
+	fmt.Fprintf(out, "\n| module | version | licence | used | %s |\n|---|---|---|---|%s\n", strings.Join(programs, " | "), strings.Repeat("---|", len(programs)))
+	for _, m := range modules {
+		used := "by others"
+		if m.direct {
+			used = "directly"
+		}
+		fmt.Fprintf(out, "| %s | %s | %s | %s |", m.path, m.version, strings.Join(m.licences, ", "), used)
+		for _, p := range programs {
+			if slices.Contains(m.programs, p) {
+				fmt.Fprint(out, " yes |")
+			} else {
+				fmt.Fprint(out, " |")
+			}
+		}
+		fmt.Fprintln(out)
+	}
+}
+
+// writeTexts writes each text once, under all that it is of.
+func writeTexts(out io.Writer, program string, modules []*module) {
+	of := map[string][]string{}
+	var texts []string
+	for _, m := range modules {
+		for _, file := range slices.Sorted(maps.Keys(m.texts)) {
+			text := m.texts[file]
+			if of[text] == nil {
+				texts = append(texts, text)
+			}
+			of[text] = append(of[text], strings.TrimSpace(m.path+" "+m.version)+": "+file)
+		}
+	}
+	fmt.Fprintf(out, "%s holds software of others. These are its licences and notices.\n", program)
+	for _, text := range texts {
+		fmt.Fprintf(out, "\n%s\n\n%s\n\n%s\n", strings.Repeat("=", 80), strings.Join(of[text], "\n"), text)
+	}
+}
