@@ -75,6 +75,7 @@ type Agent struct {
 	// What was told last, and is not told again.
 	nodeTold    string // problem of the Node
 	nodeMissing bool   // told
+	nodeSeen    bool   // the Node has been here, and was this instance
 	sweepTold   string // error of a sweep
 
 	readiness readiness
@@ -346,15 +347,27 @@ func (a *Agent) distrust(id string) {
 	}
 }
 
-// tellNodeProblem says, once, why the Node is not this instance. A Node that is
-// not there is no problem of that kind: nothing is wanted then.
+// idle says whether nothing is done because the Node is not this instance, or has
+// never been here. A node that boots may be registered late, and a wrong name has
+// no Node: neither is a reason to take down what an agent before this one has set
+// up. A Node that was here and was deleted wants nothing any more.
+func (a *Agent) idle() bool {
+	return a.snapshot.NodeProblem != "" || !a.snapshot.NodeExists && !a.nodeSeen
+}
+
+// tellNodeProblem says, once, why the Node is not this instance, or that there is
+// none. It returns whether nothing is to be done.
 func (a *Agent) tellNodeProblem() bool {
 	if missing := !a.snapshot.NodeExists; missing != a.nodeMissing {
 		a.nodeMissing = missing
-		if missing {
-			a.Log.Warn("the cluster has no Node of this name, so nothing is wanted here; if it should have, correct --node-name", "node", a.Node)
+		switch {
+		case missing && a.nodeSeen:
+			a.Log.Warn("the Node has been deleted, so nothing is wanted here", "node", a.Node)
+		case missing:
+			a.Log.Warn("the cluster has no Node of this name; nothing is done until it has; if it has this node under another name, correct --node-name", "node", a.Node)
 		}
 	}
+	a.nodeSeen = a.nodeSeen || a.snapshot.NodeExists && a.snapshot.NodeProblem == ""
 	problem := a.snapshot.NodeProblem
 	if problem != a.nodeTold {
 		a.nodeTold = problem
@@ -363,7 +376,7 @@ func (a *Agent) tellNodeProblem() bool {
 			a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, "NotThisInstance", "%s", problem)
 		}
 	}
-	return problem != ""
+	return a.idle()
 }
 
 // hardwareAddr parses EC2's MAC; nil when there is none.

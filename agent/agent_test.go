@@ -56,16 +56,18 @@ func TestNothingIsDueBeforeItCanBeDone(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	for name, test := range map[string]struct {
 		started bool
+		exists  bool
 		problem string
 		soon    bool
 	}{
-		"no snapshot yet":                {false, "", false},
-		"the Node is another instance":   {true, "another instance", false},
-		"EC2 has not told what there is": {true, "", true},
+		"no snapshot yet":                {false, false, "", false},
+		"there is no Node yet":           {true, false, "", false},
+		"the Node is another instance":   {true, true, "another instance", false},
+		"EC2 has not told what there is": {true, true, "", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := New(Config{})
-			a.started, a.snapshot.NodeProblem = test.started, test.problem
+			a.started, a.snapshot.NodeExists, a.snapshot.NodeProblem = test.started, test.exists, test.problem
 			if soon := a.nextPass(now).Before(now.Add(time.Minute)); soon != test.soon {
 				t.Errorf("the next pass is in %v", a.nextPass(now).Sub(now))
 			}
@@ -233,21 +235,22 @@ func TestReportOfAnotherInstanceIsReplaced(t *testing.T) {
 	}
 }
 
-// A wrong name looks like a node that is not wanted anywhere; it is told, once.
+// A wrong name, and a kubelet that is late, are told, once, and keep the agent from
+// everything; so does not a Node that has been seen and is deleted.
 func TestMissingNodeIsTold(t *testing.T) {
 	var logged strings.Builder
 	a := New(Config{Node: "node-a", Log: slog.New(slog.NewTextHandler(&logged, nil))})
-	told := func() int { return strings.Count(logged.String(), "no Node of this name") }
 	for i, step := range []struct {
-		exists bool
-		want   int
-	}{{false, 1}, {false, 1}, {true, 1}, {false, 2}} {
+		exists, idle    bool
+		absent, deleted int // times told
+	}{{false, true, 1, 0}, {false, true, 1, 0}, {true, false, 1, 0}, {false, false, 1, 1}, {false, false, 1, 1}, {true, false, 1, 1}, {false, false, 1, 2}} {
 		a.snapshot.NodeExists = step.exists
-		if a.tellNodeProblem() {
-			t.Fatalf("step %d: a Node that is not there keeps its links from being taken down", i)
+		if idle := a.tellNodeProblem(); idle != step.idle {
+			t.Errorf("step %d: nothing is done: %v", i, idle)
 		}
-		if told() != step.want {
-			t.Errorf("step %d: told %d times, want %d", i, told(), step.want)
+		absent, deleted := strings.Count(logged.String(), "no Node of this name"), strings.Count(logged.String(), "has been deleted")
+		if absent != step.absent || deleted != step.deleted {
+			t.Errorf("step %d: told %d and %d times, want %d and %d", i, absent, deleted, step.absent, step.deleted)
 		}
 	}
 }

@@ -88,7 +88,7 @@ func TestHostPaceAndOtherPasses(t *testing.T) {
 		host := changing{changed: make(chan struct{}, 1)}
 		source := passes{deaf: deaf{news: make(chan struct{})}, at: &at}
 		a := New(Config{Source: source, Links: host, Log: slog.New(slog.DiscardHandler)})
-		a.started, a.certain = true, true
+		a.started, a.nodeSeen, a.certain = true, true, true
 		a.nextObserve = time.Now().Add(time.Hour)
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)

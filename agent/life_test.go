@@ -400,3 +400,40 @@ func (w *world) change(f func(*Snapshot)) {
 		f(&m.wanted)
 	})
 }
+
+// An agent that starts and finds no Node takes nothing down: the kubelet may be
+// late, or --node-name wrong. When the Node goes that it has seen, it does.
+func TestNodeThatIsNotThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, draw.From(nil))
+		close(w.over) // no coordinator
+		w.parallel.Wait()
+		w.over = make(chan struct{})
+		links := func(what string, want int) {
+			t.Helper()
+			time.Sleep(10 * time.Minute)
+			if n := len(w.host.configured); n != want {
+				t.Errorf("%s: %d links are configured, want %d", what, n, want)
+			}
+		}
+		there := func(is bool) { w.change(func(s *Snapshot) { s.NodeExists = is }) }
+		w.boot()
+		links("with a Node", 1)
+		w.halt(true)
+		there(false)
+		w.cloud.ResetCalls()
+		w.boot()
+		links("no Node yet", 1)
+		w.halt(false)
+		links("stopped", 1)
+		if n := len(w.cloud.Calls()); n > 0 {
+			t.Errorf("EC2 is asked %d times for nobody", n)
+		}
+		w.boot()
+		there(true)
+		links("the Node has come", 1)
+		there(false)
+		links("the Node has been deleted", 0)
+		w.end()
+	})
+}

@@ -238,7 +238,7 @@ func (a *Agent) doubt() {
 // nextPass is when something is due without anything happening.
 func (a *Agent) nextPass(now time.Time) time.Time {
 	at := now.Add(a.VerifyEvery)
-	if !a.started || a.snapshot.NodeProblem != "" {
+	if !a.started || a.idle() {
 		return at // a pass would do nothing before the Source has news
 	}
 	if !a.observing && len(a.running) == 0 {

@@ -36,7 +36,7 @@ func TestIndexesTaken(t *testing.T) {
 func TestHostErrorsAreTriedAgain(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	a := New(Config{})
-	a.started, a.nextObserve = true, now.Add(time.Hour)
+	a.started, a.nodeSeen, a.nextObserve = true, true, now.Add(time.Hour)
 	a.links["eni-x"] = linkState{}
 	if in := a.nextPass(now).Sub(now); in < 30*time.Minute {
 		t.Errorf("without an error, the next pass is in %v", in)
