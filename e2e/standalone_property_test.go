@@ -42,9 +42,7 @@ func newLoners(t *testing.T) arena {
 	})
 	l := &loners{cluster: c, before: map[string][]string{}}
 	l.stranger = c.stranger("node-1", 1)
-	c.await("the ENI of somebody else is attached", func() string {
-		return strings.TrimPrefix(c.eni(l.stranger).Attachment.Status, cloud.AttachmentAttached)
-	})
+	c.named("node-1", c.eni(l.stranger).MAC)
 	return l
 }
 
