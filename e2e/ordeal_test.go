@@ -178,6 +178,7 @@ func (l *lives) live() {
 	}
 	for _, o := range l.ordeals {
 		l.agent(o.node)
+		defer func() { l.agents[o.node].Kill() }() // there must not be two, whatever fails
 		l.want(o.node, life(o.node), l.spec("first", "data"))
 	}
 	l.all("ready", func(o *ordeal) string { return l.have(o, "first", "data") })
@@ -193,9 +194,7 @@ func (l *lives) live() {
 		for _, o := range l.ordeals {
 			l.must(l.DeleteNodeENI(l.t.Context(), life(o.node)))
 		}
-		for _, o := range l.ordeals {
-			l.awaitNodeENIGone(life(o.node))
-		}
+		l.all("its NodeENI is gone", l.freed)
 	}
 	for _, problem := range stop() {
 		l.errorf("%s", problem)
@@ -313,6 +312,15 @@ func (l *lives) have(o *ordeal, description, group string) string {
 		return fmt.Sprintf("it is %+v", e)
 	}
 	return l.configured(o.node, e, true, 9001)
+}
+
+// freed says whether the node's NodeENI is still there.
+func (l *lives) freed(o *ordeal) string {
+	all, err := l.NodeENIs(l.t.Context())
+	if err != nil || slices.ContainsFunc(all, func(n v1alpha1.NodeENI) bool { return n.Name == life(o.node) }) {
+		return fmt.Sprintf("there is its NodeENI: %v", err)
+	}
+	return ""
 }
 
 // gone says what is left of the node's ENI.
