@@ -73,6 +73,20 @@ func (c *cluster) addNode(ctx context.Context, name string, enis int) error {
 	return c.CreateNode(ctx, name, labels)
 }
 
+// addNodes adds a node with each of these numbers of ENIs and starts its agent, and
+// waits until all ENIs are Ready.
+func (c *cluster) addNodes(ctx context.Context, enis []int) error {
+	for _, n := range enis {
+		if err := c.addNode(ctx, nodeWith(n), n); err != nil {
+			return err
+		}
+		if _, err := c.startAgent(ctx, nodeWith(n)); err != nil {
+			return err
+		}
+	}
+	return c.allReady(ctx)
+}
+
 // startAgent starts the agent of a node with the flags that it has in its pod.
 func (c *cluster) startAgent(ctx context.Context, node string) (*server, error) {
 	n, err := c.Sim.Node(node)

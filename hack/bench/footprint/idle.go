@@ -26,14 +26,6 @@ type idle struct {
 	sent     float64
 }
 
-const (
-	// settle is what the SDK's last connection takes to be closed, which it keeps
-	// for 90 s, and some more.
-	settle = 100 * time.Second
-	// watched is the time between two garbage collections that Go forces.
-	watched = 2 * time.Minute
-)
-
 // snapshot is what counts up.
 type snapshot struct {
 	usage          proc.Usage

@@ -19,6 +19,7 @@ import (
 
 	"k8s.io/klog/v2"
 
+	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/budget"
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 )
@@ -58,22 +59,36 @@ func run(ctx context.Context, programs string) error {
 	return r.Err()
 }
 
-// growth are the numbers of ENIs that nodes have.
-var growth = []int{0, 1, 3, 7, 15}
+// scope is how much is measured.
+type scope struct {
+	growth          []int // ENIs that nodes have: 1 and ManyENIs are among them
+	settle, watched time.Duration
+	touches         int // of each host
+	starts          int // of agents and coordinators
+}
+
+var whole = scope{
+	growth: []int{0, 1, 3, 7, budget.ManyENIs},
+	settle: 100 * time.Second, // the SDK closes a connection that is idle for 90 s
+	// So long are pauses between the collections of garbage that Go forces.
+	watched: 2 * time.Minute,
+	touches: 50, starts: 7,
+}
 
 func nodeWith(enis int) string { return "enis-" + strconv.Itoa(enis) }
 
 // measurement is all that is found.
 type measurement struct {
+	scope
 	agent, coordinator map[string]size // by architecture
 	idle               map[string]idle // by node; "" is the coordinator
 	pass               map[string]time.Duration
 	reports            map[string]int
-	starts             starts
+	times              starts
 }
 
 func measure(ctx context.Context, programs string) (m *measurement, err error) {
-	m = &measurement{pass: map[string]time.Duration{}, reports: map[string]int{}}
+	m = newMeasurement(whole)
 	if m.agent, err = measureSizes(programs, "eni-agent"); err != nil {
 		return nil, err
 	}
@@ -89,44 +104,39 @@ func measure(ctx context.Context, programs string) (m *measurement, err error) {
 	if err != nil {
 		return nil, err
 	}
-	say("starting an API server, simulated EC2, a coordinator, and nodes with %v ENIs", growth)
+	say("starting an API server, simulated EC2, a coordinator, and nodes with %v ENIs", m.growth)
 	c, err := startCluster(ctx, programs, dir)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.stop()) }()
-	return m, m.inCluster(ctx, c)
+	if err := c.addNodes(ctx, m.growth); err != nil {
+		return nil, err
+	}
+	return m, m.running(ctx, c)
 }
 
-// inCluster measures running programs.
-func (m *measurement) inCluster(ctx context.Context, c *cluster) (err error) {
-	for _, enis := range growth {
-		if err := c.addNode(ctx, nodeWith(enis), enis); err != nil {
-			return err
-		}
-		if _, err := c.startAgent(ctx, nodeWith(enis)); err != nil {
-			return err
-		}
-	}
-	if err := c.allReady(ctx); err != nil {
+func newMeasurement(s scope) *measurement {
+	return &measurement{scope: s, pass: map[string]time.Duration{}, reports: map[string]int{}}
+}
+
+// running measures running programs, whose ENIs are Ready.
+func (m *measurement) running(ctx context.Context, c *cluster) (err error) {
+	say("watching them idle for %v, after %v to settle", m.watched, m.settle)
+	if m.idle, err = c.watchIdle(ctx, m.settle, m.watched); err != nil {
 		return err
 	}
-	say("watching them idle for %v, after %v to settle", watched, settle)
-	if m.idle, err = c.watchIdle(ctx, settle, watched); err != nil {
-		return err
-	}
-	say("touching each host 50 times")
+	say("touching each host %d times", m.touches)
 	for node := range c.agents {
-		if m.pass[node], err = c.pass(ctx, node, 50); err != nil {
+		if m.pass[node], err = c.pass(ctx, node, m.touches); err != nil {
 			return err
 		}
 		if m.reports[node], err = c.reportSize(ctx, node); err != nil {
 			return err
 		}
 	}
-	newNodes := []string{"new-1", "new-2", "new-3", "new-4", "new-5", "new-6", "new-7"}
-	say("starting agents and coordinators %d times", len(newNodes))
-	m.starts, err = c.measureStarts(ctx, nodeWith(1), newNodes)
+	say("starting agents and coordinators %d times", m.scope.starts)
+	m.times, err = c.measureStarts(ctx, nodeWith(1), m.scope.starts)
 	return err
 }
 

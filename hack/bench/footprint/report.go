@@ -40,19 +40,19 @@ func (m *measurement) report(r *result.Result) {
 	one, many, coordinator := m.idle[nodeWith(1)], m.idle[nodeWith(budget.ManyENIs)], m.idle[""]
 	r.Figures = append(r.Figures, programFigures("agent", budget.Agent, m.agent, one)...)
 	r.Figures = append(r.Figures,
-		result.Figure{Name: "agent, CPU when idle", Value: ms(one.cpu), Unit: "ms", Note: "in a minute."},
-		result.Figure{Name: "agent, wake-ups when idle", Value: one.wakeUps, Note: "in a minute, of all its threads."},
-		result.Figure{Name: "agent, bytes on the wire when idle", Value: one.received + one.sent, Unit: "B", Note: "in a minute, both ways, with TCP's and IP's headers."},
+		result.Figure{Name: "agent, CPU in an idle minute", Value: ms(one.cpu), Unit: "ms"},
+		result.Figure{Name: "agent, wake-ups in an idle minute", Value: math.Round(one.wakeUps), Note: "Of all its threads."},
+		result.Figure{Name: "agent, bytes on the wire in an idle minute", Value: math.Round(one.received + one.sent), Unit: "B", Note: "Both ways, with the headers of Ethernet, IP and TCP."},
 		result.Figure{Name: "agent with 15 ENIs, more RSS than with one", Value: max(0, float64(many.usage.RSS-one.usage.RSS)) / budget.MiB, Unit: "MiB", Goal: result.Goal(budget.ManyENIsRSS / budget.MiB)},
-		result.Figure{Name: "agent with 15 ENIs, EC2 calls when idle", Value: many.calls, Goal: result.Goal(budget.Agent.EC2Calls), Note: "in a minute. Once an hour there is one."},
+		result.Figure{Name: "agent with 15 ENIs, EC2 calls in an idle minute", Value: many.calls, Goal: result.Goal(budget.Agent.EC2Calls), Note: "There is one in an hour."},
 		result.Figure{Name: "agent with 15 ENIs, its NodeENIState", Value: float64(m.reports[nodeWith(budget.ManyENIs)]) / 1e3, Unit: "kB", Goal: result.Goal(budget.BytesPerReport / 1e3)},
-		result.Figure{Name: "agent, restart to ready", Value: median(m.starts.agentReady).Seconds(), Unit: "s"},
-		result.Figure{Name: "agent, start on a new node to the first ENI Ready", Value: median(m.starts.firstReady).Seconds(), Unit: "s", Note: "EC2's own, simulated time is in it."},
+		result.Figure{Name: "agent, restart to ready", Value: median(m.times.agentReady).Seconds(), Unit: "s"},
+		result.Figure{Name: "agent, start on a new node to the first ENI Ready", Value: median(m.times.firstReady).Seconds(), Unit: "s", Note: "EC2's own, simulated time is in it."},
 	)
 	r.Figures = append(r.Figures, programFigures("coordinator", budget.Coordinator, m.coordinator, coordinator)...)
 	r.Figures = append(r.Figures,
-		result.Figure{Name: "coordinator, CPU when idle", Value: ms(coordinator.cpu), Unit: "ms", Note: "in a minute. It renews its Lease every few seconds."},
-		result.Figure{Name: "coordinator, start to leading", Value: median(m.starts.coordinator).Seconds(), Unit: "s", Note: "when its forerunner has given the Lease back."},
+		result.Figure{Name: "coordinator, CPU in an idle minute", Value: ms(coordinator.cpu), Unit: "ms", Note: "It renews its Lease every few seconds."},
+		result.Figure{Name: "coordinator, start to leading", Value: median(m.times.coordinator).Seconds(), Unit: "s", Note: "When its forerunner has given the Lease back."},
 	)
 	r.Tables = []result.Table{m.sizeTable(), m.idleTable(), m.growthTable(), m.startTable()}
 	r.Plots = []result.Plot{m.sizePlot(), m.memoryPlot()}
@@ -64,17 +64,18 @@ func programFigures(name string, b budget.Program, sizes map[string]size, i idle
 	add := func(what string, value, goal float64, unit, note string) {
 		figures = append(figures, result.Figure{Name: name + ", " + what, Value: value, Unit: unit, Goal: result.Goal(goal), Note: note})
 	}
+	// The larger of both architectures.
+	binary, image := 0.0, 0.0
 	for _, arch := range architectures {
-		add("binary for "+arch, float64(sizes[arch].binary)/budget.MB, b.Binary/budget.MB, "MB", "")
+		binary, image = max(binary, float64(sizes[arch].binary)), max(image, float64(sizes[arch].image))
 	}
-	for _, arch := range architectures {
-		add("image for "+arch, float64(sizes[arch].image)/budget.MB, b.Image/budget.MB, "MB", "")
-	}
+	add("binary", binary/budget.MB, b.Binary/budget.MB, "MB", "")
+	add("image, compressed", image/budget.MB, b.Image/budget.MB, "MB", "")
 	add("RSS when idle", float64(i.usage.RSS)/budget.MiB, b.RSS/budget.MiB, "MiB", "")
-	add("goroutines", i.goroutines, b.Goroutines, "", "Those that answer /metrics are among them.")
+	add("goroutines", i.goroutines, b.Goroutines, "", "Those that answer the question are among them.")
 	add("threads", float64(i.usage.Threads), b.Threads, "", "")
-	add("connections", float64(i.usage.Connections(0)), b.Connections, "", "TCP, to the API server.")
-	add("EC2 calls when idle", i.calls, b.EC2Calls, "", "in a minute.")
+	add("TCP connections", float64(i.usage.Connections(0)), b.Connections, "", "To the API server; those to EC2 and IMDS are closed when they are not used.")
+	add("EC2 calls in an idle minute", i.calls, b.EC2Calls, "", "")
 	return figures
 }
 
@@ -112,7 +113,7 @@ func (m *measurement) programs() []program {
 }
 
 func (m *measurement) idleTable() result.Table {
-	t := result.Table{Title: "Idle", Columns: []string{"", "agent, 1 ENI", "coordinator, " + count(float64(len(growth))) + " nodes"}}
+	t := result.Table{Title: "Idle", Columns: []string{"", "agent, 1 ENI", "coordinator, " + count(float64(len(m.growth))) + " nodes"}}
 	for _, line := range []struct {
 		what string
 		of   func(idle) string
@@ -145,15 +146,23 @@ func (m *measurement) growthTable() result.Table {
 			"EC2 calls in an idle minute", "CPU of a pass", "NodeENIState"},
 		Note: "A pass is a turn of the agent's loop after a change on the host: it reads links, addresses, rules and routes, compares them with what is wanted, and finds nothing to do. Bytes are those of an idle minute; the NodeENIState is as the API server hands it out, as JSON.",
 	}
-	for _, enis := range growth {
+	for _, enis := range m.growth {
 		i := m.idle[nodeWith(enis)]
 		t.Rows = append(t.Rows, []string{
 			count(float64(enis)), mib(float64(i.usage.RSS)), mib(i.heap), count(i.goroutines), fmt.Sprintf("%.1f ms", ms(i.cpu)),
 			count(i.received) + " B", count(i.sent) + " B", count(i.calls),
-			fmt.Sprintf("%.2f ms", ms(m.pass[nodeWith(enis)])), count(float64(m.reports[nodeWith(enis)])) + " B",
+			fmt.Sprintf("%.2f ms", ms(m.pass[nodeWith(enis)])), reportOf(m.reports[nodeWith(enis)]),
 		})
 	}
 	return t
+}
+
+// reportOf is a size. A node that never had an ENI has no report.
+func reportOf(bytes int) string {
+	if bytes == 0 {
+		return "none"
+	}
+	return strconv.Itoa(bytes) + " B"
 }
 
 func (m *measurement) startTable() result.Table {
@@ -162,10 +171,10 @@ func (m *measurement) startTable() result.Table {
 		what  string
 		times []time.Duration
 	}{
-		{"the agent is ready, on a node with one ENI", m.starts.agentReady},
-		{"it knows that this ENI is Ready", m.starts.agentKnown},
-		{"the first ENI of a new node is Ready", m.starts.firstReady},
-		{"the coordinator leads", m.starts.coordinator},
+		{"the agent is ready, on a node with one ENI", m.times.agentReady},
+		{"it knows that this ENI is Ready", m.times.agentKnown},
+		{"the first ENI of a new node is Ready", m.times.firstReady},
+		{"the coordinator leads", m.times.coordinator},
 	} {
 		row := []string{line.what}
 		for _, d := range []time.Duration{slices.Min(line.times), median(line.times), slices.Max(line.times)} {
@@ -196,8 +205,12 @@ func (m *measurement) memoryPlot() result.Plot {
 		rss.Y = append(rss.Y, float64(i.usage.RSS)/budget.MiB)
 		heap.Y = append(heap.Y, i.heap/budget.MiB)
 	}
-	for _, enis := range growth {
-		add(fmt.Sprintf("agent, %d ENIs", enis), m.idle[nodeWith(enis)])
+	for _, enis := range m.growth {
+		plural := "s"
+		if enis == 1 {
+			plural = ""
+		}
+		add(fmt.Sprintf("agent, %d ENI%s", enis, plural), m.idle[nodeWith(enis)])
 	}
 	add("coordinator", m.idle[""])
 	p.Series = []result.Series{rss, heap}

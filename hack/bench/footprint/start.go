@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 )
@@ -14,11 +15,11 @@ type starts struct {
 	coordinator []time.Duration // to leading
 }
 
-// measureStarts restarts the agent of a node with one ENI and the coordinator, and
-// starts as many agents of new nodes.
-func (c *cluster) measureStarts(ctx context.Context, node string, newNodes []string) (starts, error) {
+// measureStarts restarts the agent of a node with one ENI and the coordinator so
+// often, and starts as many agents of new nodes.
+func (c *cluster) measureStarts(ctx context.Context, node string, times int) (starts, error) {
 	var s starts
-	for range newNodes {
+	for range times {
 		c.agents[node].Kill()
 		agent, err := c.startAgent(ctx, node)
 		if err != nil {
@@ -34,7 +35,8 @@ func (c *cluster) measureStarts(ctx context.Context, node string, newNodes []str
 		}
 		s.agentReady, s.agentKnown = append(s.agentReady, ready), append(s.agentKnown, known)
 	}
-	for _, name := range newNodes {
+	for i := range times {
+		name := fmt.Sprintf("new-%d", i+1)
 		if err := c.addNode(ctx, name, 1); err != nil {
 			return s, err
 		}
@@ -48,7 +50,7 @@ func (c *cluster) measureStarts(ctx context.Context, node string, newNodes []str
 		}
 		s.firstReady = append(s.firstReady, first)
 	}
-	for range newNodes {
+	for range times {
 		if err := c.coordinator.Stop(); err != nil { // it gives the Lease back
 			return s, err
 		}

@@ -147,8 +147,8 @@ func TestPrint(t *testing.T) {
 A CPU, 2 cores, 8.0 GiB, Linux 6.18, go1.26 linux/amd64
 
   binary    18.9 MB  at most 22 MB
-  start     1.5 s    at most 1 s   MISSED  busy
-  fairness  0.5      at least 0.9  MISSED
+  start     1.5 s    at most 1 s    MISSED  busy
+  fairness  0.5      at least 0.9   MISSED
   threads   9
 
 Growth
