@@ -37,15 +37,15 @@ var packages = []struct{ path, title string }{
 func main() {
 	short := flag.Bool("short", false, "run each benchmark once and save nothing: to see whether it works")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *short); err != nil {
+	if err := run(*short); err != nil {
 		fmt.Fprintln(os.Stderr, "go benchmarks:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, short bool) error {
+func run(short bool) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
 	r, err := result.New(ctx, "go", "Go benchmarks")
 	if err != nil {
 		return err

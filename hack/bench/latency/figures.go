@@ -17,7 +17,7 @@ const (
 
 // write puts what was seen into figures, tables and plots.
 func (m *measured) write(r *result.Result) error {
-	r.How = how(m.amount)
+	r.How = how()
 	ways := []struct {
 		name string
 		laps []*lap

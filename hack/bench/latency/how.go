@@ -3,7 +3,7 @@ package main
 import "fmt"
 
 // how says how the figures were taken.
-func how(n amount) []string {
+func how() []string {
 	return []string{
 		fmt.Sprintf("A kube-apiserver with etcd, a coordinator and %d agents are real processes on this one machine, each agent in the network namespace of its node, where it talks netlink to the kernel. EC2, the metadata service and the VPC are simulated (internal/sim) by the benchmark's own process: a Describe takes 60 ms, any other call 300 ms, a link appears 700 ms after its attach was accepted. With \"EC2 in no time\" all of these take 2 ms. etcd does not wait for its disk.", nodes),
 		"A sample is a node that has nothing: no ENI in EC2, no entry in its report, no subnet or group looked up. It gets the label that a NodeENI selects (one subnet, by name; one group, by name; MTU 1500; deleteOnTermination), and loses it again when its ENI is Ready. It begins when the label is sent to the API server, and ends when somebody who watches NodeENIStates has seen Ready.",

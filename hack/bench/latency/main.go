@@ -30,14 +30,18 @@ func main() {
 	err := netns.Elevate(netns.Elevation{PrivateNetwork: true})
 	if err == nil {
 		klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's; errors are returned too
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-		defer stop()
-		err = run(ctx, *programs, *short)
+		err = runUntilSignal(*programs, *short)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "latency:", err)
 		os.Exit(1)
 	}
+}
+
+func runUntilSignal(programs string, short bool) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	return run(ctx, programs, short)
 }
 
 func run(ctx context.Context, programs string, short bool) (err error) {
