@@ -29,7 +29,8 @@ type Snapshot struct {
 	// ReportLost: somebody deleted the report since it was saved.
 	ReportLost bool
 	// Unread: there may be NodeENIs that are neither here nor in Gone, because
-	// what holds them cannot be read. Their ENIs are left as they are.
+	// what holds them cannot be read, or is not to be trusted. Their ENIs are left
+	// as they are.
 	Unread bool
 	Gone   map[types.UID]bool
 }

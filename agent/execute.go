@@ -126,7 +126,7 @@ func (a *Agent) created(e eni.ENI, now time.Time) {
 	a.arrivals.created(slot{e.Owner.NodeENIUID, e.SubnetID}, e.ID, now)
 	delete(a.failures, fullKey(e.SubnetID))
 	a.enis = slices.DeleteFunc(a.enis, func(t tracked) bool { return t.ID == e.ID })
-	a.enis = append(a.enis, tracked{ENI: e, made: now, changed: now})
+	a.enis = append(a.enis, tracked{ENI: e, made: now, known: now, changed: now})
 }
 
 func (a *Agent) change(id string, now time.Time, f func(*tracked)) {
@@ -229,7 +229,7 @@ func (a *Agent) outdate(c call, now time.Time) {
 func (a *Agent) missed(id string, now time.Time) {
 	for i := range a.enis {
 		e := &a.enis[i]
-		if e.ID == id && !now.Before(e.shownFrom()) {
+		if e.ID == id && !now.Before(e.shownFrom(now)) {
 			e.listed = true
 			a.doubt()
 		}

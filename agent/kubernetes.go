@@ -40,6 +40,7 @@ type Kubernetes struct {
 	changed  chan struct{}
 	fetch    chan struct{}
 	limiter  flowcontrol.RateLimiter // of saves
+	vanished *vanished
 
 	mu    sync.Mutex
 	specs map[string]v1alpha1.NodeENI // by name
@@ -68,6 +69,7 @@ func NewKubernetes(cfg *rest.Config, client *kube.Client, node, instanceID strin
 		limiter: flowcontrol.NewTokenBucketRateLimiter(savesPerSecond, savesAtOnce),
 		specs:   map[string]v1alpha1.NodeENI{},
 	}
+	k.vanished = newVanished(client, func() { signal(k.changed) }, log)
 	gvr := v1alpha1.GroupVersion.WithResource(kube.NodeENIs)
 	k.nodeENIs = informer(&cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
@@ -100,7 +102,7 @@ func withoutManagedFields(o any) (any, error) {
 
 // Run keeps up with the API server until ctx ends.
 func (k *Kubernetes) Run(ctx context.Context) error {
-	if _, err := k.nodeENIs.AddEventHandler(onEvent(func(any) { signal(k.fetch) })); err != nil {
+	if _, err := k.nodeENIs.AddEventHandler(k.onNodeENI()); err != nil {
 		return err
 	}
 	if _, err := k.nodes.AddEventHandler(k.onNode()); err != nil {
@@ -121,8 +123,12 @@ func (k *Kubernetes) Run(ctx context.Context) error {
 	return nil
 }
 
-func onEvent(f func(any)) cache.ResourceEventHandler {
-	return cache.ResourceEventHandlerFuncs{AddFunc: f, UpdateFunc: func(_, o any) { f(o) }, DeleteFunc: f}
+func (k *Kubernetes) onNodeENI() cache.ResourceEventHandler {
+	changed := func(any) { signal(k.fetch) }
+	return cache.ResourceEventHandlerFuncs{AddFunc: changed, UpdateFunc: func(_, o any) { changed(o) }, DeleteFunc: func(o any) {
+		k.vanished.onDelete(o)
+		changed(o)
+	}}
 }
 
 func signal(c chan struct{}) {
@@ -204,8 +210,11 @@ func (k *Kubernetes) Changed() <-chan struct{} { return k.changed }
 // Snapshot implements Source.
 func (k *Kubernetes) Snapshot() (Snapshot, bool) {
 	var s Snapshot
+	there, leaving := map[types.UID]thing{}, map[types.UID]bool{}
 	for _, o := range k.nodeENIs.GetStore().List() {
 		meta := o.(*metav1.PartialObjectMetadata)
+		there[meta.UID] = thing{kube.NodeENIs, meta.Name}
+		leaving[meta.UID] = meta.DeletionTimestamp != nil
 		n, ok := k.spec(meta.Name)
 		if !ok || n.UID != meta.UID {
 			return Snapshot{}, false // it is being read
@@ -217,6 +226,10 @@ func (k *Kubernetes) Snapshot() (Snapshot, bool) {
 	s.ReportLost = k.lost
 	k.mu.Unlock()
 	node := k.currentNode()
+	if node != nil {
+		there[node.UID] = thing{kube.Nodes, node.Name}
+	}
+	s.Unread, s.Gone = k.vanished.look(there, leaving)
 	if node == nil {
 		return s, true
 	}

@@ -21,6 +21,7 @@ func TestReportLostWithItsNode(t *testing.T) {
 		nodeENIs: informer(&cache.ListWatch{}, &metav1.PartialObjectMetadata{}),
 		nodes:    informer(&cache.ListWatch{}, &kube.Node{}),
 		changed:  make(chan struct{}, 1),
+		vanished: newVanished(nil, nil, nil),
 		state:    &v1alpha1.NodeENIState{},
 	}
 	lost := func() bool {

@@ -265,7 +265,7 @@ func TestLastPassRemovesLabels(t *testing.T) {
 // A Node that was patched need not have come by the watch to be known; one that
 // was deleted is not.
 func TestNewestNode(t *testing.T) {
-	k := &Kubernetes{node: "node-a", nodes: informer(nil, &kube.Node{}), changed: make(chan struct{}, 1)}
+	k := &Kubernetes{node: "node-a", nodes: informer(nil, &kube.Node{}), changed: make(chan struct{}, 1), vanished: newVanished(nil, nil, nil)}
 	version := func(v string) *kube.Node {
 		return &kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-a", ResourceVersion: v}}
 	}

@@ -13,10 +13,11 @@ import (
 
 func (k *Kubernetes) onNode() cache.ResourceEventHandler {
 	changed := func(any) { signal(k.changed) }
-	return cache.ResourceEventHandlerFuncs{AddFunc: changed, UpdateFunc: func(_, o any) { changed(o) }, DeleteFunc: func(any) {
+	return cache.ResourceEventHandlerFuncs{AddFunc: changed, UpdateFunc: func(_, o any) { changed(o) }, DeleteFunc: func(o any) {
 		k.mu.Lock()
 		k.fresh = nil
 		k.mu.Unlock()
+		k.vanished.onDelete(o)
 		signal(k.changed)
 	}}
 }

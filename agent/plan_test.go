@@ -271,6 +271,12 @@ func TestMerge(t *testing.T) {
 		{"released and wanted again, not attached yet", []tracked{young("eni-a").with(func(t *tracked) { t.returning = true })}, nil, "eni-a?", ""},
 		{"released and wanted again, its link has gone", []tracked{young("eni-a").with(func(t *tracked) { t.returning, t.left = true, true })}, nil, "", "eni-a"},
 		{"released before it was ever shown", []tracked{young("eni-a").with(func(t *tracked) { t.released = true })}, nil, "", "eni-a"},
+		{"made in the future, seen before, not shown a second time", []tracked{settled.with(func(t *tracked) {
+			t.Owner.CreatedAt, t.absent = now.Add(1000*time.Hour), 1
+		})}, nil, "", "eni-a"},
+		{"made in the future, a moment ago, not shown", []tracked{young("eni-a").with(func(t *tracked) {
+			t.Owner.CreatedAt, t.known = now.Add(1000*time.Hour), now.Add(-time.Second)
+		})}, nil, "eni-a", ""},
 		{"never shown, too old for a lag", []tracked{eniFor("eni-a", "x", subnetA).with(func(t *tracked) { t.listed, t.absent = false, 1 })}, nil, "", "eni-a"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

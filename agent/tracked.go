@@ -27,6 +27,8 @@ type tracked struct {
 	// made is when it was made, at the latest. The tag's time is that of the
 	// decision; with a full subnet, hours may lie between them.
 	made time.Time
+	// known is since when this process knows of it; zero is for ever.
+	known time.Time
 	// listed: a describe has shown it, so its absence from another means
 	// something.
 	listed bool
@@ -67,8 +69,13 @@ func (t tracked) doubtful() bool { return t.reported || t.returning || t.absent 
 
 // shownFrom is the time from which describes must show the ENI. What one has shown
 // is no matter of time: the clock by which its tag was written may have been ahead.
-func (t tracked) shownFrom() time.Time {
+// One that seems to come from the future is as old as the time since when it is
+// known, or its loss would not be noticed for years.
+func (t tracked) shownFrom(now time.Time) time.Time {
 	made := maxTime(t.Owner.CreatedAt, t.made)
+	if made.After(now) {
+		made = t.known
+	}
 	switch {
 	case t.listed:
 		return time.Time{}
@@ -87,7 +94,7 @@ func (t tracked) lookAgain(now time.Time) time.Time {
 	case t.absent > 0:
 		return soon
 	case t.hidden:
-		return maxTime(soon, t.shownFrom())
+		return maxTime(soon, t.shownFrom(now))
 	default:
 		return time.Time{}
 	}
@@ -128,7 +135,7 @@ func merge(before []tracked, list []eni.ENI, here func(tracked) bool, now time.T
 		case !t.leaving() && here(t):
 			t.absent, t.hidden = 0, false
 			after = append(after, t)
-		case !t.leaving() && now.Before(t.shownFrom()):
+		case !t.leaving() && now.Before(t.shownFrom(now)):
 			t.hidden = true
 			after = append(after, t)
 		case t.absent == 0 && !t.leaving():
@@ -153,7 +160,7 @@ func (t tracked) refreshed(e eni.ENI, now time.Time) tracked {
 		e.Groups, e.Description, e.SourceDestCheck = t.Groups, t.Description, t.SourceDestCheck
 	}
 	e.Attachment = t.attachment(e.Attachment, now)
-	return tracked{ENI: e, listed: true, plugged: t.plugged, released: t.released, left: t.left, collected: t.collected, changed: t.changed, attached: t.attached}
+	return tracked{ENI: e, listed: true, plugged: t.plugged, known: t.known, released: t.released, left: t.left, collected: t.collected, changed: t.changed, attached: t.attached}
 }
 
 // attachment is the one that is believed after a describe has shown another, or

@@ -48,6 +48,7 @@ type ControlPlane struct {
 	dir       string
 	removeDir bool
 	apiserver string // path of the executable
+	etcdPath  string
 	log       *slog.Logger
 	ca        *authority
 	port      *reservedPort
@@ -72,6 +73,7 @@ func Start(ctx context.Context, cfg Config) (*ControlPlane, error) {
 	cp := &ControlPlane{
 		dir:       cfg.Dir,
 		apiserver: filepath.Join(assets, "kube-apiserver"),
+		etcdPath:  filepath.Join(assets, "etcd"),
 		log:       cfg.Log,
 		bind:      net.IPv4(127, 0, 0, 1),
 		more:      cfg.APIServerArgs,
@@ -82,13 +84,13 @@ func Start(ctx context.Context, cfg Config) (*ControlPlane, error) {
 	if len(cfg.ExtraIPs) > 0 {
 		cp.bind = net.IPv4zero
 	}
-	if err := cp.start(ctx, filepath.Join(assets, "etcd"), cfg.ExtraIPs); err != nil {
+	if err := cp.start(ctx, cfg.ExtraIPs); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the control plane: %w", err), cp.Stop())
 	}
 	return cp, nil
 }
 
-func (cp *ControlPlane) start(ctx context.Context, etcd string, extraIPs []net.IP) error {
+func (cp *ControlPlane) start(ctx context.Context, extraIPs []net.IP) error {
 	if err := cp.prepareDir(); err != nil {
 		return err
 	}
@@ -106,7 +108,7 @@ func (cp *ControlPlane) start(ctx context.Context, etcd string, extraIPs []net.I
 		return err
 	}
 	// The API server retries until etcd answers, so there is nothing to wait for.
-	if cp.etcd, err = startProcess(cp.dir, "etcd", etcd, etcdArgs(), cp.log); err != nil {
+	if cp.etcd, err = startProcess(cp.dir, "etcd", cp.etcdPath, etcdArgs(), cp.log); err != nil {
 		return err
 	}
 	return cp.StartAPIServer(ctx)
@@ -124,7 +126,12 @@ func (cp *ControlPlane) prepareDir() error {
 	if err := os.MkdirAll(cp.dir, 0o700); err != nil {
 		return err
 	}
-	for _, socket := range []string{etcdClientSocket, etcdPeerSocket} { // of an etcd that was killed
+	return cp.removeSockets()
+}
+
+// removeSockets removes what an etcd leaves that was killed.
+func (cp *ControlPlane) removeSockets() error {
+	for _, socket := range []string{etcdClientSocket, etcdPeerSocket} {
 		if err := os.Remove(filepath.Join(cp.dir, socket)); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return err
 		}

@@ -17,7 +17,7 @@ const serviceAccountIssuer = "https://kubernetes.default.svc"
 
 func etcdArgs() []string {
 	return []string{
-		"--data-dir=etcd",
+		"--data-dir=" + etcdData,
 		"--listen-client-urls=unix://" + etcdClientSocket,
 		"--advertise-client-urls=unix://" + etcdClientSocket,
 		"--listen-peer-urls=unix://" + etcdPeerSocket,

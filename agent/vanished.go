@@ -1,0 +1,144 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// vanishPatience is how long an object that a new list does not show any more is
+// neither believed to be there nor to be gone. Somebody may have deleted it while
+// the watch was broken; or the list is wrong, and then the links of a whole fleet
+// must not go down within a second. After that the API server is asked for the
+// object itself.
+const vanishPatience = time.Minute
+
+// goneFor is how long a deletion is remembered.
+const goneFor = time.Hour
+
+// vanished tells objects that are gone from those that only are not shown.
+type vanished struct {
+	mu     sync.Mutex
+	shown  map[types.UID]thing     // by the last look
+	since  map[types.UID]time.Time // of those that are missing
+	gone   map[types.UID]time.Time // proven
+	ask    func(context.Context, thing) (types.UID, error)
+	signal func() // something has been found out
+	wait   time.Duration
+	log    *slog.Logger
+}
+
+// thing is an object that was there.
+type thing struct{ resource, name string }
+
+func newVanished(client *kube.Client, signal func(), log *slog.Logger) *vanished {
+	return &vanished{
+		shown: map[types.UID]thing{}, since: map[types.UID]time.Time{}, gone: map[types.UID]time.Time{},
+		ask:    func(ctx context.Context, t thing) (types.UID, error) { return uidOf(ctx, client, t) },
+		signal: signal, wait: vanishPatience, log: log,
+	}
+}
+
+// uidOf asks the API server for the object's UID; "" says that there is none.
+func uidOf(ctx context.Context, client *kube.Client, t thing) (types.UID, error) {
+	var of rest.Interface = client.API
+	if t.resource == kube.Nodes {
+		of = client.Core
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	data, err := of.Get().Resource(t.resource).Name(t.name).
+		SetHeader("Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").Do(ctx).Raw()
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	var object metav1.PartialObjectMetadata
+	if err == nil {
+		err = json.Unmarshal(data, &object)
+	}
+	return object.UID, err
+}
+
+// onDelete is for the delete events of an informer.
+func (v *vanished) onDelete(o any) {
+	_, missed := o.(cache.DeletedFinalStateUnknown)
+	if object, ok := o.(metav1.Object); ok && !missed {
+		v.prove(object.GetUID())
+	}
+}
+
+func (v *vanished) prove(uid types.UID) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	maps.DeleteFunc(v.gone, func(_ types.UID, at time.Time) bool { return now.Sub(at) > goneFor })
+	v.gone[uid] = now
+}
+
+// look takes in what is there now. It returns whether anything is missing of
+// which nobody has told that it was deleted, and what is known to be gone. What
+// is being deleted may go unseen.
+func (v *vanished) look(there map[types.UID]thing, leaving map[types.UID]bool) (missing bool, gone map[types.UID]bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	gone = map[types.UID]bool{}
+	for uid := range v.gone {
+		gone[uid] = true
+	}
+	names := map[thing]bool{}
+	for uid, t := range there {
+		names[t] = true
+		delete(v.since, uid)
+		if leaving[uid] {
+			delete(v.shown, uid)
+		} else {
+			v.shown[uid] = t
+		}
+	}
+	for uid, t := range v.shown {
+		_, here := there[uid]
+		switch {
+		case here:
+		case gone[uid], names[t]: // or another has its name
+			gone[uid], v.gone[uid] = true, time.Now()
+			delete(v.shown, uid)
+			delete(v.since, uid)
+		default:
+			missing = true
+			if v.since[uid].IsZero() {
+				v.since[uid] = time.Now()
+				time.AfterFunc(v.wait, func() { v.confirm(uid, t) })
+			}
+		}
+	}
+	return missing, gone
+}
+
+// confirm asks the API server whether the object is really gone.
+func (v *vanished) confirm(uid types.UID, t thing) {
+	v.mu.Lock()
+	still := !v.since[uid].IsZero()
+	v.mu.Unlock()
+	if !still {
+		return
+	}
+	now, err := v.ask(context.Background(), t)
+	if err != nil || now == uid {
+		v.log.Warn("an object is not listed, but nobody has said that it was deleted; all ENIs of it stay", "resource", t.resource, "name", t.name, "error", err)
+		time.AfterFunc(v.wait, func() { v.confirm(uid, t) })
+		return
+	}
+	v.prove(uid)
+	v.signal()
+}
