@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -46,7 +47,8 @@ type Kubernetes struct {
 	specs map[string]v1alpha1.NodeENI // by name
 	fresh *kube.Node                  // as it was last read or patched
 	state *v1alpha1.NodeENIState      // as it was last saved or loaded
-	lost  bool                        // the state was deleted by somebody
+	lost  bool                        // the state was deleted or changed by somebody
+	check bool                        // it is looked at soon
 }
 
 // A node whose links do not come to rest must not become the API server's
@@ -108,7 +110,8 @@ func (k *Kubernetes) Run(ctx context.Context) error {
 	if _, err := k.nodes.AddEventHandler(k.onNode()); err != nil {
 		return err
 	}
-	handler := cache.ResourceEventHandlerFuncs{DeleteFunc: func(any) { k.stateDeleted() }}
+	written := func(any) { k.stateWritten() }
+	handler := cache.ResourceEventHandlerFuncs{AddFunc: written, UpdateFunc: func(_, o any) { written(o) }, DeleteFunc: func(any) { k.stateDeleted() }}
 	if _, err := k.states.AddEventHandler(handler); err != nil {
 		return err
 	}
@@ -327,4 +330,34 @@ func (k *Kubernetes) stateDeleted() {
 	k.state = nil
 	k.mu.Unlock()
 	signal(k.changed)
+}
+
+// stateCheck is when the report is looked at after it has been written. Somebody
+// else who goes on writing is answered no more often than that.
+const stateCheck = 10 * time.Second
+
+// stateWritten notes that somebody, the agent as a rule, has written the report.
+func (k *Kubernetes) stateWritten() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.check {
+		k.check = true
+		time.AfterFunc(stateCheck, k.checkState)
+	}
+}
+
+// checkState has the report saved again when it says what the agent has not said.
+func (k *Kubernetes) checkState() {
+	o, ok, _ := k.states.GetStore().GetByKey(k.node)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.check = false
+	if !ok || k.state == nil {
+		return
+	}
+	if shown := o.(*v1alpha1.NodeENIState); newer(shown, k.state) && !equality.Semantic.DeepEqual(shown.Status, k.state.Status) {
+		k.log.Warn("somebody else has written this node's report; it is written again", "nodeENIState", k.node)
+		k.lost = true
+		signal(k.changed)
+	}
 }

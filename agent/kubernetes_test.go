@@ -2,7 +2,9 @@ package agent
 
 import (
 	"context"
+	"log/slog"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -61,5 +63,48 @@ func TestSavesAreLimited(t *testing.T) {
 	defer cancel()
 	if err := k.Save(ctx, v1alpha1.NodeENIStateStatus{}); err == nil {
 		t.Error("saved at once")
+	}
+}
+
+// A report that somebody edits is written again, but not at once and for ever:
+// another agent by the same name may be the one that writes.
+func TestReportWrittenByOthers(t *testing.T) {
+	status := func(zone string) v1alpha1.NodeENIStateStatus {
+		return v1alpha1.NodeENIStateStatus{InstanceID: me, Zone: zone}
+	}
+	for _, test := range []struct {
+		name, version string
+		shown         v1alpha1.NodeENIStateStatus
+		lost          bool
+	}{
+		{"ours", "9", status("a"), false},
+		{"older than ours", "8", status("b"), false},
+		{"its labels only", "10", status("a"), false},
+		{"edited", "10", status("b"), true},
+		{"emptied", "10", v1alpha1.NodeENIStateStatus{}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				object := func(version string, s v1alpha1.NodeENIStateStatus) *v1alpha1.NodeENIState {
+					return &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: "node-1", ResourceVersion: version}, Status: s}
+				}
+				k := &Kubernetes{
+					node: "node-1", states: informer(&cache.ListWatch{}, &v1alpha1.NodeENIState{}), changed: make(chan struct{}, 1),
+					state: object("9", status("a")), log: slog.New(slog.DiscardHandler),
+				}
+				if err := k.states.GetStore().Add(object(test.version, test.shown)); err != nil {
+					t.Fatal(err)
+				}
+				k.stateWritten()
+				k.stateWritten()
+				if k.lost {
+					t.Error("it is not given time to be our own")
+				}
+				time.Sleep(stateCheck + time.Millisecond)
+				if k.lost != test.lost {
+					t.Errorf("lost %v", k.lost)
+				}
+			})
+		})
 	}
 }
