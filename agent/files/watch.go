@@ -11,7 +11,8 @@ import (
 
 // Files are written in steps: emptied and filled, renamed away and back, removed
 // and made anew. They are read when they have been the same for settle, or, when
-// a NodeENI would go, for settleLoss; but never later than settleMax.
+// a NodeENI would go, for settleLoss; but never later than settleMax, or, when a
+// NodeENI would go, when it has been missing for so long at every look.
 const (
 	settle     = 500 * time.Millisecond
 	settleLoss = 2 * time.Second
@@ -84,6 +85,7 @@ type settling struct {
 	known  bool      // there is a seen
 	seen   []content
 	since  time.Time // when they were first seen so
+	losing time.Time // since when a NodeENI would go
 }
 
 // begin notes that something may have changed; false when that is known.
@@ -105,14 +107,17 @@ func (s *settling) see(all []content, now time.Time) bool {
 }
 
 func (s *settling) done(now time.Time, loss bool) bool {
-	need := settle
-	if loss {
-		need = settleLoss
+	switch {
+	case !loss:
+		s.losing = time.Time{}
+		return now.Sub(s.since) >= settle || now.Sub(s.began) >= settleMax
+	case s.losing.IsZero():
+		s.losing = now
 	}
-	return now.Sub(s.since) >= need || now.Sub(s.began) >= settleMax
+	return now.Sub(s.since) >= settleLoss || now.Sub(s.losing) >= settleMax
 }
 
-func (s *settling) end() { s.active = false }
+func (s *settling) end() { s.active, s.losing = false, time.Time{} }
 
 func (s *settling) forget() { *s = settling{} }
 

@@ -59,4 +59,13 @@ func TestSettling(t *testing.T) {
 			t.Error("never done")
 		}
 	})
+	t.Run("it comes and goes", func(t *testing.T) {
+		var s settling
+		for d, there := time.Duration(0), true; d < 3*settleMax; d, there = d+settlePoll, !there {
+			s.see([]content{{data: d.String()}}, at(d))
+			if s.done(at(d), !there) && !there {
+				t.Fatalf("believed to be gone after %v", d)
+			}
+		}
+	})
 }

@@ -73,6 +73,8 @@ func beginning(answer []byte) string {
 // pages notices a list whose pages come to no end.
 type pages map[string]bool
 
+var errIncomplete = errors.New("nothing is concluded from an incomplete answer")
+
 var errEndless = errors.New("EC2's list of pages does not end, or it gives a page again; nothing is concluded from it")
 
 // next takes the token of the next page, if there is one.

@@ -115,3 +115,12 @@ func TestListedTwice(t *testing.T) {
 		t.Errorf("got %v, %v", all, err)
 	}
 }
+
+// A subnet whose zone the answer does not tell is not in another zone: its ENIs
+// would be given up.
+func TestSubnetWithoutZone(t *testing.T) {
+	c := always(200, "<DescribeSubnetsResponse><subnetSet><item><subnetId>subnet-1</subnetId></item></subnetSet></DescribeSubnetsResponse>").client()
+	if all, err := c.SubnetsByID(t.Context(), []string{"subnet-1"}); err == nil {
+		t.Errorf("got %+v", all)
+	}
+}

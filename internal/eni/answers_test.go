@@ -48,7 +48,7 @@ func TestAnswersAreChecked(t *testing.T) {
 		return "<item><networkInterfaceId>" + id + "</networkInterfaceId><subnetId>subnet-1</subnetId>" + rest + "</item>"
 	}
 	named := func(kind, id, vpc string) string {
-		return fmt.Sprintf("<item><%[1]sId>%[2]s</%[1]sId><vpcId>%[3]s</vpcId></item>", kind, id, vpc)
+		return fmt.Sprintf("<item><%[1]sId>%[2]s</%[1]sId><availabilityZone>us-east-1a</availabilityZone><vpcId>%[3]s</vpcId></item>", kind, id, vpc)
 	}
 	c := heedless{
 		"DescribeNetworkInterfaces": "<networkInterfaceSet>" +

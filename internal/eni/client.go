@@ -175,7 +175,7 @@ func (c *Client) describe(ctx context.Context, meant func(ENI) bool, filters ...
 				continue
 			}
 			if e.ID == "" || e.SubnetID == "" {
-				return nil, fmt.Errorf("EC2 answered DescribeNetworkInterfaces with an ENI %q in subnet %q; nothing is concluded from an incomplete answer", e.ID, e.SubnetID)
+				return nil, fmt.Errorf("EC2 answered DescribeNetworkInterfaces with an ENI %q in subnet %q; %w", e.ID, e.SubnetID, errIncomplete)
 			}
 			listed[e.ID] = true
 			all = append(all, e)

@@ -2,6 +2,7 @@ package eni
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -61,9 +62,14 @@ func (c *Client) subnets(ctx context.Context, vpcID, by string, values []string)
 				return err
 			}
 			for _, s := range page.Subnets {
-				if !elsewhere(vpcID, s.VpcId) {
-					all = append(all, subnetFromEC2(s))
+				if elsewhere(vpcID, s.VpcId) {
+					continue
 				}
+				subnet := subnetFromEC2(s)
+				if subnet.ID == "" || subnet.Zone == "" { // or it would seem to be in another zone
+					return fmt.Errorf("EC2 answered DescribeSubnets with a subnet %q in zone %q; %w", subnet.ID, subnet.Zone, errIncomplete)
+				}
+				all = append(all, subnet)
 			}
 		}
 		return nil
@@ -113,7 +119,7 @@ func (c *Client) groups(ctx context.Context, vpcID, by string, values []string) 
 				return err
 			}
 			for _, g := range page.SecurityGroups {
-				if !elsewhere(vpcID, g.VpcId) {
+				if !elsewhere(vpcID, g.VpcId) && g.GroupId != nil {
 					all = append(all, Group{ID: aws.ToString(g.GroupId), Name: aws.ToString(g.GroupName), VPCID: aws.ToString(g.VpcId)})
 				}
 			}
