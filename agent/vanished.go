@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -60,7 +59,7 @@ func uidOf(ctx context.Context, client *kube.Client, t thing) (types.UID, error)
 	defer cancel()
 	data, err := of.Get().Resource(t.resource).Name(t.name).
 		SetHeader("Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").Do(ctx).Raw()
-	if apierrors.IsNotFound(err) {
+	if kube.IsNotFound(err) {
 		return "", nil
 	}
 	var object metav1.PartialObjectMetadata

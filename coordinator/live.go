@@ -30,7 +30,8 @@ func (s *sweeper) liveEvidence(ctx context.Context, e eni.ENI) (evidence, error)
 	if nodeENI != nil && nodeENI.UID != e.Owner.NodeENIUID {
 		nodeENI = nil
 	}
-	node, err := read[kube.Node](ctx, s.kube.Core, kube.Nodes, e.Owner.Node)
+	// Of the custom resources the CRDs may be gone, but no API server is without Nodes.
+	node, err := readStrictly[kube.Node](ctx, s.kube.Core, kube.Nodes, e.Owner.Node)
 	if err != nil {
 		return evidence{}, err
 	}
@@ -41,14 +42,23 @@ func (s *sweeper) liveEvidence(ctx context.Context, e eni.ENI) (evidence, error)
 	return s.caches.deleted.evidence(e, nodeENI, node, report), nil
 }
 
-// read gets an object; nil when there is none.
+// read gets an object; nil when there is none, or no such resource.
 func read[T any](ctx context.Context, client rest.Interface, resource, name string) (*T, error) {
+	obj, err := readStrictly[T](ctx, client, resource, name)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return obj, err
+}
+
+// readStrictly gets an object; nil when the resource has none of this name.
+func readStrictly[T any](ctx context.Context, client rest.Interface, resource, name string) (*T, error) {
 	if name == "" || len(content.IsPathSegmentName(name)) > 0 {
 		return nil, nil // no object can have that name
 	}
 	obj := new(T)
 	err := client.Get().Resource(resource).Name(name).Timeout(apiTimeout).Do(ctx).Into(any(obj).(runtime.Object))
-	if apierrors.IsNotFound(err) {
+	if kube.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
