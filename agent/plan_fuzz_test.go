@@ -396,7 +396,7 @@ func FuzzMerge(f *testing.F) {
 				t.Fatalf("%s is there or gone %d times", e.ID, where[e.ID])
 			}
 			lost := slices.Contains(gone, e.ID)
-			if lost && !e.leaving() && (here[e.ID] || e.absent == 0 || now.Before(e.shownFrom())) {
+			if lost && !e.leaving() && (here[e.ID] || e.absent == 0 || now.Before(e.shownFrom(now))) {
 				t.Fatalf("%s is taken for gone: %+v", e.ID, e)
 			}
 		}
