@@ -73,17 +73,18 @@ func NewKubernetes(cfg *rest.Config, client *kube.Client, node, instanceID strin
 	}
 	k.vanished = newVanished(client, func() { signal(k.changed) }, log)
 	gvr := v1alpha1.GroupVersion.WithResource(kube.NodeENIs)
-	k.nodeENIs = informer(&cache.ListWatch{
+	reach := kube.NewReach(log)
+	k.nodeENIs = informer(reach.Of("NodeENIs", &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			return meta.Resource(gvr).List(ctx, o)
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			return meta.Resource(gvr).Watch(ctx, o)
 		},
-	}, &metav1.PartialObjectMetadata{})
+	}), &metav1.PartialObjectMetadata{})
 	byName := fields.OneTermEqualSelector(metav1.ObjectNameField, node)
-	k.nodes = informer(cache.NewListWatchFromClient(client.Core, kube.Nodes, "", byName), &kube.Node{})
-	k.states = informer(cache.NewListWatchFromClient(client.API, kube.NodeENIStates, "", byName), &v1alpha1.NodeENIState{})
+	k.nodes = informer(reach.Of("its Node", cache.NewListWatchFromClient(client.Core, kube.Nodes, "", byName)), &kube.Node{})
+	k.states = informer(reach.Of("its NodeENIState", cache.NewListWatchFromClient(client.API, kube.NodeENIStates, "", byName)), &v1alpha1.NodeENIState{})
 	return k, nil
 }
 

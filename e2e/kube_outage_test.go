@@ -82,6 +82,13 @@ func TestScenario25APIServerAway(t *testing.T) {
 		same(t, c.awaitOnly(node, node).ID, before[node].ID)
 		c.expectCalls(c.source(node), nil)
 	}
+	log, err := os.ReadFile(c.agents["node-1"].Log)
+	c.must(err)
+	for _, words := range []string{"the API server cannot be reached", "the API server can be reached again"} {
+		if n := bytes.Count(log, []byte(words)); n != 1 {
+			t.Errorf("node-1 says %d times that %s", n, words)
+		}
+	}
 	c.must(c.Unlabel(t.Context(), "node-1", "node-1"))
 	c.awaitMade("node-1", 0)
 }

@@ -1,0 +1,119 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+)
+
+// The pace at which an API server that cannot be reached is tried again: client-go
+// waits for up to a minute in the end, which is how late changes then come. Each
+// delay is drawn from its upper half, so that a fleet does not march in step.
+const (
+	firstReach = time.Second
+	mostReach  = 10 * time.Second
+)
+
+// Reach keeps lists and watches at it while the API server cannot be reached, and
+// logs when that begins and when it ends. All of a program share one.
+type Reach struct {
+	log *slog.Logger
+
+	mu      sync.Mutex
+	failing map[string]bool // what cannot be read
+	since   time.Time
+	refused map[string]string // answers that are errors, as told
+}
+
+// NewReach makes a Reach.
+func NewReach(log *slog.Logger) *Reach {
+	return &Reach{log: log, failing: map[string]bool{}, refused: map[string]string{}}
+}
+
+// Of is lw that does not give up; what names what it reads. Answers of the API
+// server, errors too, are passed on.
+func (r *Reach) Of(what string, lw cache.ListerWatcher) cache.ListerWatcher {
+	lister, watcher := cache.ToListerWithContext(lw), cache.ToWatcherWithContext(lw)
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			return reach(ctx, r, what, func() (runtime.Object, error) { return lister.ListWithContext(ctx, o) })
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			return reach(ctx, r, what, func() (watch.Interface, error) { return watcher.WatchWithContext(ctx, o) })
+		},
+	}
+}
+
+func reach[T any](ctx context.Context, r *Reach, what string, read func() (T, error)) (T, error) {
+	for delay := firstReach; ; delay = min(2*delay, mostReach) {
+		result, err := read()
+		if ctx.Err() != nil {
+			return result, err
+		}
+		if err == nil || !unreachable(err) {
+			r.reached(what, err)
+			return result, err
+		}
+		r.missed(what, err)
+		select {
+		case <-ctx.Done():
+			return result, ctx.Err()
+		case <-time.After(delay/2 + rand.N(delay/2)):
+		}
+	}
+}
+
+// unreachable says whether no API server has answered: nobody, or somebody before
+// it who could not reach one either.
+func unreachable(err error) bool {
+	var answer apierrors.APIStatus
+	if !errors.As(err, &answer) {
+		return true
+	}
+	switch answer.Status().Code {
+	case http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return true
+	}
+	return false
+}
+
+func (r *Reach) missed(what string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.failing) == 0 {
+		r.since = time.Now()
+		r.log.Warn("the API server cannot be reached; what is there stays, and changes are heard of when it is back", "reading", what, "error", err)
+	}
+	r.failing[what] = true
+}
+
+// reached notes an answer. An error that it is, is told when it is news, but for
+// those that are part of every watch's life.
+func (r *Reach) reached(what string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.failing[what] {
+		delete(r.failing, what)
+		if len(r.failing) == 0 {
+			r.log.Info("the API server can be reached again", "after", time.Since(r.since).Round(time.Second))
+		}
+	}
+	told := ""
+	if err != nil && !errors.Is(err, context.Canceled) && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && !apierrors.IsTooManyRequests(err) {
+		told = string(apierrors.ReasonForError(err))
+	}
+	if told != "" && told != r.refused[what] {
+		r.log.Warn("the API server refuses a read; it is tried again", "reading", what, "error", err)
+	}
+	r.refused[what] = told
+}

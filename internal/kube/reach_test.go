@@ -1,0 +1,109 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+)
+
+// failingReads fail with each error in turn, and then succeed.
+func failingReads(at *[]time.Time, errs ...error) cache.ListerWatcher {
+	next := func() error {
+		*at = append(*at, time.Now())
+		if len(errs) == 0 {
+			return nil
+		}
+		err := errs[0]
+		errs = errs[1:]
+		return err
+	}
+	return &cache.ListWatch{
+		ListWithContextFunc: func(context.Context, metav1.ListOptions) (runtime.Object, error) {
+			return &NodeList{}, next()
+		},
+		WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
+			return watch.NewFake(), next()
+		},
+	}
+}
+
+// An API server that is away is tried again every few seconds, and that is told
+// once at its beginning and once at its end.
+func TestReach(t *testing.T) {
+	refused, down := error(syscall.ECONNREFUSED), apierrors.NewServiceUnavailable("no backend")
+	nodes := schema.GroupResource{Resource: "nodes"}
+	for _, test := range []struct {
+		name string
+		errs []error
+		err  bool   // is passed on
+		told string // words of the log, in their order
+	}{
+		{"there", nil, false, ""},
+		{"away", []error{refused, io.ErrUnexpectedEOF, refused, refused, refused, refused}, false, "cannot be reached|can be reached again"},
+		{"a balancer without an API server", []error{down, refused}, false, "cannot be reached|can be reached again"},
+		{"forbidden", []error{apierrors.NewForbidden(nodes, "", errors.New("no"))}, true, "refuses a read"},
+		{"forbidden when it is back", []error{refused, apierrors.NewForbidden(nodes, "", errors.New("no"))}, true, "cannot be reached|can be reached again|refuses a read"},
+		{"too old", []error{apierrors.NewResourceExpired("old")}, true, ""},
+		{"busy", []error{apierrors.NewTooManyRequests("later", 1)}, true, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var logged strings.Builder
+				var at []time.Time
+				lw := cache.ToListerWatcherWithContext(NewReach(slog.New(slog.NewTextHandler(&logged, nil))).Of("Nodes", failingReads(&at, test.errs...)))
+				_, err := lw.WatchWithContext(t.Context(), metav1.ListOptions{})
+				if (err != nil) != test.err {
+					t.Errorf("the error is %v", err)
+				}
+				for i := 1; i < len(at); i++ {
+					if gap := at[i].Sub(at[i-1]); gap < firstReach/2 || gap > mostReach {
+						t.Errorf("try %d comes after %v", i, gap)
+					}
+				}
+				rest := logged.String()
+				for word := range strings.SplitSeq(test.told, "|") {
+					before, after, found := strings.Cut(rest, word)
+					if !found || strings.Count(before, "\n") > 1 {
+						t.Errorf("logged is\n%s, want %q", logged.String(), test.told)
+					}
+					rest = after
+				}
+				if n := strings.Count(logged.String(), "\n"); test.told == "" && n > 0 || n > 3 {
+					t.Errorf("logged is\n%s", logged.String())
+				}
+			})
+		})
+	}
+}
+
+func TestReachEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var at []time.Time
+		errs := make([]error, 1000)
+		for i := range errs {
+			errs[i] = syscall.ECONNREFUSED
+		}
+		lw := cache.ToListerWatcherWithContext(NewReach(slog.New(slog.DiscardHandler)).Of("Nodes", failingReads(&at, errs...)))
+		if _, err := lw.ListWithContext(ctx, metav1.ListOptions{}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("the end is %v", err)
+		}
+		if n := len(at); n < 7 || n > 20 {
+			t.Errorf("%d tries in a minute", n)
+		}
+	})
+}
