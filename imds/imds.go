@@ -54,7 +54,10 @@ type Identity struct {
 	Zone         string // name of the availability zone, such as us-east-1a
 	Region       string
 	Partition    string // aws, aws-cn, aws-us-gov, …
-	AccountID    string
+	// PartitionAssumed: IMDS does not tell the partition, and it was told from
+	// the Region's name.
+	PartitionAssumed bool
+	AccountID        string
 	// MAC is the primary ENI's.
 	MAC net.HardwareAddr
 	// VPCID is the VPC of the primary ENI, or "" where IMDS does not tell.
@@ -73,7 +76,11 @@ func (c *Client) Identity(ctx context.Context) (Identity, error) {
 	observed, last := observe(ctx)
 	document, err := c.sdk.GetInstanceIdentityDocument(observed, nil)
 	if err != nil {
-		return Identity{}, explain("the instance identity document", err, *last)
+		err = explain("the instance identity document", err, *last)
+		if isMissing(err) {
+			return Identity{}, fmt.Errorf("%w: every EC2 instance has one, and the account is known from nowhere else; what answers is a proxy or an emulator of IMDS: let it serve /latest/dynamic/instance-identity/document, or correct AWS_EC2_METADATA_SERVICE_ENDPOINT", err)
+		}
+		return Identity{}, err
 	}
 	id := Identity{
 		InstanceID:   document.InstanceID,
@@ -101,6 +108,9 @@ func (c *Client) Identity(ctx context.Context) (Identity, error) {
 			return Identity{}, err
 		}
 	}
+	if id.Partition == "" && id.Region != "" {
+		id.Partition, id.PartitionAssumed = partitionOf(id.Region), true
+	}
 	if id.MAC, err = c.primaryMAC(ctx); err != nil {
 		return Identity{}, err
 	}
@@ -108,6 +118,22 @@ func (c *Client) Identity(ctx context.Context) (Identity, error) {
 		return Identity{}, err
 	}
 	return id, id.complete()
+}
+
+// partitions are those whose Regions' names begin so, as the SDKs have it
+// (partitions.json); all others are in aws.
+var partitions = []struct{ prefix, name string }{
+	{"cn-", "aws-cn"}, {"us-gov-", "aws-us-gov"}, {"us-iso-", "aws-iso"}, {"us-isob-", "aws-iso-b"},
+	{"eu-isoe-", "aws-iso-e"}, {"us-isof-", "aws-iso-f"}, {"eusc-", "aws-eusc"},
+}
+
+func partitionOf(region string) string {
+	for _, p := range partitions {
+		if strings.HasPrefix(region, p.prefix) {
+			return p.name
+		}
+	}
+	return "aws"
 }
 
 // complete reports what the identity lacks. Everything that is done to an ENI
@@ -120,7 +146,6 @@ func (i Identity) complete() error {
 		{"availabilityZone", i.Zone},
 		{"region", i.Region},
 		{"accountId", i.AccountID},
-		{"partition", i.Partition},
 	} {
 		if field.value == "" {
 			lacking = append(lacking, field.name)

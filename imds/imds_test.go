@@ -148,7 +148,13 @@ func TestIdentityVariants(t *testing.T) {
 		{"empty document", func(v map[string]string) { v[documentPath] = "{}" }, "", "nothing about instanceId, instanceType, availabilityZone, region, accountId"},
 		{"no document", func(v map[string]string) { delete(v, documentPath) }, "", "nothing at the instance identity document"},
 		{"document that is none", func(v map[string]string) { v[documentPath] = "<html>" }, "", "instance identity document"},
-		{"no partition", func(v map[string]string) { delete(v, "services/partition") }, "", "nothing about partition"},
+		{"no document, and what to do", func(v map[string]string) { delete(v, documentPath) }, "", "let it serve"},
+		{"no partition", func(v map[string]string) { delete(v, "services/partition") },
+			"arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0", ""},
+		{"no partition, in GovCloud", func(v map[string]string) {
+			v[documentPath] = region("us-gov-west-1")
+			delete(v, "services/partition")
+		}, "arn:aws-us-gov:ec2:us-gov-west-1:123456789012:instance/i-0123456789abcdef0", ""},
 		{"no MAC", func(v map[string]string) { v["mac"] = "none" }, "", "MAC of the primary ENI"},
 	}
 	for _, tt := range tests {
@@ -164,6 +170,21 @@ func TestIdentityVariants(t *testing.T) {
 				t.Errorf("ARN is %s, %v; want %s", id.InstanceARN(), err, tt.arn)
 			}
 		})
+	}
+}
+
+func TestPartitionOf(t *testing.T) {
+	for region, want := range map[string]string{
+		"us-east-1": "aws", "eu-central-2": "aws", "cn-northwest-1": "aws-cn", "us-gov-east-1": "aws-us-gov",
+		"us-iso-east-1": "aws-iso", "us-isob-east-1": "aws-iso-b", "us-isof-south-1": "aws-iso-f", "eu-isoe-west-1": "aws-iso-e", "eusc-de-east-1": "aws-eusc",
+	} {
+		if got := partitionOf(region); got != want {
+			t.Errorf("%s is in %s, want %s", region, got, want)
+		}
+	}
+	id, err := serve(t, newService(func(v map[string]string) { delete(v, "services/partition") })).Identity(t.Context())
+	if err != nil || !id.PartitionAssumed {
+		t.Errorf("nobody is told that the partition is assumed: %+v, %v", id, err)
 	}
 }
 
