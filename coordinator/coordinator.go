@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/tools/leaderelection"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -58,29 +59,46 @@ type Config struct {
 }
 
 func (cfg *Config) validate() error {
-	var errs []error
+	err := cfg.Check()
 	if cfg.Cluster == "" {
-		errs = append(errs, errors.New("the cluster has no name: without it no ENI can be told to be its own"))
+		err = errors.Join(errors.New("the cluster has no name: without it no ENI can be told to be its own"), err)
 	}
+	return err
+}
+
+// Check says what is wrong with the namespace, the number of cleanups, or a time.
+func (cfg *Config) Check() error {
+	var errs []error
 	if cfg.Namespace == "" {
-		errs = append(errs, errors.New("the namespace of the Lease is missing"))
+		errs = append(errs, errors.New("--namespace is empty; name the namespace of the Lease"))
 	}
 	if cfg.Concurrency < 1 {
-		errs = append(errs, fmt.Errorf("%d concurrent cleanups: at least 1 is needed", cfg.Concurrency))
+		errs = append(errs, fmt.Errorf("--max-concurrent-eni-cleanup %d: at least 1 is needed", cfg.Concurrency))
 	}
 	for _, d := range []struct {
 		what  string
 		value time.Duration
 	}{
-		{"sweep interval", cfg.SweepInterval},
-		{"release grace", cfg.ReleaseGrace},
-		{"orphan age", cfg.OrphanAge},
-		{"status interval", cfg.StatusInterval},
-		{"poll interval", cfg.PollInterval},
+		{"--sweep-interval", cfg.SweepInterval},
+		{"--release-grace", cfg.ReleaseGrace},
+		{"--orphan-age", cfg.OrphanAge},
+		{"--status-interval", cfg.StatusInterval},
+		{"--poll-interval", cfg.PollInterval},
+		{"--lease-retry-period", cfg.RetryPeriod},
 	} {
 		if d.value <= 0 {
 			errs = append(errs, fmt.Errorf("%s %v: it must be above 0", d.what, d.value))
 		}
+	}
+	// As client-go's election wants it, which ends the process otherwise.
+	if cfg.LeaseDuration <= cfg.RenewDeadline {
+		errs = append(errs, fmt.Errorf("--lease-duration %v must be longer than --lease-renew-deadline %v", cfg.LeaseDuration, cfg.RenewDeadline))
+	}
+	if float64(cfg.RenewDeadline) <= leaderelection.JitterFactor*float64(cfg.RetryPeriod) {
+		errs = append(errs, fmt.Errorf("--lease-renew-deadline %v must be longer than %.1f times --lease-retry-period %v", cfg.RenewDeadline, leaderelection.JitterFactor, cfg.RetryPeriod))
+	}
+	if cfg.LeaseDuration > 0 && cfg.LeaseDuration < time.Second {
+		errs = append(errs, fmt.Errorf("--lease-duration %v: a Lease counts in seconds, so at least 1s is needed", cfg.LeaseDuration))
 	}
 	return errors.Join(errs...)
 }

@@ -278,9 +278,27 @@ func TestAPIServerAway(t *testing.T) {
 
 func TestConfigIsChecked(t *testing.T) {
 	err := Run(t.Context(), Config{Concurrency: -1})
-	for _, want := range []string{"cluster has no name", "namespace of the Lease", "-1 concurrent cleanups", "sweep interval 0s", "orphan age"} {
+	for _, want := range []string{"cluster has no name", "namespace of the Lease", "--max-concurrent-eni-cleanup -1", "--sweep-interval 0s", "--orphan-age"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to name %q", err, want)
+		}
+	}
+	cfg := Config{
+		Cluster: testCluster, Namespace: testNamespace, Concurrency: 1, SweepInterval: 1, ReleaseGrace: 1, OrphanAge: 1, StatusInterval: 1, PollInterval: 1,
+	}
+	for _, test := range []struct {
+		lease, renew, retry time.Duration
+		want                string
+	}{
+		{15 * time.Second, 10 * time.Second, 2 * time.Second, ""},
+		{10 * time.Second, 10 * time.Second, 2 * time.Second, "--lease-duration 10s must be longer than --lease-renew-deadline 10s"},
+		{15 * time.Second, 2 * time.Second, 2 * time.Second, "--lease-renew-deadline 2s must be longer than 1.2 times --lease-retry-period 2s"},
+		{15 * time.Second, 10 * time.Second, 0, "--lease-retry-period 0s"},
+		{900 * time.Millisecond, 500 * time.Millisecond, 100 * time.Millisecond, "at least 1s"},
+	} {
+		cfg.LeaseDuration, cfg.RenewDeadline, cfg.RetryPeriod = test.lease, test.renew, test.retry
+		if err := cfg.validate(); test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
+			t.Errorf("%v: got %v, want %q", test, err, test.want)
 		}
 	}
 }

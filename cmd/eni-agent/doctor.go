@@ -42,11 +42,8 @@ func examine(ctx context.Context, args []string) error {
 		own.SetOutput(flags.Output())
 		own.PrintDefaults()
 	}
-	if err := flags.Parse(args); err != nil {
+	if err := program.ParseFlags(flags, args); err != nil {
 		return err
-	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q; see %s --help", flags.Arg(0), flags.Name())
 	}
 	if *output != "table" && *output != "json" {
 		return fmt.Errorf("-o %s: want table or json", *output)

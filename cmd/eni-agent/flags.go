@@ -12,6 +12,8 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
 type options struct {
@@ -48,11 +50,8 @@ func parse(args []string) (options, error) {
 		fmt.Fprint(flags.Output(), usage)
 		flags.PrintDefaults()
 	}
-	if err := flags.Parse(args); err != nil {
+	if err := program.ParseFlags(flags, args); err != nil {
 		return o, err
-	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
 	}
 	var given []string
 	flags.Visit(func(f *flag.Flag) { given = append(given, f.Name) })
@@ -81,6 +80,9 @@ func (o *options) define(flags *flag.FlagSet) {
 
 // validate refuses flags that make no sense together.
 func (o options) validate(given []string) error {
+	if err := eni.CheckCluster(o.cluster); err != nil {
+		return fmt.Errorf("--cluster-name: %w", err)
+	}
 	if !o.standsAlone() {
 		if slices.Contains(given, "nodeeni-dir") {
 			return errors.New("--nodeeni-dir is empty; name the directory of the NodeENI files")
@@ -130,11 +132,5 @@ func noArguments(flags *flag.FlagSet, args []string, about string) error {
 		fmt.Fprint(flags.Output(), about, "\nFlags:\n")
 		flags.PrintDefaults()
 	}
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q; see %s --help", flags.Arg(0), flags.Name())
-	}
-	return nil
+	return program.ParseFlags(flags, args)
 }

@@ -25,6 +25,8 @@ func TestFlags(t *testing.T) {
 		{"--nodeeni-dir d --node-labels a=b --state-file=", "--state-file is empty"},
 		{"--node-name n --node-labels a=b --state-file s", "--node-labels, --state-file is for an agent without Kubernetes; set --nodeeni-dir too"},
 		{"--nodeeni-dir d --node-labels a", "node-labels"},
+		{"--node-name n --cluster-name " + strings.Repeat("c", 257), "--cluster-name: it has 257 characters"},
+		{"--node-name n --cluster-name c\x07", "--cluster-name: "},
 		{"--nodeeni-dir d --node-labels a=b,-=c", "node-labels"},
 		{"--nodeeni-dir d --node-labels a=b;c", "node-labels"},
 	} {

@@ -68,13 +68,13 @@ func parse(args []string) (options, error) {
 		fmt.Fprint(flags.Output(), usage)
 		flags.PrintDefaults()
 	}
-	if err := flags.Parse(args); err != nil {
+	if err := program.ParseFlags(flags, args); err != nil {
 		return o, err
 	}
-	if flags.NArg() > 0 {
-		return o, fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
+	if err := eni.CheckCluster(c.Cluster); err != nil {
+		return o, fmt.Errorf("--cluster-name: %w", err)
 	}
-	return o, nil
+	return o, c.Check()
 }
 
 // serve wires the coordinator, top to bottom.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/coordinator"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
 const aboutUninstall = `eni-coordinator uninstall deletes all NodeENIs and waits until they are gone, and
@@ -28,11 +29,8 @@ func uninstall(ctx context.Context, args []string) error {
 		fmt.Fprint(flags.Output(), aboutUninstall, "\nFlags:\n")
 		flags.PrintDefaults()
 	}
-	if err := flags.Parse(args); err != nil {
+	if err := program.ParseFlags(flags, args); err != nil {
 		return err
-	}
-	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q; see %s --help", flags.Arg(0), flags.Name())
 	}
 	if *timeout <= 0 {
 		return errors.New("--timeout must be above 0")

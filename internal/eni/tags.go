@@ -1,10 +1,13 @@
 package eni
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
@@ -27,6 +30,20 @@ const (
 
 // maxTagValue is EC2's; the names of a NodeENI and a Node together may be longer.
 const maxTagValue = 256
+
+// CheckCluster says what keeps a name from being the value of the cluster tag; an
+// empty one is none yet.
+func CheckCluster(name string) error {
+	switch n := utf8.RuneCountInString(name); {
+	case n > maxTagValue:
+		return fmt.Errorf("it has %d characters, and EC2 takes tag values of at most %d; choose a shorter one", n, maxTagValue)
+	case !utf8.ValidString(name), strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("%q holds what EC2 takes in no tag; choose one of letters, digits, spaces and + - = . _ : / @", name)
+	case strings.TrimSpace(name) != name:
+		return fmt.Errorf("%q begins or ends with a space, which EC2 may cut off; leave it out", name)
+	}
+	return nil
+}
 
 // Owner is what the tags of an ENI say: for which cluster, node, instance and
 // NodeENI it was made, and when.

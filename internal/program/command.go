@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -41,4 +42,23 @@ func Main(name string, serve Command, subcommands map[string]Command) int {
 func PrintVersion(context.Context, []string) error {
 	_, err := fmt.Println(Version)
 	return err
+}
+
+// ParseFlags parses the flags of a command that takes no other arguments. A wrong
+// one is an error, which the caller tells; the usage is printed for --help only.
+func ParseFlags(flags *flag.FlagSet, args []string) error {
+	out := flags.Output()
+	flags.SetOutput(io.Discard)
+	err := flags.Parse(args)
+	flags.SetOutput(out)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		flags.Usage()
+		return err
+	case err != nil:
+		return fmt.Errorf("%w; see --help", err)
+	case flags.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q; see --help", flags.Arg(0))
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"reflect"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,7 +23,7 @@ func Logger(w io.Writer, format, level string) (*slog.Logger, error) {
 	if err := l.UnmarshalText([]byte(level)); err != nil {
 		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", level)
 	}
-	options := &slog.HandlerOptions{Level: l}
+	options := &slog.HandlerOptions{Level: l, ReplaceAttr: leaveOutEmpty}
 	var handler slog.Handler
 	switch format {
 	case "text":
@@ -35,6 +36,15 @@ func Logger(w io.Writer, format, level string) (*slog.Logger, error) {
 	log := slog.New(handler)
 	klog.SetSlogLogger(log)
 	return log, nil
+}
+
+// leaveOutEmpty drops what a line has nothing to say about.
+func leaveOutEmpty(_ []string, a slog.Attr) slog.Attr {
+	v := a.Value.Any()
+	if v == nil || a.Key != slog.MessageKey && reflect.ValueOf(v).Kind() == reflect.String && reflect.ValueOf(v).Len() == 0 {
+		return slog.Attr{}
+	}
+	return a
 }
 
 // AWSConfig reads the SDK's usual sources: environment, shared files, role of
