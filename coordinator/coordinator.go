@@ -38,7 +38,8 @@ type Config struct {
 	// Identity tells candidates for the Lease apart.
 	Identity string
 
-	// Concurrency is how many Detach and Delete calls run side by side.
+	// Concurrency is how many Detach calls run side by side, and as many Delete
+	// calls.
 	Concurrency int
 	// SweepInterval is the time between two full sweeps, with a little jitter.
 	SweepInterval time.Duration

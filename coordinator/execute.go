@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,29 +45,41 @@ type result struct {
 	err     error // EC2's answer, unless done
 }
 
-// execute carries out jobs, a few side by side. When EC2 throttles an action,
-// which it does for each by itself, the rest of that action waits for another
-// sweep.
+// execute carries out jobs, a few of each act side by side: EC2 has a bucket for
+// each action, and neither is to wait for the other.
 func (s *sweeper) execute(ctx context.Context, jobs []job) []result {
-	throttled := map[act]*atomic.Bool{actDetach: {}, actDelete: {}, actRefuse: {}}
 	deadline := time.Now().Add(batchTime)
 	results := make([]result, len(jobs))
+	var acts sync.WaitGroup
+	for _, a := range []act{actDetach, actDelete, actRefuse} {
+		acts.Go(func() { s.executeAll(ctx, a, jobs, results, deadline) })
+	}
+	acts.Wait()
+	return results
+}
+
+// executeAll carries out the jobs of one act. When EC2 throttles it, the rest
+// waits for another sweep.
+func (s *sweeper) executeAll(ctx context.Context, which act, jobs []job, results []result, deadline time.Time) {
+	var throttled atomic.Bool
 	var group errgroup.Group
 	group.SetLimit(s.concurrency)
 	for i, j := range jobs {
+		if j.act != which {
+			continue
+		}
 		group.Go(func() error {
 			results[i] = result{job: j, outcome: outcomePostponed}
-			if ctx.Err() == nil && !throttled[j.act].Load() && time.Now().Before(deadline) {
+			if ctx.Err() == nil && !throttled.Load() && time.Now().Before(deadline) {
 				results[i] = s.carryOut(ctx, j)
 			}
 			if results[i].outcome == outcomeThrottled {
-				throttled[j.act].Store(true)
+				throttled.Store(true)
 			}
 			return nil
 		})
 	}
 	_ = group.Wait() // jobs return results, no errors
-	return results
 }
 
 // carryOut makes the one call of a job, if all still speaks for it.

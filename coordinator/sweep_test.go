@@ -43,6 +43,59 @@ func TestThrottledDetach(t *testing.T) {
 	}
 }
 
+// TestSideBySide: so many calls of each action are under way, and neither action
+// waits for the other.
+func TestSideBySide(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	r.node("node-a", "i-0fffffffffffffff0")
+	s := r.sweeperAsOf()
+	s.concurrency = 2
+	var jobs []job
+	for range 6 {
+		a := r.instance()
+		detach := eni.ENI{ID: r.newENI(owner(n, "node-a", a), subnetA), SubnetID: subnetA, Owner: owner(n, "node-a", a)}
+		r.attachENI(detach.ID, a, 1)
+		attached, _ := r.cloud.Interface(detach.ID)
+		detach.Attachment = &eni.Attachment{ID: attached.Attachment.ID}
+		remove := detach
+		remove.ID, remove.Attachment = r.newENI(owner(n, "node-a", a), subnetA), nil
+		jobs = append(jobs, job{detach, verdict{reasonNodeReplaced, graceNone}, actDetach}, job{remove, verdict{reasonNodeReplaced, graceNone}, actDelete})
+	}
+	if err := r.cloud.SetTiming(cloud.Timing{Write: 200 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	r.cloud.ResetCalls()
+	s.execute(t.Context(), jobs)
+	calls := r.cloud.Calls()
+	all := func(string) bool { return true }
+	is := func(action string) func(string) bool { return func(a string) bool { return a == action } }
+	if most := atOnce(calls, is("DetachNetworkInterface")); most != 2 {
+		t.Errorf("%d Detach calls side by side, want 2", most)
+	}
+	if most := atOnce(calls, is("DeleteNetworkInterface")); most != 2 {
+		t.Errorf("%d Delete calls side by side, want 2", most)
+	}
+	if most := atOnce(calls, all); most <= 2 {
+		t.Errorf("at most %d calls side by side: Detach and Delete wait for each other", most)
+	}
+}
+
+// atOnce is how many of the calls were under way at one moment, at most.
+func atOnce(calls []cloud.Call, counts func(action string) bool) int {
+	most := 0
+	for _, at := range calls {
+		n := 0
+		for _, c := range calls {
+			if counts(c.Action) && !c.Time.After(at.Time) && at.Time.Before(c.Time.Add(c.Latency)) {
+				n++
+			}
+		}
+		most = max(most, n)
+	}
+	return most
+}
+
 // TestRefusedIsNotStuck: what waits for a person, or for its agent, gets no
 // advice to force a detach, least of all a node's primary ENI.
 func TestRefusedIsNotStuck(t *testing.T) {
