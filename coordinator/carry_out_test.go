@@ -70,7 +70,7 @@ func TestCarryOut(t *testing.T) {
 			s.mayAct = func() bool { return test.leads }
 			e := eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: owner(n, "node-a", a)}
 			e.Owner.Cluster = test.cluster
-			got := s.carryOut(t.Context(), job{e, test.verdict, actDelete})
+			got := s.carryOut(t.Context(), job{e, test.verdict, actDelete}, s.newLane())
 			if got.outcome != test.want {
 				t.Errorf("got %s (%v), want %s", got.outcome, got.err, test.want)
 			}
@@ -130,7 +130,7 @@ func TestStaleCaches(t *testing.T) {
 			if got := leftOver(testCluster, e, s.caches.evidence(e)); got != test.verdict {
 				t.Fatalf("by the caches it is %+v, want %+v", got, test.verdict)
 			}
-			if got := s.carryOut(t.Context(), job{e, test.verdict, actDelete}); got.outcome != test.want {
+			if got := s.carryOut(t.Context(), job{e, test.verdict, actDelete}, s.newLane()); got.outcome != test.want {
 				t.Errorf("got %s (%v), want %s", got.outcome, got.err, test.want)
 			}
 			if r.exists(id) != (test.want == outcomeDropped) {
@@ -154,12 +154,12 @@ func TestStaleNodeENIs(t *testing.T) {
 	if got := leftOver(testCluster, e, s.caches.evidence(e)); got != orphan {
 		t.Fatalf("by the caches it is %+v, want %+v", got, orphan)
 	}
-	if got := s.carryOut(t.Context(), job{e, orphan, actDelete}); got.outcome != outcomeDropped || !r.exists(id) {
+	if got := s.carryOut(t.Context(), job{e, orphan, actDelete}, s.newLane()); got.outcome != outcomeDropped || !r.exists(id) {
 		t.Errorf("got %s (%v), and the ENI exists: %v", got.outcome, got.err, r.exists(id))
 	}
 	// One whose tags name no object that there could be is an orphan indeed.
 	e.Owner.NodeENI, e.Owner.NodeENIUID = "../nodes", "garbage"
-	if got := s.carryOut(t.Context(), job{e, orphan, actDelete}); got.outcome != outcomeDone || r.exists(id) {
+	if got := s.carryOut(t.Context(), job{e, orphan, actDelete}, s.newLane()); got.outcome != outcomeDone || r.exists(id) {
 		t.Errorf("garbled tags: got %s (%v), and the ENI exists: %v", got.outcome, got.err, r.exists(id))
 	}
 }

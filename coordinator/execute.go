@@ -48,34 +48,40 @@ type result struct {
 // execute carries out jobs, a few of each act side by side: EC2 has a bucket for
 // each action, and neither is to wait for the other.
 func (s *sweeper) execute(ctx context.Context, jobs []job) []result {
-	deadline := time.Now().Add(batchTime)
 	results := make([]result, len(jobs))
 	var acts sync.WaitGroup
 	for _, a := range []act{actDetach, actDelete, actRefuse} {
-		acts.Go(func() { s.executeAll(ctx, a, jobs, results, deadline) })
+		acts.Go(func() { s.executeAll(ctx, a, jobs, results) })
 	}
 	acts.Wait()
 	return results
 }
 
-// executeAll carries out the jobs of one act. When EC2 throttles it, the rest
-// waits for another sweep.
-func (s *sweeper) executeAll(ctx context.Context, which act, jobs []job, results []result, deadline time.Time) {
-	var throttled atomic.Bool
+// lane is where the calls of one act run.
+type lane struct {
+	slots     chan struct{} // as many as calls may run side by side
+	deadline  time.Time
+	throttled atomic.Bool // the rest waits for another sweep
+}
+
+func (s *sweeper) newLane() *lane {
+	return &lane{slots: make(chan struct{}, s.concurrency), deadline: time.Now().Add(batchTime)}
+}
+
+func (l *lane) closed() bool { return l.throttled.Load() || !time.Now().Before(l.deadline) }
+
+// executeAll carries out the jobs of one act. While some are at EC2, as many
+// others are confirmed.
+func (s *sweeper) executeAll(ctx context.Context, which act, jobs []job, results []result) {
+	l := s.newLane()
 	var group errgroup.Group
-	group.SetLimit(s.concurrency)
+	group.SetLimit(2 * s.concurrency)
 	for i, j := range jobs {
 		if j.act != which {
 			continue
 		}
 		group.Go(func() error {
-			results[i] = result{job: j, outcome: outcomePostponed}
-			if ctx.Err() == nil && !throttled.Load() && time.Now().Before(deadline) {
-				results[i] = s.carryOut(ctx, j)
-			}
-			if results[i].outcome == outcomeThrottled {
-				throttled.Store(true)
-			}
+			results[i] = s.carryOut(ctx, j, l)
 			return nil
 		})
 	}
@@ -83,10 +89,30 @@ func (s *sweeper) executeAll(ctx context.Context, which act, jobs []job, results
 }
 
 // carryOut makes the one call of a job, if all still speaks for it.
-func (s *sweeper) carryOut(ctx context.Context, j job) result {
-	if !s.ours(j.eni) || !s.confirmed(ctx, j) || !s.mayAct() {
+func (s *sweeper) carryOut(ctx context.Context, j job, l *lane) result {
+	if ctx.Err() != nil || l.closed() {
+		return result{job: j, outcome: outcomePostponed}
+	}
+	if !s.ours(j.eni) || !s.confirmed(ctx, j) {
 		return result{job: j, outcome: outcomeDropped}
 	}
+	l.slots <- struct{}{}
+	defer func() { <-l.slots }()
+	switch {
+	case l.closed():
+		return result{job: j, outcome: outcomePostponed}
+	case !s.mayAct():
+		return result{job: j, outcome: outcomeDropped}
+	}
+	r := s.call(ctx, j)
+	if r.outcome == outcomeThrottled {
+		l.throttled.Store(true)
+	}
+	return r
+}
+
+// call makes the one call of a job.
+func (s *sweeper) call(ctx context.Context, j job) result {
 	ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
 	defer cancel()
 	switch j.act {

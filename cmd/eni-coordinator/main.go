@@ -106,7 +106,8 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	kubeConfig.QPS, kubeConfig.Burst = 50, 100
+	// Each Detach and each Delete asks the API server three times before.
+	kubeConfig.QPS, kubeConfig.Burst = 100, 200
 	client, err := kube.NewClient(kubeConfig, name)
 	if err != nil {
 		return err
