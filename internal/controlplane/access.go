@@ -68,7 +68,7 @@ func (cp *ControlPlane) anonymous() *rest.Config {
 }
 
 // ServiceAccountToken asks for a token of an existing ServiceAccount, valid for
-// an hour. With boundNode, the name of an existing Node, the token carries
+// a day: nobody renews it here. With boundNode, the name of an existing Node, the token carries
 // authentication.kubernetes.io/node-name, as the token of a pod on that node
 // does, and dies with the Node.
 func (cp *ControlPlane) ServiceAccountToken(ctx context.Context, namespace, name, boundNode string) (string, error) {
@@ -76,7 +76,7 @@ func (cp *ControlPlane) ServiceAccountToken(ctx context.Context, namespace, name
 	if err != nil {
 		return "", err
 	}
-	spec := map[string]any{"expirationSeconds": int64(3600)}
+	spec := map[string]any{"expirationSeconds": int64(24 * 60 * 60)}
 	if boundNode != "" {
 		spec["boundObjectRef"] = map[string]any{"apiVersion": "v1", "kind": "Node", "name": boundNode}
 	}

@@ -12,9 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -162,14 +160,6 @@ func (c *Cluster) AddNodes(ctx context.Context, names []string, labels map[strin
 	})
 }
 
-// Label gives the Nodes a label.
-func (c *Cluster) Label(ctx context.Context, names []string, key, value string) error {
-	patch := fmt.Appendf(nil, `{"metadata":{"labels":{%q:%q}}}`, key, value)
-	return each(names, func(name string) error {
-		return c.Client.Core.Patch(types.MergePatchType).Resource(kube.Nodes).Name(name).Body(patch).Do(ctx).Error()
-	})
-}
-
 // Remove terminates the nodes' instances and deletes the Nodes, and their
 // NodeENIStates as the cluster's garbage collector does.
 func (c *Cluster) Remove(ctx context.Context, names []string) error {
@@ -207,19 +197,4 @@ func (c *Cluster) Nodes(ctx context.Context, names []string) ([]Node, error) {
 		return nil
 	})
 	return nodes, err
-}
-
-// NodeENI reads a NodeENI; nil when there is none.
-func (c *Cluster) NodeENI(ctx context.Context, name string) (*v1alpha1.NodeENI, error) {
-	var n v1alpha1.NodeENI
-	err := c.Client.API.Get().Resource(kube.NodeENIs).Name(name).Do(ctx).Into(&n)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	return &n, err
-}
-
-// DeleteNodeENI asks for the deletion of a NodeENI.
-func (c *Cluster) DeleteNodeENI(ctx context.Context, name string) error {
-	return c.Client.API.Delete().Resource(kube.NodeENIs).Name(name).Do(ctx).Error()
 }

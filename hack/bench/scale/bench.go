@@ -10,7 +10,6 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/fleet"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
 const (
@@ -21,11 +20,6 @@ const (
 	// startAtOnce is how many agents of a process connect side by side where
 	// their start is not what is measured.
 	startAtOnce = 20
-
-	// coordinatorProgram is where make puts it.
-	coordinatorProgram = "bin/eni-coordinator"
-
-	labelKey, labelValue = "ng", "multi-eni"
 )
 
 // bench is a fleet under measurement.
@@ -36,7 +30,7 @@ type bench struct {
 	workers     *workers
 	cluster     *fleet.Cluster
 	reports     *fleet.Reports
-	coordinator *testbed.Process
+	coordinator *coordinator
 	nodes       []string
 	next        int          // number of the next node
 	gets        atomic.Int64 // of NodeENIs, for their size
@@ -57,7 +51,7 @@ func measure(ctx context.Context, p plan) (*figures, error) {
 	}
 	err = b.play(ctx)
 	if err != nil && b.coordinator != nil {
-		err = fmt.Errorf("%w\nThe coordinator says:\n%s\nLogs are in %s", err, b.coordinator.Tail(20), dir)
+		err = fmt.Errorf("%w\nThe coordinator says:\n%s\nLogs are in %s", err, b.coordinator.tail(), dir)
 	}
 	cancel()
 	err = errors.Join(err, b.stop())
@@ -109,7 +103,7 @@ func (b *bench) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if b.coordinator, err = b.cluster.StartCoordinator(ctx, coordinatorProgram); err != nil {
+	if b.coordinator, err = startCoordinator(ctx, b.cluster); err != nil {
 		return err
 	}
 	if b.reports, err = b.cluster.Follow(ctx); err != nil {
@@ -119,7 +113,7 @@ func (b *bench) start(ctx context.Context) error {
 	if err := b.cluster.AddNodes(ctx, b.nodes, nil); err != nil {
 		return err
 	}
-	if err := b.wantENIs(ctx); err != nil {
+	if err := b.cluster.WantENIs(ctx, b.enis); err != nil {
 		return err
 	}
 	b.say("%d nodes are registered; their agents start", len(b.nodes))
@@ -172,38 +166,12 @@ func (b *bench) startAgents(ctx context.Context, names []string, atOnce int, ver
 func (b *bench) stop() error {
 	errs := []error{b.workers.stop()}
 	if b.coordinator != nil {
-		b.coordinator.Kill()
+		b.coordinator.stop()
 	}
 	if b.cluster != nil {
 		errs = append(errs, b.cluster.Stop())
 	}
 	return errors.Join(errs...)
-}
-
-// nodeENIs are the names of the NodeENIs, each in the subnet of its name.
-func (b *bench) nodeENIs() []string { return []string{"data", "storage"}[:b.enis] }
-
-// wantENIs creates the NodeENIs.
-func (b *bench) wantENIs(ctx context.Context) error {
-	for i, name := range b.nodeENIs() {
-		manifest := fmt.Sprintf(`
-apiVersion: networking.k8s.aws/v1alpha1
-kind: NodeENI
-metadata: {name: %[1]s}
-spec:
-  nodeSelector: {%[2]s: %[3]s}
-  subnetNames: [%[1]s]
-  securityGroupNames: [%[1]s]
-  deviceIndex: %[4]d
-  addressing: Host
-  deleteOnTermination: true
-  description: %[1]s
-`, name, labelKey, labelValue, i+1)
-		if err := b.cluster.ControlPlane.Apply(ctx, []byte(manifest)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // limitEC2 turns EC2's limits on, with full buckets, or off.

@@ -14,6 +14,7 @@ type counts struct {
 	Calls       fleet.Calls
 	API         fleet.APIServer
 	Coordinator fleet.Process // CPU of the phase; memory at most since the start
+	Restarts    int           // of the coordinator, since the start
 	OwnGets     int           // of NodeENIs, by this program
 }
 
@@ -32,7 +33,8 @@ func (b *bench) meter(ctx context.Context) (*meter, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &meter{b: b, began: time.Now(), calls: b.cluster.Calls(), api: api, coordinator: fleet.ReadProcess(b.coordinator.Pid()), gets: b.gets.Load()}, nil
+	coordinator, _ := b.coordinator.usage()
+	return &meter{b: b, began: time.Now(), calls: b.cluster.Calls(), api: api, coordinator: coordinator, gets: b.gets.Load()}, nil
 }
 
 func (m *meter) read(ctx context.Context) (counts, error) {
@@ -42,8 +44,9 @@ func (m *meter) read(ctx context.Context) (counts, error) {
 	}
 	c := counts{
 		Took: time.Since(m.began), Calls: m.b.cluster.Calls().Since(m.calls), API: api.Since(m.api),
-		Coordinator: fleet.ReadProcess(m.b.coordinator.Pid()), OwnGets: int(m.b.gets.Load() - m.gets),
+		OwnGets: int(m.b.gets.Load() - m.gets),
 	}
+	c.Coordinator, c.Restarts = m.b.coordinator.usage()
 	c.Coordinator.CPU -= m.coordinator.CPU
 	return c, nil
 }
@@ -51,7 +54,7 @@ func (m *meter) read(ctx context.Context) (counts, error) {
 // watchSize keeps the size of the largest NodeENI up to date, until ctx ends.
 func (b *bench) watchSize(ctx context.Context) {
 	for {
-		for _, name := range b.nodeENIs() {
+		for _, name := range fleet.NodeENIs(b.enis) {
 			b.gets.Add(1)
 			object, err := b.cluster.Client.API.Get().Resource(kube.NodeENIs).Name(name).Do(ctx).Raw()
 			if err == nil {

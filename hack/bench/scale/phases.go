@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-
+	"github.com/aws-multi-eni/aws-multi-eni/internal/fleet"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
@@ -19,7 +18,7 @@ func (b *bench) patience(ctx context.Context) (context.Context, context.CancelFu
 // label measures from the label to Ready.
 func (b *bench) label(ctx context.Context) error {
 	b.limitEC2(true)
-	arrival, err := b.arrive(ctx, func() error { return b.cluster.Label(ctx, b.nodes, labelKey, labelValue) })
+	arrival, err := b.arrive(ctx, func() error { return b.cluster.Label(ctx, b.nodes) })
 	if err != nil {
 		return err
 	}
@@ -37,10 +36,10 @@ func (b *bench) cold(ctx context.Context) error {
 	if err := b.workers.end(b.nodes); err != nil {
 		return err
 	}
-	if err := b.cluster.Label(ctx, b.nodes, labelKey, labelValue); err != nil {
+	if err := b.cluster.Label(ctx, b.nodes); err != nil {
 		return err
 	}
-	if err := b.wantENIs(ctx); err != nil {
+	if err := b.cluster.WantENIs(ctx, b.enis); err != nil {
 		return err
 	}
 	b.limitEC2(true)
@@ -83,7 +82,7 @@ func (b *bench) ready(ctx context.Context) error {
 	}
 	b.limitEC2(false)
 	b.reports.Begin(b.enis)
-	if err := b.cluster.Label(ctx, b.nodes, labelKey, labelValue); err != nil {
+	if err := b.cluster.Label(ctx, b.nodes); err != nil {
 		return err
 	}
 	wait, cancel := b.patience(ctx)
@@ -168,7 +167,7 @@ func (b *bench) roll(ctx context.Context) error {
 }
 
 func (b *bench) replace(ctx context.Context, old, names []string) error {
-	if err := b.cluster.AddNodes(ctx, names, map[string]string{labelKey: labelValue}); err != nil {
+	if err := b.cluster.AddNodes(ctx, names, fleet.Labels()); err != nil {
 		return err
 	}
 	if err := b.startAgents(ctx, names, startAtOnce, 0); err != nil {
@@ -209,33 +208,11 @@ func (b *bench) delete(ctx context.Context) error {
 	return err
 }
 
-// empty deletes the NodeENIs and waits until they are gone, and all ENIs.
+// empty takes all ENIs away.
 func (b *bench) empty(ctx context.Context) error {
 	wait, cancel := b.patience(ctx)
 	defer cancel()
-	for _, name := range b.nodeENIs() {
-		if err := b.cluster.DeleteNodeENI(ctx, name); err != nil && !apierrors.IsNotFound(err) {
-			return err
-		}
-	}
-	for _, name := range b.nodeENIs() {
-		for {
-			n, err := b.cluster.NodeENI(wait, name)
-			if err != nil {
-				return fmt.Errorf("%w; %d ENIs are left", err, len(b.cluster.ENIs()))
-			}
-			if n == nil {
-				break
-			}
-			if err := sleep(wait, pollEvery); err != nil {
-				return fmt.Errorf("NodeENI %s is still there: %w; %d ENIs are left", name, err, len(b.cluster.ENIs()))
-			}
-		}
-	}
-	if left := len(b.cluster.ENIs()); left > 0 {
-		return fmt.Errorf("the NodeENIs are gone, and %d ENIs are left", left)
-	}
-	return nil
+	return b.cluster.Empty(wait, b.enis)
 }
 
 // noLeak: there are as many ENIs as are wanted, and all are attached.

@@ -164,7 +164,7 @@ func costTable(all []*figures) []result.Table {
 	t := result.Table{
 		Title:   "What it costs",
 		Columns: []string{"nodes", "heap and stacks per agent", "goroutines per agent", "connections per agent: API", "EC2", "coordinator's memory at most", "its CPU: label", "delete", "API server's memory", "its CPU: label"},
-		Note:    "Of agents with their ENIs ready, above an empty process of theirs. Memory is resident; CPU is time on this machine, for the whole phase. The API server's memory grows with its watches, three for each agent.",
+		Note:    "Of agents with their ENIs ready; 1,000 of them share a process, whose own part weighs more in small fleets. Heap is what is in use after a collection, other memory is resident; CPU is time on this machine, for the whole phase. The API server's memory grows with its watches, three for each agent.",
 	}
 	for _, f := range all {
 		a := f.AgentsReady
