@@ -73,7 +73,7 @@ type Timing struct {
 	// DescribeSpread: or up to that much longer ago, and each describe at random:
 	// a later one may know less than the one before.
 	DescribeSpread time.Duration
-	IMDSLag     time.Duration // how far the metadata service is behind an attach or a detach
+	IMDSLag        time.Duration // how far the metadata service is behind an attach or a detach
 }
 
 // Quotas of the account.
