@@ -127,6 +127,9 @@ func (a *Agent) created(e eni.ENI, now time.Time) {
 	delete(a.failures, fullKey(e.SubnetID))
 	a.enis = slices.DeleteFunc(a.enis, func(t tracked) bool { return t.ID == e.ID })
 	a.enis = append(a.enis, tracked{ENI: e, made: now, known: now, changed: now})
+	if e.MAC == "" {
+		a.doubt() // without it nobody can tell its link
+	}
 }
 
 func (a *Agent) change(id string, now time.Time, f func(*tracked)) {

@@ -89,3 +89,22 @@ func TestVerification(t *testing.T) {
 	a.schedule(now)
 	expect(a.nextObserve, 60*time.Minute, 72*time.Minute)
 }
+
+// An answer to Create without the MAC leaves the link unknown: EC2 is asked for it.
+func TestCreatedWithoutMAC(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	for mac, asked := range map[string]bool{"02:00:00:00:00:01": false, "": true} {
+		a := New(Config{Log: slog.New(slog.DiscardHandler)})
+		a.nextObserve = now.Add(time.Hour)
+		e := eniFor("eni-x", "x", subnetA).ENI
+		e.MAC = mac
+		a.created(e, now)
+		if soon := a.nextObserve.Before(now); soon != asked {
+			t.Errorf("with the MAC %q EC2 is asked: %v, want %v", mac, soon, asked)
+		}
+		e.MAC = "02:00:00:00:00:01"
+		if after, _ := merge(a.enis, []eni.ENI{e}, func(tracked) bool { return false }, now); after[0].MAC != e.MAC {
+			t.Errorf("the MAC is %q after EC2 has told it", after[0].MAC)
+		}
+	}
+}
