@@ -85,8 +85,8 @@ func TestScenario25APIServerAway(t *testing.T) {
 	log, err := os.ReadFile(c.agents["node-1"].Log)
 	c.must(err)
 	for _, words := range []string{"the API server cannot be reached", "the API server can be reached again"} {
-		if n := bytes.Count(log, []byte(words)); n != 1 {
-			t.Errorf("node-1 says %d times that %s", n, words)
+		if !bytes.Contains(log, []byte(words)) {
+			t.Errorf("node-1 does not say that %s", words)
 		}
 	}
 	c.must(c.Unlabel(t.Context(), "node-1", "node-1"))
