@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"maps"
 	"sync"
@@ -10,7 +9,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -44,29 +42,9 @@ type thing struct{ resource, name string }
 func newVanished(client *kube.Client, signal func(), log *slog.Logger) *vanished {
 	return &vanished{
 		shown: map[types.UID]thing{}, since: map[types.UID]time.Time{}, gone: map[types.UID]time.Time{},
-		ask:    func(ctx context.Context, t thing) (types.UID, error) { return uidOf(ctx, client, t) },
+		ask:    func(ctx context.Context, t thing) (types.UID, error) { return client.UID(ctx, t.resource, t.name) },
 		signal: signal, wait: vanishPatience, log: log,
 	}
-}
-
-// uidOf asks the API server for the object's UID; "" says that there is none.
-func uidOf(ctx context.Context, client *kube.Client, t thing) (types.UID, error) {
-	var of rest.Interface = client.API
-	if t.resource == kube.Nodes {
-		of = client.Core
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	data, err := of.Get().Resource(t.resource).Name(t.name).
-		SetHeader("Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").Do(ctx).Raw()
-	if kube.IsNotFound(err) {
-		return "", nil
-	}
-	var object metav1.PartialObjectMetadata
-	if err == nil {
-		err = json.Unmarshal(data, &object)
-	}
-	return object.UID, err
 }
 
 // onDelete is for the delete events of an informer.

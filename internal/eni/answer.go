@@ -39,7 +39,7 @@ func checkAnswer(ctx context.Context, in middleware.DeserializeInput, next middl
 	}
 	body := bufio.NewReaderSize(io.LimitReader(response.Body, maxAnswer), answerHead)
 	head, _ := body.Peek(answerHead) // what cannot be read fails again below
-	if want := middleware.GetOperationName(ctx) + "Response"; rootOf(head) != want {
+	if want := fmt.Sprintf("%sResponse", middleware.GetOperationName(ctx)); rootOf(head) != want {
 		response.Body.Close()
 		return out, metadata, fmt.Errorf("the answer is not EC2's: HTTP %d without a %s, but %q; is there a proxy in between, or is the endpoint's URL wrong?",
 			response.StatusCode, want, beginning(head))

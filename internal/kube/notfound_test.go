@@ -23,7 +23,7 @@ func TestIsNotFound(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Type", test.contentType)
 				w.WriteHeader(http.StatusNotFound)
-				w.Write([]byte(test.body))
+				_, _ = w.Write([]byte(test.body))
 			}))
 			defer server.Close()
 			client, err := NewClient(&rest.Config{Host: server.URL}, "test")
