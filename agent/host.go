@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
@@ -192,6 +193,9 @@ func (a *Agent) subnetOf(e tracked) netip.Prefix {
 func (a *Agent) sweep(keep []hostnet.Wanted) {
 	if len(a.desired.held)+len(a.desired.partly) > 0 || a.desired.told != nil {
 		return
+	}
+	if slices.ContainsFunc(a.enis, func(e tracked) bool { return e.reported }) {
+		return // its addresses are not known, and a restart must not take its rules
 	}
 	n, err := a.Links.Sweep(keep)
 	if err == nil {

@@ -153,3 +153,29 @@ func TestRepairsAreToldNowAndThen(t *testing.T) {
 		t.Errorf("told %d times in 20 s, want 2", n)
 	}
 }
+
+// Of an ENI that only the last report tells of, no addresses are known: its rules
+// cannot be told from leftovers while describes lag, or its tags are gone.
+func TestNoSweepBeforeAllIsKnown(t *testing.T) {
+	for name, reported := range map[string]bool{"shown": false, "reported only": true} {
+		t.Run(name, func(t *testing.T) {
+			swept := &sweeps{}
+			a := New(Config{Links: swept})
+			a.enis = []tracked{eniFor("eni-x", "x", subnetA).with(func(t *tracked) { t.reported = reported })}
+			if a.sweep(nil); (swept.n > 0) == reported {
+				t.Errorf("swept %d times", swept.n)
+			}
+		})
+	}
+}
+
+// sweeps counts.
+type sweeps struct {
+	linkless
+	n int
+}
+
+func (s *sweeps) Sweep([]hostnet.Wanted) (int, error) {
+	s.n++
+	return 0, nil
+}

@@ -159,6 +159,9 @@ func (t tracked) refreshed(e eni.ENI, now time.Time) tracked {
 		// What this agent has done is newer than what the describe shows.
 		e.Groups, e.Description, e.SourceDestCheck = t.Groups, t.Description, t.SourceDestCheck
 	}
+	if e.Owner.NodeENIUID == "" { // somebody has removed the tag
+		e.Owner.NodeENIUID, e.Owner.NodeENI = t.Owner.NodeENIUID, t.Owner.NodeENI
+	}
 	e.Attachment = t.attachment(e.Attachment, now)
 	return tracked{ENI: e, listed: true, plugged: t.plugged, known: t.known, released: t.released, left: t.left, collected: t.collected, changed: t.changed, attached: t.attached}
 }

@@ -42,3 +42,12 @@ func TestAttachmentBelieved(t *testing.T) {
 		})
 	}
 }
+
+// An ENI that is known stays that of its NodeENI when somebody removes the tag: it
+// would be given up, and made again by the same token, without end.
+func TestTagRemoved(t *testing.T) {
+	shown := eniFor("eni-a", "", subnetA).ENI
+	if got := eniFor("eni-a", "x", subnetA).refreshed(shown, time.Unix(10_000, 0)).slot(); got != (slot{"x", subnetA}) {
+		t.Errorf("it is at %v", got)
+	}
+}
