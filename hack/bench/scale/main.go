@@ -43,16 +43,20 @@ func run() error {
 	}
 	var all []*figures
 	for _, p := range plans {
-		f, err := measure(ctx, p)
-		if err != nil {
-			return fmt.Errorf("%s: %w", p.size, err)
+		f, failed := measure(ctx, p)
+		if failed != nil {
+			err = fmt.Errorf("%s: %w", p.size, failed)
+			break // what has been measured in an hour is not lost
 		}
 		all = append(all, f)
+	}
+	if len(all) == 0 {
+		return err
 	}
 	summarize(r, all)
 	r.Print(os.Stdout)
 	if partial {
-		return r.Err()
+		return errors.Join(err, r.Err())
 	}
-	return errors.Join(r.Save(result.Dir), r.Err())
+	return errors.Join(err, r.Save(result.Dir), r.Err())
 }
