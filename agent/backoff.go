@@ -56,9 +56,7 @@ type failure struct {
 	attempts int       // with this error, in a row
 	since    time.Time // the first of them
 	until    time.Time
-	// queued: EC2 throttled it, and its turn is to be drawn when until is over.
-	queued bool
-	idle   time.Time // since when a crowd may be waiting like this one
+	turn     turn // of a throttled call
 }
 
 // terminal: waiting alone does not help.
@@ -79,14 +77,14 @@ func (f failures) add(key, action string, err error, now time.Time) failure {
 	}
 	f[key] = failure{
 		action: action, err: err, attempts: last.attempts + 1, since: last.since,
-		until: now.Add(delay), queued: throttled, idle: now,
+		until: now.Add(delay), turn: turn{due: throttled, idle: now},
 	}
 	return f[key]
 }
 
 // blocks says whether it is too early to try again.
 func (f failures) blocks(key string, now time.Time) bool {
-	return f[key].queued || now.Before(f[key].until)
+	return f[key].turn.due || now.Before(f[key].until)
 }
 
 // resting are the keys of what is not to be tried again yet.

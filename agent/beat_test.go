@@ -30,8 +30,10 @@ func (deaf) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
 	return v1alpha1.NodeENIStateStatus{}, nil
 }
 func (deaf) Save(context.Context, v1alpha1.NodeENIStateStatus) error { return nil }
-func (deaf) Waiting(context.Context, string) (int, error)            { return 0, context.Canceled }
-func (deaf) Refresh(context.Context) error                           { return context.Canceled }
+func (deaf) Counts(context.Context, string) (v1alpha1.NodeCounts, error) {
+	return v1alpha1.NodeCounts{}, context.Canceled
+}
+func (deaf) Refresh(context.Context) error { return context.Canceled }
 
 // linkless is a host without links.
 type linkless struct{ Links }

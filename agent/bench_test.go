@@ -148,7 +148,9 @@ func (same) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
 }
 func (same) Save(context.Context, v1alpha1.NodeENIStateStatus) error { return nil }
 func (same) Refresh(context.Context) error                           { return nil }
-func (same) Waiting(context.Context, string) (int, error)            { return 0, nil }
+func (same) Counts(context.Context, string) (v1alpha1.NodeCounts, error) {
+	return v1alpha1.NodeCounts{}, nil
+}
 
 // still is a host with all links, on which there is nothing to do.
 type still struct{}

@@ -58,9 +58,9 @@ type Source interface {
 	Load(ctx context.Context) (v1alpha1.NodeENIStateStatus, error)
 	// Save keeps the report. It is done when it returns without an error.
 	Save(ctx context.Context, report v1alpha1.NodeENIStateStatus) error
-	// Waiting is how many nodes wait for ENIs of a NodeENI. It fails where that is
-	// not known.
-	Waiting(ctx context.Context, nodeENI string) (int, error)
+	// Counts are the nodes of a NodeENI by what they have of it. It fails where
+	// that is not known.
+	Counts(ctx context.Context, nodeENI string) (v1alpha1.NodeCounts, error)
 	// Refresh asks for the newest truth about the node, for the last pass.
 	Refresh(ctx context.Context) error
 }

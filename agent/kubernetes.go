@@ -242,10 +242,9 @@ func (k *Kubernetes) Snapshot() (Snapshot, bool) {
 	return s, true
 }
 
-// Waiting implements Source.
-func (k *Kubernetes) Waiting(ctx context.Context, nodeENI string) (int, error) {
-	n, err := k.client.NodeCounts(ctx, nodeENI)
-	return int(n.Matching - n.Ready - n.Failed), err
+// Counts implements Source.
+func (k *Kubernetes) Counts(ctx context.Context, nodeENI string) (v1alpha1.NodeCounts, error) {
+	return k.client.NodeCounts(ctx, nodeENI)
 }
 
 // Load implements Source.

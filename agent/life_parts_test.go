@@ -106,11 +106,11 @@ func (p process) Save(_ context.Context, r v1alpha1.NodeENIStateStatus) error {
 	return nil
 }
 
-func (p process) Waiting(context.Context, string) (int, error) {
+func (p process) Counts(context.Context, string) (v1alpha1.NodeCounts, error) {
 	if p.killed.Load() {
-		return 0, errKilled
+		return v1alpha1.NodeCounts{}, errKilled
 	}
-	return p.waiting, nil
+	return v1alpha1.NodeCounts{Matching: int32(p.waiting)}, nil
 }
 
 func (p process) Refresh(context.Context) error {

@@ -52,8 +52,8 @@ func (s stuckSource) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) 
 }
 func (s stuckSource) Changed() <-chan struct{}   { return s.changed }
 func (s stuckSource) Snapshot() (Snapshot, bool) { <-s.free; return Snapshot{}, false }
-func (s stuckSource) Waiting(context.Context, string) (int, error) {
-	return 0, errors.New("away")
+func (s stuckSource) Counts(context.Context, string) (v1alpha1.NodeCounts, error) {
+	return v1alpha1.NodeCounts{}, errors.New("away")
 }
 func (s stuckSource) Refresh(context.Context) error { return errors.New("away") }
 

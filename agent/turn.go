@@ -16,7 +16,8 @@ import (
 // NodeENIs' status tells how many nodes wait, EC2's documentation how many calls
 // a second it takes: each node draws its turn from the time that serving all of
 // them takes. Calls then arrive as fast as EC2 takes them, and few are refused
-// twice. Nothing but the moment of a call rests on the status.
+// twice. Nothing but the moment of a call rests on the status, and one that does not
+// change is not believed for long.
 
 const (
 	// statusAge is how old a status may be: the coordinator writes one every 5 s.
@@ -24,14 +25,11 @@ const (
 	statusAge = 5500 * time.Millisecond
 	// statusJitter is added to it.
 	statusJitter = 1500 * time.Millisecond
-	// lookAgain is the time after which a turn that is farther away is drawn
-	// again: some give up, others join.
+	// lookAgain is how long a turn is waited for without another look at the
+	// status: the crowd may go, and nobody may write the status any more.
 	lookAgain = 30 * time.Second
 	// soonest is the least time that turns are spread over.
 	soonest = 500 * time.Millisecond
-	// crowding is the part of the time to serve all that turns are spread over:
-	// a few refusals are better than calls that nobody makes.
-	crowding = 0.9
 )
 
 // throttledDelay is how long the wait after the n-th refusal in a row is before
@@ -43,16 +41,45 @@ func throttledDelay(n int) time.Duration {
 	return crowdPace.delay(n - 1)
 }
 
-// drawTurn is when one of a backlog of ENIs makes its call, of which EC2 takes
-// perSecond; idle is how long nobody has called, so that EC2 has calls to spare.
-func drawTurn(backlog int, perSecond float64, idle time.Duration) time.Duration {
-	all := time.Duration(crowding * float64(backlog) / perSecond * float64(time.Second))
-	return rand.N(max(all-idle, soonest))
+// crowd is what the status tells of the ENIs that NodeENIs of this node give to
+// nodes.
+type crowd struct{ waiting, ready int }
+
+// served is how long EC2 takes to serve all who wait, at perSecond.
+func (c crowd) served(perSecond float64) time.Duration {
+	return time.Duration(float64(c.waiting) / perSecond * float64(time.Second))
 }
 
-// findTurns has the turns drawn of the throttled calls whose wait is over.
+// turn is the wait of a call for its turn.
+type turn struct {
+	due   bool      // to be drawn, or looked at again, when the failure's wait is over
+	idle  time.Time // since when a crowd may be waiting like this one
+	at    time.Time // zero until it is drawn
+	ready int       // what the status told at the last look
+}
+
+// look draws the turn, or sees whether it may stay; refused is how often in a row
+// EC2 has refused the call. It returns how long to wait from now on.
+func (t turn) look(c crowd, perSecond float64, refused int, now time.Time) (turn, time.Duration) {
+	stale := !t.at.IsZero() && c.ready == t.ready // then it tells nothing
+	switch {
+	case t.at.IsZero():
+		c.waiting >>= min(refused-1, 20) // who was refused again has waited longer
+		t.at = now.Add(rand.N(max(c.served(perSecond)-now.Sub(t.idle), soonest)))
+	case stale:
+		t.at = now
+	case now.Add(c.served(perSecond)).Before(t.at):
+		t.at = now.Add(rand.N(max(c.served(perSecond), soonest)))
+	}
+	t.ready = c.ready
+	wait := t.at.Sub(now)
+	t.due = wait > lookAgain
+	return t, min(wait, lookAgain)
+}
+
+// findTurns looks at the status for the throttled calls whose wait is over.
 func (a *Agent) findTurns(ctx context.Context, now time.Time) {
-	if a.counting || !a.failures.findTurn(now) {
+	if a.counting || !a.failures.turnDue(now) {
 		return
 	}
 	perNode := a.enisPerNode()
@@ -60,18 +87,19 @@ func (a *Agent) findTurns(ctx context.Context, now time.Time) {
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		backlog := 0
+		var c crowd
 		for nodeENI, enis := range perNode {
-			nodes, err := a.Source.Waiting(ctx, nodeENI)
+			nodes, err := a.Source.Counts(ctx, nodeENI)
 			if err != nil {
 				a.Log.Debug("how many nodes wait is not known", "nodeENI", nodeENI, "error", err)
 				continue
 			}
-			backlog += nodes * enis
+			c.waiting += enis * max(int(nodes.Matching-nodes.Ready-nodes.Failed), 0)
+			c.ready += enis * int(nodes.Ready)
 		}
 		a.results <- func() {
 			a.counting = false
-			a.failures.giveTurns(backlog, time.Now())
+			a.failures.giveTurns(c, time.Now())
 		}
 	}()
 }
@@ -91,27 +119,25 @@ func (a *Agent) enisPerNode() map[string]int {
 	return perNode
 }
 
-// findTurn says whether there is a throttled call whose turn is to be drawn.
-func (f failures) findTurn(now time.Time) bool {
+// turnDue says whether the status is to be looked at.
+func (f failures) turnDue(now time.Time) bool {
 	for _, failed := range f {
-		if failed.queued && !now.Before(failed.until) {
+		if failed.turn.due && !now.Before(failed.until) {
 			return true
 		}
 	}
 	return false
 }
 
-// giveTurns draws the turns that are to be drawn.
-func (f failures) giveTurns(backlog int, now time.Time) {
+// giveTurns has all look that are to.
+func (f failures) giveTurns(c crowd, now time.Time) {
 	for key, failed := range f {
-		if !failed.queued || now.Before(failed.until) {
+		if !failed.turn.due || now.Before(failed.until) {
 			continue
 		}
-		ahead := backlog >> min(failed.attempts-1, 20) // who was refused again has waited longer
-		wait := drawTurn(ahead, eni.CallsPerSecond(failed.action), now.Sub(failed.idle))
-		failed.queued = wait > lookAgain
-		failed.until = now.Add(min(wait, lookAgain))
-		failed.idle = failed.until // meanwhile others call
+		var wait time.Duration
+		failed.turn, wait = failed.turn.look(c, eni.CallsPerSecond(failed.action), failed.attempts, now)
+		failed.until = now.Add(wait)
 		f[key] = failed
 	}
 }

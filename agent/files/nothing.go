@@ -56,8 +56,10 @@ func (n *Nothing) Save(_ context.Context, report v1alpha1.NodeENIStateStatus) er
 	return n.file.write(n.state)
 }
 
-// Waiting implements agent.Source: nothing is known of other nodes.
-func (n *Nothing) Waiting(context.Context, string) (int, error) { return 0, errors.ErrUnsupported }
+// Counts implements agent.Source: nothing is known of other nodes.
+func (n *Nothing) Counts(context.Context, string) (v1alpha1.NodeCounts, error) {
+	return v1alpha1.NodeCounts{}, errors.ErrUnsupported
+}
 
 // Refresh implements agent.Source.
 func (n *Nothing) Refresh(context.Context) error { return nil }

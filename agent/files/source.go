@@ -153,8 +153,10 @@ func (s *Source) Save(_ context.Context, report v1alpha1.NodeENIStateStatus) err
 	return s.update(func(state *State) { state.Status = report })
 }
 
-// Waiting implements agent.Source: nothing is known of other nodes.
-func (s *Source) Waiting(context.Context, string) (int, error) { return 0, errors.ErrUnsupported }
+// Counts implements agent.Source: nothing is known of other nodes.
+func (s *Source) Counts(context.Context, string) (v1alpha1.NodeCounts, error) {
+	return v1alpha1.NodeCounts{}, errors.ErrUnsupported
+}
 
 // Refresh implements agent.Source. What the files say is known.
 func (s *Source) Refresh(context.Context) error { return nil }
