@@ -87,7 +87,7 @@ func newWorld(t *testing.T, c *draw.Choices) *world {
 		return !slices.ContainsFunc(w.cloud.Interfaces(), func(e cloud.Interface) bool { return e.MAC == mac && !w.ours(e) })
 	}
 	w.host.released = w.seeRelease
-	network := func(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+	network := netip.MustParsePrefix
 	var err error
 	w.cloud, err = cloud.New(cloud.Config{
 		VPCs: []cloud.VPC{{ID: "vpc-00000000000000001", CIDR: network("10.0.0.0/16")}},

@@ -24,8 +24,8 @@ var notReasons = []string{
 	"DryRunOperation",
 	// What the actions that read begin with.
 	"Describe",
-	// What EC2's answers are called.
-	"Response",
+	// What watches are of.
+	"NodeENIs",
 	// A metric's label.
 	"Other",
 }

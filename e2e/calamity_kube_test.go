@@ -45,7 +45,8 @@ func (tr *trial) stir(r *rand.Rand) string {
 func (tr *trial) opKillAt(r *rand.Rand) string {
 	name, source := tr.process(r)
 	after := r.IntN(2) == 0
-	at, armed := "", func() bool { return false }
+	var at string
+	var armed func() bool
 	if r.IntN(3) > 0 {
 		actions := []string{createCall, attachCall, modifyCall, describeCall}
 		if name == source {

@@ -325,11 +325,6 @@ func (c *cluster) awaitENIs(n int) {
 	})
 }
 
-// counts are the numbers of calls by action, failed ones included.
-func (c *cluster) counts() map[string]int {
-	return cloud.CountCalls(c.Sim.Cloud().Calls())
-}
-
 // mutating sums up the calls that change something.
 func mutating(counts map[string]int) int {
 	n := 0

@@ -87,7 +87,7 @@ func ReadProcess(pid int) Process {
 	const user, system = 14 - 3, 15 - 3
 	if len(fields) > system {
 		for _, field := range []string{fields[user], fields[system]} {
-			ticks, _ := strconv.ParseInt(field, 10, 64) //nolint:errcheck // the kernel's own number
+			ticks, _ := strconv.ParseInt(field, 10, 64)
 			p.CPU += time.Duration(ticks) * clockTick
 		}
 	}
@@ -97,7 +97,7 @@ func ReadProcess(pid int) Process {
 func kilobytes(status, field string) int64 {
 	for line := range strings.Lines(status) {
 		if value, ok := strings.CutPrefix(line, field); ok {
-			n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64) //nolint:errcheck // the kernel's own number
+			n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
 			return n << 10
 		}
 	}

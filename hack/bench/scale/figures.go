@@ -67,4 +67,3 @@ func (c counts) perENI(s size, match func(fleet.Call) bool) float64 {
 func byAgents(c fleet.Call) bool   { return !c.Coordinator }
 func mutating(c fleet.Call) bool   { return byAgents(c) && c.Mutating() }
 func describing(c fleet.Call) bool { return byAgents(c) && !c.Mutating() }
-func throttled(c fleet.Call) bool  { return byAgents(c) && c.Throttled }

@@ -56,8 +56,10 @@ func TestStorm(t *testing.T) {
 	var throttle throttle
 	throttle.set(true, 2)
 	for _, action := range []string{"CreateNetworkInterface", "DescribeSubnets"} {
-		if !throttle.allow(action, false) || !throttle.allow(action, false) || throttle.allow(action, false) {
-			t.Errorf("%s: want two calls and no third", action)
+		for n, want := range []bool{true, true, false} {
+			if got := throttle.allow(action, false); got != want {
+				t.Errorf("%s: call %d is allowed: %v, want %v", action, n+1, got, want)
+			}
 		}
 	}
 }
