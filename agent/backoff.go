@@ -24,6 +24,8 @@ var (
 	// A subnet that is full: addresses come back when others release them, and
 	// a fleet that waits for them shares EC2's buckets.
 	coolPace = pace{30 * time.Second, 10 * time.Minute}
+	// Credentials that are replaced, or a clock that is set, while nobody looks.
+	credentialsPace = pace{10 * time.Second, 5 * time.Minute}
 	// What only a person can mend.
 	slowPace = pace{30 * time.Second, time.Hour}
 )
@@ -36,6 +38,8 @@ func paceOf(err error) pace {
 		return crowdPace
 	case eni.IsSubnetFull(err):
 		return coolPace
+	case eni.IsUnauthenticated(err):
+		return credentialsPace
 	case eni.IsTerminal(err), errors.Is(err, errAbsent):
 		return slowPace
 	default:

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"log/slog"
+	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,12 +15,22 @@ import (
 // passes is a Source that knows when it was asked after news, and has none.
 type passes struct {
 	deaf
-	at *[]time.Time
+	mu sync.Mutex
+	at []time.Time
 }
 
-func (p passes) Snapshot() (Snapshot, bool) {
-	*p.at = append(*p.at, time.Now())
+func (p *passes) Snapshot() (Snapshot, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.at = append(p.at, time.Now())
 	return Snapshot{}, false
+}
+
+// since are the passes but for the first n.
+func (p *passes) since(n int) []time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.at[n:])
 }
 
 // changing is a host on which something changes.
@@ -46,22 +58,22 @@ func TestHostPace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var at []time.Time
+				source := &passes{}
 				host := changing{changed: make(chan struct{}, 1)}
-				a := New(Config{Source: passes{at: &at}, Links: host, Log: slog.New(slog.DiscardHandler)})
+				a := New(Config{Source: source, Links: host, Log: slog.New(slog.DiscardHandler)})
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan error)
 				go func() { ended <- a.Run(ctx) }()
 				a.results <- func() { test.set(a) }
 				time.Sleep(time.Second)
-				before := len(at)
+				before := len(source.since(0))
 				const changes = 500
 				for range changes {
 					time.Sleep(time.Millisecond)
 					signal(host.changed)
 				}
 				synctest.Wait()
-				during := at[before:]
+				during := source.since(before)
 				if want := int(changes * time.Millisecond / test.want); len(during) != want {
 					t.Errorf("%d passes, want %d", len(during), want)
 				}
@@ -84,9 +96,8 @@ func TestHostPace(t *testing.T) {
 // another pass when one for another reason has looked already.
 func TestHostPaceAndOtherPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var at []time.Time
 		host := changing{changed: make(chan struct{}, 1)}
-		source := passes{deaf: deaf{news: make(chan struct{})}, at: &at}
+		source := &passes{deaf: deaf{news: make(chan struct{})}}
 		a := New(Config{Source: source, Links: host, Log: slog.New(slog.DiscardHandler)})
 		a.started, a.nodeSeen, a.certain = true, true, true
 		a.nextObserve = time.Now().Add(time.Hour)
@@ -98,8 +109,8 @@ func TestHostPaceAndOtherPasses(t *testing.T) {
 			time.Sleep(d)
 			do()
 			synctest.Wait()
-			if len(at) != want {
-				t.Errorf("%d passes, want %d", len(at), want)
+			if n := len(source.since(0)); n != want {
+				t.Errorf("%d passes, want %d", n, want)
 			}
 		}
 		nothing := func() {}

@@ -92,17 +92,22 @@ func TestReportWrittenByOthers(t *testing.T) {
 					node: "node-1", states: informer(&cache.ListWatch{}, &v1alpha1.NodeENIState{}), changed: make(chan struct{}, 1),
 					state: object("9", status("a")), log: slog.New(slog.DiscardHandler),
 				}
+				lost := func() bool {
+					k.mu.Lock()
+					defer k.mu.Unlock()
+					return k.lost
+				}
 				if err := k.states.GetStore().Add(object(test.version, test.shown)); err != nil {
 					t.Fatal(err)
 				}
 				k.stateWritten()
 				k.stateWritten()
-				if k.lost {
+				if lost() {
 					t.Error("it is not given time to be our own")
 				}
 				time.Sleep(stateCheck + time.Millisecond)
-				if k.lost != test.lost {
-					t.Errorf("lost %v", k.lost)
+				if lost() != test.lost {
+					t.Errorf("lost %v", lost())
 				}
 			})
 		})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -175,6 +176,13 @@ func (s *slate) take(away bool) {
 		}
 	}
 	signal(s.changed)
+}
+
+// links are those that are configured, by MAC.
+func (s *slate) links() map[string]hostnet.Wanted {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.configured)
 }
 
 func (s *slate) here(mac net.HardwareAddr) bool {

@@ -346,7 +346,7 @@ func (w *world) compare(e cloud.Interface, spec v1alpha1.NodeENISpec) {
 		e.SourceDestCheck != *spec.SourceDestCheck || a.DeleteOnTermination != *spec.DeleteOnTermination {
 		w.Errorf("%s is %+v %+v, want %+v", e.ID, e, a, spec)
 	}
-	if l, ok := w.host.configured[e.MAC]; !ok || l.DeviceIndex != int(a.DeviceIndex) || l.MTU != int(spec.MTU) {
+	if l, ok := w.host.links()[e.MAC]; !ok || l.DeviceIndex != int(a.DeviceIndex) || l.MTU != int(spec.MTU) {
 		w.Errorf("%s at %d has the link %+v, want the MTU %d", e.ID, a.DeviceIndex, l, spec.MTU)
 	}
 }
@@ -412,7 +412,7 @@ func TestNodeThatIsNotThere(t *testing.T) {
 		links := func(what string, want int) {
 			t.Helper()
 			time.Sleep(10 * time.Minute)
-			if n := len(w.host.configured); n != want {
+			if n := len(w.host.links()); n != want {
 				t.Errorf("%s: %d links are configured, want %d", what, n, want)
 			}
 		}

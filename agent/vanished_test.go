@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,8 +43,8 @@ func TestVanished(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				told := 0
-				v := newVanished(nil, func() { told++ }, slog.New(slog.DiscardHandler))
+				var told atomic.Int32
+				v := newVanished(nil, func() { told.Add(1) }, slog.New(slog.DiscardHandler))
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				v.ask = func(context.Context, thing) (types.UID, error) {
@@ -68,8 +69,8 @@ func TestVanished(t *testing.T) {
 				if missing != test.missingLater || gone["uid-1"] != test.goneLater {
 					t.Errorf("later: missing %v, gone %v", missing, gone)
 				}
-				if found := test.missing && test.goneLater; (told > 0) != found {
-					t.Errorf("told %d times", told)
+				if found := test.missing && test.goneLater; (told.Load() > 0) != found {
+					t.Errorf("told %d times", told.Load())
 				}
 				cancel()
 				time.Sleep(vanishPatience)

@@ -141,7 +141,8 @@ func (c *cluster) testReadyLabels(t *testing.T) {
 	c.awaitLabels("node-1", "first", strings.TrimPrefix(v1alpha1.ReadyLabel(long), v1alpha1.ReadyLabelPrefix))
 	c.same(t, "node-1", otherTaints)
 	// The two that came back may have been ready one after the other.
-	if n := c.logged("node-1", "changed the Node's labels") - patched; n < 5 || n > 6 {
+	c.awaitLogged("node-1", "changed the Node's labels", patched+5)
+	if n := c.logged("node-1", "changed the Node's labels") - patched; n > 6 {
 		t.Errorf("five changes were %d patches", n)
 	}
 	if node := c.node("node-1"); node.Metadata.Labels["first"] != "node-1" || node.Metadata.Labels["second"] != "node-1" {
@@ -291,4 +292,15 @@ func (c *cluster) logged(node, words string) int {
 	data, err := os.ReadFile(c.agents[node].Log)
 	c.must(err)
 	return strings.Count(string(data), words)
+}
+
+// awaitLogged waits for that many lines in an agent's log that have the words.
+func (c *cluster) awaitLogged(node, words string, lines int) {
+	c.t.Helper()
+	c.await(fmt.Sprintf("%s says %q", node, words), func() string {
+		if n := c.logged(node, words); n < lines {
+			return fmt.Sprintf("%d times, want %d", n, lines)
+		}
+		return ""
+	})
 }

@@ -97,6 +97,10 @@ func IsSubnetGone(err error) bool {
 	return is(err, "InvalidSubnetID.NotFound", "InvalidSubnet.NotFound")
 }
 
+// IsUnauthenticated: EC2 does not accept the credentials, or the clock is wrong.
+// Both often mend themselves.
+func IsUnauthenticated(err error) bool { return is(err, "AuthFailure") }
+
 // IsUnauthorized: IAM does not allow the call.
 func IsUnauthorized(err error) bool {
 	return is(err, "UnauthorizedOperation", "AuthFailure", "AccessDenied", "AccessDeniedException")
