@@ -42,8 +42,11 @@ func throttledDelay(n int) time.Duration {
 }
 
 // crowd is what the status tells of the ENIs that NodeENIs of this node give to
-// nodes.
-type crowd struct{ waiting, ready int }
+// nodes, if it is known.
+type crowd struct {
+	waiting, ready int
+	unknown        bool
+}
 
 // served is how long EC2 takes to serve all who wait, at perSecond.
 func (c crowd) served(perSecond float64) time.Duration {
@@ -63,6 +66,8 @@ type turn struct {
 func (t turn) look(c crowd, perSecond float64, refused int, now time.Time) (turn, time.Duration) {
 	stale := !t.at.IsZero() && c.ready == t.ready // then it tells nothing
 	switch {
+	case c.unknown && !t.at.IsZero():
+		c.ready = t.ready // the turn stays
 	case t.at.IsZero():
 		c.waiting >>= min(refused-1, 20) // who was refused again has waited longer
 		t.at = now.Add(rand.N(max(c.served(perSecond)-now.Sub(t.idle), soonest)))
@@ -92,6 +97,7 @@ func (a *Agent) findTurns(ctx context.Context, now time.Time) {
 			nodes, err := a.Source.Counts(ctx, nodeENI)
 			if err != nil {
 				a.Log.Debug("how many nodes wait is not known", "nodeENI", nodeENI, "error", err)
+				c.unknown = true
 				continue
 			}
 			c.waiting += enis * max(int(nodes.Matching-nodes.Ready-nodes.Failed), 0)

@@ -57,11 +57,12 @@ func TestTurnIsLookedAtAgain(t *testing.T) {
 		low   time.Duration
 		until time.Duration
 	}{
-		{"served as foreseen", crowd{850, 150}, 100 * time.Second, 100 * time.Second},
-		{"more have come", crowd{5000, 150}, 100 * time.Second, 100 * time.Second},
-		{"most have gone", crowd{100, 150}, 0, 20 * time.Second},
-		{"the status is as it was", crowd{1000, 0}, 0, 0},
+		{"served as foreseen", crowd{waiting: 850, ready: 150}, 100 * time.Second, 100 * time.Second},
+		{"more have come", crowd{waiting: 5000, ready: 150}, 100 * time.Second, 100 * time.Second},
+		{"most have gone", crowd{waiting: 100, ready: 150}, 0, 20 * time.Second},
+		{"the status is as it was", crowd{waiting: 1000, ready: 0}, 0, 0},
 		{"there is no status", crowd{}, 0, 0},
+		{"the API server does not answer", crowd{unknown: true}, 100 * time.Second, 100 * time.Second},
 	} {
 		got, _ := turn{due: true, at: now.Add(100 * time.Second)}.look(test.now, 5, 1, now)
 		if in := got.at.Sub(now); in < test.low || in > test.until {
@@ -143,7 +144,7 @@ func shareBucket(t *testing.T, written bool, most float64) {
 			at = start.Add(statusEvery)
 		}
 		before := slices.IndexFunc(append(served, now), func(s time.Time) bool { return !s.Before(at) })
-		return crowd{nodes - before, before}
+		return crowd{waiting: nodes - before, ready: before}
 	}
 	for now := start; len(served) < nodes && now.Sub(start) < 2*bound; now = now.Add(20 * time.Millisecond) {
 		for i, f := range waiting {
