@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -68,6 +69,8 @@ func (t turn) look(c crowd, perSecond float64, refused int, now time.Time) (turn
 	switch {
 	case c.unknown && !t.at.IsZero():
 		c.ready = t.ready // the turn stays
+	case c.unknown: // a crowd asks the API server, too
+		t.at = now.Add(rand.N(lookAgain))
 	case t.at.IsZero():
 		c.waiting >>= min(refused-1, 20) // who was refused again has waited longer
 		t.at = now.Add(rand.N(max(c.served(perSecond)-now.Sub(t.idle), soonest)))
@@ -95,6 +98,9 @@ func (a *Agent) findTurns(ctx context.Context, now time.Time) {
 		var c crowd
 		for nodeENI, enis := range perNode {
 			nodes, err := a.Source.Counts(ctx, nodeENI)
+			if errors.Is(err, errors.ErrUnsupported) {
+				continue
+			}
 			if err != nil {
 				a.Log.Debug("how many nodes wait is not known", "nodeENI", nodeENI, "error", err)
 				c.unknown = true

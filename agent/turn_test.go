@@ -40,6 +40,10 @@ func TestDrawTurn(t *testing.T) {
 				}
 				latest = max(latest, in)
 			}
+			unknown, _ := turn{due: true}.look(crowd{unknown: true}, test.perSecond, test.refused, now)
+			if in := unknown.at.Sub(now); in > lookAgain || unknown.due {
+				t.Fatalf("without an answer of the API server %+v", unknown)
+			}
 			if latest < test.within*9/10 {
 				t.Errorf("1000 turns are within %v, want them spread over %v", latest, test.within)
 			}

@@ -19,7 +19,9 @@ const asTable = "application/json;as=Table;v=v1;g=meta.k8s.io"
 // had better read 500 bytes.
 func (c *Client) NodeCounts(ctx context.Context, nodeENI string) (v1alpha1.NodeCounts, error) {
 	raw, err := c.API.Get().Resource(NodeENIs).Name(nodeENI).
-		SetHeader("Accept", asTable).Param("includeObject", string(metav1.IncludeNone)).Do(ctx).Raw()
+		SetHeader("Accept", asTable).Param("includeObject", string(metav1.IncludeNone)).
+		Param("resourceVersion", "0"). // from the API server's memory, not from etcd
+		Do(ctx).Raw()
 	if err != nil {
 		return v1alpha1.NodeCounts{}, err
 	}
