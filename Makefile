@@ -15,7 +15,9 @@ copy_chart_files = rm -rf $(1) && for part in $(chart_files); do mkdir -p $(1)/$
 # Packages that are tested side by side. Many of them run an API server each
 # (330 MB, two busy cores at its start), so the number of cores is no measure.
 TEST_PARALLEL ?= 2
-TEST_TIMEOUT  ?= 15m
+# Tests of one package that are run side by side: most of e2e waits most of the time.
+TEST_SIDE_BY_SIDE ?= 4
+TEST_TIMEOUT  ?= 30m
 TEST_FLAGS    ?=
 PACKAGES      ?= ./...
 
@@ -91,7 +93,7 @@ test: ## Run all tests, or PACKAGES=./agent TEST_FLAGS="-run X"; with -race wher
 		echo "* data races go unnoticed. Install gcc to have them found.             *" >&2; \
 		echo "************************************************************************" >&2; \
 	fi; \
-	set -x; KUBEBUILDER_ASSETS=$${assets:?} go test $$race -p $(TEST_PARALLEL) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
+	set -x; KUBEBUILDER_ASSETS=$${assets:?} go test $$race -p $(TEST_PARALLEL) -parallel $(TEST_SIDE_BY_SIDE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
 
 # Benchmarks: each writes docs/benchmarks/NAME.json, and the pages are made from all
 # that are there. A size or a count that misses its goal fails.
