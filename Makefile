@@ -15,8 +15,8 @@ copy_chart_files = rm -rf $(1) && for part in $(chart_files); do mkdir -p $(1)/$
 # Packages that are tested side by side. Many of them run an API server each
 # (330 MB, two busy cores at its start), so the number of cores is no measure.
 TEST_PARALLEL ?= 2
-# Tests of one package that are run side by side: most of e2e waits most of the time.
-TEST_SIDE_BY_SIDE ?= 4
+# Tests of one package that are run side by side; most of e2e waits most of the time.
+TEST_SIDE_BY_SIDE ?= 2
 TEST_TIMEOUT  ?= 30m
 TEST_FLAGS    ?=
 PACKAGES      ?= ./...

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"reflect"
 	"sync"
 	"time"
 
@@ -23,13 +22,6 @@ import (
 const (
 	firstReach = time.Second
 	mostReach  = 10 * time.Second
-)
-
-// emptyWatch is client-go's word for a connection that was closed, or timed out,
-// without an answer.
-var (
-	emptyWatch  = reflect.TypeOf(watch.NewEmptyWatch())
-	errNoAnswer = errors.New("the connection ended without an answer")
 )
 
 // Reach keeps lists and watches at it while the API server cannot be reached, and
@@ -57,13 +49,7 @@ func (r *Reach) Of(what string, lw cache.ListerWatcher) cache.ListerWatcher {
 			return reach(ctx, r, what, func() (runtime.Object, error) { return lister.ListWithContext(ctx, o) })
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return reach(ctx, r, what, func() (watch.Interface, error) {
-				w, err := watcher.WatchWithContext(ctx, o)
-				if err == nil && reflect.TypeOf(w) == emptyWatch {
-					return nil, errNoAnswer
-				}
-				return w, err
-			})
+			return reach(ctx, r, what, func() (watch.Interface, error) { return watcher.WatchWithContext(ctx, o) })
 		},
 	}
 }
