@@ -34,8 +34,6 @@ func paceOf(err error) pace {
 	switch {
 	case errors.Is(err, errOutrun):
 		return hastyPace
-	case eni.IsThrottled(err):
-		return crowdPace
 	case eni.IsSubnetFull(err):
 		return coolPace
 	case eni.IsUnauthenticated(err):
@@ -74,14 +72,13 @@ func (f failures) add(key, action string, err error, now time.Time) failure {
 	if last.err == nil || eni.Code(last.err) != eni.Code(err) {
 		last = failure{since: now}
 	}
-	throttled := eni.IsThrottled(err)
-	delay := paceOf(err).delay(last.attempts)
+	throttled, wait := eni.IsThrottled(err), paceOf(err).delay
 	if throttled {
-		delay = throttledDelay(last.attempts)
+		wait = throttledDelay
 	}
 	f[key] = failure{
 		action: action, err: err, attempts: last.attempts + 1, since: last.since,
-		until: now.Add(delay), turn: turn{due: throttled, idle: now},
+		until: now.Add(wait(last.attempts)), turn: turn{due: throttled, idle: now},
 	}
 	return f[key]
 }
