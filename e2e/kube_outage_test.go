@@ -63,7 +63,9 @@ func TestScenario25APIServerAway(t *testing.T) {
 		return ""
 	})
 
+	c.awaitLogged("node-1", "the API server cannot be reached", 1)
 	c.must(c.ControlPlane.StartAPIServer(t.Context()))
+	c.awaitLogged("node-1", "the API server can be reached again", 1)
 	c.awaitEntry("node-2", "node-2", func(entry v1alpha1.ENIState) string {
 		if entry.Phase != v1alpha1.PhaseReady || entry.AttachmentID != again.Attachment.ID {
 			return "it reports the attachment of before"

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"reflect"
 	"sync"
 	"time"
 
@@ -54,10 +55,23 @@ func (r *Reach) Of(what string, lw cache.ListerWatcher) cache.ListerWatcher {
 	}
 }
 
+var errNoAnswer = errors.New("the connection ended without an answer")
+
+// isEmptyWatch recognizes what client-go makes of a connection that ends, or
+// times out, before the API server answers. The reader lists anew after it, so it
+// is told of and handed on.
+func isEmptyWatch(read any) bool {
+	return reflect.TypeOf(read) == reflect.TypeOf(watch.NewEmptyWatch())
+}
+
 func reach[T any](ctx context.Context, r *Reach, what string, read func() (T, error)) (T, error) {
 	for delay := firstReach; ; delay = min(2*delay, mostReach) {
 		result, err := read()
 		if ctx.Err() != nil {
+			return result, err
+		}
+		if isEmptyWatch(result) {
+			r.missed(what, errNoAnswer)
 			return result, err
 		}
 		if err == nil || !unreachable(err) {

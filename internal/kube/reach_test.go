@@ -89,6 +89,35 @@ func TestReach(t *testing.T) {
 	}
 }
 
+// A connection that ends without an answer is client-go's empty watch: the reader
+// has to list anew, so it is told and passed on at once.
+func TestReachTellsOfEmptyWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged strings.Builder
+		watches := []watch.Interface{watch.NewEmptyWatch(), watch.NewEmptyWatch(), watch.NewFake()}
+		lw := cache.ToListerWatcherWithContext(NewReach(slog.New(slog.NewTextHandler(&logged, nil))).Of("Nodes", &cache.ListWatch{
+			WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) {
+				w := watches[0]
+				watches = watches[1:]
+				return w, nil
+			},
+		}))
+		began := time.Now()
+		for i, want := range []string{"cannot be reached", "cannot be reached", "can be reached again"} {
+			handed := watches[0]
+			if w, err := lw.WatchWithContext(t.Context(), metav1.ListOptions{}); w != handed || err != nil {
+				t.Errorf("watch %d is %v, %v", i, w, err)
+			}
+			if lines := strings.Split(strings.TrimSpace(logged.String()), "\n"); !strings.Contains(lines[len(lines)-1], want) || len(lines) > 2 {
+				t.Errorf("after watch %d logged is\n%s, want %q", i, logged.String(), want)
+			}
+		}
+		if waited := time.Since(began); waited > 0 {
+			t.Errorf("they were held for %v", waited)
+		}
+	})
+}
+
 func TestReachEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
