@@ -49,9 +49,9 @@ type crowd struct {
 	unknown        bool
 }
 
-// served is how long EC2 takes to serve all who wait, at perSecond.
-func (c crowd) served(perSecond float64) time.Duration {
-	return time.Duration(float64(c.waiting) / perSecond * float64(time.Second))
+// served is how long EC2 takes to serve all who wait.
+func (c crowd) served(bucket eni.Bucket) time.Duration {
+	return time.Duration(float64(c.waiting) / bucket.PerSecond * float64(time.Second))
 }
 
 // turn is the wait of a call for its turn.
@@ -64,7 +64,7 @@ type turn struct {
 
 // look draws the turn, or sees whether it may stay; refused is how often in a row
 // EC2 has refused the call. It returns how long to wait from now on.
-func (t turn) look(c crowd, perSecond float64, refused int, now time.Time) (turn, time.Duration) {
+func (t turn) look(c crowd, bucket eni.Bucket, refused int, now time.Time) (turn, time.Duration) {
 	stale := !t.at.IsZero() && c.ready == t.ready // then it tells nothing
 	switch {
 	case c.unknown && !t.at.IsZero():
@@ -72,12 +72,14 @@ func (t turn) look(c crowd, perSecond float64, refused int, now time.Time) (turn
 	case c.unknown: // a crowd asks the API server, too
 		t.at = now.Add(rand.N(lookAgain))
 	case t.at.IsZero():
-		c.waiting >>= min(refused-1, 20) // who was refused again has waited longer
-		t.at = now.Add(rand.N(max(c.served(perSecond)-now.Sub(t.idle), soonest)))
+		// Those before the first refusal have been served, though the status may
+		// not show them ready yet. Who was refused again has waited longer.
+		c.waiting = (c.waiting - max(bucket.Size-c.ready, 0)) >> min(refused-1, 20)
+		t.at = now.Add(rand.N(max(c.served(bucket)-now.Sub(t.idle), soonest)))
 	case stale:
 		t.at = now
-	case now.Add(c.served(perSecond)).Before(t.at):
-		t.at = now.Add(rand.N(max(c.served(perSecond), soonest)))
+	case now.Add(c.served(bucket)).Before(t.at):
+		t.at = now.Add(rand.N(max(c.served(bucket), soonest)))
 	}
 	t.ready = c.ready
 	wait := t.at.Sub(now)
@@ -148,7 +150,7 @@ func (f failures) giveTurns(c crowd, now time.Time) {
 			continue
 		}
 		var wait time.Duration
-		failed.turn, wait = failed.turn.look(c, eni.CallsPerSecond(failed.action), failed.attempts, now)
+		failed.turn, wait = failed.turn.look(c, eni.BucketOf(failed.action), failed.attempts, now)
 		failed.until = now.Add(wait)
 		f[key] = failed
 	}

@@ -9,38 +9,43 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
 func TestDrawTurn(t *testing.T) {
 	now := time.Unix(1000, 0)
+	attach := eni.Bucket{Size: 50, PerSecond: 5}
 	for _, test := range []struct {
-		name      string
-		waiting   int
-		perSecond float64
-		refused   int
-		idle      time.Duration
-		within    time.Duration
+		name    string
+		waiting int
+		ready   int
+		bucket  eni.Bucket
+		refused int
+		idle    time.Duration
+		within  time.Duration
 	}{
-		{"nobody else waits", 1, 5, 1, 6 * time.Second, soonest},
-		{"how many wait is not known", 0, 5, 1, 0, soonest},
-		{"served while all waited", 30, 5, 1, 6 * time.Second, soonest},
-		{"a crowd", 1000, 5, 1, 0, 200 * time.Second},
-		{"EC2 has calls to spare", 1000, 5, 1, 6 * time.Second, 194 * time.Second},
-		{"refused again", 1000, 5, 2, 0, 100 * time.Second},
-		{"refused all the while", 1000, 5, 1000, 0, soonest},
-		{"describes", 1000, 20, 1, 0, 50 * time.Second},
+		{"nobody else waits", 1, 100, attach, 1, 6 * time.Second, soonest},
+		{"how many wait is not known", 0, 0, attach, 1, 0, soonest},
+		{"served while all waited", 30, 100, attach, 1, 6 * time.Second, soonest},
+		{"a crowd", 1000, 50, attach, 1, 0, 200 * time.Second},
+		{"the first are ready, but not yet shown", 1000, 0, attach, 1, 0, 190 * time.Second},
+		{"and some of them are shown", 1000, 20, attach, 1, 0, 194 * time.Second},
+		{"EC2 has calls to spare", 1000, 100, attach, 1, 6 * time.Second, 194 * time.Second},
+		{"refused again", 1000, 100, attach, 2, 0, 100 * time.Second},
+		{"refused all the while", 1000, 100, attach, 1000, 0, soonest},
+		{"describes", 1000, 100, eni.Bucket{Size: 100, PerSecond: 20}, 1, 0, 50 * time.Second},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var latest time.Duration
 			for range 1000 {
-				drawn, wait := turn{due: true, idle: now.Add(-test.idle)}.look(crowd{waiting: test.waiting}, test.perSecond, test.refused, now)
+				drawn, wait := turn{due: true, idle: now.Add(-test.idle)}.look(crowd{waiting: test.waiting, ready: test.ready}, test.bucket, test.refused, now)
 				in := drawn.at.Sub(now)
 				if in < 0 || in > test.within || wait != min(in, lookAgain) || drawn.due != (in > lookAgain) {
 					t.Fatalf("%+v after %v, want at most %v", drawn, wait, test.within)
 				}
 				latest = max(latest, in)
 			}
-			unknown, _ := turn{due: true}.look(crowd{unknown: true}, test.perSecond, test.refused, now)
+			unknown, _ := turn{due: true}.look(crowd{unknown: true}, test.bucket, test.refused, now)
 			if in := unknown.at.Sub(now); in > lookAgain || unknown.due {
 				t.Fatalf("without an answer of the API server %+v", unknown)
 			}
@@ -68,7 +73,7 @@ func TestTurnIsLookedAtAgain(t *testing.T) {
 		{"there is no status", crowd{}, 0, 0},
 		{"the API server does not answer", crowd{unknown: true}, 100 * time.Second, 100 * time.Second},
 	} {
-		got, _ := turn{due: true, at: now.Add(100 * time.Second)}.look(test.now, 5, 1, now)
+		got, _ := turn{due: true, at: now.Add(100 * time.Second)}.look(test.now, eni.BucketOf("AttachNetworkInterface"), 1, now)
 		if in := got.at.Sub(now); in < test.low || in > test.until {
 			t.Errorf("%s: in %v, want %v to %v", test.name, in, test.low, test.until)
 		}

@@ -16,14 +16,23 @@ import (
 // in seconds, and every call here may be repeated safely.
 const CallTimeout = 30 * time.Second
 
-// CallsPerSecond is how many calls of an action EC2 lets an account make in a
-// Region in the long run: the refill rate of its bucket as "Request throttling for
-// the Amazon EC2 API" documents it. An account may have more.
-func CallsPerSecond(action string) float64 {
-	if strings.HasPrefix(action, "Describe") {
-		return 20 // filtered or paginated, as all of ours are
+// Bucket is how EC2 limits an account's calls of one action in a Region: so many
+// at once, and in the long run so many per second.
+type Bucket struct {
+	Size      int
+	PerSecond float64
+}
+
+// BucketOf is the bucket that "Request throttling for the Amazon EC2 API"
+// documents for the action. An account may have more.
+func BucketOf(action string) Bucket {
+	switch {
+	case strings.HasPrefix(action, "Describe"):
+		return Bucket{100, 20} // filtered or paginated, as all of ours are
+	case strings.HasPrefix(action, "Attach"), strings.HasPrefix(action, "Detach"):
+		return Bucket{50, 5}
 	}
-	return 5
+	return Bucket{100, 5}
 }
 
 // pageSize is EC2's maximum for the describes used here.
