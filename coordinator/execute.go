@@ -13,7 +13,7 @@ import (
 
 // batchTime bounds the steps of one sweep, so that a sweep never acts for long
 // on one describe; the next one goes on.
-const batchTime = 10 * time.Second
+const batchTime = 3 * time.Second
 
 // throttleTellEvery is the least time between two log lines about throttling:
 // a deletion of many ENIs is throttled all the time.
