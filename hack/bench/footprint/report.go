@@ -20,7 +20,8 @@ What an image tool writes may differ by a few per cent, as its gzip does.`,
 
 	`Agents run in network namespaces of their own with one capability, as in their pod, against a
 real API server; EC2 and IMDS are simulated. Each node has so many ENIs with addresses, routing tables
-and rules, and there are 15 NodeENIs whether a node wants them or not. After everything is Ready nobody
+and rules, and there are 15 NodeENIs whether a node wants them or not. The instance type is invented:
+of EC2's, few take 15 ENIs, and an agent does nothing that depends on the type but for that number. After everything is Ready nobody
 touches anything for 100 s, until idle connections are closed; the following two minutes are what
 *idle* means here, so that one of the collections that Go forces every two minutes is in them.`,
 
