@@ -173,12 +173,13 @@ func TestStandAloneRemovalTrouble(t *testing.T) {
 		}
 		c.unwrite(nodeOf(i), "data")
 	}
-	c.fault(forbidden, cloud.Fault{Action: detachCall, Code: "OperationNotPermitted", Message: "managed by a service"})
-	c.unwrite(forbidden, "data")
 	for i, trial := range hardships {
 		c.run(trial.name, func(*testing.T) { c.awaitNothing(nodeOf(i), enis[i]) })
 	}
 	c.run("not permitted", func(*testing.T) {
+		// Only now, for what is not permitted is tried again after 15 s or more.
+		c.fault(forbidden, cloud.Fault{Action: detachCall, Code: "OperationNotPermitted", Message: "managed by a service"})
+		c.unwrite(forbidden, "data")
 		c.awaitEntry(forbidden, "data", says(v1alpha1.PhaseReleased, "OperationNotPermitted", "its link is down", "another AWS service"))
 		c.noCalls(quietFor)
 		c.Sim.Cloud().ClearFaults()
