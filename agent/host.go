@@ -25,6 +25,7 @@ const linkRetry = 30 * time.Second
 // configure makes the links what they shall be, and takes down those of ENIs
 // that nothing wants.
 func (a *Agent) configure(p plan, now time.Time) {
+	a.configureAsReported()
 	if !a.certain {
 		return // a restart changes nothing before EC2 has told what is ours
 	}

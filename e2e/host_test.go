@@ -36,6 +36,7 @@ func TestHost(t *testing.T) {
 	c.run("19 what is deleted comes back", c.testGuardian)
 	c.run("17 links with the ENI's MAC", c.testSharedMAC)
 	c.run("20 reboot", c.testReboot)
+	c.run("20 reboot while EC2 does not tell", c.testRebootWithoutEC2)
 	c.run("16 renamed", c.testRename)
 	c.run("22 MTU", c.testMTU)
 	c.run("15 the link before the answer", c.testEarlyLink)
@@ -173,6 +174,24 @@ func (c *cluster) testReboot(t *testing.T) {
 	c.awaitConfigured("node-1", e)
 	same(t, c.awaitOnly("node-1", "node-1").ID, e.ID)
 	c.expectCalls(c.source("node-1"), nil)
+}
+
+// testRebootWithoutEC2: the node's last report tells what a link shall be, when EC2
+// does not.
+func (c *cluster) testRebootWithoutEC2(t *testing.T) {
+	e := c.awaitOnly("node-1", "node-1")
+	for _, refused := range [][]string{{describeCall}, {"DescribeSubnets", "DescribeSecurityGroups"}} {
+		c.agents["node-1"].Kill()
+		c.reboot("node-1", e)
+		for _, action := range refused {
+			c.fault("node-1", cloud.Fault{Action: action, Code: "UnauthorizedOperation"})
+		}
+		c.agent("node-1")
+		c.awaitConfigured("node-1", e)
+		c.Sim.Cloud().ClearFaults()
+	}
+	c.restart("node-1")
+	same(t, c.awaitOnly("node-1", "node-1").ID, e.ID)
 }
 
 // reboot takes from a node's host what a reboot takes of the ENI.

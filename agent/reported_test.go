@@ -1,0 +1,103 @@
+package agent
+
+import (
+	"net/netip"
+	"reflect"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+)
+
+// What the last report has of a link is used only as long as the NodeENI is as it
+// was, and of ENIs that were in use.
+func TestReportedLinks(t *testing.T) {
+	const mac = "02:00:00:00:00:07"
+	full := hostnet.Wanted{
+		MAC: hardwareAddr(mac), InterfaceName: "fast", MTU: 9001, Host: true, DeviceIndex: 3,
+		Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.7"), netip.MustParseAddr("10.0.1.8")}, Subnet: netip.MustParsePrefix("10.0.1.0/24"),
+	}
+	change := func(f func(*hostnet.Wanted)) *hostnet.Wanted { w := full; f(&w); return &w }
+	for _, test := range []struct {
+		name   string
+		change func(*v1alpha1.NodeENI, *v1alpha1.ENIState, *Snapshot)
+		want   *hostnet.Wanted
+	}{
+		{"as it was", func(*v1alpha1.NodeENI, *v1alpha1.ENIState, *Snapshot) {}, &full},
+		{"not all was done", func(_ *v1alpha1.NodeENI, e *v1alpha1.ENIState, _ *Snapshot) { e.Phase = v1alpha1.PhaseConfiguring }, &full},
+		{"no name wanted", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) { n.Spec.InterfaceName = "" },
+			change(func(w *hostnet.Wanted) { w.InterfaceName = "" })},
+		{"the node's MTU", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) { n.Spec.MTU = 0 },
+			change(func(w *hostnet.Wanted) { w.MTU = 1400 })},
+		{"for Multus", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) {
+			n.Spec.Addressing = v1alpha1.AddressingNone
+		},
+			change(func(w *hostnet.Wanted) { w.Host = false })},
+		{"the NodeENI has changed", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) { n.Generation++ }, nil},
+		{"the NodeENI is another one", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) { n.UID = "y" }, nil},
+		{"the NodeENI is being deleted", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) { n.DeletionTimestamp = &metav1.Time{} }, nil},
+		{"the label is gone", func(_ *v1alpha1.NodeENI, _ *v1alpha1.ENIState, s *Snapshot) { s.Labels = nil }, nil},
+		{"it was released", func(_ *v1alpha1.NodeENI, e *v1alpha1.ENIState, _ *Snapshot) { e.Phase = v1alpha1.PhaseReleased }, nil},
+		{"it was not attached yet", func(_ *v1alpha1.NodeENI, e *v1alpha1.ENIState, _ *Snapshot) { e.Phase = v1alpha1.PhaseAttaching }, nil},
+		{"the report is garbled", func(_ *v1alpha1.NodeENI, e *v1alpha1.ENIState, _ *Snapshot) { e.MAC = "nonsense" }, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			n := v1alpha1.NodeENI{
+				ObjectMeta: metav1.ObjectMeta{Name: "x", UID: "x", Generation: 4},
+				Spec: v1alpha1.NodeENISpec{
+					NodeSelector: map[string]string{"ng": "multi-eni"}, SubnetName: "data", InterfaceName: "fast", MTU: 9001, Addressing: v1alpha1.AddressingHost,
+				},
+			}
+			e := v1alpha1.ENIState{
+				NodeENI: "x", NodeENIUID: "x", ObservedGeneration: 4, ENIID: "eni-x", MAC: mac, DeviceIndex: 3, InterfaceName: "fast",
+				Addresses: []string{"10.0.1.7", "10.0.1.8"}, SubnetID: subnetA, SubnetCIDR: "10.0.1.0/24", Phase: v1alpha1.PhaseReady,
+			}
+			s := Snapshot{Labels: map[string]string{"ng": "multi-eni"}}
+			test.change(&n, &e, &s)
+			s.NodeENIs = []v1alpha1.NodeENI{n}
+			last := v1alpha1.NodeENIStateStatus{ENIs: []v1alpha1.ENIState{e}}
+			var want []reportedLink
+			if test.want != nil {
+				want = []reportedLink{{"eni-x", *test.want}}
+			}
+			if got := reportedLinks(last, s, 1400, func(types.UID) bool { return true }); !reflect.DeepEqual(got, want) {
+				t.Errorf("got %+v\nwant %+v", got, want)
+			}
+			if got := reportedLinks(last, s, 1400, func(types.UID) bool { return false }); got != nil {
+				t.Errorf("though EC2 tells: %+v", got)
+			}
+		})
+	}
+}
+
+// The report is used when EC2 was asked in vain, and not before.
+func TestUntold(t *testing.T) {
+	asked := func(key string) failures { return failures{key: {err: ec2Error("UnauthorizedOperation", "no")}} }
+	held := desired{held: map[types.UID]bool{"x": true}}
+	kept := desired{held: held.held, wants: []want{wantFor("x", subnetA, 2)}}
+	for _, test := range []struct {
+		name     string
+		certain  bool
+		desired  desired
+		failures failures
+		want     bool
+	}{
+		{"EC2 has not answered yet", false, held, nil, false},
+		{"EC2 does not answer", false, held, asked(observeKey), true},
+		{"its subnet is being looked up", true, held, nil, false},
+		{"its subnet cannot be looked up", true, held, asked(subnetNameKey), true},
+		{"its group cannot be looked up", true, held, asked(groupNameKey), true},
+		{"it is known from before", true, kept, asked(groupNameKey), false},
+		{"only another describe fails", true, held, asked(observeKey), false},
+		{"it is another one's subnet", true, desired{}, asked(subnetIDKey), false},
+	} {
+		a := New(Config{})
+		a.certain, a.desired, a.failures = test.certain, test.desired, test.failures
+		if got := a.untold("x"); got != test.want {
+			t.Errorf("%s: %v, want %v", test.name, got, test.want)
+		}
+	}
+}
