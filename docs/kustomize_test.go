@@ -2,7 +2,6 @@ package docs
 
 import (
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -41,12 +40,9 @@ func TestOverlays(t *testing.T) {
 			overlay := remoteBase.ReplaceAllString(m.text, filepath.ToSlash(here)+"/$1")
 			write(t, filepath.Join(dir, "kustomization.yaml"), overlay)
 			write(t, filepath.Join(dir, "nodeenis.yaml"), sample)
-			cmd := exec.Command("go", "tool", "-modfile=hack/tools/kustomize/go.mod", "kustomize", "build", dir)
-			cmd.Dir = root
-			cmd.Stderr = new(strings.Builder)
-			out, err := cmd.Output()
+			out, err := testbed.Kustomize(dir)
 			if err != nil {
-				t.Errorf("%s:%d: %v\n%s", p.path, m.line, err, cmd.Stderr)
+				t.Errorf("%s:%d: %v", p.path, m.line, err)
 				continue
 			}
 			if err := cp.Apply(t.Context(), out); err != nil {

@@ -54,7 +54,7 @@ func object(t *testing.T, kind, name string) *unstructured.Unstructured {
 // TestInstall: the API server has taken all of it (or install fails), a
 // namespace before what is in it, and no file is left out.
 func TestInstall(t *testing.T) {
-	install(t)
+	installed.Get(t)
 	var got []string
 	for _, obj := range objects(t) {
 		if len(got) > 0 && obj.GetKind() == "Namespace" {
@@ -95,7 +95,7 @@ func TestInstall(t *testing.T) {
 
 // TestSamples: they are not installed, and the API server takes them.
 func TestSamples(t *testing.T) {
-	if err := install(t).ApplyFiles(t.Context(), "samples"); err != nil {
+	if err := installed.Get(t).ApplyFiles(t.Context(), "samples"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -118,7 +118,7 @@ func podOf(t *testing.T, kind, name string) *unstructured.Unstructured {
 // TestPodSecurity: the namespace's level lets both pods in. Of the agent that is
 // the least possible, the coordinator would do with the highest.
 func TestPodSecurity(t *testing.T) {
-	cp := install(t)
+	cp := installed.Get(t)
 	for _, level := range []string{"baseline", "restricted"} {
 		err := cp.Apply(t.Context(), fmt.Appendf(nil, `
 apiVersion: v1

@@ -32,7 +32,7 @@ const claim = "authentication.kubernetes.io/node-name"
 // TestPolicy: what the agents of two nodes may write, with tokens as kubelet
 // gets them for pods, and with others; and that it concerns nobody else.
 func TestPolicy(t *testing.T) {
-	cp := install(t)
+	cp := installed.Get(t)
 	r := newPolicyRig(t, cp)
 	inPod, onNode := r.podsAgent("node-1"), r.agent("node-1")
 
@@ -222,14 +222,7 @@ func (r *policyRig) podsAgent(node string) *rest.Config {
 	return cfg
 }
 
-func (r *policyRig) client(cfg *rest.Config) dynamic.Interface {
-	r.Helper()
-	client, err := dynamic.NewForConfig(cfg)
-	if err != nil {
-		r.Fatal(err)
-	}
-	return client
-}
+func (r *policyRig) client(cfg *rest.Config) dynamic.Interface { return controlplane.Client(r, cfg) }
 
 func (r *policyRig) create(as *rest.Config, obj *unstructured.Unstructured) func() error {
 	return func() error {

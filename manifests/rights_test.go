@@ -27,7 +27,7 @@ var (
 // TestRights asks a real API server for everything that a ServiceAccount may do:
 // not a right more than the design's table, and not one less.
 func TestRights(t *testing.T) {
-	cp := install(t)
+	cp := installed.Get(t)
 	nobody := []byte("{apiVersion: v1, kind: ServiceAccount, metadata: {name: nobody, namespace: eni-system}}")
 	if err := cp.Apply(t.Context(), nobody); err != nil {
 		t.Fatal(err)
@@ -76,11 +76,7 @@ func clientOf(t *testing.T, cp *controlplane.ControlPlane, account string) dynam
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := dynamic.NewForConfig(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return client
+	return controlplane.Client(t, cfg)
 }
 
 // awaitRights gives the API server a moment: its authorizer hears of new roles

@@ -35,6 +35,20 @@ func Build(ctx context.Context, dir string, race bool, flags ...string) error {
 	return nil
 }
 
+// Kustomize is what the pinned kustomize builds of dir.
+func Kustomize(dir string) ([]byte, error) {
+	root, err := Root(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command("go", "tool", "-modfile="+filepath.Join(root, "hack/tools/kustomize/go.mod"), "kustomize", "build", dir)
+	out, err := cmd.Output()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return nil, fmt.Errorf("kustomize build: %w\n%s", err, exit.Stderr)
+	}
+	return out, err
+}
+
 // ReadTree reads the files of a directory whose names end like this, and forgets
 // them. `go test` takes an earlier result for good while nothing has changed that
 // the test itself has read; what a child of it reads does not count.

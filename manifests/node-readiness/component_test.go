@@ -3,11 +3,8 @@ package nodereadiness
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -44,52 +41,17 @@ var built = sync.OnceValues(func() ([]byte, error) {
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command("go", "tool", "-modfile=../../hack/tools/kustomize/go.mod", "kustomize", "build", dir)
-	out, err := cmd.Output()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return nil, fmt.Errorf("kustomize build: %w\n%s", err, exit.Stderr)
-	}
-	return out, err
+	return testbed.Kustomize(dir)
 })
 
-// started is the shared control plane, when there is one.
-var started *controlplane.ControlPlane
+// installed is an API server to which all of it has been applied.
+var installed = controlplane.Shared{Manifests: built}
 
-var installed = sync.OnceValues(func() (*controlplane.ControlPlane, error) {
-	all, err := built()
-	if err != nil {
-		return nil, err
-	}
-	ctx := context.Background()
-	if started, err = controlplane.Start(ctx, controlplane.Config{}); err != nil {
-		return nil, err
-	}
-	return started, started.Apply(ctx, all)
-})
-
-func install(t *testing.T) *controlplane.ControlPlane {
-	t.Helper()
-	cp, err := installed()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return cp
-}
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if started != nil {
-		if err := started.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { installed.Main(m) }
 
 // TestComponent: it adds its own objects, and the flags to the agent's.
 func TestComponent(t *testing.T) {
-	install(t)
+	installed.Get(t)
 	all, err := built()
 	if err != nil {
 		t.Fatal(err)

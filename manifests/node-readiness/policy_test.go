@@ -146,7 +146,7 @@ func TestPolicy(t *testing.T) {
 // TestRights: with the component an agent may patch Nodes, and nothing else that
 // it may not do without.
 func TestRights(t *testing.T) {
-	cp := install(t)
+	cp := installed.Get(t)
 	cfg, err := cp.ServiceAccountConfig(t.Context(), "eni-system", "eni-agent", "")
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +190,7 @@ type rig struct {
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
-	r := &rig{t, install(t)}
+	r := &rig{t, installed.Get(t)}
 	if err := r.cp.Apply(t.Context(), []byte(rigObjects)); err != nil {
 		t.Fatal(err)
 	}
@@ -222,14 +222,7 @@ func (r *rig) agent(node string) *rest.Config {
 	return cfg
 }
 
-func (r *rig) client(cfg *rest.Config) dynamic.Interface {
-	r.Helper()
-	client, err := dynamic.NewForConfig(cfg)
-	if err != nil {
-		r.Fatal(err)
-	}
-	return client
-}
+func (r *rig) client(cfg *rest.Config) dynamic.Interface { return controlplane.Client(r, cfg) }
 
 var dryRun = []string{metav1.DryRunAll}
 
