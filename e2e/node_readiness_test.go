@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -281,25 +280,6 @@ func (c *cluster) awaitLabels(node string, want ...string) {
 	c.await("labels of "+node, func() string {
 		if got := c.readyLabels(node); !slices.Equal(got, want) {
 			return fmt.Sprintf("%v, want %v", got, want)
-		}
-		return ""
-	})
-}
-
-// logged counts the lines in an agent's log that have the words.
-func (c *cluster) logged(node, words string) int {
-	c.t.Helper()
-	data, err := os.ReadFile(c.agents[node].Log)
-	c.must(err)
-	return strings.Count(string(data), words)
-}
-
-// awaitLogged waits for that many lines in an agent's log that have the words.
-func (c *cluster) awaitLogged(node, words string, lines int) {
-	c.t.Helper()
-	c.await(fmt.Sprintf("%s says %q", node, words), func() string {
-		if n := c.logged(node, words); n < lines {
-			return fmt.Sprintf("%d times, want %d", n, lines)
 		}
 		return ""
 	})
