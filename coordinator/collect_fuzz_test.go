@@ -18,6 +18,7 @@ func drawWorld(c *draw.Choices) (eni.ENI, evidence) {
 	e := wantedENI()
 	e.Owner.Cluster = draw.Of(c, testCluster, testCluster, testCluster, "other", "")
 	e.Owner.Instance = draw.Of(c, arn("i-1"), arn("i-1"), arn("i-2"), "")
+	e.Attachment.InstanceID = draw.Of(c, e.Owner.InstanceID(), e.Owner.InstanceID(), "i-1")
 	e.SubnetID = draw.Of(c, subnetA, subnetB)
 	ev := evidence{
 		NodeENIDeleted: c.Rarely(4), NodeDeleted: c.Rarely(4),
@@ -151,6 +152,10 @@ func (w *watched) justified(t *testing.T, what act) {
 		t.Fatalf("%s of an ENI that stays: %+v %+v", what, e, ev)
 	case e.Attachment != nil && e.Attachment.DeviceIndex == 0:
 		t.Fatal("a primary ENI is touched")
+	case what == actDetach && e.Owner.Instance != "" && e.Attachment.InstanceID != e.Owner.InstanceID():
+		t.Fatalf("detached from %s: %+v", e.Attachment.InstanceID, e)
+	case what == actDetach && ev.NodeENI == nil && ev.Node == nil && !isProven(e, ev):
+		t.Fatalf("nothing of it is known, and it is taken from %s", e.Attachment.InstanceID)
 	case !isProven(e, ev) && (w.orphaned < 2 || w.now.Sub(e.Owner.CreatedAt) < fuzzTimes.OrphanAge):
 		t.Fatalf("an orphan goes after %d full sweeps at the age of %v", w.orphaned, w.now.Sub(e.Owner.CreatedAt))
 	case isProven(e, ev) && nodeLives(e, ev) && ev.Phase != v1alpha1.PhaseReleased && w.now.Sub(w.proven) < fuzzTimes.ReleaseGrace:

@@ -35,6 +35,7 @@ const (
 	reasonReleased       reason = "ReleasedByAgent"
 	reasonNodeENIUnknown reason = "NodeENIUnknown"
 	reasonNodeUnknown    reason = "NodeUnknown"
+	reasonBothUnknown    reason = "NodeENIAndNodeUnknown"
 )
 
 // text puts the reason into words for Events.
@@ -56,6 +57,8 @@ func (r reason) text() string {
 		return "no NodeENI has the UID of its tag"
 	case reasonNodeUnknown:
 		return "no Node has the name of its tag"
+	case reasonBothUnknown:
+		return "neither its NodeENI nor its instance is of this cluster"
 	}
 	return string(r)
 }
@@ -96,6 +99,8 @@ func leftOver(cluster string, e eni.ENI, ev evidence) verdict {
 		return verdict{why, graceNone}
 	}
 	switch {
+	case ev.NodeENI == nil && !nodeLives(e, ev):
+		return verdict{reasonBothUnknown, graceOrphan}
 	case ev.NodeENI == nil:
 		return verdict{reasonNodeENIUnknown, graceOrphan}
 	case ev.Node == nil:
@@ -104,14 +109,16 @@ func leftOver(cluster string, e eni.ENI, ev evidence) verdict {
 	return verdict{}
 }
 
-// proof is the first reason that somebody's word stands for.
+// proof is the first reason that somebody's word stands for. A Node of the same name
+// proves nothing when the NodeENI is not known here: another cluster with the same
+// --cluster-name, in another VPC, may have Nodes of the same names.
 func proof(e eni.ENI, ev evidence) reason {
 	switch {
 	case ev.NodeENI == nil && ev.NodeENIDeleted, ev.NodeENI != nil && ev.NodeENI.DeletionTimestamp != nil:
 		return reasonNodeENIDeleted
 	case ev.Node == nil && ev.NodeDeleted:
 		return reasonNodeDeleted
-	case ev.Node != nil && isOther(e, ev.Node):
+	case ev.NodeENI != nil && ev.Node != nil && isOther(e, ev.Node):
 		return reasonNodeReplaced
 	case ev.NodeENI != nil && ev.Node != nil && deselected(ev.NodeENI, ev.Node):
 		return reasonNotSelected

@@ -94,6 +94,10 @@ func TestLeftOver(t *testing.T) {
 			verdict{reasonNodeDeleted, graceNone}},
 		{"Node is another instance", func(_ *eni.ENI, ev *evidence) { ev.Node.Spec.ProviderID = providerID("i-2") },
 			verdict{reasonNodeReplaced, graceNone}},
+		{"neither known", func(_ *eni.ENI, ev *evidence) { *ev = evidence{} }, verdict{reasonBothUnknown, graceOrphan}},
+		{"NodeENI unknown, and another cluster's Node has the name", func(_ *eni.ENI, ev *evidence) {
+			ev.NodeENI, ev.Node.Spec.ProviderID = nil, providerID("i-2")
+		}, verdict{reasonBothUnknown, graceOrphan}},
 		{"Node has no providerID yet", func(_ *eni.ENI, ev *evidence) { ev.Node.Spec.ProviderID = "" }, verdict{}},
 		{"instance tag is garbled", func(e *eni.ENI, _ *evidence) { e.Owner.Instance = "" }, verdict{}},
 

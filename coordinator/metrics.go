@@ -13,7 +13,7 @@ import (
 // reasons are all for which an ENI can be left over.
 var reasons = []reason{
 	reasonNodeENIDeleted, reasonNodeDeleted, reasonNodeReplaced, reasonNotSelected,
-	reasonSubnetUnlisted, reasonReleased, reasonNodeENIUnknown, reasonNodeUnknown,
+	reasonSubnetUnlisted, reasonReleased, reasonNodeENIUnknown, reasonNodeUnknown, reasonBothUnknown,
 }
 
 // Metrics are the coordinator's. A nil Metrics counts nothing.

@@ -44,15 +44,27 @@ func (s *sweeper) reportDone(r result) {
 
 func (s *sweeper) reportRefused(r result) {
 	if r.act == actRefuse {
-		s.log.Warn("ENI is left over but sits at device index 0, as only a primary ENI does; it is not detached", ownerAttrs(r.eni)...)
-		s.event(r.eni, kube.EventWarning, "ENIRefused",
-			"%s of node %s is left over (%s) but is the primary interface of %s; it is not detached. Its tags are wrong: remove networking.k8s.aws/cluster from it",
-			r.eni.ID, r.eni.Owner.Node, r.verdict.Reason.text(), r.eni.Attachment.InstanceID)
+		why := refusal(r.eni, r.verdict)
+		s.log.Warn("ENI is left over, but it is not detached", append(ownerAttrs(r.eni), "reason", r.verdict.Reason, "attachedTo", r.eni.Attachment.InstanceID, "because", why)...)
+		s.event(r.eni, kube.EventWarning, "ENIRefused", "%s of node %s is left over (%s), but it is not detached from %s: %s",
+			r.eni.ID, r.eni.Owner.Node, r.verdict.Reason.text(), r.eni.Attachment.InstanceID, why)
 		return
 	}
 	s.log.Warn("EC2 refuses to "+string(r.act)+" the ENI", append(ownerAttrs(r.eni), "error", r.err)...)
 	s.event(r.eni, kube.EventWarning, "ENIRefused", "%s of node %s: %s",
 		r.eni.ID, r.eni.Owner.Node, eni.Advice(actionOf(r.act), r.err))
+}
+
+// refusal says why an ENI that is left over is not detached, and what to do.
+func refusal(e eni.ENI, v verdict) string {
+	switch {
+	case e.Removal() == actRefuse:
+		return "it sits at device index 0, as only a primary interface does. Its tags are wrong: remove networking.k8s.aws/cluster from it"
+	case v.Reason == reasonBothUnknown:
+		return "another cluster may have the same --cluster-name, and use it: give each cluster a name of its own. If nobody uses it, detach it, and it is deleted"
+	default:
+		return "somebody has attached it to that instance, for which it was not made. Detach it, and it is deleted"
+	}
 }
 
 func actionOf(a act) string {

@@ -107,10 +107,22 @@ func nextStep(e eni.ENI, t *track, times timing, now time.Time) step {
 		return step{actWait, t.NotBefore}
 	}
 	next := step{Act: e.Removal()}
+	if next.Act == actDetach && usedByOthers(e, t.Verdict) {
+		next.Act = actRefuse
+	}
 	if next.Act == actWait {
 		next.Until = now.Add(t.patience(times.Poll, now))
 	}
 	return next
+}
+
+// usedByOthers says whether the instance that the ENI is attached to is none that
+// this cluster may take it from: nothing of the ENI is known here, and it may be
+// another cluster's with the same --cluster-name, or somebody has attached it to an
+// instance that it was not made for.
+func usedByOthers(e eni.ENI, v verdict) bool {
+	made := e.Owner.InstanceID()
+	return v.Reason == reasonBothUnknown || made != "" && e.Attachment.InstanceID != made
 }
 
 // age of the ENI by its tag. One without a readable tag is as old as can be:

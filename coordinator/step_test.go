@@ -16,7 +16,9 @@ func TestNextStep(t *testing.T) {
 	orphan := func(sightings int) track {
 		return track{Verdict: verdict{reasonNodeUnknown, graceOrphan}, Sightings: sightings, StateSince: now}
 	}
+	unknown := track{Verdict: verdict{reasonBothUnknown, graceOrphan}, Sightings: 2, StateSince: now}
 	attached := func(e *eni.ENI) {}
+	elsewhere := func(e *eni.ENI) { e.Attachment.InstanceID = "i-2" }
 	available := func(e *eni.ENI) { e.Status, e.Attachment = "available", nil }
 	detaching := func(e *eni.ENI) { e.Attachment.Status = "detaching" }
 	born := func(at time.Time) func(*eni.ENI) {
@@ -39,6 +41,12 @@ func TestNextStep(t *testing.T) {
 		{"in use by nobody, as between detached and available", func(e *eni.ENI) { e.Attachment = nil }, proven(graceNone, 0),
 			step{actWait, now.Add(2 * time.Second)}},
 		{"primary", func(e *eni.ENI) { e.Attachment.DeviceIndex = 0 }, proven(graceNone, 0), step{Act: actRefuse}},
+
+		{"somebody attached it elsewhere", elsewhere, proven(graceNone, 0), step{Act: actRefuse}},
+		{"and it is being detached there", func(e *eni.ENI) { elsewhere(e); detaching(e) }, proven(graceNone, 0), step{actWait, now.Add(2 * time.Second)}},
+		{"the tag names no instance", func(e *eni.ENI) { e.Owner.Instance = "" }, proven(graceNone, 0), step{Act: actDetach}},
+		{"in use, and nothing of it is known", attached, unknown, step{Act: actRefuse}},
+		{"available, and nothing of it is known", available, unknown, step{Act: actDelete}},
 
 		{"agent's grace begins", attached, proven(graceAgent, 0), step{actWait, now.Add(15 * time.Second)}},
 		{"agent's grace, almost over", attached, proven(graceAgent, 14*time.Second), step{actWait, now.Add(time.Second)}},
