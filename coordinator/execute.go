@@ -99,7 +99,7 @@ func (s *sweeper) carryOut(ctx context.Context, j job, l *lane) result {
 	l.slots <- struct{}{}
 	defer func() { <-l.slots }()
 	switch {
-	case l.closed():
+	case l.throttled.Load(): // the deadline is for those that have not begun
 		return result{job: j, outcome: outcomePostponed}
 	case !s.mayAct():
 		return result{job: j, outcome: outcomeDropped}

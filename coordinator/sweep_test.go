@@ -3,10 +3,14 @@ package coordinator
 import (
 	"bytes"
 	"log/slog"
+	"net/http"
+	"path"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"k8s.io/client-go/rest"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -159,3 +163,29 @@ func TestAfterWake(t *testing.T) {
 		}
 	}
 }
+
+// TestSlowAPIServer: an API server that takes a second for every read makes the
+// collection slow, and does not stop it: the reads of one job take longer than a
+// sweep is given.
+func TestSlowAPIServer(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	r.node("node-a", "i-0fffffffffffffff0")
+	a := r.instance()
+	ids := []string{r.newENI(owner(n, "node-a", a), subnetA), r.newENI(owner(n, "node-a", a), subnetA)}
+	r.access = rest.CopyConfig(r.access)
+	r.access.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(req *http.Request) (*http.Response, error) {
+			if path.Base(req.URL.Path) == "node-a" {
+				time.Sleep(batchTime/2 + 100*time.Millisecond)
+			}
+			return next.RoundTrip(req)
+		})
+	})
+	r.startLeading()
+	r.awaitGone(ids...)
+}
+
+type roundTripper func(*http.Request) (*http.Response, error)
+
+func (f roundTripper) RoundTrip(req *http.Request) (*http.Response, error) { return f(req) }
