@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-	"k8s.io/apimachinery/pkg/fields"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -49,8 +49,16 @@ func newCaches(client *kube.Client) (*caches, error) {
 	return c, nil
 }
 
+// informer keeps what an API server has of a resource. One that does not stream its
+// first list is asked for pages from etcd: of "any version" it gives all in one
+// answer, whatever the limit, and with some thousand Nodes that is more than the
+// memory that a coordinator is given.
 func informer(client rest.Interface, resource string, example runtime.Object, indexers cache.Indexers) cache.SharedIndexInformer {
-	lw := cache.NewListWatchFromClient(client, resource, "", fields.Everything())
+	lw := cache.NewFilteredListWatchFromClient(client, resource, "", func(o *metav1.ListOptions) {
+		if !o.Watch && o.ResourceVersion == "0" {
+			o.ResourceVersion = ""
+		}
+	})
 	return cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(lw, client), example, 0, indexers)
 }
 
