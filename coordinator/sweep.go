@@ -112,9 +112,7 @@ func (s *sweeper) sweep(ctx context.Context, full bool) (look time.Time, err err
 	// free a NodeENI of its finalizer.
 	deleting := s.noteDeleting(now)
 
-	callCtx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
-	defer cancel()
-	enis, err := s.ec2.OfCluster(callCtx, s.cluster)
+	enis, err := s.ec2.OfCluster(ctx, s.cluster)
 	if err != nil {
 		s.describeFailed(ctx, err, deleting)
 		return time.Time{}, err

@@ -171,7 +171,7 @@ func (c *Client) describe(ctx context.Context, meant func(ENI) bool, filters ...
 	var all []ENI
 	listed, read := map[string]bool{}, pages{}
 	for paginator.HasMorePages() {
-		page, err := paginator.NextPage(ctx)
+		page, err := nextPage(ctx, paginator)
 		if err == nil {
 			err = read.next(page.NextToken)
 		}
@@ -191,6 +191,13 @@ func (c *Client) describe(ctx context.Context, meant func(ENI) bool, filters ...
 		}
 	}
 	return all, nil
+}
+
+// nextPage bounds the time of each page: how many there are is not known before.
+func nextPage(ctx context.Context, p *ec2.DescribeNetworkInterfacesPaginator) (*ec2.DescribeNetworkInterfacesOutput, error) {
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	return p.NextPage(ctx)
 }
 
 // literal takes the meaning that EC2 gives to some characters of a filter's
