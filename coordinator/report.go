@@ -59,7 +59,7 @@ func (s *sweeper) reportRefused(r result) {
 func refusal(e eni.ENI, v verdict) string {
 	switch {
 	case e.Removal() == actRefuse:
-		return "it sits at device index 0, as only a primary interface does. Its tags are wrong: remove networking.k8s.aws/cluster from it"
+		return "it is the primary interface of " + e.Attachment.InstanceID + ". Its tags are wrong: remove networking.k8s.aws/cluster from it"
 	case v.Reason == reasonBothUnknown:
 		return "another cluster may have the same --cluster-name, and use it: give each cluster a name of its own. If nobody uses it, detach it, and it is deleted"
 	default:
