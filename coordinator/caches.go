@@ -24,6 +24,10 @@ import (
 // deleted NodeENI may come back under its name.
 const byUID = "uid"
 
+// byInstance is the index of Nodes: ENIs are tagged with the name that a Node had,
+// and its instance may have come back under another.
+const byInstance = "instance"
+
 // caches hold what the API server shows. They run on followers too, so that a
 // new leader begins with everything at hand, seen deletions included.
 type caches struct {
@@ -37,7 +41,7 @@ type caches struct {
 func newCaches(client *kube.Client) (*caches, error) {
 	c := &caches{
 		nodeENIs: informer(client.API, kube.NodeENIs, &v1alpha1.NodeENI{}, cache.Indexers{byUID: uidOf}),
-		nodes:    informer(client.Core, kube.Nodes, &kube.Node{}, cache.Indexers{}),
+		nodes:    informer(client.Core, kube.Nodes, &kube.Node{}, cache.Indexers{byInstance: instanceOf}),
 		states:   informer(client.API, kube.NodeENIStates, &v1alpha1.NodeENIState{}, cache.Indexers{}),
 		deleted:  newDeletions(),
 	}
@@ -68,6 +72,13 @@ func uidOf(obj any) ([]string, error) {
 		return nil, err
 	}
 	return []string{string(m.GetUID())}, nil
+}
+
+func instanceOf(obj any) ([]string, error) {
+	if id := kube.InstanceID(obj.(*kube.Node).Spec.ProviderID); id != "" {
+		return []string{id}, nil
+	}
+	return nil, nil
 }
 
 // trim drops what is never read; on a Node annotations are most of it.
@@ -126,7 +137,21 @@ func (c *caches) filled() error {
 
 // evidence gathers what is known about an ENI now.
 func (c *caches) evidence(e eni.ENI) evidence {
-	return c.deleted.evidence(e, c.nodeENIByUID(e.Owner.NodeENIUID), c.node(e.Owner.Node), c.state(e.Owner.Node))
+	node := c.nodeOf(e)
+	return c.deleted.evidence(e, c.nodeENIByUID(e.Owner.NodeENIUID), c.node(node), c.state(node))
+}
+
+// nodeOf is the name of the Node that the ENI's instance has: that of its tag, unless
+// that is another instance now, or gone, and the instance has another name.
+func (c *caches) nodeOf(e eni.ENI) string {
+	if named := c.node(e.Owner.Node); named != nil && !isOther(e, named) {
+		return e.Owner.Node
+	}
+	found, err := c.nodes.GetIndexer().ByIndex(byInstance, e.Owner.InstanceID())
+	if err != nil || len(found) != 1 {
+		return e.Owner.Node
+	}
+	return found[0].(*kube.Node).Name
 }
 
 func (c *caches) nodeENIByUID(uid types.UID) *v1alpha1.NodeENI {

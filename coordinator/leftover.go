@@ -14,7 +14,8 @@ type evidence struct {
 	NodeENI *v1alpha1.NodeENI
 	// NodeENIDeleted: this process saw that UID's deletion.
 	NodeENIDeleted bool
-	// Node is the object with the name of the ENI's tag; nil when there is none.
+	// Node is the object with the name of the ENI's tag, or the one that its instance
+	// has now; nil when there is none.
 	Node *kube.Node
 	// NodeDeleted: this process saw that Node's deletion.
 	NodeDeleted bool
@@ -160,11 +161,10 @@ func subnetUnlisted(spec *v1alpha1.NodeENISpec, subnetID string) bool {
 	return subnetID != spec.SubnetID && !slices.Contains(spec.SubnetIDs, subnetID)
 }
 
-// reportedPhase is what the node's agent says about the ENI. Only the report of
-// the ENI's own node and instance counts: no agent may speak for another node,
-// and a new instance knows nothing of the links of the one before.
+// reportedPhase is what the node's agent says about the ENI, in the report of its
+// Node. A new instance knows nothing of the links of the one before.
 func reportedPhase(e eni.ENI, report *v1alpha1.NodeENIState) v1alpha1.Phase {
-	if report == nil || report.Name != e.Owner.Node || report.Status.InstanceID != e.Owner.InstanceID() {
+	if report == nil || report.Status.InstanceID != e.Owner.InstanceID() {
 		return ""
 	}
 	for _, entry := range report.Status.ENIs {

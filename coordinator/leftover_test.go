@@ -258,7 +258,6 @@ func TestReportedPhase(t *testing.T) {
 	}{
 		{"none", nil, ""},
 		{"its own node's", report("node-a", "i-1"), v1alpha1.PhaseReleased},
-		{"another node's", report("node-b", "i-1"), ""},
 		{"of the instance before", report("node-a", "i-0"), ""},
 		{"silent about it", &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: "node-a"},
 			Status: v1alpha1.NodeENIStateStatus{InstanceID: "i-1"}}, ""},

@@ -31,11 +31,12 @@ func (s *sweeper) liveEvidence(ctx context.Context, e eni.ENI) (evidence, error)
 		nodeENI = nil
 	}
 	// Of the custom resources the CRDs may be gone, but no API server is without Nodes.
-	node, err := readStrictly[kube.Node](ctx, s.kube.Core, kube.Nodes, e.Owner.Node)
+	nodeName := s.caches.nodeOf(e)
+	node, err := readStrictly[kube.Node](ctx, s.kube.Core, kube.Nodes, nodeName)
 	if err != nil {
 		return evidence{}, err
 	}
-	report, err := read[v1alpha1.NodeENIState](ctx, s.kube.API, kube.NodeENIStates, e.Owner.Node)
+	report, err := read[v1alpha1.NodeENIState](ctx, s.kube.API, kube.NodeENIStates, nodeName)
 	if err != nil {
 		return evidence{}, err
 	}
