@@ -57,6 +57,7 @@ type Agent struct {
 	// When EC2 is asked next for this instance's ENIs.
 	observing   bool
 	nextObserve time.Time
+	described   time.Time // when EC2 last told of them
 	reckoning   time.Time // the verification after the last create
 	doubts      int       // observations in a row that left something open
 	moves       int       // and those because a link has vanished
@@ -301,7 +302,7 @@ func (a *Agent) notice(s Snapshot) {
 }
 
 // decide makes the records of ENIs to be created. The next report holds them,
-// and only then EC2 is asked.
+// and only then EC2 is asked. What it said of an earlier decision does not count.
 func (a *Agent) decide(slots []slot, now time.Time) {
 	for _, s := range slots {
 		rec := a.records[s]
@@ -312,6 +313,7 @@ func (a *Agent) decide(slots []slot, now time.Time) {
 			}
 		}
 		a.records[s] = rec
+		delete(a.failures, call{verb: create, slot: s}.key())
 	}
 }
 

@@ -34,6 +34,8 @@ func paceOf(err error) pace {
 	switch {
 	case errors.Is(err, errOutrun):
 		return hastyPace
+	case eni.IsThrottled(err):
+		return crowdPace
 	case eni.IsSubnetFull(err):
 		return coolPace
 	case eni.IsUnauthenticated(err):
@@ -55,10 +57,17 @@ func (p pace) delay(n int) time.Duration {
 type failure struct {
 	action   string // EC2's name of the call
 	err      error
-	attempts int       // with this error, in a row
-	since    time.Time // the first of them
+	attempts int // at this pace, since the last success
+	row      row
 	until    time.Time
 	turn     turn // of a throttled call
+}
+
+// row is what has failed since the last success. When EC2 is in trouble its errors
+// alternate, so each pace counts for itself, and a code is new once.
+type row struct {
+	attempts map[pace]int
+	since    map[string]time.Time // by code, the first
 }
 
 // terminal: waiting alone does not help.
@@ -68,19 +77,31 @@ func (f failure) terminal() bool { return eni.IsTerminal(f.err) }
 type failures map[string]failure
 
 func (f failures) add(key, action string, err error, now time.Time) failure {
-	last := f[key]
-	if last.err == nil || eni.Code(last.err) != eni.Code(err) {
-		last = failure{since: now}
+	r := f[key].row
+	if r.since == nil {
+		r.attempts, r.since = map[pace]int{}, map[string]time.Time{}
 	}
-	throttled, wait := eni.IsThrottled(err), paceOf(err).delay
+	p, throttled := paceOf(err), eni.IsThrottled(err)
+	wait := p.delay
 	if throttled {
 		wait = throttledDelay
 	}
+	before := r.attempts[p]
+	r.attempts[p]++
+	if !f.met(key, err) {
+		r.since[eni.Code(err)] = now
+	}
 	f[key] = failure{
-		action: action, err: err, attempts: last.attempts + 1, since: last.since,
-		until: now.Add(wait(last.attempts)), turn: turn{due: throttled, idle: now},
+		action: action, err: err, attempts: before + 1, row: r,
+		until: now.Add(wait(before)), turn: turn{due: throttled, idle: now},
 	}
 	return f[key]
+}
+
+// met says whether the error's code has been seen since the last success.
+func (f failures) met(key string, err error) bool {
+	_, ok := f[key].row.since[eni.Code(err)]
+	return ok
 }
 
 // blocks says whether it is too early to try again.

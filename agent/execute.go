@@ -197,7 +197,7 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 		// It was made by a call whose answer was lost, before the NodeENI changed.
 		a.doubt()
 		a.fail(c.key(), c.verb.action(), err, now)
-		a.outdate(c, now)
+		a.outdate(c)
 		return
 	case c.verb == attach && eni.IsIndexTaken(err):
 		if _, ok := a.taken[c.index]; ok {
@@ -215,11 +215,12 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 	a.fail(c.key(), c.verb.action(), err, now)
 }
 
-// outdate forgets a decision when EC2 has long known its token, and describes
-// should have shown the ENI that came of it: that ENI is gone, and another one
-// needs another decision.
-func (a *Agent) outdate(c call, now time.Time) {
-	if now.Sub(a.failures[c.key()].since) < consistencyWindow {
+// outdate forgets a decision when EC2 has long known its token, and a describe has
+// not shown the ENI that came of it though it had to: that ENI is gone, and another
+// one needs another decision.
+func (a *Agent) outdate(c call) {
+	f := a.failures[c.key()]
+	if a.described.Sub(f.row.since[eni.Code(f.err)]) < consistencyWindow {
 		return
 	}
 	rec := a.records[c.slot]
@@ -239,10 +240,10 @@ func (a *Agent) missed(id string, now time.Time) {
 	}
 }
 
-// fail notes a failure and logs it: a new one as a warning, a repeated one only
-// for debugging.
+// fail notes a failure and logs it: an error that is new since the last success as
+// a warning, a repeated one only for debugging.
 func (a *Agent) fail(key, action string, err error, now time.Time) {
-	known := eni.Code(a.failures[key].err) == eni.Code(err) && a.failures[key].err != nil
+	known := a.failures.met(key, err)
 	f := a.failures.add(key, action, err, now)
 	log := a.Log.Warn
 	if known {

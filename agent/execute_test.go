@@ -37,7 +37,8 @@ func TestLearnHolders(t *testing.T) {
 
 // EC2 has carried out a request in other words: it is asked for the ENI. When it
 // should long have shown it, the ENI is gone and the decision is made anew. How
-// old the decision is tells nothing: EC2 may have throttled the call for long.
+// old the decision is tells nothing: EC2 may have throttled the call for long. Nor
+// do other errors in between, or time in which EC2 could not be asked.
 func TestMismatch(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	a := New(Config{Log: slog.New(slog.DiscardHandler)})
@@ -45,16 +46,19 @@ func TestMismatch(t *testing.T) {
 	decided := record{createdAt: now.Add(-time.Hour), replaces: "eni-old"}
 	a.records[x.slot] = decided
 	for _, step := range []struct {
-		at   time.Duration
-		code string
-		anew bool
+		at        time.Duration
+		code      string
+		described time.Duration // when EC2 last told of the instance's ENIs
+		anew      bool
 	}{
-		{0, "RequestLimitExceeded", false},
-		{time.Second, "IdempotentParameterMismatch", false},
-		{consistencyWindow, "IdempotentParameterMismatch", false},
-		{consistencyWindow + time.Second, "IdempotentParameterMismatch", true},
+		{0, "RequestLimitExceeded", 0, false},
+		{time.Second, "IdempotentParameterMismatch", 0, false},
+		{consistencyWindow, "IdempotentParameterMismatch", consistencyWindow, false},
+		{consistencyWindow, "RequestLimitExceeded", consistencyWindow, false},
+		{2 * consistencyWindow, "IdempotentParameterMismatch", consistencyWindow, false},
+		{2 * consistencyWindow, "IdempotentParameterMismatch", consistencyWindow + time.Second, true},
 	} {
-		a.nextObserve = now.Add(time.Hour)
+		a.nextObserve, a.described = now.Add(time.Hour), now.Add(step.described)
 		a.failedCall(call{verb: create, slot: x.slot}, ec2Error(step.code, ""), now.Add(step.at))
 		rec := a.records[x.slot]
 		if rec.createdAt.IsZero() != step.anew || rec.replaces != "eni-old" {
@@ -106,5 +110,17 @@ func TestCreatedWithoutMAC(t *testing.T) {
 		if after, _ := merge(a.enis, []eni.ENI{e}, func(tracked) bool { return false }, now); after[0].MAC != e.MAC {
 			t.Errorf("the MAC is %q after EC2 has told it", after[0].MAC)
 		}
+	}
+}
+
+// What EC2 said of one decision does not count against the next.
+func TestDecisionBeginsAnew(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	a := New(Config{Log: slog.New(slog.DiscardHandler)})
+	c := call{verb: create, slot: slot{"x", subnetA}}
+	a.failedCall(c, ec2Error("IdempotentParameterMismatch", ""), now)
+	a.decide([]slot{c.slot}, now.Add(time.Hour))
+	if f, ok := a.failures[c.key()]; ok {
+		t.Errorf("the new decision has failed already: %+v", f)
 	}
 }

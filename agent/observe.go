@@ -55,7 +55,7 @@ func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error,
 	var gone []string
 	before := a.enis
 	a.enis, gone = merge(a.enis, a.withoutPrimary(a.withoutDeleted(list, now)), a.linkHere, now)
-	a.certain, a.answered = true, true
+	a.certain, a.answered, a.described = true, true, now
 	assigned := a.assigned()
 	for i := range a.enis {
 		e := &a.enis[i]

@@ -1,0 +1,53 @@
+package agent
+
+import (
+	"errors"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+)
+
+// EC2 in trouble: it answers with one error, then with another, then not at all.
+// The waits grow all the same, those of each pace by themselves, and each error is
+// told once.
+func TestErrorsThatAlternate(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	var told strings.Builder
+	a := New(Config{Log: slog.New(slog.NewTextHandler(&told, nil))})
+	trouble := []error{
+		ec2Error("InternalError", ""), ec2Error("Unavailable", ""), errors.New("timed out"), ec2Error("RequestLimitExceeded", ""),
+	}
+	for range 10 {
+		for _, err := range trouble {
+			a.fail("k", "CreateNetworkInterface", err, now)
+		}
+	}
+	for _, test := range []struct {
+		err      error
+		attempts int
+		pace     pace
+	}{
+		{trouble[0], 31, briskPace},
+		{trouble[3], 11, crowdPace},
+		{trouble[2], 32, briskPace},
+	} {
+		a.fail("k", "CreateNetworkInterface", test.err, now)
+		f := a.failures["k"]
+		if wait := f.until.Sub(now); f.attempts != test.attempts || wait < test.pace.max/2 || wait > test.pace.max {
+			t.Errorf("%v: attempt %d, tried again in %v; want %d and about %v", test.err, f.attempts, wait, test.attempts, test.pace.max)
+		}
+	}
+	if n := strings.Count(told.String(), "level=WARN"); n != len(trouble) {
+		t.Errorf("told %d times of %d errors:\n%s", n, len(trouble), told.String())
+	}
+	a.fail("k", "CreateNetworkInterface", ec2Error("UnauthorizedOperation", ""), now)
+	if wait := a.failures["k"].until.Sub(now); wait > slowPace.first {
+		t.Errorf("the first error that people have to mend is tried again only in %v", wait)
+	}
+	delete(a.failures, "k") // a success
+	a.fail("k", "CreateNetworkInterface", trouble[0], now)
+	if f := a.failures["k"]; f.attempts != 1 || f.until.Sub(now) > briskPace.first {
+		t.Errorf("after a success the next error is attempt %d, tried again in %v", f.attempts, f.until.Sub(now))
+	}
+}
