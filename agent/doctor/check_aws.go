@@ -125,13 +125,11 @@ func about(attempts []Attempt) string {
 	return " for " + strings.Join(names, ", ")
 }
 
-// plain is EC2's message without the encoded part, which only
-// sts:DecodeAuthorizationMessage can read, and without the SDK's wrapping.
+// plain is EC2's message without the SDK's wrapping.
 func plain(err error) string {
 	code := eni.Code(err)
 	if code == "" {
 		return err.Error()
 	}
-	text, _, _ := strings.Cut(eni.Message(err), " Encoded authorization failure message:")
-	return fmt.Sprintf("%s: %s", code, text)
+	return fmt.Sprintf("%s: %s", code, eni.Message(err))
 }

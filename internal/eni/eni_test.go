@@ -4,8 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"net/url"
+	"os"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -217,7 +221,32 @@ func TestAdvice(t *testing.T) {
 			}
 		}
 	}
-	if got := Advice("X", apiError("RequestLimitExceeded", "id 123")); strings.Contains(got, "123") {
-		t.Errorf("the advice on throttling changes with every attempt: %q", got)
+}
+
+// The same trouble has the same words at each attempt, or each would be news in the
+// report and an Event of its own. What differs in these is 123.
+func TestAdviceIsTheSameEachTime(t *testing.T) {
+	sent := func(err error) error {
+		return &smithy.OperationError{ServiceID: "EC2", OperationName: "X", Err: fmt.Errorf("https response error, RequestID: 123: %w", &url.Error{Op: "Post", URL: "https://ec2.example/", Err: err})}
+	}
+	dial := func(err error) error { return &net.OpError{Op: "dial", Net: "tcp", Err: err} }
+	from := &net.TCPAddr{IP: net.IPv4(10, 0, 1, 5), Port: 123}
+	const port = "read udp 10.0.1.5:123->10.0.0.2:53: "
+	for _, test := range []struct {
+		err  error
+		want string
+	}{
+		{sent(dial(&net.DNSError{Err: port + "connection refused", Name: "ec2.example", Server: "10.0.0.2:53", IsTemporary: true})), "lookup of ec2.example: no answer"},
+		{sent(dial(&net.DNSError{Err: port + "i/o timeout", Name: "ec2.example", IsTimeout: true})), "lookup of ec2.example: timed out"},
+		{sent(dial(&net.DNSError{Err: "no such host", Name: "ec2.example", IsNotFound: true})), "lookup of ec2.example: no such host"},
+		{noCredentials(sent(dial(&net.DNSError{Err: port + "connection refused", Name: "sts.example"}))), "lookup of sts.example: no answer"},
+		{sent(&net.OpError{Op: "read", Net: "tcp", Source: from, Err: os.NewSyscallError("read", syscall.ECONNRESET)}), "(connection reset by peer)"},
+		{sent(&net.OpError{Op: "read", Net: "tcp", Source: from, Err: os.ErrDeadlineExceeded}), "(i/o timeout)"},
+		{apiError("UnauthorizedOperation", "You are not authorized. Encoded authorization failure message: abc123"), "(UnauthorizedOperation: You are not authorized.)"},
+		{apiError("RequestLimitExceeded", "id 123"), "throttles"},
+	} {
+		if got := Advice("X", test.err); !strings.Contains(got, test.want) || strings.Contains(got, "123") {
+			t.Errorf("%v: the advice is %q, want %q in it", test.err, got, test.want)
+		}
 	}
 }

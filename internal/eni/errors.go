@@ -3,6 +3,7 @@ package eni
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -18,11 +19,14 @@ func Code(err error) string {
 	return ""
 }
 
-// Message is what EC2 says beside the code, or "".
+// Message is what EC2 says beside the code, or "". It is without the encoded part
+// of a refusal by IAM, which only sts:DecodeAuthorizationMessage can read, and which
+// is another one each time.
 func Message(err error) string {
 	var api smithy.APIError
 	if errors.As(err, &api) {
-		return api.ErrorMessage()
+		text, _, _ := strings.Cut(api.ErrorMessage(), " Encoded authorization failure message:")
+		return text
 	}
 	return ""
 }
@@ -168,10 +172,27 @@ func Advice(action string, err error) string {
 	return fmt.Sprintf("EC2 refused %s (%s: %s); %s", action, Code(err), Message(err), hint)
 }
 
-// brief leaves out the SDK's wrapping, which holds request ids.
+// brief leaves out the SDK's wrapping, which holds request ids, and that of package
+// net, which holds ports: the same error has the same words each time.
 func brief(err error) string {
+	var dns *net.DNSError
+	if errors.As(err, &dns) {
+		return briefDNS(dns)
+	}
 	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
 		err = inner
 	}
 	return err.Error()
+}
+
+// briefDNS: the error's own text may hold the port that the question was sent from.
+func briefDNS(err *net.DNSError) string {
+	why := "no answer"
+	switch {
+	case err.IsNotFound:
+		why = "no such host"
+	case err.IsTimeout:
+		why = "timed out"
+	}
+	return fmt.Sprintf("lookup of %s: %s", err.Name, why)
 }
