@@ -46,6 +46,7 @@ type Kubernetes struct {
 	mu    sync.Mutex
 	specs map[string]v1alpha1.NodeENI // by name
 	fresh *kube.Node                  // as it was last read or patched
+	read  time.Time                   // when that was
 	state *v1alpha1.NodeENIState      // as it was last saved or loaded
 	lost  bool                        // the state was deleted or changed by somebody
 	check bool                        // it is looked at soon
@@ -146,7 +147,9 @@ func signal(c chan struct{}) {
 // again.
 const fetchRetry = 2 * time.Second
 
-// fetchSpecs gets each NodeENI whose generation is new.
+// fetchSpecs gets each NodeENI whose generation is another one, be it lower: etcd
+// may have been restored from a backup. Only events have it look, so a watch that
+// trails behind what was read costs a read more for each, and no loop.
 func (k *Kubernetes) fetchSpecs(ctx context.Context) {
 	var retry <-chan time.Time // one at most, however many events come meanwhile
 	for {
@@ -175,7 +178,7 @@ func (k *Kubernetes) fetchOnce(ctx context.Context) error {
 	for _, o := range k.nodeENIs.GetStore().List() {
 		meta := o.(*metav1.PartialObjectMetadata)
 		there[meta.Name] = true
-		if known, ok := k.spec(meta.Name); ok && known.UID == meta.UID && known.Generation >= meta.Generation {
+		if known, ok := k.spec(meta.Name); ok && known.UID == meta.UID && known.Generation == meta.Generation {
 			continue
 		}
 		n := v1alpha1.NodeENI{}

@@ -2,7 +2,10 @@ package agent
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -111,5 +114,60 @@ func TestReportWrittenByOthers(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A NodeENI is read when the watch shows another generation of it than is known; a
+// lower one, too, which etcd has after it was restored from a backup.
+func TestSpecsAreRead(t *testing.T) {
+	object := func(generation int64) v1alpha1.NodeENI {
+		return v1alpha1.NodeENI{
+			TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeENI"},
+			ObjectMeta: metav1.ObjectMeta{Name: "x", UID: "uid-x", Generation: generation},
+		}
+	}
+	var served int64
+	reads := 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		reads++
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(object(served))
+	}))
+	defer server.Close()
+	cfg := &rest.Config{Host: server.URL}
+	client, err := kube.NewClient(cfg, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k, err := NewKubernetes(cfg, client, "node-1", me, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name          string
+		shown, served int64
+		reads         int
+	}{
+		{"new", 3, 3, 1},
+		{"its status has changed", 3, 3, 0},
+		{"changed, and again before it was read", 4, 5, 1},
+		{"the watch has come to that", 5, 5, 0},
+		{"restored from a backup", 3, 3, 1},
+		{"changed after that", 4, 4, 1},
+	} {
+		shown := object(step.shown).ObjectMeta
+		if err := k.nodeENIs.GetStore().Update(&metav1.PartialObjectMetadata{ObjectMeta: shown}); err != nil {
+			t.Fatal(err)
+		}
+		served, reads = step.served, 0
+		if err := k.fetchOnce(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if known, _ := k.spec("x"); reads != step.reads || known.Generation != step.served {
+			t.Errorf("%s: read %d times, generation %d is known", step.name, reads, known.Generation)
+		}
+		if len(k.fetch) > 0 {
+			t.Errorf("%s: a read has another one follow", step.name)
+		}
 	}
 }

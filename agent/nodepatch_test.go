@@ -263,18 +263,25 @@ func TestLastPassRemovesLabels(t *testing.T) {
 }
 
 // A Node that was patched need not have come by the watch to be known; one that
-// was deleted is not.
+// was deleted is not. When the watch still shows an older one after a minute, that
+// is the Node: of a backup that etcd was restored from.
 func TestNewestNode(t *testing.T) {
 	k := &Kubernetes{node: "node-a", nodes: informer(nil, &kube.Node{}), changed: make(chan struct{}, 1), vanished: newVanished(nil, nil, nil)}
 	version := func(v string) *kube.Node {
 		return &kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-a", ResourceVersion: v}}
 	}
-	for _, step := range []struct{ watched, fresh, want string }{
-		{"", "", ""}, {"", "9", "9"}, {"8", "", "8"}, {"8", "9", "9"}, {"9", "9", "9"}, {"10", "9", "10"}, {"8", "no number", "8"},
+	for _, step := range []struct {
+		watched, fresh string
+		age            time.Duration
+		want           string
+	}{
+		{"", "", 0, ""}, {"", "9", 0, "9"}, {"8", "", 0, "8"}, {"8", "9", 0, "9"}, {"9", "9", 0, "9"}, {"10", "9", 0, "10"}, {"8", "no number", 0, "8"},
+		{"8", "9", freshFor, "8"}, {"10", "9", freshFor, "10"}, {"", "9", freshFor, "9"},
 	} {
 		k.fresh = nil
 		if step.fresh != "" {
-			k.fresh = version(step.fresh)
+			k.setFresh(version(step.fresh))
+			k.read = k.read.Add(-step.age)
 		}
 		if err := k.nodes.GetStore().Replace(nil, ""); err != nil {
 			t.Fatal(err)
@@ -289,7 +296,7 @@ func TestNewestNode(t *testing.T) {
 			got = node.ResourceVersion
 		}
 		if got != step.want {
-			t.Errorf("watched %q, patched %q: %q, want %q", step.watched, step.fresh, got, step.want)
+			t.Errorf("watched %q, patched %q %v ago: %q, want %q", step.watched, step.fresh, step.age, got, step.want)
 		}
 	}
 	if k.onNode().OnDelete(version("8")); k.fresh != nil {

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,18 +24,25 @@ func (k *Kubernetes) onNode() cache.ResourceEventHandler {
 	}}
 }
 
+// freshFor is how long what was read or patched counts for more than the watch. One
+// that shows an older Node for longer does not trail: etcd has been restored from a
+// backup.
+const freshFor = time.Minute
+
 // currentNode is the newest Node that is known: the watch may not have come yet
 // to what was read or patched.
 func (k *Kubernetes) currentNode() *kube.Node {
 	k.mu.Lock()
-	fresh := k.fresh
-	k.mu.Unlock()
+	defer k.mu.Unlock()
 	watched := k.watchedNode()
-	if watched == nil || fresh != nil && newer(fresh, watched) {
-		return fresh
+	if watched == nil || k.fresh != nil && newer(k.fresh, watched) && time.Since(k.read) < freshFor {
+		return k.fresh
 	}
 	return watched
 }
+
+// setFresh keeps the Node as it was read or patched; k.mu is held.
+func (k *Kubernetes) setFresh(node *kube.Node) { k.fresh, k.read = node, time.Now() }
 
 func (k *Kubernetes) watchedNode() *kube.Node {
 	if o, ok, _ := k.nodes.GetStore().GetByKey(k.node); ok {
@@ -69,7 +77,7 @@ func (k *Kubernetes) Refresh(ctx context.Context) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.fresh = &node
+	k.setFresh(&node)
 	return nil
 }
 
@@ -84,7 +92,7 @@ func (k *Kubernetes) PatchNode(ctx context.Context, patch []byte) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if watched := k.watchedNode(); watched != nil && watched.UID == node.UID { // or it has been deleted since
-		k.fresh = &node
+		k.setFresh(&node)
 	}
 	return nil
 }
