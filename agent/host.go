@@ -198,6 +198,11 @@ func (a *Agent) sweep(keep []hostnet.Wanted) {
 	if slices.ContainsFunc(a.enis, func(e tracked) bool { return e.reported }) {
 		return // its addresses are not known, and a restart must not take its rules
 	}
+	for _, l := range a.links {
+		if l.err != nil && linkReason(l.err) == reasonLinkFailed {
+			return // by its rules, hostnet tells which addresses it has still to delete
+		}
+	}
 	n, err := a.Links.Sweep(keep)
 	if err == nil {
 		a.sweepTold = ""
@@ -211,6 +216,9 @@ func (a *Agent) sweep(keep []hostnet.Wanted) {
 	}
 }
 
+// reasonLinkFailed: not all has been done to a link, be it released.
+const reasonLinkFailed = "LinkFailed"
+
 // linkReason is the reason, in one word, of an error of the host.
 func linkReason(err error) string {
 	var taken *hostnet.NameTakenError
@@ -221,6 +229,6 @@ func linkReason(err error) string {
 	case errors.As(err, &mtu):
 		return "MTURefused"
 	default:
-		return "LinkFailed"
+		return reasonLinkFailed
 	}
 }

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -163,6 +164,29 @@ func TestNoSweepBeforeAllIsKnown(t *testing.T) {
 			a := New(Config{Links: swept})
 			a.enis = []tracked{eniFor("eni-x", "x", subnetA).with(func(t *tracked) { t.reported = reported })}
 			if a.sweep(nil); (swept.n > 0) == reported {
+				t.Errorf("swept %d times", swept.n)
+			}
+		})
+	}
+}
+
+// A link that could not be configured or released to the end may have addresses yet
+// that are told by their rules.
+func TestNoSweepBeforeAllIsDone(t *testing.T) {
+	for name, test := range map[string]struct {
+		err   error
+		swept bool
+	}{
+		"done":         {nil, true},
+		"failed":       {errors.New("out of memory"), false},
+		"but its MTU":  {&hostnet.MTUError{MTU: 9500, Max: 9216}, true},
+		"but its name": {&hostnet.NameTakenError{Name: "data"}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			swept := &sweeps{}
+			a := New(Config{Links: swept})
+			a.links["eni-x"] = linkState{err: test.err}
+			if a.sweep(nil); (swept.n > 0) != test.swept {
 				t.Errorf("swept %d times", swept.n)
 			}
 		})

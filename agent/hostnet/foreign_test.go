@@ -34,6 +34,11 @@ func TestForeignStays(t *testing.T) {
 		{"address in the subnet, with a connected route", func(n *node) {
 			n.must(n.nl.AddrAdd(n.link("eth1"), parseAddr(t, "10.0.1.99/24")))
 		}, "10.0.1.99/24"},
+		{"address in the subnet, as NetworkManager makes it", func(n *node) {
+			a := parseAddr(t, "10.0.1.96/24")
+			a.Flags = unix.IFA_F_NOPREFIXROUTE
+			n.must(n.nl.AddrAdd(n.link("eth1"), a))
+		}, "10.0.1.96/24 noprefixroute"},
 		{"leased address", func(n *node) {
 			a := parseAddr(t, "10.0.1.98/24")
 			a.Flags, a.ValidLft, a.PreferedLft = unix.IFA_F_NOPREFIXROUTE, 3600, 3600

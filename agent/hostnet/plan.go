@@ -106,14 +106,20 @@ func (r route) ours() bool {
 	return inBand(r.table) && r.protocol == unix.RTPROT_KERNEL
 }
 
-// ours reports whether this package made the address for w.
-func (a address) ours(w Wanted) bool {
+// ours reports whether this package made the address for w. What others make may
+// look the same. But ours has its rule: that comes before the address and goes after
+// it. Should somebody have deleted the rule of one that the ENI has, our routes tell.
+func (a address) ours(w Wanted, have state) bool {
 	const flags = unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_PERMANENT
 	if a.flags&flags != flags || a.peer {
 		return false
 	}
-	inSubnet := a.prefix.Bits() == w.Subnet.Bits() && w.Subnet.Contains(a.prefix.Addr())
-	return inSubnet || slices.Contains(w.Addresses, a.prefix.Addr())
+	addr := a.prefix.Addr()
+	ruled := slices.ContainsFunc(have.rules, func(r rule) bool { return inBand(r.table) && r.serves(newRule(r.table, addr)) })
+	if slices.Contains(w.Addresses, addr) {
+		return ruled || slices.ContainsFunc(have.routes, func(r route) bool { return r.ours() && r.dev == a.dev })
+	}
+	return ruled && a.prefix.Bits() == w.Subnet.Bits() && w.Subnet.Contains(addr)
 }
 
 // serves reports whether a does what want asks for. It may be a lease of a
@@ -137,7 +143,7 @@ func plan(w Wanted, dev int, have state) []change {
 		route: func(r route) bool { return r.table == w.Table() || r.dev == dev },
 		address: func(a address) bool {
 			// One of the ENI's own in another form stands in the way of ours.
-			return a.ours(w) || w.Host && slices.Contains(w.Addresses, a.prefix.Addr())
+			return a.ours(w, have) || w.Host && slices.Contains(w.Addresses, a.prefix.Addr())
 		},
 	})
 }
@@ -150,7 +156,7 @@ func planRelease(w Wanted, dev int, have state) []change {
 		// Not the whole table: another ENI may have its device index by now.
 		rule:    func(r rule) bool { return mine[r.from.Addr()] },
 		route:   func(r route) bool { return dev != 0 && r.dev == dev },
-		address: func(a address) bool { return a.ours(w) },
+		address: func(a address) bool { return a.ours(w, have) },
 	})
 }
 
@@ -159,7 +165,7 @@ func planRelease(w Wanted, dev int, have state) []change {
 func ownAddresses(w Wanted, have state) map[netip.Addr]bool {
 	mine := make(map[netip.Addr]bool)
 	for _, a := range have.addresses {
-		if a.ours(w) {
+		if a.ours(w, have) {
 			mine[a.prefix.Addr()] = true
 		}
 	}

@@ -129,7 +129,7 @@ func (s state) made(ch change) state {
 }
 
 // touches says what of a change is not ours to do.
-func touches(ch change, w Wanted) string {
+func touches(ch change, w Wanted, have state) string {
 	switch o := ch.object.(type) {
 	case rule:
 		if !inBand(o.priority) || !o.ours() {
@@ -140,7 +140,7 @@ func touches(ch change, w Wanted) string {
 			return "a foreign route"
 		}
 	case address:
-		if !o.ours(w) && !slices.Contains(w.Addresses, o.prefix.Addr()) {
+		if !o.ours(w, have) && !slices.Contains(w.Addresses, o.prefix.Addr()) {
 			return "a foreign address"
 		}
 	}
@@ -203,7 +203,7 @@ func FuzzPlan(f *testing.F) {
 		unharmed(t, w, before, have)
 		if kept := sweep([]Wanted{w}, state{rules: before.rules, routes: before.routes}); slices.ContainsFunc(kept, func(ch change) bool {
 			r, is := ch.object.(rule)
-			return touches(ch, w) != "" || is && w.Host && slices.Contains(wanted(w, testDev).rules, r)
+			return touches(ch, w, before) != "" || is && w.Host && slices.Contains(wanted(w, testDev).rules, r)
 		}) {
 			t.Fatalf("a sweep that keeps %+v is\n%s", w, commands(kept))
 		}
@@ -213,7 +213,7 @@ func FuzzPlan(f *testing.F) {
 func carryOut(t *testing.T, w Wanted, have state, changes []change) state {
 	t.Helper()
 	for _, ch := range changes {
-		if what := touches(ch, w); what != "" {
+		if what := touches(ch, w, have); what != "" {
 			t.Fatalf("%v changes %s, for %+v", ch, what, w)
 		}
 		exposed := have.exposed(w)
@@ -234,7 +234,7 @@ func unharmed(t *testing.T, w Wanted, before, after state) {
 		}
 	}
 	for _, a := range before.addresses {
-		if !a.ours(w) && !slices.Contains(w.Addresses, a.prefix.Addr()) && !slices.Contains(after.addresses, a) {
+		if !a.ours(w, before) && !slices.Contains(w.Addresses, a.prefix.Addr()) && !slices.Contains(after.addresses, a) {
 			t.Fatalf("the address %v is gone", a.prefix)
 		}
 	}
@@ -265,7 +265,7 @@ func FuzzDecodedPlan(f *testing.F) {
 		have := state{routes: []route{way}, rules: []rule{r}, addresses: []address{a}}
 		changes := slices.Concat(plan(w, testDev, have), planRelease(w, testDev, have), sweep([]Wanted{w}, have))
 		for _, ch := range changes {
-			if what := touches(ch, w); what != "" {
+			if what := touches(ch, w, have); what != "" {
 				t.Fatalf("%v changes %s", ch, what)
 			}
 		}

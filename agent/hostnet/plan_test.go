@@ -50,6 +50,9 @@ func TestPlan(t *testing.T) {
 	ruleOf := func(table int, from string) rule { return newRule(table, netip.MustParseAddr(from)) }
 	leased := address{dev: testDev, prefix: netip.MustParsePrefix("10.0.1.10/24"), flags: unix.IFA_F_NOPREFIXROUTE}
 	connected := address{dev: testDev, prefix: netip.MustParsePrefix("10.0.1.10/24"), flags: unix.IFA_F_PERMANENT}
+	manual := func(prefix string) address { // as NetworkManager makes it
+		return address{dev: testDev, prefix: netip.MustParsePrefix(prefix), flags: unix.IFA_F_PERMANENT | unix.IFA_F_NOPREFIXROUTE}
+	}
 	elsewhere := address{dev: testDev, prefix: netip.MustParsePrefix("192.168.7.1/24"),
 		flags: unix.IFA_F_PERMANENT | unix.IFA_F_NOPREFIXROUTE}
 
@@ -155,6 +158,28 @@ ip addr add 10.0.1.10/24 noprefixroute
 `},
 		{name: "None leaves foreign addresses", want: none, have: state{addresses: []address{leased, connected, elsewhere}}},
 		{name: "None leaves what is like ours in another subnet", want: none, have: state{addresses: []address{elsewhere}}},
+		{name: "None leaves what is like ours but has no rule", want: none, have: state{addresses: []address{manual("10.0.1.10/24"), manual("10.0.1.99/24")}}},
+		{name: "and so does Host", want: hostWanted("10.0.1.10"), have: func() state {
+			s := configured(hostWanted("10.0.1.10"))
+			s.addresses = append(s.addresses, manual("10.0.1.99/24"))
+			return s
+		}()},
+		{name: "Host became None, and somebody has deleted the rule", want: none, have: func() state {
+			s := configured(hostWanted("10.0.1.10"))
+			s.addresses, s.rules = append(s.addresses, manual("10.0.1.99/24")), nil
+			return s
+		}(), plan: `
+ip addr del 10.0.1.10/24 noprefixroute
+ip route del 10.0.1.0/24 dev if7 proto kernel scope link table 20002
+ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
+`},
+		{name: "Host became None, and the rule is somebody else's", want: none, have: func() state {
+			s := configured(hostWanted("10.0.1.10"))
+			s.rules[0].protocol, s.routes = unix.RTPROT_BOOT, nil
+			return s
+		}(), plan: `
+ip addr del 10.0.1.10/24 noprefixroute
+`},
 		{name: "foreign rules in the band", want: none, have: state{rules: []rule{
 			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.protocol = unix.RTPROT_BOOT }),
 			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.table = 100 }),
@@ -204,6 +229,18 @@ ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
 `
 	if got := commands(planRelease(w, testDev, have)); got != want {
 		t.Errorf("with the link:\n%swant\n%s", got, want)
+	}
+	for n := range planRelease(w, testDev, have) { // killed after so many of them
+		after := have
+		for _, ch := range planRelease(w, testDev, have)[:n] {
+			after = after.made(ch)
+		}
+		for _, ch := range planRelease(w, testDev, after) {
+			after = after.made(ch)
+		}
+		if len(after.addresses) > 0 || len(after.rules) != 1 || len(after.routes) != 1 {
+			t.Errorf("killed after %d steps, the next release leaves %+v", n, after)
+		}
 	}
 	have.addresses, have.routes = nil, have.routes[2:]
 	const gone = "ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel\n"
