@@ -3,6 +3,7 @@ package agent
 import (
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -24,13 +25,14 @@ var (
 	// A subnet that is full: addresses come back when others release them, and
 	// a fleet that waits for them shares EC2's buckets.
 	coolPace = pace{30 * time.Second, 10 * time.Minute}
-	// Credentials that are replaced, or a clock that is set, while nobody looks.
+	// Credentials that are replaced, or a clock that is set, while nobody looks; and
+	// describes that IAM does not allow, without which nothing on the node goes on.
 	credentialsPace = pace{10 * time.Second, 5 * time.Minute}
 	// What only a person can mend.
 	slowPace = pace{30 * time.Second, time.Hour}
 )
 
-func paceOf(err error) pace {
+func paceOf(action string, err error) pace {
 	switch {
 	case errors.Is(err, errOutrun):
 		return hastyPace
@@ -38,7 +40,7 @@ func paceOf(err error) pace {
 		return crowdPace
 	case eni.IsSubnetFull(err):
 		return coolPace
-	case eni.IsUnauthenticated(err):
+	case eni.IsUnauthenticated(err), eni.IsTerminal(err) && strings.HasPrefix(action, "Describe"):
 		return credentialsPace
 	case eni.IsTerminal(err), errors.Is(err, errAbsent):
 		return slowPace
@@ -81,7 +83,7 @@ func (f failures) add(key, action string, err error, now time.Time) failure {
 	if r.since == nil {
 		r.attempts, r.since = map[pace]int{}, map[string]time.Time{}
 	}
-	p, throttled := paceOf(err), eni.IsThrottled(err)
+	p, throttled := paceOf(action, err), eni.IsThrottled(err)
 	wait := p.delay
 	if throttled {
 		wait = throttledDelay
@@ -124,7 +126,7 @@ func (f failures) resting(now time.Time) map[string]bool {
 // that they can change has changed.
 func (f failures) forgive() {
 	for key, failed := range f {
-		if paceOf(failed.err) == slowPace {
+		if failed.terminal() || errors.Is(failed.err, errAbsent) {
 			delete(f, key)
 		}
 	}

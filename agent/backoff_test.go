@@ -51,3 +51,32 @@ func TestErrorsThatAlternate(t *testing.T) {
 		t.Errorf("after a success the next error is attempt %d, tried again in %v", f.attempts, f.until.Sub(now))
 	}
 }
+
+// What only people can mend is tried again once an hour in the end. But a describe
+// is not: after a reboot no link of the node is configured before EC2 has told, and
+// nobody changes a NodeENI after they have mended IAM.
+func TestPaceOfWhatPeopleMend(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	for _, test := range []struct {
+		action string
+		err    error
+		most   time.Duration
+	}{
+		{string(create), ec2Error("UnauthorizedOperation", ""), time.Hour},
+		{observeKey, ec2Error("UnauthorizedOperation", ""), 5 * time.Minute},
+		{"DescribeSubnets", ec2Error("UnauthorizedOperation", ""), 5 * time.Minute},
+		{"DescribeSecurityGroups", ec2Error("UnauthorizedOperation", ""), 5 * time.Minute},
+		{"DescribeSubnets", errAbsent, time.Hour},
+	} {
+		f := failures{}
+		for range 20 {
+			f.add("k", test.action, test.err, now)
+		}
+		if wait := f["k"].until.Sub(now); wait < test.most/2 || wait > test.most {
+			t.Errorf("%s, %v: tried again in %v, want about %v", test.action, test.err, wait, test.most)
+		}
+		if f.forgive(); f.blocks("k", now) {
+			t.Errorf("%s, %v: not tried at once when a NodeENI has changed", test.action, test.err)
+		}
+	}
+}
