@@ -276,7 +276,7 @@ func (a *Agent) view(now time.Time) view {
 		collects: a.Collector != nil,
 		desired:  a.desired, enis: a.enis, certain: a.certain,
 		records: a.records, saved: savedRecords(a.saved),
-		taken: a.taken, attaching: attaching, resting: a.failures.resting(now),
+		taken: a.taken, attaching: attaching, resting: a.failures.resting(now), refused: a.failures.refused(),
 	}
 }
 

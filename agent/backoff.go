@@ -122,6 +122,17 @@ func (f failures) resting(now time.Time) map[string]bool {
 	return keys
 }
 
+// refused are the keys of what waits for people, and not for room on the instance.
+func (f failures) refused() map[string]bool {
+	keys := map[string]bool{}
+	for key, failed := range f {
+		if failed.terminal() && !eni.IsAttachmentLimit(failed.err) {
+			keys[key] = true
+		}
+	}
+	return keys
+}
+
 // forgive lets everything that waits for people be tried at once: something
 // that they can change has changed.
 func (f failures) forgive() {

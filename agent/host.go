@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
 // linkPatience is how long a link may take to appear after the attach before
@@ -133,6 +134,21 @@ func (before linkState) missing(hearsay bool, now time.Time) (after wait, ask ti
 	}
 	after.overdue = now.Sub(after.waiting) >= linkPatience
 	return after, ask
+}
+
+// reasonLinkOverdue: people were told that a link does not come.
+const reasonLinkOverdue = "LinkOverdue"
+
+// longMissing are the links that the report says to be overdue: a pod has them,
+// or nobody. EC2 was asked about them, and a restart is no reason to ask again.
+func longMissing(r v1alpha1.NodeENIStateStatus) map[string]linkState {
+	links := map[string]linkState{}
+	for _, entry := range r.ENIs {
+		if entry.ENIID != "" && entry.Reason == reasonLinkOverdue {
+			links[entry.ENIID] = linkState{wait: wait{waiting: entry.LastTransitionTime.Add(-linkPatience), overdue: true}}
+		}
+	}
+	return links
 }
 
 // seeLink: EC2 has attached an ENI whose link is here.

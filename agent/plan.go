@@ -91,6 +91,9 @@ type view struct {
 	attaching map[string]int32
 	// resting are the keys of what failed a moment ago.
 	resting map[string]bool
+	// refused are the keys of what EC2 refuses until people mend it, though the
+	// instance takes more ENIs.
+	refused map[string]bool
 }
 
 // plan is what shall happen next.
@@ -100,6 +103,7 @@ type plan struct {
 	indexes  map[string]int32 // the device index that each assigned ENI has or shall have
 	release  []string         // ENIs that are no longer wanted
 	decide   []slot           // wants that need a record before they can be created
+	awaited  string           // the ENI that has to be attached before another is created
 }
 
 // next compares what is wanted with what is there. It is a pure function: all
@@ -112,11 +116,8 @@ func next(v view) plan {
 	}
 	p.assign(v)
 	p.index(v, byID)
-	waiting := false
-	for _, w := range v.desired.wants {
-		e, ok := byID[p.assigned[w.slot]]
-		waiting = waiting || ok && e.Attachment == nil
-	}
+	p.awaited = p.unattached(v, byID)
+	waiting := p.awaited != ""
 	for _, w := range v.desired.wants {
 		e, ok := byID[p.assigned[w.slot]]
 		switch {
@@ -139,6 +140,24 @@ func next(v view) plan {
 	}
 	p.collect(v, byID)
 	return p
+}
+
+// unattached is an ENI that others have to wait for, or "". One that EC2 refuses to
+// attach may be refused for a reason of its own, and holds up nobody. With two it is
+// the instance's reason, or IAM's, and more would only use up addresses.
+func (p *plan) unattached(v view, byID map[string]tracked) string {
+	passed := false
+	for _, w := range v.desired.wants {
+		e, ok := byID[p.assigned[w.slot]]
+		switch {
+		case !ok || e.Attachment != nil:
+		case !passed && v.refused[call{verb: attach, eni: e.ID, index: p.indexes[e.ID]}.key()]:
+			passed = true
+		default:
+			return e.ID
+		}
+	}
+	return ""
 }
 
 // assign gives each want its ENI: the one that is attached before one that is

@@ -45,7 +45,7 @@ func drawNodeENIs(c *draw.Choices) []v1alpha1.NodeENI {
 func drawView(c *draw.Choices) view {
 	v := view{
 		cluster: cluster, node: "node", instanceARN: self.InstanceARN(), instanceID: me, collects: c.Bool(), certain: !c.Rarely(8),
-		records: map[slot]record{}, saved: map[slot]record{}, taken: map[int32]string{}, attaching: map[string]int32{}, resting: map[string]bool{},
+		records: map[slot]record{}, saved: map[slot]record{}, taken: map[int32]string{}, attaching: map[string]int32{}, resting: map[string]bool{}, refused: map[string]bool{},
 	}
 	v.desired = desire(drawNodeENIs(c), matching, "us-east-1a", testCatalog(), nil)
 	if c.Rarely(4) {
@@ -84,6 +84,9 @@ func drawView(c *draw.Choices) view {
 		e.absent = c.N(2)
 		if e.left && e.Attachment != nil {
 			delete(used, e.Attachment.DeviceIndex)
+		}
+		if c.Rarely(3) {
+			v.refused[call{verb: attach, eni: id, index: int32(1 + c.N(4))}.key()] = true
 		}
 		v.enis = append(v.enis, e)
 	}

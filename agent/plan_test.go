@@ -76,8 +76,16 @@ func TestPlan(t *testing.T) {
 		return m
 	}
 	x, y := wantFor("x", subnetA, 2), wantFor("y", subnetA, 2)
-	inOther := wantFor("y", subnetA2, 3)
+	z, inOther := wantFor("z", subnetA, 4), wantFor("y", subnetA2, 3)
 	ex, ey := eniFor("eni-x", "x", subnetA), eniFor("eni-y", "y", subnetA)
+	attachX, attachY := call{verb: attach, eni: "eni-x", index: 2}, call{verb: attach, eni: "eni-y", index: 3}
+	refused := func(calls ...call) map[string]bool {
+		m := map[string]bool{}
+		for _, c := range calls {
+			m[c.key()] = true
+		}
+		return m
+	}
 	for _, test := range []struct {
 		name string
 		view view
@@ -95,6 +103,14 @@ func TestPlan(t *testing.T) {
 			saved:   map[slot]record{x.slot: {createdAt: time.Unix(7, 0)}, inOther.slot: {createdAt: time.Unix(7, 0)}},
 			resting: map[string]bool{fullKey(subnetA): true}}, "create y"},
 		{"none while one waits for its attach", view{certain: true, desired: desired{wants: []want{x, y}}, enis: []tracked{ex}, records: decided("y"), saved: decided("y")}, "attach eni-x at 2"},
+		{"an attach that EC2 refuses holds up no other", view{certain: true, desired: desired{wants: []want{x, y}}, enis: []tracked{ex}, records: decided("y"), saved: decided("y"),
+			refused: refused(attachX)}, "attach eni-x at 2; create y"},
+		{"but then the other is waited for", view{certain: true, desired: desired{wants: []want{x, y, z}}, enis: []tracked{ex, ey}, records: decided("z"), saved: decided("z"),
+			refused: refused(attachX)}, "attach eni-x at 2; attach eni-y at 3"},
+		{"two refused attaches are no accident", view{certain: true, desired: desired{wants: []want{x, y, z}}, enis: []tracked{ex, ey}, records: decided("z"), saved: decided("z"),
+			refused: refused(attachX, attachY)}, "attach eni-x at 2; attach eni-y at 3"},
+		{"refused at another index", view{certain: true, desired: desired{wants: []want{x, y}}, enis: []tracked{ex}, records: decided("y"), saved: decided("y"), taken: map[int32]string{2: "eni-cni"},
+			refused: refused(attachX)}, "attach eni-x at 3"},
 		{"attach several that exist", view{certain: true, desired: desired{wants: []want{x, y}}, enis: []tracked{ex, ey}}, "attach eni-x at 2; attach eni-y at 3"},
 		{"all well", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{ex.at(me, 2, "attached")}}, ""},
 		{"attached elsewhere than wanted stays", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{ex.at(me, 5, "attached")}}, ""},
@@ -222,6 +238,15 @@ func violated(v view, p plan) string {
 	}
 	if creates > 1 {
 		return "more than one ENI is created at once"
+	}
+	waiting := 0
+	for _, e := range v.enis {
+		if p.assigned[e.slot()] == e.ID && e.Attachment == nil {
+			waiting++
+		}
+	}
+	if creates > 0 && waiting > 1 {
+		return fmt.Sprintf("an ENI is created while %d wait to be attached", waiting)
 	}
 	if !v.certain && len(p.calls)+len(p.release)+len(p.decide) > 0 {
 		return "acts before EC2 has told"

@@ -198,7 +198,7 @@ func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, 
 		if reason == "" {
 			phase, reason, message = s.failed(call{verb: create, slot: w.slot}.key(), v1alpha1.PhasePending)
 		}
-		return phase, cmp.Or(reason, "Creating"), cmp.Or(message, "waiting for EC2 to create the ENI")
+		return phase, cmp.Or(reason, "Creating"), cmp.Or(message, s.creating())
 	}
 	a, link := e.Attachment, s.links[e.ID]
 	switch {
@@ -227,8 +227,14 @@ func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, 
 	return linkPhase(w, e, link, s)
 }
 
-// reasonLinkOverdue: people were told that a link does not come.
-const reasonLinkOverdue = "LinkOverdue"
+// creating says what an ENI that is to be created waits for.
+func (s situation) creating() string {
+	id := s.plan.awaited
+	if s.failures[call{verb: attach, eni: id, index: s.plan.indexes[id]}.key()].terminal() {
+		return fmt.Sprintf("not created before %s is attached, which EC2 refuses; see there", id)
+	}
+	return "waiting for EC2 to create the ENI"
+}
 
 func linkPhase(w want, e tracked, link linkState, s situation) (phase v1alpha1.Phase, reason, message string) {
 	switch {
@@ -340,18 +346,6 @@ func stamp(entries, last []v1alpha1.ENIState, now time.Time) {
 
 func sameENI(a, b v1alpha1.ENIState) bool {
 	return a.NodeENIUID == b.NodeENIUID && a.SubnetID == b.SubnetID && a.ENIID == b.ENIID
-}
-
-// longMissing are the links that the report says to be overdue: a pod has them,
-// or nobody. EC2 was asked about them, and a restart is no reason to ask again.
-func longMissing(r v1alpha1.NodeENIStateStatus) map[string]linkState {
-	links := map[string]linkState{}
-	for _, entry := range r.ENIs {
-		if entry.ENIID != "" && entry.Reason == reasonLinkOverdue {
-			links[entry.ENIID] = linkState{wait: wait{waiting: entry.LastTransitionTime.Add(-linkPatience), overdue: true}}
-		}
-	}
-	return links
 }
 
 // savedRecords are the decisions that the report holds.

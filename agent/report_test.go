@@ -87,6 +87,27 @@ func TestReportPhases(t *testing.T) {
 	}
 }
 
+// An ENI that has to wait for another one says so when that one does not come.
+func TestReportNamesWhatIsAwaited(t *testing.T) {
+	wants := desired{wants: []want{wantFor("x", subnetA, 2), wantFor("y", subnetA, 3)}}
+	v := view{certain: true, desired: wants, enis: []tracked{eniFor("eni-x", "x", subnetA)}}
+	key := call{verb: attach, eni: "eni-x", index: 2}.key()
+	for _, test := range []struct {
+		code, want string
+	}{
+		{"AttachmentLimitExceeded", "not created before eni-x is attached"},
+		{"InternalError", "waiting for EC2"},
+		{"UnauthorizedOperation", "waiting for EC2"}, // it holds up nobody
+	} {
+		f := failedWith(key, ec2Error(test.code, ""))
+		v.refused = f.refused()
+		r := report(situationOf(v, nil, f), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
+		if len(r.ENIs) != 2 || r.ENIs[1].Reason != "Creating" || !strings.Contains(r.ENIs[1].Message, test.want) {
+			t.Errorf("%s: got %+v, want %q", test.code, r.ENIs, test.want)
+		}
+	}
+}
+
 // A lookup that is simply under way is no news.
 func TestReportSaysNothingOfALookup(t *testing.T) {
 	v := view{certain: true, desired: desired{problems: []problem{{"x", "x", 1, reasonResolving, "…"}}}}
