@@ -3,7 +3,10 @@ package doctor
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
 // checkCNI: whether the VPC CNI leaves our ENIs alone. It does, as they bear the
@@ -25,6 +28,49 @@ func checkCNI(f Facts) []Result {
 	default:
 		return []Result{ok(check, "reads tags, and so leaves our ENIs alone")}
 	}
+}
+
+// checkSNAT: whether connections from an ENI's address keep it as their source. The
+// VPC CNI's rule AWS-SNAT-CHAIN does not look at the link: whatever leaves the VPC's
+// CIDRs gets the primary ENI's address, which EC2 lets pass on no other ENI.
+func checkSNAT(f Facts) []Result {
+	const check = "VPC CNI SNAT"
+	c, hosts := f.CNI, f.Wanted.hosts()
+	if c == nil || c.Err != nil || !c.Present || len(hosts) == 0 {
+		return nil
+	}
+	switch {
+	case c.isTrue("AWS_VPC_K8S_CNI_EXTERNALSNAT"):
+		return []Result{ok(check, "is off: what is sent from an ENI's address keeps it")}
+	case c.isTrue("ENABLE_IPv6"):
+		return []Result{ok(check, "is for IPv6 only in this cluster: what is sent from an ENI's address keeps it")}
+	}
+	outside, more := "outside the VPC's CIDRs", ""
+	if excluded := c.Env["AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"]; excluded != "" {
+		outside, more = fmt.Sprintf("outside the VPC's CIDRs and %s, which are excluded,", excluded), " too"
+	}
+	return []Result{warning(check, "list the destinations in AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS of the DaemonSet kube-system/aws-node"+more+", or set its AWS_VPC_K8S_CNI_EXTERNALSNAT to true: then pods need a NAT gateway to reach the internet",
+		"connections from an ENI's address (addressing Host: NodeENI %s) to destinations %s get the primary ENI's address as their source, and EC2's source/destination check drops them", strings.Join(hosts, ", "), outside)}
+}
+
+// hosts are the NodeENIs that put addresses on this node.
+func (w *Wanted) hosts() []string {
+	if w == nil {
+		return nil
+	}
+	var names []string
+	for i := range w.NodeENIs {
+		if n := &w.NodeENIs[i]; n.Spec.Addressing == v1alpha1.AddressingHost && n.DeletionTimestamp == nil && n.Selects(w.Labels) {
+			names = append(names, n.Name)
+		}
+	}
+	return names
+}
+
+// isTrue reads a variable as the VPC CNI does.
+func (c *CNI) isTrue(name string) bool {
+	value, err := strconv.ParseBool(c.Env[name])
+	return err == nil && value
 }
 
 // checkNodeIP: whether the Node keeps its address when ENIs come. The cloud

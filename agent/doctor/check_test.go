@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/aws/smithy-go"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -109,6 +110,14 @@ func TestChecks(t *testing.T) {
 		}, "device indexes", Warning, []string{"wants 1", "eni-9 [the VPC CNI's]", "gets 2"}},
 		{"a VPC CNI without tags", func(f *Facts) { f.CNI.Env = map[string]string{"ENABLE_IMDS_ONLY_MODE": "true"} }, "VPC CNI", Failure, []string{"ENABLE_IMDS_ONLY_MODE"}},
 		{"a VPC CNI that is not told", func(f *Facts) { f.CNI.Err = errors.New("forbidden") }, "VPC CNI", Skipped, []string{"forbidden"}},
+		{"SNAT, as the VPC CNI does it by default", func(f *Facts) { host(f) }, "VPC CNI SNAT", Warning,
+			[]string{"NodeENI data)", "to destinations outside the VPC's CIDRs get", "AWS_VPC_K8S_CNI_EXTERNALSNAT", "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"}},
+		{"SNAT that is asked for", func(f *Facts) { host(f, "AWS_VPC_K8S_CNI_EXTERNALSNAT", "false") }, "VPC CNI SNAT", Warning, nil},
+		{"SNAT, set to what is no boolean", func(f *Facts) { host(f, "AWS_VPC_K8S_CNI_EXTERNALSNAT", "yes") }, "VPC CNI SNAT", Warning, nil},
+		{"SNAT with exclusions", func(f *Facts) { host(f, "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "192.0.2.0/24") }, "VPC CNI SNAT", Warning,
+			[]string{"outside the VPC's CIDRs and 192.0.2.0/24, which are excluded", "aws-node too"}},
+		{"no SNAT", func(f *Facts) { host(f, "AWS_VPC_K8S_CNI_EXTERNALSNAT", "1") }, "VPC CNI SNAT", OK, nil},
+		{"SNAT of an IPv6 cluster", func(f *Facts) { host(f, "ENABLE_IPv6", "true") }, "VPC CNI SNAT", OK, nil},
 		{"no --node-ip", func(f *Facts) { f.Kubelet.NodeIP = "" }, "kubelet --node-ip", Warning, nil},
 		{"no --node-ip, and it shows", func(f *Facts) { f.Kubelet = &Kubelet{InternalIPs: []string{"10.0.0.4", "10.0.1.4"}} }, "kubelet --node-ip", Warning, []string{"2 InternalIPs"}},
 		{"--node-ip on the command line", func(f *Facts) {
@@ -141,6 +150,38 @@ func TestChecks(t *testing.T) {
 			}
 			t.Errorf("no %s with status %s and %q in %+v", test.check, test.status, test.words, Check(f))
 		})
+	}
+}
+
+// host gives the NodeENI that selects the node addresses on it, and the VPC CNI
+// variables.
+func host(f *Facts, env ...string) {
+	f.Wanted.NodeENIs[0].Name = "data"
+	f.Wanted.NodeENIs[0].Spec.Addressing = v1alpha1.AddressingHost
+	f.CNI.Env = map[string]string{}
+	for i := 0; i < len(env); i += 2 {
+		f.CNI.Env[env[i]] = env[i+1]
+	}
+}
+
+// Where no connection begins at an ENI's address, or no VPC CNI is known, its SNAT
+// is nobody's concern.
+func TestSNATDoesNotMatter(t *testing.T) {
+	for name, change := range map[string]func(*Facts){
+		"addressing None":            func(f *Facts) { f.Wanted.NodeENIs[0].Spec.Addressing = v1alpha1.AddressingNone },
+		"another node's":             func(f *Facts) { f.Wanted.Labels = nil },
+		"being deleted":              func(f *Facts) { f.Wanted.NodeENIs[0].DeletionTimestamp = &metav1.Time{} },
+		"nobody says what is wanted": func(f *Facts) { f.Wanted = nil },
+		"no VPC CNI":                 func(f *Facts) { f.CNI.Present = false },
+		"a VPC CNI that is not told": func(f *Facts) { f.CNI.Err = errors.New("forbidden") },
+		"no cluster":                 func(f *Facts) { f.CNI = nil },
+	} {
+		f := healthy()
+		host(&f)
+		change(&f)
+		if results := checkSNAT(f); results != nil {
+			t.Errorf("%s: %+v", name, results)
+		}
 	}
 }
 
