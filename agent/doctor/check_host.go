@@ -121,6 +121,28 @@ func checkKernel(f Facts) []Result {
 	return results
 }
 
+// checkRouters: whether IPv6 leaves the node by one of our ENIs. The kernel takes
+// the default route that the VPC's router advertises in a dual-stack subnet, into
+// main, as soon as the link is up. Nobody but the host can keep it from that.
+func checkRouters(f Facts) []Result {
+	const check = "IPv6 default route"
+	if f.Kernel == nil || f.EC2 == nil || f.EC2.Forecast == nil || len(f.EC2.Forecast.Own) == 0 {
+		return nil
+	}
+	var results []Result
+	for _, own := range f.EC2.Forecast.Own {
+		if link, has := f.Kernel.Routers[own.MAC]; has {
+			results = append(results, warning(check,
+				fmt.Sprintf("sysctl -w net.ipv6.conf.%[1]s.accept_ra=0; ip -6 route del default dev %[1]s proto ra; for links to come, net.ipv6.conf.default.accept_ra = 0 in /etc/sysctl.d", link),
+				"the kernel has taken one by %s, the link of our %s, from the subnet's router: IPv6 of the node may leave by it", link, own.ID))
+		}
+	}
+	if len(results) == 0 {
+		results = append(results, ok(check, "none by an ENI of ours"))
+	}
+	return results
+}
+
 // older says whether a kernel's release is before a version. One that cannot be
 // read is not.
 func older(release string, major, minor int) bool {

@@ -127,6 +127,14 @@ func TestChecks(t *testing.T) {
 		{"no capability", func(f *Facts) { f.Kernel.NetAdmin = false }, "CAP_NET_ADMIN", Failure, []string{"NET_ADMIN"}},
 		{"an old kernel", func(f *Facts) { f.Kernel.Release = "4.14.355-280.xx.amzn2" }, "kernel", Failure, []string{"4.17"}},
 		{"no policy routing", func(f *Facts) { f.Kernel.RulesErr = errors.New("not supported") }, "kernel", Failure, []string{"CONFIG_IP_MULTIPLE_TABLES"}},
+		{"a router's default route by an ENI of ours", func(f *Facts) {
+			f.EC2.Forecast.Own = []eni.ENI{{ID: "eni-1", MAC: "02:00:00:00:00:02"}}
+			f.Kernel.Routers = map[string]string{"02:00:00:00:00:02": "ens6"}
+		}, "IPv6 default route", Warning, []string{"by ens6", "eni-1", "net.ipv6.conf.ens6.accept_ra=0", "net.ipv6.conf.default.accept_ra = 0"}},
+		{"a router's default route by the primary ENI", func(f *Facts) {
+			f.EC2.Forecast.Own = []eni.ENI{{ID: "eni-1", MAC: "02:00:00:00:00:02"}}
+			f.Kernel.Routers = map[string]string{"02:00:00:00:00:01": "ens5"}
+		}, "IPv6 default route", OK, nil},
 		{"the host is hidden", func(f *Facts) { f.Host, f.HostHidden = nil, "in a pod" }, "host daemons", Skipped, []string{"in a pod"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -95,6 +95,9 @@ type Kernel struct {
 	NetAdmin bool
 	// RulesErr: policy routing does not work.
 	RulesErr error
+	// Routers are the links by which the kernel has taken an IPv6 default route
+	// from a router's advertisement: their names by MAC.
+	Routers map[string]string
 }
 
 // Host is what else on the host configures links.

@@ -16,7 +16,37 @@ import (
 // GatherKernel asks the kernel that this process runs on.
 func GatherKernel() *Kernel {
 	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	return &Kernel{Release: strings.TrimSpace(string(release)), NetAdmin: hasNetAdmin(), RulesErr: hostnet.CheckRules()}
+	return &Kernel{Release: strings.TrimSpace(string(release)), NetAdmin: hasNetAdmin(), RulesErr: hostnet.CheckRules(), Routers: routers()}
+}
+
+// routers asks the kernel for the links with an IPv6 default route from a router.
+func routers() map[string]string {
+	routes, err := os.ReadFile("/proc/net/ipv6_route")
+	if err != nil {
+		return nil // a kernel without IPv6
+	}
+	byMAC := map[string]string{}
+	for _, name := range advertised(string(routes)) {
+		if link, err := net.InterfaceByName(name); err == nil {
+			byMAC[link.HardwareAddr.String()] = name
+		}
+	}
+	return byMAC
+}
+
+// advertised are the links that a list of the form of /proc/net/ipv6_route has such
+// a route for. Only the kernel's own have both flags: not those that people or
+// systemd-networkd add.
+func advertised(routes string) (links []string) {
+	const flags = 0x10000 | 0x40000 // RTF_DEFAULT, RTF_ADDRCONF
+	for line := range strings.Lines(routes) {
+		if fields := strings.Fields(line); len(fields) == 10 {
+			if has, err := strconv.ParseUint(fields[8], 16, 32); err == nil && has&flags == flags {
+				links = append(links, fields[9])
+			}
+		}
+	}
+	return links
 }
 
 // hasNetAdmin reads the effective capabilities of this process.

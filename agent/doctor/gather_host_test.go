@@ -139,6 +139,27 @@ func TestKubeletProcess(t *testing.T) {
 	}
 }
 
+// As Linux 6.18 shows them.
+func TestAdvertised(t *testing.T) {
+	const (
+		zero       = "00000000000000000000000000000000 00 00000000000000000000000000000000 00 "
+		linkLocal  = "fe800000000000000000000000000000 40 00000000000000000000000000000000 00 00000000000000000000000000000000 00000100 00000001 00000000 00000001       e0\n"
+		fromRouter = zero + "fe80000000000000b8f7e5fffe344555 00000400 00000001 00000000 00450003       e0\n"
+		byHand     = zero + "fe800000000000000000000000000009 000001f4 00000001 00000000 00000003       e1\n"
+		refused    = zero + "00000000000000000000000000000000 ffffffff 00000001 00000000 00200200       lo\n"
+	)
+	for routes, want := range map[string]string{
+		"":                              "",
+		"nonsense\n":                    "",
+		linkLocal + byHand + refused:    "",
+		linkLocal + fromRouter + byHand: "e0",
+	} {
+		if got := strings.Join(advertised(routes), " "); got != want {
+			t.Errorf("%q of\n%s, want %q", got, routes, want)
+		}
+	}
+}
+
 func TestNextLinks(t *testing.T) {
 	dir := root(tree(t, map[string]string{"/sys/class/net/ens6/address": "02:00:00:00:00:02"}))
 	for primary, want := range map[string]string{"ens5": "ens7 ens8", "eth0": "eth1 eth2", "enp0s6": "enp0s7 enp0s8", "enX0": "enX1 enX2", "lan": "lan"} {

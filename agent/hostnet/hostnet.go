@@ -23,7 +23,8 @@
 // all routes of a link when it loses its last address or goes down.
 //
 // Only IPv4 is configured: addresses, rules and routes of IPv6 are neither
-// made nor touched.
+// made nor touched, also those that the kernel makes itself when it accepts a
+// router's advertisement on a link that is up.
 //
 // Linux 4.17 or newer is needed for the protocol of rules; 4.20 and newer
 // filter dumps in the kernel. The process needs CAP_NET_ADMIN.
