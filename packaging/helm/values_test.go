@@ -111,6 +111,22 @@ func TestValues(t *testing.T) {
 	}
 }
 
+// TestWithoutRBAC: without rbac.create nothing of RBAC is made, for the uninstall's
+// Job neither.
+func TestWithoutRBAC(t *testing.T) {
+	objects := byKey(mustRender(t, "--values", "testdata/readiness.yaml", "--set", "rbac.create=false"))
+	for name, obj := range objects {
+		if obj.GroupVersionKind().Group == "rbac.authorization.k8s.io" {
+			t.Errorf("there is %s", name)
+		}
+	}
+	for _, name := range []string{"eni-system/eni-uninstall Job", "eni-system/eni-uninstall ServiceAccount"} {
+		if objects[name] == nil {
+			t.Errorf("there is no %s", name)
+		}
+	}
+}
+
 // part is a part of an object as YAML; a list on the way to it has one item. What
 // is not there is empty.
 func part(t *testing.T, obj *unstructured.Unstructured, path string) string {
