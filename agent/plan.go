@@ -150,7 +150,7 @@ func (p *plan) unattached(v view, byID map[string]tracked) string {
 	for _, w := range v.desired.wants {
 		e, ok := byID[p.assigned[w.slot]]
 		switch {
-		case !ok || e.Attachment != nil:
+		case !ok, e.Attachment != nil, e.reported && e.plugged: // that was attached when it was reported
 		case !passed && v.refused[call{verb: attach, eni: e.ID, index: p.indexes[e.ID]}.key()]:
 			passed = true
 		default:
