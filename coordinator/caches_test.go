@@ -51,7 +51,7 @@ func TestPagedLists(t *testing.T) {
 			answer(http.StatusOK, list)
 		}
 	}))
-	defer server.Close()
+	t.Cleanup(server.Close) // after the watch has ended with the test
 	client, err := kube.NewClient(&rest.Config{Host: server.URL}, "test")
 	if err != nil {
 		t.Fatal(err)
