@@ -28,7 +28,7 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	beFrugal()
+	program.BeFrugal()
 	health := program.NewHealth(log)
 	if err := health.Serve(ctx, o.httpAddress); err != nil {
 		return err
