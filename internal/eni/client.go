@@ -29,7 +29,7 @@ func BucketOf(action string) Bucket {
 	switch {
 	case strings.HasPrefix(action, "Describe"):
 		return Bucket{100, 20} // filtered or paginated, as all of ours are
-	case strings.HasPrefix(action, "Attach"), strings.HasPrefix(action, "Detach"):
+	case action == "AttachNetworkInterface", action == "DetachNetworkInterface":
 		return Bucket{50, 5}
 	}
 	return Bucket{100, 5}
