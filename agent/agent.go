@@ -188,8 +188,9 @@ func (a *Agent) load(ctx context.Context) error {
 	a.enis = slices.DeleteFunc(recall(last, a.Identity.InstanceARN()), func(t tracked) bool { return a.isPrimary(t.ENI) })
 	a.links = longMissing(last)
 	for i := range a.enis {
-		a.enis[i].collected, a.enis[i].known = a.Collector != nil, time.Now()
-		a.known[a.enis[i].ID] = true
+		e := &a.enis[i]
+		e.collected, e.known = a.Collector != nil && e.released, time.Now()
+		a.known[e.ID] = true
 	}
 	if a.Collector != nil && last.InstanceID == "" {
 		a.reckon(time.Now()) // a report may have been lost

@@ -264,14 +264,33 @@ func TestDeletedStaysDeleted(t *testing.T) {
 	}
 }
 
-// An ENI that is released before any describe has shown it is not forgotten: here
-// nobody else would delete it.
+// An ENI that is released before any describe has shown it is not forgotten, be its
+// link gone for as long as it takes to replace one in use: here nobody else would
+// delete it, and a file that returns would get a second one beside it.
 func TestMergeKeepsWhatIsToBeCollected(t *testing.T) {
 	now := time.Unix(10_000, 0)
-	young := unwanted("eni-x").with(func(t *tracked) { t.listed, t.Owner.CreatedAt = false, now })
-	after, gone := merge([]tracked{young}, nil, func(tracked) bool { return false }, now)
-	if len(after) != 1 || len(gone) > 0 {
-		t.Errorf("known %v, gone %v", after, gone)
+	detached := unwanted("eni-x").with(func(t *tracked) {
+		t.listed, t.plugged, t.left, t.absent, t.Owner.CreatedAt = false, true, true, 1, now.Add(-pluggedWindow)
+	})
+	for _, test := range []struct {
+		name string
+		eni  tracked
+		kept bool
+	}{
+		{"never attached", unwanted("eni-x").with(func(t *tracked) { t.listed, t.Owner.CreatedAt = false, now }), true},
+		{"detached", detached, true},
+		{"detached, known from the report only", detached.with(func(t *tracked) { t.reported = true }), true},
+		{"detached and wanted again", detached.with(func(t *tracked) { t.returning, t.released, t.left = true, false, false }), true},
+		{"detached, too old for a lag", detached.with(func(t *tracked) { t.Owner.CreatedAt = now.Add(-consistencyWindow) }), false},
+		{"detached, and shown before", detached.with(func(t *tracked) { t.listed = true }), false},
+		{"in use", detached.with(func(t *tracked) { t.released, t.left, t.collected = false, false, false }), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			after, gone := merge([]tracked{test.eni}, nil, func(tracked) bool { return false }, now)
+			if kept := len(after) == 1 && len(gone) == 0; kept != test.kept {
+				t.Errorf("known %v, gone %v", after, gone)
+			}
+		})
 	}
 }
 

@@ -108,7 +108,9 @@ func (s told) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) { retur
 func TestLoadOfLoner(t *testing.T) {
 	created := metav1.Now()
 	decided := v1alpha1.ENIState{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, CreatedAt: &created, Phase: v1alpha1.PhasePending, Reason: "Creating"}
-	ready := v1alpha1.ENIState{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, CreatedAt: &created, ENIID: "eni-x", Phase: v1alpha1.PhaseReleased}
+	released := v1alpha1.ENIState{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, CreatedAt: &created, ENIID: "eni-x", Phase: v1alpha1.PhaseReleased}
+	ready := released
+	ready.Phase = v1alpha1.PhaseReady
 	for _, test := range []struct {
 		name      string
 		report    v1alpha1.NodeENIStateStatus
@@ -119,10 +121,11 @@ func TestLoadOfLoner(t *testing.T) {
 	}{
 		{"no report", v1alpha1.NodeENIStateStatus{}, true, false, true, false},
 		{"a decision", v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{decided}}, true, true, false, false},
-		{"an ENI", v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{ready}}, true, false, false, true},
+		{"an ENI that is released", v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{released}}, true, false, false, true},
+		{"an ENI in use", v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{ready}}, true, false, false, false},
 		{"no report in a cluster", v1alpha1.NodeENIStateStatus{}, false, false, false, false},
 		{"a decision in a cluster", v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{decided}}, false, false, false, false},
-		{"an ENI in a cluster", v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{ready}}, false, false, false, false},
+		{"an ENI in a cluster", v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{released}}, false, false, false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := loner()
@@ -141,7 +144,7 @@ func TestLoadOfLoner(t *testing.T) {
 				t.Errorf("looks for anything: %v", reckoned)
 			}
 			if collected := len(a.enis) == 1 && a.enis[0].collected; collected != test.collected {
-				t.Errorf("collects what it knows of: %v", collected)
+				t.Errorf("takes it out of EC2: %v", collected)
 			}
 		})
 	}

@@ -342,6 +342,9 @@ func TestLookAgain(t *testing.T) {
 		{"may not be there to see yet", func(t *tracked) { t.hidden, t.listed, t.Owner.CreatedAt = true, false, now }, now.Add(consistencyWindow)},
 		{"decided long ago and made only now", func(t *tracked) { t.hidden, t.listed, t.made = true, false, now }, now.Add(consistencyWindow)},
 		{"its link was here", func(t *tracked) { t.hidden, t.listed, t.plugged, t.Owner.CreatedAt = true, false, true, now }, now.Add(pluggedWindow)},
+		{"detached after it was absent once", func(t *tracked) {
+			t.hidden, t.absent, t.listed, t.plugged, t.released, t.collected, t.Owner.CreatedAt = true, 1, false, true, true, true, now
+		}, now.Add(consistencyWindow)},
 		{"had to be there to see all the while", func(t *tracked) { t.hidden = true }, soon},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -46,8 +46,9 @@ type tracked struct {
 	// returning: had been released and is wanted again; EC2 has to tell
 	// whether it is still there.
 	returning bool
-	// collected: once it is released this agent itself takes it out of EC2, so
-	// its absence is not expected before that, and is proven like any other's.
+	// collected: it was released, and this agent itself takes it out of EC2. So
+	// its absence is not expected before that, and is proven without haste: what
+	// is taken for gone too soon nobody else would delete.
 	collected bool
 	// reported: known from this node's own report only; its attributes are not
 	// known.
@@ -79,7 +80,7 @@ func (t tracked) shownFrom(now time.Time) time.Time {
 	switch {
 	case t.listed:
 		return time.Time{}
-	case t.plugged:
+	case t.plugged && !t.collected:
 		return made.Add(pluggedWindow)
 	default:
 		return made.Add(consistencyWindow)
@@ -91,10 +92,10 @@ func (t tracked) shownFrom(now time.Time) time.Time {
 func (t tracked) lookAgain(now time.Time) time.Time {
 	soon := now.Add(doubtSteps[0])
 	switch {
-	case t.absent > 0:
-		return soon
 	case t.hidden:
 		return maxTime(soon, t.shownFrom(now))
+	case t.absent > 0:
+		return soon
 	default:
 		return time.Time{}
 	}
