@@ -356,7 +356,8 @@ func TestReportOfRemoval(t *testing.T) {
 		{"link up", gone.at(me, 2, "attached").with(func(t *tracked) { t.released = false }), nil, "Releasing NotWanted taken down"},
 		{"to be detached", gone.at(me, 2, "attached"), nil, "Released NotWanted asked to detach"},
 		{"detaching", gone.at(me, 2, "detaching"), nil, "Released NotWanted is detaching it"},
-		{"to be deleted", gone, nil, "Released NotWanted asked to delete"},
+		{"to be deleted", gone, nil, "Released Deleting asked to delete"},
+		{"to be deleted, never attached and not shown yet", gone.with(func(t *tracked) { t.listed = false }), nil, "Released NotWanted asked to delete"},
 		{"in use", gone, failures{call{verb: remove, eni: "eni-x"}.key(): {action: "DeleteNetworkInterface", err: ec2Error("InvalidNetworkInterface.InUse", "")}}, "Released NotWanted in use"},
 		{"not permitted", gone.at(me, 2, "attached"), failures{call{verb: detach, eni: "eni-x"}.key(): {action: "DetachNetworkInterface", err: ec2Error("OperationNotPermitted", "no")}},
 			"Released OperationNotPermitted another AWS service"},
@@ -374,6 +375,29 @@ func TestReportOfRemoval(t *testing.T) {
 			reason, words, _ := strings.Cut(rest, " ")
 			if string(got.Phase) != phase || got.Reason != reason || !strings.Contains(got.Message, words) {
 				t.Errorf("got %s %s %q, want %s", got.Phase, got.Reason, got.Message, test.want)
+			}
+		})
+	}
+}
+
+// A report tells an agent that starts whether EC2 was asked to delete an ENI that a
+// describe had shown: then it has gone when none shows it. One that was being
+// detached has not.
+func TestRecallTellsWhatWasDeleted(t *testing.T) {
+	gone := unwanted("eni-x")
+	for _, test := range []struct {
+		name   string
+		eni    tracked
+		listed bool
+	}{
+		{"to be deleted", gone, true},
+		{"to be deleted, not shown yet", gone.with(func(t *tracked) { t.listed = false }), false},
+		{"being detached", gone.at(me, 2, "detaching"), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := report(situationOf(collectView(test.eni), nil, nil), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
+			if back := recall(r, self.InstanceARN()); len(back) != 1 || !back[0].released || back[0].listed != test.listed {
+				t.Errorf("recalled %+v", back)
 			}
 		})
 	}

@@ -301,6 +301,11 @@ func (s situation) releaseEntry(e tracked) v1alpha1.ENIState {
 	return entry
 }
 
+// reasonDeleting: a describe has shown the ENI, and EC2 is asked to delete it. So an
+// agent that is killed meanwhile need not wait, after its restart, for one that has
+// gone.
+const reasonDeleting = "Deleting"
+
 // removal says how far an ENI that is released is on its way out of EC2.
 func (s situation) removal(e tracked) (reason, message string) {
 	const unwanted = "nothing wants this ENI, and its link is down; "
@@ -320,6 +325,8 @@ func (s situation) removal(e tracked) (reason, message string) {
 		return reason, unwanted + message
 	case c.verb == detach:
 		return "NotWanted", unwanted + "EC2 is asked to detach it"
+	case c.verb == remove && e.listed:
+		return reasonDeleting, unwanted + "EC2 is asked to delete it"
 	case c.verb == remove:
 		return "NotWanted", unwanted + "EC2 is asked to delete it"
 	}
@@ -375,6 +382,7 @@ func recall(r v1alpha1.NodeENIStateStatus, instanceARN string) []tracked {
 		t := tracked{reported: true, made: entry.LastTransitionTime.Time}
 		t.ID, t.MAC, t.SubnetID = entry.ENIID, entry.MAC, entry.SubnetID
 		t.released = entry.Phase == v1alpha1.PhaseReleased
+		t.listed = entry.Reason == reasonDeleting
 		t.Owner = eni.Owner{NodeENI: entry.NodeENI, NodeENIUID: entry.NodeENIUID, Instance: instanceARN}
 		if entry.CreatedAt != nil {
 			t.Owner.CreatedAt = entry.CreatedAt.Time

@@ -107,7 +107,7 @@ func lastOf(entries []v1alpha1.ENIState, e v1alpha1.ENIState) (v1alpha1.ENIState
 // ENI's life.
 func (a *Agent) isTrouble(e v1alpha1.ENIState) bool {
 	switch e.Reason {
-	case "Creating", "Attaching", "Detaching", "SettingAttributes", "Verifying", "LinkMissing", "NotWanted", "Gone", "Ready", reasonResolving:
+	case "Creating", "Attaching", "Detaching", "SettingAttributes", "Verifying", "LinkMissing", "NotWanted", reasonDeleting, "Gone", "Ready", reasonResolving:
 		return false
 	}
 	return true
