@@ -266,10 +266,13 @@ func (a *Agent) resolve() {
 
 // view is the state in the form that a plan takes.
 func (a *Agent) view(now time.Time) view {
-	attaching := map[string]int32{}
+	attaching, creating := map[string]int32{}, map[slot]bool{}
 	for _, c := range a.running {
-		if c.verb == attach {
+		switch c.verb {
+		case attach:
 			attaching[c.eni] = c.index
+		case create:
+			creating[c.slot] = true
 		}
 	}
 	return view{
@@ -277,7 +280,7 @@ func (a *Agent) view(now time.Time) view {
 		collects: a.Collector != nil,
 		desired:  a.desired, enis: a.enis, certain: a.certain,
 		records: a.records, saved: savedRecords(a.saved),
-		taken: a.taken, attaching: attaching, resting: a.failures.resting(now), refused: a.failures.refused(),
+		taken: a.taken, attaching: attaching, creating: creating, resting: a.failures.resting(now), refused: a.failures.refused(),
 	}
 }
 

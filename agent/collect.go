@@ -65,11 +65,11 @@ func (v view) mayCollect(e tracked) bool {
 }
 
 // lookingFor says whether an ENI may come of a decision that nothing stands for
-// any more: EC2 has been asked, nobody has heard its answer, and describes may
-// lag.
+// any more: EC2 is being asked, or has been, nobody has heard its answer, and
+// describes may lag.
 func (v view) lookingFor(s slot, now time.Time) bool {
 	rec := v.records[s]
-	return v.collects && !rec.createdAt.IsZero() && now.Sub(rec.unheard) < consistencyWindow &&
+	return v.collects && !rec.createdAt.IsZero() && (v.creating[s] || now.Sub(rec.unheard) < consistencyWindow) &&
 		!slices.ContainsFunc(v.enis, func(e tracked) bool { return e.slot() == s })
 }
 

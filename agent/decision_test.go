@@ -29,14 +29,20 @@ func TestDecisionOutlivesItsFile(t *testing.T) {
 		{"throttled", record{createdAt: now}, ec2Error("RequestLimitExceeded", ""), false},
 		{"no answer, long ago", record{createdAt: now.Add(-time.Hour), unheard: now.Add(-consistencyWindow)}, nil, false},
 		{"decided long ago, no answer just now", record{createdAt: now.Add(-time.Hour)}, errors.New("reset"), true},
+		{"no answer yet", record{createdAt: now.Add(-time.Hour)}, errPending, true},
 		{"what was here is gone", record{replaces: "eni-old"}, nil, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := loner()
 			a.snapshot.NodeExists = true
 			a.records[s] = test.rec
-			if test.err != nil {
-				a.failedCall(call{verb: create, slot: s}, test.err, now)
+			asking := call{verb: create, slot: s}
+			switch test.err {
+			case nil:
+			case errPending:
+				a.running[asking.key()] = asking
+			default:
+				a.failedCall(asking, test.err, now)
 			}
 			a.dropRecords(now)
 			if _, kept := a.records[s]; kept != test.kept {
@@ -61,6 +67,9 @@ func TestDecisionOutlivesItsFile(t *testing.T) {
 		})
 	}
 }
+
+// errPending stands for a call under way.
+var errPending = errors.New("no answer yet")
 
 // After a restart nobody knows whether EC2 was asked once more, unless it had
 // refused before.

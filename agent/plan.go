@@ -89,6 +89,8 @@ type view struct {
 	taken map[int32]string
 	// attaching are the device indexes of the attach calls under way, by ENI.
 	attaching map[string]int32
+	// creating are the places of the create calls under way.
+	creating map[slot]bool
 	// resting are the keys of what failed a moment ago.
 	resting map[string]bool
 	// refused are the keys of what EC2 refuses until people mend it, though the

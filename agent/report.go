@@ -95,6 +95,9 @@ func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alph
 			entry.CreatedAt = &metav1.Time{Time: rec.createdAt}
 			entry.Phase, entry.Reason = v1alpha1.PhasePending, "Verifying"
 			entry.Message = fmt.Sprintf("nothing wants this ENI any more, but EC2 may have created it; it is looked for until %s", rec.unheard.Add(consistencyWindow).UTC().Format(time.RFC3339))
+			if s.view.creating[key] {
+				entry.Message = "nothing wants this ENI any more, but EC2 is still being asked to create it"
+			}
 			r.ENIs = append(r.ENIs, entry)
 		case rec.replaces != "" && !s.view.collects:
 			entry.Phase, entry.Reason, entry.Message = v1alpha1.PhaseReleased, "Gone", "EC2 has no ENI here any more"
