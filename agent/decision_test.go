@@ -37,9 +37,9 @@ func TestDecisionOutlivesItsFile(t *testing.T) {
 			a.snapshot.NodeExists = true
 			a.records[s] = test.rec
 			asking := call{verb: create, slot: s}
-			switch test.err {
-			case nil:
-			case errPending:
+			switch {
+			case test.err == nil:
+			case errors.Is(test.err, errPending):
 				a.running[asking.key()] = asking
 			default:
 				a.failedCall(asking, test.err, now)

@@ -113,6 +113,14 @@ func TestPlan(t *testing.T) {
 			enis: []tracked{ex.with(func(t *tracked) { t.reported, t.plugged = true, true })}}, "create y"},
 		{"one that was to be attached does", view{certain: true, desired: desired{wants: []want{x, y}}, records: decided("x", "y"), saved: decided("x", "y"),
 			enis: []tracked{ex.with(func(t *tracked) { t.reported = true })}}, ""},
+		{"what was in use when it was reported is preferred to what only seems to be there", view{certain: true, desired: desired{wants: []want{x}}, records: decided("x"), saved: decided("x"),
+			enis: []tracked{ex, eniFor("eni-x2", "x", subnetA).with(func(t *tracked) {
+				t.reported, t.plugged, t.Owner.CreatedAt = true, true, ex.Owner.CreatedAt.Add(time.Hour)
+			})}}, "release eni-x"},
+		{"but not to what is attached", view{certain: true, desired: desired{wants: []want{x}}, records: decided("x"), saved: decided("x"),
+			enis: []tracked{ex.at(me, 2, "attached"), eniFor("eni-x2", "x", subnetA).with(func(t *tracked) {
+				t.reported, t.plugged, t.Owner.CreatedAt = true, true, ex.Owner.CreatedAt.Add(-time.Hour)
+			})}}, "release eni-x2"},
 		{"refused at another index", view{certain: true, desired: desired{wants: []want{x, y}}, enis: []tracked{ex}, records: decided("y"), saved: decided("y"), taken: map[int32]string{2: "eni-cni"},
 			refused: refused(attachX)}, "attach eni-x at 3"},
 		{"attach several that exist", view{certain: true, desired: desired{wants: []want{x, y}}, enis: []tracked{ex, ey}}, "attach eni-x at 2; attach eni-y at 3"},

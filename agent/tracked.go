@@ -101,16 +101,19 @@ func (t tracked) lookAgain(now time.Time) time.Time {
 	}
 }
 
-// rank orders the candidates for one place: attached here, then free, then on
-// the way out, then elsewhere.
+// rank orders the candidates for one place: attached here, then what was when it was
+// last reported and EC2 does not show yet, then free, which one that is deleted may
+// still seem to be, then on the way out, then elsewhere.
 func (t tracked) rank(instanceID string) int {
 	switch a := t.Attachment; {
-	case a == nil:
+	case a == nil && t.reported && t.plugged:
 		return 1
-	case a.InstanceID != instanceID:
-		return 3
-	case a.Detaching():
+	case a == nil:
 		return 2
+	case a.InstanceID != instanceID:
+		return 4
+	case a.Detaching():
+		return 3
 	default:
 		return 0
 	}
