@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/vpc"
@@ -120,7 +122,10 @@ func (tr *trial) calm() {
 		all, err := tr.NodeENIs(tr.t.Context())
 		tr.must(err)
 		for _, n := range all {
-			tr.must(tr.PatchNodeENI(tr.t.Context(), n.Name, `{"spec":{"description":"mended"}}`))
+			err := tr.PatchNodeENI(tr.t.Context(), n.Name, `{"spec":{"description":"mended"}}`)
+			if !apierrors.IsNotFound(err) { // it may have been on its way out
+				tr.must(err)
+			}
 		}
 	}
 }
