@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"net/netip"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -60,6 +61,9 @@ func linkOfEntry(spec v1alpha1.NodeENISpec, entry v1alpha1.ENIState, defaultMTU 
 // configureAsReported configures links of which EC2 does not tell, after it was
 // asked. Nothing is created, attached, released or swept on a report alone.
 func (a *Agent) configureAsReported() {
+	if !a.failed(observeKey, subnetIDKey, subnetNameKey, groupNameKey) {
+		return // as a rule, and in every pass
+	}
 	for _, l := range reportedLinks(a.saved, a.snapshot, a.DefaultMTU, a.untold) {
 		if here, err := a.Links.Present(l.wanted.MAC); !here || err != nil || bytes.Equal(l.wanted.MAC, a.Identity.MAC) {
 			continue
@@ -79,14 +83,14 @@ func (a *Agent) configureAsReported() {
 
 // untold says whether EC2 was asked in vain for what the NodeENI's ENIs are.
 func (a *Agent) untold(uid types.UID) bool {
-	failed := func(key string) bool { return a.failures[key].err != nil }
 	if !a.certain {
-		return failed(observeKey)
+		return a.failed(observeKey)
 	}
-	for _, w := range a.desired.wants {
-		if w.uid == uid {
-			return false // it is known from before
-		}
-	}
-	return a.desired.held[uid] && (failed(subnetIDKey) || failed(subnetNameKey) || failed(groupNameKey))
+	known := slices.ContainsFunc(a.desired.wants, func(w want) bool { return w.uid == uid }) // from before
+	return !known && a.desired.held[uid] && a.failed(subnetIDKey, subnetNameKey, groupNameKey)
+}
+
+// failed says whether one of these has failed last.
+func (a *Agent) failed(keys ...string) bool {
+	return slices.ContainsFunc(keys, func(key string) bool { return a.failures[key].err != nil })
 }
