@@ -11,7 +11,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -36,31 +35,16 @@ const testNamespace = "eni-system"
 
 // sharedControlPlane is a real API server with our CRDs, started by the first
 // test that needs it. Tests that use it clean up and do not run in parallel.
-var sharedControlPlane = sync.OnceValues(func() (*controlplane.ControlPlane, error) {
-	ctx := context.Background()
-	cp, err := controlplane.Start(ctx, controlplane.Config{})
-	if err != nil {
-		return nil, err
-	}
-	started = cp
-	return cp, cp.ApplyFiles(ctx, "../manifests/namespace.yaml", "../manifests/crds", "../manifests/rbac/coordinator.yaml")
-})
-
-var started *controlplane.ControlPlane
+var sharedControlPlane = controlplane.Shared{Install: func(ctx context.Context, cp *controlplane.ControlPlane) error {
+	return cp.ApplyFiles(ctx, "../manifests/namespace.yaml", "../manifests/crds", "../manifests/rbac/coordinator.yaml")
+}}
 
 func TestMain(m *testing.M) {
 	if encoded := os.Getenv(processEnv); encoded != "" {
 		os.Exit(runProcess(encoded))
 	}
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
-	code := m.Run()
-	if started != nil {
-		if err := started.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
+	sharedControlPlane.Main(m)
 }
 
 // rig is an API server and an AWS account, empty at first, with coordinators.
@@ -79,11 +63,9 @@ type rig struct {
 
 func newRig(t *testing.T, change ...func(*cloud.Config)) *rig {
 	t.Helper()
-	cp, err := sharedControlPlane()
-	if err != nil {
-		t.Fatal(err)
-	}
+	cp := sharedControlPlane.Get(t)
 	r := &rig{T: t, cp: cp}
+	var err error
 	if r.access, err = cp.ServiceAccountConfig(t.Context(), testNamespace, "eni-coordinator", ""); err != nil {
 		t.Fatal(err)
 	}

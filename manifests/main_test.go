@@ -3,6 +3,7 @@
 package manifests
 
 import (
+	"context"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -23,8 +24,8 @@ var built = sync.OnceValues(func() ([]byte, error) {
 
 // installed is an API server to which all of it has been applied.
 var installed = controlplane.Shared{
-	Config:    controlplane.Config{APIServerArgs: []string{"--admission-control-config-file=" + absolute("testdata/admission.yaml")}},
-	Manifests: built,
+	Config:  controlplane.Config{APIServerArgs: []string{"--admission-control-config-file=" + absolute("testdata/admission.yaml")}},
+	Install: install,
 }
 
 func absolute(path string) string {
@@ -33,6 +34,14 @@ func absolute(path string) string {
 		panic(err)
 	}
 	return path
+}
+
+func install(ctx context.Context, cp *controlplane.ControlPlane) error {
+	all, err := built()
+	if err != nil {
+		return err
+	}
+	return cp.Apply(ctx, all)
 }
 
 func TestMain(m *testing.M) { installed.Main(m) }

@@ -2,9 +2,6 @@ package v1alpha1_test
 
 import (
 	"context"
-	"fmt"
-	"os"
-	"sync"
 	"testing"
 
 	"k8s.io/client-go/dynamic"
@@ -22,50 +19,22 @@ type cluster struct {
 	states       dynamic.ResourceInterface
 }
 
-// sharedCluster is started by the first test that needs it.
-var sharedCluster = sync.OnceValues(startCluster)
+// shared is the API server, started by the first test that needs it.
+var shared = controlplane.Shared{Install: func(ctx context.Context, cp *controlplane.ControlPlane) error {
+	return cp.ApplyFiles(ctx, "../../manifests/crds")
+}}
 
-func startCluster() (*cluster, error) {
-	ctx := context.Background()
-	controlPlane, err := controlplane.Start(ctx, controlplane.Config{})
-	if err != nil {
-		return nil, err
-	}
-	started = controlPlane
-	if err := controlPlane.ApplyFiles(ctx, "../../manifests/crds"); err != nil {
-		return nil, err
-	}
-	config := controlPlane.AdminConfig()
-	client, err := dynamic.NewForConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	return &cluster{
-		controlPlane: controlPlane,
-		config:       config,
-		nodeENIs:     client.Resource(v1alpha1.GroupVersion.WithResource("nodeenis")),
-		states:       client.Resource(v1alpha1.GroupVersion.WithResource("nodeenistates")),
-	}, nil
-}
-
-var started *controlplane.ControlPlane
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if started != nil {
-		if err := started.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			code = 1
-		}
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { shared.Main(m) }
 
 func clusterOf(t *testing.T) *cluster {
 	t.Helper()
-	c, err := sharedCluster()
-	if err != nil {
-		t.Fatal(err)
+	cp := shared.Get(t)
+	config := cp.AdminConfig()
+	client := controlplane.Client(t, config)
+	return &cluster{
+		controlPlane: cp,
+		config:       config,
+		nodeENIs:     client.Resource(v1alpha1.GroupVersion.WithResource("nodeenis")),
+		states:       client.Resource(v1alpha1.GroupVersion.WithResource("nodeenistates")),
 	}
-	return c
 }

@@ -14,8 +14,8 @@ import (
 // Shared is a control plane that the tests of a package share. It starts for the
 // first that wants it.
 type Shared struct {
-	Config    Config
-	Manifests func() ([]byte, error) // what is applied to it
+	Config  Config
+	Install func(context.Context, *ControlPlane) error // what it shall hold
 
 	starting sync.Once
 	started  *ControlPlane
@@ -32,15 +32,11 @@ func (s *Shared) Get(t testing.TB) *ControlPlane {
 	return s.started
 }
 
-func (s *Shared) start(ctx context.Context) error {
-	manifests, err := s.Manifests()
-	if err != nil {
-		return err
-	}
+func (s *Shared) start(ctx context.Context) (err error) {
 	if s.started, err = Start(ctx, s.Config); err != nil {
 		return err
 	}
-	return s.started.Apply(ctx, manifests)
+	return s.Install(ctx, s.started)
 }
 
 // Main runs the tests of a package and ends the control plane: the whole of a

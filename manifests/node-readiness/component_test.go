@@ -3,6 +3,7 @@ package nodereadiness
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -45,7 +46,15 @@ var built = sync.OnceValues(func() ([]byte, error) {
 })
 
 // installed is an API server to which all of it has been applied.
-var installed = controlplane.Shared{Manifests: built}
+var installed = controlplane.Shared{Install: install}
+
+func install(ctx context.Context, cp *controlplane.ControlPlane) error {
+	all, err := built()
+	if err != nil {
+		return err
+	}
+	return cp.Apply(ctx, all)
+}
 
 func TestMain(m *testing.M) { installed.Main(m) }
 
