@@ -280,7 +280,8 @@ func (k *Kubernetes) Save(ctx context.Context, report v1alpha1.NodeENIStateStatu
 		state = &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: node}}
 	}
 	state = state.DeepCopy()
-	state.Status = report
+	report.DeepCopyInto(&state.Status)
+	state.Status.Clip() // or the schema refuses all of it
 	if owner != nil {
 		state.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "Node", Name: owner.Name, UID: types.UID(owner.UID)}}
 	}

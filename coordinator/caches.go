@@ -81,13 +81,18 @@ func instanceOf(obj any) ([]string, error) {
 	return nil, nil
 }
 
-// trim drops what is never read; on a Node annotations are most of it.
+// trim drops what is never read, such as a Node's annotations, and what no report
+// may hold.
 func trim(obj any) (any, error) {
 	if m, err := meta.Accessor(obj); err == nil {
 		m.SetManagedFields(nil)
 	}
-	if node, ok := obj.(*kube.Node); ok {
-		node.Annotations, node.Spec.Taints = nil, nil
+	switch o := obj.(type) {
+	case *kube.Node:
+		o.Annotations, o.Spec.Taints = nil, nil
+	case *v1alpha1.NodeENIState:
+		o.Annotations, o.Labels = nil, nil
+		o.Status.Clip() // an agent says what it likes
 	}
 	return obj, nil
 }
