@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
 // linkPatience is how long a link may take to appear after the attach before
@@ -36,13 +37,21 @@ func (a *Agent) configure(p plan, now time.Time) {
 	}
 	var keep []hostnet.Wanted
 	var links []link
+	unsure := false // what EC2 does not tell now must not be taken for unwanted
 	for _, w := range a.desired.wants {
 		e, ok := byID[p.assigned[w.slot]]
-		index, known := p.indexes[e.ID]
-		if !ok || !known || e.MAC == "" {
+		if !ok {
 			continue
 		}
+		index, known := p.indexes[e.ID]
+		known = known && index != eni.UnknownIndex
 		wanted := wantedLink(w, e, index)
+		if !known || !wanted.Complete() || !a.hasLink(e) && a.linkHere(e) {
+			unsure = true
+		}
+		if !known || wanted.MAC == nil {
+			continue
+		}
 		keep = append(keep, wanted)
 		if a.hasLink(e) {
 			a.configureLink(e, wanted, now)
@@ -58,7 +67,9 @@ func (a *Agent) configure(p plan, now time.Time) {
 		released = append(released, byID[id])
 	}
 	a.untangle(links, released, now)
-	a.sweep(keep)
+	if !unsure {
+		a.sweep(keep)
+	}
 }
 
 // hasLink says whether the ENI's link may be here: it is attached, or an attach

@@ -2,7 +2,10 @@ package agent
 
 import (
 	"errors"
+	"fmt"
 	"log/slog"
+	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +15,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
 func TestMissingLink(t *testing.T) {
@@ -193,13 +197,78 @@ func TestNoSweepBeforeAllIsDone(t *testing.T) {
 	}
 }
 
+// What a describe leaves out of a living ENI must not be taken for unwanted: neither is
+// its link configured by what is left, nor are its rules swept.
+func TestNoSweepOnHalfADescribe(t *testing.T) {
+	whole := func() eni.ENI {
+		e := eniFor("eni-x", "x", subnetA).at(me, 2, "attached").ENI
+		e.MAC, e.Addresses = "02:00:00:00:00:01", []netip.Addr{netip.MustParseAddr("10.0.1.10")}
+		e.Attachment.Card = 1
+		return e
+	}
+	for name, without := range map[string]func(*eni.ENI){
+		"nothing":       func(*eni.ENI) {},
+		"MAC":           func(e *eni.ENI) { e.MAC = "" },
+		"addresses":     func(e *eni.ENI) { e.Addresses = nil },
+		"attachment":    func(e *eni.ENI) { e.Attachment = nil },
+		"instance":      func(e *eni.ENI) { e.Attachment.InstanceID = "" },
+		"device index":  func(e *eni.ENI) { e.Attachment.DeviceIndex = eni.UnknownIndex },
+		"network card":  func(e *eni.ENI) { e.Attachment.Card = 0 },
+		"subnet's CIDR": nil,
+	} {
+		for _, known := range []bool{true, false} { // from a describe before this one
+			t.Run(fmt.Sprintf("without %s, known: %v", name, known), func(t *testing.T) {
+				swept := &sweeps{here: true}
+				a := New(Config{Links: swept, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me}})
+				w := wantFor("x", subnetA, 2)
+				w.host, w.cidr = true, "10.0.1.0/24"
+				a.desired.wants, a.certain = []want{w}, true
+				if known {
+					a.enis = []tracked{{ENI: whole(), listed: true}}
+				}
+				shown := whole()
+				if without != nil {
+					without(&shown)
+				} else {
+					a.desired.wants[0].cidr = ""
+				}
+				a.enis, _ = merge(a.enis, []eni.ENI{shown}, a.linkHere, time.Now())
+				a.configure(next(a.view(time.Now())), time.Now())
+				for _, keep := range swept.kept {
+					if len(keep) != 1 || keep[0].Table() != 20102 || len(keep[0].Addresses) != 1 || keep[0].MAC == nil {
+						// The card alone cannot be told from one that is 0.
+						if name != "network card" || known {
+							t.Errorf("swept all but %+v", keep)
+						}
+					}
+				}
+				if name == "nothing" && swept.n == 0 {
+					t.Error("not swept at all")
+				}
+			})
+		}
+	}
+}
+
 // sweeps counts.
 type sweeps struct {
 	linkless
-	n int
+	here bool
+	n    int
+	kept [][]hostnet.Wanted
 }
 
-func (s *sweeps) Sweep([]hostnet.Wanted) (int, error) {
+func (s *sweeps) Present(net.HardwareAddr) (bool, error) { return s.here, nil }
+
+func (s *sweeps) Configure(w hostnet.Wanted) (hostnet.Status, error) {
+	if w.Host && !w.Complete() {
+		return hostnet.Status{}, errors.New("not complete")
+	}
+	return hostnet.Status{Present: s.here}, nil
+}
+
+func (s *sweeps) Sweep(keep []hostnet.Wanted) (int, error) {
 	s.n++
+	s.kept = append(s.kept, keep)
 	return 0, nil
 }

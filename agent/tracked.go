@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -166,6 +167,12 @@ func (t tracked) refreshed(e eni.ENI, now time.Time) tracked {
 	if e.Owner.NodeENIUID == "" { // somebody has removed the tag
 		e.Owner.NodeENIUID, e.Owner.NodeENI = t.Owner.NodeENIUID, t.Owner.NodeENI
 	}
+	// An ENI keeps its MAC, and has an address at all times: a describe that shows
+	// none has left it out.
+	e.MAC = cmp.Or(e.MAC, t.MAC)
+	if len(e.Addresses) == 0 {
+		e.Addresses = t.Addresses
+	}
 	e.Attachment = t.attachment(e.Attachment, now)
 	return tracked{ENI: e, listed: true, plugged: t.plugged, known: t.known, released: t.released, left: t.left, collected: t.collected, changed: t.changed, attached: t.attached}
 }
@@ -174,6 +181,12 @@ func (t tracked) refreshed(e eni.ENI, now time.Time) tracked {
 // none. A change of an attribute does not prove that the ENI is still attached.
 func (t tracked) attachment(shown *eni.Attachment, now time.Time) *eni.Attachment {
 	own := t.Attachment
+	if own != nil && shown != nil && own.ID == shown.ID && (own.InstanceID != shown.InstanceID || own.DeviceIndex != shown.DeviceIndex || own.Card != shown.Card) {
+		// An attachment is of one place: a describe that shows another has left it out.
+		still := *shown
+		still.InstanceID, still.DeviceIndex, still.Card = own.InstanceID, own.DeviceIndex, own.Card
+		shown = &still
+	}
 	switch {
 	case own == nil:
 		return shown

@@ -73,6 +73,12 @@ type Wanted struct {
 // rules.
 func (w Wanted) Table() int { return bandFirst + 100*w.Card + w.DeviceIndex }
 
+// Complete reports whether w says all that tells the ENI's own rules and routes
+// from leftovers. When EC2 has left something out, nothing may be swept.
+func (w Wanted) Complete() bool {
+	return w.MAC != nil && (!w.Host || w.validateAddresses() == nil)
+}
+
 // Status is what the kernel shows of a link after [Host.Configure].
 type Status struct {
 	// Present is false while there is no link for the ENI.

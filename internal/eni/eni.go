@@ -40,6 +40,10 @@ type Attachment struct {
 	DeleteOnTermination bool
 }
 
+// UnknownIndex is the device index that EC2's answer lacks. It is not 0, which is the
+// primary ENI's.
+const UnknownIndex = -1
+
 // Detaching says whether the attachment is on its way out.
 func (a *Attachment) Detaching() bool {
 	return a != nil && (a.Status == string(types.AttachmentStatusDetaching) || a.Status == string(types.AttachmentStatusDetached))
@@ -71,10 +75,13 @@ func fromEC2(n types.NetworkInterface) ENI {
 		e.Attachment = &Attachment{
 			ID:                  aws.ToString(a.AttachmentId),
 			InstanceID:          aws.ToString(a.InstanceId),
-			DeviceIndex:         aws.ToInt32(a.DeviceIndex),
+			DeviceIndex:         UnknownIndex,
 			Card:                aws.ToInt32(a.NetworkCardIndex),
 			Status:              string(a.Status),
 			DeleteOnTermination: aws.ToBool(a.DeleteOnTermination),
+		}
+		if a.DeviceIndex != nil {
+			e.Attachment.DeviceIndex = *a.DeviceIndex
 		}
 	}
 	return e
