@@ -157,6 +157,7 @@ type NodeENIStatus struct {
 	// +optional
 	// +listType=map
 	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 	// Nodes counts the nodes that the selector matches.
 	//
@@ -182,20 +183,27 @@ type NodeCounts struct {
 // Attachment is one ENI of a NodeENI on one node.
 type Attachment struct {
 	// NodeID is the node's name.
+	//
+	// +kubebuilder:validation:MaxLength=253
 	NodeID string `json:"nodeID"`
 	// InstanceID is the EC2 instance that the node is.
+	// +kubebuilder:validation:MaxLength=64
 	InstanceID string `json:"instanceID"`
 	// ENIID is empty while there is no ENI yet.
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
 	ENIID string `json:"eniID,omitempty"`
 	// AttachmentID is empty while the ENI is attached to nothing.
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
 	AttachmentID string `json:"attachmentID,omitempty"`
 	// SubnetID is the subnet that the ENI is in, or shall be in.
 	// +optional
+	// +kubebuilder:validation:MaxLength=64
 	SubnetID string `json:"subnetID,omitempty"`
 	// SubnetCIDR is the IPv4 range of that subnet.
 	// +optional
+	// +kubebuilder:validation:MaxLength=43
 	SubnetCIDR string `json:"subnetCIDR,omitempty"`
 	// DeviceIndex is the one that the ENI has or shall have on this node.
 	//
@@ -206,10 +214,12 @@ type Attachment struct {
 	// +optional
 	MTU int32 `json:"mtu,omitempty"`
 	// Status is the phase that the node's agent reports.
+	// +kubebuilder:validation:MaxLength=64
 	Status string `json:"status"`
 	// Message says for people what is awaited or wrong, and what to do.
 	//
 	// +optional
+	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
 	// LastUpdated is when the status last changed.
 	//
