@@ -2,7 +2,9 @@ package v1alpha1_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,16 +92,16 @@ func TestConstantsAreThoseOfTheSchema(t *testing.T) {
 	}{
 		"enis":                    {enis.MaxItems, v1alpha1.MaxENIs},
 		"addresses":               {entry["addresses"].MaxItems, v1alpha1.MaxAddresses},
-		"an address":              {entry["addresses"].Items.MaxLength, v1alpha1.MaxCIDR},
-		"interfaceName":           {entry["interfaceName"].MaxLength, v1alpha1.MaxInterfaceName},
-		"reason":                  {entry["reason"].MaxLength, v1alpha1.MaxReason},
-		"message":                 {entry["message"].MaxLength, v1alpha1.MaxMessage},
+		"an address":              {entry["addresses"].Items.MaxLength, v1alpha1.MaxAddressLength},
+		"interfaceName":           {entry["interfaceName"].MaxLength, v1alpha1.MaxInterfaceNameLength},
+		"reason":                  {entry["reason"].MaxLength, v1alpha1.MaxWordLength},
+		"message":                 {entry["message"].MaxLength, v1alpha1.MaxMessageLength},
 		"attachments":             {attachments.MaxItems, v1alpha1.MaxAttachments},
-		"an attachment's node":    {attachment["nodeID"].MaxLength, v1alpha1.MaxName},
-		"an attachment's CIDR":    {attachment["subnetCIDR"].MaxLength, v1alpha1.MaxCIDR},
-		"an attachment's ENI":     {attachment["eniID"].MaxLength, v1alpha1.MaxID},
-		"an attachment's id":      {attachment["attachmentID"].MaxLength, v1alpha1.MaxID},
-		"an attachment's message": {attachment["message"].MaxLength, v1alpha1.MaxMessage},
+		"an attachment's node":    {attachment["nodeID"].MaxLength, v1alpha1.MaxNameLength},
+		"an attachment's CIDR":    {attachment["subnetCIDR"].MaxLength, v1alpha1.MaxAddressLength},
+		"an attachment's ENI":     {attachment["eniID"].MaxLength, v1alpha1.MaxIDLength},
+		"an attachment's id":      {attachment["attachmentID"].MaxLength, v1alpha1.MaxIDLength},
+		"an attachment's message": {attachment["message"].MaxLength, v1alpha1.MaxMessageLength},
 	} {
 		if limit.schema == nil || *limit.schema != limit.want {
 			t.Errorf("the schema's limit of %s is %v, not %d", name, limit.schema, limit.want)
@@ -116,9 +118,7 @@ func hostile(name string, entries int) *v1alpha1.NodeENIState {
 		InterfaceName: strings.Repeat("é", 20), Phase: v1alpha1.PhaseFailed, Reason: "An odd\nreason" + long,
 		Message: "first\nsecond\r\x1b]0;title\x07\u009b31m\u2028\u202e\xff" + long, LastTransitionTime: metav1.Now(), Replaces: long,
 	}
-	for range 100 {
-		odd.Addresses = append(odd.Addresses, "10.0.0.1", long)
-	}
+	odd.Addresses = slices.Repeat([]string{"10.0.0.1", long}, 100)
 	state.Status.ENIs = nil
 	for range entries {
 		state.Status.ENIs = append(state.Status.ENIs, *odd.DeepCopy())
@@ -126,16 +126,16 @@ func hostile(name string, entries int) *v1alpha1.NodeENIState {
 	return state
 }
 
-func TestAFittedReportIsTaken(t *testing.T) {
+func TestAClippedReportIsTaken(t *testing.T) {
 	c := clusterOf(t)
-	state := hostile("fitted", 300)
+	state := hostile("clipped", 300)
 	kept := v1alpha1.ENIState{
 		NodeENI: "kept", NodeENIUID: "0a1b", SubnetID: "subnet-0123abcd", SubnetCIDR: "10.0.0.0/24", ENIID: "eni-0123abcd",
 		AttachmentID: "eni-attach-0123abcd", MAC: "0a:00:00:00:00:01", Addresses: []string{"10.0.0.7", "2600:1f18::1", "10.0.0.16/28"},
 		InterfaceName: "ens6", Phase: v1alpha1.PhaseReady, Reason: "Client.Invalid_Value-1", Message: "as it is: “…”, 日本", LastTransitionTime: metav1.Now().Rfc3339Copy(),
 	}
 	state.Status.ENIs = append(state.Status.ENIs, kept)
-	state.Status.Fit()
+	state.Status.Clip()
 	created, err := c.states.Create(t.Context(), toUnstructured(t, state), metav1.CreateOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -148,8 +148,8 @@ func TestAFittedReportIsTaken(t *testing.T) {
 	if got, _ := json.Marshal(stored[0]); string(got) != string(want) {
 		t.Errorf("of an entry that fits is left\n%.500s of\n%s", got, want)
 	}
-	if message := stored[1].Message; !strings.HasPrefix(message, "first second  ]0;title  31m  ?<<") || !strings.HasSuffix(message, "<…") {
-		t.Errorf("the message is now %q", message)
+	if message := stored[1].Message; !strings.HasPrefix(message, "first second  ]0;title  31m   <<") || len(message) != v1alpha1.MaxMessageLength {
+		t.Errorf("the message is now %.50q", message)
 	}
 }
 
@@ -161,14 +161,11 @@ func TestReportsAreBounded(t *testing.T) {
 		state := hostile("largest", v1alpha1.MaxENIs)
 		for i := range state.Status.ENIs {
 			e := &state.Status.ENIs[i]
-			e.NodeENI, e.NodeENIUID = strings.Repeat("n", v1alpha1.MaxName), types.UID(strings.Repeat("u", v1alpha1.MaxID))
-			e.Message, e.Reason = strings.Repeat("<", v1alpha1.MaxMessage), strings.Repeat("r", v1alpha1.MaxReason)
-			e.Addresses = nil
-			for range v1alpha1.MaxAddresses {
-				e.Addresses = append(e.Addresses, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128")
-			}
+			e.NodeENI, e.NodeENIUID = strings.Repeat("n", v1alpha1.MaxNameLength), types.UID(strings.Repeat("u", v1alpha1.MaxIDLength))
+			e.Message, e.Reason = strings.Repeat("<", v1alpha1.MaxMessageLength), strings.Repeat("r", v1alpha1.MaxWordLength)
+			e.Addresses = slices.Repeat([]string{"ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128"}, v1alpha1.MaxAddresses)
 		}
-		state.Status.Fit()
+		state.Status.Clip()
 		return state
 	}
 	if _, err := c.states.Create(t.Context(), toUnstructured(t, largest()), metav1.CreateOptions{}); err != nil {
@@ -210,7 +207,7 @@ func shortened(err error) string {
 	if err == nil {
 		return "it is taken"
 	}
-	return v1alpha1.OneLine(err.Error(), 300)
+	return fmt.Sprintf("%.300s", err)
 }
 
 // A NodeENI whose status another controller has written, before there were limits,

@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"regexp"
 	"slices"
 	"strings"
 	"unicode"
@@ -14,8 +15,9 @@ import (
 // had a bound, and what one agent writes must not become another node's trouble.
 // Strings are counted in characters, as the schema does.
 const (
-	// MaxENIs is how many ENIs a NodeENIState reports.
-	MaxENIs = 256
+	// MaxENIs is how many ENIs a NodeENIState reports. With all of them as long as
+	// can be it is still smaller than what etcd takes.
+	MaxENIs = 128
 	// MaxAddresses is how many addresses of an ENI it reports.
 	MaxAddresses = 64
 	// MaxNameLength bounds names of objects.
@@ -38,36 +40,76 @@ const (
 	MaxAttachmentMessageLength = 300
 )
 
-// Clip cuts a report down to its bounds and makes its texts printable.
+// The forms that the schema demands.
+var (
+	reportedName       = regexp.MustCompile(`^[-.0-9a-z]*$`)
+	reportedUID        = regexp.MustCompile(`^[-0-9A-Za-z]*$`)
+	reportedSubnet     = regexp.MustCompile(`^(subnet-[0-9a-z]+)?$`)
+	reportedENI        = regexp.MustCompile(`^(eni-[0-9a-z]+)?$`)
+	reportedAttachment = regexp.MustCompile(`^(eni-attach-[0-9a-z]+)?$`)
+	reportedRange      = regexp.MustCompile(`^[0-9A-Fa-f:./]*$`)
+	reportedMAC        = regexp.MustCompile(`^([0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5})?$`)
+	reportedReason     = regexp.MustCompile(`^[-0-9A-Za-z_.:/]*$`)
+)
+
+// Clip cuts a report down to its bounds and makes its texts printable, so that one
+// odd value, of EC2, of a tag or of the host, never keeps an agent from writing the
+// rest. Where the schema demands a form, what has another one is left out.
 func (s *NodeENIStateStatus) Clip() {
 	clip(&s.InstanceID, MaxIDLength)
 	clip(&s.Zone, MaxIDLength)
-	s.ENIs = head(s.ENIs, MaxENIs)
 	for i := range s.ENIs {
 		s.ENIs[i].Clip()
 	}
+	if len(s.ENIs) > MaxENIs {
+		// Ids and decisions are the agent's memory; the rest is for people.
+		slices.SortStableFunc(s.ENIs, func(a, b ENIState) int { return memory(b) - memory(a) })
+		s.ENIs = head(s.ENIs, MaxENIs)
+	}
+}
+
+func memory(e ENIState) int {
+	if e.ENIID != "" || e.CreatedAt != nil || e.Replaces != "" {
+		return 1
+	}
+	return 0
 }
 
 // Clip cuts the report of one ENI down to its bounds.
 func (e *ENIState) Clip() {
-	clip(&e.NodeENI, MaxNameLength)
 	uid := string(e.NodeENIUID)
-	clip(&uid, MaxIDLength)
-	e.NodeENIUID = types.UID(uid)
-	for _, id := range []*string{&e.SubnetID, &e.ENIID, &e.AttachmentID, &e.Replaces} {
-		clip(id, MaxIDLength)
+	for _, field := range []struct {
+		value *string
+		most  int
+		form  *regexp.Regexp
+	}{
+		{&e.NodeENI, MaxNameLength, reportedName},
+		{&uid, MaxIDLength, reportedUID},
+		{&e.SubnetID, MaxIDLength, reportedSubnet},
+		{&e.SubnetCIDR, MaxAddressLength, reportedRange},
+		{&e.ENIID, MaxIDLength, reportedENI},
+		{&e.AttachmentID, MaxIDLength, reportedAttachment},
+		{&e.MAC, MaxAddressLength, reportedMAC},
+		{&e.Reason, MaxWordLength, reportedReason},
+		{&e.Replaces, MaxIDLength, reportedENI},
+	} {
+		if len(*field.value) > field.most || !field.form.MatchString(*field.value) {
+			*field.value = ""
+		}
 	}
-	clip(&e.SubnetCIDR, MaxAddressLength)
-	clip(&e.MAC, MaxAddressLength)
-	if e.Addresses = head(e.Addresses, MaxAddresses); slices.ContainsFunc(e.Addresses, func(a string) bool { return len(a) > MaxAddressLength }) {
-		e.Addresses = nil // no address is that long
+	e.NodeENIUID = types.UID(uid)
+	if e.Addresses = head(e.Addresses, MaxAddresses); slices.ContainsFunc(e.Addresses, notAnAddress) {
+		e.Addresses = nil
 	}
 	clip(&e.InterfaceName, MaxInterfaceNameLength)
 	phase := string(e.Phase)
 	clip(&phase, MaxWordLength)
 	e.Phase = Phase(phase)
-	clip(&e.Reason, MaxWordLength)
 	clip(&e.Message, MaxMessageLength)
+}
+
+func notAnAddress(text string) bool {
+	return len(text) > MaxAddressLength || !reportedRange.MatchString(text)
 }
 
 // head is the beginning of a list, in memory of its own when it was cut.

@@ -203,7 +203,7 @@ type Attachment struct {
 	SubnetID string `json:"subnetID,omitempty"`
 	// SubnetCIDR is the IPv4 range of that subnet.
 	// +optional
-	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:MaxLength=49
 	SubnetCIDR string `json:"subnetCIDR,omitempty"`
 	// DeviceIndex is the one that the ENI has or shall have on this node.
 	//

@@ -32,12 +32,12 @@ type ENIState struct {
 	// NodeENI is the name of the NodeENI that wants, or wanted, the ENI.
 	//
 	// +kubebuilder:validation:MaxLength=253
-	// +kubebuilder:validation:Pattern=`^[-.0-9a-z]{0,253}$`
+	// +kubebuilder:validation:Pattern=`^[-.0-9a-z]*$`
 	NodeENI string `json:"nodeENI"`
 	// NodeENIUID tells it from another one that had the name before.
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Type=string
-	// +kubebuilder:validation:Pattern=`^[-0-9A-Za-z]{0,64}$`
+	// +kubebuilder:validation:Pattern=`^[-0-9A-Za-z]*$`
 	NodeENIUID types.UID `json:"nodeENIUID"`
 	// ObservedGeneration is the generation of the NodeENI that the entry
 	// speaks of.
@@ -46,37 +46,37 @@ type ENIState struct {
 	// SubnetID is the subnet that the ENI is in, or shall be in.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^(subnet-[0-9a-z]{1,57})?$`
+	// +kubebuilder:validation:Pattern=`^(subnet-[0-9a-z]+)?$`
 	SubnetID string `json:"subnetID,omitempty"`
 	// SubnetCIDR is the IPv4 range of that subnet.
 	// +optional
-	// +kubebuilder:validation:MaxLength=43
-	// +kubebuilder:validation:Pattern=`^([0-9A-Fa-f:.]{2,39}(/[0-9]{1,3})?)?$`
+	// +kubebuilder:validation:MaxLength=49
+	// +kubebuilder:validation:Pattern=`^[0-9A-Fa-f:./]*$`
 	SubnetCIDR string `json:"subnetCIDR,omitempty"`
 	// ENIID is empty while there is no ENI yet.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^(eni-[0-9a-z]{1,60})?$`
+	// +kubebuilder:validation:Pattern=`^(eni-[0-9a-z]+)?$`
 	ENIID string `json:"eniID,omitempty"`
 	// AttachmentID is empty while the ENI is attached to nothing.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^(eni-attach-[0-9a-z]{1,53})?$`
+	// +kubebuilder:validation:Pattern=`^(eni-attach-[0-9a-z]+)?$`
 	AttachmentID string `json:"attachmentID,omitempty"`
 	// DeviceIndex is the one that the ENI has or shall have on this node.
 	// +optional
 	DeviceIndex int32 `json:"deviceIndex,omitempty"`
 	// MAC finds the ENI's link on the host.
 	// +optional
-	// +kubebuilder:validation:MaxLength=17
+	// +kubebuilder:validation:MaxLength=49
 	// +kubebuilder:validation:Pattern=`^([0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5})?$`
 	MAC string `json:"mac,omitempty"`
 	// Addresses are the ENI's IPv4 addresses, the primary one first.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:items:MaxLength=43
-	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f:.]{2,39}(/[0-9]{1,3})?$`
+	// +kubebuilder:validation:items:MaxLength=49
+	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f:./]*$`
 	Addresses []string `json:"addresses,omitempty"`
 	// InterfaceName is the name that the link has on the host.
 	// +optional
@@ -90,7 +90,7 @@ type ENIState struct {
 	Phase Phase `json:"phase"`
 	// Reason is one CamelCase word for machines.
 	// +optional
-	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[-0-9A-Za-z_.:/]*$`
 	Reason string `json:"reason,omitempty"`
 	// Message says for people what is awaited or wrong, and what to do.
@@ -109,7 +109,7 @@ type ENIState struct {
 	// Replaces is the ENI that was gone and that this one stands in for.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^(eni-[0-9a-z]{1,60})?$`
+	// +kubebuilder:validation:Pattern=`^(eni-[0-9a-z]+)?$`
 	Replaces string `json:"replaces,omitempty"`
 }
 
@@ -119,13 +119,13 @@ type NodeENIStateStatus struct {
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^i-[0-9a-z]{1,62}$`
+	// +kubebuilder:validation:Pattern=`^i-[0-9a-z]+$`
 	InstanceID string `json:"instanceID"`
 	// Zone is the instance's availability zone.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:Pattern=`^[-0-9a-z]{1,64}$`
+	// +kubebuilder:validation:Pattern=`^[-0-9a-z]+$`
 	Zone string `json:"zone"`
 	// +optional
 	// +listType=atomic
