@@ -274,13 +274,14 @@ func TestOrphans(t *testing.T) {
 	}
 }
 
-// TestCreatedTooLate: an agent's create was on its way while the NodeENI went.
+// TestCreatedTooLate: an agent's create was on its way while the NodeENI went. What
+// no report names is found by the next full sweep.
 func TestCreatedTooLate(t *testing.T) {
 	r := newRig(t)
 	a := r.instance()
 	r.node("node-a", a)
 	n := r.nodeENI("multi")
-	r.startLeading(forever)
+	r.startLeading(forever, func(cfg *Config) { cfg.SweepInterval = 2 * time.Second })
 	r.awaitFinalizer(n)
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
 	r.awaitNoNodeENI("multi")

@@ -154,7 +154,7 @@ func newCoordinator(cfg Config) (*coordinator, error) {
 			cluster: cfg.Cluster, ec2: cfg.EC2, kube: cfg.Kube, caches: caches, events: cfg.Events, log: cfg.Log, metrics: cfg.Metrics,
 			times:    timing{ReleaseGrace: cfg.ReleaseGrace, OrphanAge: cfg.OrphanAge, Poll: cfg.PollInterval},
 			interval: cfg.SweepInterval, concurrency: cfg.Concurrency,
-			wake: newSignal(), tracks: map[string]*track{}, deletingSince: map[types.UID]time.Time{},
+			concerns: &concerns{wake: newSignal()}, tracks: map[string]*track{}, leaving: map[types.UID]*leaving{},
 			heartbeat: program.NewHeartbeat("sweep loop", stepLimit),
 		},
 		status: &statusWriter{
@@ -182,10 +182,6 @@ func (c *coordinator) register(health *program.Health) {
 // still good: a process that was frozen may not have noticed yet that it is not.
 func (c *coordinator) lead(ctx context.Context, mayAct func() bool) {
 	c.sweeper.mayAct = mayAct
-	select { // the first sweep covers what happened before
-	case <-c.sweeper.wake:
-	default:
-	}
 	var work sync.WaitGroup
 	work.Go(func() { c.sweeper.run(ctx) })
 	work.Go(func() { c.status.run(ctx) })

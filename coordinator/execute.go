@@ -179,9 +179,9 @@ func (s *sweeper) keepPace(results []result) {
 	}
 }
 
-// settleResult notes what became of a job, tells the user, and returns when to
-// look again.
-func (s *sweeper) settleResult(r result) time.Time {
+// settleResult notes what became of a job, and when to look again, and tells the
+// user.
+func (s *sweeper) settleResult(r result) {
 	now := time.Now()
 	t := s.tracks[r.eni.ID]
 	s.metrics.stepped(r, t.FoundAt, now)
@@ -190,7 +190,8 @@ func (s *sweeper) settleResult(r result) time.Time {
 		s.reportDone(r)
 		t.NotBefore = now.Add(s.times.Poll)
 		if r.act == actDelete {
-			return now // EC2 shows it at once as a rule, and a finalizer may wait for it
+			s.deleted(t, now)
+			return
 		}
 	case outcomeRefused:
 		s.reportRefused(r)
@@ -202,7 +203,16 @@ func (s *sweeper) settleResult(r result) time.Time {
 	case outcomeDropped:
 		t.NotBefore = now.Add(t.patience(s.times.Poll, now))
 	default: // throttled or postponed: as soon as EC2 has had its rest
-		return now
+		t.NotBefore = now
 	}
-	return t.NotBefore
+	t.Due = t.NotBefore
+}
+
+// deleted notes that EC2 has taken a Delete. Only a NodeENI that waits for it needs
+// to be shown that the ENI is gone, which EC2 does at once as a rule.
+func (s *sweeper) deleted(t *track, now time.Time) {
+	t.Deleted, t.Due = true, time.Time{}
+	if waits := s.leaving[t.NodeENI]; waits != nil {
+		waits.ask = now
+	}
 }

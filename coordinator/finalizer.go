@@ -13,11 +13,18 @@ import (
 	"k8s.io/client-go/util/retry"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 // apiTimeout is how long to wait for an answer of the API server.
 const apiTimeout = 10 * time.Second
+
+// leaving is a NodeENI that is being deleted and waits for its ENIs to go.
+type leaving struct {
+	since time.Time // as first noticed
+	ask   time.Time // EC2 for its ENIs, not before
+}
 
 // noteDeleting lists the NodeENIs that wait for their ENIs to go.
 func (s *sweeper) noteDeleting(now time.Time) []*v1alpha1.NodeENI {
@@ -29,43 +36,55 @@ func (s *sweeper) noteDeleting(now time.Time) []*v1alpha1.NodeENI {
 		}
 		deleting = append(deleting, n)
 		waiting[n.UID] = true
-		if _, ok := s.deletingSince[n.UID]; !ok {
-			s.deletingSince[n.UID] = now
+		if s.leaving[n.UID] == nil {
+			s.leaving[n.UID] = &leaving{since: now, ask: now}
 		}
 	}
-	maps.DeleteFunc(s.deletingSince, func(uid types.UID, _ time.Time) bool { return !waiting[uid] })
+	maps.DeleteFunc(s.leaving, func(uid types.UID, _ *leaving) bool { return !waiting[uid] })
 	return deleting
 }
 
-// freeNodeENIs takes the finalizer off every NodeENI that EC2 shows no ENI of.
-// An agent that is still making one holds it for the release grace, so that
-// nothing turns up after the NodeENI has gone. It returns when to look again.
-func (s *sweeper) freeNodeENIs(ctx context.Context, deleting []*v1alpha1.NodeENI, left map[types.UID]int) time.Time {
-	var look time.Time
+// dueNodeENI is when EC2 is to be asked whether a NodeENI that is being deleted has
+// ENIs; zero as long as one of them is known, for its steps come first.
+func (s *sweeper) dueNodeENI(uid types.UID) time.Time {
+	for _, t := range s.tracks {
+		if t.NodeENI == uid && !t.Deleted {
+			return time.Time{}
+		}
+	}
+	return s.leaving[uid].ask
+}
+
+// freeNodeENIs takes the finalizer off every NodeENI that EC2, asked for its ENIs,
+// shows none of. An agent that is still making one holds it for the release grace, so
+// that nothing turns up after the NodeENI has gone.
+func (s *sweeper) freeNodeENIs(ctx context.Context, deleting []*v1alpha1.NodeENI, seen sight, left map[types.UID]int) {
 	var reports []*v1alpha1.NodeENIState
 	if len(deleting) > 0 {
 		reports = s.caches.allStates()
 	}
 	for _, n := range deleting {
-		s.heartbeat.Beat()
-		if left[n.UID] > 0 {
-			continue // the steps for those say when to look again
+		if !seen.covers(eni.ByNodeENI, string(n.UID)) {
+			continue // and so its absence proves nothing
 		}
+		s.heartbeat.Beat()
 		now := time.Now()
-		if now.Before(s.deletingSince[n.UID].Add(s.times.ReleaseGrace)) && inTheMaking(n.UID, reports, s.caches.node) {
-			look = earliest(look, now.Add(s.times.Poll))
+		waits := s.leaving[n.UID]
+		waits.ask = now.Add(max(s.times.Poll, min(now.Sub(waits.since)/4, maxPatience)))
+		if left[n.UID] > 0 {
+			continue
+		}
+		if now.Before(waits.since.Add(s.times.ReleaseGrace)) && inTheMaking(n.UID, reports, s.caches.node) {
 			continue
 		}
 		if err := setFinalizer(ctx, s.kube, n.Name, n.UID, false); err != nil {
 			if ctx.Err() == nil {
 				s.log.Warn("the finalizer could not be removed; it is tried again", "nodeENI", n.Name, "error", err)
 			}
-			look = earliest(look, now.Add(s.times.Poll))
 			continue
 		}
 		s.log.Info("NodeENI is free to go: EC2 shows no ENI of it", "nodeENI", n.Name)
 	}
-	return look
 }
 
 // inTheMaking says whether the agent of a living node reports an ENI of the

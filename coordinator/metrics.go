@@ -147,6 +147,9 @@ func (m *Metrics) swept(began time.Time, err error, tracks map[string]*track) {
 	count := map[reason]int{}
 	var oldest time.Time
 	for _, t := range tracks {
+		if t.Deleted {
+			continue
+		}
 		count[t.Verdict.Reason]++
 		oldest = earliest(oldest, t.FoundAt)
 	}

@@ -3,6 +3,8 @@ package coordinator
 import (
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
@@ -28,13 +30,20 @@ type track struct {
 	// State is the ENI's and its attachment's state, since StateSince.
 	State      string
 	StateSince time.Time
-	// NotBefore is when the next look or step is due; a change of state or of
-	// the verdict overrules it.
+	// NotBefore is when the next step may be taken; a change of state or of the
+	// verdict overrules it.
 	NotBefore time.Time
+	// Due is when to look at it next; zero means with the next full sweep.
+	Due time.Time
+	// NodeENI is the UID in its tag.
+	NodeENI types.UID
+	// Deleted: EC2 has taken the Delete. Some describes may still show it.
+	Deleted bool
 }
 
 // observe takes in what a sweep found.
 func (t *track) observe(e eni.ENI, v verdict, full bool, now time.Time) {
+	t.Deleted = false
 	if v.Grace == graceOrphan {
 		t.ProvenSince = time.Time{}
 		if full {

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -25,28 +26,30 @@ const (
 // sweeper collects left-over ENIs. One goroutine runs it; only the calls of a
 // sweep run side by side.
 type sweeper struct {
-	cluster       string
-	ec2           *eni.Client
-	kube          *kube.Client
-	caches        *caches
-	events        *kube.Recorder
-	log           *slog.Logger
-	metrics       *Metrics
-	times         timing
-	interval      time.Duration // between full sweeps
-	concurrency   int
-	mayAct        func() bool // false once the lease has run out
-	wake          signal
-	heartbeat     *program.Heartbeat
-	tracks        map[string]*track       // by ENI id
-	deletingSince map[types.UID]time.Time // NodeENIs, as first noticed
-	pace          backoff                 // towards an EC2 that throttles or fails
-	quietUntil    time.Time               // no call before
-	throttleTold  time.Time               // when the log said last that EC2 throttles
+	cluster      string
+	ec2          *eni.Client
+	kube         *kube.Client
+	caches       *caches
+	events       *kube.Recorder
+	log          *slog.Logger
+	metrics      *Metrics
+	times        timing
+	interval     time.Duration // between full sweeps
+	concurrency  int
+	mayAct       func() bool // false once the lease has run out
+	concerns     *concerns
+	heartbeat    *program.Heartbeat
+	tracks       map[string]*track // by ENI id
+	leaving      map[types.UID]*leaving
+	pages        int // that a list of all ENIs had last
+	allowance    allowance
+	pace         backoff   // towards an EC2 that throttles or fails
+	quietUntil   time.Time // no call before
+	throttleTold time.Time // when the log said last that EC2 throttles
 }
 
 // run sweeps until ctx ends: at once, when woken, when something in progress
-// asks for another look, and every interval.
+// asks for another look, and every interval all ENIs.
 func (s *sweeper) run(ctx context.Context) {
 	var nextFull time.Time // zero: now
 	defer s.heartbeat.Rest()
@@ -54,33 +57,33 @@ func (s *sweeper) run(ctx context.Context) {
 		s.heartbeat.Beat()
 		began := time.Now()
 		full := !began.Before(nextFull)
-		look, err := s.sweep(ctx, full)
+		err := s.sweep(ctx, full)
 		s.metrics.swept(began, err, s.tracks)
 		if err != nil {
 			s.slowDown()
-			look = s.quietUntil
-		} else {
-			if full {
-				nextFull = began.Add(jitter(s.interval))
-			}
-			look = earliest(look, nextFull)
+		}
+		switch {
+		case full && err == nil:
+			nextFull = began.Add(jitter(s.interval))
+		case full: // what events name has its turn before the next try
+			nextFull = s.quietUntil.Add(time.Until(s.quietUntil))
 		}
 		s.heartbeat.Rest()
-		s.sleep(ctx, began, look)
+		s.sleep(ctx, began, earliest(s.nextLook(), nextFull))
 	}
 }
 
 // sleep waits until look, or until shortly after being woken, but never ends
 // before EC2 has had its rest.
 func (s *sweeper) sleep(ctx context.Context, began, look time.Time) {
-	timer := time.NewTimer(max(time.Until(s.quietUntil), time.Until(look)))
+	timer := time.NewTimer(time.Until(latest(s.quietUntil, s.allowance.next(), look)))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return
 	case <-timer.C:
 		return
-	case <-s.wake:
+	case <-s.concerns.wake:
 	}
 	timer.Reset(time.Until(s.afterWake(began, time.Now())))
 	select {
@@ -88,14 +91,14 @@ func (s *sweeper) sleep(ctx context.Context, began, look time.Time) {
 	case <-timer.C:
 	}
 	select { // what has come meanwhile is covered
-	case <-s.wake:
+	case <-s.concerns.wake:
 	default:
 	}
 }
 
 // afterWake is when a sweep begins for which an event asks now.
 func (s *sweeper) afterWake(began, now time.Time) time.Time {
-	return slices.MaxFunc([]time.Time{s.quietUntil, now.Add(settle), began.Add(sweepGap)}, time.Time.Compare)
+	return latest(s.quietUntil, s.allowance.next(), now.Add(settle), began.Add(sweepGap))
 }
 
 // slowDown leaves EC2 alone for a while, longer each time in a row.
@@ -103,25 +106,88 @@ func (s *sweeper) slowDown() {
 	s.quietUntil = time.Now().Add(s.pace.next())
 }
 
-// sweep looks at every ENI of the cluster once and takes the steps that are
-// due. It returns when the next look is due; zero means with the next full one.
-func (s *sweeper) sweep(ctx context.Context, full bool) (look time.Time, err error) {
+// sweep looks once at what is due, or at every ENI of the cluster, and takes the
+// steps that are due. After an error what EC2 has answered before counts, and the
+// rest is asked for again.
+func (s *sweeper) sweep(ctx context.Context, full bool) error {
 	now := time.Now()
 	s.caches.deleted.forgetOld(now)
 	// Before the describe: only what EC2 showed after a deletion was seen may
 	// free a NodeENI of its finalizer.
 	deleting := s.noteDeleting(now)
-
-	enis, err := s.ec2.OfCluster(ctx, s.cluster)
+	named := s.concerns.take()
+	seen, err := s.look(ctx, s.scope(full, named, now))
 	if err != nil {
 		s.describeFailed(ctx, err, deleting)
-		return time.Time{}, err
+		if rest := named.without(seen.scope); rest.all || rest.size() > 0 {
+			s.concerns.merge(rest)
+		}
 	}
+	jobs, left := s.judgeAll(seen, full)
+	s.heartbeat.Beat()
+	results := s.execute(ctx, jobs)
+	for _, r := range results {
+		s.settleResult(r)
+	}
+	s.keepPace(results)
+	s.freeNodeENIs(ctx, deleting, seen, left)
+	return err
+}
 
-	left := map[types.UID]int{}
+// scope is what a sweep asks EC2 for: what events have named, the ENIs whose next
+// step is due, and NodeENIs that wait for nothing but EC2's word that no ENI of
+// theirs is left. When a list of all ENIs takes no more calls, it is taken.
+func (s *sweeper) scope(full bool, named scope, now time.Time) scope {
+	if full || named.all {
+		return scope{all: true}
+	}
+	var want scope
+	want.merge(named)
+	want.add(eni.ByID, s.dueENIs(now)...)
+	for uid := range s.leaving {
+		if due := s.dueNodeENI(uid); !due.IsZero() && !now.Before(due) {
+			want.add(eni.ByNodeENI, string(uid))
+		}
+	}
+	if calls := len(want.questions()); calls > 1 && calls >= s.pages {
+		return scope{all: true}
+	}
+	return want
+}
+
+// dueENIs are those that are to be looked at now, as many as one question takes:
+// each step of a batch takes EC2 long enough. Those that were found first come first.
+func (s *sweeper) dueENIs(now time.Time) []string {
+	var ids []string
+	for id, t := range s.tracks {
+		if !t.Due.IsZero() && !now.Before(t.Due) {
+			ids = append(ids, id)
+		}
+	}
+	slices.SortFunc(ids, func(a, b string) int {
+		return cmp.Or(s.tracks[a].FoundAt.Compare(s.tracks[b].FoundAt), cmp.Compare(a, b))
+	})
+	return ids[:min(len(ids), eni.SelectorLimit)]
+}
+
+// nextLook is when EC2 is to be asked next without an event; zero means with the
+// next full sweep.
+func (s *sweeper) nextLook() (look time.Time) {
+	for _, t := range s.tracks {
+		look = earliest(look, t.Due)
+	}
+	for uid := range s.leaving {
+		look = earliest(look, s.dueNodeENI(uid))
+	}
+	return look
+}
+
+// judgeAll decides about every ENI that EC2 has shown. It returns the steps that
+// are due, and how many ENIs each NodeENI has left.
+func (s *sweeper) judgeAll(seen sight, full bool) (jobs []job, left map[types.UID]int) {
+	left = map[types.UID]int{}
 	exist := map[string]bool{}
-	var jobs []job
-	for _, e := range enis {
+	for _, e := range seen.enis {
 		if !s.ours(e) {
 			continue
 		}
@@ -132,24 +198,15 @@ func (s *sweeper) sweep(ctx context.Context, full bool) (look time.Time, err err
 			continue
 		}
 		next := nextStep(e, t, s.times, time.Now())
-		if next.Act == actWait {
-			if e.Removal() == actWait { // for EC2, not for an agent or a person
-				s.reportStuck(e, t)
-			}
-			look = earliest(look, next.Until)
-			continue
+		t.Due = next.Until
+		if next.Act != actWait {
+			jobs = append(jobs, job{eni: e, verdict: t.Verdict, act: next.Act})
+		} else if e.Removal() == actWait { // for EC2, not for an agent or a person
+			s.reportStuck(e, t)
 		}
-		jobs = append(jobs, job{eni: e, verdict: t.Verdict, act: next.Act})
 	}
-	maps.DeleteFunc(s.tracks, func(id string, _ *track) bool { return !exist[id] })
-
-	s.heartbeat.Beat()
-	results := s.execute(ctx, jobs)
-	for _, r := range results {
-		look = earliest(look, s.settleResult(r))
-	}
-	s.keepPace(results)
-	return earliest(look, s.freeNodeENIs(ctx, deleting, left)), nil
+	maps.DeleteFunc(s.tracks, func(id string, _ *track) bool { return seen.covers(eni.ByID, id) && !exist[id] })
+	return jobs, left
 }
 
 // ours says whether the ENI bears this cluster's tag. EC2's filter said so too,
@@ -170,7 +227,7 @@ func (s *sweeper) judge(e eni.ENI, full bool) *track {
 		return nil
 	}
 	if t == nil {
-		t = &track{FoundAt: time.Now()}
+		t = &track{FoundAt: time.Now(), NodeENI: e.Owner.NodeENIUID}
 		s.tracks[e.ID] = t
 		s.metrics.foundLeftOver(v.Reason)
 	}
@@ -188,6 +245,8 @@ func earliest(a, b time.Time) time.Time {
 	}
 	return a
 }
+
+func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
 
 func ownerAttrs(e eni.ENI) []any {
 	return []any{"eni", e.ID, "node", e.Owner.Node, "instance", e.Owner.InstanceID(), "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID}

@@ -119,7 +119,7 @@ func TestRefusedIsNotStuck(t *testing.T) {
 	}
 	s := r.sweeperAsOf()
 	for range 2 { // it is refused, and then it waits
-		if _, err := s.sweep(t.Context(), false); err != nil {
+		if err := s.sweep(t.Context(), true); err != nil {
 			t.Fatal(err)
 		}
 		s.tracks[primary].StateSince = time.Now().Add(-time.Hour)
@@ -150,14 +150,17 @@ func TestAfterWake(t *testing.T) {
 		name       string
 		quietUntil time.Duration // all from now
 		began      time.Duration
+		spent      float64
 		want       time.Duration
 	}{
-		{"long after a sweep", -time.Hour, -time.Minute, settle},
-		{"during a sweep", -time.Hour, 0, sweepGap},
-		{"EC2 rests", time.Second, -time.Minute, time.Second},
-		{"EC2 has almost rested", settle / 2, -time.Minute, settle},
+		{"long after a sweep", -time.Hour, -time.Minute, 0, settle},
+		{"during a sweep", -time.Hour, 0, 0, sweepGap},
+		{"EC2 rests", time.Second, -time.Minute, 0, time.Second},
+		{"EC2 has almost rested", settle / 2, -time.Minute, 0, settle},
+		{"one describe is left", -time.Hour, -time.Minute, describesAtOnce - 1, settle},
+		{"no describe is left", -time.Hour, -time.Minute, describesAtOnce + 0.5, 2 * time.Second},
 	} {
-		s := &sweeper{quietUntil: testNow.Add(test.quietUntil)}
+		s := &sweeper{quietUntil: testNow.Add(test.quietUntil), allowance: allowance{spent: test.spent, at: testNow}}
 		if got := s.afterWake(testNow.Add(test.began), testNow).Sub(testNow); got != test.want {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}

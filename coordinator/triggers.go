@@ -9,11 +9,12 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// watch connects changes of objects to the loops: a sweep for what can leave an
-// ENI over, a fresh status for what can change it. What neither needs, such as a
+// watch connects changes of objects to the loops: a look at the ENIs that a change
+// can leave over, a fresh status for what can change it. What neither needs, such as a
 // kubelet's heartbeat, ends here.
 func (c *coordinator) watch() error {
 	for _, h := range []struct {
@@ -63,7 +64,11 @@ func (c *coordinator) nodeENIChanged(old, now *v1alpha1.NodeENI) {
 		c.caches.deleted.nodeENI(old.UID, time.Now())
 	}
 	if nodeENILeavesOver(old, now) {
-		c.sweeper.wake.set()
+		for _, n := range []*v1alpha1.NodeENI{old, now} {
+			if n != nil {
+				c.sweeper.concerns.add(eni.ByNodeENI, string(n.UID))
+			}
+		}
 	}
 	if now != nil {
 		c.status.mark(now.Name)
@@ -92,12 +97,12 @@ func (c *coordinator) nodeChanged(old, now *kube.Node) {
 		return
 	}
 	if old != nil && (now == nil || instanceReplaced(old, now)) {
-		c.sweeper.wake.set()
+		c.sweeper.concerns.add(eni.ByNode, old.Name)
 	}
 	for _, n := range c.caches.allNodeENIs() {
 		before, after := old != nil && n.Selects(old.Labels), now != nil && n.Selects(now.Labels)
 		if before && !after {
-			c.sweeper.wake.set()
+			c.sweeper.concerns.add(eni.ByNode, old.Name)
 		}
 		if before || after {
 			c.status.mark(n.Name)
@@ -116,8 +121,8 @@ func instanceReplaced(old, now *kube.Node) bool {
 }
 
 func (c *coordinator) stateChanged(old, now *v1alpha1.NodeENIState) {
-	if releases(old, now) {
-		c.sweeper.wake.set()
+	if ids := released(old, now); len(ids) > 0 {
+		c.sweeper.concerns.add(eni.ByID, ids...)
 	}
 	for _, state := range []*v1alpha1.NodeENIState{old, now} {
 		if state == nil {
@@ -129,11 +134,11 @@ func (c *coordinator) stateChanged(old, now *v1alpha1.NodeENIState) {
 	}
 }
 
-// releases says whether the report says of an ENI, for the first time, that the
-// node lets go of it.
-func releases(old, now *v1alpha1.NodeENIState) bool {
+// released are the ENIs of which the report says for the first time that the node
+// lets go of them.
+func released(old, now *v1alpha1.NodeENIState) (ids []string) {
 	if now == nil {
-		return false
+		return nil
 	}
 	for _, entry := range now.Status.ENIs {
 		if entry.ENIID == "" || entry.Phase != v1alpha1.PhaseReleasing && entry.Phase != v1alpha1.PhaseReleased {
@@ -142,10 +147,10 @@ func releases(old, now *v1alpha1.NodeENIState) bool {
 		if old == nil || !slices.ContainsFunc(old.Status.ENIs, func(before v1alpha1.ENIState) bool {
 			return before.ENIID == entry.ENIID && before.Phase == entry.Phase
 		}) {
-			return true
+			ids = append(ids, entry.ENIID)
 		}
 	}
-	return false
+	return ids
 }
 
 // signal wakes one loop; many settings before it wakes count as one.

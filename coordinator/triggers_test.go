@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"slices"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -53,19 +54,19 @@ func TestReleases(t *testing.T) {
 	tests := []struct {
 		name     string
 		old, now *v1alpha1.NodeENIState
-		want     bool
+		want     []string
 	}{
-		{"ready", nil, report("eni-1", v1alpha1.PhaseReady), false},
-		{"releasing", report("eni-1", v1alpha1.PhaseReady), report("eni-1", v1alpha1.PhaseReleasing), true},
-		{"released", report("eni-1", v1alpha1.PhaseReleasing), report("eni-1", v1alpha1.PhaseReleased), true},
-		{"released as before", report("eni-1", v1alpha1.PhaseReleased), report("eni-1", v1alpha1.PhaseReleased), false},
-		{"another one released", report("eni-1", v1alpha1.PhaseReleased), report("eni-2", v1alpha1.PhaseReleased), true},
-		{"first report", nil, report("eni-1", v1alpha1.PhaseReleased), true},
-		{"names no ENI", nil, report("", v1alpha1.PhaseReleased), false},
-		{"report gone", report("eni-1", v1alpha1.PhaseReleasing), nil, false},
+		{"ready", nil, report("eni-1", v1alpha1.PhaseReady), nil},
+		{"releasing", report("eni-1", v1alpha1.PhaseReady), report("eni-1", v1alpha1.PhaseReleasing), []string{"eni-1"}},
+		{"released", report("eni-1", v1alpha1.PhaseReleasing), report("eni-1", v1alpha1.PhaseReleased), []string{"eni-1"}},
+		{"released as before", report("eni-1", v1alpha1.PhaseReleased), report("eni-1", v1alpha1.PhaseReleased), nil},
+		{"another one released", report("eni-1", v1alpha1.PhaseReleased), report("eni-2", v1alpha1.PhaseReleased), []string{"eni-2"}},
+		{"first report", nil, report("eni-1", v1alpha1.PhaseReleased), []string{"eni-1"}},
+		{"names no ENI", nil, report("", v1alpha1.PhaseReleased), nil},
+		{"report gone", report("eni-1", v1alpha1.PhaseReleasing), nil, nil},
 	}
 	for _, test := range tests {
-		if got := releases(test.old, test.now); got != test.want {
+		if got := released(test.old, test.now); !slices.Equal(got, test.want) {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
 	}

@@ -79,7 +79,7 @@ func TestStrangeAnswers(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 			defer cancel()
 			c := answer.client()
-			all, err := c.describe(ctx, func(ENI) bool { return true })
+			all, err := c.describe(ctx, once, func(ENI) bool { return true })
 			if err == nil || ctx.Err() != nil {
 				t.Errorf("got %v, %v", all, err)
 			}
@@ -110,7 +110,7 @@ func TestStrangeAnswers(t *testing.T) {
 func TestListedTwice(t *testing.T) {
 	answers := []string{describeAnswer(oneENI + "<nextToken>2</nextToken>"), describeAnswer(oneENI)}
 	c := responder(func(n int) (int, io.Reader) { return 200, strings.NewReader(answers[n]) }).client()
-	all, err := c.describe(t.Context(), func(ENI) bool { return true })
+	all, err := c.describe(t.Context(), once, func(ENI) bool { return true })
 	if err != nil || len(all) != 1 {
 		t.Errorf("got %v, %v", all, err)
 	}

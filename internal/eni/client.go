@@ -35,8 +35,8 @@ func BucketOf(action string) Bucket {
 	return Bucket{100, 5}
 }
 
-// pageSize is EC2's maximum for the describes used here.
-const pageSize = 1000
+// PageSize is EC2's maximum for the describes used here.
+const PageSize = 1000
 
 // Client makes the calls. It never retries by itself: the loops above it do,
 // with a backoff that knows what else there is to do.
@@ -140,64 +140,6 @@ func (c *Client) Detach(ctx context.Context, attachmentID string) error {
 func (c *Client) Delete(ctx context.Context, eniID string) error {
 	_, err := c.ec2.DeleteNetworkInterface(ctx, &ec2.DeleteNetworkInterfaceInput{NetworkInterfaceId: aws.String(eniID)})
 	return err
-}
-
-// OfInstance lists the cluster's ENIs that were made for the instance, attached
-// or not.
-func (c *Client) OfInstance(ctx context.Context, cluster, instanceARN string) ([]ENI, error) {
-	ours := func(e ENI) bool { return e.Owner.Cluster == cluster && e.Owner.Instance == instanceARN }
-	return c.describe(ctx, ours, filter("tag:"+TagCluster, cluster), filter("tag:"+TagInstance, instanceARN))
-}
-
-// OfCluster lists every ENI of the cluster.
-func (c *Client) OfCluster(ctx context.Context, cluster string) ([]ENI, error) {
-	ours := func(e ENI) bool { return e.Owner.Cluster == cluster }
-	return c.describe(ctx, ours, filter("tag:"+TagCluster, cluster))
-}
-
-// AttachedTo lists every ENI that is attached to the instance, whoever made it.
-func (c *Client) AttachedTo(ctx context.Context, instanceID string) ([]ENI, error) {
-	here := func(e ENI) bool { return e.Attachment != nil && e.Attachment.InstanceID == instanceID }
-	return c.describe(ctx, here, filter("attachment.instance-id", instanceID))
-}
-
-// describe lists the ENIs that the filters select. What stands in for EC2 may
-// ignore a filter, and an ENI that is taken for ours has its link taken down: so
-// each ENI has to say itself that it is meant.
-func (c *Client) describe(ctx context.Context, meant func(ENI) bool, filters ...types.Filter) ([]ENI, error) {
-	paginator := ec2.NewDescribeNetworkInterfacesPaginator(c.ec2, &ec2.DescribeNetworkInterfacesInput{
-		Filters: filters, MaxResults: aws.Int32(pageSize),
-	})
-	var all []ENI
-	listed, read := map[string]bool{}, pages{}
-	for paginator.HasMorePages() {
-		page, err := nextPage(ctx, paginator)
-		if err == nil {
-			err = read.next(page.NextToken)
-		}
-		if err != nil {
-			return nil, err
-		}
-		for _, n := range page.NetworkInterfaces {
-			e := fromEC2(n)
-			if !meant(e) || listed[e.ID] { // pages may overlap when ENIs come and go
-				continue
-			}
-			if e.ID == "" || e.SubnetID == "" {
-				return nil, fmt.Errorf("EC2 answered DescribeNetworkInterfaces with an ENI %q in subnet %q; %w", e.ID, e.SubnetID, errIncomplete)
-			}
-			listed[e.ID] = true
-			all = append(all, e)
-		}
-	}
-	return all, nil
-}
-
-// nextPage bounds the time of each page: how many there are is not known before.
-func nextPage(ctx context.Context, p *ec2.DescribeNetworkInterfacesPaginator) (*ec2.DescribeNetworkInterfacesOutput, error) {
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
-	defer cancel()
-	return p.NextPage(ctx)
 }
 
 // literal takes the meaning that EC2 gives to some characters of a filter's

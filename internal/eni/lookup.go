@@ -51,7 +51,7 @@ func (c *Client) subnets(ctx context.Context, vpcID, by string, values []string)
 	var all []Subnet
 	err := chunks(values, func(part []string) error {
 		read, paginator := pages{}, ec2.NewDescribeSubnetsPaginator(c.ec2, &ec2.DescribeSubnetsInput{
-			Filters: append(inVPC(vpcID), filter(by, part...)), MaxResults: aws.Int32(pageSize),
+			Filters: append(inVPC(vpcID), filter(by, part...)), MaxResults: aws.Int32(PageSize),
 		})
 		for paginator.HasMorePages() {
 			page, err := paginator.NextPage(ctx)
@@ -108,7 +108,7 @@ func (c *Client) groups(ctx context.Context, vpcID, by string, values []string) 
 	var all []Group
 	err := chunks(values, func(part []string) error {
 		read, paginator := pages{}, ec2.NewDescribeSecurityGroupsPaginator(c.ec2, &ec2.DescribeSecurityGroupsInput{
-			Filters: append(inVPC(vpcID), filter(by, part...)), MaxResults: aws.Int32(pageSize),
+			Filters: append(inVPC(vpcID), filter(by, part...)), MaxResults: aws.Int32(PageSize),
 		})
 		for paginator.HasMorePages() {
 			page, err := paginator.NextPage(ctx)

@@ -1,0 +1,138 @@
+package eni
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+)
+
+// OfInstance lists the cluster's ENIs that were made for the instance, attached
+// or not.
+func (c *Client) OfInstance(ctx context.Context, cluster, instanceARN string) ([]ENI, error) {
+	ours := func(e ENI) bool { return e.Owner.Cluster == cluster && e.Owner.Instance == instanceARN }
+	return c.describe(ctx, once, ours, filter("tag:"+TagCluster, cluster), filter("tag:"+TagInstance, instanceARN))
+}
+
+// AttachedTo lists every ENI that is attached to the instance, whoever made it.
+func (c *Client) AttachedTo(ctx context.Context, instanceID string) ([]ENI, error) {
+	here := func(e ENI) bool { return e.Attachment != nil && e.Attachment.InstanceID == instanceID }
+	return c.describe(ctx, once, here, filter("attachment.instance-id", instanceID))
+}
+
+// OfCluster lists every ENI of the cluster. A page that EC2 throttles is asked for
+// again, until ctx ends: of a list of many pages one is throttled sooner or later.
+func (c *Client) OfCluster(ctx context.Context, cluster string) ([]ENI, error) {
+	ours := func(e ENI) bool { return e.Owner.Cluster == cluster }
+	return c.describe(ctx, patiently, ours, filter("tag:"+TagCluster, cluster))
+}
+
+// Selector is the filter that narrows a list of the cluster's ENIs.
+type Selector string
+
+// Selectors, by what their values are.
+const (
+	ByID      Selector = "network-interface-id"
+	ByNode    Selector = "tag:" + TagNode
+	ByNodeENI Selector = "tag:" + TagNodeENIUID
+)
+
+// valueOf is what the selector looks at.
+func (by Selector) valueOf(e ENI) string {
+	switch by {
+	case ByNode:
+		return e.Owner.Node
+	case ByNodeENI:
+		return string(e.Owner.NodeENIUID)
+	}
+	return e.ID
+}
+
+// SelectorLimit is how many values one list of OfClusterBy takes.
+const SelectorLimit = filterLimit
+
+// OfClusterBy lists the cluster's ENIs that have one of the values, of which there
+// are at most SelectorLimit. Like OfCluster it asks again for what EC2 throttles.
+func (c *Client) OfClusterBy(ctx context.Context, cluster string, by Selector, values []string) ([]ENI, error) {
+	meant := func(e ENI) bool { return e.Owner.Cluster == cluster && slices.Contains(values, by.valueOf(e)) }
+	return c.describe(ctx, patiently, meant, filter("tag:"+TagCluster, cluster), filter(string(by), values...))
+}
+
+// describe lists the ENIs that the filters select. What stands in for EC2 may
+// ignore a filter, and an ENI that is taken for ours has its link taken down: so
+// each ENI has to say itself that it is meant.
+func (c *Client) describe(ctx context.Context, again patience, meant func(ENI) bool, filters ...types.Filter) ([]ENI, error) {
+	paginator := ec2.NewDescribeNetworkInterfacesPaginator(c.ec2, &ec2.DescribeNetworkInterfacesInput{
+		Filters: filters, MaxResults: aws.Int32(PageSize),
+	})
+	var all []ENI
+	listed, read := map[string]bool{}, pages{}
+	for paginator.HasMorePages() {
+		page, err := again.nextPage(ctx, paginator)
+		if err == nil {
+			err = read.next(page.NextToken)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range page.NetworkInterfaces {
+			e := fromEC2(n)
+			if !meant(e) || listed[e.ID] { // pages may overlap when ENIs come and go
+				continue
+			}
+			if e.ID == "" || e.SubnetID == "" {
+				return nil, fmt.Errorf("EC2 answered DescribeNetworkInterfaces with an ENI %q in subnet %q; %w", e.ID, e.SubnetID, errIncomplete)
+			}
+			listed[e.ID] = true
+			all = append(all, e)
+		}
+	}
+	return all, nil
+}
+
+// patience is how a page is asked for again: not at all, or after a wait that
+// doubles from first to longest. What is throttled passes; another failure may be
+// an outage, which is for the caller to report, so it has a few tries only.
+type patience struct {
+	first, longest time.Duration
+	otherTries     int
+}
+
+var (
+	once      = patience{}
+	patiently = patience{250 * time.Millisecond, 4 * time.Second, 3}
+)
+
+// nextPage bounds the time of each page: how many there are is not known before.
+// The paginator stays where it is when a page fails.
+func (p patience) nextPage(ctx context.Context, pages *ec2.DescribeNetworkInterfacesPaginator) (*ec2.DescribeNetworkInterfacesOutput, error) {
+	for wait, other := p.first, 0; ; wait = min(2*wait, p.longest) {
+		page, err := onePage(ctx, pages)
+		if err == nil || p == once || IsTerminal(err) {
+			return page, err
+		}
+		if !IsThrottled(err) {
+			if other++; other == p.otherTries {
+				return nil, err
+			}
+		}
+		timer := time.NewTimer(wait/2 + rand.N(wait))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err // EC2's answer says more than that the time is over
+		case <-timer.C:
+		}
+	}
+}
+
+func onePage(ctx context.Context, p *ec2.DescribeNetworkInterfacesPaginator) (*ec2.DescribeNetworkInterfacesOutput, error) {
+	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
+	defer cancel()
+	return p.NextPage(ctx)
+}
