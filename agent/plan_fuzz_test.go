@@ -276,7 +276,7 @@ func checkReport(t *testing.T, c *draw.Choices, v view) {
 			f.add(call{verb: setGroups, eni: e.ID}.key(), "ModifyNetworkInterfaceAttribute", ec2Error("UnauthorizedOperation", "no"), now)
 		}
 	}
-	s := situation{view: v, plan: next(v), failures: f, links: links, zone: "us-east-1a"}
+	s := situation{view: v, plan: next(v), failures: f, links: links, identity: imds.Identity{Zone: "us-east-1a"}}
 	r := report(s, v1alpha1.NodeENIStateStatus{}, now)
 	if again := report(s, r, now.Add(time.Hour)); !reflect.DeepEqual(r, again) {
 		t.Fatalf("the report depends on chance or time:\n%+v\n%+v", r, again)

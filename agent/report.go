@@ -11,6 +11,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
@@ -37,16 +38,17 @@ type situation struct {
 	plan     plan
 	failures failures
 	links    map[string]linkState // by ENI
-	zone     string
+	identity imds.Identity
 	// limit is the number of ENIs that the instance type takes, 0 while unknown.
-	limit        int
-	instanceType string
+	limit int
 }
 
 // report puts the situation into the words of a NodeENIState. The transition
 // times of entries whose phase is the same are taken from the last report.
 func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alpha1.NodeENIStateStatus {
-	r := v1alpha1.NodeENIStateStatus{InstanceID: s.view.instanceID, Zone: s.zone}
+	r := v1alpha1.NodeENIStateStatus{
+		InstanceID: s.view.instanceID, Zone: s.identity.Zone, Region: s.identity.Region, Account: s.identity.AccountID,
+	}
 	byID := map[string]tracked{}
 	for _, e := range s.view.enis {
 		byID[e.ID] = e
@@ -279,7 +281,7 @@ func (s situation) failed(key string, phase v1alpha1.Phase) (v1alpha1.Phase, str
 	}
 	message := eni.Advice(f.action, f.err)
 	if eni.IsAttachmentLimit(f.err) && s.limit > 0 {
-		message = fmt.Sprintf("the instance type %s takes %d ENIs and all are in use: %s", s.instanceType, s.limit, message)
+		message = fmt.Sprintf("the instance type %s takes %d ENIs and all are in use: %s", s.identity.InstanceType, s.limit, message)
 	}
 	return phase, eni.Reason(f.err), message
 }

@@ -12,18 +12,21 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
 )
 
 func ec2Error(code, message string) error {
 	return &smithy.OperationError{ServiceID: "EC2", Err: &smithy.GenericAPIError{Code: code, Message: message}}
 }
 
+var testIdentity = imds.Identity{InstanceType: "m5.large", Zone: "us-east-1a", Region: "us-east-1", AccountID: "111122223333"}
+
 func situationOf(v view, links map[string]linkState, f failures) situation {
 	v.instanceID = me
 	if f == nil {
 		f = failures{}
 	}
-	return situation{view: v, plan: next(v), failures: f, links: links, zone: "us-east-1a", limit: 3, instanceType: "m5.large"}
+	return situation{view: v, plan: next(v), failures: f, links: links, identity: testIdentity, limit: 3}
 }
 
 func failedWith(key string, err error) failures {
@@ -104,6 +107,17 @@ func TestReportNamesWhatIsAwaited(t *testing.T) {
 		r := report(situationOf(v, nil, f), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
 		if len(r.ENIs) != 2 || r.ENIs[1].Reason != "Creating" || !strings.Contains(r.ENIs[1].Message, test.want) {
 			t.Errorf("%s: got %+v, want %q", test.code, r.ENIs, test.want)
+		}
+	}
+}
+
+// The coordinator holds EC2's answers against it: an ENI exists in the Region and
+// the account of its instance only.
+func TestReportNamesThePlace(t *testing.T) {
+	for _, certain := range []bool{false, true} {
+		r := report(situationOf(view{certain: certain}, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Now())
+		if r.Region != testIdentity.Region || r.Account != testIdentity.AccountID || r.Zone != testIdentity.Zone {
+			t.Errorf("certain %v: %+v", certain, r)
 		}
 	}
 }

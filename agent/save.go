@@ -22,7 +22,7 @@ func (a *Agent) report(ctx context.Context, p plan, now time.Time) {
 	}
 	r := report(situation{
 		view: a.view(now), plan: p, failures: a.failures, links: a.links,
-		zone: a.Identity.Zone, limit: a.limit, instanceType: a.Identity.InstanceType,
+		identity: a.Identity, limit: a.limit,
 	}, a.current, now)
 	a.tell(a.current.ENIs, r.ENIs)
 	a.current = r

@@ -216,7 +216,7 @@ func newState(name string) *v1alpha1.NodeENIState {
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeENIState"},
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Status: v1alpha1.NodeENIStateStatus{
-			InstanceID: "i-0123456789abcdef0", Zone: "eu-central-1a",
+			InstanceID: "i-0123456789abcdef0", Zone: "eu-central-1a", Region: "eu-central-1", Account: "111122223333",
 			ENIs: []v1alpha1.ENIState{
 				{NodeENI: "a", NodeENIUID: types.UID("1"), ENIID: "eni-1", Phase: v1alpha1.PhaseReady, LastTransitionTime: metav1.Now()},
 				{NodeENI: "b", NodeENIUID: types.UID("2"), Phase: v1alpha1.PhasePending, LastTransitionTime: metav1.Now()},
@@ -250,6 +250,8 @@ func TestNodeENIStateIsWrittenWhole(t *testing.T) {
 		"phase":       func(s *v1alpha1.NodeENIState) { s.Status.ENIs[0].Phase = "Happy" },
 		"instanceID":  func(s *v1alpha1.NodeENIState) { s.Status.InstanceID = "" },
 		"zone":        func(s *v1alpha1.NodeENIState) { s.Status.Zone = "" },
+		"region":      func(s *v1alpha1.NodeENIState) { s.Status.Region = strings.Repeat("r", 65) },
+		"account":     func(s *v1alpha1.NodeENIState) { s.Status.Account = strings.Repeat("1", 65) },
 		"phase unset": func(s *v1alpha1.NodeENIState) { s.Status.ENIs[0].Phase = "" },
 	} {
 		bad := newState("node-2")
@@ -336,7 +338,7 @@ func TestColumns(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got, want := table(t, c, "nodeenistates", "columns"),
-		`Name=columns Instance=i-0123456789abcdef0 Zone=eu-central-1a ENI-1=eni-1 Phase-1=Ready ENI-2=<nil> Phase-2=Pending (ENI-3=<nil>) (Phase-3=<nil>) Age=…`; got != want {
+		`Name=columns Instance=i-0123456789abcdef0 Zone=eu-central-1a (Region=eu-central-1) (Account=111122223333) ENI-1=eni-1 Phase-1=Ready ENI-2=<nil> Phase-2=Pending (ENI-3=<nil>) (Phase-3=<nil>) Age=…`; got != want {
 		t.Errorf("a NodeENIState\nshows %s\nwant  %s", got, want)
 	}
 }

@@ -127,6 +127,17 @@ type NodeENIStateStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[-0-9a-z]+$`
 	Zone string `json:"zone"`
+	// Region is the instance's Region, as IMDS has it. Its ENIs exist there and
+	// nowhere else.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Region string `json:"region,omitempty"`
+	// Account is the AWS account that the instance belongs to, as IMDS has it.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Account string `json:"account,omitempty"`
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=128
@@ -141,6 +152,8 @@ type NodeENIStateStatus struct {
 // +kubebuilder:resource:scope=Cluster,shortName=nenistate
 // +kubebuilder:printcolumn:name="Instance",type=string,JSONPath=`.status.instanceID`
 // +kubebuilder:printcolumn:name="Zone",type=string,JSONPath=`.status.zone`
+// +kubebuilder:printcolumn:name="Region",type=string,JSONPath=`.status.region`,priority=1
+// +kubebuilder:printcolumn:name="Account",type=string,JSONPath=`.status.account`,priority=1
 // +kubebuilder:printcolumn:name="ENI-1",type=string,JSONPath=`.status.enis[0].eniID`
 // +kubebuilder:printcolumn:name="Phase-1",type=string,JSONPath=`.status.enis[0].phase`
 // +kubebuilder:printcolumn:name="ENI-2",type=string,JSONPath=`.status.enis[1].eniID`
