@@ -13,6 +13,7 @@
 //	leftOver      decides whether an ENI is left over, and why
 //	nextStep      decides what to do about it now
 //	sweeper       describes, decides, and has the steps carried out
+//	scope         what a sweep describes: all, or what events concern
 //	liveEvidence  asks the API server once more before each step
 //	statusOf      sums reports up; statusWriter writes it, at a bounded rate
 package coordinator

@@ -61,7 +61,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}),
 		sweeps: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "eni_coordinator_sweeps_total",
-			Help: "Sweeps through the cluster's ENIs by result: ok, error (EC2 did not list them).",
+			Help: "Sweeps through the cluster's ENIs, all or those that events concern, by result: ok, error (EC2 did not list them).",
 		}, []string{"result"}),
 		sweep: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "eni_coordinator_sweep_duration_seconds",
@@ -70,7 +70,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}),
 		lastSweep: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "eni_coordinator_last_sweep_timestamp_seconds",
-			Help: "When the leader last swept without an error; 0 before it has.",
+			Help: "When the leader last swept through all ENIs without an error; 0 before it has.",
 		}),
 		statusWrites: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "eni_coordinator_status_writes_total",
@@ -133,7 +133,7 @@ func (m *Metrics) foundLeftOver(r reason) {
 }
 
 // swept takes in a sweep's end and what is left over after it.
-func (m *Metrics) swept(began time.Time, err error, tracks map[string]*track) {
+func (m *Metrics) swept(began time.Time, full bool, err error, tracks map[string]*track) {
 	if m == nil {
 		return
 	}
@@ -143,7 +143,9 @@ func (m *Metrics) swept(began time.Time, err error, tracks map[string]*track) {
 		return
 	}
 	m.sweeps.WithLabelValues(resultOK).Inc()
-	m.lastSweep.SetToCurrentTime()
+	if full {
+		m.lastSweep.SetToCurrentTime()
+	}
 	count := map[reason]int{}
 	var oldest time.Time
 	for _, t := range tracks {

@@ -58,7 +58,7 @@ func (s *sweeper) run(ctx context.Context) {
 		began := time.Now()
 		full := !began.Before(nextFull)
 		err := s.sweep(ctx, full)
-		s.metrics.swept(began, err, s.tracks)
+		s.metrics.swept(began, full, err, s.tracks)
 		if err != nil {
 			s.slowDown()
 		}
@@ -149,7 +149,7 @@ func (s *sweeper) scope(full bool, named scope, now time.Time) scope {
 			want.add(eni.ByNodeENI, string(uid))
 		}
 	}
-	if calls := len(want.questions()); calls > 1 && calls >= s.pages {
+	if calls := len(want.questions()); calls > 1 && calls >= s.pages && s.pages > 0 {
 		return scope{all: true}
 	}
 	return want

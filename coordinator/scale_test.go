@@ -1,0 +1,206 @@
+package coordinator
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+const subnetBig = "subnet-0cccccccccccccccc"
+
+// withBigSubnet has room for a fleet.
+func withBigSubnet(c *cloud.Config) {
+	c.Subnets = append(c.Subnets, cloud.Subnet{
+		ID: subnetBig, VPCID: "vpc-00000000000000001", Zone: "us-east-1a", CIDR: netip.MustParsePrefix("10.0.64.0/18"),
+	})
+}
+
+func inBigSubnet(n *v1alpha1.NodeENI) { n.Spec.SubnetID = subnetBig }
+
+// crowd makes ENIs of nodes that the rig has no Node of, all of one NodeENI, past
+// the API: its calls are those of coordinators only.
+func (r *rig) crowd(n *v1alpha1.NodeENI, from, to int) (ids []string) {
+	r.Helper()
+	for i := from; i < to; i++ {
+		e, err := r.cloud.CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{SubnetID: subnetBig, Tags: map[string]string{
+			eni.TagCluster: testCluster, eni.TagNode: fmt.Sprint("crowd-", i), eni.TagInstance: arn(fmt.Sprintf("i-%017x", i)),
+			eni.TagNodeENI: n.Name, eni.TagNodeENIUID: string(n.UID), eni.TagCreatedAt: time.Now().UTC().Format(time.RFC3339),
+		}})
+		if err != nil {
+			r.Fatal(err)
+		}
+		ids = append(ids, e.ID)
+	}
+	return ids
+}
+
+// throttleEverySecond has every second describe throttled, for so many.
+func (r *rig) throttleEverySecond(many int) {
+	for n := range many {
+		// Each fault sees the calls that those before it let pass.
+		r.inject(cloud.Fault{Action: "DescribeNetworkInterfaces", Code: "RequestLimitExceeded", Skip: n + 1, Count: 1})
+	}
+}
+
+// filters are those of the describes that coordinators made.
+func (r *rig) filters() map[string]int {
+	count := map[string]int{}
+	for _, c := range r.cloud.Calls() {
+		if c.Action == "DescribeNetworkInterfaces" && c.SourceID != "AKIDTEST" {
+			count[c.Params["Filter.2.Name"]]++
+		}
+	}
+	return count
+}
+
+// TestThrottledDescribes: of a list of three pages every second page is throttled.
+// The leader still lists all, and a deletion makes progress.
+func TestThrottledDescribes(t *testing.T) {
+	r := newRig(t, withBigSubnet)
+	r.crowd(r.nodeENI("crowd", inBigSubnet), 0, 2200)
+	n := r.nodeENI("multi")
+	id := r.newENI(owner(n, "node-a", "i-0fffffffffffffff0"), subnetA)
+	r.throttleEverySecond(100)
+	r.startLeading()
+	r.awaitFinalizer(n)
+	r.remove(r.kube.API, kube.NodeENIs, n.Name)
+	r.awaitGone(id)
+	r.awaitNoNodeENI(n.Name)
+	// Three pages and two throttled ones, then the NodeENI's ENI, and twice that it
+	// is gone at most, each perhaps throttled once.
+	if calls := r.count("DescribeNetworkInterfaces"); calls > 5+2*3 {
+		t.Errorf("%d describes for one ENI: %v", calls, r.filters())
+	}
+}
+
+// TestDescribesOfChurn: nodes come and go in a cluster of several pages, and the
+// describes stay within what is allowed a second.
+func TestDescribesOfChurn(t *testing.T) {
+	const perSecond, churn = 4, 40
+	r := newRig(t, withBigSubnet)
+	n := r.nodeENI("multi", inBigSubnet)
+	r.crowd(n, churn, 2200)
+	r.startLeading()
+	r.awaitFinalizer(n)
+	r.await("the list of all", func() bool { return r.filters()[""] == 3 })
+	began := time.Now()
+	tick := time.NewTicker(time.Second / perSecond)
+	defer tick.Stop()
+	var gone []string
+	for i := range churn {
+		name, instance := fmt.Sprint("crowd-", i), fmt.Sprintf("i-%017x", i)
+		r.node(name, instance)
+		ids := r.crowd(n, i, i+1)
+		r.report(n, name, instance, v1alpha1.PhaseReady, ids...)
+		<-tick.C
+		r.remove(r.kube.Core, kube.Nodes, name)
+		gone = append(gone, ids...)
+	}
+	r.awaitGone(gone...)
+	took := time.Since(began)
+	filters := r.filters()
+	delete(filters, "") // the list of all, before
+	calls := 0
+	for n := range maps.Values(filters) {
+		calls += n
+	}
+	if most := describesAtOnce + int(took.Seconds()*describesPerSecond) + 1; calls > most {
+		t.Errorf("%d describes in %v, want %d at most: %v", calls, took, most, filters)
+	}
+	if all := r.count("DescribeNetworkInterfaces") - calls; all != 3 {
+		t.Errorf("%d describes of all ENIs, want the 3 pages of the first sweep", all)
+	}
+	if deletes := r.count("DeleteNetworkInterface"); deletes != churn {
+		t.Errorf("%d Delete calls for %d ENIs", deletes, churn)
+	}
+}
+
+// TestAbsenceOutsideOfScope: an answer about some ENIs says nothing of others.
+func TestAbsenceOutsideOfScope(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	held := r.newENI(owner(n, "node-a", "i-0fffffffffffffff0"), subnetA)
+	other := r.nodeENI("other")
+	s := r.sweeperAsOf()
+	r.remove(r.kube.API, kube.NodeENIs, n.Name) // no finalizer yet: it is gone
+	s.tracks[held] = &track{NodeENI: n.UID, FoundAt: time.Now()}
+	s.pages = 5
+	s.concerns.add(eni.ByNodeENI, string(other.UID))
+	s.concerns.add(eni.ByNode, "node-b")
+	if err := s.sweep(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if s.tracks[held] == nil {
+		t.Error("an ENI that was not asked for is taken for gone")
+	}
+	if want := map[string]int{string(eni.ByNode): 1, string(eni.ByNodeENI): 1}; !maps.Equal(r.filters(), want) {
+		t.Errorf("asked for %v, want %v", r.filters(), want)
+	}
+	s.pages = 1 // then all cost less
+	s.concerns.add(eni.ByNodeENI, string(other.UID))
+	s.concerns.add(eni.ByNode, "node-b")
+	if err := s.sweep(t.Context(), false); err != nil {
+		t.Fatal(err)
+	}
+	if r.filters()[""] != 1 {
+		t.Errorf("asked for %v, want all", r.filters())
+	}
+}
+
+func TestScope(t *testing.T) {
+	var many []string
+	for i := range 2*eni.SelectorLimit + 1 {
+		many = append(many, fmt.Sprintf("node-%04d", i))
+	}
+	var c scope
+	c.add(eni.ByNode, many...)
+	c.add(eni.ByID, "eni-1", "eni-2", "eni-1")
+	questions := c.questions()
+	if len(questions) != 4 || questions[0].by != eni.ByID || !slices.Equal(questions[0].values, []string{"eni-1", "eni-2"}) {
+		t.Errorf("got %d questions, the first is %v", len(questions), questions[0])
+	}
+	var answered scope
+	answered.add(questions[1].by, questions[1].values...)
+	rest := c.without(answered)
+	if got, want := rest.size(), c.size()-eni.SelectorLimit; got != want {
+		t.Errorf("%d are left to be asked for, want %d", got, want)
+	}
+	if rest.covers(eni.ByNode, "node-0000") || !rest.covers(eni.ByNode, "node-0200") || !(&scope{all: true}).covers(eni.ByID, "eni-3") {
+		t.Error("what is covered is wrong")
+	}
+	if rest := c.without(scope{all: true}); rest.size() > 0 {
+		t.Errorf("a list of all leaves %v", rest)
+	}
+	concerns := concerns{wake: newSignal()}
+	for i := range maxConcerns + 1 {
+		concerns.add(eni.ByNode, fmt.Sprint(i))
+	}
+	if got := concerns.take(); !got.all || got.size() > 0 {
+		t.Errorf("the names of %d nodes are kept", got.size())
+	}
+}
+
+func TestAllowance(t *testing.T) {
+	var a allowance
+	now := testNow
+	calls := 0
+	for end := now.Add(time.Minute); now.Before(end); now = latest(now, a.next()) {
+		a.spend(1, now)
+		calls++
+	}
+	if want := describesAtOnce + 60*describesPerSecond; calls < int(want)-1 || calls > int(want) {
+		t.Errorf("%d describes in a minute, want %v", calls, want)
+	}
+	a.spend(20, now)
+	if wait := a.next().Sub(now); wait < 20*time.Second {
+		t.Errorf("after an answer of 20 pages the next describe comes in %v", wait)
+	}
+}
