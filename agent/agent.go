@@ -114,6 +114,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err := a.load(ctx); err != nil {
 		return err
 	}
+	macs := []net.HardwareAddr{a.Identity.MAC}
+	for _, e := range a.enis {
+		macs = append(macs, hardwareAddr(e.MAC))
+	}
+	if err := a.Links.Know(macs...); err != nil {
+		return err
+	}
 	// Calls under way when the agent is told to stop still get their answer:
 	// what they did is then known and reported.
 	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))

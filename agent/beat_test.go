@@ -39,6 +39,7 @@ func (deaf) Refresh(context.Context) error { return context.Canceled }
 type linkless struct{ Links }
 
 func (linkless) Watch(context.Context) (<-chan struct{}, error)   { return nil, nil }
+func (linkless) Know(...net.HardwareAddr) error                   { return nil }
 func (linkless) Present(net.HardwareAddr) (bool, error)           { return false, nil }
 func (linkless) Configure(hostnet.Wanted) (hostnet.Status, error) { return hostnet.Status{}, nil }
 

@@ -155,6 +155,7 @@ func (same) Counts(context.Context, string) (v1alpha1.NodeCounts, error) {
 // still is a host with all links, on which there is nothing to do.
 type still struct{}
 
+func (still) Know(...net.HardwareAddr) error         { return nil }
 func (still) Present(net.HardwareAddr) (bool, error) { return true, nil }
 func (still) Configure(w hostnet.Wanted) (hostnet.Status, error) {
 	return hostnet.Status{Present: true, Index: w.DeviceIndex, Name: "eth1", MTU: 9001}, nil

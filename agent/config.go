@@ -67,6 +67,9 @@ type Source interface {
 
 // Links configures the host; a hostnet.Host does.
 type Links interface {
+	// Know tells of further links that are ENIs: what main reaches by them is not
+	// reached by this host's own networks.
+	Know(macs ...net.HardwareAddr) error
 	Present(net.HardwareAddr) (bool, error)
 	Configure(hostnet.Wanted) (hostnet.Status, error)
 	Release(hostnet.Wanted) error

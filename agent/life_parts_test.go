@@ -228,6 +228,7 @@ func (s *slate) Release(w hostnet.Wanted) error {
 }
 
 func (s *slate) Yield(net.HardwareAddr, string) error           { return nil }
+func (s *slate) Know(...net.HardwareAddr) error                 { return nil }
 func (s *slate) Sweep([]hostnet.Wanted) (int, error)            { return 0, nil }
 func (s *slate) Watch(context.Context) (<-chan struct{}, error) { return s.changed, nil }
 

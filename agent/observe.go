@@ -129,6 +129,11 @@ func (a *Agent) forget(e tracked) {
 // learnIndexes notes the device indexes that IMDS shows as held by others. It is
 // a hint that spares a vain attach call; when IMDS lags, EC2 tells.
 func (a *Agent) learnIndexes(interfaces []imds.Interface) {
+	for _, i := range interfaces {
+		if err := a.Links.Know(i.MAC); err != nil {
+			a.Log.Warn("the host's routes could not be read", "error", err)
+		}
+	}
 	if len(interfaces) > 0 {
 		a.taken = indexesTaken(interfaces, a.known, a.taken, a.present)
 	}

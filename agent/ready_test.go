@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -59,6 +60,7 @@ func (s stuckSource) Refresh(context.Context) error { return errors.New("away") 
 
 type noLinks struct{ Links }
 
+func (noLinks) Know(...net.HardwareAddr) error                 { return nil }
 func (noLinks) Watch(context.Context) (<-chan struct{}, error) { return nil, nil }
 
 // A loop that is idle for hours is alive; one that is stuck is not.

@@ -115,6 +115,10 @@ func (s hostState) linkOf(mac string) (netlink.Link, bool) {
 	return nil, false
 }
 
+// copyTable is where packets from ENIs' addresses look first, for what main reaches by
+// links that are no ENIs.
+const copyTable = 20000
+
 func inBand(n int) bool { return n >= 20000 && n < 24000 }
 
 // routing are the lines about an ENI: addresses of its link, all rules from its
@@ -155,6 +159,7 @@ func planned(e cloud.Interface, subnet netip.Prefix, link string) []string {
 	for _, a := range e.PrivateIPs {
 		lines = append(lines,
 			fmt.Sprintf("addr %s noprefixroute", netip.PrefixFrom(a, subnet.Bits())),
+			fmt.Sprintf("rule %d: from %s/32 lookup %[1]d proto 2", copyTable, a),
 			fmt.Sprintf("rule %d: from %s/32 lookup %d proto 2", table, a, table))
 	}
 	slices.Sort(lines)
@@ -179,10 +184,20 @@ func (c *cluster) configured(node string, e cloud.Interface, host bool, mtu int3
 	if host {
 		want = planned(e, c.cidr(e.SubnetID), a.Name)
 	}
+	if host && !s.excepts(c.cidr(e.SubnetID)) {
+		return fmt.Sprintf("on %s the subnet of %s is not the ENIs' in table %d", node, e.ID, copyTable)
+	}
 	if got := s.routing(e); !slices.Equal(got, want) {
 		return fmt.Sprintf("%s on %s has\n\t%s\nwant\n\t%s", e.ID, node, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
 	}
 	return ""
+}
+
+// excepts: the copy of main ends for a subnet, so that it is the ENI's.
+func (s hostState) excepts(subnet netip.Prefix) bool {
+	return slices.ContainsFunc(s.routes, func(r netlink.Route) bool {
+		return r.Table == copyTable && r.Type == unix.RTN_THROW && r.Dst != nil && r.Dst.String() == subnet.String()
+	})
 }
 
 // released says what is left on the host of an ENI that has been released.

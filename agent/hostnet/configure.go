@@ -3,6 +3,8 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,6 +30,9 @@ func (h *Host) Configure(w Wanted) (Status, error) {
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if err := h.copier.know(w.MAC); err != nil {
+		return Status{}, fmt.Errorf("configure the link of ENI %v: %w", w.MAC, err)
+	}
 	status, err := persist(func() (Status, error) { return h.configure(w) })
 	if err != nil {
 		return status, fmt.Errorf("configure the link of ENI %v: %w", w.MAC, err)
@@ -148,6 +153,11 @@ func (h *Host) setMTU(l link, mtu int) error {
 // configureRouting brings addresses, rules and routes to what w says. It
 // looks again after it made changes: others may have been at it as well.
 func (h *Host) configureRouting(w Wanted, dev int) (changed int, err error) {
+	if w.Host {
+		if err := h.copier.start(w.Subnet); err != nil {
+			return 0, err
+		}
+	}
 	for range rounds {
 		have, err := h.conn.ofENI(dev, w.Table())
 		if err != nil {
@@ -155,7 +165,10 @@ func (h *Host) configureRouting(w Wanted, dev int) (changed int, err error) {
 		}
 		changes := plan(w, dev, have)
 		if len(changes) == 0 {
-			return changed, nil
+			if !h.copier.active() {
+				return changed, nil
+			}
+			return changed, h.dropCopy(have.rules)
 		}
 		n, err := h.applyAll(dev, changes)
 		changed += n
@@ -226,6 +239,15 @@ func (h *Host) release(w Wanted) error {
 	if _, err := h.applyAll(dev, planRelease(w, dev, have)); err != nil {
 		return err
 	}
+	if slices.ContainsFunc(have.rules, rule.leadsToCopy) {
+		rules, err := h.conn.rulesOfBand()
+		if err != nil {
+			return err
+		}
+		if err := h.dropCopy(rules); err != nil {
+			return err
+		}
+	}
 	if l == nil || !l.up {
 		return nil
 	}
@@ -233,6 +255,14 @@ func (h *Host) release(w Wanted) error {
 		return fmt.Errorf("set link %s down: %w", l.name, err)
 	}
 	return nil
+}
+
+// dropCopy deletes the copy of main when no rule leads to it.
+func (h *Host) dropCopy(rules []rule) error {
+	if slices.ContainsFunc(rules, rule.leadsToCopy) {
+		return nil
+	}
+	return h.copier.stop()
 }
 
 // Sweep deletes those of our rules and routes that belong to none of keep, as
@@ -247,6 +277,17 @@ func (h *Host) Sweep(keep []Wanted) (removed int, err error) {
 	}
 	if have.routes, err = h.conn.routes(routeFilter{protocol: unix.RTPROT_KERNEL}); err != nil {
 		return 0, fmt.Errorf("sweep: %w", err)
+	}
+	subnets := make(map[netip.Prefix]bool)
+	for _, w := range keep {
+		if w.Host {
+			subnets[w.Subnet] = true
+		}
+	}
+	if h.copier.keep(subnets); len(subnets) == 0 && h.copier.active() {
+		if err := h.copier.stop(); err != nil {
+			return 0, fmt.Errorf("sweep: %w", err)
+		}
 	}
 	removed, err = h.applyAll(0, sweep(keep, have))
 	if err != nil {

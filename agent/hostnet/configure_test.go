@@ -22,7 +22,7 @@ func TestConfigureHost(t *testing.T) {
 	}
 	link := n.plug("ens6", w.MAC)
 	status := n.configure(w)
-	want := Status{Present: true, Index: link.Attrs().Index, Name: "ens6", MTU: 9001, Repaired: 8}
+	want := Status{Present: true, Index: link.Attrs().Index, Name: "ens6", MTU: 9001, Repaired: 10}
 	if status != want {
 		t.Errorf("configured: %+v, want %+v", status, want)
 	}
@@ -33,6 +33,8 @@ eth0             UP       mtu 1500 02:00:00:00:00:00 10.0.1.5/24
 ens6             UP       mtu 9001 02:00:00:00:00:01 10.0.1.10/24 noprefixroute 10.0.1.11/24 noprefixroute
 # ip rule
 0:	from all lookup local proto kernel
+20000:	from 10.0.1.10 lookup 20000 proto kernel
+20000:	from 10.0.1.11 lookup 20000 proto kernel
 20001:	from 10.0.1.10 lookup 20001 proto kernel
 20001:	from 10.0.1.11 lookup 20001 proto kernel
 32766:	from all lookup main proto kernel
@@ -40,6 +42,8 @@ ens6             UP       mtu 9001 02:00:00:00:00:01 10.0.1.10/24 noprefixroute 
 # ip route show table main
 default via 10.0.1.1 dev eth0 proto dhcp
 10.0.1.0/24 dev eth0 proto kernel scope link src 10.0.1.5
+# ip route show table 20000
+throw 10.0.1.0/24 proto kernel
 # ip route show table 20001
 default via 10.0.1.1 dev ens6 proto kernel
 10.0.1.0/24 dev ens6 proto kernel scope link
@@ -104,8 +108,8 @@ multus0          UP       mtu 9001 02:00:00:00:00:01
 	w.Host = true
 	n.configure(w)
 	w.Host = false
-	if status := n.configure(w); status.Repaired != 6 {
-		t.Errorf("Host became None with %d changes, want 6", status.Repaired)
+	if status := n.configure(w); status.Repaired != 8 {
+		t.Errorf("Host became None with %d changes, want 8", status.Repaired)
 	}
 	n.see("when Host became None,", none)
 }
@@ -128,10 +132,14 @@ lo               UNKNOWN  mtu 65536 127.0.0.1/8
 eth1             UP       mtu 9001 02:00:00:00:00:01 10.0.1.11/24 noprefixroute 10.0.1.12/24 noprefixroute
 # ip rule
 0:	from all lookup local proto kernel
+20000:	from 10.0.1.11 lookup 20000 proto kernel
+20000:	from 10.0.1.12 lookup 20000 proto kernel
 20001:	from 10.0.1.11 lookup 20001 proto kernel
 20001:	from 10.0.1.12 lookup 20001 proto kernel
 32766:	from all lookup main proto kernel
 32767:	from all lookup default proto kernel
+# ip route show table 20000
+throw 10.0.1.0/24 proto kernel
 # ip route show table 20001
 default via 10.0.1.1 dev eth1 proto kernel
 10.0.1.0/24 dev eth1 proto kernel scope link
@@ -152,9 +160,12 @@ lo               UNKNOWN  mtu 65536 127.0.0.1/8
 eth1             UP       mtu 9001 02:00:00:00:00:01 10.0.1.10/24 noprefixroute
 # ip rule
 0:	from all lookup local proto kernel
+20000:	from 10.0.1.10 lookup 20000 proto kernel
 20003:	from 10.0.1.10 lookup 20003 proto kernel
 32766:	from all lookup main proto kernel
 32767:	from all lookup default proto kernel
+# ip route show table 20000
+throw 10.0.1.0/24 proto kernel
 # ip route show table 20003
 default via 10.0.1.1 dev eth1 proto kernel
 10.0.1.0/24 dev eth1 proto kernel scope link
@@ -266,8 +277,8 @@ func TestSweep(t *testing.T) {
 		t.Fatal("there is nothing to sweep")
 	}
 	removed, err := n.host.Sweep([]Wanted{kept})
-	if err != nil || removed != 3 {
-		t.Errorf("Sweep = %d, %v; want 1 rule and 2 routes", removed, err)
+	if err != nil || removed != 4 {
+		t.Errorf("Sweep = %d, %v; want 2 rules and 2 routes", removed, err)
 	}
 	if text := n.describe(); strings.Contains(text, "20002") || !strings.Contains(text, "from 10.0.1.11 lookup 20001") {
 		t.Errorf("swept:\n%s", text)

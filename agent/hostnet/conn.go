@@ -12,6 +12,7 @@ import (
 // conn holds the netlink sockets for requests.
 type conn struct {
 	changes sockets // errors come with the kernel's reason
+	pid     uint32  // of changes: the kernel announces with it who has made one
 	queries *queries
 }
 
@@ -28,8 +29,9 @@ func dial() (*conn, error) {
 		changes.close()
 		return nil, err
 	}
-	c := &conn{changes, queries}
-	if err := changes.socket().SetExtAck(true); err != nil {
+	c := &conn{changes: changes, queries: queries}
+	c.pid, err = changes.socket().GetPid()
+	if err := errors.Join(err, changes.socket().SetExtAck(true)); err != nil {
 		c.close()
 		return nil, fmt.Errorf("set up a netlink socket: %w", err)
 	}

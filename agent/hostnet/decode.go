@@ -10,8 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attribute numbers that golang.org/x/sys/unix and nl lack; linux/if_link.h.
-const iflaMinMTU = 50
+// Attribute numbers that golang.org/x/sys/unix and nl lack; linux/if_link.h and
+// linux/rtnetlink.h.
+const (
+	iflaMinMTU = 50
+	rtaNHID    = 30
+)
 
 var errShort = errors.New("netlink message is too short")
 
@@ -71,7 +75,7 @@ func decodeLink(msg []byte) (link, error) {
 		return link{}, errShort
 	}
 	header := nl.DeserializeIfInfomsg(msg)
-	l := link{index: int(header.Index), up: header.Flags&unix.IFF_UP != 0}
+	l := link{index: int(header.Index), up: header.Flags&unix.IFF_UP != 0, loopback: header.Flags&unix.IFF_LOOPBACK != 0}
 	a := attributes(msg, unix.SizeofIfInfomsg)
 	for a.next() {
 		switch v := a.value; a.typ {
@@ -89,6 +93,8 @@ func decodeLink(msg []byte) (link, error) {
 			l.maxMTU = int(u32(v))
 		case unix.IFLA_LINK:
 			l.parent = int(u32(v))
+		case unix.IFLA_MASTER:
+			l.master = int(u32(v))
 		case unix.IFLA_LINK_NETNSID:
 			l.abroad = true
 		case unix.IFLA_OPERSTATE:

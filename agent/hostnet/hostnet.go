@@ -4,7 +4,8 @@
 // program.
 //
 // An ENI with addressing Host owns one routing table, and the rules of that
-// same priority: 20000 + 100·card + device index. Nothing outside that band
+// same priority: 20000 + 100·card + device index. Table 20000 is shared: it holds a copy
+// of what main reaches by links that are no ENIs. Nothing outside that band
 // is ever changed, above all not the table main, so that traffic of the
 // primary ENI stays where it was. Within the band, what belongs to this
 // package is told by its form, not by memory, so that it also survives a
@@ -100,7 +101,8 @@ type Host struct {
 	events *events
 	// known remembers the index of a link by its MAC: asking for one link is
 	// cheaper than for all of them on a node with hundreds of pods.
-	known map[string]int
+	known  map[string]int
+	copier *copier
 }
 
 // Open returns a Host for the network namespace of the calling thread.
@@ -116,13 +118,23 @@ func Open() (*Host, error) {
 		conn.close()
 		return nil, err
 	}
-	return &Host{conn: conn, events: events, known: make(map[string]int)}, nil
+	return &Host{conn: conn, events: events, known: make(map[string]int), copier: newCopier(conn)}, nil
 }
 
 // Close ends the Host and its [Host.Watch].
 func (h *Host) Close() {
+	h.copier.close()
 	h.conn.close()
 	h.events.close()
+}
+
+// Know says that the links with these MACs are ENIs too: the primary's, and those of
+// other programs. Hardware is taken for an ENI without that.
+func (h *Host) Know(macs ...net.HardwareAddr) error {
+	if err := h.copier.know(macs...); err != nil {
+		return fmt.Errorf("copy the routes of main: %w", err)
+	}
+	return nil
 }
 
 // validate reports what makes w impossible to carry out.

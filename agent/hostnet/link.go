@@ -16,7 +16,9 @@ type link struct {
 	permanent net.HardwareAddr // nil when the driver has none
 	kind      string           // "" for hardware
 	parent    int              // index of the lower link or of the peer
-	abroad    bool             // the parent is in another network namespace
+	master    int              // index of the bridge or bond that has it as a port
+	loopback  bool
+	abroad    bool // the parent is in another network namespace
 	up        bool
 	state     string // as ip -br shows it
 	mtu       int
@@ -50,6 +52,9 @@ func (l link) is(mac net.HardwareAddr) bool {
 	}
 	return false
 }
+
+// hardware reports whether l is a device and not made by software. On EC2, all are ENIs.
+func (l link) hardware() bool { return l.kind == "" && !l.loopback }
 
 // match finds the link of the ENI with this MAC. Hardware goes before veth.
 // It returns nil when there is none, and an [AmbiguousError] when there are

@@ -93,6 +93,7 @@ func (n *node) plug(name string, hw net.HardwareAddr) netlink.Link {
 func (n *node) primary(address string) {
 	n.t.Helper()
 	l := n.plug("eth0", mac(n.t, "02:00:00:00:00:00"))
+	n.must(n.host.Know(mac(n.t, "02:00:00:00:00:00")))
 	n.must(n.nl.LinkSetUp(l))
 	prefix := netip.MustParsePrefix(address)
 	n.must(n.nl.AddrAdd(l, parseAddr(n.t, address)))

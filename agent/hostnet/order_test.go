@@ -84,7 +84,7 @@ func announcement(m message) []string {
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		r, err := decodeRule(m.data)
 		if err == nil {
-			return []string{fmt.Sprintf("%s rule %v", word(m, unix.RTM_NEWRULE), r.from.Addr())}
+			return []string{fmt.Sprintf("%s rule %v lookup %d", word(m, unix.RTM_NEWRULE), r.from.Addr(), r.table)}
 		}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		r, err := decodeRoute(m.data)
@@ -120,29 +120,35 @@ func TestOrder(t *testing.T) {
 	}
 	check("Configure", func() { n.configure(w) }, []string{
 		"link up: true",
+		"add route 10.0.1.0/24 table 20000",
 		"add route 10.0.1.0/24 table 20001",
 		"add route 0.0.0.0/0 table 20001",
-		"add rule 10.0.1.10",
+		"add rule 10.0.1.10 lookup 20001",
+		"add rule 10.0.1.10 lookup 20000",
 		"add address 10.0.1.10/24",
 	})
 	check("another device index", func() { w.DeviceIndex = 2; n.configure(w) }, []string{
 		"add route 10.0.1.0/24 table 20002",
 		"add route 0.0.0.0/0 table 20002",
-		"add rule 10.0.1.10",
-		"del rule 10.0.1.10",
+		"add rule 10.0.1.10 lookup 20002",
+		"del rule 10.0.1.10 lookup 20001",
 		"del route 0.0.0.0/0 table 20001",
 		"del route 10.0.1.0/24 table 20001",
 	})
 	check("another address", func() { w.Addresses = addrs("10.0.1.11"); n.configure(w) }, []string{
-		"add rule 10.0.1.11",
+		"add rule 10.0.1.11 lookup 20002",
+		"add rule 10.0.1.11 lookup 20000",
 		"add address 10.0.1.11/24",
 		"del address 10.0.1.10/24",
 		"add address 10.0.1.11/24", // is announced again as it becomes the link's first
-		"del rule 10.0.1.10",
+		"del rule 10.0.1.10 lookup 20000",
+		"del rule 10.0.1.10 lookup 20002",
 	})
 	check("Release", func() { n.must(n.host.Release(w)) }, []string{
 		"del address 10.0.1.11/24", // takes the routes with it, unannounced
-		"del rule 10.0.1.11",
+		"del rule 10.0.1.11 lookup 20000",
+		"del rule 10.0.1.11 lookup 20002",
+		"del route 10.0.1.0/24 table 20000",
 		"link up: false",
 	})
 }

@@ -44,13 +44,18 @@ func wanted(w Wanted, dev int) state {
 		if slices.Contains(w.Addresses[:i], a) {
 			continue
 		}
-		s.rules = append(s.rules, newRule(w.Table(), a))
+		s.rules = append(s.rules, w.rules(a)...)
 		s.addresses = append(s.addresses, newAddress(a, subnet))
 	}
 	return s
 }
 
-// newRule is the rule for one address of the ENI with this table.
+// rules are those for one address: main's routes by other links go first.
+func (w Wanted) rules(a netip.Addr) []rule {
+	return []rule{newRule(w.Table(), a), newRule(copyTable, a)}
+}
+
+// newRule is a rule for one address of an ENI; its priority is its table's number.
 //
 // Its protocol, and that of the routes, is kernel because systemd-networkd
 // deletes rules and routes that it did not make itself, but leaves alone what
@@ -100,6 +105,8 @@ func inBand(n int) bool { return bandFirst <= n && n <= bandLast }
 func (r rule) ours() bool {
 	return inBand(r.priority) && r.from.IsSingleIP() && r == newRule(r.priority, r.from.Addr())
 }
+
+func (r rule) leadsToCopy() bool { return r.priority == copyTable && r.ours() }
 
 // ours reports whether this package made the route.
 func (r route) ours() bool {
@@ -247,8 +254,11 @@ func sweep(keep []Wanted, have state) []change {
 			continue
 		}
 		tables[w.Table()] = true
+		tables[copyTable] = true
 		for _, a := range w.Addresses {
-			rules[newRule(w.Table(), a)] = true
+			for _, r := range w.rules(a) {
+				rules[r] = true
+			}
 		}
 	}
 	return diff(state{}, have, leftovers{

@@ -73,7 +73,9 @@ func TestPlan(t *testing.T) {
 ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20002
 ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
 ip rule add priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip rule add priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 ip rule add priority 20002 from 10.0.1.11 lookup 20002 proto kernel
+ip rule add priority 20000 from 10.0.1.11 lookup 20000 proto kernel
 ip addr add 10.0.1.10/24 noprefixroute
 ip addr add 10.0.1.11/24 noprefixroute
 `},
@@ -81,6 +83,7 @@ ip addr add 10.0.1.11/24 noprefixroute
 ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20301
 ip route add default via 10.0.1.1 dev if7 proto kernel table 20301
 ip rule add priority 20301 from 10.0.1.10 lookup 20301 proto kernel
+ip rule add priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 ip addr add 10.0.1.10/24 noprefixroute
 `},
 		{name: "same address twice", want: hostWanted("10.0.1.10", "10.0.1.10"), have: configured(hostWanted("10.0.1.10"))},
@@ -94,22 +97,27 @@ ip addr add 10.0.1.10/24 noprefixroute
 		{name: "Host became None", want: none, have: configured(hostWanted("10.0.1.10")), plan: `
 ip addr del 10.0.1.10/24 noprefixroute
 ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip rule del priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 ip route del 10.0.1.0/24 dev if7 proto kernel scope link table 20002
 ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
 `},
 		{name: "address added", want: hostWanted("10.0.1.10", "10.0.1.11"), have: configured(hostWanted("10.0.1.10")), plan: `
 ip rule add priority 20002 from 10.0.1.11 lookup 20002 proto kernel
+ip rule add priority 20000 from 10.0.1.11 lookup 20000 proto kernel
 ip addr add 10.0.1.11/24 noprefixroute
 `},
 		{name: "address taken off", want: hostWanted("10.0.1.11"), have: configured(hostWanted("10.0.1.10", "10.0.1.11")), plan: `
 ip addr del 10.0.1.10/24 noprefixroute
 ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip rule del priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 `},
 		{name: "only address changed", want: hostWanted("10.0.1.11"), have: configured(hostWanted("10.0.1.10")), plan: `
 ip rule add priority 20002 from 10.0.1.11 lookup 20002 proto kernel
+ip rule add priority 20000 from 10.0.1.11 lookup 20000 proto kernel
 ip addr add 10.0.1.11/24 noprefixroute
 ip addr del 10.0.1.10/24 noprefixroute
 ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip rule del priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 `},
 		{name: "device index changed", want: moved, have: configured(hostWanted("10.0.1.10")), plan: `
 ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20003
@@ -126,6 +134,7 @@ ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
 		}(), plan: `
 ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
 ip rule add priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip rule add priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 `},
 		{name: "table left by another link", want: hostWanted("10.0.1.10"), have: func() state {
 			s := configured(hostWanted("10.0.1.10"))
@@ -151,6 +160,7 @@ ip route del 10.0.9.0/24 dev if5 proto kernel scope link table 20002
 ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20002
 ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
 ip rule add priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip rule add priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 ip addr del 10.0.1.10/24
 ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20002
 ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
@@ -179,6 +189,7 @@ ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
 			return s
 		}(), plan: `
 ip addr del 10.0.1.10/24 noprefixroute
+ip rule del priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 `},
 		{name: "foreign rules in the band", want: none, have: state{rules: []rule{
 			foreignRule(ruleOf(20002, "10.0.1.10"), func(r *rule) { r.protocol = unix.RTPROT_BOOT }),
@@ -224,6 +235,7 @@ func TestPlanRelease(t *testing.T) {
 
 	const want = `ip addr del 10.0.1.10/24 noprefixroute
 ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip rule del priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 ip route del 10.0.1.0/24 dev if7 proto kernel scope link table 20002
 ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
 `
@@ -243,7 +255,9 @@ ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
 		}
 	}
 	have.addresses, have.routes = nil, have.routes[2:]
-	const gone = "ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel\n"
+	const gone = `ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip rule del priority 20000 from 10.0.1.10 lookup 20000 proto kernel
+`
 	if got := commands(planRelease(w, 0, have)); got != gone {
 		t.Errorf("without the link:\n%swant\n%s", got, gone)
 	}

@@ -85,6 +85,7 @@ type message struct {
 	typ   uint16
 	flags uint16
 	seq   uint32
+	pid   uint32
 	data  []byte
 }
 
@@ -106,6 +107,7 @@ func (m *messages) next() bool {
 	m.typ = binary.NativeEndian.Uint16(m.rest[4:])
 	m.flags = binary.NativeEndian.Uint16(m.rest[6:])
 	m.seq = binary.NativeEndian.Uint32(m.rest[8:])
+	m.pid = binary.NativeEndian.Uint32(m.rest[12:])
 	m.data = m.rest[unix.SizeofNlMsghdr:length]
 	m.rest = m.rest[min(aligned(length), len(m.rest)):]
 	return true

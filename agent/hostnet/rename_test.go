@@ -140,10 +140,14 @@ lo               UNKNOWN  mtu 65536 127.0.0.1/8
 data0            UP       mtu 9001 02:00:00:00:00:01 10.0.1.10/24 noprefixroute 10.0.1.11/24 noprefixroute
 # ip rule
 0:	from all lookup local proto kernel
+20000:	from 10.0.1.10 lookup 20000 proto kernel
+20000:	from 10.0.1.11 lookup 20000 proto kernel
 20001:	from 10.0.1.10 lookup 20001 proto kernel
 20001:	from 10.0.1.11 lookup 20001 proto kernel
 32766:	from all lookup main proto kernel
 32767:	from all lookup default proto kernel
+# ip route show table 20000
+throw 10.0.1.0/24 proto kernel
 # ip route show table 20001
 default via 10.0.1.1 dev data0 proto kernel
 10.0.1.0/24 dev data0 proto kernel scope link

@@ -52,7 +52,7 @@ func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 	go func() {
 		defer close(changed)
 		defer stop()
-		for h.events.next() {
+		for h.events.next(h.copier) {
 			select {
 			case changed <- struct{}{}:
 			default: // one is waiting already
@@ -64,19 +64,23 @@ func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 
 // next waits for an event that matters. It returns false when the socket is
 // closed.
-func (e *events) next() bool {
+func (e *events) next(c *copier) bool {
 	for {
 		datagram, err := e.socket.receive(time.Time{})
 		switch {
 		case errors.Is(err, unix.ENOBUFS):
+			defer c.lost()
 			return e.drain()
 		case err != nil:
 			return false
 		}
+		signal := false
 		for m := (messages{rest: datagram}); m.next(); {
-			if matters(m.message) {
-				return true
-			}
+			c.see(m.message)
+			signal = signal || matters(m.message)
+		}
+		if signal {
+			return true
 		}
 	}
 }
@@ -109,7 +113,7 @@ func matters(m message) bool {
 		return err == nil && inBand(r.priority)
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		r, err := decodeRoute(m.data)
-		return err == nil && inBand(r.table)
+		return err == nil && inBand(r.table) && r.table != copyTable // the copier sees to that
 	}
 	return false
 }

@@ -69,10 +69,14 @@ lo               UNKNOWN  mtu 65536 127.0.0.1/8
 eth1             UP       mtu 9001 02:00:00:00:00:01 10.0.1.10/24 noprefixroute 10.0.1.11/24 noprefixroute
 # ip rule
 0:	from all lookup local proto kernel
+20000:	from 10.0.1.10 lookup 20000 proto kernel
+20000:	from 10.0.1.11 lookup 20000 proto kernel
 20001:	from 10.0.1.10 lookup 20001 proto kernel
 20001:	from 10.0.1.11 lookup 20001 proto kernel
 32766:	from all lookup main proto kernel
 32767:	from all lookup default proto kernel
+# ip route show table 20000
+throw 10.0.1.0/24 proto kernel
 # ip route show table 20001
 default via 10.0.1.1 dev eth1 proto kernel
 10.0.1.0/24 dev eth1 proto kernel scope link
@@ -119,7 +123,7 @@ func TestWatchSurvivesOverflow(t *testing.T) {
 	}))
 	next := func() <-chan bool {
 		ch := make(chan bool, 1)
-		go func() { ch <- e.next() }()
+		go func() { ch <- e.next(n.host.copier) }()
 		return ch
 	}
 	n.ignored(100) // nothing of it would be signalled for its own sake

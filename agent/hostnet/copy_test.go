@@ -1,0 +1,408 @@
+package hostnet
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
+)
+
+// watch has the Host hear what the kernel announces, as an agent does.
+func (n *node) watch() {
+	n.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	changed, err := n.host.Watch(ctx)
+	n.must(err)
+	var ended sync.WaitGroup
+	ended.Go(func() {
+		for range changed {
+		}
+	})
+	n.t.Cleanup(func() { cancel(); ended.Wait() })
+}
+
+func (c *copier) compared() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.compares
+}
+
+// bridge makes a bridge as Docker does.
+func (n *node) bridge(name, address string) netlink.Link {
+	n.t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	n.must(n.nl.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}))
+	l := n.link(name)
+	n.must(n.nl.LinkSetUp(l))
+	n.must(n.nl.AddrAdd(l, parseAddr(n.t, address)))
+	return l
+}
+
+// container starts one on a bridge.
+func (n *node) container(bridge netlink.Link, address, gateway string) *netns.Namespace {
+	n.t.Helper()
+	ns := newNamespace(n.t)
+	h := handle(n.t, ns)
+	n.ends++
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.MasterIndex = fmt.Sprintf("veth%d", n.ends), bridge.Attrs().Index
+	n.must(ns.With(func(fd int) error {
+		return n.nl.LinkAdd(&netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(fd)})
+	}))
+	n.must(n.nl.LinkSetUp(n.link(attrs.Name)))
+	l, err := h.LinkByName("eth0")
+	n.must(err)
+	n.must(h.LinkSetUp(l))
+	n.must(h.AddrAdd(l, parseAddr(n.t, address)))
+	n.must(h.RouteAdd(&netlink.Route{Gw: net.ParseIP(gateway)}))
+	return ns
+}
+
+// tun makes the link of a VPN.
+func (n *node) tun(name, address string) netlink.Link {
+	n.t.Helper()
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = name
+	n.must(n.ns.Do(func() error {
+		return netlink.LinkAdd(&netlink.Tuntap{LinkAttrs: attrs, Mode: unix.IFF_TUN, Flags: unix.IFF_NO_PI | netlink.TUNTAP_DEFAULTS, NonPersist: false})
+	}))
+	l := n.link(name)
+	n.must(n.nl.LinkSetUp(l))
+	n.must(n.nl.AddrAdd(l, parseAddr(n.t, address)))
+	return l
+}
+
+func (n *node) route(dst string, l netlink.Link, edit ...func(*netlink.Route)) *netlink.Route {
+	n.t.Helper()
+	r := &netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(dst), Scope: netlink.SCOPE_LINK}
+	for _, f := range edit {
+		f(r)
+	}
+	n.must(n.nl.RouteAdd(r))
+	return r
+}
+
+func via(gateway string) func(*netlink.Route) {
+	return func(r *netlink.Route) { r.Gw, r.Scope = net.ParseIP(gateway), netlink.SCOPE_UNIVERSE }
+}
+
+// copied is what the table of copies holds.
+func (n *node) copied() string {
+	n.t.Helper()
+	_, text, _ := strings.Cut(n.describe(), "# ip route show table 20000\n")
+	text, _, _ = strings.Cut(text, "# ip route")
+	return text
+}
+
+func (n *node) seeCopied(when, want string) {
+	n.t.Helper()
+	if want = want[1:]; !eventually(func() bool { return n.copied() == want }) {
+		n.t.Errorf("%s the copy is\n%swant\n%s", when, n.copied(), want)
+	}
+}
+
+// leaves is the link by which what the ENI's address sends to another leaves.
+func (n *node) leaves(from, to string) string {
+	n.t.Helper()
+	routes, err := n.nl.RouteGetWithOptions(net.ParseIP(to), &netlink.RouteGetOptions{SrcAddr: net.ParseIP(from)})
+	if err != nil || len(routes) == 0 {
+		return fmt.Sprint(err)
+	}
+	l, err := n.nl.LinkByIndex(routes[0].LinkIndex)
+	n.must(err)
+	return l.Attrs().Name
+}
+
+func (n *node) expectLeaves(when string, want map[string]string) {
+	n.t.Helper()
+	for to, dev := range want {
+		if !eventually(func() bool { return n.leaves("10.0.1.10", to) == dev }) {
+			n.t.Errorf("%s what is sent from the ENI's address to %s leaves by %s, want %s", when, to, n.leaves("10.0.1.10", to), dev)
+		}
+	}
+}
+
+// What main reaches by links that are no ENIs, the ENI's addresses reach too, and
+// nothing else.
+func TestCopyOfMain(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.0.5/24")
+	w := eni(t)
+	n.plug("eth1", w.MAC)
+	eth0 := n.link("eth0")
+	docker := n.bridge("docker0", "172.17.0.1/16")
+	vpn := n.tun("tun0", "10.8.0.2/24")
+	n.route("10.0.0.2/32", eth0)                         // the resolver, as DHCP clients do
+	n.route("10.20.0.0/16", eth0, via("10.0.0.1"))       // by option 121
+	n.route("10.0.0.0/8", vpn)                           // has the primary's subnet in it, and the ENI's
+	n.route("0.0.0.0/1", vpn)                            // a default route in two halves
+	n.route("128.0.0.0/1", vpn)                          //
+	n.route("192.168.0.0/24", docker, via("172.17.0.2")) //
+	n.route("10.0.0.77/32", docker)                      // a pod in the primary's subnet
+	n.must(n.nl.RouteAdd(&netlink.Route{Dst: ipNet("10.244.0.0/26"), Type: unix.RTN_BLACKHOLE}))
+	n.must(n.nl.RouteAdd(&netlink.Route{Dst: ipNet("192.168.9.0/24"), MultiPath: []*netlink.NexthopInfo{
+		{LinkIndex: docker.Attrs().Index, Gw: net.IPv4(172, 17, 0, 3)}, {LinkIndex: vpn.Attrs().Index}}}))
+	n.must(n.nl.RouteAdd(&netlink.Route{Dst: ipNet("192.168.8.0/24"), MultiPath: []*netlink.NexthopInfo{
+		{LinkIndex: docker.Attrs().Index, Gw: net.IPv4(172, 17, 0, 3)}, {LinkIndex: eth0.Attrs().Index, Gw: net.IPv4(10, 0, 0, 1)}}}))
+	main := func() string {
+		_, text, _ := strings.Cut(n.describe(), "# ip route show table main\n")
+		text, _, _ = strings.Cut(text, "# ip route")
+		return text
+	}
+	before := main()
+	n.watch()
+	n.configure(w)
+	const copied = `
+throw 10.0.0.0/24 proto kernel
+10.0.0.0/8 dev tun0 proto kernel scope link
+throw 10.0.0.2 proto kernel
+10.0.0.77 dev docker0 proto kernel scope link
+throw 10.0.1.0/24 proto kernel
+10.8.0.0/24 dev tun0 proto kernel scope link
+throw 10.20.0.0/16 proto kernel
+172.17.0.0/16 dev docker0 proto kernel scope link
+192.168.0.0/24 via 172.17.0.2 dev docker0 proto kernel
+throw 192.168.8.0/24 proto kernel
+192.168.9.0/24 proto kernel
+`
+	n.seeCopied("at first", copied)
+	n.expectLeaves("at first", map[string]string{
+		"10.0.0.1": "eth1", "10.0.0.2": "eth1", "10.0.0.77": "docker0", "10.0.1.77": "eth1", "10.1.1.1": "tun0", "10.20.0.1": "eth1",
+		"172.17.0.9": "docker0", "192.168.0.9": "docker0", "8.8.8.8": "eth1", "200.1.1.1": "eth1", "192.168.8.1": "eth1",
+	})
+	if after := main(); after != before {
+		t.Errorf("main was\n%sand is\n%s", before, after)
+	}
+
+	n.must(n.nl.RouteDel(&netlink.Route{Dst: ipNet("10.0.0.77/32"), LinkIndex: docker.Attrs().Index, Scope: netlink.SCOPE_LINK}))
+	n.must(n.nl.RouteReplace(&netlink.Route{Dst: ipNet("10.0.0.0/8"), LinkIndex: docker.Attrs().Index, Scope: netlink.SCOPE_LINK}))
+	n.must(n.nl.RouteDel(&netlink.Route{Dst: ipNet("10.20.0.0/16"), LinkIndex: eth0.Attrs().Index, Gw: net.IPv4(10, 0, 0, 1)}))
+	n.route("10.20.0.0/16", vpn)
+	n.must(n.nl.AddrDel(vpn, parseAddr(t, "10.8.0.2/24"))) // its last: takes all its routes
+	n.seeCopied("changed,", `
+throw 10.0.0.0/24 proto kernel
+10.0.0.0/8 dev docker0 proto kernel scope link
+throw 10.0.0.2 proto kernel
+throw 10.0.1.0/24 proto kernel
+172.17.0.0/16 dev docker0 proto kernel scope link
+192.168.0.0/24 via 172.17.0.2 dev docker0 proto kernel
+throw 192.168.8.0/24 proto kernel
+192.168.9.0/24 proto kernel
+`)
+	// Somebody empties the table, as NetworkManager may.
+	n.must(n.nl.RouteDel(&netlink.Route{Table: 20000, Dst: ipNet("172.17.0.0/16"), LinkIndex: docker.Attrs().Index, Scope: netlink.SCOPE_LINK}))
+	n.must(n.nl.RouteDel(&netlink.Route{Table: 20000, Dst: ipNet("10.0.0.0/24"), Type: unix.RTN_THROW}))
+	n.expectLeaves("emptied,", map[string]string{"10.0.0.1": "eth1", "172.17.0.9": "docker0"})
+	n.must(n.nl.LinkDel(docker))
+	n.seeCopied("without the bridge,", `
+throw 10.0.0.0/24 proto kernel
+throw 10.0.0.2 proto kernel
+throw 10.0.1.0/24 proto kernel
+throw 192.168.8.0/24 proto kernel
+`)
+	w.Host = false
+	n.configure(w)
+	if text := n.describe(); strings.Contains(text, "20000") {
+		t.Errorf("with None there is still\n%s", text)
+	}
+}
+
+// A Host that starts finds the copy as another has left it, and changes nothing.
+func TestCopyOutlivesARestart(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.0.5/24")
+	one, two := enis(t, 0), enis(t, 1)
+	two.Subnet, two.Addresses = netip.MustParsePrefix("10.0.2.0/24"), addrs("10.0.2.10")
+	n.plug("eth1", one.MAC)
+	n.plug("eth2", two.MAC)
+	n.route("10.0.0.0/8", n.bridge("docker0", "172.17.0.1/16"))
+	n.configure(one)
+	n.configure(two)
+	var host *Host
+	n.must(n.ns.Do(func() (err error) {
+		host, err = Open()
+		return err
+	}))
+	defer host.Close()
+	n.must(host.Know(mac(t, "02:00:00:00:00:00"), one.MAC, two.MAC))
+	if events := n.record(func() {
+		for _, w := range []Wanted{one, two} {
+			status, err := host.Configure(w)
+			n.must(err)
+			if status.Repaired != 0 {
+				t.Errorf("the next Host repaired %d things", status.Repaired)
+			}
+		}
+		_, err := host.Sweep([]Wanted{one, two})
+		n.must(err)
+	}); len(events) > 0 {
+		t.Errorf("a restart has changed: %q", events)
+	}
+	// One that wants nothing any more, and knows nothing of what was here.
+	n.must(host.Release(one))
+	if !strings.Contains(n.describe(), "docker0 proto kernel scope link\n# ip route show table 20002") && n.copied() == "" {
+		t.Errorf("the copy went with the first ENI:\n%s", n.describe())
+	}
+	n.must(host.Release(two))
+	if strings.Contains(n.describe(), "20000") {
+		t.Errorf("the copy is left over:\n%s", n.describe())
+	}
+}
+
+// The primary's subnet is the ENI's at every moment, whatever happens to main, and
+// however many pods come and go.
+func TestCopyNeverTakesTheSubnets(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.0.5/24")
+	w := eni(t)
+	n.plug("eth1", w.MAC)
+	n.watch()
+	n.configure(w)
+	stop := make(chan struct{})
+	var watching sync.WaitGroup
+	taken := map[string]string{}
+	h := handle(t, n.ns)
+	eth1 := n.link("eth1").Attrs().Index
+	watching.Go(func() {
+		for {
+			for _, to := range []string{"10.0.0.1", "10.0.0.77", "10.0.1.77", "8.8.8.8"} {
+				routes, err := h.RouteGetWithOptions(net.ParseIP(to), &netlink.RouteGetOptions{SrcAddr: net.IPv4(10, 0, 1, 10)})
+				if err != nil || routes[0].LinkIndex != eth1 {
+					taken[to] = fmt.Sprint(routes, err)
+				}
+			}
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	})
+	docker := n.bridge("docker0", "172.17.0.1/16")
+	eth0 := n.link("eth0")
+	wide := n.route("10.0.0.0/8", docker)
+	half := n.route("0.0.0.0/1", docker)
+	subnet := &netlink.Route{Dst: ipNet("10.0.0.0/24"), LinkIndex: eth0.Attrs().Index, Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_KERNEL}
+	for range 20 { // a DHCP client sets its routes again
+		n.must(n.nl.RouteDel(subnet))
+		n.must(n.nl.RouteAdd(subnet))
+		n.must(n.nl.RouteDel(wide))
+		n.must(n.nl.RouteAdd(wide))
+		time.Sleep(20 * time.Millisecond)
+	}
+	n.must(n.nl.RouteDel(half))
+	n.must(n.nl.LinkSetDown(docker))
+	n.must(n.nl.LinkSetUp(docker))
+	n.must(n.nl.RouteReplace(wide))
+	time.Sleep(2 * copyInterval)
+	close(stop)
+	watching.Wait()
+	for to, by := range taken {
+		t.Errorf("what the ENI sends to %s went by %s", to, by)
+	}
+	n.expectLeaves("in the end", map[string]string{"10.9.9.9": "docker0"})
+}
+
+// Pods cost one change each when they have a route in main, and no list of anything.
+func TestCopyOfManyPods(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.0.5/24")
+	w := eni(t)
+	n.plug("eth1", w.MAC)
+	n.watch()
+	n.configure(w)
+	time.Sleep(5 * copyInterval) // the ENI's own announcements
+	compared := n.host.copier.compared()
+	n.crowd(pods)
+	lines := func() int { return strings.Count(n.copied(), "\n") }
+	if !eventually(func() bool { return lines() == 2+pods }) {
+		t.Fatalf("%d routes are copied, want %d", lines(), 2+pods)
+	}
+	for i := range pods { // some CNI plugins delete the route, some the link alone
+		if l := n.link(fmt.Sprintf("eni%d", i)); i%2 == 0 {
+			n.must(n.nl.RouteDel(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(fmt.Sprintf("10.1.%d.%d/32", i/250, i%250+1)), Scope: netlink.SCOPE_LINK}))
+		} else {
+			n.must(n.nl.LinkDel(l))
+		}
+	}
+	if !eventually(func() bool { return lines() == 2 }) {
+		t.Errorf("%d routes are left, want 2", lines())
+	}
+	if after := n.host.copier.compared(); after != compared {
+		t.Errorf("main was listed %d times for its pods", after-compared)
+	}
+}
+
+// Packets, in both directions, with strict reverse path filters.
+func TestContainersReachTheENI(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.0.5/24")
+	w := eni(t)
+	n.plug("eth1", w.MAC)
+	docker := n.bridge("docker0", "172.17.0.1/16")
+	n.must(n.ns.Do(func() error {
+		for _, name := range []string{"all", "docker0", "eth0", "eth1"} {
+			if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/rp_filter", []byte("1"), 0); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	ns := n.container(docker, "172.17.0.2/16", "172.17.0.1")
+	n.watch()
+	n.configure(w)
+	serve := func(on *netns.Namespace) {
+		listener, err := on.Listen(t.Context(), "tcp", "0.0.0.0:8080")
+		n.must(err)
+		t.Cleanup(func() { listener.Close() })
+		go func() {
+			for {
+				conn, err := listener.Accept()
+				if err != nil {
+					return
+				}
+				_, _ = io.WriteString(conn, "hello")
+				conn.Close()
+			}
+		}()
+	}
+	serve(n.ns)
+	serve(ns)
+	ask := func(on *netns.Namespace, from, to string) error {
+		return on.Do(func() error {
+			d := net.Dialer{Timeout: 5 * time.Second}
+			if from != "" {
+				d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
+			}
+			conn, err := d.Dial("tcp", to+":8080")
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+			text, err := io.ReadAll(conn)
+			if string(text) != "hello" {
+				return fmt.Errorf("heard %q, %w", text, err)
+			}
+			return nil
+		})
+	}
+	if err := ask(ns, "", "10.0.1.10"); err != nil {
+		t.Errorf("a container asks the ENI's address: %v", err)
+	}
+	if err := ask(n.ns, "10.0.1.10", "172.17.0.2"); err != nil {
+		t.Errorf("the ENI's address asks a container: %v", err)
+	}
+}
