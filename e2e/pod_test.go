@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -51,6 +52,15 @@ func TestAgentInPod(t *testing.T) {
 			}
 		}
 	})
+	c.run("nothing is served on the ENI's address", func(t *testing.T) {
+		n, err := c.Sim.Node("node-1")
+		c.must(err)
+		e := c.awaitOnly("node-1", "node-1")
+		client := http.Client{Transport: &http.Transport{DialContext: n.Namespace.DialContext}}
+		if got := answerOf(&client, "http://"+netip.AddrPortFrom(e.PrivateIPs[0], 9480).String()+"/healthz"); !strings.Contains(got, "connection refused") {
+			t.Errorf("a request to the ENI's address: %s", got)
+		}
+	})
 	c.run("the node loses the label, and with it the pod", func(t *testing.T) {
 		before := c.made("node-1")[0]
 		c.must(c.Unlabel(t.Context(), "node-1", "node-1"))
@@ -78,10 +88,18 @@ func TestAgentInPod(t *testing.T) {
 // agentInPod starts the node's agent as the DaemonSet does.
 func (c *cluster) agentInPod(node string) {
 	c.t.Helper()
-	p, err := c.StartAgent(c.t.Context(), node, "--http-address=:9480")
+	p, err := c.StartAgent(c.t.Context(), node, "--http-address="+c.served(node))
 	c.must(err)
 	c.agents[node] = p
 	c.remember(p.Log)
+}
+
+// served is where the node's agent serves: at the node's own address.
+func (c *cluster) served(node string) string {
+	c.t.Helper()
+	n, err := c.Sim.Node(node)
+	c.must(err)
+	return netip.AddrPortFrom(n.PrivateIP, 9480).String()
 }
 
 // awaitAnswer waits until the node's agent answers with this status and says all
@@ -92,7 +110,7 @@ func (c *cluster) awaitAnswer(node, path string, words ...string) {
 	c.must(err)
 	transport := &http.Transport{DialContext: n.Namespace.DialContext, DisableKeepAlives: true}
 	c.await("the answer to "+path, func() string {
-		got := answerOf(&http.Client{Transport: transport}, "http://127.0.0.1:9480"+path)
+		got := answerOf(&http.Client{Transport: transport}, "http://"+c.served(node)+path)
 		for _, word := range words {
 			if !strings.Contains(got, word) {
 				return got

@@ -159,6 +159,8 @@ func TestArguments(t *testing.T) {
 	if err := testbed.Build(t.Context(), dir, false); err != nil {
 		t.Fatal(err)
 	}
+	// The agent's pod has the host's addresses, those of the ENIs too.
+	hosts := map[string]string{"eni-agent": "$(HOST_IP)", "eni-coordinator": ""}
 	for kind, name := range map[string]string{"DaemonSet": "eni-agent", "Deployment": "eni-coordinator"} {
 		containers, _, err := unstructured.NestedSlice(podOf(t, kind, name).Object, "spec", "containers")
 		if err != nil || len(containers) != 1 {
@@ -180,7 +182,7 @@ func TestArguments(t *testing.T) {
 			t.Fatalf("%s has %d ports (%v), want 1", name, len(ports), err)
 		}
 		port := ports[0].(map[string]any)
-		if flag := fmt.Sprintf("--http-address=:%d", port["containerPort"]); !slices.Contains(args, flag) {
+		if flag := fmt.Sprintf("--http-address=%s:%d", hosts[name], port["containerPort"]); !slices.Contains(args, flag) {
 			t.Errorf("%s has the arguments %q, want %s", name, args, flag)
 		}
 		for probe, path := range map[string]string{"livenessProbe": "/healthz", "readinessProbe": "/readyz"} {

@@ -72,7 +72,7 @@ func (o *options) define(flags *flag.FlagSet) {
 	})
 	flags.BoolVar(&o.labelsFromTags, "node-labels-from-tags", false, "without Kubernetes: the instance's tags are labels of this node; those of --node-labels come first")
 	flags.StringVar(&o.stateFile, "state-file", defaultStateFile, "without Kubernetes: where the agent's report is kept")
-	flags.StringVar(&o.httpAddress, "http-address", "", "address for /healthz, /readyz and /metrics, such as :9480 (default none)")
+	flags.StringVar(&o.httpAddress, "http-address", "", "address for /healthz, /readyz and /metrics, such as 127.0.0.1:9480 (default none)")
 	flags.Func("default-mtu", "MTU in `bytes` of the links whose NodeENI has mtu 0; 0 leaves them as the driver set them (default 0)", o.setDefaultMTU)
 	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")

@@ -29,6 +29,9 @@ func serve(ctx context.Context, args []string) error {
 		return err
 	}
 	program.BeFrugal()
+	if program.OnEveryAddress(o.httpAddress) {
+		log.Warn("--http-address listens on every address of this host, those of its ENIs too; name one, such as 127.0.0.1:9480 or the host's own", "address", o.httpAddress)
+	}
 	health := program.NewHealth(log)
 	if err := health.Serve(ctx, o.httpAddress); err != nil {
 		return err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -98,21 +97,23 @@ func answer(w http.ResponseWriter, checks []check) (failed []error) {
 	return failed
 }
 
-// Serve serves at an address such as :9480 until ctx ends; with no address, not
-// at all. It returns when the address is taken.
+// Serve serves at an address such as 127.0.0.1:9480 until ctx ends; with no address,
+// not at all. It returns an error when it cannot listen there.
 func (h *Health) Serve(ctx context.Context, address string) error {
 	if address == "" {
 		return nil
 	}
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", address)
+	listener, err := listen(ctx, address)
 	if err != nil {
-		return fmt.Errorf("--http-address %s: %w; choose an address that is free, or \"\" for none", address, err)
+		return fmt.Errorf("--http-address %s: %w; choose an address of this host and a free port, or \"\" for none", address, err)
 	}
 	server := &http.Server{
 		Handler:           h.mux,
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       5 * time.Second,
+		WriteTimeout:      10 * time.Second,
+		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    4 << 10,
 		ErrorLog:          slog.NewLogLogger(h.log.Handler(), slog.LevelWarn),
 	}
 	context.AfterFunc(ctx, func() { server.Close() })

@@ -88,7 +88,7 @@ func TestComponent(t *testing.T) {
 			}
 		}
 	}
-	if want := []string{"--http-address=:9480", "--startup-taint", "--node-ready-labels"}; !slices.Equal(args, want) {
+	if want := []string{"--http-address=$(HOST_IP):9480", "--startup-taint", "--node-ready-labels"}; !slices.Equal(args, want) {
 		t.Errorf("the agent's arguments are %q, want %q", args, want)
 	}
 	slices.Sort(objects)

@@ -26,7 +26,7 @@ func TestValues(t *testing.T) {
 	)
 	for file, parts := range map[string]map[string]string{
 		"field.yaml": {
-			agent + pod + "containers.args":                                              "- --http-address=:9480\n- --log-level=debug\n- --default-mtu=9001",
+			agent + pod + "containers.args":                                              "- --http-address=$(HOST_IP):9480\n- --log-level=debug\n- --default-mtu=9001",
 			agent + pod + "containers.image":                                             "ghcr.io/aws-multi-eni/eni-agent:v0.1.0",
 			agent + pod + "containers.env":                                               "- name: NODE_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n- name: AWS_REGION\n  value: us-west-2",
 			agent + pod + "containers.resources":                                         "limits:\n  cpu: 500m\n  memory: 512Mi\nrequests:\n  cpu: 100m\n  memory: 128Mi",
@@ -51,7 +51,7 @@ func TestValues(t *testing.T) {
 		},
 		"own.yaml": {
 			agent + pod + "containers.image":                                      "registry.example.com/agent:v9",
-			agent + pod + "containers.args":                                       "- --http-address=:9999\n- --cluster-name=prod-1\n- --log-format=json\n- --log-level=warn",
+			agent + pod + "containers.args":                                       "- --http-address=$(HOST_IP):9999\n- --cluster-name=prod-1\n- --log-format=json\n- --log-level=warn",
 			agent + pod + "containers.env":                                        "- name: NODE_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n- name: HTTPS_PROXY\n  value: http://proxy.example.com:3128",
 			agent + pod + "imagePullSecrets":                                      "- name: registry",
 			agent + pod + "nodeSelector":                                          "kubernetes.io/os: linux",
@@ -80,7 +80,7 @@ func TestValues(t *testing.T) {
 			job + pod + "nodeSelector":                                            "kubernetes.io/os: linux\npool: system",
 		},
 		"readiness.yaml": {
-			agent + pod + "containers.args":                                                     "- --http-address=:9480\n- --startup-taint\n- --node-ready-labels",
+			agent + pod + "containers.args":                                                     "- --http-address=$(HOST_IP):9480\n- --startup-taint\n- --node-ready-labels",
 			"eni-agent-node-readiness ClusterRole: rules":                                       "- apiGroups:\n  - \"\"\n  resources:\n  - nodes\n  verbs:\n  - patch",
 			"eni-agent-node-readiness ClusterRoleBinding: subjects":                             "- kind: ServiceAccount\n  name: eni-agent\n  namespace: eni-system",
 			"eni-agent-node-readiness ValidatingAdmissionPolicyBinding: spec.validationActions": "- Deny",
