@@ -56,7 +56,7 @@ func TestMetrics(t *testing.T) {
 	n, err := c.Sim.Node("node-1")
 	c.must(err)
 	onNode := &http.Client{Transport: &http.Transport{DialContext: n.Namespace.DialContext, DisableKeepAlives: true}}
-	ofAgent := func() samples { return scrape(onNode, "127.0.0.1:9480") }
+	ofAgent := func() samples { return scrape(onNode, c.served("node-1")) }
 	port := freePort(t)
 	ofCoordinator := func() samples { return scrape(http.DefaultClient, port) }
 	expect := func(what string, of func() samples, want samples) {

@@ -45,7 +45,9 @@ type Source struct {
 	cfg     Config
 	changed chan struct{}
 
-	mu     sync.Mutex
+	saving sync.Mutex // taken before mu: one write at a time
+
+	mu     sync.Mutex // never held while the disk is waited for: each pass takes it
 	state  State
 	lost   bool // nothing is known from before
 	ready  bool // it is known what is wanted
@@ -161,13 +163,19 @@ func (s *Source) Counts(context.Context, string) (v1alpha1.NodeCounts, error) {
 // Refresh implements agent.Source. What the files say is known.
 func (s *Source) Refresh(context.Context) error { return nil }
 
-// update changes the state and writes it.
+// update changes the state and returns when it is written, with what others have
+// changed meanwhile: an older state never replaces a newer one.
 func (s *Source) update(change func(*State)) error {
 	s.mu.Lock()
 	change(&s.state)
-	state := s.state
-	err := s.cfg.StateFile.write(state)
 	s.mu.Unlock()
+
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.mu.Lock()
+	state := s.state
+	s.mu.Unlock()
+	err := s.cfg.StateFile.write(state)
 	if s.cfg.Changed != nil {
 		s.cfg.Changed(state)
 	}

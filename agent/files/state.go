@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -66,8 +67,9 @@ var ErrInUse = errors.New("another eni-agent uses it")
 
 // StateFile is a state file that this process alone writes.
 type StateFile struct {
-	path string
-	lock *os.File
+	path      string
+	directory *directory
+	lock      *os.File
 }
 
 // lockPatience is how long to wait for the lock: eni-agent status takes it for
@@ -80,32 +82,38 @@ func Lock(path string) (*StateFile, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("the directory of the state file: %w", err)
 	}
-	// Its own file, because the state file is another one after each change.
-	lock, err := create(lockPath(path), os.O_RDWR)
+	directory, err := openDirectory(filepath.Dir(path))
 	if err != nil {
+		return nil, fmt.Errorf("the directory of the state file: %w", err)
+	}
+	f := &StateFile{path: path, directory: directory}
+	// Its own file, because the state file is another one after each change.
+	f.lock, err = directory.openOrCreate(lockName(path))
+	if err != nil {
+		directory.Close()
 		return nil, fmt.Errorf("the state file's lock: %w", err)
 	}
 	for end := time.Now().Add(lockPatience); ; time.Sleep(50 * time.Millisecond) {
-		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err = unix.Flock(int(f.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return &StateFile{path: path, lock: lock}, nil
+			return f, nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
 			break
 		}
 	}
-	lock.Close()
+	f.Unlock()
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return nil, fmt.Errorf("state file %s: %w", path, ErrInUse)
 	}
-	return nil, fmt.Errorf("lock %s: %w", lockPath(path), err)
+	return nil, fmt.Errorf("lock %s.lock: %w", path, err)
 }
 
-func lockPath(path string) string { return path + ".lock" }
+func lockName(path string) string { return filepath.Base(path) + ".lock" }
 
 // InUse says whether an agent holds the state file.
 func InUse(path string) (bool, error) {
-	lock, err := os.Open(lockPath(path))
+	lock, err := openIn(path, lockName(path))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
@@ -120,26 +128,44 @@ func InUse(path string) (bool, error) {
 	return false, err
 }
 
+// openIn opens a file of the directory that path is in.
+func openIn(path, name string) (*os.File, error) {
+	directory, err := openDirectory(filepath.Dir(path))
+	if err != nil {
+		return nil, err
+	}
+	defer directory.Close()
+	return directory.open(name, unix.O_RDONLY)
+}
+
 // Unlock lets others have the state file.
-func (f *StateFile) Unlock() { f.lock.Close() }
+func (f *StateFile) Unlock() {
+	f.lock.Close()
+	f.directory.Close()
+}
 
 // Remove deletes the state file and its lock, which this process keeps.
 func (f *StateFile) Remove() error {
-	return errors.Join(removeIfThere(f.path), removeIfThere(lockPath(f.path)))
+	return errors.Join(f.directory.remove(filepath.Base(f.path)), f.directory.remove(lockName(f.path)))
 }
 
-func removeIfThere(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
-}
+// maxState bounds what is read of a state file. One of 128 ENIs and as many NodeENIs
+// is far smaller.
+const maxState = 16 << 20
 
 // Read reads a state file. The error is fs.ErrNotExist when there is none.
 func Read(path string) (State, error) {
-	data, err := os.ReadFile(path)
+	file, err := openIn(path, filepath.Base(path))
 	if err != nil {
 		return State{}, err
+	}
+	defer file.Close()
+	data, err := io.ReadAll(io.LimitReader(file, maxState+1))
+	if err != nil {
+		return State{}, err
+	}
+	if len(data) > maxState {
+		return State{}, &CorruptError{path, fmt.Errorf("it has more than %d MiB", maxState>>20)}
 	}
 	var s State
 	if err := json.Unmarshal(data, &s); err != nil {
@@ -148,7 +174,24 @@ func Read(path string) (State, error) {
 	if s.APIVersion != v1alpha1.GroupVersion.String() || s.Kind != kind {
 		return State{}, &CorruptError{path, fmt.Errorf("it is a %q of %q, not a %s of %s", s.Kind, s.APIVersion, kind, v1alpha1.GroupVersion)}
 	}
+	s.clean()
 	return s, nil
+}
+
+// clean makes everything printable: root's terminal shows what the service's user
+// wrote.
+func (s *State) clean() {
+	s.Status.Clip()
+	texts := []*string{&s.Metadata.Name, &s.Cluster, &s.Directory, &s.Problem}
+	for i := range s.Files {
+		texts = append(texts, &s.Files[i].Name, &s.Files[i].Error)
+		for j := range s.Files[i].NodeENIs {
+			texts = append(texts, &s.Files[i].NodeENIs[j].Name)
+		}
+	}
+	for _, text := range texts {
+		*text = v1alpha1.Printable(*text)
+	}
 }
 
 // CorruptError says that a state file is there and holds no state.
@@ -176,7 +219,7 @@ func (f *StateFile) read() (s State, ok bool, moved string, err error) {
 		return State{}, false, "", nil
 	case errors.As(err, &corrupt):
 		moved = f.path + ".damaged"
-		if err := os.Rename(f.path, moved); err != nil {
+		if err := f.directory.rename(filepath.Base(f.path), filepath.Base(moved)); err != nil {
 			return State{}, false, "", fmt.Errorf("%w; it cannot be moved aside: %w", corrupt, err)
 		}
 		return State{}, false, moved, nil
@@ -192,50 +235,12 @@ func (f *StateFile) write(s State) error {
 	if err != nil {
 		return err
 	}
-	temporary := f.path + ".new"
-	if err := writeSynced(temporary, append(data, '\n')); err != nil {
+	name := filepath.Base(f.path)
+	if err := f.directory.writeSynced(name+".new", append(data, '\n')); err != nil {
 		return fmt.Errorf("write the state file: %w", err)
 	}
-	if err := os.Rename(temporary, f.path); err != nil {
+	if err := f.directory.rename(name+".new", name); err != nil {
 		return fmt.Errorf("replace the state file: %w", err)
 	}
-	return syncDirectory(filepath.Dir(f.path))
-}
-
-func writeSynced(path string, data []byte) error {
-	file, err := create(path, os.O_TRUNC|os.O_WRONLY)
-	if err != nil {
-		return err
-	}
-	_, err = file.Write(data)
-	return errors.Join(err, file.Sync(), file.Close())
-}
-
-// create opens a file of the state and makes it when it is missing. It belongs to
-// whom the directory belongs to: root may run eni-agent cleanup where the service
-// has a user of its own, which has to get on with what is left.
-func create(path string, flag int) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|flag, 0o644)
-	if err != nil || os.Geteuid() != 0 {
-		return file, err
-	}
-	var directory unix.Stat_t
-	err = unix.Stat(filepath.Dir(path), &directory)
-	if err == nil && directory.Uid != 0 {
-		err = file.Chown(int(directory.Uid), int(directory.Gid))
-	}
-	if err != nil {
-		file.Close()
-		return nil, fmt.Errorf("give %s to the owner of its directory: %w", path, err)
-	}
-	return file, nil
-}
-
-// syncDirectory makes a rename survive a power failure.
-func syncDirectory(path string) error {
-	directory, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(directory.Sync(), directory.Close())
+	return f.directory.Sync() // or a power failure undoes the rename
 }

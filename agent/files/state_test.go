@@ -62,7 +62,7 @@ func TestStateFileOfRootInDirectoryOfOther(t *testing.T) {
 	if err := lock(t, path).write(State{}); err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{path, lockPath(path)} {
+	for _, file := range []string{path, path + ".lock"} {
 		info, err := os.Stat(file)
 		if err != nil {
 			t.Fatal(err)

@@ -22,7 +22,8 @@ func inCluster(ctx context.Context, o options, cfg *agent.Config, _ *supervisor)
 	// client-go's five requests a second make an agent slow to start that has
 	// many NodeENIs to read; the API server has limits of its own.
 	kubeConfig.QPS, kubeConfig.Burst = 50, 100
-	client, err := kube.NewClient(kubeConfig, name)
+	kubeConfig.UserAgent = program.UserAgent(name)
+	client, err := kube.NewClient(kubeConfig, kubeConfig.UserAgent)
 	if err != nil {
 		return nil, err
 	}

@@ -139,7 +139,7 @@ func (o options) kubeClient() (client *kube.Client, from string, err error) {
 	if err != nil {
 		return nil, "", err
 	}
-	client, err = kube.NewClient(cfg, name)
+	client, err = kube.NewClient(cfg, program.UserAgent(name+"-doctor"))
 	return client, cfg.Host, err
 }
 

@@ -109,13 +109,15 @@ func serve(ctx context.Context, args []string) error {
 	}
 	// Each Detach and each Delete asks the API server three times before.
 	kubeConfig.QPS, kubeConfig.Burst = 100, 200
-	client, err := kube.NewClient(kubeConfig, name)
+	client, err := kube.NewClient(kubeConfig, program.UserAgent(name))
 	if err != nil {
 		return err
 	}
 	// The Lease has a client of its own: a burst of other calls must not keep
 	// a leader from renewing.
-	leases, err := coordinationv1.NewForConfig(rest.AddUserAgent(rest.CopyConfig(kubeConfig), name))
+	leaseConfig := rest.CopyConfig(kubeConfig)
+	leaseConfig.UserAgent = program.UserAgent(name)
+	leases, err := coordinationv1.NewForConfig(leaseConfig)
 	if err != nil {
 		return err
 	}

@@ -39,7 +39,8 @@ func uninstall(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	client, err := kube.NewClient(config, name)
+	config.UserAgent = program.UserAgent(name + "-uninstall")
+	client, err := kube.NewClient(config, config.UserAgent)
 	if err != nil {
 		return err
 	}

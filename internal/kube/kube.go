@@ -62,8 +62,11 @@ type Client struct {
 	Core rest.Interface
 }
 
-// NewClient makes a client; userAgent names the program in audit logs.
+// NewClient makes a client; userAgent, such as eni-agent/v0.1.0, names the program in
+// audit logs and in managedFields.
 func NewClient(cfg *rest.Config, userAgent string) (*Client, error) {
+	cfg = rest.CopyConfig(cfg)
+	cfg.UserAgent = userAgent // before the HTTP client is made, which sends it
 	scheme := NewScheme()
 	codecs := serializer.NewCodecFactory(scheme).WithoutConversion()
 	httpClient, err := rest.HTTPClientFor(cfg)
@@ -75,7 +78,6 @@ func NewClient(cfg *rest.Config, userAgent string) (*Client, error) {
 		c.GroupVersion = &gv
 		c.APIPath = path
 		c.NegotiatedSerializer = codecs
-		c.UserAgent = userAgent
 		return rest.RESTClientForConfigAndClient(c, httpClient)
 	}
 	api, err := client(v1alpha1.GroupVersion, "/apis")

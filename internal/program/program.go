@@ -55,6 +55,7 @@ func AWSConfig(ctx context.Context, fallback func(context.Context) (string, erro
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("AWS configuration: %w", err)
 	}
+	cfg.APIOptions = append(cfg.APIOptions, userAgentOfAWS()...)
 	if cfg.Region == "" {
 		cfg.Region, err = fallback(ctx)
 		if err != nil {

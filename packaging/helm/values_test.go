@@ -28,7 +28,7 @@ func TestValues(t *testing.T) {
 		"field.yaml": {
 			agent + pod + "containers.args":                                              "- --http-address=$(HOST_IP):9480\n- --log-level=debug\n- --default-mtu=9001",
 			agent + pod + "containers.image":                                             "ghcr.io/aws-multi-eni/eni-agent:v0.1.0",
-			agent + pod + "containers.env":                                               "- name: NODE_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n- name: AWS_REGION\n  value: us-west-2",
+			agent + pod + "containers.env":                                               "- name: NODE_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n- name: HOST_IP\n  valueFrom:\n    fieldRef:\n      fieldPath: status.hostIP\n- name: AWS_REGION\n  value: us-west-2",
 			agent + pod + "containers.resources":                                         "limits:\n  cpu: 500m\n  memory: 512Mi\nrequests:\n  cpu: 100m\n  memory: 128Mi",
 			agent + pod + "nodeSelector":                                                 "kubernetes.io/os: linux\nng: multi-eni\nrole: worker",
 			agent + pod + "tolerations":                                                  "- effect: NoSchedule\n  key: dedicated\n  operator: Equal\n  value: network",
@@ -52,7 +52,7 @@ func TestValues(t *testing.T) {
 		"own.yaml": {
 			agent + pod + "containers.image":                                      "registry.example.com/agent:v9",
 			agent + pod + "containers.args":                                       "- --http-address=$(HOST_IP):9999\n- --cluster-name=prod-1\n- --log-format=json\n- --log-level=warn",
-			agent + pod + "containers.env":                                        "- name: NODE_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n- name: HTTPS_PROXY\n  value: http://proxy.example.com:3128",
+			agent + pod + "containers.env":                                        "- name: NODE_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n- name: HOST_IP\n  valueFrom:\n    fieldRef:\n      fieldPath: status.hostIP\n- name: HTTPS_PROXY\n  value: http://proxy.example.com:3128",
 			agent + pod + "imagePullSecrets":                                      "- name: registry",
 			agent + pod + "nodeSelector":                                          "kubernetes.io/os: linux",
 			agent + pod + "tolerations":                                           "",
