@@ -171,9 +171,10 @@ func (a *Agent) seeLink(id string) {
 	}
 }
 
-// releaseLink takes a link down, once.
+// releaseLink takes a link down, once. Whose link it is tells EC2, not a report,
+// which somebody may have edited.
 func (a *Agent) releaseLink(e tracked) {
-	if e.released {
+	if e.released || e.reported {
 		return
 	}
 	wanted := hostnet.Wanted{MAC: hardwareAddr(e.MAC), Addresses: e.Addresses, Subnet: a.subnetOf(e)}

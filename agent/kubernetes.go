@@ -260,6 +260,7 @@ func (k *Kubernetes) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) 
 	k.mu.Lock()
 	k.state = state
 	k.mu.Unlock()
+	k.vanished.remember(state.Status)
 	return state.Status, nil
 }
 

@@ -1,8 +1,13 @@
 package agent
 
 import (
+	"fmt"
 	"slices"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
@@ -11,48 +16,13 @@ import (
 
 // happen lets one thing happen.
 func (w *world) happen() {
-	c := w.choices
-	switch c.N(16) {
-	case 0, 1, 2:
-		w.fault()
-	case 3, 4:
-		w.wish()
-	case 5:
-		w.drop()
-	case 6:
-		label := draw.Of(c, "no", "yes")
-		w.change(func(s *Snapshot) { s.Labels = map[string]string{"on": label} })
-	case 7:
-		w.halt(true)
-		w.boot()
-	case 8:
-		w.halt(c.Bool())
-		time.Sleep(draw.Of(c, time.Second, 0, time.Minute, 7*time.Minute))
-		w.boot()
-	case 9:
-		timing := w.cloud.Timing()
-		timing.DescribeLag = draw.Of(c, 0, 300*time.Millisecond, 5*time.Second, 40*time.Second)
-		w.must(w.cloud.SetTiming(timing))
-		w.lagged = w.lagged || timing.DescribeLag > pluggedWindow
-	case 10:
-		w.meddle()
-	case 11:
-		w.intrude()
-	case 12:
-		refuses := c.Bool()
-		w.memory.set(func(m *memory) { m.refuses = refuses })
-	case 13:
-		w.loseReport()
-	case 14:
-		w.loseLinks()
-		w.host.take(c.Bool())
-	case 15:
-		if c.Bool() {
-			w.cloud.SetThrottle(c.Bool())
-		} else {
-			w.must(w.cloud.SetFreeAddresses(subnetA, draw.Of(c, 0, 1, 100)))
-		}
+	events := []func(){
+		w.fault, w.fault, w.fault, w.wish, w.wish, w.drop, w.label, w.restart,
+		w.pause, w.lag, w.meddle, w.intrude, w.refuseReports, w.loseReport, w.takeLinks, w.runOut,
+		w.flap, w.flap, w.hide, w.hide, w.disown, w.hints.turn(w), w.hints.turn(w), w.edit,
+		w.edit, w.readdress, w.readdress, w.cutOff, w.cutOff, w.lie, w.lie, w.lie,
 	}
+	events[w.choices.N(len(events))]()
 }
 
 // fault lets a kind of call go wrong once or a few times.
@@ -82,6 +52,45 @@ func (w *world) fault() {
 	w.must(w.cloud.Inject(f))
 }
 
+// wish changes the NodeENIs.
+func (w *world) wish() {
+	c := w.choices
+	name := draw.Of(c, "a", "b", "c")
+	n := v1alpha1.NodeENI{Spec: v1alpha1.NodeENISpec{
+		NodeSelector:        map[string]string{"on": "yes"},
+		SecurityGroupIDs:    draw.Of(c, []string{groupX}, []string{groupY}, []string{groupX, groupY}),
+		DeviceIndex:         int32(1 + c.N(3)),
+		MTU:                 draw.Of[int32](c, 0, 9001),
+		Description:         draw.Of(c, "", "other"),
+		DeleteOnTermination: aws.Bool(!c.Bool()),
+		SourceDestCheck:     aws.Bool(!c.Bool()),
+	}}
+	n.Spec.SubnetIDs = draw.Some(c, subnetA2, subnetB)
+	n.Spec.SubnetNames = draw.Some(c, "one", "two")
+	if slices.Contains(n.Spec.SubnetIDs, subnetA2) {
+		n.Spec.SubnetNames = slices.DeleteFunc(n.Spec.SubnetNames, func(s string) bool { return s == "two" })
+	}
+	if len(n.Spec.SubnetIDs)+len(n.Spec.SubnetNames) == 0 {
+		n.Spec.SubnetIDs = []string{subnetA}
+	}
+	slices.Sort(n.Spec.SecurityGroupIDs)
+	w.change(func(s *Snapshot) {
+		i := slices.IndexFunc(s.NodeENIs, func(o v1alpha1.NodeENI) bool { return o.Name == name })
+		if i >= 0 {
+			n.ObjectMeta, n.Spec.DeviceIndex = s.NodeENIs[i].ObjectMeta, s.NodeENIs[i].Spec.DeviceIndex
+			n.Generation++
+			s.NodeENIs[i] = n
+			return
+		}
+		w.born++
+		n.ObjectMeta = metav1.ObjectMeta{Name: name, Generation: 1, CreationTimestamp: metav1.Now(), UID: types.UID(fmt.Sprintf("uid-%s-%d", name, w.born))}
+		if w.alone {
+			n.UID = types.UID("uid-" + name)
+		}
+		s.NodeENIs = append(s.NodeENIs, n)
+	})
+}
+
 // drop deletes a NodeENI.
 func (w *world) drop() {
 	name := draw.Of(w.choices, "a", "b", "c")
@@ -90,68 +99,121 @@ func (w *world) drop() {
 	})
 }
 
-// meddle has somebody detach or delete one of our ENIs.
-func (w *world) meddle() {
-	all := w.living()
-	if len(all) == 0 {
+func (w *world) label() {
+	label := draw.Of(w.choices, "no", "yes")
+	w.change(func(s *Snapshot) { s.Labels = map[string]string{"on": label} })
+}
+
+// flap removes a label for a moment.
+func (w *world) flap() {
+	set := func(label string) {
+		w.change(func(s *Snapshot) { s.Labels = map[string]string{"on": label} })
+	}
+	for range 1 + w.choices.N(3) {
+		set("no")
+		time.Sleep(draw.Of(w.choices, 300*time.Millisecond, 10*time.Millisecond, time.Second, 3*time.Second, 7*time.Second))
+		set("yes")
+		time.Sleep(draw.Of(w.choices, 300*time.Millisecond, 0, 2*time.Second))
+	}
+}
+
+// restart kills the agent and starts another.
+func (w *world) restart() {
+	w.halt(true)
+	w.boot()
+}
+
+// pause has no agent run for a while.
+func (w *world) pause() {
+	w.halt(w.choices.Bool())
+	time.Sleep(draw.Of(w.choices, time.Second, 0, time.Minute, 7*time.Minute))
+	w.boot()
+}
+
+// lag sets by how much describes are behind.
+func (w *world) lag() {
+	timing := w.cloud.Timing()
+	timing.DescribeLag = draw.Of(w.choices, 0, 300*time.Millisecond, 5*time.Second, 40*time.Second)
+	w.must(w.cloud.SetTiming(timing))
+	w.doubt(false, timing.DescribeLag > pluggedWindow)
+}
+
+func (w *world) runOut() {
+	c := w.choices
+	if c.Bool() {
+		w.cloud.SetThrottle(c.Bool())
+	} else {
+		w.must(w.cloud.SetFreeAddresses(subnetA, draw.Of(c, 0, 1, 100)))
+	}
+}
+
+// turn changes how IMDS answers.
+func (h *hints) turn(w *world) func() {
+	return func() { h.set(draw.Of(w.choices, imdsAnswers, imdsFails, imdsIsSlow, imdsHangs)) }
+}
+
+func (w *world) refuseReports() {
+	refuses := w.choices.Bool()
+	w.memory.set(func(m *memory) { m.refuses = refuses })
+}
+
+// hide has lists lack a NodeENI that is there, or lets a NodeENI be deleted of which
+// no watch tells. Later lists are complete again.
+func (w *world) hide() {
+	s := w.memory.truth()
+	if len(s.NodeENIs) == 0 {
 		return
 	}
-	e := all[w.choices.N(len(all))]
-	w.loseLinks()
-	if e.Attachment != nil {
-		_ = w.cloud.DetachByHand(e.ID)
-		if w.choices.Bool() {
-			return
-		}
-		time.Sleep(100 * time.Second)
-	}
-	_ = w.cloud.DeleteByHand(e.ID)
-}
-
-// loseLinks is called before links vanish: then EC2 is believed after
-// pluggedWindow, and its lag must not be longer, or another ENI is made, and one
-// of both is released when EC2 shows them.
-func (w *world) loseLinks() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.doubles = w.doubles || w.lagged
-}
-
-// intrude has somebody else's ENI attached, where ours may want to be.
-func (w *world) intrude() {
-	if len(w.foreign) > 3 {
+	uid := s.NodeENIs[w.choices.N(len(s.NodeENIs))].UID
+	if w.choices.Rarely(3) && !w.alone {
+		w.memory.set(func(m *memory) { m.unheard[uid] = true })
+		w.change(func(s *Snapshot) {
+			s.NodeENIs = slices.DeleteFunc(s.NodeENIs, func(n v1alpha1.NodeENI) bool { return n.UID == uid })
+		})
 		return
 	}
-	e, err := w.cloud.CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{SubnetID: subnetA, Description: "of the CNI"})
-	if err != nil {
-		return // the subnet is full
+	w.memory.set(func(m *memory) { m.hidden[uid] = true })
+	if w.choices.Bool() {
+		w.restart()
 	}
-	index := int32(1 + w.choices.N(4))
-	for ; index < 15; index++ {
-		if _, err := w.cloud.AttachNetworkInterface(cloud.AttachNetworkInterfaceInput{
-			NetworkInterfaceID: e.ID, InstanceID: w.self.InstanceID, DeviceIndex: index,
-		}); err == nil {
-			break
-		}
-	}
-	time.Sleep(6 * time.Second) // attached
-	now, _ := w.cloud.Interface(e.ID)
-	w.foreign = append(w.foreign, now)
+	time.Sleep(draw.Of(w.choices, time.Second, 30*time.Second, 90*time.Second, 5*time.Minute))
+	w.memory.set(func(m *memory) { delete(m.hidden, uid) })
 }
 
-// loseReport has somebody delete the report, with the Node or without.
-func (w *world) loseReport() {
-	gone := w.choices.Bool() && !w.alone
+// disown makes the Node another instance for a while.
+func (w *world) disown() {
+	if w.alone {
+		return
+	}
+	w.otherInstance(true)
+	if w.choices.Bool() {
+		w.restart()
+	}
+	time.Sleep(draw.Of(w.choices, time.Second, time.Minute, 5*time.Minute))
+	w.otherInstance(false)
+}
+
+func (w *world) otherInstance(is bool) {
+	problem := ""
+	var since time.Time
+	if is {
+		problem, since = "its providerID names another instance", time.Now()
+	}
 	w.mu.Lock()
-	w.doubles, w.since = true, time.Now() // what was asked for may be forgotten
+	w.idleSince = since
 	w.mu.Unlock()
-	w.memory.set(func(m *memory) {
-		m.report, m.lost = v1alpha1.NodeENIStateStatus{}, true
-		m.wanted.NodeExists = !gone
-	})
-	if !gone {
+	w.memory.set(func(m *memory) { m.wanted.NodeProblem = problem })
+}
+
+// cutOff lets the agent hear EC2, but not the API server, while others go on.
+func (w *world) cutOff() {
+	if w.alone {
 		return
 	}
-	time.Sleep(draw.Of(w.choices, time.Second, 30*time.Second, 3*time.Minute))
-	w.change(func(s *Snapshot) { s.NodeExists = true })
+	w.memory.set(func(m *memory) { m.cut = true })
+	for range w.choices.N(3) {
+		draw.Of(w.choices, w.label, w.drop, w.wish, w.flap, w.meddle, w.edit, w.restart)()
+		time.Sleep(draw.Of(w.choices, time.Second, 20*time.Second, 3*time.Minute))
+	}
+	w.memory.set(func(m *memory) { m.cut = false })
 }

@@ -224,7 +224,7 @@ func (a *Agent) inDoubt(now time.Time) (open, moved bool) {
 	for _, e := range a.enis {
 		if !assigned[e.ID] && !a.desired.leaves(e.Owner.NodeENIUID) {
 			moved = moved || e.left
-			open = open || a.collecting(e)
+			open = open || e.reported || a.collecting(e)
 			continue
 		}
 		elsewhere := e.Attachment != nil && e.Attachment.InstanceID != a.Identity.InstanceID

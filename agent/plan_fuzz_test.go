@@ -399,7 +399,7 @@ func FuzzMerge(f *testing.F) {
 				t.Fatalf("%s is there or gone %d times", e.ID, where[e.ID])
 			}
 			lost := slices.Contains(gone, e.ID)
-			if lost && !e.leaving() && (here[e.ID] || e.absent == 0 || now.Before(e.shownFrom(now))) {
+			if lost && !e.leaving() && (here[e.ID] && !e.disproved(now) || e.absent == 0 || now.Before(e.shownFrom(now))) {
 				t.Fatalf("%s is taken for gone: %+v", e.ID, e)
 			}
 		}

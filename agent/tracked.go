@@ -88,6 +88,11 @@ func (t tracked) shownFrom(now time.Time) time.Time {
 	}
 }
 
+// disproved: only a report names it, and describes must have shown it by now.
+func (t tracked) disproved(now time.Time) bool {
+	return t.reported && !now.Before(maxTime(t.known, t.shownFrom(now)).Add(consistencyWindow))
+}
+
 // lookAgain is when another describe tells more about an ENI that the last one
 // did not show; zero when the last one did.
 func (t tracked) lookAgain(now time.Time) time.Time {
@@ -125,7 +130,9 @@ func (t tracked) rank(instanceID string) int {
 //
 // A describe lags: it may not show yet what was just created or attached. So an
 // ENI is gone only when its link is not here, when it had been there to see or is
-// older than any lag, and when two describes in a row do not show it.
+// older than any lag, and when two describes in a row do not show it. A link that
+// is here proves nothing for an ENI that only a report names once no lag can be
+// hiding it.
 func merge(before []tracked, list []eni.ENI, here func(tracked) bool, now time.Time) (after []tracked, gone []string) {
 	shown := map[string]eni.ENI{}
 	for _, e := range list {
@@ -137,7 +144,7 @@ func merge(before []tracked, list []eni.ENI, here func(tracked) bool, now time.T
 		switch {
 		case ok:
 			after = append(after, t.refreshed(e, now))
-		case !t.leaving() && here(t):
+		case !t.leaving() && here(t) && !t.disproved(now):
 			t.absent, t.hidden = 0, false
 			after = append(after, t)
 		case !t.leaving() && now.Before(t.shownFrom(now)):

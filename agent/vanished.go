@@ -7,10 +7,12 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/api/validation/path"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -26,14 +28,17 @@ const goneFor = time.Hour
 
 // vanished tells objects that are gone from those that only are not shown.
 type vanished struct {
-	mu     sync.Mutex
-	shown  map[types.UID]thing     // by the last look
-	since  map[types.UID]time.Time // of those that are missing
-	gone   map[types.UID]time.Time // proven
-	ask    func(context.Context, thing) (types.UID, error)
-	signal func() // something has been found out
-	wait   time.Duration
-	log    *slog.Logger
+	mu    sync.Mutex
+	shown map[types.UID]thing     // by the last look
+	since map[types.UID]time.Time // of those that are missing
+	gone  map[types.UID]time.Time // proven
+	// reported are those that only the last report names, which a process that
+	// has just started has not seen yet.
+	reported map[types.UID]bool
+	ask      func(context.Context, thing) (types.UID, error)
+	signal   func() // something has been found out
+	wait     time.Duration
+	log      *slog.Logger
 }
 
 // thing is an object that was there.
@@ -41,9 +46,24 @@ type thing struct{ resource, name string }
 
 func newVanished(client *kube.Client, signal func(), log *slog.Logger) *vanished {
 	return &vanished{
-		shown: map[types.UID]thing{}, since: map[types.UID]time.Time{}, gone: map[types.UID]time.Time{},
+		shown: map[types.UID]thing{}, since: map[types.UID]time.Time{}, gone: map[types.UID]time.Time{}, reported: map[types.UID]bool{},
 		ask:    func(ctx context.Context, t thing) (types.UID, error) { return client.UID(ctx, t.resource, t.name) },
 		signal: signal, wait: vanishPatience, log: log,
+	}
+}
+
+// remember takes in the NodeENIs that the last report names. One that the first list
+// of a process lacks may have been deleted meanwhile, or the list is wrong: the API
+// server is asked for it by name, at once, before its ENIs are released.
+func (v *vanished) remember(last v1alpha1.NodeENIStateStatus) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, e := range last.ENIs {
+		if e.Phase == v1alpha1.PhaseReleased || e.NodeENI == "" || len(path.IsValidPathSegmentName(e.NodeENI)) > 0 {
+			continue // nothing is left to protect, or it is no name that could be asked for
+		}
+		v.shown[e.NodeENIUID] = thing{kube.NodeENIs, e.NodeENI}
+		v.reported[e.NodeENIUID] = true
 	}
 }
 
@@ -77,6 +97,7 @@ func (v *vanished) look(there map[types.UID]thing, leaving map[types.UID]bool) (
 	for uid, t := range there {
 		names[t] = true
 		delete(v.since, uid)
+		delete(v.reported, uid)
 		if leaving[uid] {
 			delete(v.shown, uid)
 		} else {
@@ -95,7 +116,11 @@ func (v *vanished) look(there map[types.UID]thing, leaving map[types.UID]bool) (
 			missing = true
 			if v.since[uid].IsZero() {
 				v.since[uid] = time.Now()
-				time.AfterFunc(v.wait, func() { v.confirm(uid, t) })
+				wait := v.wait
+				if v.reported[uid] {
+					wait = 0
+				}
+				time.AfterFunc(wait, func() { v.confirm(uid, t) })
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -94,4 +95,42 @@ func TestVanishedComesBack(t *testing.T) {
 		}
 		time.Sleep(2 * vanishPatience)
 	})
+}
+
+// A process that has just started has seen nothing. What the last report names, and
+// the first list lacks, is asked for before it is taken for gone; and at once, so
+// that a restart delays nothing.
+func TestVanishedBeforeTheFirstList(t *testing.T) {
+	report := v1alpha1.NodeENIStateStatus{ENIs: []v1alpha1.ENIState{
+		{NodeENI: "backup", NodeENIUID: "uid-1", Phase: v1alpha1.PhaseReady},
+		{NodeENI: "released", NodeENIUID: "uid-2", Phase: v1alpha1.PhaseReleased},
+		{NodeENI: "no/name", NodeENIUID: "uid-3", Phase: v1alpha1.PhaseReady},
+	}}
+	for _, test := range []struct {
+		name   string
+		answer types.UID
+		gone   bool
+	}{{"it is there", "uid-1", false}, {"it is gone", "", true}, {"another has its name", "uid-9", true}} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				v := newVanished(nil, func() {}, slog.New(slog.DiscardHandler))
+				v.ask = func(_ context.Context, asked thing) (types.UID, error) {
+					if asked != (thing{kube.NodeENIs, "backup"}) {
+						t.Errorf("asked for %v", asked)
+					}
+					return test.answer, nil
+				}
+				v.remember(report)
+				if missing, gone := v.look(nil, nil); !missing || len(gone) > 0 {
+					t.Errorf("at first: missing %v, gone %v", missing, gone)
+				}
+				time.Sleep(time.Second)
+				if missing, gone := v.look(nil, nil); missing == test.gone || gone["uid-1"] != test.gone {
+					t.Errorf("then: missing %v, gone %v", missing, gone)
+				}
+				v.ask = func(context.Context, thing) (types.UID, error) { return "", nil } // no more timers
+				time.Sleep(2 * vanishPatience)
+			})
+		})
+	}
 }

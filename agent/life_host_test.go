@@ -4,122 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
-	"net/http"
-	"net/http/httptest"
 	"reflect"
 	"sync"
-	"sync/atomic"
+	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
-	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
-
-var errKilled = errors.New("the process has been killed")
-
-// wire carries requests to the simulated EC2 without a network, for as long as
-// its process lives.
-type wire struct {
-	ec2    http.Handler
-	killed *atomic.Bool
-	after  func(*http.Request) // each call
-}
-
-func (w *wire) Do(r *http.Request) (answer *http.Response, err error) {
-	if w.killed.Load() {
-		return nil, errKilled
-	}
-	defer func() {
-		if p := recover(); p == http.ErrAbortHandler { //nolint:errorlint // what was panicked with
-			err = io.ErrUnexpectedEOF
-		} else if p != nil {
-			panic(p)
-		}
-		w.after(r)
-		if err == nil && w.killed.Load() {
-			err = errKilled
-		}
-	}()
-	recorder := httptest.NewRecorder()
-	w.ec2.ServeHTTP(recorder, r)
-	return recorder.Result(), nil
-}
-
-// memory is a Source in memory, and the host's place for reports.
-type memory struct {
-	mu      sync.Mutex
-	wanted  Snapshot
-	report  v1alpha1.NodeENIStateStatus
-	refuses bool // reports
-	waiting int  // nodes
-	lost    bool
-	changed chan struct{}
-}
-
-// process is the memory as one process sees it.
-type process struct {
-	*memory
-	killed *atomic.Bool
-}
-
-func (m *memory) set(f func(*memory)) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	f(m)
-	signal(m.changed)
-}
-
-func (m *memory) Changed() <-chan struct{} { return m.changed }
-
-func (m *memory) Snapshot() (Snapshot, bool) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	s := m.wanted
-	s.ReportLost = m.lost
-	s.NodeENIs = nil
-	for _, n := range m.wanted.NodeENIs {
-		s.NodeENIs = append(s.NodeENIs, *n.DeepCopy())
-	}
-	return s, true
-}
-
-func (m *memory) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return *m.report.DeepCopy(), nil
-}
-
-func (p process) Save(_ context.Context, r v1alpha1.NodeENIStateStatus) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	switch {
-	case p.killed.Load():
-		return errKilled
-	case p.refuses:
-		return errors.New("the API server is away")
-	}
-	p.report, p.lost = *r.DeepCopy(), false
-	return nil
-}
-
-func (p process) Counts(context.Context, string) (v1alpha1.NodeCounts, error) {
-	if p.killed.Load() {
-		return v1alpha1.NodeCounts{}, errKilled
-	}
-	return v1alpha1.NodeCounts{Matching: int32(p.waiting)}, nil
-}
-
-func (p process) Refresh(context.Context) error {
-	if p.killed.Load() {
-		return errKilled
-	}
-	return nil
-}
 
 // slate is a host without a kernel: links are plugged by the simulated EC2, and
 // bear what they are told.
@@ -130,6 +25,8 @@ type slate struct {
 	configured map[string]hostnet.Wanted
 	ours       func(mac string) bool
 	released   func(eniID string)
+	lied       bool // the report may name MACs of others
+	changes    int  // to links that were here before and after
 	wrong      []string
 	changed    chan struct{}
 }
@@ -178,6 +75,13 @@ func (s *slate) take(away bool) {
 	signal(s.changed)
 }
 
+// count is how often a link has been changed so far.
+func (s *slate) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changes
+}
+
 // links are those that are configured, by MAC.
 func (s *slate) links() map[string]hostnet.Wanted {
 	s.mu.Lock()
@@ -199,7 +103,7 @@ func (s *slate) Present(mac net.HardwareAddr) (bool, error) {
 func (s *slate) Configure(w hostnet.Wanted) (hostnet.Status, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.ours(w.MAC.String()) || w.DeviceIndex == 0 {
+	if !s.lied && (!s.ours(w.MAC.String()) || w.DeviceIndex == 0) {
 		s.wrong = append(s.wrong, fmt.Sprintf("link %v configured, at device index %d", w.MAC, w.DeviceIndex))
 	}
 	if !s.here(w.MAC) {
@@ -208,6 +112,7 @@ func (s *slate) Configure(w hostnet.Wanted) (hostnet.Status, error) {
 	status := hostnet.Status{Present: true, Index: 7, Name: "eth7", MTU: w.MTU}
 	if !reflect.DeepEqual(s.configured[w.MAC.String()], w) {
 		status.Repaired = 1
+		s.changes++
 	}
 	s.configured[w.MAC.String()] = w
 	return status, nil
@@ -222,6 +127,7 @@ func (s *slate) Release(w hostnet.Wanted) error {
 	}
 	if id, ok := s.plugged[mac]; ok {
 		s.released(id)
+		s.changes++
 	}
 	delete(s.configured, mac)
 	return nil
@@ -232,13 +138,52 @@ func (s *slate) Know(...net.HardwareAddr) error                 { return nil }
 func (s *slate) Sweep([]hostnet.Wanted) (int, error)            { return 0, nil }
 func (s *slate) Watch(context.Context) (<-chan struct{}, error) { return s.changed, nil }
 
-// hints are what IMDS shows.
+// hints are what IMDS shows, when it answers.
 type hints struct {
 	cloud    *cloud.Cloud
 	instance string
+
+	mu    sync.Mutex
+	state imdsState
 }
 
-func (h hints) Interfaces(context.Context) ([]imds.Interface, error) {
+type imdsState int
+
+const (
+	imdsAnswers imdsState = iota
+	imdsFails
+	imdsIsSlow
+	imdsHangs
+)
+
+func (h *hints) set(s imdsState) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.state = s
+}
+
+func (h *hints) Interfaces(ctx context.Context) ([]imds.Interface, error) {
+	h.mu.Lock()
+	state := h.state
+	h.mu.Unlock()
+	var wait <-chan time.Time
+	switch state {
+	case imdsAnswers:
+		return h.interfaces()
+	case imdsFails:
+		return nil, errors.New("IMDS fails")
+	case imdsIsSlow:
+		wait = time.After(3 * time.Second)
+	}
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-wait:
+		return h.interfaces()
+	}
+}
+
+func (h *hints) interfaces() ([]imds.Interface, error) {
 	m, err := h.cloud.Metadata(h.instance)
 	var all []imds.Interface
 	for _, i := range m.Interfaces {

@@ -1,0 +1,76 @@
+package agent
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+// An agent that starts and finds no Node takes nothing down: the kubelet may be
+// late, or --node-name wrong. When the Node goes that it has seen, it does.
+func TestNodeThatIsNotThere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, draw.From(nil))
+		w.withoutCoordinator()
+		links := func(what string, want int) {
+			t.Helper()
+			time.Sleep(10 * time.Minute)
+			if n := len(w.host.links()); n != want {
+				t.Errorf("%s: %d links are configured, want %d", what, n, want)
+			}
+		}
+		there := func(is bool) { w.change(func(s *Snapshot) { s.NodeExists = is }) }
+		w.boot()
+		links("with a Node", 1)
+		w.halt(true)
+		there(false)
+		w.cloud.ResetCalls()
+		w.boot()
+		links("no Node yet", 1)
+		w.halt(false)
+		links("stopped", 1)
+		if n := len(w.cloud.Calls()); n > 0 {
+			t.Errorf("EC2 is asked %d times for nobody", n)
+		}
+		w.boot()
+		there(true)
+		links("the Node has come", 1)
+		there(false)
+		links("the Node has been deleted", 0)
+		w.end()
+	})
+}
+
+// A report that somebody has edited names an ENI of somebody else as one of ours that
+// nothing wants. EC2 does not tell so, and its link stays as it is; after a while the
+// agent no longer believes the report.
+func TestReportNamesForeignENI(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, draw.From(nil))
+		w.withoutCoordinator()
+		victim, err := w.cloud.CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{SubnetID: subnetA})
+		w.must(err)
+		_, err = w.cloud.AttachNetworkInterface(cloud.AttachNetworkInterfaceInput{NetworkInterfaceID: victim.ID, InstanceID: w.self.InstanceID, DeviceIndex: 2})
+		w.must(err)
+		w.memory.set(func(m *memory) {
+			m.report.ENIs = []v1alpha1.ENIState{{
+				NodeENI: "gone", NodeENIUID: "uid-gone", SubnetID: subnetA, ENIID: victim.ID, MAC: victim.MAC, Phase: v1alpha1.PhaseReady, Reason: "Ready",
+			}}
+		})
+		w.boot()
+		time.Sleep(time.Hour)
+		for _, wrong := range w.host.wrong {
+			t.Error(wrong)
+		}
+		for _, entry := range w.memory.saved().ENIs {
+			if entry.ENIID == victim.ID {
+				t.Errorf("after an hour it is still reported: %+v", entry)
+			}
+		}
+		w.end()
+	})
+}

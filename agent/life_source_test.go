@@ -1,0 +1,239 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+var (
+	errKilled = errors.New("the process has been killed")
+	errAway   = errors.New("the API server cannot be reached")
+)
+
+// wire carries requests to the simulated EC2 without a network, for as long as
+// its process lives.
+type wire struct {
+	ec2           http.Handler
+	killed        *atomic.Bool
+	before, after func(*http.Request) // each call
+}
+
+func (w *wire) Do(r *http.Request) (answer *http.Response, err error) {
+	if w.killed.Load() {
+		return nil, errKilled
+	}
+	w.before(r)
+	defer func() {
+		if p := recover(); p == http.ErrAbortHandler { //nolint:errorlint // what was panicked with
+			err = io.ErrUnexpectedEOF
+		} else if p != nil {
+			panic(p)
+		}
+		w.after(r)
+		if err == nil && w.killed.Load() {
+			err = errKilled
+		}
+	}()
+	recorder := httptest.NewRecorder()
+	w.ec2.ServeHTTP(recorder, r)
+	return recorder.Result(), nil
+}
+
+// memory is the API server, or without Kubernetes the disk: NodeENIs, the Node and
+// the report.
+type memory struct {
+	mu      sync.Mutex
+	wanted  Snapshot
+	report  v1alpha1.NodeENIStateStatus
+	refuses bool               // reports
+	cut     bool               // nothing gets through, in either direction
+	hidden  map[types.UID]bool // NodeENIs that lists lack
+	unheard map[types.UID]bool // NodeENIs whose deletion no watch has told
+	waiting int                // nodes
+	lost    bool
+	changed chan struct{}
+}
+
+func newMemory() *memory {
+	return &memory{changed: make(chan struct{}, 1), hidden: map[types.UID]bool{}, unheard: map[types.UID]bool{}}
+}
+
+func (m *memory) set(f func(*memory)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	f(m)
+	signal(m.changed)
+}
+
+// truth is what the API server holds.
+func (m *memory) truth() Snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	s := m.wanted
+	s.NodeENIs = nil
+	for _, n := range m.wanted.NodeENIs {
+		s.NodeENIs = append(s.NodeENIs, *n.DeepCopy())
+	}
+	return s
+}
+
+// saved is the report as it was last saved.
+func (m *memory) saved() v1alpha1.NodeENIStateStatus {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return *m.report.DeepCopy()
+}
+
+func (m *memory) isCut() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cut
+}
+
+// process is a Source: the memory as one process sees it.
+type process struct {
+	*memory
+	killed   *atomic.Bool
+	vanished *vanished // nil without Kubernetes
+
+	// Of the goroutine that asks for Snapshots.
+	last    Snapshot
+	listed  bool // there is a last one
+	missing bool // events, since the last one
+}
+
+func newProcess(m *memory, killed *atomic.Bool, kubernetes bool) *process {
+	p := &process{memory: m, killed: killed}
+	if kubernetes {
+		p.vanished = newVanished(nil, func() { signal(m.changed) }, slog.New(slog.DiscardHandler))
+		p.vanished.ask = p.uid
+	}
+	return p
+}
+
+// uid is who has the name now.
+func (p *process) uid(_ context.Context, t thing) (types.UID, error) {
+	switch {
+	case p.killed.Load():
+		return "", nil // or it is asked for ever
+	case p.isCut():
+		return "", errAway
+	}
+	s := p.truth()
+	if t.resource == kube.Nodes && s.NodeExists {
+		return s.NodeUID, nil
+	}
+	for _, n := range s.NodeENIs {
+		if t == (thing{kube.NodeENIs, n.Name}) {
+			return n.UID, nil
+		}
+	}
+	return "", nil
+}
+
+func (p *process) Changed() <-chan struct{} { return p.changed }
+
+func (p *process) Snapshot() (Snapshot, bool) {
+	if p.isCut() {
+		p.missing = true
+		return p.last, p.listed
+	}
+	s := p.truth()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	s.ReportLost = p.lost
+	there := map[types.UID]thing{}
+	if s.NodeExists {
+		there[s.NodeUID] = thing{kube.Nodes, "node"}
+	}
+	exists := map[types.UID]bool{}
+	for _, n := range s.NodeENIs {
+		exists[n.UID] = true
+		if !p.hidden[n.UID] {
+			there[n.UID] = thing{kube.NodeENIs, n.Name}
+		}
+	}
+	s.NodeENIs = slices.DeleteFunc(s.NodeENIs, func(n v1alpha1.NodeENI) bool { return p.hidden[n.UID] })
+	if p.vanished == nil {
+		s.Unread = len(p.hidden) > 0
+	} else {
+		p.hear(s, exists)
+		s.Unread, s.Gone = p.vanished.look(there, nil)
+	}
+	p.last, p.listed, p.missing = s, true, false
+	return s, true
+}
+
+// hear takes in the delete events since the last Snapshot, unless the watch was
+// broken meanwhile.
+func (p *process) hear(s Snapshot, exists map[types.UID]bool) {
+	if p.missing {
+		return
+	}
+	if p.last.NodeExists && !s.NodeExists {
+		p.vanished.prove(p.last.NodeUID)
+	}
+	for _, n := range p.last.NodeENIs {
+		if !exists[n.UID] && !p.unheard[n.UID] {
+			p.vanished.prove(n.UID)
+		}
+	}
+}
+
+// Load waits for the API server, as the informers do.
+func (p *process) Load(ctx context.Context) (v1alpha1.NodeENIStateStatus, error) {
+	for p.isCut() {
+		select {
+		case <-ctx.Done():
+			return v1alpha1.NodeENIStateStatus{}, ctx.Err()
+		case <-p.changed:
+		}
+	}
+	report := p.saved()
+	if p.vanished != nil {
+		p.vanished.remember(report)
+	}
+	return report, nil
+}
+
+func (p *process) Save(_ context.Context, r v1alpha1.NodeENIStateStatus) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.killed.Load():
+		return errKilled
+	case p.refuses, p.cut:
+		return errAway
+	}
+	p.report, p.lost = *r.DeepCopy(), false
+	return nil
+}
+
+func (p *process) Counts(context.Context, string) (v1alpha1.NodeCounts, error) {
+	if err := p.Refresh(context.Background()); err != nil {
+		return v1alpha1.NodeCounts{}, err
+	}
+	return v1alpha1.NodeCounts{Matching: int32(p.waiting)}, nil
+}
+
+func (p *process) Refresh(context.Context) error {
+	switch {
+	case p.killed.Load():
+		return errKilled
+	case p.isCut():
+		return errAway
+	}
+	return nil
+}
