@@ -170,7 +170,7 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 	for _, name := range n.Spec.SecurityGroupNames {
 		switch ids := known.groups[name]; len(ids) {
 		case 0:
-			return nil, "SecurityGroupNotFound", fmt.Sprintf("no security group in the node's VPC is named %q; correct securityGroupNames, or create the group", name)
+			return nil, "SecurityGroupNotFound", fmt.Sprintf("no security group in the node's VPC has the group name or the Name tag %q; correct securityGroupNames, or create the group", name)
 		default:
 			groups = append(groups, ids...)
 		}

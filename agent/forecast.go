@@ -43,7 +43,7 @@ type ForecastProblem struct {
 }
 
 // NewForecast looks up what the NodeENIs name and what the instance has, with up
-// to five describes, and plans.
+// to six describes, and plans.
 func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who imds.Identity, nodeENIs []v1alpha1.NodeENI, labels map[string]string) (Forecast, error) {
 	known, err := lookedUp(ctx, ec2, who.VPCID, desire(nodeENIs, labels, who.Zone, newCatalog(), nil).named)
 	if err != nil {
@@ -90,15 +90,12 @@ func lookedUp(ctx context.Context, ec2 *eni.Client, vpc string, named refs) (cat
 		}
 	}
 	if len(named.groupNames) > 0 {
-		all, err := ec2.GroupsByName(ctx, vpc, named.groupNames)
+		found, err := ec2.GroupsByName(ctx, vpc, named.groupNames)
 		if err != nil {
 			return known, fmt.Errorf("security groups by name: %w", err)
 		}
 		for _, name := range named.groupNames {
-			known.groups[name] = nil
-			for _, g := range only(all, func(g eni.Group) bool { return g.Name == name }) {
-				known.groups[name] = append(known.groups[name], g.ID)
-			}
+			known.groups[name] = found[name]
 		}
 	}
 	return known, nil

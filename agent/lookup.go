@@ -23,7 +23,8 @@ const (
 )
 
 // lookUp asks EC2 for the subnets and groups that are not in the catalog, in one
-// call for ids and one each for subnet and group names.
+// call for ids and one each for subnet and group names; and in one more for names
+// that are no group's, which may be Name tags.
 func (a *Agent) lookUp(ctx context.Context, now time.Time) {
 	lookUp(a, ctx, now, "DescribeSubnets", subnetIDKey, a.EC2.SubnetsByID, func(id string, all []eni.Subnet) {
 		a.catalog.subnetsByID[id] = only(all, func(s eni.Subnet) bool { return s.ID == id })
@@ -34,14 +35,11 @@ func (a *Agent) lookUp(ctx context.Context, now time.Time) {
 	lookUp(a, ctx, now, "DescribeSubnets", subnetNameKey, subnets, func(name string, all []eni.Subnet) {
 		a.catalog.subnetsByName[name] = only(all, func(s eni.Subnet) bool { return s.Name == name })
 	})
-	groups := func(ctx context.Context, names []string) ([]eni.Group, error) {
+	groups := func(ctx context.Context, names []string) (map[string][]string, error) {
 		return a.EC2.GroupsByName(ctx, a.Identity.VPCID, names)
 	}
-	lookUp(a, ctx, now, "DescribeSecurityGroups", groupNameKey, groups, func(name string, all []eni.Group) {
-		a.catalog.groups[name] = nil
-		for _, g := range only(all, func(g eni.Group) bool { return g.Name == name }) {
-			a.catalog.groups[name] = append(a.catalog.groups[name], g.ID)
-		}
+	lookUp(a, ctx, now, "DescribeSecurityGroups", groupNameKey, groups, func(name string, found map[string][]string) {
+		a.catalog.groups[name] = found[name]
 	})
 }
 
@@ -58,7 +56,7 @@ func only[T any](all []T, ok func(T) bool) []T {
 // lookUp asks for what is missing and due, in one call, and gives each with the
 // answer to take. What is missing all the same is asked for again later.
 func lookUp[T any](a *Agent, ctx context.Context, now time.Time, action, key string,
-	ask func(context.Context, []string) ([]T, error), take func(ref string, all []T)) {
+	ask func(context.Context, []string) (T, error), take func(ref string, answer T)) {
 	var due []string
 	for _, ref := range a.desired.missing.of(key) {
 		if !a.lookingUp[key] && !a.failures.blocks(key, now) && !a.failures.blocks(key+ref, now) {
@@ -72,7 +70,7 @@ func lookUp[T any](a *Agent, ctx context.Context, now time.Time, action, key str
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
 		defer cancel()
-		all, err := ask(ctx, due)
+		answer, err := ask(ctx, due)
 		a.results <- func() {
 			delete(a.lookingUp, key)
 			if err != nil {
@@ -81,7 +79,7 @@ func lookUp[T any](a *Agent, ctx context.Context, now time.Time, action, key str
 			}
 			delete(a.failures, key)
 			for _, ref := range due {
-				take(ref, all)
+				take(ref, answer)
 			}
 			a.resolve()
 			for _, ref := range due {

@@ -34,7 +34,7 @@ func fieldTopology(topology *sim.Topology) {
 	for i, id := range []string{"", fieldSubnet, fieldOtherSubnet, fieldSubnet1, fieldSubnet2} {
 		topology.Subnets[i].ID = id
 	}
-	topology.SecurityGroups = []sim.SecurityGroup{{Name: "nodes"}, {Name: "my-security-group", ID: fieldGroup}, {Name: "test-sg", ID: fieldTestGroup}}
+	topology.SecurityGroups = []sim.SecurityGroup{{Name: "nodes"}, {Name: "my-security-group", ID: fieldGroup}, {Name: "eks-node-20240401", ID: fieldTestGroup, Tags: map[string]string{"Name": "test-sg"}}}
 	topology.Links.MTU = 1500 // or an MTU of 9001 would show nothing
 }
 

@@ -73,8 +73,9 @@ type NodeENISpec struct {
 	// +kubebuilder:validation:items:MaxLength=64
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^sg-[0-9a-f]{8,17}$')",message="must be a security group's id: 'sg-' and 8 to 17 digits or letters a to f, in lower case"
 	SecurityGroupIDs []string `json:"securityGroupIDs,omitempty"`
-	// SecurityGroupNames are names of security groups in the node's VPC,
-	// merged with SecurityGroupIDs.
+	// SecurityGroupNames are names of security groups in the node's VPC, merged
+	// with SecurityGroupIDs. A name is looked for among the group names, and where
+	// no group has it, among the Name tags. All groups with that Name tag count.
 	//
 	// +optional
 	// +listType=set

@@ -48,7 +48,7 @@ func TestAnswersAreChecked(t *testing.T) {
 		return "<item><networkInterfaceId>" + id + "</networkInterfaceId><subnetId>subnet-1</subnetId>" + rest + "</item>"
 	}
 	named := func(kind, id, vpc string) string {
-		return fmt.Sprintf("<item><%[1]sId>%[2]s</%[1]sId><availabilityZone>us-east-1a</availabilityZone><vpcId>%[3]s</vpcId></item>", kind, id, vpc)
+		return fmt.Sprintf("<item><%[1]sId>%[2]s</%[1]sId><%[1]sName>x</%[1]sName><availabilityZone>us-east-1a</availabilityZone><vpcId>%[3]s</vpcId></item>", kind, id, vpc)
 	}
 	c := heedless{
 		"DescribeNetworkInterfaces": "<networkInterfaceSet>" +
@@ -83,19 +83,13 @@ func TestAnswersAreChecked(t *testing.T) {
 			}
 			return ids, err
 		}, []string{"subnet-here"}},
-		"groups": {func(ctx context.Context) (ids []string, err error) {
-			all, err := c.GroupsByName(ctx, "vpc-1", []string{"x"})
-			for _, g := range all {
-				ids = append(ids, g.ID)
-			}
-			return ids, err
+		"groups": {func(ctx context.Context) ([]string, error) {
+			found, err := c.GroupsByName(ctx, "vpc-1", []string{"x"})
+			return found["x"], err
 		}, []string{"sg-here"}},
-		"groups, while the VPC is not known": {func(ctx context.Context) (ids []string, err error) {
-			all, err := c.GroupsByName(ctx, "", []string{"x"})
-			for _, g := range all {
-				ids = append(ids, g.ID)
-			}
-			return ids, err
+		"groups, while the VPC is not known": {func(ctx context.Context) ([]string, error) {
+			found, err := c.GroupsByName(ctx, "", []string{"x"})
+			return found["x"], err
 		}, []string{"sg-here", "sg-elsewhere"}},
 	} {
 		t.Run(name, func(t *testing.T) {

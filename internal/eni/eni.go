@@ -60,17 +60,13 @@ func fromEC2(n types.NetworkInterface) ENI {
 		Description:     aws.ToString(n.Description),
 		SourceDestCheck: n.SourceDestCheck == nil || *n.SourceDestCheck, // EC2's default
 		Owner:           ownerOf(n.TagSet),
+		Name:            nameTag(n.TagSet),
 		Addresses:       addresses(n),
 	}
 	for _, g := range n.Groups {
 		e.Groups = append(e.Groups, aws.ToString(g.GroupId))
 	}
 	slices.Sort(e.Groups)
-	for _, tag := range n.TagSet {
-		if aws.ToString(tag.Key) == TagName {
-			e.Name = aws.ToString(tag.Value)
-		}
-	}
 	if a := n.Attachment; a != nil && a.Status != types.AttachmentStatusDetached {
 		e.Attachment = &Attachment{
 			ID:                  aws.ToString(a.AttachmentId),

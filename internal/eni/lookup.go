@@ -3,6 +3,7 @@ package eni
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -19,6 +20,7 @@ type Subnet struct {
 // Group is what the agent must know of a security group.
 type Group struct {
 	ID, Name, VPCID string
+	NameTag         string
 }
 
 // SubnetsByID describes subnets. Ids that do not exist are simply not in the
@@ -78,24 +80,42 @@ func (c *Client) subnets(ctx context.Context, vpcID, by string, values []string)
 }
 
 func subnetFromEC2(s types.Subnet) Subnet {
-	subnet := Subnet{
+	return Subnet{
 		ID:    aws.ToString(s.SubnetId),
+		Name:  nameTag(s.Tags),
 		Zone:  aws.ToString(s.AvailabilityZone),
 		VPCID: aws.ToString(s.VpcId),
 		CIDR:  aws.ToString(s.CidrBlock),
 		Free:  int(aws.ToInt32(s.AvailableIpAddressCount)),
 	}
-	for _, tag := range s.Tags {
-		if aws.ToString(tag.Key) == TagName {
-			subnet.Name = aws.ToString(tag.Value)
-		}
-	}
-	return subnet
 }
 
-// GroupsByName describes the security groups of those names in the VPC.
-func (c *Client) GroupsByName(ctx context.Context, vpcID string, names []string) ([]Group, error) {
-	return c.groups(ctx, vpcID, "group-name", names)
+// GroupsByName finds the security groups in the VPC that each name stands for, by id:
+// the group with that group name, and where no group has it, all groups with that
+// Name tag. Groups that other tools create often have a generated group name, and
+// the name that people know in the tag. Asking by tag costs a call only when a name
+// is no group's.
+func (c *Client) GroupsByName(ctx context.Context, vpcID string, names []string) (map[string][]string, error) {
+	found := map[string][]string{}
+	for _, by := range []struct {
+		filter string
+		of     func(Group) string
+	}{
+		{"group-name", func(g Group) string { return g.Name }},
+		{"tag:" + TagName, func(g Group) string { return g.NameTag }},
+	} {
+		open := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return len(found[name]) > 0 })
+		groups, err := c.groups(ctx, vpcID, by.filter, open)
+		if err != nil {
+			return nil, err
+		}
+		for _, g := range groups {
+			if name := by.of(g); slices.Contains(open, name) {
+				found[name] = append(found[name], g.ID)
+			}
+		}
+	}
+	return found, nil
 }
 
 // GroupsByID describes security groups. Ids that do not exist are simply not in
@@ -120,7 +140,7 @@ func (c *Client) groups(ctx context.Context, vpcID, by string, values []string) 
 			}
 			for _, g := range page.SecurityGroups {
 				if !elsewhere(vpcID, g.VpcId) && g.GroupId != nil {
-					all = append(all, Group{ID: aws.ToString(g.GroupId), Name: aws.ToString(g.GroupName), VPCID: aws.ToString(g.VpcId)})
+					all = append(all, Group{ID: *g.GroupId, Name: aws.ToString(g.GroupName), VPCID: aws.ToString(g.VpcId), NameTag: nameTag(g.Tags)})
 				}
 			}
 		}

@@ -108,3 +108,13 @@ func ownerOf(tags []types.Tag) Owner {
 	}
 	return o
 }
+
+// nameTag is the value of the Name tag, or "".
+func nameTag(tags []types.Tag) string {
+	for _, tag := range tags {
+		if aws.ToString(tag.Key) == TagName {
+			return aws.ToString(tag.Value)
+		}
+	}
+	return ""
+}
