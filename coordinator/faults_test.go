@@ -124,7 +124,7 @@ func TestUnauthorized(t *testing.T) {
 	r.awaitFinalizer(n)
 	r.inject(cloud.Fault{Action: "DeleteNetworkInterface", Code: "UnauthorizedOperation"})
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
-	r.awaitEvent("ENIRefused", "Warning multi: "+id+" of node node-a: EC2 refused DeleteNetworkInterface (UnauthorizedOperation")
+	r.awaitEvent("ENIRefused", "Warning multi: "+id+" of node node-a: IAM does not allow ec2:DeleteNetworkInterface: EC2 refused DeleteNetworkInterface (UnauthorizedOperation")
 	for range 3 {
 		r.awaitAnotherSweep(n)
 	}
@@ -153,7 +153,7 @@ func TestDescribeUnauthorized(t *testing.T) {
 	r.awaitFinalizer(n)
 	r.inject(cloud.Fault{Action: "DescribeNetworkInterfaces", Code: "UnauthorizedOperation"})
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
-	r.awaitEvent("EC2Unavailable", "The deletion waits for EC2: EC2 refused DescribeNetworkInterfaces")
+	r.awaitEvent("EC2Unavailable", "The deletion waits for EC2: IAM does not allow ec2:DescribeNetworkInterfaces")
 	if r.getNodeENI("multi") == nil {
 		t.Fatal("the NodeENI went though nobody knows what EC2 has")
 	}

@@ -28,6 +28,8 @@ var notReasons = []string{
 	"NodeENIs",
 	// A metric's label.
 	"Other",
+	// What the answers of EC2 and the operations of STS are told by.
+	"Response", "AssumeRole",
 }
 
 // The actions of EC2 have that form, too.

@@ -15,9 +15,46 @@ func (e *missingError) Error() string {
 	return fmt.Sprintf("IMDS has nothing at %s (404)", e.path)
 }
 
+// HTTPStatusCode is for those who ask any error of HTTP for its status.
+func (e *missingError) HTTPStatusCode() int { return http.StatusNotFound }
+
 func isMissing(err error) bool {
 	var missing *missingError
 	return errors.As(err, &missing)
+}
+
+// failedError says why IMDS did not answer, or not with what was asked for.
+type failedError struct {
+	path string
+	last outcome
+	err  error // the SDK's
+}
+
+func (e *failedError) Error() string {
+	what, do := e.Explain()
+	return what + "; " + do
+}
+
+// Explain says what is wrong, and what to do.
+func (e *failedError) Explain() (what, do string) {
+	why := fmt.Sprintf("HTTP %d", e.last.status)
+	if e.last.status == 0 {
+		why = brief(e.last.err)
+	}
+	if e.last.token {
+		why += " to the request for a session token"
+	}
+	return fmt.Sprintf("read %s from IMDS at %s: %s", e.path, e.last.host, why), advice(e.last)
+}
+
+func (e *failedError) Unwrap() error { return e.err }
+
+// brief is the error without package net's wrapping, which holds ports.
+func brief(err error) string {
+	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
+		err = inner
+	}
+	return err.Error()
 }
 
 // explain says what an error of the SDK means, and what to do. The outcome is
@@ -32,7 +69,7 @@ func explain(path string, err error, last outcome) error {
 	if last.status == 0 && last.err == nil { // nothing was sent; the SDK says why
 		return fmt.Errorf("read %s from IMDS: %w", path, err)
 	}
-	return fmt.Errorf("read %s from IMDS: %w; %s", path, err, advice(last))
+	return &failedError{path, last, err}
 }
 
 // advice follows
@@ -52,7 +89,7 @@ func advice(last outcome) string {
 		return "the metadata service is overloaded or failing; something on this instance may ask too often"
 	case errors.As(last.err, &dial) && dial.Op == "dial":
 		return "the metadata service cannot be reached: is this an EC2 instance, " +
-			"and does no firewall or network policy block 169.254.169.254?"
+			"and does no firewall or network policy block " + last.host + "?"
 	case errors.As(last.err, &late) && late.Timeout(): // connected, but no answer
 		return "the metadata service does not answer: run on the host's network, or set the instance's " +
 			"HttpPutResponseHopLimit metadata option to 2"

@@ -16,7 +16,6 @@ import (
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 )
 
@@ -33,7 +32,7 @@ type Client struct {
 // AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE and AWS_EC2_METADATA_DISABLED count.
 // It does not ask anything yet.
 func New(ctx context.Context) (*Client, error) {
-	cfg, err := config.LoadDefaultConfig(ctx)
+	cfg, err := loadConfig(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("load the AWS configuration for IMDS: %w", err)
 	}
@@ -177,17 +176,29 @@ func (c *Client) primaryMAC(ctx context.Context) (net.HardwareAddr, error) {
 	return mac, nil
 }
 
+// Region asks for the Region that the instance is in.
+func (c *Client) Region(ctx context.Context) (string, error) { return c.get(ctx, "placement/region") }
+
+// GetMetadata reads one value as the SDK's providers of credentials do.
+func (c *Client) GetMetadata(ctx context.Context, in *imds.GetMetadataInput, options ...func(*imds.Options)) (*imds.GetMetadataOutput, error) {
+	ctx, last := observe(ctx)
+	out, err := c.sdk.GetMetadata(ctx, in, options...)
+	if err != nil {
+		return nil, explain(strings.TrimPrefix(in.Path, "/"), err, *last)
+	}
+	return out, nil
+}
+
 // get reads one value of the instance's metadata. The error is a missing one
 // when there is none; see [isMissing].
 func (c *Client) get(ctx context.Context, path string) (string, error) {
-	ctx, last := observe(ctx)
-	out, err := c.sdk.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
+	out, err := c.GetMetadata(ctx, &imds.GetMetadataInput{Path: path})
 	if err != nil {
-		return "", explain(path, err, *last)
+		return "", err
 	}
 	content, err := io.ReadAll(out.Content) // of memory: the SDK has read it
 	if err != nil {
-		return "", explain(path, err, *last)
+		return "", err
 	}
 	return strings.TrimSpace(string(content)), nil
 }

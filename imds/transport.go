@@ -26,16 +26,18 @@ func newTransport() transport {
 		WithTransportOptions(func(t *http.Transport) {
 			t.ResponseHeaderTimeout = answerTimeout
 			// A proxy cannot reach this instance's metadata: IMDS is
-			// link-local, and refuses forwarded requests for a token.
+			// link-local, and refuses forwarded requests for a token. That
+			// holds for whatever AWS_EC2_METADATA_SERVICE_ENDPOINT names.
 			t.Proxy = nil
 		})}
 }
 
 // outcome is how the last request of an operation ended.
 type outcome struct {
-	token  bool  // it was the request for a token
-	status int   // of HTTP; 0 without an answer
-	err    error // without an answer
+	host   string // that was asked
+	token  bool   // it was the request for a token
+	status int    // of HTTP; 0 without an answer
+	err    error  // without an answer
 }
 
 type outcomeKey struct{}
@@ -50,7 +52,7 @@ func observe(ctx context.Context) (context.Context, *outcome) {
 func (t transport) Do(r *http.Request) (*http.Response, error) {
 	response, err := t.client.Do(r)
 	if o, ok := r.Context().Value(outcomeKey{}).(*outcome); ok {
-		*o = outcome{token: r.Method == http.MethodPut, err: err}
+		*o = outcome{host: r.URL.Host, token: r.Method == http.MethodPut, err: err}
 		if response != nil {
 			o.status = response.StatusCode
 		}

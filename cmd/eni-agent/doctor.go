@@ -84,7 +84,7 @@ func gather(ctx context.Context, o options, hostRoot string) (facts doctor.Facts
 	} else {
 		o.gatherCluster(ctx, &facts)
 	}
-	awsConfig, err := program.AWSConfig(ctx, func(context.Context) (string, error) { return who.Region, facts.IMDS.Err })
+	awsConfig, err := program.AWSConfig(ctx, metadata)
 	switch {
 	case err == nil:
 		facts.Credentials = doctor.GatherCredentials(ctx, awsConfig)

@@ -90,7 +90,7 @@ func onInstance(ctx context.Context, cfg *agent.Config) (*imds.Client, error) {
 		cfg.Log.Warn("IMDS does not tell the partition (services/partition); it is told from the Region's name", "region", cfg.Identity.Region, "partition", cfg.Identity.Partition)
 	}
 	var awsConfig aws.Config
-	awsConfig, err = program.AWSConfig(ctx, func(context.Context) (string, error) { return cfg.Identity.Region, nil })
+	awsConfig, err = program.AWSConfig(ctx, metadata)
 	if err != nil {
 		return nil, err
 	}

@@ -9,13 +9,12 @@ import (
 	"os"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/aws-multi-eni/aws-multi-eni/coordinator"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
@@ -97,7 +96,11 @@ func serve(ctx context.Context, args []string) error {
 	health.ServeMetrics(registry)
 
 	// EC2: the Region comes from the environment, or from IMDS.
-	awsConfig, err := program.AWSConfig(ctx, imdsRegion)
+	metadata, err := imds.New(ctx)
+	if err != nil {
+		return err
+	}
+	awsConfig, err := program.AWSConfig(ctx, metadata)
 	if err != nil {
 		return err
 	}
@@ -136,21 +139,6 @@ func serve(ctx context.Context, args []string) error {
 	cfg.Events = kube.NewRecorder(ctx, client, kube.EventSource{Component: name}, log)
 	log.Info("starting", "identity", cfg.Identity, "cluster", cfg.Cluster, "region", awsConfig.Region)
 	return coordinator.Run(ctx, cfg)
-}
-
-// imdsRegion asks the metadata service of the instance that this runs on.
-func imdsRegion(ctx context.Context) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	cfg, err := config.LoadDefaultConfig(ctx)
-	if err != nil {
-		return "", err
-	}
-	out, err := imds.NewFromConfig(cfg).GetRegion(ctx, &imds.GetRegionInput{})
-	if err != nil {
-		return "", err
-	}
-	return out.Region, nil
 }
 
 // identity tells candidates apart, also two on one host.

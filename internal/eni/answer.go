@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -20,13 +21,16 @@ const (
 	answerHead = 4 << 10
 	// maxAnswer bounds an answer. A page of 1,000 ENIs has some 3 MB.
 	maxAnswer = 64 << 20
+	// errorRoot is the root element of an error of EC2's.
+	errorRoot = "Response"
 	// maxPages bounds a list of pages, of 1,000 each.
 	maxPages = 200
 )
 
 // addAnswerCheck has every answer checked before the SDK reads it. The SDK takes
 // an empty body, a proxy's page and the answer to another call for an answer that
-// holds nothing: no ENI exists, or the detach is done. That must not be believed.
+// holds nothing: no ENI exists, or the detach is done. That must not be believed. And
+// it takes a proxy's error for a refusal by EC2.
 func addAnswerCheck(stack *middleware.Stack) error {
 	return stack.Deserialize.Add(middleware.DeserializeMiddlewareFunc("answer-check", checkAnswer), middleware.After)
 }
@@ -34,15 +38,20 @@ func addAnswerCheck(stack *middleware.Stack) error {
 func checkAnswer(ctx context.Context, in middleware.DeserializeInput, next middleware.DeserializeHandler) (middleware.DeserializeOutput, middleware.Metadata, error) {
 	out, metadata, err := next.HandleDeserialize(ctx, in)
 	response, ok := out.RawResponse.(*smithyhttp.Response)
-	if err != nil || !ok || response.StatusCode < 200 || response.StatusCode >= 300 {
-		return out, metadata, err // an error says itself what it is
+	if err != nil || !ok {
+		return out, metadata, err
 	}
 	body := bufio.NewReaderSize(io.LimitReader(response.Body, maxAnswer), answerHead)
 	head, _ := body.Peek(answerHead) // what cannot be read fails again below
-	if want := fmt.Sprintf("%sResponse", middleware.GetOperationName(ctx)); rootOf(head) != want {
+	want := middleware.GetOperationName(ctx) + "Response"
+	if response.StatusCode < 200 || response.StatusCode >= 300 {
+		want = errorRoot
+	}
+	if rootOf(head) != want {
 		response.Body.Close()
-		return out, metadata, fmt.Errorf("the answer is not EC2's: HTTP %d without a %s, but %q; is there a proxy in between, or is the endpoint's URL wrong?",
-			response.StatusCode, want, beginning(head))
+		return out, metadata, &foreignAnswer{
+			status: response.StatusCode, kind: response.Header.Get("content-type"), server: response.Header.Get("server"), words: firstWords(head),
+		}
 	}
 	response.Body = struct {
 		io.Reader
@@ -50,6 +59,30 @@ func checkAnswer(ctx context.Context, in middleware.DeserializeInput, next middl
 	}{body, response.Body}
 	return out, metadata, nil
 }
+
+// foreignAnswer is one that EC2 has not given: its answers to a call have the call's
+// name, and its errors a form of their own.
+type foreignAnswer struct {
+	status              int
+	kind, server, words string
+}
+
+func (e *foreignAnswer) Error() string {
+	text := fmt.Sprintf("HTTP %d", e.status)
+	if e.kind != "" {
+		text += ", " + e.kind
+	}
+	if e.server != "" {
+		text += fmt.Sprintf(", from %q", e.server)
+	}
+	if e.words == "" {
+		return text + ", with nothing in it"
+	}
+	return text + fmt.Sprintf(", that begins %q", e.words)
+}
+
+// HTTPStatusCode is for those who ask any error of HTTP for its status.
+func (e *foreignAnswer) HTTPStatusCode() int { return e.status }
 
 // rootOf is the name of the document's first element, or "".
 func rootOf(document []byte) string {
@@ -65,10 +98,20 @@ func rootOf(document []byte) string {
 	}
 }
 
-// beginning is enough of an answer to know it by.
-func beginning(answer []byte) string {
-	return strings.ToValidUTF8(string(answer[:min(len(answer), 80)]), "?")
+var markup = regexp.MustCompile(`(?s)<(style|script)\b.*?</(style|script)>|<[^>]*>`)
+
+// firstWords is enough of an answer to know it by, on one line and without markup.
+func firstWords(answer []byte) string {
+	const enough = 80
+	words := []rune(oneLine(markup.ReplaceAllString(strings.ToValidUTF8(string(answer), "?"), " ")))
+	if len(words) <= enough {
+		return string(words)
+	}
+	return string(words[:enough]) + "…"
 }
+
+// oneLine has a space for every run of white space.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // pages notices a list whose pages come to no end.
 type pages map[string]bool

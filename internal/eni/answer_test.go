@@ -83,7 +83,7 @@ func TestStrangeAnswers(t *testing.T) {
 			if err == nil || ctx.Err() != nil {
 				t.Errorf("got %v, %v", all, err)
 			}
-			if Code(err) != "" && Code(err) != "UnknownError" || IsTerminal(err) {
+			if Code(err) != "" || IsTerminal(err) {
 				t.Errorf("taken for EC2's word: %v", err)
 			}
 			if advice := Advice("DescribeNetworkInterfaces", err); !strings.Contains(advice, "tried again") {
@@ -122,5 +122,27 @@ func TestSubnetWithoutZone(t *testing.T) {
 	c := always(200, "<DescribeSubnetsResponse><subnetSet><item><subnetId>subnet-1</subnetId></item></subnetSet></DescribeSubnetsResponse>").client()
 	if all, err := c.SubnetsByID(t.Context(), []string{"subnet-1"}); err == nil {
 		t.Errorf("got %+v", all)
+	}
+}
+
+// What somebody else has answered is told as such: with its status, its kind and its
+// first words, whether it is a page, plain text or JSON.
+func TestForeignAnswers(t *testing.T) {
+	for _, test := range []struct {
+		status     int
+		body, want string
+	}{
+		{503, "<html><head><style>p {}</style></head>\n<body><h1>Service\n Unavailable</h1></body></html>", `HTTP 503, that begins "Service Unavailable"`},
+		{403, "Blocked by policy", `HTTP 403, that begins "Blocked by policy"`},
+		{407, "", "HTTP 407, with nothing in it"},
+		{502, `{"error":"bad gateway"}`, `HTTP 502, that begins "{\"error\":\"bad gateway\"}"`},
+		{200, html, `HTTP 200, that begins "Bad Gateway"`},
+		{404, "<?xml version='1.0'?><Error><Code>NoSuchBucket</Code></Error>", `HTTP 404, that begins "NoSuchBucket"`},
+	} {
+		err := always(test.status, test.body).client().Delete(t.Context(), "eni-1")
+		got := Advice("DeleteNetworkInterface", err)
+		if Reason(err) != "ForeignAnswer" || Code(err) != "" || IsTerminal(err) || !strings.Contains(got, test.want) || !strings.Contains(got, "proxy") {
+			t.Errorf("%s: %s, want %s in it", Reason(err), got, test.want)
+		}
 	}
 }

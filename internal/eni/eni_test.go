@@ -1,6 +1,8 @@
 package eni
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"maps"
@@ -147,6 +149,7 @@ func TestReason(t *testing.T) {
 	for want, err := range map[string]error{
 		"UnauthorizedOperation": apiError("UnauthorizedOperation", ""),
 		"NoAnswer":              errors.New("connection reset"),
+		"ForeignAnswer":         fmt.Errorf("wrapped: %w", &foreignAnswer{status: 502}),
 		"NoCredentials":         noCredentials(errors.New("no EC2 IMDS role found")),
 	} {
 		if got := Reason(err); got != want {
@@ -199,6 +202,9 @@ func TestErrorClasses(t *testing.T) {
 	}
 }
 
+// denied is how IAM begins a refusal.
+const denied = "You are not authorized to perform this operation. User: arn:aws:sts::1:assumed-role/r/i-1 is not authorized to perform: ec2:CreateTags on resource: arn:aws:ec2:us-east-1:1:network-interface/* "
+
 func TestAdvice(t *testing.T) {
 	for _, test := range []struct {
 		err  error
@@ -212,7 +218,16 @@ func TestAdvice(t *testing.T) {
 		{apiError("InvalidParameter", "sg-1 and subnet-1 belong to different networks"), []string{"different networks", "correct"}},
 		{noCredentials(errors.New("request to EC2 IMDS failed")), []string{"no AWS credentials", "instance profile"}},
 		{noCredentials(apiError("AccessDenied", "not authorized to perform sts:AssumeRoleWithWebIdentity")), []string{"no AWS credentials", "AssumeRoleWithWebIdentity"}},
+		{noCredentials(&smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRoleWithWebIdentity", Err: errors.New("connection refused")}), []string{"STS AssumeRoleWithWebIdentity got no answer: connection refused"}},
 		{&smithy.OperationError{Err: errors.New("connection reset by peer")}, []string{"no answer", "connection reset by peer"}},
+		{apiError("UnauthorizedOperation", denied+"because no identity-based policy allows the ec2:CreateTags action. Encoded authorization failure message: abc"), []string{"IAM does not allow ec2:CreateTags:", "; allow ec2:CreateTags in the IAM policy of the role"}},
+		{apiError("UnauthorizedOperation", denied+"with an explicit deny in a service control policy: arn:aws:organizations::1:policy/p"), []string{"an explicit deny in a service control policy forbids ec2:CreateTags", "removed from that service control policy"}},
+		{apiError("UnauthorizedOperation", denied+"with an explicit deny in an identity-based policy"), []string{"an explicit deny in an identity-based policy forbids"}},
+		{apiError("UnauthorizedOperation", denied+"because no permissions boundary allows the ec2:CreateTags action"), []string{"no permissions boundary allows ec2:CreateTags", "allow ec2:CreateTags in the permissions boundary"}},
+		{apiError("UnauthorizedOperation", denied+"because no VPC endpoint policy allows the ec2:CreateTags action"), []string{"in the VPC endpoint policy"}},
+		{apiError("InvalidInstanceID.NotFound", "The instance ID 'i-1' does not exist"), []string{"AWS_REGION"}},
+		{&smithy.OperationError{Err: &url.Error{Op: "Post", URL: "https://ec2.example/", Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}},
+			[]string{"certificate of ec2.example is not trusted (x509: certificate signed by unknown authority)", "AWS_CA_BUNDLE"}},
 	} {
 		got := Advice("CreateNetworkInterface", test.err)
 		for _, want := range test.want {

@@ -2,18 +2,17 @@ package eni
 
 import (
 	"errors"
-	"fmt"
-	"net"
 	"strings"
 
 	"github.com/aws/smithy-go"
 )
 
 // Code is EC2's error code, or "" when the error is not EC2's answer: then
-// nobody knows whether the call was carried out.
+// nobody knows whether the call was carried out. The error of the service that gives
+// the credentials, such as STS, is none of EC2's: the call was not made.
 func Code(err error) string {
 	var api smithy.APIError
-	if errors.As(err, &api) {
+	if errors.As(err, &api) && !lacksCredentials(err) {
 		return api.ErrorCode()
 	}
 	return ""
@@ -125,74 +124,10 @@ func Reason(err error) string {
 	switch {
 	case lacksCredentials(err):
 		return "NoCredentials"
+	case errors.As(err, new(*foreignAnswer)):
+		return "ForeignAnswer"
 	case Code(err) == "":
 		return "NoAnswer"
 	}
 	return Code(err)
-}
-
-// Advice puts EC2's error into words: what is wrong, and what to do about it.
-// action is EC2's name of the call.
-func Advice(action string, err error) string {
-	hint := ""
-	switch {
-	case lacksCredentials(err):
-		return fmt.Sprintf("there are no AWS credentials to call %s with (%s); give the instance an IAM role (instance profile), or the program credentials of its own; it is tried again", action, brief(err))
-	case IsThrottled(err):
-		// Without EC2's text: it holds a request id, and every attempt would
-		// look like news.
-		return fmt.Sprintf("EC2 throttles %s (%s) for this account and Region; it is tried again", action, Code(err))
-	case is(err, "AuthFailure"):
-		hint = "see that the credentials are valid and that the clock is right"
-	case IsUnauthorized(err):
-		hint = "allow ec2:" + action + " in the IAM policy of the role that makes the call"
-	case IsAttachmentLimit(err):
-		hint = "choose an instance type that takes more ENIs, or ask for fewer on this node"
-	case IsSubnetFull(err):
-		hint = "free addresses in the subnet, or list another subnet of this zone"
-	case is(err, "NetworkInterfaceLimitExceeded"):
-		hint = "raise the Region's quota of network interfaces, or delete unused ones"
-	case is(err, "SecurityGroupsPerInterfaceLimitExceeded"):
-		hint = "list fewer security groups, or raise the quota of security groups per network interface"
-	case IsGroupGone(err), is(err, "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed"):
-		hint = "correct securityGroupIDs or securityGroupNames: each group must exist in the subnet's VPC"
-	case IsSubnetGone(err), is(err, "InvalidSubnetID.Malformed"):
-		hint = "correct subnetID, subnetIDs, subnetName or subnetNames"
-	case is(err, "OperationNotPermitted"):
-		hint = "another AWS service manages this ENI or instance; release it there"
-	case IsMismatch(err):
-		hint = "the ENI was made before the NodeENI changed, and EC2 is asked for it"
-	case Code(err) == "":
-		return fmt.Sprintf("%s got no answer from EC2 (%s); it is tried again; if that goes on, see that EC2's endpoint can be reached", action, brief(err))
-	case isRefusedParameter(err):
-		hint = "correct what the NodeENI asks for"
-	default:
-		hint = "it is tried again"
-	}
-	return fmt.Sprintf("EC2 refused %s (%s: %s); %s", action, Code(err), Message(err), hint)
-}
-
-// brief leaves out the SDK's wrapping, which holds request ids, and that of package
-// net, which holds ports: the same error has the same words each time.
-func brief(err error) string {
-	var dns *net.DNSError
-	if errors.As(err, &dns) {
-		return briefDNS(dns)
-	}
-	for inner := errors.Unwrap(err); inner != nil; inner = errors.Unwrap(err) {
-		err = inner
-	}
-	return err.Error()
-}
-
-// briefDNS: the error's own text may hold the port that the question was sent from.
-func briefDNS(err *net.DNSError) string {
-	why := "no answer"
-	switch {
-	case err.IsNotFound:
-		why = "no such host"
-	case err.IsTimeout:
-		why = "timed out"
-	}
-	return fmt.Sprintf("lookup of %s: %s", err.Name, why)
 }

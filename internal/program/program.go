@@ -12,8 +12,9 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/config"
 	"k8s.io/klog/v2"
+
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
 )
 
 // Logger makes the program's logger and hands client-go's messages to it.
@@ -48,17 +49,18 @@ func leaveOutEmpty(_ []string, a slog.Attr) slog.Attr {
 }
 
 // AWSConfig reads the SDK's usual sources: environment, shared files, role of
-// the instance or of the service account. fallback gives the Region where none
-// of them does.
-func AWSConfig(ctx context.Context, fallback func(context.Context) (string, error)) (aws.Config, error) {
-	cfg, err := config.LoadDefaultConfig(ctx)
+// the instance or of the service account. IMDS is asked for the Region where none of
+// them has it.
+func AWSConfig(ctx context.Context, metadata *imds.Client) (aws.Config, error) {
+	cfg, err := metadata.LoadConfig(ctx)
 	if err != nil {
 		return aws.Config{}, fmt.Errorf("AWS configuration: %w", err)
 	}
 	cfg.APIOptions = append(cfg.APIOptions, userAgentOfAWS()...)
 	if cfg.Region == "" {
-		cfg.Region, err = fallback(ctx)
-		if err != nil {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if cfg.Region, err = metadata.Region(ctx); err != nil {
 			return aws.Config{}, fmt.Errorf("no AWS Region: set AWS_REGION, or let IMDS tell it: %w", err)
 		}
 	}
