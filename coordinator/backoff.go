@@ -5,16 +5,36 @@ import (
 	"time"
 )
 
-// backoff is how long to leave EC2 or the API server alone: a second, doubling
-// to half a minute, with jitter so that many callers spread.
+// pace is the time between tries: it doubles from first to most.
+type pace struct{ first, most time.Duration }
+
+var (
+	// EC2 that throttles or fails, and the API server.
+	briskPace = pace{time.Second, 30 * time.Second}
+	// What EC2 refuses until somebody changes something. Whoever has changed it
+	// watches, and an uninstall waits for it.
+	refusedPace = pace{10 * time.Second, time.Minute}
+	// Detaching an ENI that somebody attaches again each time.
+	undonePace = pace{30 * time.Second, 5 * time.Minute}
+)
+
+// undoneSoon is the wait instead, once something else is known of the ENI.
+const undoneSoon = 10 * time.Second
+
+// delay is how long to wait after the n-th time in a row, from 0, with jitter so
+// that many callers spread.
+func (p pace) delay(n int) time.Duration {
+	return jitter(min(p.first<<min(n, 20), p.most))
+}
+
+// backoff is how long to leave EC2 or the API server alone.
 type backoff struct {
 	failures int
 }
 
 func (b *backoff) next() time.Duration {
-	d := min(time.Second<<min(b.failures, 5), 30*time.Second)
 	b.failures++
-	return jitter(d)
+	return briskPace.delay(b.failures - 1)
 }
 
 func (b *backoff) reset() { b.failures = 0 }

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -49,7 +50,7 @@ func drawWorld(c *draw.Choices) (eni.ENI, evidence) {
 }
 
 // fuzzTimes are those that a coordinator has.
-var fuzzTimes = timing{ReleaseGrace: 15 * time.Second, OrphanAge: 10 * time.Minute, Poll: 2 * time.Second}
+var fuzzTimes = timing{ReleaseGrace: 15 * time.Second, NodeGrace: time.Minute, OrphanAge: 10 * time.Minute, Poll: 2 * time.Second}
 
 // FuzzCollect looks at one ENI, sweep after sweep, while the world around it
 // changes. It is detached and deleted only for a reason, after the time that the
@@ -76,6 +77,9 @@ func FuzzCollect(f *testing.F) {
 				return
 			}
 			w.settle(c.Bool())
+			if c.Rarely(3) {
+				w.attach()
+			}
 		}
 		for range 12 { // the world stands still
 			w.now = w.now.Add(5 * time.Minute)
@@ -98,6 +102,9 @@ type watched struct {
 	gone     bool
 
 	proven   time.Time // since when something speaks against it, without a break
+	nodeless time.Time // since when that is that its Node was deleted
+	detached time.Time // when it was detached last
+	detaches int       // how often, since something speaks against it
 	orphaned int       // full sweeps in a row in which only absence did
 }
 
@@ -106,8 +113,13 @@ func (w *watched) sweep(t *testing.T, full bool) step {
 	t.Helper()
 	v := leftOver(testCluster, w.eni, w.evidence)
 	if !v.collect() {
-		w.track, w.proven, w.orphaned = nil, time.Time{}, 0
+		w.track, w.proven, w.nodeless, w.orphaned, w.detaches = nil, time.Time{}, time.Time{}, 0, 0
 		return step{}
+	}
+	if v.Reason != reasonNodeDeleted {
+		w.nodeless = time.Time{}
+	} else if w.nodeless.IsZero() {
+		w.nodeless = w.now
 	}
 	if v.Grace != graceOrphan {
 		w.orphaned = 0
@@ -132,6 +144,9 @@ func (w *watched) sweep(t *testing.T, full bool) step {
 		leaving := *w.eni.Attachment
 		leaving.Status = "detaching"
 		w.eni.Attachment = &leaving
+		w.detached = w.now
+		w.detaches++
+		w.track.Detached = leaving.ID
 	}
 	w.gone = next.Act == actDelete
 	return next
@@ -141,6 +156,16 @@ func (w *watched) sweep(t *testing.T, full bool) step {
 func (w *watched) settle(finish bool) {
 	if finish && w.eni.Attachment.Detaching() {
 		w.eni.Attachment, w.eni.Status = nil, "available"
+	}
+}
+
+// attach lets somebody attach the ENI again.
+func (w *watched) attach() {
+	if w.eni.Attachment == nil {
+		w.eni.Status = "in-use"
+		w.eni.Attachment = &eni.Attachment{
+			ID: fmt.Sprint("eni-attach-", w.detaches+1), InstanceID: w.eni.Owner.InstanceID(), DeviceIndex: 2, Status: "attached",
+		}
 	}
 }
 
@@ -158,6 +183,10 @@ func (w *watched) justified(t *testing.T, what act) {
 		t.Fatalf("nothing of it is known, and it is taken from %s", e.Attachment.InstanceID)
 	case !isProven(e, ev) && (w.orphaned < 2 || w.now.Sub(e.Owner.CreatedAt) < fuzzTimes.OrphanAge):
 		t.Fatalf("an orphan goes after %d full sweeps at the age of %v", w.orphaned, w.now.Sub(e.Owner.CreatedAt))
+	case what == actDetach && w.nodeless != (time.Time{}) && w.now.Sub(w.nodeless) < fuzzTimes.NodeGrace:
+		t.Fatalf("the Node had only %v to come back", w.now.Sub(w.nodeless))
+	case what == actDetach && w.detaches >= 2 && w.now.Sub(w.detached) < undoneSoon*9/10:
+		t.Fatalf("detached %d times, the last time %v ago", w.detaches, w.now.Sub(w.detached))
 	case isProven(e, ev) && nodeLives(e, ev) && ev.Phase != v1alpha1.PhaseReleased && w.now.Sub(w.proven) < fuzzTimes.ReleaseGrace:
 		t.Fatalf("the agent had only %v", w.now.Sub(w.proven))
 	}

@@ -79,13 +79,45 @@ func TestNodeDeleted(t *testing.T) {
 	r.node("node-b", b)
 	n := r.nodeENI("multi")
 	gone, stays := r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-b", b, subnetA, 2)
-	r.startLeading(forever)
+	free := r.newENI(owner(n, "node-a", a), subnetB)
+	const nodeGrace = 2 * time.Second
+	r.startLeading(forever, func(cfg *Config) { cfg.NodeGrace = nodeGrace })
 
+	deleted := time.Now()
 	r.remove(r.kube.Core, kube.Nodes, "node-a")
-	r.awaitGone(gone)
+	r.awaitGone(free, gone)
+	freeFirst := false
+	for _, c := range r.cloud.Calls() {
+		freeFirst = freeFirst || c.Action == "DeleteNetworkInterface" && c.Params["NetworkInterfaceId"] == free
+		if c.Action == "DetachNetworkInterface" && (c.Time.Before(deleted.Add(nodeGrace)) || !freeFirst) {
+			t.Errorf("detached %v after the Node was deleted, which has %v for coming back; what is attached to nothing was deleted before: %v",
+				c.Time.Sub(deleted), nodeGrace, freeFirst)
+		}
+	}
 	r.awaitEvent("ENIDeleted", "its Node is deleted")
 	if !r.attached(stays) {
 		t.Error("the ENI of another node was detached")
+	}
+}
+
+// A kubelet that is started again registers its Node anew.
+func TestNodeDeletedAndBack(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	const nodeGrace = 5 * time.Second
+	r.startLeading(func(cfg *Config) { cfg.NodeGrace = nodeGrace })
+	r.awaitFinalizer(n)
+	before := r.count("DescribeNetworkInterfaces")
+	r.remove(r.kube.Core, kube.Nodes, "node-a")
+	r.await("a sweep because of it", func() bool { return r.count("DescribeNetworkInterfaces") > before })
+	r.node("node-a", a)
+	time.Sleep(nodeGrace + settle) // absence has no event to wait for
+	r.awaitSweep()
+	if !r.attached(id) || r.count("DetachNetworkInterface") > 0 {
+		t.Error("the ENI of a Node that came back was detached")
 	}
 }
 

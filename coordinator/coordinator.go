@@ -46,6 +46,9 @@ type Config struct {
 	// ReleaseGrace is how long the agent of a living node has for taking a link
 	// down before its ENI is detached.
 	ReleaseGrace time.Duration
+	// NodeGrace is how long a Node that was deleted has for coming back while its
+	// instance runs, before that instance's ENIs are detached.
+	NodeGrace time.Duration
 	// OrphanAge is the age that an ENI has to have when no event explains it.
 	OrphanAge time.Duration
 	// StatusInterval is the least time between two status updates of a NodeENI.
@@ -82,6 +85,7 @@ func (cfg *Config) Check() error {
 	}{
 		{"--sweep-interval", cfg.SweepInterval},
 		{"--release-grace", cfg.ReleaseGrace},
+		{"--node-grace", cfg.NodeGrace},
 		{"--orphan-age", cfg.OrphanAge},
 		{"--status-interval", cfg.StatusInterval},
 		{"--poll-interval", cfg.PollInterval},
@@ -152,7 +156,7 @@ func newCoordinator(cfg Config) (*coordinator, error) {
 		caches: caches,
 		sweeper: &sweeper{
 			cluster: cfg.Cluster, ec2: cfg.EC2, kube: cfg.Kube, caches: caches, events: cfg.Events, log: cfg.Log, metrics: cfg.Metrics,
-			times:    timing{ReleaseGrace: cfg.ReleaseGrace, OrphanAge: cfg.OrphanAge, Poll: cfg.PollInterval},
+			times:    timing{ReleaseGrace: cfg.ReleaseGrace, NodeGrace: cfg.NodeGrace, OrphanAge: cfg.OrphanAge, Poll: cfg.PollInterval},
 			interval: cfg.SweepInterval, concurrency: cfg.Concurrency,
 			concerns: &concerns{wake: newSignal()}, tracks: map[string]*track{}, leaving: map[types.UID]*leaving{},
 			heartbeat: program.NewHeartbeat("sweep loop", stepLimit),

@@ -284,7 +284,7 @@ func TestConfigIsChecked(t *testing.T) {
 		}
 	}
 	cfg := Config{
-		Cluster: testCluster, Namespace: testNamespace, Concurrency: 1, SweepInterval: 1, ReleaseGrace: 1, OrphanAge: 1, StatusInterval: 1, PollInterval: 1,
+		Cluster: testCluster, Namespace: testNamespace, Concurrency: 1, SweepInterval: 1, ReleaseGrace: 1, NodeGrace: 1, OrphanAge: 1, StatusInterval: 1, PollInterval: 1,
 	}
 	for _, test := range []struct {
 		lease, renew, retry time.Duration

@@ -1,7 +1,9 @@
 package coordinator
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,7 +35,8 @@ const (
 	outcomeDone      outcome = "done"      // EC2 did it, or had done it before
 	outcomeLater     outcome = "later"     // not yet, or nobody knows: the next describe tells
 	outcomeThrottled outcome = "throttled" // too many calls
-	outcomeRefused   outcome = "refused"   // not before somebody changes something
+	outcomeRefused   outcome = "refused"   // until somebody changes something
+	outcomeHeld      outcome = "held"      // EC2 refuses the same for other ENIs
 	outcomePostponed outcome = "postponed" // not reached in this sweep
 	outcomeDropped   outcome = "dropped"   // something changed since the decision
 )
@@ -48,6 +51,8 @@ type result struct {
 // execute carries out jobs, a few of each act side by side: EC2 has a bucket for
 // each action, and neither is to wait for the other.
 func (s *sweeper) execute(ctx context.Context, jobs []job) []result {
+	// What is known to be refused keeps nothing else waiting.
+	slices.SortStableFunc(jobs, func(a, b job) int { return cmp.Compare(s.refused(a), s.refused(b)) })
 	results := make([]result, len(jobs))
 	var acts sync.WaitGroup
 	for _, a := range []act{actDetach, actDelete, actRefuse} {
@@ -57,18 +62,50 @@ func (s *sweeper) execute(ctx context.Context, jobs []job) []result {
 	return results
 }
 
+// maxRefusals is how many refusals of an act a sweep takes: what IAM refuses for one
+// ENI it refuses for all, and EC2's bucket is the account's.
+const maxRefusals = 3
+
+func (s *sweeper) refused(j job) int {
+	if t := s.tracks[j.eni.ID]; t != nil {
+		return t.Refused
+	}
+	return 0
+}
+
 // lane is where the calls of one act run.
 type lane struct {
 	slots     chan struct{} // as many as calls may run side by side
 	deadline  time.Time
 	throttled atomic.Bool // the rest waits for another sweep
+	refusals  atomic.Int32
 }
 
 func (s *sweeper) newLane() *lane {
 	return &lane{slots: make(chan struct{}, s.concurrency), deadline: time.Now().Add(batchTime)}
 }
 
-func (l *lane) closed() bool { return l.throttled.Load() || !time.Now().Before(l.deadline) }
+// shut is what becomes of a job when EC2 is to get no more calls; "" when it is.
+func (l *lane) shut() outcome {
+	switch {
+	case l.throttled.Load():
+		return outcomePostponed
+	case l.refusals.Load() >= maxRefusals:
+		return outcomeHeld
+	}
+	return ""
+}
+
+func (l *lane) late() bool { return !time.Now().Before(l.deadline) }
+
+func (l *lane) note(o outcome) {
+	switch o {
+	case outcomeThrottled:
+		l.throttled.Store(true)
+	case outcomeRefused:
+		l.refusals.Add(1)
+	}
+}
 
 // executeAll carries out the jobs of one act. While some are at EC2, as many
 // others are confirmed.
@@ -90,7 +127,10 @@ func (s *sweeper) executeAll(ctx context.Context, which act, jobs []job, results
 
 // carryOut makes the one call of a job, if all still speaks for it.
 func (s *sweeper) carryOut(ctx context.Context, j job, l *lane) result {
-	if ctx.Err() != nil || l.closed() {
+	if o := l.shut(); o != "" {
+		return result{job: j, outcome: o}
+	}
+	if ctx.Err() != nil || l.late() {
 		return result{job: j, outcome: outcomePostponed}
 	}
 	if !s.ours(j.eni) || !s.confirmed(ctx, j) {
@@ -98,15 +138,15 @@ func (s *sweeper) carryOut(ctx context.Context, j job, l *lane) result {
 	}
 	l.slots <- struct{}{}
 	defer func() { <-l.slots }()
-	switch {
-	case l.throttled.Load(): // the deadline is for those that have not begun
-		return result{job: j, outcome: outcomePostponed}
-	case !s.mayAct():
+	if o := l.shut(); o != "" { // the deadline is for those that have not begun
+		return result{job: j, outcome: o}
+	}
+	if !s.mayAct() {
 		return result{job: j, outcome: outcomeDropped}
 	}
 	r := s.call(ctx, j)
-	if r.outcome == outcomeThrottled {
-		l.throttled.Store(true)
+	if j.act != actRefuse {
+		l.note(r.outcome)
 	}
 	return r
 }
@@ -188,7 +228,10 @@ func (s *sweeper) settleResult(r result) {
 	switch r.outcome {
 	case outcomeDone:
 		s.reportDone(r)
-		t.NotBefore = now.Add(s.times.Poll)
+		t.Refused, t.NotBefore = 0, now.Add(s.times.Poll)
+		if r.act == actDetach {
+			t.Detached = r.eni.Attachment.ID
+		}
 		if r.act == actDelete {
 			s.deleted(t, now)
 			return
@@ -196,6 +239,12 @@ func (s *sweeper) settleResult(r result) {
 	case outcomeRefused:
 		s.reportRefused(r)
 		t.NotBefore = now.Add(s.interval)
+		if r.act != actRefuse {
+			t.NotBefore = now.Add(refusedPace.delay(t.Refused))
+		}
+		t.Refused++
+	case outcomeHeld:
+		t.NotBefore = now.Add(refusedPace.delay(0))
 	case outcomeLater:
 		s.log.Info("EC2 cannot yet "+string(r.act)+" the ENI; it is tried again", append(ownerAttrs(r.eni), "error", r.err)...)
 		s.reportStuck(r.eni, t)

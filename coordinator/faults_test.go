@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -133,6 +134,71 @@ func TestUnauthorized(t *testing.T) {
 	}
 	if r.getNodeENI("multi") == nil {
 		t.Error("the NodeENI went though its ENI could not be deleted")
+	}
+}
+
+// A role that may not detach is given the right: whoever waits for it, as an
+// uninstall does, sees it used within about a minute. Until then EC2 gets few calls
+// in vain, however many ENIs there are.
+func TestPermissionIsGranted(t *testing.T) {
+	r := newRig(t)
+	a, n := r.instance(), r.nodeENI("multi")
+	ids := []string{r.fullENI(n, "node-a", a, subnetA, 2)}
+	for range 20 {
+		ids = append(ids, r.newENI(owner(n, "node-a", a), subnetA))
+	}
+	r.startLeading()
+	r.awaitFinalizer(n)
+	r.inject(cloud.Fault{Action: "DetachNetworkInterface", Code: "UnauthorizedOperation"})
+	r.inject(cloud.Fault{Action: "DeleteNetworkInterface", Code: "AuthFailure"})
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitEvent("ENIRefused", "EC2 refused DetachNetworkInterface (UnauthorizedOperation")
+	r.awaitEvent("ENIRefused", "EC2 refused DeleteNetworkInterface (AuthFailure")
+	if detach, del := r.count("DetachNetworkInterface"), r.count("DeleteNetworkInterface"); detach != 1 || del > maxRefusals+2 {
+		t.Errorf("%d Detach and %d Delete calls, all refused; want 1 and a few", detach, del)
+	}
+	r.cloud.ClearFaults()
+	granted := time.Now()
+	r.awaitNoNodeENI("multi")
+	if took := time.Since(granted); took > time.Minute {
+		t.Errorf("the right was used after %v; the second try is due after 10 s", took)
+	}
+}
+
+// TestAttachedAgain: an agent that hears EC2 and not the API server attaches again
+// what was detached. The two do not keep EC2 busy, and once the agent has stopped,
+// the ENI goes.
+func TestAttachedAgain(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
+	if err := r.cloud.SetTiming(cloud.Timing{DeleteInUse: 300 * time.Millisecond}); err != nil {
+		t.Fatal(err)
+	}
+	r.startLeading()
+	r.awaitFinalizer(n)
+	agent, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() {
+		for agent.Err() == nil {
+			_, _ = r.ec2.Attach(agent, id, a, 2)
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitEvent("ENIAttachedAgain", id+" of node node-a is left over (its NodeENI is deleted) and was detached, but it has been attached to "+a+" again (2 times so far)")
+	time.Sleep(5 * time.Second)
+	if detach, describe := r.count("DetachNetworkInterface"), r.count("DescribeNetworkInterfaces"); detach != 2 || describe > 25 {
+		t.Errorf("%d Detach and %d Describe calls; want 2 and a few: %v", detach, describe, r.calls())
+	}
+	stop()
+	r.report(n, "node-a", a, v1alpha1.PhaseReleased, id) // it is back
+	r.awaitNoNodeENI("multi")
+	if r.exists(id) {
+		t.Error("the NodeENI is gone, but not its ENI")
 	}
 }
 

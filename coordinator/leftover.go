@@ -72,6 +72,9 @@ const (
 	graceNone grace = ""
 	// graceAgent: the node lives; its agent takes the link down first.
 	graceAgent grace = "agent"
+	// graceNode: the Node was deleted, and while its instance runs the kubelet may
+	// register it again.
+	graceNode grace = "node"
 	// graceOrphan: nothing but absence speaks against the ENI, and a cache can
 	// lag behind an object that was just made; age and a second look decide.
 	graceOrphan grace = "orphan"
@@ -93,13 +96,13 @@ func leftOver(cluster string, e eni.ENI, ev evidence) verdict {
 	if cluster == "" || e.Owner.Cluster != cluster {
 		return verdict{}
 	}
-	if why := proof(e, ev); why != "" {
-		if nodeLives(e, ev) && ev.Phase != v1alpha1.PhaseReleased {
-			return verdict{why, graceAgent}
-		}
+	switch why := proof(e, ev); {
+	case why == reasonNodeDeleted:
+		return verdict{why, graceNode}
+	case why != "" && nodeLives(e, ev) && ev.Phase != v1alpha1.PhaseReleased:
+		return verdict{why, graceAgent}
+	case why != "":
 		return verdict{why, graceNone}
-	}
-	switch {
 	case ev.NodeENI == nil && !nodeLives(e, ev):
 		return verdict{reasonBothUnknown, graceOrphan}
 	case ev.NodeENI == nil:

@@ -87,11 +87,14 @@ func TestLeftOver(t *testing.T) {
 		}, verdict{reasonReleased, graceNone}},
 
 		{"Node's deletion seen", func(_ *eni.ENI, ev *evidence) { ev.Node, ev.NodeDeleted = nil, true },
-			verdict{reasonNodeDeleted, graceNone}},
+			verdict{reasonNodeDeleted, graceNode}},
 		{"Node unknown", func(_ *eni.ENI, ev *evidence) { ev.Node = nil }, verdict{reasonNodeUnknown, graceOrphan}},
 		{"Node deleted and back", func(_ *eni.ENI, ev *evidence) { ev.NodeDeleted = true }, verdict{}},
 		{"neither known, Node's deletion seen", func(_ *eni.ENI, ev *evidence) { *ev = evidence{NodeDeleted: true} },
-			verdict{reasonNodeDeleted, graceNone}},
+			verdict{reasonNodeDeleted, graceNode}},
+		{"Node's deletion seen, and the NodeENI is being deleted", func(_ *eni.ENI, ev *evidence) {
+			ev.Node, ev.NodeDeleted, ev.NodeENI.DeletionTimestamp = nil, true, &metav1.Time{}
+		}, verdict{reasonNodeENIDeleted, graceNone}},
 		{"Node is another instance", func(_ *eni.ENI, ev *evidence) { ev.Node.Spec.ProviderID = providerID("i-2") },
 			verdict{reasonNodeReplaced, graceNone}},
 		{"neither known", func(_ *eni.ENI, ev *evidence) { *ev = evidence{} }, verdict{reasonBothUnknown, graceOrphan}},

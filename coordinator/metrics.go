@@ -24,6 +24,7 @@ type Metrics struct {
 	leftOver     *prometheus.GaugeVec
 	found        *prometheus.CounterVec
 	steps        *prometheus.CounterVec
+	detachUndone prometheus.Counter
 	collection   prometheus.Histogram
 	sweeps       *prometheus.CounterVec
 	sweep        prometheus.Histogram
@@ -52,8 +53,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		}, []string{"reason"}),
 		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "eni_coordinator_collection_steps_total",
-			Help: "Steps of collection by step (detach, delete) and outcome: done, later (EC2 cannot yet), throttled, refused (not before somebody changes something), postponed, dropped (something changed since the decision). The step refuse is for ENIs at device index 0, which are left alone.",
+			Help: "Steps of collection by step (detach, delete) and outcome: done, later (EC2 cannot yet), throttled, refused (until somebody changes something), held (EC2 refuses the same for other ENIs), postponed, dropped (something changed since the decision). The step refuse is for ENIs at device index 0, which are left alone.",
 		}, []string{"step", "outcome"}),
+		detachUndone: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "eni_coordinator_detaches_undone_total",
+			Help: "Detaches of ENIs that were attached again afterwards, as by an agent that does not reach the API server.",
+		}),
 		collection: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "eni_coordinator_collection_seconds",
 			Help:    "Time from when an ENI was found left over to its deletion.",
@@ -94,7 +99,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		m.sweeps.WithLabelValues(result)
 		m.statusWrites.WithLabelValues(result)
 	}
-	registry.MustRegister(m.leader, m.leftOver, age, m.found, m.steps, m.collection, m.sweeps, m.sweep, m.lastSweep, m.statusWrites)
+	registry.MustRegister(m.leader, m.leftOver, age, m.found, m.steps, m.detachUndone, m.collection, m.sweeps, m.sweep, m.lastSweep, m.statusWrites)
 	return m
 }
 
@@ -163,6 +168,12 @@ func (m *Metrics) swept(began time.Time, full bool, err error, tracks map[string
 		return
 	}
 	m.oldest.Store(oldest.UnixNano())
+}
+
+func (m *Metrics) undone() {
+	if m != nil {
+		m.detachUndone.Inc()
+	}
 }
 
 // stepped takes in what became of a job, and how long ago its ENI was found.

@@ -91,6 +91,17 @@ func (s *sweeper) reportStuck(e eni.ENI, t *track) {
 		e.ID, e.Owner.Node, since, e.Status)
 }
 
+// reportUndone says that somebody has attached an ENI again that was detached. An
+// agent that reaches EC2 and not the API server may do so.
+func (s *sweeper) reportUndone(e eni.ENI, t *track) {
+	s.metrics.undone()
+	s.log.Warn("a detached ENI was attached again", append(ownerAttrs(e), "reason", t.Verdict.Reason, "times", t.Undone, "nextDetach", t.DetachAfter)...)
+	s.event(e, kube.EventWarning, "ENIAttachedAgain",
+		"%s of node %s is left over (%s) and was detached, but it has been attached to %s again (%d times so far). "+
+			"The node's agent may not reach the API server, and so not know; see its log and its network. Until that is put right, the ENI is detached less and less often",
+		e.ID, e.Owner.Node, t.Verdict.Reason.text(), e.Attachment.InstanceID, t.Undone)
+}
+
 // describeFailed reports that EC2 shows nothing. NodeENIs that wait for it in
 // vain should say why.
 func (s *sweeper) describeFailed(ctx context.Context, err error, deleting []*v1alpha1.NodeENI) {

@@ -23,7 +23,8 @@ const maxPatience = 30 * time.Second
 type track struct {
 	Verdict verdict
 	FoundAt time.Time
-	// ProvenSince is when it was first found left over on somebody's word.
+	// ProvenSince is when it was first found left over on somebody's word, with
+	// the present grace.
 	ProvenSince time.Time
 	// Sightings counts the full sweeps in a row that found it an orphan.
 	Sightings int
@@ -39,10 +40,18 @@ type track struct {
 	NodeENI types.UID
 	// Deleted: EC2 has taken the Delete. Some describes may still show it.
 	Deleted bool
+	// Detached is the attachment that EC2 was asked to detach, Undone how often
+	// the ENI was attached again after that, and DetachAfter when the next Detach
+	// is due because of it.
+	Detached    string
+	Undone      int
+	DetachAfter time.Time
+	// Refused counts EC2's refusals since the verdict last changed.
+	Refused int
 }
 
-// observe takes in what a sweep found.
-func (t *track) observe(e eni.ENI, v verdict, full bool, now time.Time) {
+// observe takes in what a sweep found. It returns whether a Detach was undone.
+func (t *track) observe(e eni.ENI, v verdict, full bool, now time.Time) (undone bool) {
 	t.Deleted = false
 	if v.Grace == graceOrphan {
 		t.ProvenSince = time.Time{}
@@ -51,16 +60,27 @@ func (t *track) observe(e eni.ENI, v verdict, full bool, now time.Time) {
 		}
 	} else {
 		t.Sightings = 0
-		if t.ProvenSince.IsZero() {
+		if t.ProvenSince.IsZero() || v.Grace != t.Verdict.Grace {
 			t.ProvenSince = now
 		}
 	}
 	if v != t.Verdict {
-		t.Verdict, t.NotBefore = v, time.Time{}
+		t.Verdict, t.NotBefore, t.Refused = v, time.Time{}, 0
+		if soon := now.Add(undoneSoon); t.DetachAfter.After(soon) { // its agent may be back
+			t.DetachAfter = soon
+		}
+	}
+	if a := e.Attachment; a != nil && !a.Detaching() && t.Detached != "" && a.ID != t.Detached {
+		undone, t.Detached = true, ""
+		t.Undone++
+		if t.Undone > 1 { // whoever did it once may not have known better
+			t.DetachAfter = now.Add(undonePace.delay(t.Undone - 2))
+		}
 	}
 	if state := stateOf(e); state != t.State {
 		t.State, t.StateSince, t.NotBefore = state, now, time.Time{}
 	}
+	return undone
 }
 
 func stateOf(e eni.ENI) string {
@@ -96,6 +116,7 @@ type step struct {
 // timing holds the times that decisions depend on.
 type timing struct {
 	ReleaseGrace time.Duration
+	NodeGrace    time.Duration
 	OrphanAge    time.Duration
 	Poll         time.Duration
 }
@@ -116,6 +137,9 @@ func nextStep(e eni.ENI, t *track, times timing, now time.Time) step {
 		return step{actWait, t.NotBefore}
 	}
 	next := step{Act: e.Removal()}
+	if until := t.attachedUntil(times); next.Act == actDetach && now.Before(until) {
+		return step{actWait, until}
+	}
 	if next.Act == actDetach && usedByOthers(e, t.Verdict) {
 		next.Act = actRefuse
 	}
@@ -123,6 +147,17 @@ func nextStep(e eni.ENI, t *track, times timing, now time.Time) step {
 		next.Until = now.Add(t.patience(times.Poll, now))
 	}
 	return next
+}
+
+// attachedUntil is until when the ENI, attached to an instance, is left there.
+func (t *track) attachedUntil(times timing) time.Time {
+	until := t.DetachAfter
+	if t.Verdict.Grace == graceNode {
+		if back := t.ProvenSince.Add(times.NodeGrace); back.After(until) {
+			until = back
+		}
+	}
+	return until
 }
 
 // usedByOthers says whether the instance that the ENI is attached to is none that

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -9,7 +10,7 @@ import (
 
 func TestNextStep(t *testing.T) {
 	now := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
-	times := timing{ReleaseGrace: 15 * time.Second, OrphanAge: 10 * time.Minute, Poll: 2 * time.Second}
+	times := timing{ReleaseGrace: 15 * time.Second, NodeGrace: time.Minute, OrphanAge: 10 * time.Minute, Poll: 2 * time.Second}
 	proven := func(g grace, ago time.Duration) track {
 		return track{Verdict: verdict{reasonNotSelected, g}, ProvenSince: now.Add(-ago), StateSince: now.Add(-ago)}
 	}
@@ -52,6 +53,13 @@ func TestNextStep(t *testing.T) {
 		{"agent's grace, almost over", attached, proven(graceAgent, 14*time.Second), step{actWait, now.Add(time.Second)}},
 		{"agent's grace is over", attached, proven(graceAgent, 15*time.Second), step{Act: actDetach}},
 		{"agent's grace, not attached yet", available, proven(graceAgent, 0), step{actWait, now.Add(15 * time.Second)}},
+
+		{"its Node may come back", attached, proven(graceNode, 10*time.Second), step{actWait, now.Add(50 * time.Second)}},
+		{"its Node has not come back", attached, proven(graceNode, time.Minute), step{Act: actDetach}},
+		{"its Node is gone, and so is the instance", available, proven(graceNode, 0), step{Act: actDelete}},
+		{"its Node is gone, and it is being detached", detaching, proven(graceNode, 0), step{actWait, now.Add(2 * time.Second)}},
+		{"attached again", attached, track{Verdict: verdict{reasonNotSelected, graceNone}, DetachAfter: now.Add(time.Minute)}, step{actWait, now.Add(time.Minute)}},
+		{"attached again, and free by now", available, track{Verdict: verdict{reasonNotSelected, graceNone}, DetachAfter: now.Add(time.Minute)}, step{Act: actDelete}},
 
 		{"told to wait", attached, func() track { t := proven(graceNone, 0); t.NotBefore = now.Add(time.Minute); return t }(),
 			step{actWait, now.Add(time.Minute)}},
@@ -116,4 +124,46 @@ func TestTrackObserve(t *testing.T) {
 		t.Error("the reason is another one, but the wait goes on")
 	}
 	check("a proof that no longer holds", 1, time.Time{}, now.Add(5*time.Second))
+}
+
+// Whoever attaches again what was detached is given way, more each time, until
+// something else is known of the ENI.
+func TestDetachUndone(t *testing.T) {
+	now := testNow
+	e, v := wantedENI(), verdict{reasonNotSelected, graceAgent}
+	tr := &track{}
+	tr.observe(e, v, false, now)
+	var waits []time.Duration
+	for round := range 6 {
+		tr.Detached = e.Attachment.ID
+		e.Attachment.Status = "detaching"
+		if tr.observe(e, v, false, now) {
+			t.Fatal("an attachment on its way out is none that was made again")
+		}
+		e.Attachment = &eni.Attachment{ID: fmt.Sprint("eni-attach-again-", round), InstanceID: "i-1", DeviceIndex: 2, Status: "attached"}
+		if !tr.observe(e, v, false, now) || tr.observe(e, v, false, now) {
+			t.Fatal("each attachment counts once")
+		}
+		waits = append(waits, max(0, tr.DetachAfter.Sub(now)))
+	}
+	for i, want := range []time.Duration{0, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute} {
+		if got := waits[i]; got < want*8/10 || got > want*12/10 {
+			t.Errorf("round %d: waits %v, want about %v", i+1, got, want)
+		}
+	}
+	tr.observe(e, verdict{reasonNotSelected, graceNone}, false, now) // the agent is back, and has released it
+	if wait := tr.DetachAfter.Sub(now); wait > undoneSoon {
+		t.Errorf("waits %v though the agent has let go of it", wait)
+	}
+}
+
+// A Node that comes back without the label has a living agent, which gets its moment.
+func TestGraceBeginsAnew(t *testing.T) {
+	e, tr := wantedENI(), &track{}
+	tr.observe(e, verdict{reasonNodeDeleted, graceNode}, false, testNow)
+	back := testNow.Add(50 * time.Second)
+	tr.observe(e, verdict{reasonNotSelected, graceAgent}, false, back)
+	if want := back.Add(fuzzTimes.ReleaseGrace); nextStep(e, tr, fuzzTimes, back) != (step{actWait, want}) {
+		t.Errorf("got %+v, want a wait until %v", nextStep(e, tr, fuzzTimes, back), want)
+	}
 }

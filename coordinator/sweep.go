@@ -234,7 +234,9 @@ func (s *sweeper) judge(e eni.ENI, full bool) *track {
 	if t.Verdict != v {
 		s.log.Info("ENI is left over", append(ownerAttrs(e), "reason", v.Reason, "grace", v.Grace)...)
 	}
-	t.observe(e, v, full, time.Now())
+	if t.observe(e, v, full, time.Now()) {
+		s.reportUndone(e, t)
+	}
 	return t
 }
 

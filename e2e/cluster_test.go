@@ -178,7 +178,7 @@ func (c *cluster) agent(nodes ...string) {
 // coordinator starts a coordinator with short times.
 func (c *cluster) coordinator(name string, args ...string) {
 	c.t.Helper()
-	args = append([]string{"--release-grace", "3s", "--status-interval", "200ms", "--lease-duration", "3s", "--lease-renew-deadline", "2s", "--lease-retry-period", "500ms"}, args...)
+	args = append([]string{"--release-grace", "3s", "--node-grace", "3s", "--status-interval", "200ms", "--lease-duration", "3s", "--lease-renew-deadline", "2s", "--lease-retry-period", "500ms"}, args...)
 	p, err := c.StartCoordinator(c.t.Context(), name, args...)
 	c.must(err)
 	c.coordinators[name] = p
