@@ -62,7 +62,7 @@ const (
 
 // NewKubernetes makes a Source for the node on this instance.
 func NewKubernetes(cfg *rest.Config, client *kube.Client, node, instanceID string, log *slog.Logger) (*Kubernetes, error) {
-	meta, err := metadata.NewForConfig(cfg)
+	meta, err := metadata.NewForConfig(kube.Bounded(cfg))
 	if err != nil {
 		return nil, err
 	}

@@ -5,15 +5,18 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -300,5 +303,42 @@ func TestConfigIsChecked(t *testing.T) {
 		if err := cfg.validate(); test.want == "" && err != nil || test.want != "" && (err == nil || !strings.Contains(err.Error(), test.want)) {
 			t.Errorf("%v: got %v, want %q", test, err, test.want)
 		}
+	}
+}
+
+// TestRenewalHangs: a renewal that is never answered does not end the leader: there
+// is time for another one.
+func TestRenewalHangs(t *testing.T) {
+	r := newRig(t)
+	access := rest.CopyConfig(r.access)
+	var hung atomic.Int32
+	access.Wrap(func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(req *http.Request) (*http.Response, error) {
+			if req.Method == http.MethodPut && hung.CompareAndSwap(1, 2) {
+				<-req.Context().Done()
+				return nil, req.Context().Err()
+			}
+			return next.RoundTrip(req)
+		})
+	})
+	c := r.startLeading(func(cfg *Config) {
+		cfg.LeaseDuration, cfg.RenewDeadline = 6*time.Second, 4*time.Second
+		var err error
+		if cfg.Leases, err = LeaseClient(access, cfg.RenewDeadline); err != nil {
+			t.Fatal(err)
+		}
+	})
+	hung.Store(1)
+	r.await("a renewal that hangs", func() bool { return hung.Load() == 2 })
+	held := time.Now()
+	r.await("a renewal after that", func() bool {
+		lease, err := r.leases.Leases(testNamespace).Get(t.Context(), leaseName, metav1.GetOptions{})
+		return err == nil && lease.Spec.RenewTime.After(held.Add(time.Second))
+	})
+	select {
+	case err := <-c.done:
+		c.done <- err
+		t.Errorf("the leader ended: %v", err)
+	default:
 	}
 }

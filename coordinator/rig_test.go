@@ -146,7 +146,7 @@ func fastConfig(ctx context.Context, access *rest.Config, ec2URL, identity strin
 	if err != nil {
 		return Config{}, err
 	}
-	leases, err := coordinationv1.NewForConfig(access)
+	leases, err := LeaseClient(access, 10*time.Second)
 	if err != nil {
 		return Config{}, err
 	}

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/uuid"
-	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 
 	"github.com/aws-multi-eni/aws-multi-eni/coordinator"
@@ -117,11 +116,9 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	// The Lease has a client of its own: a burst of other calls must not keep
-	// a leader from renewing.
 	leaseConfig := rest.CopyConfig(kubeConfig)
 	leaseConfig.UserAgent = program.UserAgent(name)
-	leases, err := coordinationv1.NewForConfig(leaseConfig)
+	leases, err := coordinator.LeaseClient(leaseConfig, o.config.RenewDeadline)
 	if err != nil {
 		return err
 	}

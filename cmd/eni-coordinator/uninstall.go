@@ -44,7 +44,7 @@ func uninstall(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	leases, err := coordinationv1.NewForConfig(config)
+	leases, err := coordinationv1.NewForConfig(kube.Bounded(config))
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -78,15 +79,21 @@ type Recorder struct {
 	client *Client
 	source EventSource
 	log    *slog.Logger
-	queue  chan *Event
+	queue  chan queued
 
 	mu   sync.Mutex
-	last map[string]time.Time
+	last map[string]time.Time // when an Event was queued or written, by its key
+}
+
+// queued is an Event on its way, with the key by which it is known again.
+type queued struct {
+	*Event
+	key string
 }
 
 // NewRecorder starts a recorder that ends with ctx.
 func NewRecorder(ctx context.Context, client *Client, source EventSource, log *slog.Logger) *Recorder {
-	r := &Recorder{client: client, source: source, log: log, queue: make(chan *Event, 100), last: map[string]time.Time{}}
+	r := &Recorder{client: client, source: source, log: log, queue: make(chan queued, 100), last: map[string]time.Time{}}
 	go r.run(ctx)
 	return r
 }
@@ -107,11 +114,9 @@ func (r *Recorder) Once(about ObjectReference, eventType, reason, message string
 	r.write(about, h.Sum64(), eventType, reason, message, time.Now())
 }
 
-// write queues the Event. Its number tells it from others about the same object.
+// write queues the Event, unless the same one is queued or was written not long ago.
+// Its number tells it from others about the same object.
 func (r *Recorder) write(about ObjectReference, number uint64, eventType, reason, message string, now time.Time) {
-	if r.isRepeat(about.Kind+"\x00"+about.Name+"\x00"+reason+"\x00"+message, now) {
-		return
-	}
 	event := &Event{
 		ObjectMeta: metav1.ObjectMeta{
 			Name:      eventName(about.Name, number),
@@ -126,10 +131,25 @@ func (r *Recorder) write(about ObjectReference, number uint64, eventType, reason
 		Count:          1,
 		Type:           eventType,
 	}
-	select {
-	case r.queue <- event:
-	default: // a full queue means an API server that is away; Events are best effort
+	key := about.Kind + "\x00" + about.Name + "\x00" + reason + "\x00" + message
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	maps.DeleteFunc(r.last, func(_ string, at time.Time) bool { return now.Sub(at) >= repeatAfter })
+	if _, repeated := r.last[key]; repeated {
+		return
 	}
+	select {
+	case r.queue <- queued{event, key}:
+		r.last[key] = now
+	default: // a full queue means an API server that is away; whoever reports it again may
+	}
+}
+
+// lost has an Event that was not written be one that is news.
+func (r *Recorder) lost(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.last, key)
 }
 
 // eventName is a name that the API server takes.
@@ -139,29 +159,15 @@ func eventName(about string, number uint64) string {
 	return strings.TrimRight(about[:min(len(about), longest-len(suffix))], "-.") + suffix
 }
 
-func (r *Recorder) isRepeat(key string, now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for k, t := range r.last {
-		if now.Sub(t) >= repeatAfter {
-			delete(r.last, k)
-		}
-	}
-	if _, ok := r.last[key]; ok {
-		return true
-	}
-	r.last[key] = now
-	return false
-}
-
 func (r *Recorder) run(ctx context.Context) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case event := <-r.queue:
-			err := r.client.Core.Post().Namespace(eventNamespace).Resource("events").Body(runtime.Object(event)).Timeout(10 * time.Second).Do(ctx).Error()
+			err := r.client.Core.Post().Namespace(eventNamespace).Resource("events").Body(runtime.Object(event.Event)).Timeout(10 * time.Second).Do(ctx).Error()
 			if err != nil && !apierrors.IsAlreadyExists(err) && ctx.Err() == nil {
+				r.lost(event.key)
 				r.log.Warn("an Event could not be written", "about", event.InvolvedObject.Name, "reason", event.Reason, "error", err)
 			}
 		}

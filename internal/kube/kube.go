@@ -69,6 +69,7 @@ func NewClient(cfg *rest.Config, userAgent string) (*Client, error) {
 	cfg.UserAgent = userAgent // before the HTTP client is made, which sends it
 	scheme := NewScheme()
 	codecs := serializer.NewCodecFactory(scheme).WithoutConversion()
+	cfg = Bounded(cfg)
 	httpClient, err := rest.HTTPClientFor(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
