@@ -32,6 +32,7 @@ type want struct {
 	sourceDestCheck     bool
 	description         string
 	host                bool
+	unfit               string // why addressing cannot be Host in this subnet; host is false then
 	interfaceName       string
 	tags                map[string]string
 }
@@ -51,6 +52,8 @@ const (
 	reasonResolving       = "Resolving"
 	reasonNoSubnetInZone  = "NoSubnetInZone"
 	reasonSubnetAmbiguous = "SubnetNameAmbiguous"
+	// reasonSubnetIPv6Only: addressing Host is for IPv4.
+	reasonSubnetIPv6Only = "SubnetIPv6Only"
 )
 
 // desired is what this node shall have.
@@ -193,6 +196,10 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 			interfaceName:       interfaceName(n.Spec.InterfaceName, i),
 			tags:                n.Spec.Tags,
 		})
+		if w := &wants[i]; w.host && s.IPv6Only {
+			w.host = false
+			w.unfit = fmt.Sprintf("subnet %s has IPv6 only, and addressing Host is for IPv4; list a subnet with IPv4, or set addressing to None", s.ID)
+		}
 		if name := wants[i].interfaceName; len(name) > 15 {
 			return nil, "InterfaceNameTooLong", fmt.Sprintf("ENI %d of this NodeENI on a node would be named %q, and a link's name has at most 15 characters; shorten interfaceName", i+1, name)
 		}

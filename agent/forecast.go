@@ -129,6 +129,12 @@ func holders(attached, own []eni.ENI) map[int32]string {
 // forecast plans as if each ENI that is missing had just been created.
 func forecast(v view, own []eni.ENI) Forecast {
 	f := Forecast{Own: own}
+	v.desired.wants = slices.DeleteFunc(v.desired.wants, func(w want) bool {
+		if w.unfit != "" {
+			f.Problems = append(f.Problems, ForecastProblem{w.nodeENI, reasonSubnetIPv6Only, w.unfit})
+		}
+		return w.unfit != ""
+	})
 	exists := map[string]tracked{}
 	for _, e := range own {
 		exists[e.ID] = tracked{ENI: e, listed: true}

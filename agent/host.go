@@ -94,10 +94,13 @@ func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
 	before := a.links[e.ID]
 	var state linkState
 	state.Status, state.err = a.Links.Configure(wanted)
-	if state.Present {
+	switch {
+	case state.Present:
 		a.seeLink(e.ID)
 		a.arrivals.linked(e.ID, now)
-	} else {
+	case state.err != nil: // that does not say that there is no link
+		state = before.unknown(state.err)
+	default:
 		var ask time.Time
 		state.wait, ask = before.missing(e.Attachment != nil && e.attached.IsZero(), now)
 		if !ask.IsZero() {
@@ -123,6 +126,14 @@ func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
 		log("configured a link", "eni", e.ID, "link", state.Name, "deviceIndex", wanted.DeviceIndex, "changes", state.Repaired)
 	}
 	a.links[e.ID] = state
+}
+
+// unknown is the state when the link could not be looked for: what was known of it
+// stays, and no link is taken for gone.
+func (before linkState) unknown(err error) linkState {
+	after := before
+	after.err, after.Repaired = err, 0
+	return after
 }
 
 // missing is the wait for a link that is not here. ask says when EC2 is to be
@@ -244,6 +255,9 @@ func (a *Agent) sweep(keep []hostnet.Wanted) {
 	}
 }
 
+// reasonLinkHasMaster: the link is a port of a bridge, or the like.
+const reasonLinkHasMaster = "LinkHasMaster"
+
 // reasonLinkFailed: not all has been done to a link, be it released.
 const reasonLinkFailed = "LinkFailed"
 
@@ -251,11 +265,14 @@ const reasonLinkFailed = "LinkFailed"
 func linkReason(err error) string {
 	var taken *hostnet.NameTakenError
 	var mtu *hostnet.MTUError
+	var master *hostnet.MasterError
 	switch {
 	case errors.As(err, &taken):
 		return "InterfaceNameTaken"
 	case errors.As(err, &mtu):
 		return "MTURefused"
+	case errors.As(err, &master):
+		return reasonLinkHasMaster
 	default:
 		return reasonLinkFailed
 	}

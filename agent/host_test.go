@@ -71,6 +71,84 @@ func TestMissingLinkIsAskedAboutAfterEveryLag(t *testing.T) {
 	}
 }
 
+// outOfOrder is a host that cannot say whether there is a link.
+type outOfOrder struct{ linkless }
+
+func (outOfOrder) Configure(hostnet.Wanted) (hostnet.Status, error) {
+	return hostnet.Status{}, errors.New("netlink is out of order")
+}
+
+// An error is not the absence of a link: nothing is asked of EC2, no wait begins, and
+// what was known of the link stays, so that its end is still noticed.
+func TestErrorIsNoMissingLink(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	e := eniFor("eni-x", "x", subnetA).at(me, 2, "attached")
+	for name, before := range map[string]linkState{
+		"just started": {},
+		"was here":     {Status: hostnet.Status{Present: true, Name: "eth1"}},
+		"awaited":      {wait: wait{waiting: now.Add(-time.Second)}},
+		"overdue":      {wait: wait{waiting: now.Add(-time.Hour), overdue: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := New(Config{Links: outOfOrder{}, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me}})
+			a.enis = []tracked{e}
+			a.links["eni-x"], a.nextObserve = before, now.Add(time.Hour)
+			a.configureLink(e, hostnet.Wanted{}, now)
+			after := a.links["eni-x"]
+			if after.Status != before.Status || after.wait != before.wait || after.err == nil {
+				t.Errorf("%+v became %+v", before, after)
+			}
+			if !a.nextObserve.Equal(now.Add(time.Hour)) {
+				t.Errorf("EC2 is asked at %v", a.nextObserve)
+			}
+			a.Links = linkless{}
+			a.configureLink(e, hostnet.Wanted{}, now)
+			if lost := a.links["eni-x"].lost; lost != before.Present {
+				t.Errorf("then there is no link, and lost is %v", lost)
+			}
+		})
+	}
+}
+
+// Host cannot be had in a subnet with IPv6 only: nothing is created, and what exists
+// stays and is said to be unfit. None can, and so can another subnet of the NodeENI.
+func TestHostNeedsIPv4(t *testing.T) {
+	known := newCatalog()
+	known.subnetsByID[subnetA] = []eni.Subnet{{ID: subnetA, Zone: "us-east-1a", IPv6Only: true}}
+	known.subnetsByID[subnetA2] = []eni.Subnet{{ID: subnetA2, Zone: "us-east-1a", CIDR: "10.0.2.0/24"}}
+	n := nodeENI("x", func(s *v1alpha1.NodeENISpec) {
+		s.SubnetID, s.SubnetIDs, s.Addressing = "", []string{subnetA, subnetA2}, v1alpha1.AddressingHost
+	})
+	v := view{instanceID: me, certain: true, records: map[slot]record{}, desired: desire([]v1alpha1.NodeENI{n}, matching, "us-east-1a", known, nil)}
+	p := next(v)
+	if len(p.decide) != 1 || p.decide[0].subnet != subnetA2 {
+		t.Errorf("decides to create %v, want the one of %s alone", p.decide, subnetA2)
+	}
+	v.enis = []tracked{eniFor("eni-x", string(n.UID), subnetA).at(me, 2, "attached")}
+	for _, exists := range []bool{false, true} {
+		if !exists {
+			v.enis = nil
+		} else {
+			v.enis = []tracked{eniFor("eni-x", string(n.UID), subnetA).at(me, 2, "attached").with(func(t *tracked) { t.Description = "NodeENI x" })}
+		}
+		p := next(v)
+		entry := report(situation{view: v, plan: p, links: map[string]linkState{"eni-x": {Status: hostnet.Status{Present: true}}}}, v1alpha1.NodeENIStateStatus{}, time.Now()).ENIs[0]
+		if entry.Phase != v1alpha1.PhaseFailed || entry.Reason != reasonSubnetIPv6Only || !strings.Contains(entry.Message, "set addressing to None") || len(p.release) > 0 {
+			t.Errorf("exists: %v: %+v, released %v", exists, entry, p.release)
+		}
+	}
+	f := forecast(v, nil)
+	if len(f.ENIs) != 1 || len(f.Problems) != 1 || f.Problems[0].Reason != reasonSubnetIPv6Only {
+		t.Errorf("forecast: %+v", f)
+	}
+	n.Spec.Addressing = v1alpha1.AddressingNone
+	v.records = map[slot]record{}
+	v.desired, v.enis = desire([]v1alpha1.NodeENI{n}, matching, "us-east-1a", known, nil), nil
+	if p := next(v); len(p.decide) != 2 {
+		t.Errorf("with None it decides to create %v", p.decide)
+	}
+}
+
 // A start asks EC2 about a link that is not here, but not again and again about
 // one that has been missing for long: a pod may have it for as long as it likes.
 func TestStartWithoutALink(t *testing.T) {

@@ -127,6 +127,8 @@ func next(v view) plan {
 			// Nothing is done on a guess.
 		case ok:
 			p.calls = append(p.calls, callsFor(w, e, v, p.indexes[e.ID])...)
+		case w.unfit != "":
+			// It could not be configured.
 		case v.records[w.slot].createdAt.IsZero():
 			p.decide = append(p.decide, w.slot)
 		case !v.saved[w.slot].is(v.records[w.slot]):

@@ -198,6 +198,9 @@ func describeENI(entry *v1alpha1.ENIState, e tracked, link linkState) {
 
 // phase says how far a wanted ENI has come, and what is awaited or wrong.
 func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, reason, message string) {
+	if !exists && w.unfit != "" {
+		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unfit
+	}
 	if !exists {
 		phase, reason, message = s.failed(fullKey(w.subnet), v1alpha1.PhasePending)
 		if reason == "" {
@@ -243,6 +246,8 @@ func (s situation) creating() string {
 
 func linkPhase(w want, e tracked, link linkState, s situation) (phase v1alpha1.Phase, reason, message string) {
 	switch {
+	case w.unfit != "":
+		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unfit
 	case link.err != nil:
 		return v1alpha1.PhaseFailed, linkReason(link.err), link.err.Error()
 	case link.overdue:

@@ -70,7 +70,9 @@ func (a *Agent) configureAsReported() {
 		}
 		before := a.links[l.eni]
 		state := linkState{wait: before.wait, told: before.told}
-		state.Status, state.err = a.Links.Configure(l.wanted)
+		if state.Status, state.err = a.Links.Configure(l.wanted); state.err != nil && !state.Present {
+			state = before.unknown(state.err)
+		}
 		a.links[l.eni] = state
 		switch {
 		case state.err != nil && (before.err == nil || before.err.Error() != state.err.Error()):

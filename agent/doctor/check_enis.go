@@ -89,6 +89,8 @@ func checkSubnets(f Facts) []Result {
 	for _, id := range slices.Sorted(maps.Keys(missing)) {
 		const check = "free addresses"
 		switch s := f.EC2.Forecast.Subnets[id]; {
+		case s.IPv6Only:
+			results = append(results, ok(check, "%s has IPv6 only, and EC2 does not count its addresses", id))
 		case s.Free < missing[id]:
 			results = append(results, failure(check, "free addresses in the subnet, or list another subnet of this zone",
 				"%s (%s) has %d, and this node needs %d there", id, s.CIDR, s.Free, missing[id]))

@@ -91,6 +91,9 @@ func TestChecks(t *testing.T) {
 		{"a problem", func(f *Facts) {
 			f.EC2.Forecast.Problems = []agent.ForecastProblem{{NodeENI: "b", Message: "no listed subnet is in the zone; list one"}}
 		}, "subnets in this zone", Failure, []string{"NodeENI b: no listed subnet is in the zone\nlist one"}},
+		{"IPv6 only", func(f *Facts) {
+			f.EC2.Forecast.Subnets = map[string]eni.Subnet{"subnet-1": {VPCID: "vpc-1", IPv6Only: true}}
+		}, "free addresses", OK, []string{"IPv6 only"}},
 		{"full", func(f *Facts) { f.EC2.Forecast.Subnets = map[string]eni.Subnet{"subnet-1": {VPCID: "vpc-1"}} }, "free addresses", Failure, []string{"has 0", "needs 1"}},
 		{"full, and there already", func(f *Facts) {
 			f.EC2.Forecast.ENIs[0].ID = "eni-1"

@@ -21,7 +21,7 @@ const (
 // is that already. While there is no link, it does nothing and Status.Present
 // is false.
 //
-// A [NameTakenError] and an [MTUError] keep the rest from nothing: everything
+// A [NameTakenError], an [MTUError] and a [MasterError] keep the rest from nothing: everything
 // else is carried out, and the error names what is missing. An
 // [AmbiguousError] means that nothing was done.
 func (h *Host) Configure(w Wanted) (Status, error) {
@@ -71,10 +71,14 @@ func (h *Host) configure(w Wanted) (Status, error) {
 	if err != nil {
 		return status, err
 	}
-	changed, err = h.configureRouting(w, l.index)
-	status.Repaired += changed
-	if err != nil {
-		return status, err
+	if w.Host && l.master != 0 {
+		refused = errors.Join(refused, h.hasMaster(*l))
+	} else {
+		changed, err = h.configureRouting(w, l.index)
+		status.Repaired += changed
+		if err != nil {
+			return status, err
+		}
 	}
 	if status.Repaired > 0 {
 		now, err := h.conn.link(l.index)
@@ -136,6 +140,19 @@ func (h *Host) configureLink(l link, w Wanted) (changed int, refused, err error)
 		changed++
 	}
 	return changed, refused, nil
+}
+
+// hasMaster says why the link cannot have addresses.
+func (h *Host) hasMaster(l link) error {
+	master, err := h.conn.link(l.master)
+	if err != nil {
+		return err
+	}
+	kind := master.kind
+	if master.kind == "" {
+		kind = "its master"
+	}
+	return &MasterError{Link: l.name, Master: master.name, Kind: kind}
 }
 
 func (h *Host) setMTU(l link, mtu int) error {

@@ -216,6 +216,39 @@ func TestMTUTooHigh(t *testing.T) {
 	}
 }
 
+// What arrives at the port of a bridge goes to the bridge: addresses on it would not
+// work. They come when the link is free again, and None needs none.
+func TestLinkHasMaster(t *testing.T) {
+	n := newNode(t)
+	w := eni(t)
+	link := n.plug("eth1", w.MAC)
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "br0"
+	n.must(n.nl.LinkAdd(&netlink.Bridge{LinkAttrs: attrs}))
+	n.must(n.nl.LinkSetMaster(link, n.link("br0")))
+	status, err := n.host.Configure(w)
+	var master *MasterError
+	if !errors.As(err, &master) || master.Master != "br0" || master.Kind != "bridge" || !strings.Contains(err.Error(), "ip link set eth1 nomaster") {
+		t.Fatalf("error is %v, want a MasterError", err)
+	}
+	if !status.Present || status.MTU != 9001 || strings.Contains(n.describe(), "10.0.1.10") {
+		t.Errorf("status is %+v of\n%s", status, n.describe())
+	}
+	none := w
+	none.Host = false
+	n.configure(none)
+	n.must(n.nl.LinkSetNoMaster(link))
+	n.configure(w)
+	before := n.describe()
+	n.must(n.nl.LinkSetMaster(link, n.link("br0")))
+	if _, err := n.host.Configure(w); !errors.As(err, &master) {
+		t.Errorf("error is %v when the link becomes a port later", err)
+	}
+	n.must(n.nl.LinkSetNoMaster(link))
+	n.configure(w)
+	n.see("free again,", "\n"+before)
+}
+
 func TestLinkGone(t *testing.T) {
 	n := newNode(t)
 	w := eni(t)

@@ -49,6 +49,17 @@ func (e *MTUError) Error() string {
 
 func (e *MTUError) Unwrap() error { return e.Err }
 
+// MasterError says that a link cannot have addresses, because what arrives at it goes to
+// the bridge, bond or VRF that it is a port of.
+type MasterError struct {
+	Link, Master, Kind string
+}
+
+func (e *MasterError) Error() string {
+	return fmt.Sprintf("link %s is a port of %s (%s), so addresses on it cannot work; take it out with \"ip link set %s nomaster\", "+
+		"or set addressing to None", e.Link, e.Master, e.Kind, e.Link)
+}
+
 // AmbiguousError says that several links bear the MAC of an ENI and nothing
 // tells which of them is the ENI.
 type AmbiguousError struct {

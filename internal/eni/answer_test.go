@@ -116,6 +116,27 @@ func TestListedTwice(t *testing.T) {
 	}
 }
 
+// A subnet without a CIDR has IPv6 only when the answer says so; otherwise the answer
+// lacks it.
+func TestSubnetWithoutCIDR(t *testing.T) {
+	for rest, want := range map[string]string{
+		"":                              "error",
+		"<ipv6Native>true</ipv6Native>": "IPv6 only",
+		"<ipv6CidrBlockAssociationSet><item><ipv6CidrBlock>2001:db8::/64</ipv6CidrBlock></item></ipv6CidrBlockAssociationSet>": "IPv6 only",
+		"<cidrBlock>10.0.1.0/24</cidrBlock>": "IPv4",
+	} {
+		c := always(200, "<DescribeSubnetsResponse><subnetSet><item><subnetId>subnet-1</subnetId><availabilityZone>us-east-1a</availabilityZone>"+rest+"</item></subnetSet></DescribeSubnetsResponse>").client()
+		all, err := c.SubnetsByID(t.Context(), []string{"subnet-1"})
+		got := "error"
+		if err == nil {
+			got = map[bool]string{true: "IPv6 only", false: "IPv4"}[all[0].IPv6Only]
+		}
+		if got != want {
+			t.Errorf("%q is %s (%v), want %s", rest, got, err, want)
+		}
+	}
+}
+
 // A subnet whose zone the answer does not tell is not in another zone: its ENIs
 // would be given up.
 func TestSubnetWithoutZone(t *testing.T) {

@@ -48,7 +48,7 @@ func TestAnswersAreChecked(t *testing.T) {
 		return "<item><networkInterfaceId>" + id + "</networkInterfaceId><subnetId>subnet-1</subnetId>" + rest + "</item>"
 	}
 	named := func(kind, id, vpc string) string {
-		return fmt.Sprintf("<item><%[1]sId>%[2]s</%[1]sId><%[1]sName>x</%[1]sName><availabilityZone>us-east-1a</availabilityZone><vpcId>%[3]s</vpcId></item>", kind, id, vpc)
+		return fmt.Sprintf("<item><%[1]sId>%[2]s</%[1]sId><%[1]sName>x</%[1]sName><availabilityZone>us-east-1a</availabilityZone><cidrBlock>10.0.1.0/24</cidrBlock><vpcId>%[3]s</vpcId></item>", kind, id, vpc)
 	}
 	c := heedless{
 		"DescribeNetworkInterfaces": "<networkInterfaceSet>" +

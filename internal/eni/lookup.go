@@ -12,8 +12,11 @@ import (
 
 // Subnet is what the agent must know of a subnet.
 type Subnet struct {
-	ID, Name, Zone, VPCID, CIDR string
-	// Free is how many addresses were free when EC2 was asked.
+	ID, Name, Zone, VPCID string
+	// CIDR is the IPv4 range; "" when IPv6Only.
+	CIDR     string
+	IPv6Only bool
+	// Free is how many IPv4 addresses were free when EC2 was asked.
 	Free int
 }
 
@@ -71,6 +74,9 @@ func (c *Client) subnets(ctx context.Context, vpcID, by string, values []string)
 				if subnet.ID == "" || subnet.Zone == "" { // or it would seem to be in another zone
 					return fmt.Errorf("EC2 answered DescribeSubnets with a subnet %q in zone %q; %w", subnet.ID, subnet.Zone, errIncomplete)
 				}
+				if subnet.CIDR == "" && !subnet.IPv6Only {
+					return fmt.Errorf("EC2 answered DescribeSubnets with a subnet %q without a CIDR; %w", subnet.ID, errIncomplete)
+				}
 				all = append(all, subnet)
 			}
 		}
@@ -87,6 +93,8 @@ func subnetFromEC2(s types.Subnet) Subnet {
 		VPCID: aws.ToString(s.VpcId),
 		CIDR:  aws.ToString(s.CidrBlock),
 		Free:  int(aws.ToInt32(s.AvailableIpAddressCount)),
+
+		IPv6Only: aws.ToBool(s.Ipv6Native) || s.CidrBlock == nil && len(s.Ipv6CidrBlockAssociationSet) > 0,
 	}
 }
 
