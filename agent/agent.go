@@ -11,7 +11,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"maps"
 	"net"
 	"slices"
 	"time"
@@ -46,7 +45,11 @@ type Agent struct {
 	answered bool // EC2, at least once
 	links    map[string]linkState
 	limit    int
-	records  map[slot]record
+	// MACs of the interfaces that IMDS shows; and, while the instance is full, the
+	// links that are here, by MAC.
+	interfaces    []string
+	attachedLinks map[string]bool
+	records       map[slot]record
 
 	// What is under way, by key, and what failed.
 	running   map[string]call
@@ -85,19 +88,20 @@ type Agent struct {
 // New makes an agent.
 func New(cfg Config) *Agent {
 	a := &Agent{
-		Config:    cfg,
-		results:   make(chan func(), 16),
-		catalog:   newCatalog(),
-		seen:      map[types.UID]int64{},
-		known:     map[string]bool{},
-		deleted:   map[string]time.Time{},
-		taken:     map[int32]string{},
-		links:     map[string]linkState{},
-		records:   map[slot]record{},
-		running:   map[string]call{},
-		lookingUp: map[string]bool{},
-		failures:  failures{},
-		arrivals:  newArrivals(),
+		Config:        cfg,
+		results:       make(chan func(), 16),
+		catalog:       newCatalog(),
+		seen:          map[types.UID]int64{},
+		known:         map[string]bool{},
+		deleted:       map[string]time.Time{},
+		taken:         map[int32]string{},
+		links:         map[string]linkState{},
+		attachedLinks: map[string]bool{},
+		records:       map[slot]record{},
+		running:       map[string]call{},
+		lookingUp:     map[string]bool{},
+		failures:      failures{},
+		arrivals:      newArrivals(),
 	}
 	a.VerifyEvery = cmp.Or(cfg.VerifyEvery, verifyEvery)
 	a.readiness.set(a.unready())
@@ -233,6 +237,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 	a.dropRecords(now)
 	a.lookForUnwanted(before, now)
 	a.doubtReturning()
+	a.lookForRoom()
 	p := next(a.view(now))
 	a.arrivals.ask(a.selecting, a.seen, now)
 	a.arrivals.follow(a.desired.wants, p.assigned, now)
@@ -266,9 +271,7 @@ func (a *Agent) resolve() {
 		w.mtu = cmp.Or(w.mtu, a.DefaultMTU)
 	}
 	a.catalog.keep(a.desired.named)
-	if regrouped(before, a.desired.wants) {
-		a.failures.forgive()
-	}
+	a.failures.forgive(regrouped(before, a.desired.wants), nil)
 }
 
 // view is the state in the form that a plan takes.
@@ -291,8 +294,7 @@ func (a *Agent) view(now time.Time) view {
 	}
 }
 
-// notice takes a new snapshot in. A NodeENI that changed or went may have mended
-// what failed before, and so may a label that one selects by.
+// notice takes a new snapshot in.
 func (a *Agent) notice(s Snapshot) {
 	a.snapshot = s
 	if !s.NodeExists {
@@ -306,8 +308,8 @@ func (a *Agent) notice(s Snapshot) {
 		seen[n.UID] = n.Generation
 		selecting[n.UID] = n.Selects(s.Labels)
 	}
-	if !maps.Equal(seen, a.seen) || !maps.Equal(selecting, a.selecting) {
-		a.failures.forgive()
+	if changed := changedNodeENIs(a.seen, seen, a.selecting, selecting); len(changed) > 0 {
+		a.failures.forgive(changed, a.snapshot.NodeENIs)
 	}
 	a.seen, a.selecting = seen, selecting
 }

@@ -154,36 +154,6 @@ func TestAttachedElsewhereIsPursued(t *testing.T) {
 	}
 }
 
-// What waits for people is tried again when they have changed a NodeENI or what
-// selects this node, and not with each label that something writes on a Node.
-func TestWhatForgives(t *testing.T) {
-	now := time.Unix(10_000, 0)
-	x := nodeENI("x", nil)
-	changed := nodeENI("x", nil)
-	changed.Generation++
-	for name, test := range map[string]struct {
-		next     Snapshot
-		forgiven bool
-	}{
-		"nothing":               {Snapshot{NodeExists: true, Labels: matching, NodeENIs: []v1alpha1.NodeENI{x}}, false},
-		"a label of no concern": {Snapshot{NodeExists: true, Labels: map[string]string{"ng": "multi-eni", "load": "high"}, NodeENIs: []v1alpha1.NodeENI{x}}, false},
-		"the label":             {Snapshot{NodeExists: true, Labels: map[string]string{"ng": "none"}, NodeENIs: []v1alpha1.NodeENI{x}}, true},
-		"the NodeENI":           {Snapshot{NodeExists: true, Labels: matching, NodeENIs: []v1alpha1.NodeENI{changed}}, true},
-		"no NodeENI any more":   {Snapshot{NodeExists: true, Labels: matching}, true},
-		"no Node any more":      {Snapshot{}, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			a := New(Config{})
-			a.notice(Snapshot{NodeExists: true, Labels: matching, NodeENIs: []v1alpha1.NodeENI{x}})
-			a.failures.add("denied", "A", ec2Error("UnauthorizedOperation", ""), now)
-			a.notice(test.next)
-			if forgiven := !a.failures.blocks("denied", now); forgiven != test.forgiven {
-				t.Errorf("forgiven %v", forgiven)
-			}
-		})
-	}
-}
-
 // lastReport is a Source that has just a report.
 type lastReport struct {
 	Source

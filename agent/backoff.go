@@ -28,7 +28,13 @@ var (
 	// Credentials that are replaced, or a clock that is set, while nobody looks; and
 	// describes that IAM does not allow, without which nothing on the node goes on.
 	credentialsPace = pace{10 * time.Second, 5 * time.Minute}
-	// What only a person can mend.
+	// Other calls that IAM does not allow. Nothing tells when it does, and whoever
+	// has changed the policy watches; 1,000 nodes use less than half of a bucket.
+	permissionPace = pace{10 * time.Second, 10 * time.Minute}
+	// What may pass within seconds or last for ever: a refusal that EC2 words in a
+	// way that is not known here, and an instance that is full until an ENI leaves.
+	unknownPace = pace{2 * time.Second, time.Hour}
+	// What only a person can change.
 	slowPace = pace{30 * time.Second, time.Hour}
 )
 
@@ -42,6 +48,10 @@ func paceOf(action string, err error) pace {
 		return coolPace
 	case eni.IsUnauthenticated(err), eni.IsTerminal(err) && strings.HasPrefix(action, "Describe"):
 		return credentialsPace
+	case eni.IsUnauthorized(err):
+		return permissionPace
+	case eni.IsAttachmentLimit(err), eni.IsRefusal(err):
+		return unknownPace
 	case eni.IsTerminal(err), errors.Is(err, errAbsent):
 		return slowPace
 	default:
@@ -58,6 +68,7 @@ func (p pace) delay(n int) time.Duration {
 // failure is the last failure of one thing, and when it may be tried again.
 type failure struct {
 	action   string // EC2's name of the call
+	slot     slot   // that the call is for; empty for describes
 	err      error
 	attempts int // at this pace, since the last success
 	row      row
@@ -72,8 +83,8 @@ type row struct {
 	since    map[string]time.Time // by code, the first
 }
 
-// terminal: waiting alone does not help.
-func (f failure) terminal() bool { return eni.IsTerminal(f.err) }
+// terminal: waiting alone does not help, as far as anything here knows.
+func (f failure) terminal() bool { return eni.IsTerminal(f.err) || eni.IsRefusal(f.err) }
 
 // failures holds what failed, by the key of the call.
 type failures map[string]failure
@@ -131,14 +142,4 @@ func (f failures) refused() map[string]bool {
 		}
 	}
 	return keys
-}
-
-// forgive lets everything that waits for people be tried at once: something
-// that they can change has changed.
-func (f failures) forgive() {
-	for key, failed := range f {
-		if failed.terminal() || errors.Is(failed.err, errAbsent) {
-			delete(f, key)
-		}
-	}
 }

@@ -3,9 +3,12 @@ package agent
 import (
 	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // EC2 in trouble: it answers with one error, then with another, then not at all.
@@ -52,9 +55,9 @@ func TestErrorsThatAlternate(t *testing.T) {
 	}
 }
 
-// What only people can mend is tried again once an hour in the end. But a describe
+// What only people can change is tried again once an hour in the end. But a describe
 // is not: after a reboot no link of the node is configured before EC2 has told, and
-// nobody changes a NodeENI after they have mended IAM.
+// nobody changes a NodeENI after they have changed a policy.
 func TestPaceOfWhatPeopleMend(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	for _, test := range []struct {
@@ -62,11 +65,23 @@ func TestPaceOfWhatPeopleMend(t *testing.T) {
 		err    error
 		most   time.Duration
 	}{
-		{string(create), ec2Error("UnauthorizedOperation", ""), time.Hour},
+		{string(create), ec2Error("UnauthorizedOperation", ""), 10 * time.Minute},
+		{string(create), ec2Error("InvalidParameterValue", "wrong"), time.Hour},
 		{observeKey, ec2Error("UnauthorizedOperation", ""), 5 * time.Minute},
 		{"DescribeSubnets", ec2Error("UnauthorizedOperation", ""), 5 * time.Minute},
 		{"DescribeSecurityGroups", ec2Error("UnauthorizedOperation", ""), 5 * time.Minute},
 		{"DescribeSubnets", errAbsent, time.Hour},
+		{string(create), ec2Error("AuthFailure", ""), 5 * time.Minute},
+		{string(create), ec2Error("RequestExpired", ""), 5 * time.Minute},
+		{string(attach), ec2Error("ExpiredToken", ""), 5 * time.Minute},
+		// EC2's codes that nothing here lists: a refusal may last, a failure passes.
+		{string(create), answerWith(400, "OptInRequired"), time.Hour},
+		{string(attach), answerWith(403, "PendingVerification"), time.Hour},
+		{observeKey, answerWith(400, "SomethingNew"), time.Hour},
+		{string(create), answerWith(500, "SomethingNew"), 30 * time.Second},
+		{string(create), answerWith(503, "Unavailable"), 30 * time.Second},
+		{string(create), errors.New("connection reset"), 30 * time.Second},
+		{string(attach), answerWith(400, "InvalidNetworkInterface.InUse"), 30 * time.Second},
 	} {
 		f := failures{}
 		for range 20 {
@@ -75,8 +90,33 @@ func TestPaceOfWhatPeopleMend(t *testing.T) {
 		if wait := f["k"].until.Sub(now); wait < test.most/2 || wait > test.most {
 			t.Errorf("%s, %v: tried again in %v, want about %v", test.action, test.err, wait, test.most)
 		}
-		if f.forgive(); f.blocks("k", now) {
-			t.Errorf("%s, %v: not tried at once when a NodeENI has changed", test.action, test.err)
+	}
+}
+
+// answerWith is EC2's answer as the SDK gives it.
+func answerWith(status int, code string) error {
+	return &smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}}, Err: ec2Error(code, ""),
+	}
+}
+
+// A thousand nodes whose calls are all refused for ever leave EC2's buckets to others:
+// after a quarter of an hour they take less than half of the smallest one.
+func TestAFleetThatIsRefused(t *testing.T) {
+	const nodes, perSecond = 1000, 5.0
+	for _, err := range []error{answerWith(400, "SomethingNew"), ec2Error("UnauthorizedOperation", ""), ec2Error("AttachmentLimitExceeded", "")} {
+		calls, window := 0, 45*time.Minute
+		for range nodes {
+			f, start := failures{}, time.Unix(10_000, 0)
+			for now := start; now.Before(start.Add(15*time.Minute + window)); now = f["k"].until {
+				if now.After(start.Add(15 * time.Minute)) {
+					calls++
+				}
+				f.add("k", string(create), err, now)
+			}
+		}
+		if rate := float64(calls) / window.Seconds(); rate > perSecond/2 {
+			t.Errorf("%v: %.1f calls a second", err, rate)
 		}
 	}
 }

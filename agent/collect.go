@@ -106,7 +106,7 @@ func (a *Agent) lookForUnwanted(places map[slot]bool, now time.Time) {
 
 // answered says whether an error is EC2's answer that it created nothing.
 func answered(err error) bool {
-	return eni.IsTerminal(err) || eni.IsThrottled(err) || eni.IsSubnetFull(err)
+	return eni.IsTerminal(err) || eni.IsRefusal(err) || eni.IsThrottled(err) || eni.IsSubnetFull(err)
 }
 
 // recallUnheard takes from the last report the decisions of which nobody knows
@@ -173,7 +173,6 @@ func (a *Agent) removed(id string, now time.Time) {
 	a.deleted[e.ID] = now
 	a.enis = slices.Delete(slices.Clone(a.enis), i, i+1)
 	a.forget(e)
-	a.failures.forgive()
 	if a.nextObserve.After(now) {
 		a.schedule(now) // it was to be asked about this one
 	}
@@ -206,10 +205,10 @@ func (a *Agent) failedCollect(c call, err error, now time.Time) {
 		a.lookSoon(now)
 		return
 	}
-	if !eni.IsThrottled(err) && !eni.IsTerminal(err) {
+	if !answered(err) {
 		a.doubt()
 	}
-	a.fail(c.key(), c.verb.action(), err, now)
+	a.failCall(c, c.key(), err, now)
 }
 
 // empty says whether this instance has no ENI of ours, none is on its way, and

@@ -130,16 +130,17 @@ func (d *desired) leaves(uid types.UID) bool {
 	return d.held[uid] || d.partly[uid] || d.told != nil && !d.told[uid]
 }
 
-// regrouped says whether a want has other groups than before.
-func regrouped(before, after []want) bool {
+// regrouped are the NodeENIs of which a want has other groups than before.
+func regrouped(before, after []want) map[types.UID]bool {
+	changed := map[types.UID]bool{}
 	for _, w := range after {
 		for _, b := range before {
 			if b.slot == w.slot && !slices.Equal(b.groups, w.groups) {
-				return true
+				changed[w.uid] = true
 			}
 		}
 	}
-	return false
+	return changed
 }
 
 // hold keeps what the NodeENI had, and says why it cannot be told anew.

@@ -24,6 +24,7 @@ func (a *Agent) start(ctx context.Context, c call, now time.Time) {
 	if c.verb == create {
 		a.reckon(now)
 	}
+	limitKnown := a.limit > 0
 	go func() {
 		callCtx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
 		defer cancel()
@@ -32,7 +33,7 @@ func (a *Agent) start(ctx context.Context, c call, now time.Time) {
 		a.Log.Debug("EC2 call", "action", c.verb.action(), "eni", c.eni, "subnet", c.slot.subnet, "took", time.Since(began).Round(time.Millisecond), "error", err)
 		var learn func()
 		if err != nil {
-			learn = a.investigate(ctx, err)
+			learn = a.investigate(ctx, err, limitKnown)
 		}
 		a.results <- func() {
 			delete(a.running, key)
@@ -143,7 +144,7 @@ func (a *Agent) change(id string, now time.Time, f func(*tracked)) {
 
 // investigate asks EC2 for what an error leaves open: who holds the device
 // index, how many ENIs the instance type takes. What it returns runs in the loop.
-func (a *Agent) investigate(ctx context.Context, err error) func() {
+func (a *Agent) investigate(ctx context.Context, err error, limitKnown bool) func() {
 	ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
 	defer cancel()
 	switch {
@@ -153,7 +154,7 @@ func (a *Agent) investigate(ctx context.Context, err error) func() {
 			return nil
 		}
 		return func() { a.learnHolders(attached) }
-	case eni.IsAttachmentLimit(err):
+	case eni.IsAttachmentLimit(err) && !limitKnown:
 		limit, err := a.EC2.MaxENIs(ctx, a.Identity.InstanceType)
 		if err != nil {
 			return nil // the report goes without the number
@@ -188,7 +189,7 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 		a.failedCollect(c, err, now)
 		return
 	case c.verb == create && eni.IsSubnetFull(err):
-		a.fail(fullKey(c.slot.subnet), c.verb.action(), err, now)
+		a.failCall(c, fullKey(c.slot.subnet), err, now)
 	case eni.IsGroupGone(err):
 		a.catalog.forgetGroups(slices.Concat(c.groups, c.params.Groups))
 	case eni.IsSubnetGone(err):
@@ -196,7 +197,7 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 	case c.verb == create && eni.IsMismatch(err):
 		// It was made by a call whose answer was lost, before the NodeENI changed.
 		a.doubt()
-		a.fail(c.key(), c.verb.action(), err, now)
+		a.failCall(c, c.key(), err, now)
 		a.outdate(c)
 		return
 	case c.verb == attach && eni.IsIndexTaken(err):
@@ -212,7 +213,7 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 	case c.verb == attach && eni.IsNotFound(err):
 		a.missed(c.eni, now)
 	}
-	a.fail(c.key(), c.verb.action(), err, now)
+	a.failCall(c, c.key(), err, now)
 }
 
 // outdate forgets a decision when EC2 has long known its token, and a describe has
@@ -238,6 +239,14 @@ func (a *Agent) missed(id string, now time.Time) {
 			a.doubt()
 		}
 	}
+}
+
+// failCall notes the failure of a call, which waits for a change of its NodeENI.
+func (a *Agent) failCall(c call, key string, err error, now time.Time) {
+	a.fail(key, c.verb.action(), err, now)
+	f := a.failures[key]
+	f.slot = c.slot
+	a.failures[key] = f
 }
 
 // fail notes a failure and logs it: an error that is new since the last success as

@@ -111,6 +111,8 @@ func (a *Agent) present(mac net.HardwareAddr) bool {
 // forget drops an ENI that EC2 no longer has. The one that takes its place
 // says so.
 func (a *Agent) forget(e tracked) {
+	a.failures.forgiveRoom()
+	a.failures.forgiveFull(e.SubnetID)
 	delete(a.links, e.ID)
 	for key := range a.failures {
 		if strings.Contains(key, e.ID) {
@@ -135,6 +137,7 @@ func (a *Agent) learnIndexes(interfaces []imds.Interface) {
 		}
 	}
 	if len(interfaces) > 0 {
+		a.learnInterfaces(interfaces)
 		a.taken = indexesTaken(interfaces, a.known, a.taken, a.present)
 	}
 }

@@ -38,7 +38,7 @@ func Explain(action string, err error) (what, do string) {
 // remedy is what to do about a refusal.
 func remedy(err error) string {
 	switch {
-	case is(err, "AuthFailure"):
+	case IsUnauthenticated(err):
 		return "see that the credentials are valid and that the clock is right"
 	case IsAttachmentLimit(err):
 		return "choose an instance type that takes more ENIs, or ask for fewer on this node"

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"net/url"
 	"os"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 var owner = Owner{
@@ -158,10 +160,42 @@ func TestReason(t *testing.T) {
 	}
 }
 
+// A refusal with a code that is not known may last for ever; EC2's own failure passes.
+func TestRefusals(t *testing.T) {
+	for _, test := range []struct {
+		status int
+		code   string
+		want   bool
+	}{
+		{400, "SomethingNew", true},
+		{403, "OptInRequired", true},
+		{500, "SomethingNew", false},
+		{503, "Unavailable", false},
+		{400, "UnauthorizedOperation", false},
+		{400, "RequestExpired", false},
+		{400, "Throttling", false},
+		{400, "InvalidNetworkInterface.InUse", false},
+		{400, "InvalidNetworkInterfaceID.NotFound", false},
+		{400, "IdempotentParameterMismatch", false},
+		{403, "UnknownError", false}, // without a code of EC2's, a proxy may have answered
+	} {
+		err := &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: test.status}}, Err: apiError(test.code, "")}
+		if got := IsRefusal(err); got != test.want {
+			t.Errorf("HTTP %d %s: a refusal %v, want %v", test.status, test.code, got, test.want)
+		}
+	}
+	if IsRefusal(errors.New("connection reset")) || IsRefusal(nil) {
+		t.Error("no answer is no refusal")
+	}
+	if advice := Advice("AttachNetworkInterface", apiError("RequestExpired", "…")); !strings.Contains(advice, "clock") {
+		t.Errorf("advice without the clock: %s", advice)
+	}
+}
+
 func TestErrorClasses(t *testing.T) {
 	predicates := map[string]func(error) bool{
 		"throttled": IsThrottled, "notfound": IsNotFound, "attachmentgone": IsAttachmentGone, "inuse": IsInUse,
-		"indextaken": IsIndexTaken, "full": IsSubnetFull, "limit": IsAttachmentLimit, "denied": IsUnauthorized, "terminal": IsTerminal,
+		"indextaken": IsIndexTaken, "full": IsSubnetFull, "limit": IsAttachmentLimit, "denied": IsUnauthorized, "unauthenticated": IsUnauthenticated, "terminal": IsTerminal,
 		"mismatch": IsMismatch, "groupgone": IsGroupGone, "subnetgone": IsSubnetGone,
 	}
 	for _, test := range []struct{ code, message, want string }{
@@ -179,6 +213,9 @@ func TestErrorClasses(t *testing.T) {
 		{"InsufficientFreeAddressesInSubnet", "", "full"},
 		{"AttachmentLimitExceeded", "", "limit terminal"},
 		{"UnauthorizedOperation", "", "denied terminal"},
+		{"AuthFailure", "", "unauthenticated terminal"},
+		{"RequestExpired", "", "unauthenticated terminal"},
+		{"ExpiredToken", "", "unauthenticated terminal"},
 		{"InvalidSubnetID.NotFound", "", "subnetgone terminal"},
 		{"InvalidGroup.NotFound", "", "groupgone terminal"},
 		{"InvalidSecurityGroupID.NotFound", "", "groupgone terminal"},

@@ -87,6 +87,9 @@ func lacksCredentials(err error) bool {
 // IsMismatch: the request was carried out before, in other words.
 func IsMismatch(err error) bool { return is(err, "IdempotentParameterMismatch") }
 
+// IsENIQuota: the account may have no more ENIs in the Region.
+func IsENIQuota(err error) bool { return is(err, "NetworkInterfaceLimitExceeded") }
+
 // IsAttachmentLimit: the instance type takes no more ENIs.
 func IsAttachmentLimit(err error) bool { return is(err, "AttachmentLimitExceeded") }
 
@@ -101,18 +104,35 @@ func IsSubnetGone(err error) bool {
 }
 
 // IsUnauthenticated: EC2 does not accept the credentials, or the clock is wrong.
-// Both often mend themselves.
-func IsUnauthenticated(err error) bool { return is(err, "AuthFailure") }
+// Both often right themselves.
+func IsUnauthenticated(err error) bool {
+	return is(err, "AuthFailure", "RequestExpired", "ExpiredToken", "ExpiredTokenException", "InvalidClientTokenId",
+		"UnrecognizedClientException", "SignatureDoesNotMatch", "MissingAuthenticationToken")
+}
 
 // IsUnauthorized: IAM does not allow the call.
 func IsUnauthorized(err error) bool {
-	return is(err, "UnauthorizedOperation", "AuthFailure", "AccessDenied", "AccessDeniedException")
+	return is(err, "UnauthorizedOperation", "AccessDenied", "AccessDeniedException")
+}
+
+// IsRefusal: EC2 has refused the call (HTTP 4xx) with a code that nothing here knows.
+// The reason may last for ever, while a failure of EC2's own (HTTP 5xx) passes.
+func IsRefusal(err error) bool {
+	if Code(err) == "" || is(err, "UnknownError") || statusOf(err)/100 != 4 {
+		return false
+	}
+	return !IsTerminal(err) && !IsThrottled(err) && !IsSubnetFull(err) && !isMomentary(err)
+}
+
+// isMomentary: by the next describe it looks different.
+func isMomentary(err error) bool {
+	return IsNotFound(err) || IsAttachmentGone(err) || IsInUse(err) || IsIndexTaken(err) || IsMismatch(err)
 }
 
 // IsTerminal: asking again does not help before somebody changes the NodeENI,
 // a quota, a permission or the instance.
 func IsTerminal(err error) bool {
-	return IsUnauthorized(err) || IsAttachmentLimit(err) || IsGroupGone(err) || IsSubnetGone(err) || isRefusedParameter(err) || is(err,
+	return IsUnauthenticated(err) || IsUnauthorized(err) || IsAttachmentLimit(err) || IsGroupGone(err) || IsSubnetGone(err) || isRefusedParameter(err) || is(err,
 		"NetworkInterfaceLimitExceeded", "SecurityGroupsPerInterfaceLimitExceeded",
 		"InvalidSubnetID.Malformed", "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed",
 		"OperationNotPermitted", "InvalidInstanceID.NotFound",

@@ -86,7 +86,7 @@ func (m *Metrics) count(action string, err error, took time.Duration) {
 	switch {
 	case IsThrottled(err):
 		m.throttled.Inc()
-	case IsUnauthorized(err), lacksCredentials(err):
+	case IsUnauthenticated(err), IsUnauthorized(err), lacksCredentials(err):
 		m.denied.Inc()
 	}
 }

@@ -1,0 +1,157 @@
+package agent
+
+import (
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+)
+
+var (
+	createX, groupsX = call{verb: create, slot: slot{"uid-x", subnetA}}, call{verb: setGroups, slot: slot{"uid-x", subnetA}, eni: "eni-x"}
+	createY, groupsY = call{verb: create, slot: slot{"uid-y", subnetA}}, call{verb: setGroups, slot: slot{"uid-y", subnetA}, eni: "eni-y"}
+	attachY          = call{verb: attach, slot: slot{"uid-y", subnetA}, eni: "eni-y", index: 3}
+	fullX            = call{verb: create, slot: slot{"uid-x", subnetA2}}
+	brisk            = call{verb: setDescription, slot: slot{"uid-x", subnetA}, eni: "eni-x"}
+)
+
+// waiting is an agent of a node that the NodeENIs x and y select, and z does not. Much
+// has failed there.
+func waiting(now time.Time) (*Agent, Snapshot) {
+	a := New(Config{Log: slog.New(slog.DiscardHandler)})
+	z := nodeENI("z", nil)
+	z.Spec.NodeSelector = map[string]string{"ng": "other"}
+	s := Snapshot{NodeExists: true, Labels: matching, NodeENIs: []v1alpha1.NodeENI{nodeENI("x", nil), nodeENI("y", nil), z}}
+	a.notice(s)
+	for _, c := range []call{createX, createY} {
+		a.failedCall(c, ec2Error("UnauthorizedOperation", "…"), now)
+	}
+	for _, c := range []call{groupsX, groupsY} {
+		a.failedCall(c, answerWith(400, "SomethingNew"), now)
+	}
+	a.failedCall(attachY, ec2Error("AttachmentLimitExceeded", "…"), now)
+	a.failedCall(fullX, ec2Error("InsufficientFreeAddressesInSubnet", "…"), now)
+	a.failedCall(brisk, ec2Error("Unavailable", "…"), now)
+	a.failures.add(groupNameKey+"of-x", "DescribeSecurityGroups", errAbsent, now)
+	a.failures.add(observeKey, observeKey, ec2Error("UnauthorizedOperation", ""), now)
+	return a, s
+}
+
+// Each failure waits for what it lacks, and for nothing else.
+func TestWhatForgives(t *testing.T) {
+	now := time.Now()
+	edit := func(uid string, f func(*v1alpha1.NodeENI)) func(*Agent, Snapshot) {
+		return func(a *Agent, s Snapshot) {
+			s.NodeENIs = slices.Clone(s.NodeENIs)
+			for i := range s.NodeENIs {
+				if string(s.NodeENIs[i].UID) == uid {
+					s.NodeENIs[i].Generation++
+					f(&s.NodeENIs[i])
+				}
+			}
+			a.notice(s)
+		}
+	}
+	gone := func(subnet string) func(*Agent, Snapshot) {
+		return func(a *Agent, _ Snapshot) { a.forget(eniFor("eni-z", "z", subnet)) }
+	}
+	nothing := func(*v1alpha1.NodeENI) {}
+	ofX, ofY := []string{createX.key(), groupsX.key()}, []string{createY.key(), groupsY.key()}
+	for name, test := range map[string]struct {
+		happens  func(*Agent, Snapshot)
+		forgiven []string
+	}{
+		"nothing": {func(a *Agent, s Snapshot) { a.notice(s) }, nil},
+		"a label of no concern": {func(a *Agent, s Snapshot) {
+			s.Labels = map[string]string{"ng": "multi-eni", "load": "high"}
+			a.notice(s)
+		}, nil},
+		"x":                       {edit("uid-x", nothing), ofX},
+		"y":                       {edit("uid-y", nothing), ofY},
+		"x names a group":         {edit("uid-x", func(n *v1alpha1.NodeENI) { n.Spec.SecurityGroupNames = []string{"of-x"} }), append(ofX, groupNameKey+"of-x")},
+		"y selects other nodes":   {edit("uid-y", func(n *v1alpha1.NodeENI) { n.Spec.NodeSelector = map[string]string{"ng": "other"} }), ofY},
+		"z, of other nodes":       {edit("uid-z", nothing), nil},
+		"z selects this node now": {edit("uid-z", func(n *v1alpha1.NodeENI) { n.Spec.NodeSelector = matching }), nil},
+		"y is deleted": {func(a *Agent, s Snapshot) {
+			s.NodeENIs = []v1alpha1.NodeENI{s.NodeENIs[0], s.NodeENIs[2]}
+			a.notice(s)
+		}, ofY},
+		"x's names stand for other groups": {func(a *Agent, _ Snapshot) {
+			other := wantFor("uid-x", subnetA, 2)
+			other.groups = []string{"sg-9"}
+			a.failures.forgive(regrouped([]want{wantFor("uid-x", subnetA, 2), wantFor("uid-y", subnetA, 3)}, []want{other, wantFor("uid-y", subnetA, 3)}), nil)
+		}, ofX},
+		"an ENI is gone":                    {gone(subnetA), []string{attachY.key()}},
+		"an ENI in the full subnet is gone": {gone(subnetA2), []string{attachY.key(), fullX.key(), fullKey(subnetA2)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, s := waiting(now)
+			before := a.failures.resting(now)
+			test.happens(a, s)
+			for key := range a.failures.resting(now) {
+				delete(before, key)
+			}
+			got := slices.Sorted(maps.Keys(before))
+			if slices.Sort(test.forgiven); !slices.Equal(got, test.forgiven) {
+				t.Errorf("tried again at once: %q\nwant %q", got, test.forgiven)
+			}
+		})
+	}
+}
+
+// someLinks are the links that are here, by MAC.
+type someLinks struct {
+	Links
+	here map[string]bool
+}
+
+func (l someLinks) Present(mac net.HardwareAddr) (bool, error) { return l.here[mac.String()], nil }
+
+// An ENI has no place on a full instance until another one leaves, whoever made it:
+// its link goes, or IMDS no longer lists it.
+func TestRoomIsNoticed(t *testing.T) {
+	now := time.Now()
+	const ours, foreign = "02:00:00:00:00:01", "02:00:00:00:00:02"
+	list := func(macs ...string) (all []imds.Interface) {
+		for _, mac := range macs {
+			all = append(all, imds.Interface{MAC: hardwareAddr(mac)})
+		}
+		return all
+	}
+	for name, test := range map[string]struct {
+		leaves func(a *Agent, links someLinks)
+		room   bool
+	}{
+		"nothing":                      {func(*Agent, someLinks) {}, false},
+		"our link":                     {func(_ *Agent, l someLinks) { delete(l.here, ours) }, true},
+		"a foreign link":               {func(_ *Agent, l someLinks) { delete(l.here, foreign) }, true},
+		"a link that is no ENI's":      {func(_ *Agent, l someLinks) { delete(l.here, "02:00:00:00:00:09") }, false},
+		"an interface, by IMDS":        {func(a *Agent, _ someLinks) { a.learnInterfaces(list(ours)) }, true},
+		"nothing, by IMDS":             {func(a *Agent, _ someLinks) { a.learnInterfaces(list(foreign, ours)) }, false},
+		"nothing, one has come beside": {func(a *Agent, _ someLinks) { a.learnInterfaces(list(ours, foreign, "02:00:00:00:00:03")) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			links := someLinks{here: map[string]bool{ours: true, foreign: true, "02:00:00:00:00:09": true}}
+			a := New(Config{Log: slog.New(slog.DiscardHandler), Links: links})
+			a.enis = []tracked{eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(t *tracked) { t.MAC = ours })}
+			a.learnInterfaces(list(ours, foreign))
+			for range 20 {
+				a.failedCall(attachY, ec2Error("AttachmentLimitExceeded", "…"), now)
+			}
+			a.lookForRoom()
+			a.lookForRoom()
+			if !a.failures.blocks(attachY.key(), now.Add(20*time.Minute)) {
+				t.Fatal("it does not wait")
+			}
+			test.leaves(a, links)
+			if a.lookForRoom(); a.failures.blocks(attachY.key(), now) == test.room {
+				t.Errorf("tried at once: %v, want %v", !test.room, test.room)
+			}
+		})
+	}
+}
