@@ -57,6 +57,10 @@ type Agent struct {
 	failures  failures
 	counting  bool // how many nodes wait, see turn.go
 
+	// What IMDS is asked beside.
+	hints indexHints
+	peek  peek
+
 	// When EC2 is asked next for this instance's ENIs.
 	observing   bool
 	nextObserve time.Time
@@ -130,6 +134,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	calls, stopCalls := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopCalls()
 
+	go a.watchMetadata(ctx)
 	var host hostPace
 	due := time.Now() // the timer
 	timer := time.NewTimer(0)
@@ -255,6 +260,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 	}
 	a.report(ctx, p, now)
 	a.showOnNode(ctx, ok, now)
+	a.peek.expect(a.enis, a.Identity.InstanceID)
 	if a.Emptied != nil && a.empty() {
 		a.Emptied()
 	}

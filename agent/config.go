@@ -81,6 +81,7 @@ type Links interface {
 // Metadata tells what IMDS knows of the instance's interfaces.
 type Metadata interface {
 	Interfaces(context.Context) ([]imds.Interface, error)
+	Assigned(context.Context, net.HardwareAddr) (imds.Assigned, error)
 }
 
 // Recorder writes Events; a kube.Recorder does.

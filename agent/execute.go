@@ -17,7 +17,7 @@ func (a *Agent) start(ctx context.Context, c call, now time.Time) {
 	if c.verb == create && (a.creating() || a.failures.blocks(fullKey(c.slot.subnet), now)) {
 		return
 	}
-	if c.verb == attach && a.attaching(c.eni) {
+	if c.verb == attach && (a.attaching(c.eni) || now.Before(a.hints.until)) {
 		return
 	}
 	a.running[key] = c
@@ -169,6 +169,8 @@ func (a *Agent) investigate(ctx context.Context, err error, limitKnown bool) fun
 // the next one shows it.
 func (a *Agent) learnHolders(attached []eni.ENI) {
 	clear(a.taken)
+	a.hints.asked++ // what IMDS was asked before knows less
+	a.hints.until = time.Time{}
 	for _, e := range attached {
 		ours := a.known[e.ID] || e.Owner.Cluster == a.Cluster && e.Owner.Instance == a.Identity.InstanceARN()
 		if e.Attachment == nil || e.Attachment.DeviceIndex == 0 || e.Attachment.Card != 0 || ours {

@@ -82,6 +82,13 @@ func (s *slate) count() int {
 	return s.changes
 }
 
+// reboot leaves links bare.
+func (s *slate) reboot() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.configured)
+}
+
 // links are those that are configured, by MAC.
 func (s *slate) links() map[string]hostnet.Wanted {
 	s.mu.Lock()
@@ -145,6 +152,7 @@ type hints struct {
 
 	mu    sync.Mutex
 	state imdsState
+	lie   *imds.Assigned // about every ENI, unless nil
 }
 
 type imdsState int
@@ -162,29 +170,37 @@ func (h *hints) set(s imdsState) {
 	h.state = s
 }
 
-func (h *hints) Interfaces(ctx context.Context) ([]imds.Interface, error) {
+// lies sets what IMDS shows of every ENI.
+func (h *hints) lies(a *imds.Assigned) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.lie = a
+}
+
+// ask waits for an answer.
+func (h *hints) ask(ctx context.Context) (cloud.Metadata, error) {
 	h.mu.Lock()
 	state := h.state
 	h.mu.Unlock()
 	var wait <-chan time.Time
 	switch state {
 	case imdsAnswers:
-		return h.interfaces()
+		return h.cloud.Metadata(h.instance)
 	case imdsFails:
-		return nil, errors.New("IMDS fails")
+		return cloud.Metadata{}, errors.New("IMDS fails")
 	case imdsIsSlow:
 		wait = time.After(3 * time.Second)
 	}
 	select {
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return cloud.Metadata{}, ctx.Err()
 	case <-wait:
-		return h.interfaces()
+		return h.cloud.Metadata(h.instance)
 	}
 }
 
-func (h *hints) interfaces() ([]imds.Interface, error) {
-	m, err := h.cloud.Metadata(h.instance)
+func (h *hints) Interfaces(ctx context.Context) ([]imds.Interface, error) {
+	m, err := h.ask(ctx)
 	var all []imds.Interface
 	for _, i := range m.Interfaces {
 		mac, _ := net.ParseMAC(i.MAC)
@@ -194,6 +210,21 @@ func (h *hints) interfaces() ([]imds.Interface, error) {
 		})
 	}
 	return all, err
+}
+
+func (h *hints) Assigned(ctx context.Context, mac net.HardwareAddr) (imds.Assigned, error) {
+	m, err := h.ask(ctx)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, i := range m.Interfaces {
+		if i.MAC == mac.String() {
+			if h.lie != nil {
+				return *h.lie, err
+			}
+			return imds.Assigned{Addresses: i.LocalIPv4s, Groups: i.SecurityGroupIDs}, err
+		}
+	}
+	return imds.Assigned{}, err
 }
 
 // mute writes no Events.

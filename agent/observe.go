@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
@@ -32,20 +31,16 @@ func (a *Agent) observe(ctx context.Context, now time.Time) {
 		return
 	}
 	a.observing = true
+	a.askHints(ctx, now)
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
 		defer cancel()
 		list, err := a.EC2.OfInstance(ctx, a.Cluster, a.Identity.InstanceARN())
-		var interfaces []imds.Interface
-		if err == nil {
-			// Only a hint about device indexes: without it EC2 tells.
-			interfaces, _ = a.Metadata.Interfaces(ctx)
-		}
-		a.results <- func() { a.observed(list, interfaces, err, time.Now()) }
+		a.results <- func() { a.observed(list, err, time.Now()) }
 	}()
 }
 
-func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error, now time.Time) {
+func (a *Agent) observed(list []eni.ENI, err error, now time.Time) {
 	a.observing = false
 	if err != nil {
 		a.fail(observeKey, observeKey, err, now)
@@ -69,7 +64,6 @@ func (a *Agent) observed(list []eni.ENI, interfaces []imds.Interface, err error,
 			a.forget(e)
 		}
 	}
-	a.learnIndexes(interfaces)
 	a.schedule(now)
 }
 
@@ -126,37 +120,6 @@ func (a *Agent) forget(e tracked) {
 	}
 	a.records[e.slot()] = record{nodeENI: e.Owner.NodeENI, replaces: e.ID}
 	a.arrivals.again(e.slot(), time.Now())
-}
-
-// learnIndexes notes the device indexes that IMDS shows as held by others. It is
-// a hint that spares a vain attach call; when IMDS lags, EC2 tells.
-func (a *Agent) learnIndexes(interfaces []imds.Interface) {
-	for _, i := range interfaces {
-		if err := a.Links.Know(i.MAC); err != nil {
-			a.Log.Warn("the host's routes could not be read", "error", err)
-		}
-	}
-	if len(interfaces) > 0 {
-		a.learnInterfaces(interfaces)
-		a.taken = indexesTaken(interfaces, a.known, a.taken, a.present)
-	}
-}
-
-// indexesTaken are the device indexes that IMDS shows as held by ENIs that are
-// not known as ours. IMDS lists an ENI for minutes after it was detached, so the
-// link has to be here, or EC2 must have told before that the ENI holds the index.
-func indexesTaken(interfaces []imds.Interface, ours map[string]bool, before map[int32]string, here func(net.HardwareAddr) bool) map[int32]string {
-	taken := map[int32]string{}
-	for _, i := range interfaces {
-		index := int32(i.DeviceIndex)
-		if !i.Settled || index <= 0 || i.Card != 0 || ours[i.ENIID] {
-			continue
-		}
-		if before[index] == i.ENIID || here(i.MAC) {
-			taken[index] = i.ENIID
-		}
-	}
-	return taken
 }
 
 // schedule says when EC2 is asked next.
@@ -253,6 +216,9 @@ func (a *Agent) nextPass(now time.Time) time.Time {
 		if due := maxTime(a.nextObserve, a.failures[observeKey].until); due.Before(at) {
 			at = due
 		}
+	}
+	if a.hints.until.After(now) && a.hints.until.Before(at) {
+		at = a.hints.until
 	}
 	for _, f := range a.failures {
 		if f.until.After(now) && f.until.Before(at) {

@@ -357,3 +357,43 @@ func TestNewDoesNotFallBack(t *testing.T) {
 		t.Errorf("Identity: %v, with %d requests without a token", err, unauthenticated.Load())
 	}
 }
+
+// What others may change about an ENI; what IMDS does not show is nothing.
+func TestAssigned(t *testing.T) {
+	dir := "network/interfaces/macs/" + secondary + "/"
+	for _, test := range []struct {
+		name      string
+		addresses string
+		groups    string
+		want      string
+		err       string
+	}{
+		{"two addresses", "10.0.0.7\n10.0.0.9", "sg-1\nsg-2", "{[10.0.0.7 10.0.0.9] [sg-1 sg-2]}", ""},
+		{"not shown", "", "", "{[] []}", ""},
+		{"no addresses", "", "sg-1", "{[] [sg-1]}", ""},
+		{"a page of a proxy", "<html>", "sg-1", "", "<html>"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := newService(func(v map[string]string) {
+				for name, value := range map[string]string{"local-ipv4s": test.addresses, "security-group-ids": test.groups} {
+					if value != "" {
+						v[dir+name] = value
+					}
+				}
+			})
+			got, err := serve(t, s).Assigned(t.Context(), mac(secondary))
+			if test.err != "" {
+				if err == nil || !strings.Contains(err.Error(), test.err) {
+					t.Errorf("error %v, want one about %q", err, test.err)
+				}
+				return
+			}
+			if text := fmt.Sprint(got); err != nil || text != test.want {
+				t.Errorf("%s, %v, want %s", text, err, test.want)
+			}
+			if n := s.requests.Load(); n != 3 {
+				t.Errorf("it took %d requests, want 3 with that for a token", n)
+			}
+		})
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 )
@@ -80,6 +81,36 @@ func (c *Client) readInterface(ctx context.Context, mac net.HardwareAddr) (Inter
 		}
 	}
 	return i, nil
+}
+
+// Assigned is what others may change about an ENI while it is attached, as IMDS shows
+// it; nil where it shows nothing.
+type Assigned struct {
+	Addresses []netip.Addr // IPv4
+	Groups    []string     // ids
+}
+
+// Assigned asks what an ENI has at present: two requests. An ENI that IMDS does not
+// show has nothing.
+func (c *Client) Assigned(ctx context.Context, mac net.HardwareAddr) (Assigned, error) {
+	var a Assigned
+	text, err := c.get(ctx, macPath(mac, "local-ipv4s"))
+	if err != nil && !isMissing(err) {
+		return a, err
+	}
+	for _, field := range strings.Fields(text) {
+		address, err := netip.ParseAddr(field)
+		if err != nil {
+			return a, fmt.Errorf("IMDS lists an address of %s that is none: %w", mac, err)
+		}
+		a.Addresses = append(a.Addresses, address)
+	}
+	text, err = c.get(ctx, macPath(mac, "security-group-ids"))
+	if err != nil && !isMissing(err) {
+		return a, err
+	}
+	a.Groups = strings.Fields(text)
+	return a, nil
 }
 
 func (c *Client) number(ctx context.Context, path string) (int, error) {

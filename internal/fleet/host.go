@@ -143,6 +143,11 @@ func (h *host) Watch(ctx context.Context) (<-chan struct{}, error) {
 	return changed, nil
 }
 
+// Assigned implements agent.Metadata: others change nothing.
+func (h *host) Assigned(context.Context, net.HardwareAddr) (imds.Assigned, error) {
+	return imds.Assigned{}, nil
+}
+
 // Interfaces implements agent.Metadata: without a request, and without lag.
 func (h *host) Interfaces(context.Context) ([]imds.Interface, error) {
 	h.mu.Lock()
