@@ -2,8 +2,10 @@ package doctor
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
@@ -24,6 +26,66 @@ func checkIMDS(f Facts) []Result {
 	}
 }
 
+const regionCheck = "Region"
+
+// checkRegion: whether EC2 is asked in the Region that the instance is in. Elsewhere
+// every answer is right, and about other things.
+func checkRegion(f Facts) []Result {
+	if f.IMDS == nil || f.IMDS.Err != nil || f.Credentials == nil || f.Credentials.Region == "" {
+		return nil
+	}
+	asked, here := f.Credentials.Region, f.IMDS.Identity.Region
+	if asked != here {
+		return []Result{failure(regionCheck, fmt.Sprintf("set AWS_REGION to %s, or leave it out: IMDS has the Region; with Helm it is the value awsRegion", here),
+			"EC2 is asked in %s, and this instance is in %s: what is said of EC2 below is about another Region", asked, here)}
+	}
+	return []Result{ok(regionCheck, "EC2 is asked in %s, where this instance is", here)}
+}
+
+// checkPlace: whether EC2 shows the instance at all. Every instance has its primary
+// ENI, so its absence proves that another place was asked.
+func checkPlace(f Facts) []Result {
+	const check = "the instance's ENIs"
+	if f.IMDS == nil || !f.EC2.misses() {
+		return nil
+	}
+	who := f.IMDS.Identity
+	return []Result{failure(check, fmt.Sprintf("see that the Region (%s), the account of the credentials (%s) and AWS_ENDPOINT_URL_EC2, if it is set, are those of the instance", who.Region, who.AccountID),
+		"EC2 does not show the primary ENI of %s, which every instance has: it was asked in another Region, account or endpoint, so what it says below is not about this node", who.InstanceID)}
+}
+
+// misses says whether EC2 shows no primary ENI of the instance.
+func (e *EC2) misses() bool {
+	return e != nil && e.Forecast != nil && !slices.ContainsFunc(e.Forecast.Attached, func(n eni.ENI) bool { return n.Attachment.DeviceIndex == 0 })
+}
+
+// checkCluster: whether ENIs of this instance bear another value of the cluster tag.
+// The agent would not know them as its own, and make more.
+func checkCluster(f Facts) []Result {
+	const check = "--cluster-name"
+	if f.IMDS == nil || f.EC2 == nil || f.EC2.Forecast == nil {
+		return nil
+	}
+	var results []Result
+	for _, e := range f.EC2.Forecast.Attached {
+		if e.Owner.Instance != f.IMDS.Identity.InstanceARN() || e.Owner.Cluster == f.EC2.Cluster {
+			continue
+		}
+		action := fmt.Sprintf("give agents and coordinators the --cluster-name %q. If that cluster is gone, detach and delete the ENI by hand", e.Owner.Cluster)
+		if f.Wanted.has(e.Owner) {
+			results = append(results, failure(check, action, "it is %q here, and %s, which was made for this instance and its NodeENI %s, bears %q: the agent would make another ENI", f.EC2.Cluster, e.ID, e.Owner.NodeENI, e.Owner.Cluster))
+		} else {
+			results = append(results, warning(check, action, "it is %q here, and %s, which was made for this instance, bears %q: no agent looks after it, and no coordinator of this cluster deletes it", f.EC2.Cluster, e.ID, e.Owner.Cluster))
+		}
+	}
+	return results
+}
+
+// has says whether the owner's NodeENI is one of those that there are.
+func (w *Wanted) has(o eni.Owner) bool {
+	return w != nil && slices.ContainsFunc(w.NodeENIs, func(n v1alpha1.NodeENI) bool { return n.UID == o.NodeENIUID })
+}
+
 const credentialsCheck = "credentials"
 
 func checkCredentials(f Facts) []Result {
@@ -34,7 +96,8 @@ func checkCredentials(f Facts) []Result {
 	case c == nil:
 		return []Result{skipped(credentialsCheck, "the Region is not known: IMDS does not tell, and AWS_REGION is not set")}
 	case c.Err != nil:
-		return []Result{failure(credentialsCheck, "give the instance an instance profile, or the agent's ServiceAccount a role by IRSA or EKS Pod Identity; see packaging/iam", "there are none: %v", c.Err)}
+		what, do := eni.ExplainCredentials(c.Err)
+		return []Result{failure(credentialsCheck, do+"; packaging/iam has the policies", "there are none: %s", what)}
 	}
 	switch kind, _, _ := strings.Cut(c.Source, ":"); kind {
 	case "EC2RoleProvider":
@@ -91,14 +154,17 @@ func checkPermission(action string, e *EC2) Result {
 		tried = true
 	}
 	switch {
+	case e.Done[action] && len(refused)+len(other) > 0:
+		return ok(check, "allowed: the call itself was carried out")
 	case len(refused) > 0:
-		allow := "allow " + check + " in the IAM policy of the agent's role; packaging/iam has the policies"
-		if action == "CreateNetworkInterface" {
-			allow += ". A create needs ec2:CreateTags too, and the keys of the NodeENI's tags listed there"
+		what, do := eni.Explain(action, refused[0].Err)
+		if action == "CreateNetworkInterface" && !eni.IsUnauthenticated(refused[0].Err) {
+			do += ". A create needs ec2:CreateTags too, and the keys of the NodeENI's tags listed there"
 		}
-		return failure(check, allow, "not allowed%s: %s", about(refused), plain(refused[0].Err))
+		return failure(check, do, "not allowed%s: %s", about(refused), what)
 	case len(other) > 0:
-		return warning(check, "try again, or see what is wrong with that", "EC2 does not tell%s: %s", about(other), plain(other[0].Err))
+		what, do := eni.Explain(action, other[0].Err)
+		return warning(check, do, "EC2 does not say whether it is allowed%s: %s", about(other), what)
 	case !tried:
 		why := e.Untried[action]
 		if why == "" {
@@ -123,13 +189,4 @@ func about(attempts []Attempt) string {
 		return ""
 	}
 	return " for " + strings.Join(names, ", ")
-}
-
-// plain is EC2's message without the SDK's wrapping.
-func plain(err error) string {
-	code := eni.Code(err)
-	if code == "" {
-		return err.Error()
-	}
-	return fmt.Sprintf("%s: %s", code, eni.Message(err))
 }

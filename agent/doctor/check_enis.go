@@ -56,7 +56,8 @@ func checkNodeENIs(f Facts) []Result {
 		return nil
 	}
 	if err := f.EC2.ForecastErr; err != nil {
-		return []Result{failure(forecastCheck, "see the permissions above, and that EC2 can be reached from here", "EC2 cannot be asked: %s", plain(err))}
+		what, do := eni.Explain("", err)
+		return []Result{failure(forecastCheck, do, "EC2 cannot be asked: %s", what)}
 	}
 	if f.EC2.Forecast == nil {
 		return nil
@@ -109,7 +110,8 @@ func checkGroups(f Facts) []Result {
 		return nil
 	}
 	if err := f.EC2.GroupsErr; err != nil {
-		return []Result{failure(check, "see the permissions above, and that EC2 can be reached from here", "EC2 cannot be asked: %s", plain(err))}
+		what, do := eni.Explain("DescribeSecurityGroups", err)
+		return []Result{failure(check, do, "EC2 cannot be asked: %s", what)}
 	}
 	var results []Result
 	seen := map[string]bool{}
@@ -140,7 +142,7 @@ func checkGroups(f Facts) []Result {
 // that are wanted.
 func checkLimit(f Facts) []Result {
 	const check = "ENI limit"
-	if f.EC2 == nil || f.EC2.Forecast == nil {
+	if f.EC2 == nil || f.EC2.Forecast == nil || f.EC2.misses() { // what is attached is not known
 		return nil
 	}
 	more := 0
@@ -154,7 +156,8 @@ func checkLimit(f Facts) []Result {
 	cni := f.CNI != nil && f.CNI.Present && f.CNI.Env["MAX_ENI"] == ""
 	switch {
 	case f.EC2.LimitErr != nil:
-		return []Result{warning(check, "see the permissions above", "the limit of %s is not known: %s", kind, plain(f.EC2.LimitErr))}
+		what, do := eni.Explain("DescribeInstanceTypes", f.EC2.LimitErr)
+		return []Result{warning(check, do, "the limit of %s is not known: %s", kind, what)}
 	case f.EC2.Limit == 0:
 		return []Result{skipped(check, "EC2 does not tell how many ENIs %s takes", kind)}
 	case more > room:

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -22,6 +23,8 @@ func checkCNI(f Facts) []Result {
 		return []Result{skipped(check, "the DaemonSet kube-system/aws-node cannot be read: %v", c.Err)}
 	case !c.Present:
 		return []Result{ok(check, "is not in this cluster")}
+	case slices.Contains(c.Elsewhere, "ENABLE_IMDS_ONLY_MODE"):
+		return []Result{skipped(check, "ENABLE_IMDS_ONLY_MODE of the DaemonSet kube-system/aws-node comes from a ConfigMap or a Secret, which is not read: it must not be true")}
 	case strings.EqualFold(c.Env["ENABLE_IMDS_ONLY_MODE"], "true"):
 		return []Result{failure(check, "unset ENABLE_IMDS_ONLY_MODE of the DaemonSet kube-system/aws-node, on nodes that get ENIs of ours at least",
 			"ENABLE_IMDS_ONLY_MODE is true: it reads no tags, so it ignores %s and gives our ENIs to pods", "node.k8s.amazonaws.com/no_manage")}
@@ -84,18 +87,40 @@ func checkNodeIP(f Facts) []Result {
 		return nil
 	case k.NodeIP != "":
 		return []Result{ok(check, "%s", k.NodeIP)}
-	case slices.ContainsFunc(k.Args, func(a string) bool {
-		return strings.HasPrefix(strings.TrimLeft(a, "-"), "node-ip=") || strings.TrimLeft(a, "-") == "node-ip"
-	}):
+	case k.has("node-ip"):
 		return []Result{ok(check, "is given")}
 	case k.Args == nil && k.InternalIPs == nil:
 		return []Result{skipped(check, "neither the kubelet's process nor its Node can be seen from here")}
 	}
 	const action = "start the kubelet with --node-ip and the primary ENI's address"
-	if len(k.InternalIPs) > 1 {
-		return []Result{warning(check, action, "is not given, and the Node has %d InternalIPs (%s): kubectl logs and exec, and whatever takes the first, may use an ENI's", len(k.InternalIPs), strings.Join(k.InternalIPs, ", "))}
+	for _, v4 := range []bool{true, false} {
+		if same := k.internalIPs(v4); len(same) > 1 {
+			return []Result{warning(check, action, "the Node has %d InternalIPs of a kind (%s): kubectl logs and exec, and whatever takes the first, may use an ENI's", len(same), strings.Join(same, ", "))}
+		}
 	}
-	return []Result{warning(check, action, "is not given: the addresses of ENIs become InternalIPs of the Node, and kubectl logs and exec may use one of them")}
+	switch {
+	case k.Cloud, k.has("cloud-provider"):
+		return []Result{warning(check, action, "is not given: the cloud controller makes InternalIPs of the Node of ENIs' addresses, and kubectl logs and exec may use one of them")}
+	case k.Args != nil:
+		return []Result{ok(check, "is not needed: the kubelet has no --cloud-provider, so nothing makes InternalIPs of ENIs' addresses")}
+	}
+	return []Result{skipped(check, "whether it is given cannot be told: the kubelet's process is not visible, and no cloud controller has written the Node's addresses")}
+}
+
+// has says whether the kubelet was started with a flag.
+func (k *Kubelet) has(flag string) bool {
+	return slices.ContainsFunc(k.Args, func(a string) bool {
+		name, _, _ := strings.Cut(strings.TrimLeft(a, "-"), "=")
+		return name == flag && strings.HasPrefix(a, "-")
+	})
+}
+
+// internalIPs are those of one family: a dual-stack Node has one of each.
+func (k *Kubelet) internalIPs(v4 bool) []string {
+	return slices.DeleteFunc(slices.Clone(k.InternalIPs), func(text string) bool {
+		address, err := netip.ParseAddr(text)
+		return err != nil || address.Unmap().Is4() != v4
+	})
 }
 
 func checkKernel(f Facts) []Result {
@@ -151,36 +176,4 @@ func older(release string, major, minor int) bool {
 		return false
 	}
 	return a < major || a == major && b < minor
-}
-
-func checkHost(f Facts) []Result {
-	const check = "host daemons"
-	h := f.Host
-	if h == nil {
-		if f.HostHidden == "" {
-			return nil
-		}
-		return []Result{skipped(check, "%s", f.HostHidden)}
-	}
-	var results []Result
-	if h.NetUtils != "" {
-		results = append(results, warning("amazon-ec2-net-utils", "mask it: touch /etc/udev/rules.d/99-vpc-policy-routes.rules && udevadm control --reload-rules",
-			"%s gives every ENI's link addresses and routes of its own", h.NetUtils))
-	}
-	if h.Networkd.Running && h.Networkd.Takes != "" {
-		results = append(results, warning("systemd-networkd", "install packaging/systemd/optional/networkd.network (in /usr/share/eni-agent of the deb and rpm), which keeps it off all ENIs but the primary one",
-			"%s takes the next ENI's link (%s): it gets addresses by DHCP, and routes in main", h.Networkd.Takes, strings.Join(h.Links, ", ")))
-	}
-	if h.NetworkManager.Running && h.NetworkManager.Takes != "" {
-		results = append(results, warning("NetworkManager", "install packaging/systemd/optional/networkmanager.conf (in /usr/share/eni-agent of the deb and rpm), which keeps it off all ENIs but the primary one",
-			"takes the next ENI's link (%s), for %s: it gets addresses by DHCP, and routes in main", strings.Join(h.Links, ", "), h.NetworkManager.Takes))
-	}
-	if h.CloudSetup != "" {
-		results = append(results, warning("nm-cloud-setup", "systemctl disable --now nm-cloud-setup.timer nm-cloud-setup.service",
-			"%s is enabled: it gives ENIs addresses and rules of its own, of priority 30200 and 30400", h.CloudSetup))
-	}
-	if len(results) == 0 {
-		results = append(results, ok(check, "none takes the next ENI's link (%s)", strings.Join(h.Links, ", ")))
-	}
-	return results
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws/smithy-go"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -22,11 +23,11 @@ func healthy() Facts {
 		attempts = append(attempts, Attempt{Action: action})
 	}
 	return Facts{
-		IMDS:        &IMDS{Identity: imds.Identity{InstanceID: "i-1", InstanceType: "m5.large", Zone: "us-east-1a"}},
-		Credentials: &Credentials{Source: "EC2RoleProvider"},
+		IMDS:        &IMDS{Identity: imds.Identity{InstanceID: "i-1", InstanceType: "m5.large", Zone: "us-east-1a", Region: "us-east-1", Partition: "aws", AccountID: "1"}},
+		Credentials: &Credentials{Source: "EC2RoleProvider", Region: "us-east-1"},
 		Wanted:      &Wanted{From: "https://api", Labels: map[string]string{"ng": "multi-eni"}, NodeENIs: []v1alpha1.NodeENI{selecting}},
 		EC2: &EC2{
-			Attempts: attempts, Limit: 3,
+			Cluster: "c", Attempts: attempts, Limit: 3,
 			Forecast: &agent.Forecast{
 				ENIs:     []agent.ForecastENI{{NodeENI: "data", DeviceIndex: 1, Wanted: 1, Create: eni.CreateParams{SubnetID: "subnet-1", Groups: []string{"sg-1"}}}},
 				Attached: []eni.ENI{{ID: "eni-0", Attachment: &eni.Attachment{}}},
@@ -37,8 +38,14 @@ func healthy() Facts {
 		CNI:     &CNI{Present: true, Env: map[string]string{"MAX_ENI": "2"}},
 		Kubelet: &Kubelet{NodeIP: "10.0.0.4", InternalIPs: []string{"10.0.0.4"}},
 		Kernel:  &Kernel{Release: "6.1.0-1", NetAdmin: true},
-		Host:    &Host{Links: []string{"ens6"}},
+		Host:    &Host{ID: "ubuntu", Links: []string{"ens6"}},
 	}
+}
+
+// attach has an ENI of another cluster's tag be attached.
+func attach(f *Facts, cluster, uid string) {
+	owner := eni.Owner{Cluster: cluster, Instance: f.IMDS.Identity.InstanceARN(), NodeENI: "data", NodeENIUID: types.UID(uid)}
+	f.EC2.Forecast.Attached = append(f.EC2.Forecast.Attached, eni.ENI{ID: "eni-8", Owner: owner, Attachment: &eni.Attachment{DeviceIndex: 1}})
 }
 
 func TestHealthy(t *testing.T) {
@@ -77,7 +84,7 @@ func TestChecks(t *testing.T) {
 		{"not selected", func(f *Facts) { f.Wanted.Labels = nil }, "NodeENIs", Warning, []string{"none of the 1"}},
 		{"a wrong file", func(f *Facts) { f.Wanted.WrongFiles = []error{errors.New("a.yaml: bad")} }, "NodeENIs", Failure, []string{"a.yaml"}},
 		{"refused", func(f *Facts) { f.EC2.Attempts[4].Err, f.EC2.Attempts[4].About = unauthorized(), "NodeENI data" }, "ec2:CreateNetworkInterface", Failure,
-			[]string{"for NodeENI data", "ec2:CreateTags.\n", "NodeENI's tags"}},
+			[]string{"for NodeENI data", "ec2:CreateTags.)\n", "NodeENI's tags"}},
 		{"one of two refused", func(f *Facts) {
 			f.EC2.Attempts = append(f.EC2.Attempts, Attempt{Action: "CreateNetworkInterface", About: "NodeENI b", Err: unauthorized()})
 		}, "ec2:CreateNetworkInterface", Failure, []string{"NodeENI b"}},
@@ -121,7 +128,25 @@ func TestChecks(t *testing.T) {
 			[]string{"outside the VPC's CIDRs and 192.0.2.0/24, which are excluded", "aws-node too"}},
 		{"no SNAT", func(f *Facts) { host(f, "AWS_VPC_K8S_CNI_EXTERNALSNAT", "1") }, "VPC CNI SNAT", OK, nil},
 		{"SNAT of an IPv6 cluster", func(f *Facts) { host(f, "ENABLE_IPv6", "true") }, "VPC CNI SNAT", OK, nil},
-		{"no --node-ip", func(f *Facts) { f.Kubelet.NodeIP = "" }, "kubelet --node-ip", Warning, nil},
+		{"another Region", func(f *Facts) { f.Credentials.Region = "eu-west-1" }, "Region", Failure, []string{"asked in eu-west-1", "is in us-east-1", "AWS_REGION to us-east-1"}},
+		{"no primary ENI", func(f *Facts) { f.EC2.Forecast.Attached = nil }, "the instance's ENIs", Failure, []string{"primary ENI of i-1", "AWS_ENDPOINT_URL_EC2"}},
+		{"another cluster's name", func(f *Facts) { attach(f, "other", "uid-1"); f.Wanted.NodeENIs[0].UID = "uid-1" }, "--cluster-name", Failure, []string{`bears "other"`, `--cluster-name "other"`}},
+		{"another cluster's, and a NodeENI that is not known", func(f *Facts) { attach(f, "other", "uid-2") }, "--cluster-name", Warning, []string{`bears "other"`}},
+		{"dry runs are not taken, but the call itself is", func(f *Facts) {
+			f.EC2.Attempts[1].Err, f.EC2.Done = api("InvalidParameter"), map[string]bool{"DescribeSubnets": true}
+		}, "ec2:DescribeSubnets", OK, []string{"was carried out"}},
+		{"invalid credentials", func(f *Facts) { f.EC2.Attempts[0].Err = api("AuthFailure") }, "ec2:DescribeNetworkInterfaces", Failure, []string{"credentials are valid", "clock"}},
+		{"a service control policy", func(f *Facts) {
+			f.EC2.Attempts[0].Err = &smithy.GenericAPIError{Code: "UnauthorizedOperation", Message: "not authorized to perform: ec2:DescribeNetworkInterfaces with an explicit deny in a service control policy"}
+		}, "ec2:DescribeNetworkInterfaces", Failure, []string{"removed from that service control policy"}},
+		{"a VPC CNI with a variable from elsewhere", func(f *Facts) { f.CNI.Elsewhere = []string{"ENABLE_IMDS_ONLY_MODE"} }, "VPC CNI", Skipped, []string{"ENABLE_IMDS_ONLY_MODE"}},
+		{"processes that are not visible", func(f *Facts) { f.Host.Blind = true }, "host daemons", Skipped, []string{"processes"}},
+		{"a primary link that is not found", func(f *Facts) { f.Host.Guessed = true }, "host daemons", Skipped, []string{"primary"}},
+		{"no --node-ip", func(f *Facts) { f.Kubelet.NodeIP, f.Kubelet.Cloud = "", true }, "kubelet --node-ip", Warning, nil},
+		{"no annotation, and no cloud controller", func(f *Facts) { f.Kubelet.NodeIP = "" }, "kubelet --node-ip", Skipped, nil},
+		{"no --node-ip and no --cloud-provider", func(f *Facts) { f.Kubelet = &Kubelet{Args: []string{"kubelet"}, InternalIPs: []string{"10.0.0.4"}} }, "kubelet --node-ip", OK, []string{"not needed"}},
+		{"no --node-ip, but --cloud-provider", func(f *Facts) { f.Kubelet = &Kubelet{Args: []string{"kubelet", "--cloud-provider=external"}} }, "kubelet --node-ip", Warning, nil},
+		{"dual stack", func(f *Facts) { f.Kubelet = &Kubelet{InternalIPs: []string{"10.0.0.4", "2001:db8::4"}} }, "kubelet --node-ip", Skipped, nil},
 		{"no --node-ip, and it shows", func(f *Facts) { f.Kubelet = &Kubelet{InternalIPs: []string{"10.0.0.4", "10.0.1.4"}} }, "kubelet --node-ip", Warning, []string{"2 InternalIPs"}},
 		{"--node-ip on the command line", func(f *Facts) {
 			f.Kubelet = &Kubelet{Args: []string{"kubelet", "--node-ip", "10.0.0.4"}, InternalIPs: []string{"10.0.0.4"}}

@@ -57,7 +57,7 @@ func (r Result) Reason() string {
 // Check judges the facts.
 func Check(f Facts) []Result {
 	return slices.Concat(
-		checkIMDS(f), checkCredentials(f), checkWanted(f), checkPermissions(f),
+		checkIMDS(f), checkRegion(f), checkCredentials(f), checkPlace(f), checkCluster(f), checkWanted(f), checkPermissions(f),
 		checkNodeENIs(f), checkSubnets(f), checkGroups(f), checkLimit(f), checkDeviceIndexes(f),
 		checkCNI(f), checkSNAT(f), checkNodeIP(f), checkKernel(f), checkRouters(f), checkHost(f),
 	)

@@ -32,6 +32,7 @@ type IMDS struct {
 // Credentials are the AWS credentials that were found.
 type Credentials struct {
 	Source string // the SDK's name of where they come from
+	Region string // that EC2 is asked in
 	Err    error
 }
 
@@ -50,7 +51,10 @@ type Wanted struct {
 
 // EC2 is what EC2 answers.
 type EC2 struct {
+	Cluster  string // value of the cluster tag that was asked for
 	Attempts []Attempt
+	// Done are the actions that were carried out, other than as a dry run.
+	Done map[string]bool
 	// Untried says why an action has no attempt.
 	Untried map[string]string
 
@@ -76,15 +80,21 @@ type Attempt struct {
 type CNI struct {
 	Present bool
 	Env     map[string]string
-	Err     error
+	// Elsewhere are variables whose values come from a ConfigMap or a Secret.
+	Elsewhere []string
+	Err       error
 }
 
 // Kubelet is how the kubelet was started, and what came of it.
 type Kubelet struct {
 	// Args is its command line; nil when its process cannot be seen.
 	Args []string
-	// NodeIP is the Node's annotation with the --node-ip that was given.
+	// NodeIP is the Node's annotation with the --node-ip that was given. The kubelet
+	// writes it with --cloud-provider=external only.
 	NodeIP string
+	// Cloud says that a cloud controller has written the Node's addresses: a kubelet
+	// alone gives it no InternalDNS.
+	Cloud bool
 	// InternalIPs are the Node's, in order. nil when the Node is not known.
 	InternalIPs []string
 }
@@ -102,14 +112,23 @@ type Kernel struct {
 
 // Host is what else on the host configures links.
 type Host struct {
-	// Links are names that the next ENI's link may get.
-	Links []string
-	// NetUtils is the udev rule of amazon-ec2-net-utils that is in force, or "".
-	NetUtils       string
+	// OS is the host's operating system, for people; ID is os-release's word for it.
+	OS, ID string
+	// Links are names that the next ENI's link may get; Guessed, as long as the
+	// primary ENI's link is not found.
+	Links   []string
+	Guessed bool
+	// Blind says that the host's processes cannot be seen.
+	Blind bool
+	// Rules are the udev rules in force by which something takes every ENI.
+	Rules          []string
 	Networkd       Daemon
 	NetworkManager Daemon
-	// CloudSetup is the unit of nm-cloud-setup that is enabled, or "".
-	CloudSetup string
+	// CloudSetup are the units of nm-cloud-setup that are enabled.
+	CloudSetup []string
+	// Others are daemons by their processes that configure links in ways that the
+	// doctor cannot read.
+	Others []string
 }
 
 // Daemon configures links.

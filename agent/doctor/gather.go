@@ -3,6 +3,8 @@ package doctor
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
 	"slices"
@@ -60,10 +62,10 @@ func answersVersion1(ctx context.Context) bool {
 // GatherCredentials finds the credentials that calls to EC2 are signed with.
 func GatherCredentials(ctx context.Context, cfg aws.Config) *Credentials {
 	if cfg.Credentials == nil {
-		return &Credentials{Err: os.ErrNotExist}
+		return &Credentials{Region: cfg.Region, Err: os.ErrNotExist}
 	}
 	found, err := cfg.Credentials.Retrieve(ctx)
-	return &Credentials{Source: found.Source, Err: err}
+	return &Credentials{Source: found.Source, Region: cfg.Region, Err: err}
 }
 
 // GatherNode reads the Node, and the NodeENIs when all is set.
@@ -90,8 +92,11 @@ func GatherNode(ctx context.Context, client *kube.Client, name, instanceID, from
 	}
 	k := &Kubelet{NodeIP: node.Annotations["alpha.kubernetes.io/provided-node-ip"]}
 	for _, a := range more.Status.Addresses {
-		if a.Type == "InternalIP" {
+		switch a.Type {
+		case "InternalIP":
 			k.InternalIPs = append(k.InternalIPs, a.Address)
+		case "InternalDNS":
+			k.Cloud = true
 		}
 	}
 	w.Labels = node.Labels
@@ -119,7 +124,10 @@ func GatherCNI(ctx context.Context, client *kube.Client) *CNI {
 				Spec struct {
 					Containers []struct {
 						Name string
-						Env  []struct{ Name, Value string }
+						Env  []struct {
+							Name, Value string
+							ValueFrom   json.RawMessage
+						}
 					}
 				}
 			}
@@ -131,7 +139,11 @@ func GatherCNI(ctx context.Context, client *kube.Client) *CNI {
 	c := &CNI{Present: true, Env: map[string]string{}}
 	for _, container := range daemonSet.Spec.Template.Spec.Containers {
 		for _, env := range container.Env {
-			if container.Name == "aws-node" {
+			switch {
+			case container.Name != "aws-node":
+			case len(env.ValueFrom) > 0:
+				c.Elsewhere = append(c.Elsewhere, env.Name)
+			default:
 				c.Env[env.Name] = env.Value
 			}
 		}
@@ -149,7 +161,7 @@ type Asker struct {
 // GatherEC2 asks EC2 what the NodeENIs would lead to, and by dry runs whether it
 // would be allowed.
 func GatherEC2(ctx context.Context, a Asker, w *Wanted) *EC2 {
-	e := &EC2{Untried: map[string]string{}}
+	e := &EC2{Cluster: a.Cluster, Untried: map[string]string{}, Done: map[string]bool{}}
 	e.try(ctx, "", a.EC2.DryRunDescribes(a.Identity.InstanceType))
 	if w == nil {
 		w = &Wanted{}
@@ -164,12 +176,38 @@ func GatherEC2(ctx context.Context, a Asker, w *Wanted) *EC2 {
 		return e
 	}
 	e.Forecast = &f
-	e.tryChanges(ctx, a, w)
 	if ids := groupsOf(f); len(ids) > 0 {
 		e.Groups, e.GroupsErr = insist(func() ([]eni.Group, error) { return a.EC2.GroupsByID(ctx, ids) })
 	}
 	e.Limit, e.LimitErr = insist(func() (int, error) { return a.EC2.MaxENIs(ctx, a.Identity.InstanceType) })
+	e.Done = map[string]bool{
+		"DescribeNetworkInterfaces": true,
+		"DescribeSubnets":           len(f.Subnets) > 0,
+		"DescribeSecurityGroups":    len(e.Groups) > 0,
+		"DescribeInstanceTypes":     e.Limit > 0,
+	}
+	if err := e.notDry(); err != nil {
+		for _, action := range slices.Concat(needed, removal) {
+			e.Untried[action] = fmt.Sprintf("this endpoint takes no dry runs: %v", err)
+		}
+		return e
+	}
+	e.tryChanges(ctx, a, w)
 	return e
+}
+
+// notDry says why the endpoint cannot be trusted with a dry run of a change, or nil:
+// it did not take a dry run of a describe for one, though the describe is allowed.
+func (e *EC2) notDry() error {
+	for _, a := range e.Attempts {
+		if a.Err != nil && e.Done[a.Action] && !eni.IsUnauthorized(a.Err) && !eni.IsThrottled(a.Err) && eni.Reason(a.Err) != "NoAnswer" {
+			return a.Err
+		}
+		if errors.Is(a.Err, eni.ErrNotDry) {
+			return a.Err
+		}
+	}
+	return nil
 }
 
 // tryChanges dry-runs what an agent does with ENIs: it creates them as the NodeENIs

@@ -2,10 +2,10 @@ package doctor
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"net"
 	"os"
-	"path"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -70,9 +70,16 @@ func GatherHost(at string, primary net.HardwareAddr) (host *Host, kubelet *Kubel
 	if at == "/" && os.Getenv("KUBERNETES_SERVICE_HOST") != "" || !r.exists("/etc/os-release") && !r.exists("/usr/lib/os-release") {
 		return nil, nil, "the host's files and processes cannot be seen from here; run it on the host, or in a pod of kubectl debug node/NODE --profile=sysadmin, with --host-root /host"
 	}
-	name, driver := r.primaryLink(primary)
-	h := &Host{Links: r.nextLinks(name), CloudSetup: r.cloudSetup(), NetUtils: r.netUtils()}
+	name, driver, found := r.primaryLink(primary)
+	h := &Host{Links: r.nextLinks(name), Guessed: !found, CloudSetup: r.cloudSetup(), Rules: r.takingRules()}
+	h.OS, h.ID = r.operatingSystem()
 	processes := r.processes()
+	h.Blind = len(processes) == 0
+	for _, other := range unreadable {
+		if processes[other] != nil {
+			h.Others = append(h.Others, other)
+		}
+	}
 	next := device{name: h.Links[0], driver: driver}
 	h.Networkd = Daemon{Running: processes["systemd-network"] != nil, Takes: r.networkdTakes(next)}
 	h.NetworkManager = Daemon{Running: processes["NetworkManager"] != nil, Takes: r.networkManagerTakes(next)}
@@ -98,8 +105,9 @@ func (r root) processes() map[string][]string {
 	return all
 }
 
-// primaryLink is the link of the primary ENI, and its driver.
-func (r root) primaryLink(primary net.HardwareAddr) (name, driver string) {
+// primaryLink is the link of the primary ENI, and its driver; or what they are most
+// often.
+func (r root) primaryLink(primary net.HardwareAddr) (name, driver string, found bool) {
 	matches, _ := filepath.Glob(r.path("/sys/class/net/*/address"))
 	for _, file := range matches {
 		address, _ := os.ReadFile(file)
@@ -111,9 +119,9 @@ func (r root) primaryLink(primary net.HardwareAddr) (name, driver string) {
 		if err != nil {
 			continue // a VLAN or a bridge with the same MAC
 		}
-		return filepath.Base(filepath.Dir(file)), filepath.Base(target)
+		return filepath.Base(filepath.Dir(file)), filepath.Base(target), true
 	}
-	return "ens5", "ena"
+	return "ens5", "ena", false
 }
 
 // nextLinks are the names that come after the primary link's, but for those that
@@ -134,31 +142,56 @@ func (r root) nextLinks(primary string) []string {
 	return names
 }
 
-// netUtils is the udev rule by which amazon-ec2-net-utils (Amazon Linux) takes
-// every ENI, or "" when there is none or it is masked, as EKS and kOps do.
-func (r root) netUtils() string {
-	for _, name := range []string{"99-vpc-policy-routes.rules", "53-ec2-network-interfaces.rules"} {
-		file, ok := r.first([]string{"/etc/udev/rules.d", "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"}, name)
-		if ok && !r.masked(file) {
-			return file
-		}
+// unreadable are the processes of daemons that configure links, whose configuration
+// is not looked at: wicked (SUSE), ConnMan, dhcpcd.
+var unreadable = []string{"wickedd", "connmand", "dhcpcd"}
+
+// operatingSystem is what os-release says: a name for people, and its word.
+func (r root) operatingSystem() (name, id string) {
+	text, readable := r.read("/etc/os-release")
+	if !readable { // a link that leads out of a root that is not "/"
+		text, _ = r.read("/usr/lib/os-release")
 	}
-	return ""
+	values := map[string]string{}
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		values[key] = strings.Trim(value, `"'`)
+	}
+	return cmp.Or(values["PRETTY_NAME"], values["NAME"], values["ID"]), values["ID"]
 }
 
-// cloudSetup is the unit of nm-cloud-setup that is enabled, or "".
-func (r root) cloudSetup() string {
-	units := []string{"/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
+// takingRules are the udev rules by which something takes every ENI: of
+// amazon-ec2-net-utils (Amazon Linux 2023), of ec2-net-utils (Amazon Linux 2), and of
+// Debian's cloud images. Those that are masked, as on EKS and by kOps, do not count.
+func (r root) takingRules() []string {
+	var rules []string
+	for _, name := range []string{"99-vpc-policy-routes.rules", "53-ec2-network-interfaces.rules", "75-cloud-ifupdown.rules"} {
+		file, ok := r.first([]string{rulesDirectory, "/run/udev/rules.d", "/usr/lib/udev/rules.d", "/lib/udev/rules.d"}, name)
+		if ok && !r.masked(file) {
+			rules = append(rules, file)
+		}
+	}
+	return rules
+}
+
+// rulesDirectory is where a rule of the same name stands for one elsewhere.
+const rulesDirectory = "/etc/udev/rules.d"
+
+// cloudSetup are the units of nm-cloud-setup that are enabled.
+func (r root) cloudSetup() []string {
+	directories := []string{"/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
+	var units []string
 	for _, unit := range []string{"nm-cloud-setup.timer", "nm-cloud-setup.service"} {
-		file, ok := r.first(units, unit)
+		file, ok := r.first(directories, unit)
 		if !ok || r.masked(file) {
 			continue
 		}
 		for _, target := range []string{"timers.target", "multi-user.target", "NetworkManager.service"} {
-			if _, wanted := r.first(under(units, target+".wants"), unit); wanted {
-				return path.Base(file)
+			if _, wanted := r.first(under(directories, target+".wants"), unit); wanted {
+				units = append(units, file)
+				break
 			}
 		}
 	}
-	return ""
+	return units
 }

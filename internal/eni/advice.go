@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+
+	"github.com/aws/smithy-go"
 )
 
 // Advice puts an error of a call to EC2 into words: what is wrong, and what to do
@@ -13,8 +15,12 @@ func Advice(action string, err error) string {
 	return what + "; " + do
 }
 
-// Explain is Advice in its two parts.
+// Explain is Advice in its two parts. Without an action, the error's own counts.
 func Explain(action string, err error) (what, do string) {
+	var operation *smithy.OperationError
+	if action == "" && errors.As(err, &operation) {
+		action = operation.OperationName
+	}
 	var foreign *foreignAnswer
 	switch {
 	case lacksCredentials(err):

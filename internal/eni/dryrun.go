@@ -18,11 +18,15 @@ type DryRun struct {
 
 var dry = aws.Bool(true)
 
+// ErrNotDry says that a dry run was carried out. EC2 itself never does that; what
+// stands in for it may.
+var ErrNotDry = errors.New("the call was carried out, though it was a dry run")
+
 func dryRun(action string, call func(context.Context) error) DryRun {
 	return DryRun{action, func(ctx context.Context) error {
 		switch err := call(ctx); {
 		case err == nil:
-			return errors.New("EC2 has not taken the call for a dry run")
+			return ErrNotDry
 		case is(err, "DryRunOperation"): // its way to say yes
 			return nil
 		default:
