@@ -295,7 +295,7 @@ func (a *Agent) view(now time.Time) view {
 		cluster: a.Cluster, node: a.Node, instanceARN: a.Identity.InstanceARN(), instanceID: a.Identity.InstanceID,
 		collects: a.Collector != nil,
 		desired:  a.desired, enis: a.enis, certain: a.certain,
-		records: a.records, saved: savedRecords(a.saved),
+		limit: a.limit, records: a.records, saved: savedRecords(a.saved),
 		taken: a.taken, attaching: attaching, creating: creating, resting: a.failures.resting(now), refused: a.failures.refused(),
 	}
 }

@@ -154,7 +154,7 @@ func (a *Agent) investigate(ctx context.Context, err error, limitKnown bool) fun
 			return nil
 		}
 		return func() { a.learnHolders(attached) }
-	case eni.IsAttachmentLimit(err) && !limitKnown:
+	case (eni.IsAttachmentLimit(err) || eni.IsIndexRefused(err)) && !limitKnown:
 		limit, err := a.EC2.MaxENIs(ctx, a.Identity.InstanceType)
 		if err != nil {
 			return nil // the report goes without the number

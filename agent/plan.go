@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
@@ -87,6 +88,9 @@ type view struct {
 	saved   map[slot]record // decided and in the report
 	// taken are device indexes held by ENIs that are not ours, with their ids.
 	taken map[int32]string
+	// limit is how many ENIs the instance type takes on network card 0, the primary
+	// one included; 0 while that is not known.
+	limit int
 	// attaching are the device indexes of the attach calls under way, by ENI.
 	attaching map[string]int32
 	// creating are the places of the create calls under way.
@@ -117,7 +121,7 @@ func next(v view) plan {
 		byID[e.ID] = e
 	}
 	p.assign(v)
-	p.index(v, byID)
+	p.index(v)
 	p.awaited = p.unattached(v, byID)
 	waiting := p.awaited != ""
 	for _, w := range v.desired.wants {
@@ -198,9 +202,36 @@ func (a *Agent) assigned() map[string]bool {
 }
 
 // index gives each ENI its device index. An attached one keeps the index that it
-// has. Then a want whose index is free gets it, and then the others, in their
-// order, get the next free one above the index that they wanted.
-func (p *plan) index(v view, byID map[string]tracked) {
+// has. Then each want whose index is free gets it, and then the others, in their
+// order, get another one. Wants that have no ENI yet take part: which ENI is made
+// first must not matter.
+func (p *plan) index(v view) {
+	used := p.keepIndexes(v)
+	give := func(w want, index int32) {
+		used[index] = true
+		if id, ok := p.assigned[w.slot]; ok {
+			p.indexes[id] = index
+		}
+	}
+	var displaced []want
+	for _, w := range v.desired.wants {
+		_, done := p.indexes[p.assigned[w.slot]]
+		switch {
+		case done:
+		case used[w.deviceIndex], w.deviceIndex > v1alpha1.MaxDeviceIndex:
+			displaced = append(displaced, w)
+		default:
+			give(w, w.deviceIndex)
+		}
+	}
+	for _, w := range displaced {
+		give(w, v.freeIndex(w.deviceIndex, used))
+	}
+}
+
+// keepIndexes takes in the indexes that ENIs have, or will have in a moment. It
+// returns all that are in use on network card 0.
+func (p *plan) keepIndexes(v view) map[int32]bool {
 	used := map[int32]bool{0: true}
 	for i := range v.taken {
 		used[i] = true
@@ -209,40 +240,34 @@ func (p *plan) index(v view, byID map[string]tracked) {
 		if e.left {
 			continue // EC2 tells if it still has the index
 		}
-		if e.Attachment != nil && e.Attachment.InstanceID == v.instanceID {
-			used[e.Attachment.DeviceIndex] = true
-			p.indexes[e.ID] = e.Attachment.DeviceIndex
+		if a := e.Attachment; a != nil && a.InstanceID == v.instanceID {
+			p.indexes[e.ID] = a.DeviceIndex
+			used[a.DeviceIndex] = used[a.DeviceIndex] || a.Card == 0
 		} else if i, ok := v.attaching[e.ID]; ok {
-			used[i] = true
 			p.indexes[e.ID] = i
+			used[i] = true
 		}
 	}
-	var displaced []want
-	open := func(w want) (string, bool) {
-		id := p.assigned[w.slot]
-		_, done := p.indexes[id]
-		_, exists := byID[id]
-		return id, exists && !done
+	return used
+}
+
+// freeIndex is the next free index above one that is in use. When there is none that
+// the instance type takes, as far as that is known, it is the lowest free one.
+func (v view) freeIndex(taken int32, used map[int32]bool) int32 {
+	top := int32(v1alpha1.MaxDeviceIndex)
+	if limit := int32(v.limit); taken < limit {
+		top = limit - 1
 	}
-	for _, w := range v.desired.wants {
-		id, ok := open(w)
-		switch {
-		case !ok:
-		case used[w.deviceIndex]:
-			displaced = append(displaced, w)
-		default:
-			used[w.deviceIndex] = true
-			p.indexes[id] = w.deviceIndex
+	for i := taken + 1; i <= top; i++ {
+		if !used[i] {
+			return i
 		}
 	}
-	for _, w := range displaced {
-		i := w.deviceIndex
-		for used[i] {
-			i++
-		}
-		used[i] = true
-		p.indexes[p.assigned[w.slot]] = i
+	i := int32(1)
+	for used[i] {
+		i++
 	}
+	return i
 }
 
 func createCall(w want, v view) call {

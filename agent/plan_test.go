@@ -135,6 +135,17 @@ func TestPlan(t *testing.T) {
 		{"taken by a stranger: the next free one", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{ex}, taken: map[int32]string{2: "eni-cni", 3: "eni-cni2"}}, "attach eni-x at 4"},
 		{"who finds its index free gets it before the displaced", view{certain: true, desired: desired{wants: []want{x, y, wantFor("z", subnetA, 3)}},
 			enis: []tracked{ex, ey, eniFor("eni-z", "z", subnetA)}}, "attach eni-x at 2; attach eni-y at 4; attach eni-z at 3"},
+		{"an index that another wants is not taken, though that other is not made yet", view{certain: true, desired: desired{wants: []want{x, wantFor("y", subnetA, 3)}}, enis: []tracked{ex},
+			taken: map[int32]string{2: "eni-cni"}, records: decided("y"), saved: decided("y")}, "attach eni-x at 4"},
+		{"no higher one is within the limit: the lowest free one", view{certain: true, limit: 4, desired: desired{wants: []want{x}}, enis: []tracked{ex},
+			taken: map[int32]string{2: "eni-cni", 3: "eni-cni2"}}, "attach eni-x at 1"},
+		{"none at all is within the limit", view{certain: true, limit: 3, desired: desired{wants: []want{x}}, enis: []tracked{ex},
+			taken: map[int32]string{1: "eni-cni", 2: "eni-cni2"}}, "attach eni-x at 3"},
+		{"the wanted one is above the limit", view{certain: true, limit: 2, desired: desired{wants: []want{x}}, enis: []tracked{ex}}, "attach eni-x at 2"},
+		{"no index is above the highest", view{certain: true, desired: desired{wants: []want{wantFor("x", subnetA, 32)}}, enis: []tracked{ex}}, "attach eni-x at 1"},
+		{"another card has indexes of its own", view{certain: true, desired: desired{wants: []want{x, y}}, enis: []tracked{ex, ey.at(me, 2, "attached").with(func(t *tracked) {
+			t.Attachment.Card, t.Attachment.DeleteOnTermination = 1, true
+		})}}, "attach eni-x at 2"},
 		{"an attach under way keeps its index", view{certain: true, desired: desired{wants: []want{y, x}}, enis: []tracked{ex, ey}, attaching: map[string]int32{"eni-x": 2}}, "attach eni-y at 3; attach eni-x at 2"},
 		{"being detached: wait", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{ex.at(me, 2, "detaching")}}, ""},
 		{"attached to another instance: not ours to take", view{certain: true, desired: desired{wants: []want{x}}, enis: []tracked{ex.at(other, 2, "attached")}}, ""},

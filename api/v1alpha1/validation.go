@@ -31,10 +31,12 @@ const (
 	maxTags           = 40
 	maxTagKey         = 128
 	maxTagValue       = 256
-	maxDeviceIndex    = 31
 	minMTU            = 576
 	maxMTU            = 9216
 )
+
+// MaxDeviceIndex is the highest device index that an ENI may have.
+const MaxDeviceIndex = 31
 
 const (
 	subnetIDMessage      = "must be a subnet's id: 'subnet-' and 8 to 17 digits or letters a to f, in lower case"
@@ -153,7 +155,7 @@ func CheckMTU(mtu int32) error {
 
 func validateInterface(spec *NodeENISpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	if spec.DeviceIndex < 1 || spec.DeviceIndex > maxDeviceIndex {
+	if spec.DeviceIndex < 1 || spec.DeviceIndex > MaxDeviceIndex {
 		errs = append(errs, field.Invalid(path.Child("deviceIndex"), spec.DeviceIndex,
 			"must be from 1 to 31; 0 is the node's primary interface"))
 	}

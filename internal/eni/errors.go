@@ -67,6 +67,9 @@ func IsIndexTaken(err error) bool {
 	return says(err, "already has an interface attached at device index")
 }
 
+// IsIndexRefused: the instance type takes no ENI at this device index.
+func IsIndexRefused(err error) bool { return says(err, "deviceindex") }
+
 // IsSubnetFull: no address is left, in both of EC2's spellings.
 func IsSubnetFull(err error) bool {
 	return is(err, "InsufficientFreeAddressesInSubnet") || says(err, "sufficient free")

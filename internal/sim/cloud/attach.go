@@ -77,7 +77,7 @@ func (c *Cloud) attachable(in AttachNetworkInterfaceInput) (*eni, error) {
 	case i.Zone != instance.Zone:
 		return nil, Errorf("InvalidParameterCombination",
 			"You may not attach a network interface to an instance if they are not in the same availability zone")
-	case in.DeviceIndex < 0:
+	case in.DeviceIndex < 0, limits.MaxDeviceIndex > 0 && in.DeviceIndex > limits.MaxDeviceIndex:
 		return nil, Errorf("InvalidParameterValue", "Value (%d) for parameter deviceIndex is invalid.", in.DeviceIndex)
 	case in.NetworkCardIndex < 0 || int(in.NetworkCardIndex) >= limits.NetworkCards:
 		return nil, Errorf("InvalidParameterValue", "Network card index '%d' is not valid for instance type '%s'.", in.NetworkCardIndex, limits.Name)

@@ -59,6 +59,8 @@ type InstanceType struct {
 	MaxENIs      int    `json:"maxENIs"`                // over all cards
 	IPv4PerENI   int    `json:"ipv4PerENI"`             // private IPv4 addresses
 	NetworkCards int    `json:"networkCards,omitempty"` // default 1
+	// MaxDeviceIndex is the highest device index; 0: any is taken.
+	MaxDeviceIndex int32 `json:"maxDeviceIndex,omitempty"`
 }
 
 // Timing is how long things take. The zero value is instant.

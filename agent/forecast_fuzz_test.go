@@ -1,0 +1,72 @@
+package agent
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// FuzzForecast: the device indexes that the doctor foretells are those that the agent
+// gives, in whatever order EC2 carries its calls out.
+func FuzzForecast(f *testing.F) {
+	for _, seed := range draw.Seeds(200) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c := draw.From(data)
+		v := view{
+			cluster: cluster, node: "node", instanceARN: self.InstanceARN(), instanceID: me, certain: true,
+			records: map[slot]record{}, saved: map[slot]record{}, taken: map[int32]string{}, attaching: map[string]int32{},
+		}
+		used := map[int32]bool{}
+		free := func() int32 {
+			i := int32(1 + c.N(5))
+			for used[i] {
+				i++
+			}
+			used[i] = true
+			return i
+		}
+		for range c.N(4) {
+			v.taken[free()] = "eni-foreign"
+		}
+		var own []eni.ENI
+		for n, uid := range draw.Some(c, "a", "b", "c", "d", "e") {
+			v.desired.wants = append(v.desired.wants, wantFor(uid, subnetA, int32(1+c.N(4))))
+			e := eniFor(fmt.Sprint("eni-", n), uid, subnetA)
+			switch c.N(4) {
+			case 0:
+				own = append(own, e.ENI)
+			case 1:
+				own = append(own, e.at(me, free(), "attached").ENI)
+			}
+		}
+		foretold := map[string]int32{}
+		for _, e := range forecast(v, own).ENIs {
+			foretold[e.NodeENI] = e.DeviceIndex
+		}
+		v.enis, v.records = nil, map[slot]record{}
+		for _, e := range own {
+			v.enis = append(v.enis, tracked{ENI: e, listed: true})
+		}
+		for range 100 {
+			p := next(v)
+			if len(p.calls)+len(p.decide) == 0 {
+				break
+			}
+			pretend(&v, p, c)
+			v.saved = maps.Clone(v.records)
+		}
+		given := map[string]int32{}
+		p := next(v)
+		for _, w := range v.desired.wants {
+			given[w.nodeENI] = p.indexes[p.assigned[w.slot]]
+		}
+		if !maps.Equal(given, foretold) {
+			t.Fatalf("foretold are %v, given %v\nwants %+v\ntaken %v\nown %+v", foretold, given, v.desired.wants, v.taken, own)
+		}
+	})
+}
