@@ -17,12 +17,10 @@ import (
 )
 
 const (
-	// maxAttachments keeps the object small whatever the size of the fleet.
-	maxAttachments = 100
 	// maxNamed is how many nodes a condition's message names.
 	maxNamed = 3
 	// maxWords bounds, in bytes, what a message takes over from elsewhere.
-	maxWords = 300
+	maxWords = v1alpha1.MaxAttachmentMessageLength
 )
 
 // nodeReport is a node that the NodeENI selects and its agent's report, nil when
@@ -41,11 +39,10 @@ func statusOf(n *v1alpha1.NodeENI, nodes []nodeReport, now time.Time) v1alpha1.N
 		Conditions:         slices.Clone(n.Status.Conditions),
 	}
 	var failed, unready []string // "node-b: why"
+	var attachments [][]v1alpha1.Attachment
 	for _, nr := range nodes {
 		entries := entriesOf(n, nr.report)
-		for _, entry := range entries {
-			status.Attachments = append(status.Attachments, attachment(nr, entry))
-		}
+		attachments = append(attachments, attachmentsOf(nr, entries))
 		status.Nodes.Matching++
 		switch ready, bad, why := judgeNode(entries, n.Generation); {
 		case ready:
@@ -57,10 +54,7 @@ func statusOf(n *v1alpha1.NodeENI, nodes []nodeReport, now time.Time) v1alpha1.N
 			unready = append(unready, nr.node.Name+": "+why)
 		}
 	}
-	slices.SortStableFunc(status.Attachments, compareAttachments)
-	if len(status.Attachments) > maxAttachments {
-		status.Attachments = status.Attachments[:maxAttachments]
-	}
+	status.Attachments = share(attachments)
 	condition := readiness(n, status.Nodes, failed, unready)
 	condition.Type = v1alpha1.ConditionReady
 	condition.ObservedGeneration = n.Generation
@@ -177,42 +171,4 @@ func sample(all []string) string {
 		return strings.Join(all, "; ")
 	}
 	return fmt.Sprintf("%s; and %d more", strings.Join(all[:maxNamed], "; "), len(all)-maxNamed)
-}
-
-func attachment(nr nodeReport, entry v1alpha1.ENIState) v1alpha1.Attachment {
-	return v1alpha1.Attachment{
-		NodeID:       nr.node.Name,
-		InstanceID:   nr.report.Status.InstanceID,
-		ENIID:        entry.ENIID,
-		AttachmentID: entry.AttachmentID,
-		SubnetID:     entry.SubnetID,
-		SubnetCIDR:   entry.SubnetCIDR,
-		DeviceIndex:  entry.DeviceIndex,
-		MTU:          entry.MTU,
-		Status:       string(entry.Phase),
-		Message:      shorten(entry.Message),
-		LastUpdated:  entry.LastTransitionTime,
-	}
-}
-
-// compareAttachments puts what needs attention first.
-func compareAttachments(a, b v1alpha1.Attachment) int {
-	return cmp.Or(
-		cmp.Compare(urgency(a), urgency(b)),
-		cmp.Compare(a.NodeID, b.NodeID),
-		cmp.Compare(a.DeviceIndex, b.DeviceIndex),
-		cmp.Compare(a.SubnetID, b.SubnetID),
-		cmp.Compare(a.ENIID, b.ENIID),
-	)
-}
-
-func urgency(a v1alpha1.Attachment) int {
-	switch v1alpha1.Phase(a.Status) {
-	case v1alpha1.PhaseFailed:
-		return 0
-	case v1alpha1.PhaseReady:
-		return 2
-	default:
-		return 1
-	}
 }

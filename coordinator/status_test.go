@@ -171,8 +171,8 @@ func TestStatusOfManyNodes(t *testing.T) {
 	if encoded, err := json.Marshal(n); err != nil || len(encoded) > 100<<10 {
 		t.Errorf("the object has %d bytes (%v), want at most 100 KiB", len(encoded), err)
 	}
-	if len(status.Attachments) != maxAttachments {
-		t.Fatalf("got %d attachments, want %d", len(status.Attachments), maxAttachments)
+	if len(status.Attachments) != v1alpha1.MaxAttachments {
+		t.Fatalf("got %d attachments, want %d", len(status.Attachments), v1alpha1.MaxAttachments)
 	}
 	for i, want := range []string{"node-099", "node-199", "node-299", "node-000"} {
 		if got := status.Attachments[i]; !strings.HasPrefix(got.NodeID, want) || !utf8.ValidString(got.Message) {

@@ -7,6 +7,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -58,6 +59,8 @@ var (
 func (s *NodeENIStateStatus) Clip() {
 	clip(&s.InstanceID, MaxIDLength)
 	clip(&s.Zone, MaxIDLength)
+	clip(&s.Region, MaxIDLength)
+	clip(&s.Account, MaxIDLength)
 	for i := range s.ENIs {
 		s.ENIs[i].Clip()
 	}
@@ -106,6 +109,9 @@ func (e *ENIState) Clip() {
 	clip(&phase, MaxWordLength)
 	e.Phase = Phase(phase)
 	clip(&e.Message, MaxMessageLength)
+	if year := e.LastTransitionTime.UTC().Year(); year < 1970 || year > 9998 {
+		e.LastTransitionTime = metav1.Unix(0, 0) // JSON has no form for the time that it may be in UTC
+	}
 }
 
 func notAnAddress(text string) bool {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"unicode/utf8"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -68,7 +69,7 @@ func TestClipKeepsWhatIsRight(t *testing.T) {
 		NodeENI: strings.Repeat("n", MaxNameLength), NodeENIUID: types.UID("8c1e4f5a-0000-4000-8000-000000000000"),
 		SubnetID: "subnet-0123456789abcdef0", SubnetCIDR: "2001:db8:ffff:ffff:ffff:ffff:255.255.255.255/128", ENIID: "eni-0123456789abcdef0",
 		AttachmentID: "eni-attach-0123456789abcdef0", MAC: "0a:00:00:00:00:01", Addresses: []string{"10.0.0.1"}, InterfaceName: "ifname-15-bytes",
-		Phase: PhaseFailed, Reason: "SecurityGroupsPerInstanceLimitExceeded", Message: strings.Repeat("ä", MaxMessageLength), Replaces: "eni-0123456789abcdef1",
+		LastTransitionTime: metav1.Unix(1700000000, 0), Phase: PhaseFailed, Reason: "SecurityGroupsPerInstanceLimitExceeded", Message: strings.Repeat("ä", MaxMessageLength), Replaces: "eni-0123456789abcdef1",
 	}}}
 	want := *report.DeepCopy()
 	if report.Clip(); !reflect.DeepEqual(report, want) {

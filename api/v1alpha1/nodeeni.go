@@ -164,7 +164,8 @@ type NodeENIStatus struct {
 	//
 	// +optional
 	Nodes NodeCounts `json:"nodes,omitempty"`
-	// Attachments are the first 100 ENIs, the failed ones first.
+	// Attachments are the first 100 ENIs: one of each node, the failed ones first,
+	// before any node has a second.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
