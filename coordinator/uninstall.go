@@ -137,7 +137,7 @@ func (u *Uninstall) changed(before, now map[string]bool) bool {
 }
 
 func (u *Uninstall) say(format string, args ...any) {
-	fmt.Fprintf(u.Out, format+"\n", args...)
+	fmt.Fprintln(u.Out, v1alpha1.Printable(fmt.Sprintf(format, args...))) // others wrote parts of it
 }
 
 func names(all []v1alpha1.NodeENI) map[string]bool {

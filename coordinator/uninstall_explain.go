@@ -52,14 +52,15 @@ func waitsFor(n v1alpha1.NodeENI) string {
 	return text
 }
 
-// lastWarning is the newest warning about the NodeENI, by agent or coordinator.
-// Without the right to read Events there is none.
+// lastWarning is the newest warning about the NodeENI, by agent or coordinator. The
+// API server says which that is: the other times are the writer's. Without the right
+// to read Events there is none.
 func (u *Uninstall) lastWarning(ctx context.Context, n v1alpha1.NodeENI) *kube.Event {
 	events, err := u.Kube.Warnings(ctx, n.UID)
 	if err != nil || len(events) == 0 {
 		return nil
 	}
-	newest := slices.MaxFunc(events, func(a, b kube.Event) int { return a.LastTimestamp.Compare(b.LastTimestamp.Time) })
+	newest := slices.MaxFunc(events, func(a, b kube.Event) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
 	return &newest
 }
 

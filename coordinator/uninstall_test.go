@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
@@ -156,4 +158,35 @@ func TestUninstallTriesAgain(t *testing.T) {
 	if said := u.said(); strings.Count(said, "Trying again: ") != 1 || !strings.Contains(said, `User "nobody" cannot list`) {
 		t.Errorf("it said\n%s", said)
 	}
+}
+
+// What others wrote is shown on one line, without what steers a terminal, and an Event
+// is as new as the API server says.
+func TestUninstallShowsNothingForged(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("kept", func(n *v1alpha1.NodeENI) { n.Finalizers = []string{"example.com/mine"} })
+	warn := func(name, message string, last time.Time) {
+		t.Helper()
+		event := &kube.Event{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"}, InvolvedObject: refOf(n), Reason: "ENIRefused", Message: message,
+			Source: kube.EventSource{Component: "eni-agent"}, LastTimestamp: metav1.NewTime(last), Count: 1, Type: kube.EventWarning,
+		}
+		if err := r.kube.Core.Post().Namespace("default").Resource("events").Body(event).Do(t.Context()).Error(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	warn("forged", "\x1b[2J\u009b1mx\nDone: there is no NodeENI, and so no ENI of one.", time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))
+	u := r.uninstall(time.Minute)
+	u.awaitSaid("  ENIRefused:  [2J 1mx Done: there is no NodeENI")
+	if said := u.said(); strings.ContainsAny(said, "\x1b\u009b") || strings.Contains(said, "\nDone") {
+		t.Errorf("it said %q", said)
+	}
+	time.Sleep(1100 * time.Millisecond) // creation times are whole seconds
+	warn("newer", "this is newer", time.Now())
+	u.awaitSaid("  ENIRefused: this is newer\n")
+	u.stop()
+	if err := u.wait(); err == nil {
+		t.Error("it ends without an error")
+	}
+	r.patch(r.kube.API, kube.NodeENIs, "kept", map[string]any{"metadata": map[string]any{"finalizers": nil}})
 }

@@ -57,6 +57,8 @@ func TestPolicy(t *testing.T) {
 		{"the report has its node as owner twice", r.update(inPod, "node-1", append(ownedBy("node-1"), map[string]any{"apiVersion": "v1", "kind": "Node", "name": "node-1", "uid": "another"})), "must have one owner"},
 		{"the report is left to nobody", r.update(inPod, "node-1", []any{}), "must have one owner"},
 		{"the report's owner is something else", r.update(inPod, "node-1", []any{owner("v1", "Namespace", "node-1")}), "must have one owner"},
+		{"the report gets a finalizer", r.create(r.podsAgent("node-3"), changedTo(report("node-3", ownedBy("node-3")), []any{"example.com/mine"}, "metadata", "finalizers")), "adds no labels, annotations and finalizers"},
+		{"the report gets an annotation", r.create(r.agent("node-3"), changed(report("node-3", ownedBy("node-3")), "x", "metadata", "annotations", "x")), "adds no labels, annotations and finalizers"},
 		{"the report is deleted", r.remove(inPod, states, "node-1"), "an agent does not delete reports"},
 		{"all reports are deleted", func() error {
 			return r.client(inPod).Resource(states).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{})
@@ -76,6 +78,17 @@ func TestPolicy(t *testing.T) {
 		{"an Event about another node", r.create(inPod, event("node-1", involved("v1", "Node", "node-2"))), "must be about that node or about a NodeENI"},
 		{"an Event about a report", r.create(inPod, event("node-1", involved("networking.k8s.aws/v1alpha1", "NodeENIState", "node-2"))), "must be about that node or about a NodeENI"},
 		{"an Event about a Pod", r.create(inPod, event("node-1", involved("v1", "Pod", "node-1"))), "must be about that node or about a NodeENI"},
+		{"an Event as the coordinator", r.create(inPod, changed(event("node-1", involved("v1", "Node", "node-1")), "eni-coordinator", "source", "component")), "must have the source.component eni-agent"},
+		{"an Event reported by the coordinator", r.create(inPod, changed(event("node-1", involved("v1", "Node", "node-1")), "eni-coordinator", "reportingComponent")), "must have the source.component eni-agent"},
+		{"an Event reported from another node", r.create(inPod, changed(event("node-1", involved("v1", "Node", "node-1")), "node-2", "reportingInstance")), "must have that node as its source.host"},
+		{"an Event with its own names twice", r.create(inPod, changed(changed(event("node-1", involved("v1", "Node", "node-1")), "node-1", "reportingInstance"), "eni-agent", "reportingComponent")), ""},
+		{"an Event about a NodeENI in a namespace", r.create(inPod, changed(changed(event("node-1", involved("networking.k8s.aws/v1alpha1", "NodeENI", "wanted")), "kube-system", "metadata", "namespace"), "kube-system", "involvedObject", "namespace")), "must be in the namespace default"},
+		{"an Event with labels", r.create(inPod, changed(event("node-1", involved("v1", "Node", "node-1")), "x", "metadata", "labels", "x")), "without labels"},
+		{"an Event of two lines", r.create(inPod, changed(event("node-1", involved("v1", "Node", "node-1")), "one\ntwo", "message")), "must be one line"},
+		{"an Event with an escape sequence", r.create(inPod, changed(event("node-1", involved("v1", "Node", "node-1")), "\x1b[2J", "message")), "must be one line"},
+		{"a long Event", r.create(inPod, changed(event("node-1", involved("v1", "Node", "node-1")), strings.Repeat("x", 1025), "message")), "at most 1024 characters"},
+		{"an Event of a strange reason", r.create(inPod, changed(event("node-1", involved("v1", "Node", "node-1")), "two words", "reason")), "its reason one word"},
+		{"an Event with a related object", r.create(inPod, changed(event("node-1", involved("v1", "Node", "node-1")), "Pod", "related", "kind")), "neither action nor related object"},
 		{"an Event about nothing", r.create(inPod, event("node-1", map[string]any{})), "must be about that node or about a NodeENI"},
 
 		{"a token without the claim: a report", r.update(r.agent(""), "node-1", nil), claim},
@@ -95,7 +108,7 @@ func TestPolicy(t *testing.T) {
 		switch {
 		case step.refusal == "" && err != nil:
 			t.Errorf("%s: %v", step.what, err)
-		case step.refusal != "" && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "'eni-agent-own-node'") || !strings.Contains(err.Error(), step.refusal)):
+		case step.refusal != "" && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy 'eni-") || !strings.Contains(err.Error(), step.refusal)):
 			t.Errorf("%s: %v, want the policy to refuse it with %q", step.what, err, step.refusal)
 		}
 	}
@@ -113,6 +126,8 @@ const rigObjects = `
 ---
 {apiVersion: v1, kind: Node, metadata: {name: node-2}}
 ---
+{apiVersion: v1, kind: Node, metadata: {name: node-3}}
+---
 {apiVersion: v1, kind: ServiceAccount, metadata: {name: eni-agent, namespace: default}}
 ---
 apiVersion: rbac.authorization.k8s.io/v1
@@ -122,6 +137,7 @@ roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-
 subjects:
 - {kind: ServiceAccount, name: eni-agent, namespace: eni-system}
 - {kind: ServiceAccount, name: eni-agent, namespace: default}
+- {kind: ServiceAccount, name: eni-coordinator, namespace: eni-system}
 ---
 apiVersion: networking.k8s.aws/v1alpha1
 kind: NodeENI
@@ -142,16 +158,31 @@ func newPolicyRig(t *testing.T, cp *controlplane.ControlPlane) *policyRig {
 		}
 	})
 	// Policy and role are in force a moment after they are there.
+	probe := metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}
+	r.awaitRefusal(claim, func() error {
+		return r.client(r.agent("")).Resource(nodeENIs).Delete(r.Context(), "wanted", probe)
+	})
+	r.awaitRefusal("neither creates nor deletes", func() error {
+		return r.client(r.account(namespace, "eni-coordinator")).Resource(nodeENIs).Delete(r.Context(), "wanted", probe)
+	})
+	r.awaitRefusal(claim, func() error {
+		_, err := r.client(r.agent("")).Resource(events).Namespace("default").Create(r.Context(), event("", involved("v1", "Node", "a")), metav1.CreateOptions{DryRun: probe.DryRun})
+		return err
+	})
+	return r
+}
+
+// awaitRefusal waits until what is done is refused with these words.
+func (r *policyRig) awaitRefusal(words string, do func() error) {
+	r.Helper()
 	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
-		probe := metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}
-		last = r.client(r.agent("")).Resource(nodeENIs).Delete(ctx, "wanted", probe)
-		return apierrors.IsForbidden(last) && strings.Contains(last.Error(), claim), nil
+	err := wait.PollUntilContextTimeout(r.Context(), 20*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
+		last = do()
+		return apierrors.IsForbidden(last) && strings.Contains(last.Error(), "ValidatingAdmissionPolicy") && strings.Contains(last.Error(), words), nil
 	})
 	if err != nil {
-		t.Fatalf("the policy is not in force: %v", last)
+		r.Fatalf("the policy is not in force: %v", last)
 	}
-	return r
 }
 
 func (r *policyRig) config(cfg *rest.Config, err error) *rest.Config {
@@ -230,7 +261,7 @@ func (r *policyRig) create(as *rest.Config, obj *unstructured.Unstructured) func
 			"NodeENIState": states, "NodeENI": nodeENIs,
 		}[obj.GetKind()]))
 		if obj.GetKind() == "Event" {
-			resource = r.client(as).Resource(events).Namespace("default")
+			resource = r.client(as).Resource(events).Namespace(obj.GetNamespace())
 		}
 		_, err := resource.Create(r.Context(), obj, metav1.CreateOptions{})
 		return err
@@ -244,7 +275,9 @@ func (r *policyRig) update(as *rest.Config, name string, owners []any) func() er
 		if err != nil {
 			return fmt.Errorf("reading it: %w", err)
 		}
-		obj.SetAnnotations(map[string]string{"changed": time.Now().String()})
+		if err := unstructured.SetNestedField(obj.Object, map[string]any{"instanceID": fmt.Sprintf("i-%x", time.Now().UnixNano()), "zone": "a"}, "status"); err != nil {
+			return err
+		}
 		if owners != nil {
 			if err := unstructured.SetNestedSlice(obj.Object, owners, "metadata", "ownerReferences"); err != nil {
 				return err
@@ -299,7 +332,7 @@ func involved(apiVersion, kind, name string) map[string]any {
 func event(host string, about map[string]any) *unstructured.Unstructured {
 	obj := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": "v1", "kind": "Event", "metadata": map[string]any{"namespace": "default", "generateName": "test-"},
-		"involvedObject": about, "reason": "Test", "message": "a test", "type": "Normal",
+		"involvedObject": about, "reason": "Test", "message": "a test", "type": "Normal", "source": map[string]any{"component": "eni-agent"},
 	}}
 	if host != "" {
 		obj.Object["source"] = map[string]any{"component": "eni-agent", "host": host}

@@ -11,14 +11,15 @@ import (
 	"strconv"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer/json"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/yaml"
 )
 
 // ParseNodeENIs reads the NodeENIs of a file with YAML or JSON documents, for
-// places without an API server, and treats them as one would: unknown and
-// repeated fields are refused, defaults are filled in, and the rules of the
+// places without an API server, and treats them as one would: documents may be
+// lists, as kubectl get writes them, unknown and repeated fields are refused, defaults are filled in, and the rules of the
 // schema are enforced. The error names everything that is wrong with the first
 // bad document, and the line of the file where that begins or, when it is not
 // YAML, where it breaks.
@@ -43,13 +44,11 @@ func ParseNodeENIs(file []byte) ([]*NodeENI, error) {
 		begin := end + max(0, bytes.Index(file[end:], document))
 		end = min(begin+len(document), len(file))
 		above := bytes.Count(file[:begin], []byte("\n"))
-		nodeENI, err := parseNodeENI(decoder, document, above)
+		some, err := parseDocument(decoder, document, above)
 		if err != nil {
 			return nil, fmt.Errorf("document %d (line %d): %w", number, above+1, err)
 		}
-		if nodeENI != nil {
-			nodeENIs = append(nodeENIs, nodeENI)
-		}
+		nodeENIs = append(nodeENIs, some...)
 	}
 }
 
@@ -67,9 +66,9 @@ func newStrictDecoder() (runtime.Decoder, error) {
 // yamlLine is a line of the document in an error of the YAML parser.
 var yamlLine = regexp.MustCompile(`\bline (\d+)`)
 
-// parseNodeENI returns nil for a document that holds nothing but comments.
+// parseDocument returns nothing for a document that holds nothing but comments.
 // above is the number of lines of the file before it.
-func parseNodeENI(decoder runtime.Decoder, document []byte, above int) (*NodeENI, error) {
+func parseDocument(decoder runtime.Decoder, document []byte, above int) ([]*NodeENI, error) {
 	content, err := yaml.YAMLToJSON(document)
 	if err != nil {
 		return nil, errors.New(yamlLine.ReplaceAllStringFunc(err.Error(), func(text string) string {
@@ -84,10 +83,66 @@ func parseNodeENI(decoder runtime.Decoder, document []byte, above int) (*NodeENI
 	if err != nil {
 		return nil, fmt.Errorf("this is not a NodeENI: %w", err)
 	}
-	if *kind != GroupVersion.WithKind("NodeENI") {
-		return nil, fmt.Errorf("this is not a NodeENI: it needs `apiVersion: %s` and `kind: NodeENI`, but has %q and %q",
-			GroupVersion, kind.GroupVersion(), kind.Kind)
+	switch *kind {
+	case GroupVersion.WithKind("NodeENI"):
+		nodeENI, err := parseNodeENI(decoder, document, content)
+		return []*NodeENI{nodeENI}, err
+	case schema.GroupVersionKind{Version: "v1", Kind: "List"}, GroupVersion.WithKind("NodeENIList"):
+		return parseList(decoder, document)
 	}
+	return nil, notNodeENI(*kind)
+}
+
+func notNodeENI(kind schema.GroupVersionKind) error {
+	return fmt.Errorf("this is not a NodeENI: it needs `apiVersion: %s` and `kind: NodeENI`, but has %q and %q",
+		GroupVersion, kind.GroupVersion(), kind.Kind)
+}
+
+// parseList reads a list. Items of a NodeENIList need not say what they are.
+func parseList(decoder runtime.Decoder, document []byte) ([]*NodeENI, error) {
+	var list struct {
+		APIVersion string           `json:"apiVersion"`
+		Kind       string           `json:"kind"`
+		Metadata   map[string]any   `json:"metadata"`
+		Items      []map[string]any `json:"items"`
+	}
+	if err := yaml.UnmarshalStrict(document, &list); err != nil {
+		return nil, err
+	}
+	var nodeENIs []*NodeENI
+	for i, item := range list.Items {
+		if item != nil && item["apiVersion"] == nil && item["kind"] == nil && list.Kind == "NodeENIList" {
+			item["apiVersion"], item["kind"] = GroupVersion.String(), "NodeENI"
+		}
+		nodeENI, err := parseItem(decoder, item)
+		if err != nil {
+			return nil, fmt.Errorf("item %d of the list: %w", i+1, err)
+		}
+		nodeENIs = append(nodeENIs, nodeENI)
+	}
+	return nodeENIs, nil
+}
+
+func parseItem(decoder runtime.Decoder, item map[string]any) (*NodeENI, error) {
+	content, err := yaml.Marshal(item)
+	if err != nil {
+		return nil, err
+	}
+	if content, err = yaml.YAMLToJSON(content); err != nil {
+		return nil, err
+	}
+	kind, err := json.DefaultMetaFactory.Interpret(content)
+	if err != nil {
+		return nil, fmt.Errorf("this is not a NodeENI: %w", err)
+	}
+	if *kind != GroupVersion.WithKind("NodeENI") {
+		return nil, notNodeENI(*kind)
+	}
+	return parseNodeENI(decoder, content, content)
+}
+
+// parseNodeENI reads one NodeENI, whose content is its JSON.
+func parseNodeENI(decoder runtime.Decoder, document, content []byte) (*NodeENI, error) {
 	nodeENI := &NodeENI{}
 	// Defaults come first, so that an explicit `deviceIndex: 0` is seen and refused.
 	Default(nodeENI)

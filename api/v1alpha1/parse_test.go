@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"sigs.k8s.io/yaml"
+
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
@@ -73,6 +75,63 @@ func TestParseDropsNulls(t *testing.T) {
 	}
 }
 
+// indented is the good document, or what change makes of it, as an item of a list.
+func indented(change ...string) string {
+	text := strings.NewReplacer(change...).Replace(strings.TrimSpace(goodDocument))
+	return "- " + strings.ReplaceAll(text, "\n", "\n  ") + "\n"
+}
+
+// whatKubectlAdds is what an object from an API server has beside what people write.
+const whatKubectlAdds = `metadata:
+  annotations: {kubectl.kubernetes.io/last-applied-configuration: "{}"}
+  creationTimestamp: "2026-01-02T03:04:05Z"
+  finalizers: [networking.k8s.aws/eni-cleanup]
+  generation: 3
+  managedFields:
+  - {apiVersion: networking.k8s.aws/v1alpha1, fieldsType: FieldsV1, fieldsV1: {"f:spec": {}}, manager: kubectl, operation: Update, time: "2026-01-02T03:04:05Z"}
+  name: good
+  resourceVersion: "123"
+  uid: 8c1e4f5a-0000-4000-8000-000000000000
+status:
+  attachments: [{nodeID: node-1, instanceID: i-1, eniID: eni-1, status: Ready, deviceIndex: 1, lastUpdated: "2026-01-02T03:04:05Z"}]
+  conditions: [{type: Ready, status: "True", reason: AllNodesReady, message: 1 of 1 nodes are ready, lastTransitionTime: "2026-01-02T03:04:05Z"}]
+  nodes: {matching: 1, ready: 1, failed: 0}
+  observedGeneration: 3`
+
+func TestParseLists(t *testing.T) {
+	second := []string{"name: good", "name: second"}
+	for name, file := range map[string]string{
+		"kubectl get -o yaml":      "apiVersion: v1\nitems:\n" + indented("metadata: {name: good}", whatKubectlAdds) + indented(second...) + "kind: List\nmetadata:\n  resourceVersion: \"\"\n",
+		"a NodeENIList":            "apiVersion: networking.k8s.aws/v1alpha1\nkind: NodeENIList\nmetadata: {resourceVersion: \"1\", continue: \"\"}\nitems:\n" + indented() + indented(second...),
+		"items that are not named": "apiVersion: networking.k8s.aws/v1alpha1\nkind: NodeENIList\nitems:\n" + indented("apiVersion: networking.k8s.aws/v1alpha1\nkind: NodeENI\n", "") + indented(second...),
+		"two lists":                "---\napiVersion: v1\nkind: List\nitems:\n" + indented() + "---\napiVersion: v1\nkind: List\nitems:\n" + indented(second...),
+		"a list and one beside it": "apiVersion: v1\nkind: List\nitems:\n" + indented() + "---\n" + strings.NewReplacer(second...).Replace(goodDocument),
+		"JSON":                     `{"kind":"List","apiVersion":"v1","items":[` + asJSON(t, goodDocument) + "," + asJSON(t, strings.NewReplacer(second...).Replace(goodDocument)) + "]}",
+		"one object of kubectl's":  strings.Replace(goodDocument, "metadata: {name: good}", whatKubectlAdds, 1) + "---\n" + strings.NewReplacer(second...).Replace(goodDocument),
+	} {
+		nodeENIs, err := v1alpha1.ParseNodeENIs([]byte(file))
+		if err != nil {
+			t.Errorf("%s: %v\n%s", name, err, file)
+			continue
+		}
+		if len(nodeENIs) != 2 || nodeENIs[0].Name != "good" || nodeENIs[1].Name != "second" || nodeENIs[0].Spec.DeviceIndex != 1 || nodeENIs[1].Spec.DeleteOnTermination == nil {
+			t.Errorf("%s: read %d NodeENIs: %+v", name, len(nodeENIs), nodeENIs)
+		}
+	}
+	if nodeENIs, err := v1alpha1.ParseNodeENIs([]byte("{apiVersion: v1, kind: List, items: []}")); len(nodeENIs) > 0 || err != nil {
+		t.Errorf("an empty list holds %v, %v", nodeENIs, err)
+	}
+}
+
+func asJSON(t *testing.T, document string) string {
+	t.Helper()
+	content, err := yaml.YAMLToJSON([]byte(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
 func TestParseRefusals(t *testing.T) {
 	tests := []struct {
 		name, file string
@@ -92,6 +151,13 @@ func TestParseRefusals(t *testing.T) {
 		{"behind comments and empty documents", "# a comment\n---\n---\n---\n" + strings.Replace(goodDocument, "name: good", "", 1), []string{"(line 5)", "metadata.name"}},
 		{"a separator that is none", goodDocument + "--- a\n", []string{"document 1", "separator"}},
 		{"field twice", strings.Replace(goodDocument, "spec:", "spec:\n  mtu: 1500\n  mtu: 9001", 1), []string{`"mtu" already set`}},
+		{"a bad item of a list", "apiVersion: v1\nkind: List\nitems:\n" + indented() + indented("spec:", "spec:\n  deviceIndx: 2"), []string{"document 1 (line 1)", "item 2 of the list", `unknown field "spec.deviceIndx"`}},
+		{"a field twice in a list", "apiVersion: v1\nkind: List\nitems:\n" + indented("spec:", "spec:\n  mtu: 1500\n  mtu: 9001"), []string{`"mtu" already set`}},
+		{"another kind in a list", "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: Node}]}", []string{"item 1 of the list", "this is not a NodeENI", `"Node"`}},
+		{"an item that is nothing", "{apiVersion: v1, kind: List, items: [null]}", []string{"item 1 of the list", "this is not a NodeENI"}},
+		{"a list in a list", "{apiVersion: v1, kind: List, items: [{apiVersion: v1, kind: List, items: []}]}", []string{"item 1 of the list", `"List"`}},
+		{"a typo in a list", "{apiVersion: v1, kind: List, itms: []}", []string{"itms"}},
+		{"a list of another version", "{apiVersion: v2, kind: List, items: []}", []string{"this is not a NodeENI", `"v2"`}},
 		{"everything wrong at once", strings.Replace(goodDocument, "spec:", "spec:\n  mtu: 9\n  interfaceName: eth0", 1), []string{"spec.mtu", "spec.interfaceName"}},
 	}
 	for _, test := range tests {
@@ -114,6 +180,7 @@ func FuzzParseNodeENIs(f *testing.F) {
 	f.Add([]byte(goodDocument))
 	f.Add([]byte("{spec: {tags: {a: }, nodeSelector: []}}"))
 	f.Add([]byte("---\n---\nnull"))
+	f.Add([]byte("{apiVersion: v1, kind: List, items: [{}, null, {kind: NodeENI}]}"))
 	f.Add([]byte("a: 1\r\r\n---\nb: ["))
 	f.Fuzz(func(t *testing.T, file []byte) {
 		nodeENIs, err := v1alpha1.ParseNodeENIs(file)

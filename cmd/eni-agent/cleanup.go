@@ -50,7 +50,7 @@ func cleanup(ctx context.Context, args []string) error {
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
 	cfg := agent.Config{Log: log}
-	if _, err := onInstance(ctx, &cfg); err != nil {
+	if _, err := onInstance(ctx, &cfg, nil); err != nil {
 		return unfinished(began, *timeout, nil, err)
 	}
 	progress := &progress{out: os.Stdout}
@@ -114,14 +114,14 @@ func (p *progress) changed(report v1alpha1.NodeENIStateStatus) {
 	}
 	for _, e := range report.ENIs {
 		if said[title(e)] != e.Message {
-			fmt.Fprintf(p.out, "%s: %s\n", title(e), e.Message)
+			fmt.Fprintln(p.out, v1alpha1.Printable(title(e)+": "+e.Message)) // its NodeENI is a tag, which others can edit
 		}
 		delete(said, title(e))
 	}
 	for _, e := range p.left {
 		if _, gone := said[title(e)]; gone && e.ENIID != "" {
 			p.removed++
-			fmt.Fprintf(p.out, "%s: gone\n", title(e))
+			fmt.Fprintln(p.out, v1alpha1.Printable(title(e)+": gone"))
 		}
 	}
 	p.left = report.ENIs

@@ -10,13 +10,13 @@ import (
 
 // inCluster connects the agent with Kubernetes. It gets no Collector: there the
 // coordinator detaches and deletes.
-func inCluster(ctx context.Context, o options, cfg *agent.Config, _ *supervisor) (end func(), err error) {
+func inCluster(ctx context.Context, o options, cfg *agent.Config, systemd *supervisor) (end func(), err error) {
 	// A wrong file is told before IMDS is waited for.
 	kubeConfig, err := kube.Config(o.kubeconfig)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := onInstance(ctx, cfg); err != nil {
+	if _, err := onInstance(ctx, cfg, systemd.waiting); err != nil {
 		return nil, err
 	}
 	// client-go's five requests a second make an agent slow to start that has
@@ -28,7 +28,7 @@ func inCluster(ctx context.Context, o options, cfg *agent.Config, _ *supervisor)
 		return nil, err
 	}
 	if o.cluster == "" {
-		if o.cluster, err = program.Await(ctx, cfg.Log, "the API server", client.ClusterID); err != nil {
+		if o.cluster, err = program.Await(ctx, cfg.Log, systemd.waiting, "the API server", client.ClusterID); err != nil {
 			return nil, err
 		}
 	}

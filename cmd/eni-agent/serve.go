@@ -38,7 +38,7 @@ func serve(ctx context.Context, args []string) error {
 	}
 	registry := program.NewMetrics("eni_agent")
 	health.ServeMetrics(registry)
-	systemd := newSupervisor(log)
+	systemd := newSupervisor(ctx, log)
 	context.AfterFunc(ctx, systemd.stopping)
 	cfg := agent.Config{Log: log, Metrics: agent.NewMetrics(registry), DefaultMTU: o.defaultMTU}
 
@@ -75,14 +75,15 @@ func serve(ctx context.Context, args []string) error {
 	return a.Run(ctx)
 }
 
-// onInstance fills in who this instance is, and how its EC2 is reached.
-func onInstance(ctx context.Context, cfg *agent.Config) (*imds.Client, error) {
+// onInstance fills in who this instance is, and how its EC2 is reached. waiting, unless
+// nil, is told what is waited for.
+func onInstance(ctx context.Context, cfg *agent.Config, waiting func(string)) (*imds.Client, error) {
 	metadata, err := imds.New(ctx)
 	if err != nil {
 		return nil, err
 	}
 	cfg.Metadata = metadata
-	cfg.Identity, err = program.Await(ctx, cfg.Log, "IMDS", metadata.Identity)
+	cfg.Identity, err = program.Await(ctx, cfg.Log, waiting, "IMDS", metadata.Identity)
 	if err != nil {
 		return nil, err
 	}

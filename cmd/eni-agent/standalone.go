@@ -23,7 +23,7 @@ func standAlone(ctx context.Context, o options, cfg *agent.Config, systemd *supe
 	if err != nil {
 		return nil, err
 	}
-	metadata, err := onInstance(ctx, cfg)
+	metadata, err := onInstance(ctx, cfg, systemd.waiting)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func standAlone(ctx context.Context, o options, cfg *agent.Config, systemd *supe
 	}
 	if o.labelsFromTags {
 		source.AskLabels = labelsFrom(metadata, o.labels)
-		if source.Labels, err = program.Await(ctx, cfg.Log, "the instance's tags", source.AskLabels); err != nil {
+		if source.Labels, err = program.Await(ctx, cfg.Log, systemd.waiting, "the instance's tags", source.AskLabels); err != nil {
 			return nil, err
 		}
 	}

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
@@ -17,15 +20,57 @@ import (
 type supervisor struct {
 	log      *slog.Logger
 	watchdog time.Duration // the unit's WatchdogSec; 0 for none
-	ready    bool
+	turns    chan struct{} // closed when the loop has begun
+
+	mu    sync.Mutex
+	ready bool   // systemd has been told
+	state string // the files' state in one line
 }
 
-func newSupervisor(log *slog.Logger) *supervisor {
+func newSupervisor(ctx context.Context, log *slog.Logger) *supervisor {
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
 		log.Warn("systemd's watchdog cannot be told that the agent lives", "error", err)
 	}
-	return &supervisor{log: log, watchdog: watchdog}
+	s := &supervisor{log: log, watchdog: watchdog, turns: make(chan struct{})}
+	if watchdog > 0 {
+		go s.beat(ctx)
+	}
+	return s
+}
+
+// beat tells the watchdog that the agent lives while it starts, which takes as long as
+// IMDS or the API server is away. Each attempt to reach them ends in time.
+func (s *supervisor) beat(ctx context.Context) {
+	ticker := time.NewTicker(s.watchdog / 2)
+	defer ticker.Stop()
+	for {
+		s.notify(daemon.SdNotifyWatchdog)
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.turns:
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// waiting shows what a start waits for. The service counts as started: ending it would
+// bring nothing back, and what is ordered behind it need not wait as long.
+func (s *supervisor) waiting(text string) {
+	s.started()
+	s.status(text)
+}
+
+// started tells systemd, once, that the service is up.
+func (s *supervisor) started() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.ready {
+		s.ready = true
+		s.notify(daemon.SdNotifyReady)
+	}
 }
 
 // every is how often the loop has to call alive: at least at half of the
@@ -39,9 +84,15 @@ func (s *supervisor) every(most time.Duration) time.Duration {
 
 // alive is called by the agent's loop when it begins and while it turns.
 func (s *supervisor) alive() {
-	if !s.ready {
-		s.ready = true
-		s.notify(daemon.SdNotifyReady)
+	select {
+	case <-s.turns:
+	default:
+		close(s.turns)
+		s.started()
+		s.mu.Lock()
+		state := s.state
+		s.mu.Unlock()
+		s.status(cmp.Or(state, "running"))
 	}
 	if s.watchdog > 0 {
 		s.notify(daemon.SdNotifyWatchdog)
@@ -51,7 +102,15 @@ func (s *supervisor) alive() {
 func (s *supervisor) stopping() { s.notify(daemon.SdNotifyStopping) }
 
 // changed puts the state into the line that systemctl status shows.
-func (s *supervisor) changed(state files.State) { s.notify("STATUS=" + summary(state)) }
+func (s *supervisor) changed(state files.State) {
+	s.mu.Lock()
+	s.state = summary(state)
+	s.mu.Unlock()
+	s.status(summary(state))
+}
+
+// status is one line: another one would be another message to systemd.
+func (s *supervisor) status(text string) { s.notify("STATUS=" + v1alpha1.Printable(text)) }
 
 func (s *supervisor) notify(text string) {
 	if _, err := daemon.SdNotify(false, text); err != nil {

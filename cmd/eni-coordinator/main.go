@@ -124,7 +124,7 @@ func serve(ctx context.Context, args []string) error {
 	}
 	cfg := o.config
 	if cfg.Cluster == "" {
-		if cfg.Cluster, err = program.Await(ctx, log, "the API server", client.ClusterID); err != nil {
+		if cfg.Cluster, err = program.Await(ctx, log, nil, "the API server", client.ClusterID); err != nil {
 			return err
 		}
 	}

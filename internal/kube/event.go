@@ -16,6 +16,8 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
 // Event types.
@@ -124,7 +126,9 @@ func (r *Recorder) write(about ObjectReference, number uint64, eventType, reason
 		},
 		InvolvedObject: about,
 		Reason:         reason,
-		Message:        truncate(message, 1024), // the API server's limit
+		// Within the admission policy's limit, which is the API server's for new
+		// Events, and on one line.
+		Message:        v1alpha1.Printable(truncate(message, 1024)),
 		Source:         r.source,
 		FirstTimestamp: metav1.NewTime(now),
 		LastTimestamp:  metav1.NewTime(now),

@@ -75,8 +75,8 @@ const (
 )
 
 // Await calls f until it succeeds or ctx ends. It logs the first failure, and
-// then one a minute.
-func Await[T any](ctx context.Context, log *slog.Logger, what string, f func(context.Context) (T, error)) (T, error) {
+// then one a minute; waiting, unless nil, is told each of them.
+func Await[T any](ctx context.Context, log *slog.Logger, waiting func(text string), what string, f func(context.Context) (T, error)) (T, error) {
 	var logged time.Time
 	for retry := firstRetry; ; retry = min(2*retry, lastRetry) {
 		attempt, cancel := context.WithTimeout(ctx, 15*time.Second)
@@ -91,6 +91,9 @@ func Await[T any](ctx context.Context, log *slog.Logger, what string, f func(con
 		if time.Since(logged) > time.Minute {
 			log.Warn("cannot start yet; trying again", "waitingFor", what, "error", err)
 			logged = time.Now()
+		}
+		if waiting != nil {
+			waiting(fmt.Sprintf("waiting for %s: %v", what, err))
 		}
 		select {
 		case <-ctx.Done():

@@ -15,6 +15,18 @@ import (
 // valueSets are files in testdata.
 var valueSets = []string{"field.yaml", "own.yaml", "least.yaml", "readiness.yaml"}
 
+// besideNoAgent is the default of the coordinators' affinity, which Helm merges with
+// what a user sets.
+const besideNoAgent = `podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+  - podAffinityTerm:
+      labelSelector:
+        matchLabels:
+          app.kubernetes.io/component: agent
+          app.kubernetes.io/name: aws-multi-eni
+      topologyKey: kubernetes.io/hostname
+    weight: 100`
+
 // TestValues: what values change, in parts of the objects. A part is named by the
 // object and the way to it.
 func TestValues(t *testing.T) {
@@ -26,28 +38,30 @@ func TestValues(t *testing.T) {
 	)
 	for file, parts := range map[string]map[string]string{
 		"field.yaml": {
-			agent + pod + "containers.args":                                              "- --http-address=$(HOST_IP):9480\n- --log-level=debug\n- --default-mtu=9001",
-			agent + pod + "containers.image":                                             "ghcr.io/aws-multi-eni/eni-agent:v0.1.0",
-			agent + pod + "containers.env":                                               "- name: NODE_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n- name: HOST_IP\n  valueFrom:\n    fieldRef:\n      fieldPath: status.hostIP\n- name: AWS_REGION\n  value: us-west-2",
-			agent + pod + "containers.resources":                                         "limits:\n  cpu: 500m\n  memory: 512Mi\nrequests:\n  cpu: 100m\n  memory: 128Mi",
-			agent + pod + "nodeSelector":                                                 "kubernetes.io/os: linux\nng: multi-eni\nrole: worker",
-			agent + pod + "tolerations":                                                  "- effect: NoSchedule\n  key: dedicated\n  operator: Equal\n  value: network",
-			agent + pod + "serviceAccountName":                                           "eni-controller-agent",
-			agent + "spec.template.metadata":                                             "annotations:\n  team: network\nlabels:\n  app.kubernetes.io/component: agent\n  app.kubernetes.io/name: aws-multi-eni\n  cost-center: \"42\"",
-			coordinator + pod + "containers.args":                                        "- --http-address=:8081\n- --namespace=$(POD_NAMESPACE)\n- --log-level=debug\n- --max-concurrent-eni-cleanup=5",
-			coordinator + pod + "containers.ports":                                       "- containerPort: 8081\n  name: http\n  protocol: TCP",
-			coordinator + pod + "serviceAccountName":                                     "eni-controller-coordinator",
-			coordinator + pod + "affinity":                                               "nodeAffinity:\n  requiredDuringSchedulingIgnoredDuringExecution:\n    nodeSelectorTerms:\n    - matchExpressions:\n      - key: node-role.kubernetes.io/control-plane\n        operator: DoesNotExist",
-			coordinator + pod + "tolerations":                                            "- key: CriticalAddonsOnly\n  operator: Exists",
-			coordinator + "spec.template.metadata":                                       "annotations:\n  team: network\nlabels:\n  app.kubernetes.io/component: coordinator\n  app.kubernetes.io/name: aws-multi-eni\n  cost-center: \"42\"",
-			job + pod + "containers.imagePullPolicy":                                     "Always",
-			job + "spec.template.metadata.labels":                                        "app.kubernetes.io/component: uninstall\napp.kubernetes.io/name: aws-multi-eni",
-			"eni-agent ClusterRoleBinding: subjects":                                     "- kind: ServiceAccount\n  name: eni-controller-agent\n  namespace: eni-system",
-			"eni-uninstall ClusterRoleBinding: roleRef":                                  "apiGroup: rbac.authorization.k8s.io\nkind: ClusterRole\nname: eni-uninstall",
-			"eni-system/eni-controller-coordinator ServiceAccount: metadata.annotations": "eks.amazonaws.com/role-arn: arn:aws:iam::123456789012:role/eni",
-			"eni-agent-own-node ValidatingAdmissionPolicy: spec.matchConditions":         "- expression: request.userInfo.username == 'system:serviceaccount:eni-system:eni-controller-agent'\n  name: request-of-an-agent",
-			"eni-system/eni-coordinator-metrics Service: spec":                           "ports:\n- name: metrics\n  port: 9090\n  protocol: TCP\n  targetPort: http\nselector:\n  app.kubernetes.io/component: coordinator\n  app.kubernetes.io/name: aws-multi-eni\ntype: ClusterIP",
-			"eni-system/eni-agent-metrics Service: spec":                                 "clusterIP: None\nports:\n- name: metrics\n  port: 9480\n  protocol: TCP\n  targetPort: http\nselector:\n  app.kubernetes.io/component: agent\n  app.kubernetes.io/name: aws-multi-eni\ntype: ClusterIP",
+			agent + pod + "containers.args":                                                        "- --http-address=$(HOST_IP):9480\n- --log-level=debug\n- --default-mtu=9001",
+			agent + pod + "containers.image":                                                       "ghcr.io/aws-multi-eni/eni-agent:v0.1.0",
+			agent + pod + "containers.env":                                                         "- name: NODE_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n- name: HOST_IP\n  valueFrom:\n    fieldRef:\n      fieldPath: status.hostIP\n- name: AWS_REGION\n  value: us-west-2",
+			agent + pod + "containers.resources":                                                   "limits:\n  cpu: 500m\n  memory: 512Mi\nrequests:\n  cpu: 100m\n  memory: 128Mi",
+			agent + pod + "nodeSelector":                                                           "kubernetes.io/os: linux\nng: multi-eni\nrole: worker",
+			agent + pod + "tolerations":                                                            "- effect: NoSchedule\n  key: dedicated\n  operator: Equal\n  value: network",
+			agent + pod + "serviceAccountName":                                                     "eni-controller-agent",
+			agent + "spec.template.metadata":                                                       "annotations:\n  team: network\nlabels:\n  app.kubernetes.io/component: agent\n  app.kubernetes.io/name: aws-multi-eni\n  cost-center: \"42\"",
+			coordinator + pod + "containers.args":                                                  "- --http-address=:8081\n- --namespace=$(POD_NAMESPACE)\n- --log-level=debug\n- --max-concurrent-eni-cleanup=5",
+			coordinator + pod + "containers.ports":                                                 "- containerPort: 8081\n  name: http\n  protocol: TCP",
+			coordinator + pod + "serviceAccountName":                                               "eni-controller-coordinator",
+			coordinator + pod + "affinity":                                                         "nodeAffinity:\n  requiredDuringSchedulingIgnoredDuringExecution:\n    nodeSelectorTerms:\n    - matchExpressions:\n      - key: node-role.kubernetes.io/control-plane\n        operator: DoesNotExist\n" + besideNoAgent,
+			coordinator + pod + "tolerations":                                                      "- key: CriticalAddonsOnly\n  operator: Exists",
+			coordinator + "spec.template.metadata":                                                 "annotations:\n  team: network\nlabels:\n  app.kubernetes.io/component: coordinator\n  app.kubernetes.io/name: aws-multi-eni\n  cost-center: \"42\"",
+			job + pod + "containers.imagePullPolicy":                                               "Always",
+			job + "spec.template.metadata.labels":                                                  "app.kubernetes.io/component: uninstall\napp.kubernetes.io/name: aws-multi-eni",
+			"eni-agent ClusterRoleBinding: subjects":                                               "- kind: ServiceAccount\n  name: eni-controller-agent\n  namespace: eni-system",
+			"eni-uninstall ClusterRoleBinding: roleRef":                                            "apiGroup: rbac.authorization.k8s.io\nkind: ClusterRole\nname: eni-uninstall",
+			"eni-system/eni-controller-coordinator ServiceAccount: metadata.annotations":           "eks.amazonaws.com/role-arn: arn:aws:iam::123456789012:role/eni",
+			"eni-agent-own-node ValidatingAdmissionPolicy: spec.matchConditions":                   "- expression: request.userInfo.username == 'system:serviceaccount:eni-system:eni-controller-agent'\n  name: request-of-an-agent",
+			"eni-events ValidatingAdmissionPolicy: spec.matchConditions":                           "- expression: request.userInfo.username in ['system:serviceaccount:eni-system:eni-controller-agent',\n    'system:serviceaccount:eni-system:eni-controller-coordinator']\n  name: request-of-agent-or-coordinator",
+			"eni-coordinator-finalizer-and-status ValidatingAdmissionPolicy: spec.matchConditions": "- expression: request.userInfo.username == 'system:serviceaccount:eni-system:eni-controller-coordinator'\n  name: request-of-a-coordinator",
+			"eni-system/eni-coordinator-metrics Service: spec":                                     "ports:\n- name: metrics\n  port: 9090\n  protocol: TCP\n  targetPort: http\nselector:\n  app.kubernetes.io/component: coordinator\n  app.kubernetes.io/name: aws-multi-eni\ntype: ClusterIP",
+			"eni-system/eni-agent-metrics Service: spec":                                           "clusterIP: None\nports:\n- name: metrics\n  port: 9480\n  protocol: TCP\n  targetPort: http\nselector:\n  app.kubernetes.io/component: agent\n  app.kubernetes.io/name: aws-multi-eni\ntype: ClusterIP",
 		},
 		"own.yaml": {
 			agent + pod + "containers.image":                                      "registry.example.com/agent:v9",

@@ -8,9 +8,11 @@ ServiceAccounts, which have values of their own, are left out.
 {{- $account := .account }}
 {{- $text := .root.Files.Get (printf "files/%s" .file) }}
 {{- /* The names in the policies' expressions and messages. */}}
-{{- $text = $text | replace "eni-system:eni-agent" (printf "%s:%s" $namespace $account) }}
-{{- $text = $text | replace "eni-system/eni-agent" (printf "%s/%s" $namespace $account) }}
-{{- $text = regexReplaceAll `token eni-agent\s+-n eni-system` $text (printf "token %s -n %s" $account $namespace) }}
+{{- $agent := include "aws-multi-eni.agent.account" .root }}
+{{- $text = $text | replace "eni-system:eni-agent" (printf "%s:%s" $namespace $agent) }}
+{{- $text = $text | replace "eni-system:eni-coordinator" (printf "%s:%s" $namespace (include "aws-multi-eni.coordinator.account" .root)) }}
+{{- $text = $text | replace "eni-system/eni-agent" (printf "%s/%s" $namespace $agent) }}
+{{- $text = regexReplaceAll `token eni-agent\s+-n eni-system` $text (printf "token %s -n %s" $agent $namespace) }}
 {{- $labels := include "aws-multi-eni.labels" .root }}
 {{- range $document := regexSplit `(?m)^---$` $text -1 }}
 {{- $object := fromYaml $document }}

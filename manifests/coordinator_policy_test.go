@@ -1,0 +1,95 @@
+package manifests
+
+import (
+	"strings"
+	"testing"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// TestCoordinatorPolicy: with the coordinator's token, even where RBAC lets it do
+// anything, a NodeENI's finalizer of ours and its status change, and nothing else; and
+// Events are in its own name only.
+func TestCoordinatorPolicy(t *testing.T) {
+	cp := installed.Get(t)
+	r := newPolicyRig(t, cp)
+	admin, coordinator := cp.AdminConfig(), r.account(namespace, "eni-coordinator")
+	const ours = "networking.k8s.aws/eni-cleanup"
+	if err := r.create(admin, changedTo(nodeENI("guarded"), map[string]any{"a": "b"}, "metadata", "labels"))(); err != nil {
+		t.Fatal(err)
+	}
+	refusedEvent := func(change func(*unstructured.Unstructured)) func() error {
+		e := event("", involved("networking.k8s.aws/v1alpha1", "NodeENI", "guarded"))
+		e.Object["source"] = map[string]any{"component": "eni-coordinator"}
+		change(e)
+		return r.create(coordinator, e)
+	}
+	for _, step := range []struct {
+		what    string
+		do      func() error
+		refusal string
+	}{
+		{"its finalizer is added", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["`+ours+`"]}}`), ""},
+		{"its finalizer is removed from a living NodeENI", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":null}}`), "that are being deleted only"},
+		{"another finalizer is added", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["`+ours+`","example.com/other"]}}`), "and no other"},
+		{"people add another finalizer", r.patch(admin, "guarded", `{"metadata":{"finalizers":["`+ours+`","example.com/other"]}}`), ""},
+		{"another finalizer is removed", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["`+ours+`"]}}`), "and no other"},
+		{"all finalizers are removed", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":[]}}`), "and no other"},
+		{"the spec is changed", r.patch(coordinator, "guarded", `{"spec":{"mtu":1500}}`), "does not change the spec"},
+		{"the selector is changed", r.patch(coordinator, "guarded", `{"spec":{"nodeSelector":{"another":"label"}}}`), "does not change the spec"},
+		{"spec and finalizers are changed", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["`+ours+`","example.com/other"]},"spec":{"mtu":1500}}`), "does not change the spec"},
+		{"a label is added", r.patch(coordinator, "guarded", `{"metadata":{"labels":{"x":"y"}}}`), "finalizer only"},
+		{"the labels are removed", r.patch(coordinator, "guarded", `{"metadata":{"labels":null}}`), "finalizer only"},
+		{"an annotation is added", r.patch(coordinator, "guarded", `{"metadata":{"annotations":{"x":"y"}}}`), "finalizer only"},
+		{"an owner is added", r.patch(coordinator, "guarded", `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"node-1","uid":"any"}]}}`), "finalizer only"},
+		{"the status is written", r.patch(coordinator, "guarded", `{"status":{"observedGeneration":1}}`, "status"), ""},
+		{"the status is written, and the spec with it", r.patch(coordinator, "guarded", `{"spec":{"mtu":1500},"status":{"observedGeneration":2}}`, "status"), ""},
+		{"the spec has stayed as it was", func() error {
+			obj, err := r.client(admin).Resource(nodeENIs).Get(t.Context(), "guarded", metav1.GetOptions{})
+			if _, changed, _ := unstructured.NestedInt64(obj.Object, "spec", "mtu"); changed {
+				t.Error("a write of the status has changed the spec")
+			}
+			return err
+		}, ""},
+		{"a NodeENI is created", r.create(coordinator, nodeENI("new")), "neither creates nor deletes"},
+		{"a NodeENI is deleted", r.remove(coordinator, nodeENIs, "guarded"), "neither creates nor deletes"},
+		{"all NodeENIs are deleted", func() error {
+			return r.client(coordinator).Resource(nodeENIs).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{})
+		}, "neither creates nor deletes"},
+		{"people delete it", r.remove(admin, nodeENIs, "guarded"), ""},
+		{"its finalizer is removed then", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["example.com/other"]}}`), ""},
+		{"people remove the other", r.patch(admin, "guarded", `{"metadata":{"finalizers":null}}`), ""},
+
+		{"an Event about a NodeENI", refusedEvent(func(*unstructured.Unstructured) {}), ""},
+		{"an Event about a Node", refusedEvent(func(e *unstructured.Unstructured) { e.Object["involvedObject"] = involved("v1", "Node", "node-2") }), ""},
+		{"an Event about a Pod", refusedEvent(func(e *unstructured.Unstructured) { e.Object["involvedObject"] = involved("v1", "Pod", "x") }), "must be about a NodeENI or a Node"},
+		{"an Event as an agent", refusedEvent(func(e *unstructured.Unstructured) { changed(e, "eni-agent", "source", "component") }), "must have the source.component eni-coordinator"},
+		{"an Event as a kubelet", refusedEvent(func(e *unstructured.Unstructured) { changed(e, "kubelet", "source", "component") }), "must have the source.component eni-coordinator"},
+		{"an Event of a node", refusedEvent(func(e *unstructured.Unstructured) { changed(e, "node-1", "source", "host") }), "has no source.host"},
+		{"an Event elsewhere", refusedEvent(func(e *unstructured.Unstructured) {
+			changed(changed(e, "kube-system", "metadata", "namespace"), "kube-system", "involvedObject", "namespace")
+		}), "must be in the namespace default"},
+	} {
+		err := step.do()
+		switch {
+		case step.refusal == "" && err != nil:
+			t.Errorf("%s: %v", step.what, err)
+		case step.refusal != "" && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy 'eni-") || !strings.Contains(err.Error(), step.refusal)):
+			t.Errorf("%s: %v, want the policy to refuse it with %q", step.what, err, step.refusal)
+		}
+	}
+}
+
+// changed sets a text in an object.
+func changed(obj *unstructured.Unstructured, text string, path ...string) *unstructured.Unstructured {
+	return changedTo(obj, text, path...)
+}
+
+func changedTo(obj *unstructured.Unstructured, value any, path ...string) *unstructured.Unstructured {
+	if err := unstructured.SetNestedField(obj.Object, value, path...); err != nil {
+		panic(err)
+	}
+	return obj
+}
