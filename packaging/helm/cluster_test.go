@@ -130,7 +130,13 @@ func (c *cluster) uninstall(args ...string) (helm string, job *kubelet, err erro
 // startAgent starts the agent as the DaemonSet says.
 func (c *cluster) startAgent(node string) {
 	c.t.Helper()
-	p, err := c.StartAgent(c.t.Context(), node, c.live(daemonSets, "eni-agent").args...)
+	n, err := c.Sim.Node(node)
+	c.must(err)
+	var args []string
+	for _, arg := range c.live(daemonSets, "eni-agent").args {
+		args = append(args, strings.ReplaceAll(arg, "$(HOST_IP)", n.PrivateIP.String()))
+	}
+	p, err := c.StartAgent(c.t.Context(), node, args...)
 	c.must(err)
 	c.processes = append(c.processes, p)
 }
