@@ -1,7 +1,6 @@
 package program
 
 import (
-	"context"
 	"errors"
 	"net/http"
 	"os"
@@ -11,6 +10,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
 )
 
 // recorder is a transport that keeps the request and sends nothing.
@@ -37,7 +38,11 @@ func TestAWSRequests(t *testing.T) {
 	} {
 		t.Setenv("AWS_USE_FIPS_ENDPOINT", test.fips)
 		t.Setenv("AWS_USE_DUALSTACK_ENDPOINT", test.dualStack)
-		cfg, err := AWSConfig(t.Context(), func(context.Context) (string, error) { return "", errors.New("the Region is known") })
+		metadata, err := imds.New(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg, err := AWSConfig(t.Context(), metadata)
 		if err != nil {
 			t.Fatal(err)
 		}
