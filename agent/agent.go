@@ -35,6 +35,7 @@ type Agent struct {
 	// select this node.
 	seen      map[types.UID]int64
 	selecting map[types.UID]bool
+	losses    losses // selected the node a moment ago
 
 	// What is there.
 	enis     []tracked
@@ -231,7 +232,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 		return
 	}
 	if ok {
-		a.notice(snapshot)
+		a.notice(snapshot, now)
 		a.started = true
 	}
 	if a.tellNodeProblem() {
@@ -272,6 +273,9 @@ func (a *Agent) resolve() {
 	before := a.desired.wants
 	a.desired = desire(a.snapshot.NodeENIs, a.snapshot.Labels, a.Identity.Zone, a.catalog, before)
 	a.desired.told = a.snapshot.told()
+	for _, lost := range a.losses {
+		a.desired.linger(lost.nodeENI, before)
+	}
 	for i := range a.desired.wants {
 		w := &a.desired.wants[i]
 		w.mtu = cmp.Or(w.mtu, a.DefaultMTU)
@@ -301,7 +305,21 @@ func (a *Agent) view(now time.Time) view {
 }
 
 // notice takes a new snapshot in.
-func (a *Agent) notice(s Snapshot) {
+func (a *Agent) notice(s Snapshot, now time.Time) {
+	lost := a.losses.next(s, a.selecting, a.seen, !a.nodeSeen, a.ReleaseDelay, now)
+	seen, selecting := map[types.UID]int64{}, map[types.UID]bool{}
+	for _, n := range s.NodeENIs {
+		seen[n.UID] = n.Generation
+		_, lingers := lost[n.UID]
+		selecting[n.UID] = lingers || s.NodeExists && n.Selects(s.Labels)
+		if _, known := a.losses[n.UID]; lingers && !known && a.nodeSeen {
+			a.Log.Info("a NodeENI no longer selects this node; its ENIs are released unless it does again", "nodeENI", n.Name, "until", lost[n.UID].until.UTC().Format(time.RFC3339))
+		}
+	}
+	if changed := changedNodeENIs(a.seen, seen, a.selecting, selecting); len(changed) > 0 {
+		a.failures.forgive(changed, s.NodeENIs)
+	}
+	a.seen, a.selecting, a.losses = seen, selecting, lost
 	a.snapshot = s
 	if !s.NodeExists {
 		a.snapshot.NodeENIs = nil
@@ -309,15 +327,6 @@ func (a *Agent) notice(s Snapshot) {
 	if s.ReportLost {
 		a.saved = v1alpha1.NodeENIStateStatus{}
 	}
-	seen, selecting := map[types.UID]int64{}, map[types.UID]bool{}
-	for _, n := range a.snapshot.NodeENIs {
-		seen[n.UID] = n.Generation
-		selecting[n.UID] = n.Selects(s.Labels)
-	}
-	if changed := changedNodeENIs(a.seen, seen, a.selecting, selecting); len(changed) > 0 {
-		a.failures.forgive(changed, a.snapshot.NodeENIs)
-	}
-	a.seen, a.selecting = seen, selecting
 }
 
 // decide makes the records of ENIs to be created. The next report holds them,
@@ -383,7 +392,7 @@ func (a *Agent) tellNodeProblem() bool {
 		a.nodeMissing = missing
 		switch {
 		case missing && a.nodeSeen:
-			a.Log.Warn("the Node has been deleted, so nothing is wanted here", "node", a.Node)
+			a.Log.Warn("the Node has been deleted; unless it comes back, its ENIs are released", "node", a.Node, "within", nodePatience)
 		case missing:
 			a.Log.Warn("the cluster has no Node of this name; nothing is done until it has; if it has this node under another name, correct --node-name", "node", a.Node)
 		}

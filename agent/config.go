@@ -119,6 +119,9 @@ type Config struct {
 	// DefaultMTU is that of the links whose NodeENI names none; 0 leaves them as
 	// they are.
 	DefaultMTU int32
+	// ReleaseDelay is how long a label that selects the node may be gone before its
+	// ENIs are released; at most MaxReleaseDelay.
+	ReleaseDelay time.Duration
 	// VerifyEvery is how often EC2 is asked when nothing happens; 0 is every hour.
 	VerifyEvery time.Duration
 	// Collector is nil in a cluster.

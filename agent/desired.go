@@ -143,12 +143,16 @@ func regrouped(before, after []want) map[types.UID]bool {
 	return changed
 }
 
-// hold keeps what the NodeENI had, and says why it cannot be told anew.
+// hold keeps what the NodeENI had, and says why it cannot be told now.
 func (d *desired) hold(n *v1alpha1.NodeENI, before []want, reason, message string) {
 	d.problems = append(d.problems, problem{n.UID, n.Name, n.Generation, reason, message})
-	d.held[n.UID] = true
+	d.keep(n.UID, before)
+}
+
+func (d *desired) keep(uid types.UID, before []want) {
+	d.held[uid] = true
 	for _, w := range before {
-		if w.uid == n.UID {
+		if w.uid == uid {
 			d.wants = append(d.wants, w)
 		}
 	}

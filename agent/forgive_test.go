@@ -27,7 +27,7 @@ func waiting(now time.Time) (*Agent, Snapshot) {
 	z := nodeENI("z", nil)
 	z.Spec.NodeSelector = map[string]string{"ng": "other"}
 	s := Snapshot{NodeExists: true, Labels: matching, NodeENIs: []v1alpha1.NodeENI{nodeENI("x", nil), nodeENI("y", nil), z}}
-	a.notice(s)
+	a.notice(s, now)
 	for _, c := range []call{createX, createY} {
 		a.failedCall(c, ec2Error("UnauthorizedOperation", "…"), now)
 	}
@@ -54,7 +54,7 @@ func TestWhatForgives(t *testing.T) {
 					f(&s.NodeENIs[i])
 				}
 			}
-			a.notice(s)
+			a.notice(s, now)
 		}
 	}
 	gone := func(subnet string) func(*Agent, Snapshot) {
@@ -66,10 +66,10 @@ func TestWhatForgives(t *testing.T) {
 		happens  func(*Agent, Snapshot)
 		forgiven []string
 	}{
-		"nothing": {func(a *Agent, s Snapshot) { a.notice(s) }, nil},
+		"nothing": {func(a *Agent, s Snapshot) { a.notice(s, now) }, nil},
 		"a label of no concern": {func(a *Agent, s Snapshot) {
 			s.Labels = map[string]string{"ng": "multi-eni", "load": "high"}
-			a.notice(s)
+			a.notice(s, now)
 		}, nil},
 		"x":                       {edit("uid-x", nothing), ofX},
 		"y":                       {edit("uid-y", nothing), ofY},
@@ -79,7 +79,7 @@ func TestWhatForgives(t *testing.T) {
 		"z selects this node now": {edit("uid-z", func(n *v1alpha1.NodeENI) { n.Spec.NodeSelector = matching }), nil},
 		"y is deleted": {func(a *Agent, s Snapshot) {
 			s.NodeENIs = []v1alpha1.NodeENI{s.NodeENIs[0], s.NodeENIs[2]}
-			a.notice(s)
+			a.notice(s, now)
 		}, ofY},
 		"x's names stand for other groups": {func(a *Agent, _ Snapshot) {
 			other := wantFor("uid-x", subnetA, 2)

@@ -233,6 +233,11 @@ func (a *Agent) nextPass(now time.Time) time.Time {
 			at = due
 		}
 	}
+	for _, lost := range a.losses {
+		if lost.until.After(now) && lost.until.Before(at) {
+			at = lost.until
+		}
+	}
 	for _, s := range a.standings {
 		if due := s.fadesAt(); due.After(now) && due.Before(at) {
 			at = due

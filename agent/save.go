@@ -117,10 +117,17 @@ func (a *Agent) isTrouble(e v1alpha1.ENIState) bool {
 // change at the same time.
 const leaveAttempts = 5
 
+// leaveTime is how long the last pass may take.
+const leaveTime = 5 * time.Second
+
 // leave is the last pass. A DaemonSet's pod is also ended because its node lost
-// the label: then the links are taken down and that is reported.
+// the label: then, if the label does not come back, the links are taken down and that
+// is reported.
 func (a *Agent) leave(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	if a.ReleaseDelay > 0 && a.refresh(ctx) == nil {
+		a.outlast()
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()
 	for len(a.running) > 0 || a.saving || a.observing || a.patching {
 		if !a.drain(ctx) {
@@ -128,7 +135,7 @@ func (a *Agent) leave(ctx context.Context) {
 		}
 	}
 	for range leaveAttempts {
-		if err := a.Source.Refresh(ctx); err != nil {
+		if err := a.refresh(ctx); err != nil {
 			a.Log.Warn("could not ask whether this node still matches; everything stays in place", "error", err)
 			return
 		}
@@ -142,6 +149,12 @@ func (a *Agent) leave(ctx context.Context) {
 			return
 		}
 	}
+}
+
+func (a *Agent) refresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
+	return a.Source.Refresh(ctx)
 }
 
 // drain takes in one result of what is under way; false when time is up.
@@ -161,7 +174,7 @@ func (a *Agent) release(ctx context.Context, now time.Time) {
 	if !ok || !a.certain {
 		return
 	}
-	a.notice(snapshot)
+	a.notice(snapshot, now)
 	if a.tellNodeProblem() {
 		return
 	}

@@ -158,16 +158,17 @@ func (c *cluster) must(err error) {
 	}
 }
 
-// agent starts the agent of each node.
+// agent starts the agent of each node, which releases what lost its label before the
+// coordinators here lose their patience.
 func (c *cluster) agent(nodes ...string) {
 	c.t.Helper()
 	for _, node := range nodes {
 		var p *testbed.Process
 		var err error
 		if c.alone {
-			p, err = c.StartStandAlone(node, nil, "--node-name", node, "--node-labels", "ng=multi-eni", "--log-level", "debug")
+			p, err = c.StartStandAlone(node, nil, "--node-name", node, "--node-labels", "ng=multi-eni", "--log-level", "debug", "--release-delay", "1s")
 		} else {
-			p, err = c.StartAgent(c.t.Context(), node, "--log-level", "debug")
+			p, err = c.StartAgent(c.t.Context(), node, "--log-level", "debug", "--release-delay", "1s")
 		}
 		c.must(err)
 		c.agents[node] = p

@@ -35,7 +35,7 @@ func TestScenario14TwoClusters(t *testing.T) {
 			c.must(err)
 			c.must(c.CreateNode(t.Context(), node, nil)) // the younger of the instances
 		}
-		p, err := c.StartAgent(t.Context(), node, "--cluster-name", tags[c])
+		p, err := c.StartAgent(t.Context(), node, "--cluster-name", tags[c], "--release-delay", "1s")
 		c.must(err)
 		c.agents[node] = p
 		c.remember(p.Log)

@@ -197,7 +197,7 @@ func (c *cluster) awaitEvent(node, reason string) {
 // showingAgent starts a node's agent that changes its Node.
 func (c *cluster) showingAgent(node string) {
 	c.t.Helper()
-	p, err := c.StartAgent(c.t.Context(), node, "--log-level", "debug", "--startup-taint", "--node-ready-labels")
+	p, err := c.StartAgent(c.t.Context(), node, "--log-level", "debug", "--release-delay", "1s", "--startup-taint", "--node-ready-labels")
 	c.must(err)
 	c.agents[node] = p
 	c.remember(p.Log)

@@ -8,9 +8,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/labels"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
@@ -20,6 +22,7 @@ type options struct {
 	node, cluster, kubeconfig string
 	httpAddress               string
 	defaultMTU                int32
+	releaseDelay              time.Duration
 	logFormat, logLevel       string
 
 	// In Kubernetes.
@@ -74,6 +77,7 @@ func (o *options) define(flags *flag.FlagSet) {
 	flags.StringVar(&o.stateFile, "state-file", defaultStateFile, "without Kubernetes: where the agent's report is kept")
 	flags.StringVar(&o.httpAddress, "http-address", "", "address for /healthz, /readyz and /metrics, such as 127.0.0.1:9480 (default none)")
 	flags.Func("default-mtu", "MTU in `bytes` of the links whose NodeENI has mtu 0; 0 leaves them as the driver set them (default 0)", o.setDefaultMTU)
+	flags.DurationVar(&o.releaseDelay, "release-delay", 5*time.Second, "how long a label that a NodeENI selects this node by may be gone before the ENIs are released; at most "+agent.MaxReleaseDelay.String())
 	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
 	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 }
@@ -82,6 +86,9 @@ func (o *options) define(flags *flag.FlagSet) {
 func (o options) validate(given []string) error {
 	if err := eni.CheckCluster(o.cluster); err != nil {
 		return fmt.Errorf("--cluster-name: %w", err)
+	}
+	if o.releaseDelay < 0 || o.releaseDelay > agent.MaxReleaseDelay {
+		return fmt.Errorf("--release-delay=%v: want 0s to %v: the coordinator waits 15s (--release-grace) for an agent before it detaches", o.releaseDelay, agent.MaxReleaseDelay)
 	}
 	if !o.standsAlone() {
 		if slices.Contains(given, "nodeeni-dir") {

@@ -15,6 +15,10 @@ func TestFlags(t *testing.T) {
 	}{
 		{"--node-name n", ""},
 		{"", "the node's name is not known"},
+		{"--node-name n --release-delay 0s", ""},
+		{"--node-name n --release-delay 10s", ""},
+		{"--node-name n --release-delay 11s", "--release-delay=11s: want 0s to 10s"},
+		{"--node-name n --release-delay -1s", "--release-delay=-1s"},
 		{"--node-name n argument", `unexpected argument "argument"`},
 		{"--nodeeni-dir d --node-labels a=b", ""},
 		{"--nodeeni-dir d --node-labels-from-tags", ""},

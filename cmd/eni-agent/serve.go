@@ -40,7 +40,7 @@ func serve(ctx context.Context, args []string) error {
 	health.ServeMetrics(registry)
 	systemd := newSupervisor(ctx, log)
 	context.AfterFunc(ctx, systemd.stopping)
-	cfg := agent.Config{Log: log, Metrics: agent.NewMetrics(registry), DefaultMTU: o.defaultMTU}
+	cfg := agent.Config{Log: log, Metrics: agent.NewMetrics(registry), DefaultMTU: o.defaultMTU, ReleaseDelay: o.releaseDelay}
 
 	// What is wanted? The API server tells, or files. Who am I? IMDS tells.
 	connect := inCluster

@@ -52,7 +52,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&c.Namespace, "namespace", "eni-system", "namespace of the Lease that the leader holds")
 	flags.IntVar(&c.Concurrency, "max-concurrent-eni-cleanup", 3, "how many Detach calls run side by side, and how many Delete calls")
 	flags.DurationVar(&c.SweepInterval, "sweep-interval", 5*time.Minute, "time between two full sweeps; what events concern is looked at at once")
-	flags.DurationVar(&c.ReleaseGrace, "release-grace", 15*time.Second, "time for the agent of a living node to take a link down before its ENI is detached")
+	flags.DurationVar(&c.ReleaseGrace, "release-grace", 15*time.Second, "time for the agent of a living node to take a link down before its ENI is detached; longer than the agents' --release-delay")
 	flags.DurationVar(&c.NodeGrace, "node-grace", time.Minute, "time for a Node that was deleted to be registered again, before ENIs that are attached to its instance are detached")
 	flags.DurationVar(&c.OrphanAge, "orphan-age", 10*time.Minute, "least age of an ENI that is collected though no event explains it")
 	flags.DurationVar(&c.StatusInterval, "status-interval", 5*time.Second, "least time between two status updates of a NodeENI")

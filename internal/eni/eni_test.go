@@ -177,14 +177,13 @@ func TestRefusals(t *testing.T) {
 		{400, "InvalidNetworkInterface.InUse", false},
 		{400, "InvalidNetworkInterfaceID.NotFound", false},
 		{400, "IdempotentParameterMismatch", false},
-		{403, "UnknownError", false}, // without a code of EC2's, a proxy may have answered
 	} {
 		err := &smithyhttp.ResponseError{Response: &smithyhttp.Response{Response: &http.Response{StatusCode: test.status}}, Err: apiError(test.code, "")}
 		if got := IsRefusal(err); got != test.want {
 			t.Errorf("HTTP %d %s: a refusal %v, want %v", test.status, test.code, got, test.want)
 		}
 	}
-	if IsRefusal(errors.New("connection reset")) || IsRefusal(nil) {
+	if IsRefusal(errors.New("connection reset")) || IsRefusal(&foreignAnswer{status: 403}) || IsRefusal(nil) {
 		t.Error("no answer is no refusal")
 	}
 	if advice := Advice("AttachNetworkInterface", apiError("RequestExpired", "…")); !strings.Contains(advice, "clock") {

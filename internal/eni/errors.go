@@ -121,7 +121,7 @@ func IsUnauthorized(err error) bool {
 // IsRefusal: EC2 has refused the call (HTTP 4xx) with a code that nothing here knows.
 // The reason may last for ever, while a failure of EC2's own (HTTP 5xx) passes.
 func IsRefusal(err error) bool {
-	if Code(err) == "" || is(err, "UnknownError") || statusOf(err)/100 != 4 {
+	if Code(err) == "" || errors.As(err, new(*foreignAnswer)) || statusOf(err)/100 != 4 {
 		return false
 	}
 	return !IsTerminal(err) && !IsThrottled(err) && !IsSubnetFull(err) && !isMomentary(err)

@@ -53,6 +53,7 @@ func TestMistakes(t *testing.T) {
 		"controller.updateStrategy.rollingUpdate.maxxed=1": "at '/controller/updateStrategy/rollingUpdate': additional properties 'maxxed' not allowed",
 		"controller.extraArgs[0]=sweep-interval=1m":        "at '/controller/extraArgs/0': 'sweep-interval=1m' does not match pattern",
 		"eniManager.defaultMTU=70":                         "at '/eniManager/defaultMTU': minimum: got 70, want 576",
+		"eniManager.releaseDelay=30s":                      "at '/eniManager/releaseDelay': '30s' does not match pattern",
 		"eniManager.checkInterval=30s":                     "at '/eniManager': additional properties 'checkInterval' not allowed",
 		"image.pullpolicy=Always":                          "at '/image': additional properties 'pullpolicy' not allowed",
 		"image.pullPolicy=always":                          "at '/image/pullPolicy': value must be one of 'Always', 'IfNotPresent', 'Never'",

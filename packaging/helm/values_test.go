@@ -38,7 +38,7 @@ func TestValues(t *testing.T) {
 	)
 	for file, parts := range map[string]map[string]string{
 		"field.yaml": {
-			agent + pod + "containers.args":                                                        "- --http-address=$(HOST_IP):9480\n- --log-level=debug\n- --default-mtu=9001",
+			agent + pod + "containers.args":                                                        "- --http-address=$(HOST_IP):9480\n- --log-level=debug\n- --default-mtu=9001\n- --release-delay=10s",
 			agent + pod + "containers.image":                                                       "ghcr.io/aws-multi-eni/eni-agent:v0.1.0",
 			agent + pod + "containers.env":                                                         "- name: NODE_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n- name: HOST_IP\n  valueFrom:\n    fieldRef:\n      fieldPath: status.hostIP\n- name: AWS_REGION\n  value: us-west-2",
 			agent + pod + "containers.resources":                                                   "limits:\n  cpu: 500m\n  memory: 512Mi\nrequests:\n  cpu: 100m\n  memory: 128Mi",

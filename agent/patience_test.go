@@ -1,0 +1,107 @@
+package agent
+
+import (
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+)
+
+// What is given up, and when, after a node has had the ENI of a NodeENI: each step is
+// what the agent sees at that time, and whether the ENI stays.
+func TestPatience(t *testing.T) {
+	const delay = 5 * time.Second
+	x := nodeENI("x", nil)
+	edited, elsewhere, deleted := x, nodeENI("x", nil), x
+	edited.Generation++
+	elsewhere.Generation++
+	elsewhere.Spec.NodeSelector = map[string]string{"ng": "other"}
+	deleted.DeletionTimestamp = &metav1.Time{Time: time.Unix(1, 0)}
+	with := func(n v1alpha1.NodeENI, labels map[string]string) Snapshot {
+		return Snapshot{NodeExists: true, Labels: labels, NodeENIs: []v1alpha1.NodeENI{n}}
+	}
+	here, unlabelled, relabelled := with(x, matching), with(x, nil), with(x, map[string]string{"ng": "none"})
+	noNode, noProvider := Snapshot{NodeENIs: []v1alpha1.NodeENI{x}}, here
+	noProvider.NodeProblem, noProvider.Labels = "no providerID", nil
+	type step struct {
+		at    time.Duration
+		sees  Snapshot
+		stays bool
+	}
+	for name, steps := range map[string][]step{
+		"a label that is gone for 300 ms":   {{0, here, true}, {1 * time.Second, unlabelled, true}, {1300 * time.Millisecond, here, true}, {time.Minute, here, true}},
+		"for three seconds":                 {{0, here, true}, {1 * time.Second, unlabelled, true}, {4 * time.Second, here, true}, {time.Minute, here, true}},
+		"again and again":                   {{0, here, true}, {1 * time.Second, unlabelled, true}, {4 * time.Second, here, true}, {5 * time.Second, unlabelled, true}, {9 * time.Second, unlabelled, true}, {10 * time.Second, here, true}},
+		"for good":                          {{0, here, true}, {1 * time.Second, unlabelled, true}, {5900 * time.Millisecond, unlabelled, true}, {6 * time.Second, unlabelled, false}},
+		"changed for good":                  {{0, here, true}, {1 * time.Second, relabelled, true}, {6 * time.Second, relabelled, false}},
+		"another label every second":        {{0, here, true}, {1 * time.Second, unlabelled, true}, {3 * time.Second, relabelled, true}, {6 * time.Second, unlabelled, false}},
+		"back after it was lost":            {{0, here, true}, {1 * time.Second, unlabelled, true}, {6 * time.Second, unlabelled, false}, {7 * time.Second, here, true}},
+		"the NodeENI selects others":        {{0, here, true}, {1 * time.Second, with(elsewhere, matching), false}},
+		"the label is gone, then it does":   {{0, here, true}, {1 * time.Second, unlabelled, true}, {2 * time.Second, with(elsewhere, nil), false}},
+		"the NodeENI is deleted":            {{0, here, true}, {1 * time.Second, with(deleted, matching), false}},
+		"the label is gone, then it is":     {{0, here, true}, {1 * time.Second, unlabelled, true}, {2 * time.Second, with(deleted, nil), false}},
+		"the NodeENI is gone":               {{0, here, true}, {1 * time.Second, Snapshot{NodeExists: true, Labels: matching}, false}},
+		"the Node is deleted":               {{0, here, true}, {1 * time.Second, noNode, true}, {60 * time.Second, noNode, true}, {61 * time.Second, noNode, false}},
+		"the Node and its NodeENI":          {{0, here, true}, {1 * time.Second, noNode, true}, {2 * time.Second, Snapshot{NodeENIs: []v1alpha1.NodeENI{deleted}}, false}},
+		"the Node comes back":               {{0, here, true}, {1 * time.Second, noNode, true}, {30 * time.Second, here, true}, {2 * time.Minute, here, true}},
+		"the Node, and then its label":      {{0, here, true}, {1 * time.Second, noNode, true}, {59 * time.Second, unlabelled, true}, {62 * time.Second, here, true}},
+		"the Node without its label":        {{0, here, true}, {1 * time.Second, noNode, true}, {30 * time.Second, unlabelled, true}, {35 * time.Second, unlabelled, false}},
+		"the Node, its providerID, a label": {{0, here, true}, {1 * time.Second, noNode, true}, {50 * time.Second, noProvider, true}, {80 * time.Second, noProvider, true}, {81 * time.Second, unlabelled, true}, {83 * time.Second, here, true}},
+		"an agent that starts in the gap":   {{0, unlabelled, true}, {2 * time.Second, here, true}},
+		"one that starts after it":          {{0, unlabelled, true}, {5 * time.Second, unlabelled, false}},
+		"one that starts without a Node":    {{0, noNode, true}, {50 * time.Second, unlabelled, true}, {52 * time.Second, here, true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			start := time.Unix(10_000, 0)
+			a := New(Config{Log: slog.New(slog.DiscardHandler), ReleaseDelay: delay, Recorder: unheard{}, Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}})
+			a.certain, a.catalog = true, testCatalog()
+			a.enis = []tracked{eniFor("eni-x", string(x.UID), subnetA).at(me, 2, "attached")}
+			for _, step := range steps {
+				now := start.Add(step.at)
+				a.notice(step.sees, now)
+				if a.tellNodeProblem() {
+					continue // nothing is done
+				}
+				a.resolve()
+				if released := slices.Contains(next(a.view(now)).release, "eni-x"); released == step.stays {
+					t.Fatalf("after %v it is released: %v", step.at, released)
+				}
+			}
+		})
+	}
+}
+
+// While a label is gone nothing is made for it, and nothing is asked of EC2; nor when
+// it is back.
+func TestPatienceCostsNothing(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	x := nodeENI("x", func(s *v1alpha1.NodeENISpec) { s.SubnetIDs = []string{subnetA2} })
+	a := New(Config{Log: slog.New(slog.DiscardHandler), ReleaseDelay: 5 * time.Second, Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}})
+	a.started, a.certain, a.catalog = true, true, testCatalog()
+	one := eniFor("eni-x", string(x.UID), subnetA)
+	one.Groups = []string{"sg-of-somebody"}
+	a.enis = []tracked{one}
+	for i, labels := range []map[string]string{matching, nil, matching} {
+		a.notice(Snapshot{NodeExists: true, Labels: labels, NodeENIs: []v1alpha1.NodeENI{x}}, now)
+		a.tellNodeProblem()
+		a.resolve()
+		p := next(a.view(now))
+		if works := len(p.calls) > 0; works != (labels != nil) {
+			t.Errorf("step %d: calls %+v", i, p.calls)
+		}
+		if decides := len(p.decide) > 0; decides != (labels != nil) || len(p.release) > 0 {
+			t.Errorf("step %d: decided on %v, released %v", i, p.decide, p.release)
+		}
+		if missing := a.desired.missing; len(missing.subnetIDs)+len(missing.groupNames) > 0 {
+			t.Errorf("step %d: EC2 is asked for %+v", i, missing)
+		}
+		if at := a.nextPass(now); labels == nil && at.After(now.Add(5*time.Second)) {
+			t.Errorf("step %d: the next pass is at %v", i, at)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package e2e
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+// node-feature-discovery removes its labels and sets them again at each restart. A
+// label that is back within seconds has cost no packet and no call.
+func TestLabelIsBackSoon(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 2, nil)
+	c.coordinator("coordinator-1", "--sweep-interval", "1s", "--poll-interval", "200ms", "--release-grace", "15s") // the default grace
+	for _, node := range []string{"node-1", "node-2"} {
+		p, err := c.StartAgent(t.Context(), node) // with the default delay
+		c.must(err)
+		c.agents[node] = p
+		c.remember(p.Log)
+		c.want(node, node, c.hostSpec())
+	}
+	from, to := c.awaitOnly("node-1", "node-1"), c.awaitOnly("node-2", "node-2")
+	p := c.startPings("node-1", from.PrivateIPs[0], "node-2", to.PrivateIPs[0])
+	p.await(t, 10)
+	c.Sim.Cloud().ResetCalls()
+	for _, gap := range []time.Duration{300 * time.Millisecond, time.Second, 3 * time.Second} {
+		c.must(c.Unlabel(t.Context(), "node-2", "node-2"))
+		time.Sleep(gap)
+		c.must(c.Label(t.Context(), "node-2", "node-2", "node-2"))
+		p.await(t, 10)
+	}
+	if sent, lost := p.stop(); lost > 0 {
+		t.Errorf("%d of %d packets were lost", lost, sent)
+	}
+	same(t, c.awaitOnly("node-2", "node-2").ID, to.ID)
+	if counts := cloud.CountCalls(c.Sim.Cloud().Calls()); mutating(counts) > 0 || len(c.calls(c.source("node-2"))) > 0 {
+		t.Errorf("it has cost calls: %v", counts)
+	}
+	c.run("for good", func(t *testing.T) {
+		c.must(c.Unlabel(t.Context(), "node-2", "node-2"))
+		c.stays("it has its ENI for some seconds", 3*time.Second, func() string { return c.configured("node-2", to, true, 9001) })
+		c.awaitMade("node-2", 0)
+	})
+}
+
+// pings are UDP packets from one ENI to another, 50 a second, each of which is to come
+// back.
+type pings struct {
+	conn           *net.UDPConn
+	done           chan struct{}
+	sent, answered atomic.Uint32
+}
+
+func (c *cluster) startPings(from string, source netip.Addr, to string, target netip.Addr) *pings {
+	c.t.Helper()
+	listen := func(node string, address netip.Addr, port uint16) *net.UDPConn {
+		n, err := c.Sim.Node(node)
+		c.must(err)
+		conn, err := n.Namespace.ListenPacket(c.t.Context(), "udp", netip.AddrPortFrom(address, port).String())
+		c.must(err)
+		c.t.Cleanup(func() { conn.Close() })
+		return conn.(*net.UDPConn)
+	}
+	server := listen(to, target, 7)
+	go func() {
+		packet := make([]byte, 64)
+		for {
+			n, peer, err := server.ReadFromUDPAddrPort(packet)
+			if err != nil {
+				return
+			}
+			_, _ = server.WriteToUDPAddrPort(packet[:n], peer)
+		}
+	}()
+	p := &pings{conn: listen(from, source, 0), done: make(chan struct{})}
+	go func() {
+		packet := make([]byte, 64)
+		for {
+			if _, err := p.conn.Read(packet); err != nil {
+				return
+			}
+			p.answered.Add(1)
+		}
+	}()
+	go func() {
+		for tick := time.NewTicker(20 * time.Millisecond); ; {
+			select {
+			case <-p.done:
+				tick.Stop()
+				return
+			case <-tick.C:
+				packet := binary.BigEndian.AppendUint32(nil, p.sent.Add(1))
+				_, _ = p.conn.WriteToUDPAddrPort(packet, netip.AddrPortFrom(target, 7))
+			}
+		}
+	}()
+	return p
+}
+
+// await waits until n more packets have come back.
+func (p *pings) await(t *testing.T, n uint32) {
+	t.Helper()
+	for before, end := p.answered.Load(), time.Now().Add(30*time.Second); p.answered.Load() < before+n; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("no %d packets come back any more", n)
+		}
+	}
+}
+
+// stop ends them, and says how many did not come back.
+func (p *pings) stop() (sent, lost uint32) {
+	close(p.done)
+	time.Sleep(500 * time.Millisecond) // the last ones are on their way
+	return p.sent.Load(), p.sent.Load() - p.answered.Load()
+}
