@@ -128,12 +128,22 @@ func (k *Kubernetes) Run(ctx context.Context) error {
 	return nil
 }
 
+// onNodeENI has specs fetched when one may be another. A write of a status, which is
+// sent to every node of the fleet, ends here.
 func (k *Kubernetes) onNodeENI() cache.ResourceEventHandler {
-	changed := func(any) { signal(k.fetch) }
-	return cache.ResourceEventHandlerFuncs{AddFunc: changed, UpdateFunc: func(_, o any) { changed(o) }, DeleteFunc: func(o any) {
-		k.vanished.onDelete(o)
-		changed(o)
-	}}
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc: func(any) { signal(k.fetch) },
+		UpdateFunc: func(old, now any) {
+			if before, after := old.(metav1.Object), now.(metav1.Object); before.GetUID() != after.GetUID() ||
+				before.GetGeneration() != after.GetGeneration() || !before.GetDeletionTimestamp().Equal(after.GetDeletionTimestamp()) {
+				signal(k.fetch)
+			}
+		},
+		DeleteFunc: func(o any) {
+			k.vanished.onDelete(o)
+			signal(k.fetch)
+		},
+	}
 }
 
 func signal(c chan struct{}) {

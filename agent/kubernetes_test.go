@@ -171,3 +171,45 @@ func TestSpecsAreRead(t *testing.T) {
 		}
 	}
 }
+
+// A status is written for the whole fleet every few seconds. No agent does anything
+// about it: neither a read, nor a pass.
+func TestStatusWakesNoAgent(t *testing.T) {
+	k := &Kubernetes{fetch: make(chan struct{}, 1), vanished: newVanished(nil, nil, nil)}
+	base := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "x", UID: "uid-x", Generation: 3, ResourceVersion: "7"}}
+	for _, test := range []struct {
+		name   string
+		change func(*metav1.PartialObjectMetadata)
+		wakes  bool
+	}{
+		{"status", func(o *metav1.PartialObjectMetadata) { o.ResourceVersion = "8" }, false},
+		{"label and finalizer", func(o *metav1.PartialObjectMetadata) {
+			o.Labels, o.Finalizers = map[string]string{"a": "b"}, []string{"c"}
+		}, false},
+		{"spec", func(o *metav1.PartialObjectMetadata) { o.Generation = 4 }, true},
+		{"restored from a backup", func(o *metav1.PartialObjectMetadata) { o.Generation = 2 }, true},
+		{"another object", func(o *metav1.PartialObjectMetadata) { o.UID = "uid-y" }, true},
+		{"being deleted", func(o *metav1.PartialObjectMetadata) { o.DeletionTimestamp = &metav1.Time{Time: time.Now()} }, true},
+	} {
+		now := base.DeepCopy()
+		test.change(now)
+		k.onNodeENI().OnUpdate(base, now)
+		wakes := len(k.fetch) > 0
+		if wakes {
+			<-k.fetch
+		}
+		if wakes != test.wakes {
+			t.Errorf("%s: wakes the agent: %v, want %v", test.name, wakes, test.wakes)
+		}
+	}
+	for name, event := range map[string]func(){
+		"added":   func() { k.onNodeENI().OnAdd(base, false) },
+		"deleted": func() { k.onNodeENI().OnDelete(base) },
+	} {
+		if event(); len(k.fetch) == 0 {
+			t.Errorf("%s: does not wake the agent", name)
+			continue
+		}
+		<-k.fetch
+	}
+}

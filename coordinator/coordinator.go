@@ -158,11 +158,12 @@ func newCoordinator(cfg Config) (*coordinator, error) {
 			cluster: cfg.Cluster, ec2: cfg.EC2, kube: cfg.Kube, caches: caches, events: cfg.Events, log: cfg.Log, metrics: cfg.Metrics,
 			times:    timing{ReleaseGrace: cfg.ReleaseGrace, NodeGrace: cfg.NodeGrace, OrphanAge: cfg.OrphanAge, Poll: cfg.PollInterval},
 			interval: cfg.SweepInterval, concurrency: cfg.Concurrency,
-			concerns: &concerns{wake: newSignal()}, tracks: map[string]*track{}, leaving: map[types.UID]*leaving{},
+			concerns: &concerns{wake: newSignal()}, describes: allowance{atOnce: describesAtOnce, perSecond: describesPerSecond}, tracks: map[string]*track{}, leaving: map[types.UID]*leaving{},
 			heartbeat: program.NewHeartbeat("sweep loop", stepLimit),
 		},
 		status: &statusWriter{
 			kube: cfg.Kube, caches: caches, log: cfg.Log, metrics: cfg.Metrics, interval: cfg.StatusInterval,
+			fanOut: allowance{atOnce: fanOutAtOnce, perSecond: fanOutPerSecond},
 			marked: map[string]bool{}, wake: newSignal(),
 			heartbeat: program.NewHeartbeat("status loop", stepLimit),
 		},

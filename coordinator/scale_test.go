@@ -189,7 +189,7 @@ func TestScope(t *testing.T) {
 }
 
 func TestAllowance(t *testing.T) {
-	var a allowance
+	a := allowance{atOnce: describesAtOnce, perSecond: describesPerSecond}
 	now := testNow
 	calls := 0
 	for end := now.Add(time.Minute); now.Before(end); now = latest(now, a.next()) {

@@ -163,7 +163,7 @@ func (s *sweeper) listSome(ctx context.Context, q question) ([]eni.ENI, error) {
 	ctx, cancel := context.WithTimeout(ctx, narrowTime)
 	defer cancel()
 	enis, err := s.ec2.OfClusterBy(ctx, s.cluster, q.by, q.values)
-	s.allowance.spend(1+len(enis)/eni.PageSize, time.Now())
+	s.describes.spend(1+len(enis)/eni.PageSize, time.Now())
 	return enis, err
 }
 
@@ -173,21 +173,3 @@ const (
 	describesAtOnce    = 5
 	describesPerSecond = 0.75
 )
-
-// allowance is how many describes are left. It may be overdrawn: how many pages an
-// answer has is not known before.
-type allowance struct {
-	spent float64 // of describesAtOnce
-	at    time.Time
-}
-
-func (a *allowance) spend(calls int, now time.Time) {
-	a.spent = max(a.spent-now.Sub(a.at).Seconds()*describesPerSecond, 0) + float64(calls)
-	a.at = now
-}
-
-// next is when another describe may be made.
-func (a *allowance) next() time.Time {
-	over := a.spent + 1 - describesAtOnce
-	return a.at.Add(time.Duration(over / describesPerSecond * float64(time.Second)))
-}

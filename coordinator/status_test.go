@@ -249,36 +249,44 @@ func TestInTheMaking(t *testing.T) {
 	}
 }
 
+func takeDue(s *schedule, now time.Time) []string {
+	names := s.whatIsDue(now)
+	for _, name := range names {
+		delete(s.due, name)
+	}
+	return names
+}
+
 func TestSchedule(t *testing.T) {
 	const interval = 5 * time.Second
 	s := newSchedule()
 	s.add("a", testNow, interval)
-	if got := s.takeDue(testNow.Add(settle - 1)); len(got) != 0 {
+	if got := takeDue(&s, testNow.Add(settle-1)); len(got) != 0 {
 		t.Errorf("due before changes could gather: %q", got)
 	}
-	if got := s.takeDue(testNow.Add(settle)); !slices.Equal(got, []string{"a"}) {
+	if got := takeDue(&s, testNow.Add(settle)); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("got %q due, want a", got)
 	}
 	s.written["a"] = testNow
 	s.add("a", testNow.Add(time.Second), interval)
 	s.add("b", testNow.Add(time.Second), interval)
-	if got := s.takeDue(testNow.Add(interval - 1)); !slices.Equal(got, []string{"b"}) {
+	if got := takeDue(&s, testNow.Add(interval-1)); !slices.Equal(got, []string{"b"}) {
 		t.Errorf("within the interval of a: got %q due, want b", got)
 	}
-	if got := s.next(); !got.Equal(testNow.Add(interval)) {
+	if got := s.due["a"]; !got.Equal(testNow.Add(interval)) {
 		t.Errorf("next is %v, want the end of the interval of a", got)
 	}
 	s.add("a", testNow.Add(4*time.Second), interval) // more changes do not put it off
-	if got := s.takeDue(testNow.Add(interval)); !slices.Equal(got, []string{"a"}) {
+	if got := takeDue(&s, testNow.Add(interval)); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("after the interval: got %q due, want a", got)
 	}
 	s.addAtOnce("a", testNow.Add(interval))
-	if got := s.takeDue(testNow.Add(interval)); !slices.Equal(got, []string{"a"}) {
+	if got := takeDue(&s, testNow.Add(interval)); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("at once: got %q due, want a", got)
 	}
 	s.tryAgain("a", testNow.Add(interval))
 	s.addAtOnce("a", testNow.Add(interval))
-	if got := s.takeDue(testNow.Add(interval)); len(got) != 0 {
+	if got := takeDue(&s, testNow.Add(interval)); len(got) != 0 {
 		t.Errorf("in spite of an error: got %q due", got)
 	}
 }

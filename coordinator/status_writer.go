@@ -16,6 +16,16 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
+// Every write of a NodeENI is sent to the agent of every node: no watch leaves out
+// what it does not ask about. So what all writes come to, sent to all agents, is so
+// many events at once and in the long run so many a second. A thousand agents then
+// hear of one write a second, five thousand of one every five seconds, which is what
+// agents wait for that take turns.
+const (
+	fanOutAtOnce    = 5000
+	fanOutPerSecond = 1000
+)
+
 // statusWriter keeps finalizer and status of every NodeENI current. Marks come
 // from anywhere; one goroutine writes, each status at most once an interval and
 // the last state always.
@@ -25,12 +35,24 @@ type statusWriter struct {
 	log      *slog.Logger
 	metrics  *Metrics
 	interval time.Duration
+	fanOut   allowance
 
 	heartbeat *program.Heartbeat
 
 	mu     sync.Mutex
 	marked map[string]bool // names
 	wake   signal
+}
+
+// next is when a NodeENI is due, and may be written.
+func (w *statusWriter) next(s *schedule) (next time.Time) {
+	for name, due := range s.due {
+		if !urgent(w.caches.nodeENI(name)) {
+			due = latest(due, w.fanOut.next())
+		}
+		next = earliest(next, due)
+	}
+	return next
 }
 
 // mark says that the status of a NodeENI may have changed.
@@ -86,11 +108,15 @@ func (w *statusWriter) run(ctx context.Context) {
 				s.add(name, now, w.interval)
 			}
 		}
-		for _, name := range s.takeDue(now) {
+		for _, name := range s.whatIsDue(now) {
 			w.heartbeat.Beat()
+			if time.Now().Before(w.fanOut.next()) && !urgent(w.caches.nodeENI(name)) {
+				continue // it keeps its place
+			}
+			delete(s.due, name)
 			w.bringUpToDate(ctx, name, &s)
 		}
-		if next := s.next(); !next.IsZero() {
+		if next := w.next(&s); !next.IsZero() {
 			timer.Reset(time.Until(next))
 		}
 	}
@@ -117,24 +143,16 @@ func (s *schedule) addAtOnce(name string, now time.Time) {
 	}
 }
 
-func (s *schedule) takeDue(now time.Time) []string {
+// whatIsDue are the names that are due, the one that has waited longest first.
+func (s *schedule) whatIsDue(now time.Time) []string {
 	var names []string
 	for name, due := range s.due {
 		if !now.Before(due) {
 			names = append(names, name)
-			delete(s.due, name)
 		}
 	}
-	slices.Sort(names)
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(s.due[a].Compare(s.due[b]), cmp.Compare(a, b)) })
 	return names
-}
-
-func (s *schedule) next() time.Time {
-	var next time.Time
-	for _, due := range s.due {
-		next = earliest(next, due)
-	}
-	return next
 }
 
 func (s *schedule) tryAgain(name string, now time.Time) {
@@ -174,7 +192,14 @@ func (w *statusWriter) bringUpToDate(ctx context.Context, name string, s *schedu
 	delete(s.retry, name)
 	if written {
 		s.written[name] = now
+		w.fanOut.spend(len(w.caches.allStates()), now)
 	}
+}
+
+// urgent says whether the status is not that of the spec yet: somebody has just
+// made, changed or deleted the NodeENI, and looks at it.
+func urgent(n *v1alpha1.NodeENI) bool {
+	return n == nil || unprotected(n) || n.Status.ObservedGeneration != n.Generation
 }
 
 // unprotected says whether a NodeENI could be deleted before its ENIs: agents

@@ -42,7 +42,7 @@ type sweeper struct {
 	tracks       map[string]*track // by ENI id
 	leaving      map[types.UID]*leaving
 	pages        int // that a list of all ENIs had last
-	allowance    allowance
+	describes    allowance
 	pace         backoff   // towards an EC2 that throttles or fails
 	quietUntil   time.Time // no call before
 	throttleTold time.Time // when the log said last that EC2 throttles
@@ -76,7 +76,7 @@ func (s *sweeper) run(ctx context.Context) {
 // sleep waits until look, or until shortly after being woken, but never ends
 // before EC2 has had its rest.
 func (s *sweeper) sleep(ctx context.Context, began, look time.Time) {
-	timer := time.NewTimer(time.Until(latest(s.quietUntil, s.allowance.next(), look)))
+	timer := time.NewTimer(time.Until(latest(s.quietUntil, s.describes.next(), look)))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -98,7 +98,7 @@ func (s *sweeper) sleep(ctx context.Context, began, look time.Time) {
 
 // afterWake is when a sweep begins for which an event asks now.
 func (s *sweeper) afterWake(began, now time.Time) time.Time {
-	return latest(s.quietUntil, s.allowance.next(), now.Add(settle), began.Add(sweepGap))
+	return latest(s.quietUntil, s.describes.next(), now.Add(settle), began.Add(sweepGap))
 }
 
 // slowDown leaves EC2 alone for a while, longer each time in a row.

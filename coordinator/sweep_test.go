@@ -160,7 +160,7 @@ func TestAfterWake(t *testing.T) {
 		{"one describe is left", -time.Hour, -time.Minute, describesAtOnce - 1, settle},
 		{"no describe is left", -time.Hour, -time.Minute, describesAtOnce + 0.5, 2 * time.Second},
 	} {
-		s := &sweeper{quietUntil: testNow.Add(test.quietUntil), allowance: allowance{spent: test.spent, at: testNow}}
+		s := &sweeper{quietUntil: testNow.Add(test.quietUntil), describes: allowance{describesAtOnce, describesPerSecond, test.spent, testNow}}
 		if got := s.afterWake(testNow.Add(test.began), testNow).Sub(testNow); got != test.want {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
