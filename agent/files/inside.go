@@ -11,9 +11,9 @@ import (
 
 // directory is where the state is. Root may run eni-agent cleanup and status in one
 // that belongs to the service's user, who may put there what he likes. So names are
-// looked up in the directory that was opened, no link is followed, only regular files
-// are opened, nothing that is there is written to, and only what was made here is
-// given away.
+// looked up in the directory that was opened, no symbolic link is followed, only
+// regular files are opened, and nothing but what was made here is written to or given
+// away: a hard link leads to nothing.
 type directory struct{ *os.File }
 
 func openDirectory(path string) (*directory, error) {
@@ -37,8 +37,7 @@ func (d *directory) openAt(name string, flags int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// open opens a file that is there, unless it is anything but a regular file of this
-// directory alone.
+// open opens a file that is there and regular.
 func (d *directory) open(name string, flags int) (*os.File, error) {
 	file, err := d.openAt(name, flags)
 	if err != nil {
@@ -50,8 +49,6 @@ func (d *directory) open(name string, flags int) (*os.File, error) {
 	case err != nil:
 	case stat.Mode&unix.S_IFMT != unix.S_IFREG:
 		err = errors.New("it is not a regular file; remove it")
-	case stat.Nlink > 1:
-		err = errors.New("it has another name elsewhere (a hard link); remove it")
 	default:
 		return file, nil
 	}

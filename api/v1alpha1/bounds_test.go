@@ -119,6 +119,7 @@ func hostile(name string, entries int) *v1alpha1.NodeENIState {
 		Message: "first\nsecond\r\x1b]0;title\x07\u009b31m\u2028\u202e\xff" + long, LastTransitionTime: metav1.Now(), Replaces: long,
 	}
 	odd.Addresses = slices.Repeat([]string{"10.0.0.1", long}, 100)
+	state.Status.Region, state.Status.Account = "a Region\x1b", long
 	state.Status.ENIs = nil
 	for range entries {
 		state.Status.ENIs = append(state.Status.ENIs, *odd.DeepCopy())
@@ -188,6 +189,9 @@ func TestReportsAreBounded(t *testing.T) {
 		"a long message":     func(s *v1alpha1.NodeENIStateStatus) { s.ENIs[0].Message = long },
 		"a long predecessor": func(s *v1alpha1.NodeENIStateStatus) { s.ENIs[0].Replaces = long },
 		"a long instance":    func(s *v1alpha1.NodeENIStateStatus) { s.InstanceID = "i-" + long },
+		"a long Region":      func(s *v1alpha1.NodeENIStateStatus) { s.Region = long },
+		"a long account":     func(s *v1alpha1.NodeENIStateStatus) { s.Account = long },
+		"a Region to print":  func(s *v1alpha1.NodeENIStateStatus) { s.Region = "us-east-1\x1b[2J" },
 		"a long zone":        func(s *v1alpha1.NodeENIStateStatus) { s.Zone = long },
 		"a forged line":      func(s *v1alpha1.NodeENIStateStatus) { s.ENIs[0].Message = "a\nb" },
 		"an escape sequence": func(s *v1alpha1.NodeENIStateStatus) { s.ENIs[0].Message = "\x1b[31mred" },

@@ -44,7 +44,7 @@ const (
 // The forms that the schema demands.
 var (
 	reportedName       = regexp.MustCompile(`^[-.0-9a-z]*$`)
-	reportedUID        = regexp.MustCompile(`^[-0-9A-Za-z]*$`)
+	reportedID         = regexp.MustCompile(`^[-0-9A-Za-z]*$`)
 	reportedSubnet     = regexp.MustCompile(`^(subnet-[0-9a-z]+)?$`)
 	reportedENI        = regexp.MustCompile(`^(eni-[0-9a-z]+)?$`)
 	reportedAttachment = regexp.MustCompile(`^(eni-attach-[0-9a-z]+)?$`)
@@ -59,8 +59,11 @@ var (
 func (s *NodeENIStateStatus) Clip() {
 	clip(&s.InstanceID, MaxIDLength)
 	clip(&s.Zone, MaxIDLength)
-	clip(&s.Region, MaxIDLength)
-	clip(&s.Account, MaxIDLength)
+	for _, id := range []*string{&s.Region, &s.Account} {
+		if len(*id) > MaxIDLength || !reportedID.MatchString(*id) {
+			*id = ""
+		}
+	}
 	for i := range s.ENIs {
 		s.ENIs[i].Clip()
 	}
@@ -87,7 +90,7 @@ func (e *ENIState) Clip() {
 		form  *regexp.Regexp
 	}{
 		{&e.NodeENI, MaxNameLength, reportedName},
-		{&uid, MaxIDLength, reportedUID},
+		{&uid, MaxIDLength, reportedID},
 		{&e.SubnetID, MaxIDLength, reportedSubnet},
 		{&e.SubnetCIDR, MaxAddressLength, reportedRange},
 		{&e.ENIID, MaxIDLength, reportedENI},

@@ -132,11 +132,13 @@ type NodeENIStateStatus struct {
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[-0-9A-Za-z]*$`
 	Region string `json:"region,omitempty"`
 	// Account is the AWS account that the instance belongs to, as IMDS has it.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[-0-9A-Za-z]*$`
 	Account string `json:"account,omitempty"`
 	// +optional
 	// +listType=atomic
