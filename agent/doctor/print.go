@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
 var marks = map[Status]string{OK: "✓", Warning: "!", Failure: "✗", Skipped: "–"}
@@ -22,9 +24,9 @@ func PrintTable(w io.Writer, title string, results []Result) error {
 	fmt.Fprintf(&b, "%s\n\n", title)
 	for _, r := range results {
 		pad := strings.Repeat(" ", width-utf8.RuneCountInString(r.Check))
-		fmt.Fprintf(&b, "%s  %s%s  %s\n", marks[r.Status], r.Check, pad, r.Message)
+		fmt.Fprintf(&b, "%s  %s%s  %s\n", marks[r.Status], r.Check, pad, v1alpha1.Printable(r.Message)) // tags and the like are of others
 		if r.Action != "" {
-			fmt.Fprintf(&b, "   %s  → %s\n", strings.Repeat(" ", width), r.Action)
+			fmt.Fprintf(&b, "   %s  → %s\n", strings.Repeat(" ", width), v1alpha1.Printable(r.Action))
 		}
 	}
 	fmt.Fprintf(&b, "\n%d ok, %s, %d failed, %d not told\n", counts[OK], count(counts[Warning], "warning"), counts[Failure], counts[Skipped])
