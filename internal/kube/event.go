@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -125,9 +127,9 @@ func (r *Recorder) write(about ObjectReference, number uint64, eventType, reason
 			Namespace: eventNamespace,
 		},
 		InvolvedObject: about,
-		Reason:         reason,
-		// Within the admission policy's limit, which is the API server's for new
-		// Events, and on one line.
+		// What the admission policy takes: a word, and a line of the API server's
+		// length.
+		Reason:         word(reason),
 		Message:        v1alpha1.Printable(truncate(message, 1024)),
 		Source:         r.source,
 		FirstTimestamp: metav1.NewTime(now),
@@ -176,6 +178,18 @@ func (r *Recorder) run(ctx context.Context) {
 			}
 		}
 	}
+}
+
+// word leaves out what no reason holds; it may be the error code of something that is
+// not EC2.
+func word(reason string) string {
+	reason = strings.Map(func(r rune) rune {
+		if r < utf8.RuneSelf && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-_.:/", r)) {
+			return r
+		}
+		return -1
+	}, reason)
+	return reason[:min(len(reason), 128)]
 }
 
 func truncate(s string, n int) string {

@@ -39,6 +39,21 @@ func TestTruncate(t *testing.T) {
 	}
 }
 
+func TestWord(t *testing.T) {
+	for reason, want := range map[string]string{
+		"ENIReady":                   "ENIReady",
+		"InvalidSubnetID.NotFound":   "InvalidSubnetID.NotFound",
+		"Internal Error\n\x1b[2J":    "InternalError2J",
+		"Zürich":                     "Zrich",
+		strings.Repeat("long ", 100): strings.Repeat("long", 32),
+		"":                           "",
+	} {
+		if got := word(reason); got != want {
+			t.Errorf("%q: got %q, want %q", reason, got, want)
+		}
+	}
+}
+
 // TestDroppedEventIsNotMuted: an Event that found no room in the queue, or that the
 // API server did not take, is written when it is reported again.
 func TestDroppedEventIsNotMuted(t *testing.T) {
