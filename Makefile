@@ -7,10 +7,12 @@ controller_gen := go tool -modfile=hack/tools/controller-gen/go.mod controller-g
 licences       := go run -C hack/tools/licences .
 golangci_lint  := go tool -modfile=hack/tools/golangci-lint/go.mod golangci-lint
 
-# The Helm chart, and what it holds copies of: parts of manifests/.
+# The Helm chart, and what it holds copies of: parts of manifests/, its own values.yaml,
+# which templates cannot read, the alerts and the dashboard.
 chart       := packaging/helm/aws-multi-eni
 chart_files := crds policy rbac node-readiness
-copy_chart_files = rm -rf $(1) && for part in $(chart_files); do mkdir -p $(1)/$$part && cp manifests/$$part/*.yaml $(1)/$$part/ || exit 1; done && rm $(1)/node-readiness/kustomization.yaml
+copy_chart_files = rm -rf $(1) && for part in $(chart_files); do mkdir -p $(1)/$$part && cp manifests/$$part/*.yaml $(1)/$$part/ || exit 1; done && rm $(1)/node-readiness/kustomization.yaml && \
+	cp $(chart)/values.yaml packaging/prometheus/rules.yaml packaging/grafana/aws-multi-eni.json $(1)/
 
 # Packages that are tested side by side. Many of them run an API server each
 # (330 MB, two busy cores at its start), so the number of cores is no measure.
@@ -94,6 +96,14 @@ test: ## Run all tests, or PACKAGES=./agent TEST_FLAGS="-run X"; with -race wher
 		echo "************************************************************************" >&2; \
 	fi; \
 	set -x; KUBEBUILDER_ASSETS=$${assets:?} go test $$race -p $(TEST_PARALLEL) -parallel $(TEST_SIDE_BY_SIDE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
+
+# What is tested with the oldest Kubernetes that is supported.
+COMPAT ?= ./api/... ./coordinator ./manifests/... ./packaging/helm
+
+.PHONY: test-compat
+test-compat: ## Run the tests of COMPAT with the oldest kube-apiserver that is supported (about 8 minutes to build it, once).
+	@assets=$$(OLDEST=1 hack/controlplane/build.sh) && \
+	set -x && KUBEBUILDER_ASSETS=$$assets go test -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(COMPAT)
 
 # Benchmarks: each writes docs/benchmarks/NAME.json, and the pages are made from all
 # that are there. A size or a count that misses its goal fails.

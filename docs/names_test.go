@@ -17,7 +17,7 @@ import (
 var foreignFlags = []string{
 	"--node-ip", "--provider-id", "--register-with-taints", "--node-labels", // kubelet
 	"--validate", "--for", // kubectl
-	"--timeout", "--take-ownership", "--force-conflicts", "--no-hooks", "--set", "--set-string", // helm
+	"--timeout", "--take-ownership", "--force-conflicts", "--no-hooks", "--rollback-on-failure", "--atomic", "--set", "--set-string", // helm
 }
 
 var (

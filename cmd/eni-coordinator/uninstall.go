@@ -18,6 +18,9 @@ import (
 const aboutUninstall = `eni-coordinator uninstall deletes all NodeENIs and waits until they are gone, and
 their ENIs with them. Agents and a coordinator have to run meanwhile: they do the
 work. Whatever else is installed stays. It may be interrupted and run again.
+
+It deletes nothing unless it is told to with --delete-all-nodeenis, or a Helm release
+named by --helm-release is being uninstalled.
 `
 
 func uninstall(ctx context.Context, args []string) error {
@@ -25,6 +28,9 @@ func uninstall(ctx context.Context, args []string) error {
 	kubeconfig := flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
 	namespace := flags.String("namespace", "eni-system", "namespace of the coordinators' Lease, which tells whether one of them works")
 	timeout := flags.Duration("timeout", 10*time.Minute, "how long to wait")
+	all := flags.Bool("delete-all-nodeenis", false, "delete all NodeENIs and their ENIs")
+	helmRelease := flags.String("helm-release", "", "delete them only if Helm's record of this release, as NAMESPACE/NAME.vREVISION, says that it is being uninstalled; for the chart's Job eni-uninstall in --namespace")
+	crds := flags.Bool("delete-crds", false, "with --helm-release: delete the CustomResourceDefinitions afterwards")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), aboutUninstall, "\nFlags:\n")
 		flags.PrintDefaults()
@@ -35,10 +41,24 @@ func uninstall(ctx context.Context, args []string) error {
 	if *timeout <= 0 {
 		return errors.New("--timeout must be above 0")
 	}
+	if *all == (*helmRelease != "") {
+		return errors.New("nothing was deleted: to delete all NodeENIs of the cluster and their ENIs, say --delete-all-nodeenis; " +
+			"the chart's Job says --helm-release instead")
+	}
+	var release coordinator.Release
+	if *helmRelease != "" {
+		var err error
+		if release, err = coordinator.ParseRelease(*helmRelease); err != nil {
+			return fmt.Errorf("--helm-release: %w", err)
+		}
+	} else if *crds {
+		return errors.New("--delete-crds needs --helm-release")
+	}
 	config, err := kube.Config(*kubeconfig)
 	if err != nil {
 		return err
 	}
+	config.QPS, config.Burst = 100, 200 // Helm's record is one of several objects
 	config.UserAgent = program.UserAgent(name + "-uninstall")
 	client, err := kube.NewClient(config, config.UserAgent)
 	if err != nil {
@@ -54,5 +74,8 @@ func uninstall(ctx context.Context, args []string) error {
 		Kube: client, Leases: leases, Namespace: *namespace, Out: os.Stdout,
 		Poll: time.Second, Tell: 15 * time.Second,
 	}
-	return u.Run(ctx)
+	if *all {
+		return u.Run(ctx)
+	}
+	return u.RunFor(ctx, release, *crds)
 }

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Builds etcd and kube-apiserver from their Go modules into a cache outside the
 # tree, once, and prints the directory that holds them. KUBEBUILDER_ASSETS, when
-# set, names a directory that already does.
+# set, names a directory that already does. OLDEST=1 builds the oldest kube-apiserver
+# that is supported.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -17,20 +18,21 @@ if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
 fi
 
 version() { awk -v module="$2" '$1 == "require" && $2 == module { print $3; exit } $1 == module { print $2; exit }' "$here/$1/go.mod"; }
-kube=$(version kube-apiserver k8s.io/kubernetes)
+apiserver=kube-apiserver${OLDEST:+-oldest}
+kube=$(version "$apiserver" k8s.io/kubernetes)
 etcd=$(version etcd go.etcd.io/etcd/server/v3)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/aws-multi-eni/controlplane/$(go env GOOS)-$(go env GOARCH)-kube-$kube-etcd-$etcd
 mkdir -p "$cache"
 
-# build NAME PACKAGE LDFLAGS MINUTES: the binary appears under its name only
+# build NAME MODULE PACKAGE LDFLAGS MINUTES: the binary appears under its name only
 # when it is whole, so that an interrupted build is simply done again.
 build() {
 	[ -x "$cache/$1" ] && return
-	echo "building $1 from its Go module, once: $4 on two cores (cached in $cache)" >&2
-	(cd "$here/$1" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $3" -o "$cache/.$1.$$" "$2") >&2
+	echo "building $1 from its Go module, once: $5 on two cores (cached in $cache)" >&2
+	(cd "$here/$2" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $4" -o "$cache/.$1.$$" "$3") >&2
 	mv "$cache/.$1.$$" "$cache/$1"
 }
-build etcd go.etcd.io/etcd/server/v3 "" "about 40 seconds"
-build kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver \
+build etcd etcd go.etcd.io/etcd/server/v3 "" "about 40 seconds"
+build kube-apiserver "$apiserver" k8s.io/kubernetes/cmd/kube-apiserver \
 	"-X k8s.io/component-base/version.gitVersion=$kube -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(echo "$kube" | cut -d. -f2)" "about 7 minutes"
 echo "$cache"

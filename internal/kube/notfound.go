@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 )
 
 // IsNotFound says whether the API server knows the resource, and has no object of
@@ -25,13 +26,33 @@ func (c *Client) UID(ctx context.Context, resource, name string) (types.UID, err
 	if resource == Nodes {
 		client = c.Core
 	}
-	data, err := client.Get().Resource(resource).Name(name).SetHeader("Accept", asMetadata).Timeout(10 * time.Second).Do(ctx).Raw()
-	if IsNotFound(err) {
-		return "", nil
+	object, err := metadata(ctx, client.Get().Resource(resource).Name(name))
+	if object == nil {
+		return "", err
 	}
-	var object metav1.PartialObjectMetadata
-	if err == nil {
-		err = json.Unmarshal(data, &object)
+	return object.UID, nil
+}
+
+// Metadata reads an object of any kind, by its path on the API server, without its
+// contents; nil says that there is no such object.
+func (c *Client) Metadata(ctx context.Context, path ...string) (*metav1.PartialObjectMetadata, error) {
+	return metadata(ctx, c.Core.Get().AbsPath(path...))
+}
+
+func metadata(ctx context.Context, request *rest.Request) (*metav1.PartialObjectMetadata, error) {
+	answer := request.SetHeader("Accept", asMetadata).Timeout(10 * time.Second).Do(ctx)
+	if err := answer.Error(); IsNotFound(err) { // Raw has not read the Status
+		return nil, nil
+	} else if err != nil {
+		return nil, err
 	}
-	return object.UID, err
+	data, err := answer.Raw()
+	if err != nil {
+		return nil, err
+	}
+	object := new(metav1.PartialObjectMetadata)
+	if err := json.Unmarshal(data, object); err != nil {
+		return nil, err
+	}
+	return object, nil
 }

@@ -34,6 +34,12 @@ func TestIsNotFound(t *testing.T) {
 			if err == nil || IsNotFound(err) != test.want {
 				t.Errorf("%v", err)
 			}
+			if uid, err := client.UID(t.Context(), Nodes, "node-1"); uid != "" || (err == nil) != test.want {
+				t.Errorf("the UID is %q (%v)", uid, err)
+			}
+			if object, err := client.Metadata(t.Context(), "/api/v1/nodes/node-1"); object != nil || (err == nil) != test.want {
+				t.Errorf("the object is %v (%v)", object, err)
+			}
 		})
 	}
 }

@@ -34,6 +34,7 @@ var (
 	nodeENIStates = schema.GroupVersionResource{Group: "networking.k8s.aws", Version: "v1alpha1", Resource: "nodeenistates"}
 	crds          = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
 	daemonSets    = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "daemonsets"}
+	configMaps    = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 	deployments   = schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
 )
 
@@ -117,14 +118,23 @@ func (c *cluster) mustHelm(args ...string) string {
 // further arguments. It returns what helm and the Job's program have said.
 func (c *cluster) uninstall(args ...string) (helm string, job *kubelet, err error) {
 	c.t.Helper()
-	ctx, stop := context.WithCancel(c.t.Context())
+	job, stop := c.kubelet(args...)
+	helm, err = c.helm("uninstall", release)
+	stop()
+	return helm, job, err
+}
+
+// kubelet runs the uninstall's Job, once, when there is one, until it is stopped.
+func (c *cluster) kubelet(args ...string) (job *kubelet, stop func()) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(c.t.Context())
 	job = &kubelet{t: c.t, cp: c.ControlPlane, dir: c.dir, args: args}
 	done := make(chan error, 1)
 	go func() { done <- job.run(ctx) }()
-	helm, err = c.helm("uninstall", release)
-	stop()
-	c.must(<-done)
-	return helm, job, err
+	return job, func() {
+		cancel()
+		c.must(<-done)
+	}
 }
 
 // startAgent starts the agent as the DaemonSet says.

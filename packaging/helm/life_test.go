@@ -247,7 +247,7 @@ func TestForeignCRDAndValueSets(t *testing.T) {
 		t.Fatalf("%v\n%s", err, job.said)
 	}
 
-	c.must(c.Apply(t.Context(), serviceMonitorCRD))
+	c.must(c.Apply(t.Context(), monitoringCRDs))
 	for _, file := range valueSets {
 		c.mustHelm(append(install, "--values", "testdata/"+file)...)
 		if file == "field.yaml" {

@@ -111,7 +111,7 @@ func TestEveryValueIsInTheSchema(t *testing.T) {
 			inner, _ := properties[name].(map[string]any)
 			if reference, ok := inner["$ref"].(string); ok {
 				switch reference = strings.TrimPrefix(reference, "#/definitions/"); reference {
-				case "resources", "affinity", "updateStrategy": // of Kubernetes, where most may be left out
+				case "resources", "affinity", "updateStrategy", "deploymentStrategy", "labels": // of Kubernetes, where most may be left out
 					continue
 				default:
 					inner = definitions[reference].(map[string]any)

@@ -66,7 +66,13 @@ func TestValues(t *testing.T) {
 		"own.yaml": {
 			agent + pod + "containers.image":                                      "registry.example.com/agent:v9",
 			agent + pod + "containers.args":                                       "- --http-address=$(HOST_IP):9999\n- --cluster-name=prod-1\n- --log-format=json\n- --log-level=warn",
-			agent + pod + "containers.env":                                        "- name: NODE_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n- name: HOST_IP\n  valueFrom:\n    fieldRef:\n      fieldPath: status.hostIP\n- name: HTTPS_PROXY\n  value: http://proxy.example.com:3128",
+			agent + pod + "containers.env":                                        "- name: NODE_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n- name: HOST_IP\n  valueFrom:\n    fieldRef:\n      fieldPath: status.hostIP\n- name: HTTPS_PROXY\n  value: http://proxy.example.com:3128\n- name: AWS_CA_BUNDLE\n  value: /etc/proxy-ca/ca.crt",
+			agent + pod + "volumes":                                               "- name: ca\n  secret:\n    secretName: proxy-ca",
+			agent + pod + "containers.volumeMounts":                               "- mountPath: /etc/proxy-ca\n  name: ca\n  readOnly: true",
+			coordinator + pod + "volumes":                                         "- configMap:\n    name: proxy-ca\n  name: ca",
+			coordinator + pod + "containers.volumeMounts":                         "- mountPath: /etc/proxy-ca\n  name: ca\n  readOnly: true",
+			"eni-system/aws-multi-eni PrometheusRule: metadata.labels.release":    "prometheus",
+			"eni-system/eni-dashboard ConfigMap: metadata.annotations":            "grafana_folder: Network",
 			agent + pod + "imagePullSecrets":                                      "- name: registry",
 			agent + pod + "nodeSelector":                                          "kubernetes.io/os: linux",
 			agent + pod + "tolerations":                                           "",
@@ -89,7 +95,7 @@ func TestValues(t *testing.T) {
 			"eni-system/eni-coordinator RoleBinding: subjects":                    "- kind: ServiceAccount\n  name: coordinator\n  namespace: eni-system",
 			"eni-system/aws-multi-eni ServiceMonitor: spec":                       "endpoints:\n- interval: 30s\n  port: metrics\nselector:\n  matchLabels:\n    app.kubernetes.io/instance: eni\n    app.kubernetes.io/name: aws-multi-eni",
 			"eni-system/aws-multi-eni ServiceMonitor: metadata.labels.release":    "prometheus",
-			job + pod + "containers.args":                                         "- uninstall\n- --namespace=eni-system\n- --timeout=10m",
+			job + pod + "containers.args":                                         "- uninstall\n- --namespace=eni-system\n- --timeout=10m\n- --helm-release=eni-system/eni.v1\n- --delete-crds",
 			job + pod + "containers.image":                                        "registry.example.com/mirror/eni-coordinator@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
 			job + pod + "nodeSelector":                                            "kubernetes.io/os: linux\npool: system",
 		},
@@ -118,6 +124,7 @@ func TestValues(t *testing.T) {
 					t.Errorf("%s is\n%s\nwant\n%s", name, got, want)
 				}
 			}
+			maps.DeleteFunc(objects, func(_ string, obj *unstructured.Unstructured) bool { return isHook(obj) })
 			if file == "least.yaml" && len(objects) != 2 {
 				t.Errorf("there are %v, want the two programs only", slices.Sorted(maps.Keys(objects)))
 			}

@@ -62,6 +62,11 @@ app.kubernetes.io/component: coordinator
 {{- end }}
 {{- end }}
 
+{{/* An update strategy; rollingUpdate belongs to that of its name only. */}}
+{{- define "aws-multi-eni.strategy" -}}
+{{- if eq (.type | default "RollingUpdate") "RollingUpdate" }}{{ toYaml . }}{{ else }}{{ omit . "rollingUpdate" | toYaml }}{{ end }}
+{{- end }}
+
 {{/* Whether agents need the right to patch Nodes. */}}
 {{- define "aws-multi-eni.patchesNodes" -}}
 {{- if or .Values.nodeReadiness.startupTaint .Values.nodeReadiness.labels }}yes{{ end }}
@@ -105,4 +110,27 @@ readinessProbe:
 {{- define "aws-multi-eni.hook" -}}
 helm.sh/hook: pre-delete
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+argocd.argoproj.io/hook: Skip
+{{- end }}
+
+{{/*
+Sets what is null, or was removed by null: a setting to its default of values.yaml, of
+which files/values.yaml is a copy, a list or a map of the user's to none. Every
+template of this chart begins with it, because each may be the first.
+*/}}
+{{- define "aws-multi-eni.defaults" -}}
+{{- include "aws-multi-eni.fill" (dict "values" .Values "defaults" (.Files.Get "files/values.yaml" | fromYaml)) }}
+{{- end }}
+
+{{- define "aws-multi-eni.fill" -}}
+{{- $users := list "affinity" "annotations" "labels" "nodeSelector" "podAnnotations" "podLabels" "resources" "updateStrategy" }}
+{{- range $name, $default := .defaults }}
+{{- $isMap := kindIs "map" $default }}
+{{- if kindIs "invalid" (index $.values $name) }}
+{{- $_ := set $.values $name ($isMap | ternary (dict) (kindIs "slice" $default | ternary (list) $default)) }}
+{{- end }}
+{{- if and $isMap (not (has $name $users)) }}
+{{- include "aws-multi-eni.fill" (dict "values" (index $.values $name) "defaults" $default) }}
+{{- end }}
+{{- end }}
 {{- end }}

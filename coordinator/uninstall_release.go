@@ -1,0 +1,202 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+const (
+	uninstallJob = "eni-uninstall" // the chart's, a hook that Helm runs before it deletes a release
+	installed    = "eni-installed" // a ConfigMap that Helm makes when an installation has succeeded
+
+	// A rollback brings back the Job of an earlier revision, under a new revision's
+	// number. The Job may read the records of so many revisions after its own.
+	maxRollbacks = 50
+
+	// Helm records that it uninstalls a release, and then creates the Job. The first
+	// time is of the clock of Helm's machine, the second of the API server's.
+	recordAge = 2 * time.Minute
+)
+
+// Release is a Helm release whose uninstall is meant to delete all NodeENIs. It is
+// believed when Helm's own record says so: the Job alone is part of every rendered
+// chart, and applying that must destroy nothing.
+type Release struct {
+	// Storage is the namespace of Helm's records, Name the release's name.
+	Storage, Name string
+	// Revision is the one for which the Job was rendered.
+	Revision int
+}
+
+var releaseSyntax = regexp.MustCompile(`^([a-z0-9-]+)/([a-z0-9.-]+)\.v([1-9][0-9]{0,8})$`)
+
+// ParseRelease reads NAMESPACE/NAME.vREVISION.
+func ParseRelease(s string) (Release, error) {
+	m := releaseSyntax.FindStringSubmatch(s)
+	if m == nil {
+		return Release{}, fmt.Errorf("%q is not NAMESPACE/NAME.vREVISION, such as eni-system/eni.v1", s)
+	}
+	revision, err := strconv.Atoi(m[3])
+	return Release{Storage: m[1], Name: m[2], Revision: revision}, err
+}
+
+// record names the object in which Helm keeps a revision.
+func (r Release) record(revision int) string {
+	return fmt.Sprintf("sh.helm.release.v1.%s.v%d", r.Name, revision)
+}
+
+// Answers that asking again does not change: nothing is to be deleted, and that is no
+// failure, or it is one.
+type (
+	errKeep    struct{ error }
+	errRefused struct{ error }
+)
+
+func keep(format string, args ...any) error { return errKeep{fmt.Errorf(format, args...)} }
+
+func refuse(format string, args ...any) error {
+	return errRefused{fmt.Errorf("refused, nothing was deleted: "+format, args...)}
+}
+
+// RunFor is Run when Helm is uninstalling the release, and otherwise deletes nothing.
+// Afterwards the CRDs go, if they are to.
+func (u *Uninstall) RunFor(ctx context.Context, r Release, crds bool) error {
+	err := u.await(ctx, func() error { return u.meant(ctx, r, crds) })
+	if errors.As(err, new(errKeep)) {
+		u.say("Done: %v.", err)
+		return nil
+	}
+	if err == nil {
+		err = u.Run(ctx)
+	}
+	if err == nil {
+		err = u.await(ctx, func() error { return u.removeRest(ctx, crds) })
+	}
+	return err
+}
+
+// await does something until it succeeds or asking again changes nothing: rights
+// come into force a moment after the roles are there.
+func (u *Uninstall) await(ctx context.Context, do func() error) error {
+	var problem string
+	for {
+		err := do()
+		if err == nil || errors.As(err, new(errKeep)) || errors.As(err, new(errRefused)) {
+			return err
+		}
+		if ctx.Err() != nil {
+			return unfinished(ctx, nil, problem)
+		}
+		problem = u.tellNew(err, problem)
+		select {
+		case <-ctx.Done():
+		case <-time.After(u.Poll):
+		}
+	}
+}
+
+// removeRest deletes what Helm leaves: the mark of the installation and, when no
+// object of them is left, the CRDs.
+func (u *Uninstall) removeRest(ctx context.Context, crds bool) error {
+	paths := []string{"/api/v1/namespaces/" + u.Namespace + "/configmaps/" + installed}
+	if crds {
+		for _, resource := range []string{kube.NodeENIs, kube.NodeENIStates} {
+			paths = append(paths, "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/"+resource+"."+v1alpha1.GroupVersion.Group)
+		}
+	}
+	for _, path := range paths {
+		err := u.Kube.Core.Delete().AbsPath(path).Timeout(apiTimeout).Do(ctx).Error()
+		if err != nil && !kube.IsNotFound(err) {
+			return fmt.Errorf("deleting %s: %w", path, err)
+		}
+	}
+	return nil
+}
+
+func (u *Uninstall) meant(ctx context.Context, r Release, crds bool) error {
+	all, err := u.list(ctx)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 && !crds {
+		return keep("there is no NodeENI, and so no ENI of one")
+	}
+	job, err := u.Kube.Metadata(ctx, "/apis/batch/v1/namespaces", u.Namespace, "jobs", uninstallJob)
+	if err != nil {
+		return fmt.Errorf("reading the Job %s/%s: %w", u.Namespace, uninstallJob, err)
+	}
+	records, err := u.records(ctx, r)
+	if err != nil {
+		return err
+	}
+	mark, err := u.Kube.Metadata(ctx, "/api/v1/namespaces", u.Namespace, "configmaps", installed)
+	if err != nil {
+		return fmt.Errorf("reading the ConfigMap %s/%s: %w", u.Namespace, installed, err)
+	}
+	return r.meant(job, records, mark)
+}
+
+// records are Helm's of the release, oldest first, in whichever kind it keeps them.
+func (u *Uninstall) records(ctx context.Context, r Release) ([]*metav1.PartialObjectMetadata, error) {
+	var all []*metav1.PartialObjectMetadata
+	for _, kind := range []string{"secrets", "configmaps"} {
+		for revision := r.Revision; revision <= r.Revision+maxRollbacks; revision++ {
+			record, err := u.Kube.Metadata(ctx, "/api/v1/namespaces", r.Storage, kind, r.record(revision))
+			if err != nil {
+				return nil, fmt.Errorf("reading Helm's record of the release %s: %w", r.Name, err)
+			}
+			if record != nil {
+				all = append(all, record)
+			}
+		}
+		if len(all) > 0 {
+			break
+		}
+	}
+	return all, nil
+}
+
+// meant returns nil when the newest record says that Helm was uninstalling the
+// release when it created the Job. mark is there once an installation has succeeded.
+func (r Release) meant(job *metav1.PartialObjectMetadata, records []*metav1.PartialObjectMetadata, mark *metav1.PartialObjectMetadata) error {
+	const byHand = "To delete all NodeENIs and their ENIs, run kubectl delete nodeenis --all while a coordinator runs"
+	if job == nil {
+		return refuse("--helm-release is for the Job %s of helm uninstall, and there is none. %s", uninstallJob, byHand)
+	}
+	if len(records) == 0 {
+		return refuse("the namespace %s has no Helm record of the release %s from revision %d on. "+
+			"Applying what helm template renders installs, and never uninstalls. %s. "+
+			"If Helm keeps its records in another namespace (Flux does), set the chart's value uninstall.helmStorageNamespace; "+
+			"if it keeps them in a database, run that command and then helm uninstall --no-hooks",
+			r.Storage, r.Name, r.Revision, byHand)
+	}
+	newest := records[len(records)-1]
+	if status := newest.Labels["status"]; status != "uninstalling" {
+		return refuse("Helm's record %s says that the release %s is %s, so Helm has not created this Job to uninstall it. %s",
+			newest.Name, r.Name, status, byHand)
+	}
+	seconds, err := strconv.ParseInt(newest.Labels["modifiedAt"], 10, 64)
+	if err != nil {
+		return refuse("Helm's record %s does not say when the uninstall began: its label modifiedAt is %q. %s", newest.Name, newest.Labels["modifiedAt"], byHand)
+	}
+	began := time.Unix(seconds, 0)
+	if job.CreationTimestamp.Sub(began).Abs() > recordAge {
+		return refuse("Helm recorded at %s that it uninstalls the release %s, but this Job was created at %s, so it belongs to no uninstall. "+
+			"Run helm uninstall again; the clock of the machine that runs it must be right", utc(began), r.Name, utc(job.CreationTimestamp.Time))
+	}
+	if newest.Name == r.record(1) && (mark == nil || mark.CreationTimestamp.Before(&newest.CreationTimestamp)) {
+		return keep("the installation of the release %s did not succeed, and Helm removes what came of it; NodeENIs and their ENIs stay as they are", r.Name)
+	}
+	return nil
+}
+
+func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }

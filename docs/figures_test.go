@@ -1,0 +1,58 @@
+package docs
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// TestFigures: a figure that a page states is the one that was measured last
+// (docs/benchmarks/*.json), rounded as the format says.
+func TestFigures(t *testing.T) {
+	figures := map[string]float64{}
+	for _, name := range []string{"footprint", "latency", "scale"} {
+		var result struct {
+			Figures []struct {
+				Name  string
+				Value float64
+			}
+		}
+		if err := json.Unmarshal([]byte(read(t, "docs/benchmarks/"+name+".json")), &result); err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range result.Figures {
+			figures[f.Name] = f.Value
+		}
+	}
+	for _, claim := range []struct {
+		page, format string
+		names        []string
+	}{
+		{"README.md", "agent %.1f MB, coordinator %.1f MB |", []string{"agent, image, compressed", "coordinator, image, compressed"}},
+		{"docs/deployment.md", "/eni-agent:vX.Y.Z` | uid 0 with `NET_ADMIN` and nothing else | %.1f MB |", []string{"agent, image, compressed"}},
+		{"docs/deployment.md", "/eni-coordinator:vX.Y.Z` | uid 65532 | %.1f MB |", []string{"coordinator, image, compressed"}},
+		{"README.md", "EC2's own time and %.0f ms (p99 %.0f ms) |", []string{
+			"label to Ready, own time, one node after the other, p50", "label to Ready, own time, one node after the other, p99",
+		}},
+		{"README.md", "| %.0f ms (p99 %.0f ms) |\n", []string{
+			"hot-plug to configured, addressing Host, EC2 as slow as it is, p50", "hot-plug to configured, addressing Host, EC2 as slow as it is, p99",
+		}},
+		{"README.md", "| 1,000 nodes labelled at once, with EC2's limits | %.0f s;", []string{"1,000 nodes: from the label until all are ready"}},
+		{"README.md", "| 5,000 nodes | %.0f s;", []string{"5,000 nodes: from the label until all are ready"}},
+		{"README.md", "| 1,000 nodes replaced, a tenth at a time | %.0f s,", []string{"1,000 nodes: rolling replacement of all nodes"}},
+		{"README.md", "| coordinator at 1,000 nodes with two ENIs each | %.0f MiB |", []string{"1,000 nodes with 2 ENIs: coordinator's memory at most"}},
+	} {
+		var values []any
+		for _, name := range claim.names {
+			value, ok := figures[name]
+			if !ok {
+				t.Fatalf("there is no figure %q", name)
+			}
+			values = append(values, value)
+		}
+		if want := fmt.Sprintf(claim.format, values...); !strings.Contains(read(t, claim.page), want) {
+			t.Errorf("%s does not say %q, as measured", claim.page, want)
+		}
+	}
+}
