@@ -52,7 +52,7 @@ func paceOf(action string, err error) pace {
 		return permissionPace
 	case eni.IsAttachmentLimit(err), eni.IsRefusal(err):
 		return unknownPace
-	case eni.IsTerminal(err), errors.Is(err, errAbsent):
+	case eni.IsTerminal(err), errors.Is(err, errAbsent), errors.As(err, new(*retaggedError)):
 		return slowPace
 	default:
 		return briskPace

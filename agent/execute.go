@@ -2,6 +2,8 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -38,7 +40,9 @@ func (a *Agent) start(ctx context.Context, c call, now time.Time) {
 		a.results <- func() {
 			delete(a.running, key)
 			if err == nil {
-				delete(a.failures, key)
+				if c.verb != create { // its answer may be no success
+					delete(a.failures, key)
+				}
 				apply(time.Now())
 				return
 			}
@@ -78,7 +82,7 @@ func (a *Agent) carryOut(ctx context.Context, c call) (func(now time.Time), erro
 	switch c.verb {
 	case create:
 		e, err := a.EC2.Create(ctx, c.params)
-		return func(now time.Time) { a.created(e, now) }, err
+		return func(now time.Time) { a.answeredCreate(c, e, now) }, err
 	case attach:
 		id, err := a.EC2.Attach(ctx, c.eni, a.Identity.InstanceID, c.index)
 		return func(now time.Time) {
@@ -121,10 +125,44 @@ func (a *Agent) carryOut(ctx context.Context, c call) (func(now time.Time), erro
 	}
 }
 
+// retaggedError: EC2 has answered with the ENI that the token stands for, and that is
+// for something else by now, or gone: its tags were edited while the first answer was
+// lost.
+type retaggedError struct{ eni string }
+
+func (e *retaggedError) Error() string {
+	return fmt.Sprintf("%s, which EC2 created for this, is gone, or its tags %s, %s or %s have been edited, so that it is for something else; another ENI will be created; find out what edits the tags",
+		e.eni, eni.TagCluster, eni.TagInstance, eni.TagNodeENIUID)
+}
+
+// answeredCreate takes in the ENI that EC2 answers with. A tag that is missing counts
+// as it was given.
+func (a *Agent) answeredCreate(c call, e eni.ENI, now time.Time) {
+	asked := c.params.Owner
+	if e.Owner.NodeENIUID == "" {
+		e.Owner.NodeENIUID, e.Owner.NodeENI = asked.NodeENIUID, asked.NodeENI
+	}
+	ours := e.Owner.Cluster == asked.Cluster && e.Owner.Instance == asked.Instance && slotOfENI(e) == c.slot
+	i := slices.IndexFunc(a.enis, func(t tracked) bool { return t.ID == e.ID })
+	if elsewhere := i >= 0 && a.enis[i].slot() != c.slot || i < 0 && a.known[e.ID]; elsewhere || !ours {
+		a.failedCall(c, &retaggedError{e.ID}, now)
+		return
+	}
+	delete(a.failures, c.key())
+	a.created(e, now)
+}
+
+// decideAgain replaces a decision that the ENI which came of it is no longer for. The
+// next call waits as after every failure: the tags of the next ENI may be edited, too.
+func (a *Agent) decideAgain(c call, made string, now time.Time) {
+	a.records[c.slot] = record{nodeENI: c.params.Owner.NodeENI, createdAt: now.UTC().Truncate(time.Second), replaces: made}
+	a.doubt()
+}
+
 func (a *Agent) created(e eni.ENI, now time.Time) {
 	a.Log.Info("created an ENI", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
 	a.known[e.ID] = true
-	a.arrivals.created(slot{e.Owner.NodeENIUID, e.SubnetID}, e.ID, now)
+	a.arrivals.created(slotOfENI(e), e.ID, now)
 	delete(a.failures, fullKey(e.SubnetID))
 	a.enis = slices.DeleteFunc(a.enis, func(t tracked) bool { return t.ID == e.ID })
 	a.enis = append(a.enis, tracked{ENI: e, made: now, known: now, changed: now})
@@ -186,7 +224,10 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 	if c.verb == create && !answered(err) {
 		a.unheard(c.slot, now)
 	}
+	var retagged *retaggedError
 	switch {
+	case errors.As(err, &retagged):
+		a.decideAgain(c, retagged.eni, now)
 	case c.verb == detach, c.verb == remove:
 		a.failedCollect(c, err, now)
 		return

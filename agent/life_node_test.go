@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
@@ -71,6 +72,32 @@ func TestReportNamesForeignENI(t *testing.T) {
 				t.Errorf("after an hour it is still reported: %+v", entry)
 			}
 		}
+		w.end()
+	})
+}
+
+// The answer to a create call was lost, and somebody has edited the ENI's tags
+// before it is asked again: EC2 answers with an ENI that is for something else. It is
+// not asked the same again and again; another ENI is created, and the edited one goes.
+func TestTagsEditedWhileAnAnswerIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, draw.From(nil))
+		w.must(w.cloud.Inject(cloud.Fault{Action: "CreateNetworkInterface", After: true, Delay: 5 * time.Second, Count: 1}))
+		w.boot()
+		for len(w.living()) == 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		edited := w.living()[0]
+		w.must(w.cloud.CreateTags([]string{edited.ID}, map[string]string{eni.TagNodeENIUID: "uid-gone"}))
+		time.Sleep(10 * time.Minute)
+		if n := cloud.CountCalls(w.cloud.Calls())["CreateNetworkInterface"]; n > 4 { // asked, asked again, known for what it is, another
+			t.Errorf("%d create calls", n)
+		}
+		all := w.living()
+		if len(all) != 1 || all[0].ID == edited.ID {
+			t.Fatalf("the ENIs are %+v", all)
+		}
+		w.compare(all[0], w.wanted()[slotOf(all[0])])
 		w.end()
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
@@ -59,7 +60,10 @@ func (w *world) edit() {
 		return
 	}
 	in := cloud.ModifyNetworkInterfaceAttributeInput{NetworkInterfaceID: e.ID}
-	switch w.choices.N(4) {
+	switch w.choices.N(5) {
+	case 4:
+		_ = w.cloud.CreateTags([]string{e.ID}, map[string]string{eni.TagNodeENIUID: draw.Of(w.choices, "uid-gone", "uid-b", "uid-b-2")})
+		return
 	case 0:
 		in.GroupIDs = draw.Of(w.choices, []string{groupX}, []string{groupY}, []string{groupX, groupY})
 	case 1:

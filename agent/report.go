@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -283,6 +284,9 @@ func (s situation) failed(key string, phase v1alpha1.Phase) (v1alpha1.Phase, str
 	}
 	if f.terminal() {
 		phase = v1alpha1.PhaseFailed
+	}
+	if errors.As(f.err, new(*retaggedError)) {
+		return phase, "TagsEdited", f.err.Error()
 	}
 	message := eni.Advice(f.action, f.err)
 	if eni.IsAttachmentLimit(f.err) && s.limit > 0 {

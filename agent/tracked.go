@@ -60,7 +60,9 @@ type tracked struct {
 	changed, attached time.Time
 }
 
-func (t tracked) slot() slot { return slot{t.Owner.NodeENIUID, t.SubnetID} }
+func (t tracked) slot() slot { return slotOfENI(t.ENI) }
+
+func slotOfENI(e eni.ENI) slot { return slot{e.Owner.NodeENIUID, e.SubnetID} }
 
 // leaving: given up, and somebody else takes it out of EC2. One that is wanted
 // again may still be stopped as long as its link is here.
