@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/client-go/rest"
 )
 
@@ -58,8 +59,12 @@ func TestClientIsBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]rest.Interface{"API": client.API, "Core": client.Core} {
-		if _, ok := c.(*rest.RESTClient).Client.Transport.(bounded); !ok {
-			t.Errorf("%s: requests have no end: %T", name, c.(*rest.RESTClient).Client.Transport)
+		transport := c.(*rest.RESTClient).Client.Transport
+		if outer, ok := transport.(utilnet.RoundTripperWrapper); ok { // which adds the user agent
+			transport = outer.WrappedRoundTripper()
+		}
+		if _, ok := transport.(bounded); !ok {
+			t.Errorf("%s: requests have no end: %T", name, transport)
 		}
 	}
 }
