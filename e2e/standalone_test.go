@@ -15,6 +15,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/metadata"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
@@ -242,10 +243,18 @@ func TestStandAloneStatus(t *testing.T) {
 	c.want(node, "data", c.hostENI("data", ""))
 	c.agent(node)
 	e := c.awaitReady(node, "data", 1)[0]
-	stdout, stderr, code := status("--check")
-	if code != 0 || stderr != "" {
-		t.Errorf("all is well, and the exit code is %d: %s", code, stderr)
+	check := func(wantCode int, words string) (stdout string) {
+		t.Helper()
+		c.await("status --check: "+words, func() string {
+			out, stderr, code := status("--check")
+			if stdout = out; code != wantCode || !strings.Contains(stdout+stderr, words) {
+				return fmt.Sprintf("it exits with %d: %s%s", code, stdout, stderr)
+			}
+			return ""
+		})
+		return stdout
 	}
+	stdout := check(0, "The agent is ready")
 	for _, words := range []string{"cluster standalone", e.ENIID, e.InterfaceName, e.Addresses[0], "Ready", "9001"} {
 		if !strings.Contains(stdout, words) {
 			t.Errorf("no %q in\n%s", words, stdout)
@@ -257,6 +266,15 @@ func TestStandAloneStatus(t *testing.T) {
 		t.Errorf("with a bad file: %d\n%s\n%s", code, stdout, stderr)
 	}
 	c.unwrite(node, "bad")
+	check(0, "The agent is ready")
+	n, err := c.Sim.Node(node)
+	c.must(err)
+	c.must(n.IMDS.Inject(metadata.Fault{Status: 503}))
+	c.must(c.agents[node].Stop())
+	c.agent(node)
+	check(1, "it is starting")
+	n.IMDS.ClearFaults()
+	check(0, "The agent is ready")
 	c.must(c.agents[node].Stop())
 	if stdout, _, code := status(); code != 0 || !strings.Contains(stdout, "The agent is not running") {
 		t.Errorf("after the agent's end: %d\n%s", code, stdout)

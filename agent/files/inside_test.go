@@ -83,8 +83,8 @@ func TestPlantedFiles(t *testing.T) {
 
 // useState does all that root does with a state file, whatever fails of it.
 func useState(path string) {
-	Read(path)  //nolint:errcheck // what matters is what it does elsewhere
-	InUse(path) //nolint:errcheck // likewise
+	Read(path)             //nolint:errcheck // what matters is what it does elsewhere
+	Look(path, time.Now()) //nolint:errcheck // likewise
 	f, err := Lock(path)
 	if err != nil {
 		return

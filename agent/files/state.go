@@ -96,7 +96,7 @@ func Lock(path string) (*StateFile, error) {
 	for end := time.Now().Add(lockPatience); ; time.Sleep(50 * time.Millisecond) {
 		err = unix.Flock(int(f.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return f, nil
+			return f, f.lock.Truncate(0) // what the agent before it has said
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
 			break
@@ -110,23 +110,6 @@ func Lock(path string) (*StateFile, error) {
 }
 
 func lockName(path string) string { return filepath.Base(path) + ".lock" }
-
-// InUse says whether an agent holds the state file.
-func InUse(path string) (bool, error) {
-	lock, err := openIn(path, lockName(path))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer lock.Close() // and with it what is held of the lock
-	err = unix.Flock(int(lock.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return true, nil
-	}
-	return false, err
-}
 
 // openIn opens a file of the directory that path is in.
 func openIn(path, name string) (*os.File, error) {

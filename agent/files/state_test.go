@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
@@ -75,22 +76,22 @@ func TestStateFileOfRootInDirectoryOfOther(t *testing.T) {
 
 func TestLock(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "state.json")
-	if used, err := InUse(path); used || err != nil {
-		t.Errorf("in use before anything is there: %v, %v", used, err)
+	if life, err := Look(path, time.Now()); life.Running || err != nil {
+		t.Errorf("in use before anything is there: %v, %v", life, err)
 	}
 	f, err := Lock(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if used, err := InUse(path); !used || err != nil {
-		t.Errorf("in use while it is locked: %v, %v", used, err)
+	if life, err := Look(path, time.Now()); !life.Running || err != nil {
+		t.Errorf("in use while it is locked: %v, %v", life, err)
 	}
 	if _, err := Lock(path); !errors.Is(err, ErrInUse) {
 		t.Errorf("locked twice: %v", err)
 	}
 	f.Unlock()
-	if used, err := InUse(path); used || err != nil {
-		t.Errorf("in use afterwards: %v, %v", used, err)
+	if life, err := Look(path, time.Now()); life.Running || err != nil {
+		t.Errorf("in use afterwards: %v, %v", life, err)
 	}
 	lock(t, path)
 }

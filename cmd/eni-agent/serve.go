@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"time"
 
@@ -72,6 +73,7 @@ func serve(ctx context.Context, args []string) error {
 	a := agent.New(cfg)
 	health.Live("loop", heartbeat.Check)
 	health.Ready("agent", a.Ready)
+	systemd.follow(func() error { return errors.Join(heartbeat.Check(), a.Ready()) })
 	return a.Run(ctx)
 }
 

@@ -23,6 +23,7 @@ func standAlone(ctx context.Context, o options, cfg *agent.Config, systemd *supe
 	if err != nil {
 		return nil, err
 	}
+	go stateFile.Beat(ctx.Done(), systemd.unready)
 	metadata, err := onInstance(ctx, cfg, systemd.waiting)
 	if err != nil {
 		return nil, err

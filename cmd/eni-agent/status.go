@@ -13,14 +13,17 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/duration"
 	"sigs.k8s.io/yaml"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/files"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
-const aboutStatus = `eni-agent status shows what an agent without Kubernetes has: its ENIs, and files
-that are wrong. It reads the agent's state file and asks nobody.
+const aboutStatus = `eni-agent status shows what an agent without Kubernetes has: its ENIs, files that
+are wrong, how old the report is, and whether the agent lives and does its work. It
+reads the agent's files and asks nobody else. With --check it exits with 1 unless all
+is well.
 `
 
 // status shows what a stand-alone agent has reported.
@@ -28,7 +31,7 @@ func status(_ context.Context, args []string) error {
 	flags := flag.NewFlagSet(name+" status", flag.ContinueOnError)
 	path := flags.String("state-file", defaultStateFile, "where the agent's report is kept")
 	output := flags.String("o", "table", "table, json or yaml")
-	check := flags.Bool("check", false, "fail unless the agent runs, every ENI is Ready and no file is wrong")
+	check := flags.Bool("check", false, "fail unless the agent runs and is ready, every ENI is Ready and no file is wrong")
 	if err := noArguments(flags, args, aboutStatus); err != nil {
 		return err
 	}
@@ -39,25 +42,30 @@ func status(_ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	running, err := files.InUse(*path)
+	now := time.Now()
+	life, err := files.Look(*path, now)
 	if err != nil {
 		return err
 	}
-	if err := printState(os.Stdout, *output, state, running); err != nil {
+	age, err := files.Age(*path, now)
+	if err != nil {
+		return err
+	}
+	if err := printState(os.Stdout, *output, state, life, age); err != nil {
 		return err
 	}
 	if *check {
-		return unwell(state, running)
+		return unwell(state, life)
 	}
 	return nil
 }
 
-func printState(w io.Writer, output string, state files.State, running bool) error {
+func printState(w io.Writer, output string, state files.State, life files.Life, age time.Duration) error {
 	var data []byte
 	var err error
 	switch output {
 	case "table":
-		return printTable(w, state, running)
+		return printTable(w, state, life, age)
 	case "json":
 		data, err = json.MarshalIndent(state, "", "  ")
 		data = append(data, '\n')
@@ -73,15 +81,18 @@ func printState(w io.Writer, output string, state files.State, running bool) err
 	return err
 }
 
-func printTable(w io.Writer, state files.State, running bool) error {
+func printTable(w io.Writer, state files.State, life files.Life, age time.Duration) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Node %s, cluster %s", state.Metadata.Name, state.Cluster)
 	if id := state.Status.InstanceID; id != "" {
 		fmt.Fprintf(&b, ", instance %s in %s", id, state.Status.Zone)
 	}
 	b.WriteString("\n")
-	if !running {
-		b.WriteString("The agent is not running. This is its last report.\n")
+	written := duration.HumanDuration(age)
+	if life.Problem == "" {
+		fmt.Fprintf(&b, "The agent is ready. Its report last changed %s ago.\n", written)
+	} else {
+		fmt.Fprintf(&b, "%s%s. This is the last report, %s old.\n", strings.ToUpper(life.Problem[:1]), life.Problem[1:], written)
 	}
 	b.WriteString("\n")
 	if len(state.Status.ENIs) == 0 {
@@ -144,10 +155,10 @@ func orDash(text string) string {
 }
 
 // unwell says, for --check, what is not as it should be.
-func unwell(state files.State, running bool) error {
+func unwell(state files.State, life files.Life) error {
 	var wrong []string
-	if !running {
-		wrong = append(wrong, "the agent is not running")
+	if life.Problem != "" {
+		wrong = append(wrong, life.Problem)
 	}
 	for _, e := range state.Status.ENIs {
 		if e.Phase != v1alpha1.PhaseReady {

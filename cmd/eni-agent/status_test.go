@@ -24,6 +24,7 @@ func sampleState() files.State {
 }
 
 const sampleTable = `Node node-1, cluster standalone, instance i-1 in us-east-1a
+The agent is ready. Its report last changed 35m ago.
 
 NODEENI  ENI    DEVICE  LINK  MTU   ADDRESSES            PHASE    SINCE                 MESSAGE
 data     eni-1  2       eth2  9001  10.0.16.4,10.0.16.5  Ready    2026-11-24T15:00:00Z  -
@@ -40,13 +41,14 @@ func TestPrintTable(t *testing.T) {
 	}{
 		{"two ENIs", func(*files.State) {}, true, sampleTable},
 		{"not running", func(s *files.State) { s.Status.ENIs = nil }, false,
-			"Node node-1, cluster standalone, instance i-1 in us-east-1a\nThe agent is not running. This is its last report.\n\nNo ENIs.\n"},
+			"Node node-1, cluster standalone, instance i-1 in us-east-1a\nThe agent is not running. This is the last report, 35m old.\n\nNo ENIs.\n"},
 		{"before the first report", func(s *files.State) { s.Status = v1alpha1.NodeENIStateStatus{} }, true,
-			"Node node-1, cluster standalone\n\nNo ENIs.\n"},
+			"Node node-1, cluster standalone\nThe agent is ready. Its report last changed 35m ago.\n\nNo ENIs.\n"},
 		{"files are wrong", func(s *files.State) {
 			s.Status.ENIs = nil
 			s.Files = []files.File{{Name: "a.yaml"}, {Name: "b.yaml", Error: "document 1: typo", NodeENIs: nodeENI}, {Name: "c.yaml", Error: "typo"}, {Name: "d.yaml", Error: "typo", Unknown: true}}
 		}, true, `Node node-1, cluster standalone, instance i-1 in us-east-1a
+The agent is ready. Its report last changed 35m ago.
 
 No ENIs.
 
@@ -60,13 +62,13 @@ No ENIs.
   typo
 `},
 		{"the directory is gone", func(s *files.State) { s.Status.ENIs, s.Problem = nil, "the directory does not exist" }, true,
-			"Node node-1, cluster standalone, instance i-1 in us-east-1a\n\nNo ENIs.\n\nthe directory does not exist\n"},
+			"Node node-1, cluster standalone, instance i-1 in us-east-1a\nThe agent is ready. Its report last changed 35m ago.\n\nNo ENIs.\n\nthe directory does not exist\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			state := sampleState()
 			test.change(&state)
 			var out bytes.Buffer
-			if err := printState(&out, "table", state, test.running); err != nil {
+			if err := printState(&out, "table", state, lifeOf(test.running), 35*time.Minute); err != nil {
 				t.Fatal(err)
 			}
 			if out.String() != test.want {
@@ -74,9 +76,16 @@ No ENIs.
 			}
 		})
 	}
-	if err := printState(new(bytes.Buffer), "wide", sampleState(), true); err == nil || !strings.Contains(err.Error(), "want table, json or yaml") {
+	if err := printState(new(bytes.Buffer), "wide", sampleState(), files.Life{Running: true}, 0); err == nil || !strings.Contains(err.Error(), "want table, json or yaml") {
 		t.Errorf("-o wide: %v", err)
 	}
+}
+
+func lifeOf(running bool) files.Life {
+	if running {
+		return files.Life{Running: true}
+	}
+	return files.Life{Problem: "the agent is not running"}
 }
 
 func TestCheck(t *testing.T) {
@@ -97,7 +106,7 @@ func TestCheck(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			state := sampleState()
 			test.change(&state)
-			err := unwell(state, test.running)
+			err := unwell(state, lifeOf(test.running))
 			if test.err == "" && err != nil || test.err != "" && (err == nil || !strings.Contains(err.Error(), test.err)) {
 				t.Errorf("error %v, want one with %q", err, test.err)
 			}

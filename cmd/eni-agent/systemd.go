@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -15,16 +16,18 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
-// supervisor tells systemd how the service is; under anything else it tells
-// nobody.
+// supervisor tells systemd how the service is, and eni-agent status whether it does its
+// work. In a cluster, and under anything else than systemd, nothing listens.
 type supervisor struct {
 	log      *slog.Logger
 	watchdog time.Duration // the unit's WatchdogSec; 0 for none
 	turns    chan struct{} // closed when the loop has begun
 
 	mu    sync.Mutex
-	ready bool   // systemd has been told
-	state string // the files' state in one line
+	ready bool         // systemd has been told
+	state string       // the files' state in one line
+	waits string       // what the start waits for
+	check func() error // of the loop, once there is one
 }
 
 func newSupervisor(ctx context.Context, log *slog.Logger) *supervisor {
@@ -61,6 +64,30 @@ func (s *supervisor) beat(ctx context.Context) {
 func (s *supervisor) waiting(text string) {
 	s.started()
 	s.status(text)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.waits = text
+}
+
+// follow has the loop say from now on how the service is.
+func (s *supervisor) follow(check func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.check = check
+}
+
+// unready says why the service does not do its work; nil when it does.
+func (s *supervisor) unready() error {
+	s.mu.Lock()
+	check, waits := s.check, s.waits
+	s.mu.Unlock()
+	switch {
+	case check != nil:
+		return check()
+	case waits != "":
+		return errors.New("it is starting: " + waits)
+	}
+	return errors.New("it is starting")
 }
 
 // started tells systemd, once, that the service is up.
