@@ -194,7 +194,7 @@ func (a *Agent) load(ctx context.Context) error {
 		return err
 	}
 	if last.InstanceID != "" && last.InstanceID != a.Identity.InstanceID {
-		a.Log.Info("the last report is of another instance that had this node's name; it is replaced", "instance", last.InstanceID)
+		a.Log.Info("the last report is of another instance that had this node's name; it does not count, and this instance's first report takes its place", "instance", last.InstanceID)
 		a.saved.InstanceID = last.InstanceID // there is one to write over, also without ENIs
 		return nil
 	}

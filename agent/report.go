@@ -40,6 +40,7 @@ type situation struct {
 	failures failures
 	links    map[string]linkState // by ENI
 	identity imds.Identity
+	now      time.Time
 	// limit is the number of ENIs that the instance type takes, 0 while unknown.
 	limit int
 }
@@ -47,6 +48,7 @@ type situation struct {
 // report puts the situation into the words of a NodeENIState. The transition
 // times of entries whose phase is the same are taken from the last report.
 func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alpha1.NodeENIStateStatus {
+	s.now = now
 	r := v1alpha1.NodeENIStateStatus{
 		InstanceID: s.view.instanceID, Zone: s.identity.Zone, Region: s.identity.Region, Account: s.identity.AccountID,
 	}
@@ -204,7 +206,9 @@ func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, 
 	}
 	if !exists {
 		phase, reason, message = s.failed(fullKey(w.subnet), v1alpha1.PhasePending)
-		if reason == "" {
+		if reason != "" {
+			message = fmt.Sprintf("%s (%s): %s", w.subnet, w.cidr, message)
+		} else {
 			phase, reason, message = s.failed(call{verb: create, slot: w.slot}.key(), v1alpha1.PhasePending)
 		}
 		return phase, cmp.Or(reason, "Creating"), cmp.Or(message, s.creating())
@@ -212,9 +216,9 @@ func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, 
 	a, link := e.Attachment, s.links[e.ID]
 	switch {
 	case e.returning:
-		return v1alpha1.PhaseConfiguring, "Verifying", "the ENI had been given up; EC2 is asked whether it is still there"
+		return v1alpha1.PhaseConfiguring, "Verifying", "the ENI had been given up; EC2 is asked whether it is still there" + s.until(e)
 	case e.doubtful():
-		return v1alpha1.PhaseConfiguring, "Verifying", "EC2 does not show the ENI; it is asked again"
+		return v1alpha1.PhaseConfiguring, "Verifying", "EC2 does not show the ENI; it is asked again" + s.until(e)
 	case a == nil:
 		phase, reason, message = s.failed(call{verb: attach, eni: e.ID, index: s.plan.indexes[e.ID]}.key(), v1alpha1.PhaseAttaching)
 		return phase, cmp.Or(reason, "Attaching"), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at device index %d", s.plan.indexes[e.ID]))
@@ -234,6 +238,14 @@ func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, 
 		return phase, cmp.Or(reason, "SettingAttributes"), cmp.Or(message, "waiting for EC2 to set the ENI's attributes")
 	}
 	return linkPhase(w, e, link, s)
+}
+
+// until says when at the latest describes show an ENI, while they may not do so yet.
+func (s situation) until(e tracked) string {
+	if from := e.shownFrom(s.now); s.now.Before(from) {
+		return fmt.Sprintf(" until it must show it, at %s", from.UTC().Format(time.RFC3339))
+	}
+	return ""
 }
 
 // creating says what an ENI that is to be created waits for.
@@ -261,19 +273,20 @@ func linkPhase(w want, e tracked, link linkState, s situation) (phase v1alpha1.P
 
 // displaced says why an ENI is not at the device index that it was wanted at.
 func (v view) displaced(w want, e tracked) string {
+	const elsewhere = "attached at device index %d; %d is wanted, and is now held by %s"
 	at := e.Attachment.DeviceIndex
 	if at == w.deviceIndex {
 		return ""
 	}
 	if holder, ok := v.taken[w.deviceIndex]; ok {
-		return fmt.Sprintf("device index %d is taken by %s; attached at %d", w.deviceIndex, holder, at)
+		return fmt.Sprintf(elsewhere, at, w.deviceIndex, holder)
 	}
 	for _, other := range v.enis {
 		if a := other.Attachment; a != nil && !other.left && a.InstanceID == v.instanceID && a.DeviceIndex == w.deviceIndex {
-			return fmt.Sprintf("device index %d is taken by %s of NodeENI %s; attached at %d", w.deviceIndex, other.ID, other.Owner.NodeENI, at)
+			return fmt.Sprintf(elsewhere, at, w.deviceIndex, other.ID+" of NodeENI "+other.Owner.NodeENI)
 		}
 	}
-	return fmt.Sprintf("device index %d was taken; attached at %d", w.deviceIndex, at)
+	return fmt.Sprintf("attached at device index %d; %d is wanted, and an attached ENI keeps its index", at, w.deviceIndex)
 }
 
 // failed words the last failure of a call; phase is for one that is tried again.

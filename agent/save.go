@@ -83,6 +83,7 @@ func (a *Agent) tell(before, after []v1alpha1.ENIState) {
 			a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, e.Reason, "NodeENI %s: %s", e.NodeENI, e.Message)
 		case e.Phase == v1alpha1.PhaseReleased && e.ENIID != "":
 			a.Recorder.Event(about, kube.EventNormal, "ENIReleased", "node %s no longer uses %s", a.Node, e.ENIID)
+			a.Recorder.Event(kube.NodeRef(a.Node), kube.EventNormal, "ENIReleased", "%s of NodeENI %s is no longer used", e.ENIID, e.NodeENI)
 		}
 	}
 }

@@ -246,8 +246,8 @@ func (s *sweeper) settleResult(r result) {
 	case outcomeHeld:
 		t.NotBefore = now.Add(refusedPace.delay(0))
 	case outcomeLater:
-		s.log.Info("EC2 cannot yet "+string(r.act)+" the ENI; it is tried again", append(ownerAttrs(r.eni), "error", r.err)...)
-		s.reportStuck(r.eni, t)
+		s.log.Info("EC2 cannot yet "+string(r.act)+" the ENI; it is tried again", append(ownerAttrs(r.eni), "error", eni.Advice(actionOf(r.act), r.err))...)
+		s.reportStuck(r.eni, t, r.err)
 		t.NotBefore = now.Add(t.patience(s.times.Poll, now))
 	case outcomeDropped:
 		t.NotBefore = now.Add(t.patience(s.times.Poll, now))

@@ -324,7 +324,7 @@ func TestStuckDetach(t *testing.T) {
 	e.Owner.NodeENIUID = n.UID
 	e.Attachment.Status = "detaching"
 	report := func(since time.Duration) {
-		c.sweeper.reportStuck(e, &track{Verdict: verdict{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-since)})
+		c.sweeper.reportStuck(e, &track{Verdict: verdict{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-since)}, nil)
 	}
 	report(stuckAfter - 10*time.Second)
 	at := 3 * time.Minute

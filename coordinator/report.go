@@ -30,16 +30,25 @@ func (s *sweeper) event(e eni.ENI, eventType, reason, format string, args ...any
 	}
 }
 
+// nodeEvent tells whoever looks at the Node what has become of its ENI.
+func (s *sweeper) nodeEvent(e eni.ENI, event, did string, why reason) {
+	if e.Owner.Node != "" {
+		s.events.Event(kube.NodeRef(e.Owner.Node), kube.EventNormal, event, "%s %s of NodeENI %s: %s", did, e.ID, e.Owner.NodeENI, why.text())
+	}
+}
+
 func (s *sweeper) reportDone(r result) {
 	why := r.verdict.Reason
 	if r.act == actDetach {
 		s.log.Info("ENI is being detached", append(ownerAttrs(r.eni), "reason", why)...)
 		s.event(r.eni, kube.EventNormal, "ENIDetached", "Detaching %s from node %s (%s): %s",
 			r.eni.ID, r.eni.Owner.Node, r.eni.Attachment.InstanceID, why.text())
+		s.nodeEvent(r.eni, "ENIDetached", "Detaching", why)
 		return
 	}
 	s.log.Info("ENI is deleted", append(ownerAttrs(r.eni), "reason", why)...)
 	s.event(r.eni, kube.EventNormal, "ENIDeleted", "Deleted %s of node %s: %s", r.eni.ID, r.eni.Owner.Node, why.text())
+	s.nodeEvent(r.eni, "ENIDeleted", "Deleted", why)
 }
 
 func (s *sweeper) reportRefused(r result) {
@@ -50,9 +59,9 @@ func (s *sweeper) reportRefused(r result) {
 			r.eni.ID, r.eni.Owner.Node, r.verdict.Reason.text(), r.eni.Attachment.InstanceID, why)
 		return
 	}
-	s.log.Warn("EC2 refuses to "+string(r.act)+" the ENI", append(ownerAttrs(r.eni), "error", r.err)...)
-	s.event(r.eni, kube.EventWarning, "ENIRefused", "%s of node %s: %s",
-		r.eni.ID, r.eni.Owner.Node, eni.Advice(actionOf(r.act), r.err))
+	advice := eni.Advice(actionOf(r.act), r.err)
+	s.log.Warn("EC2 refuses to "+string(r.act)+" the ENI", append(ownerAttrs(r.eni), "error", advice)...)
+	s.event(r.eni, kube.EventWarning, "ENIRefused", "%s of node %s: %s", r.eni.ID, r.eni.Owner.Node, advice)
 }
 
 // refusal says why an ENI that is left over is not detached, and what to do.
@@ -75,8 +84,9 @@ func actionOf(a act) string {
 }
 
 // reportStuck says that an ENI has not moved for long. The words hold the time
-// since when, not how long, so that repeating them makes no new Event.
-func (s *sweeper) reportStuck(e eni.ENI, t *track) {
+// since when, not how long, so that repeating them makes no new Event. err is EC2's
+// last word, if there is one.
+func (s *sweeper) reportStuck(e eni.ENI, t *track, err error) {
 	if t.StateSince.IsZero() || time.Since(t.StateSince) < stuckAfter || t.Verdict.Grace == graceOrphan {
 		return
 	}
@@ -87,8 +97,12 @@ func (s *sweeper) reportStuck(e eni.ENI, t *track) {
 			e.ID, e.Owner.Node, e.Attachment.Status, e.Attachment.InstanceID, since, e.Attachment.ID)
 		return
 	}
-	s.event(e, kube.EventWarning, "ENIStuck", "EC2 has not let %s of node %s be deleted since %s UTC (status %s); it is tried again",
-		e.ID, e.Owner.Node, since, e.Status)
+	says := "status " + e.Status
+	if err != nil {
+		says += "; " + eni.Advice("DeleteNetworkInterface", err)
+	}
+	s.event(e, kube.EventWarning, "ENIStuck", "EC2 has not deleted %s of node %s since %s UTC (%s); it is tried again",
+		e.ID, e.Owner.Node, since, says)
 }
 
 // reportUndone says that somebody has attached an ENI again that was detached. An

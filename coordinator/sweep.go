@@ -202,7 +202,7 @@ func (s *sweeper) judgeAll(seen sight, full bool) (jobs []job, left map[types.UI
 		if next.Act != actWait {
 			jobs = append(jobs, job{eni: e, verdict: t.Verdict, act: next.Act})
 		} else if e.Removal() == actWait { // for EC2, not for an agent or a person
-			s.reportStuck(e, t)
+			s.reportStuck(e, t, nil)
 		}
 	}
 	maps.DeleteFunc(s.tracks, func(id string, _ *track) bool { return seen.covers(eni.ByID, id) && !exist[id] })

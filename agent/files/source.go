@@ -81,7 +81,7 @@ func open(file *StateFile, instanceID, cluster string, log *slog.Logger) (State,
 		return State{}, nil
 	}
 	if id := state.Status.InstanceID; id != "" && id != instanceID {
-		log.Info("the state file is of another instance; it is replaced", "instance", id)
+		log.Info("the state file is of another instance; it does not count, and this instance's first report takes its place", "instance", id)
 		return State{}, nil
 	}
 	if cluster != "" && cluster != state.Cluster && len(state.Status.ENIs) > 0 {

@@ -34,6 +34,9 @@ func Explain(action string, err error) (what, do string) {
 		return fmt.Sprintf("EC2 throttles %s (%s) for this account and Region", action, Code(err)), "it is tried again"
 	case is(err, "UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):
 		return explainDenial(action, err)
+	case IsSubnetFull(err):
+		return fmt.Sprintf("the subnet has no free address left: EC2 refused %s (%s: %s)", action, Code(err), Message(err)),
+			"free addresses in the subnet, or list another subnet of this zone; it is tried again"
 	case Code(err) == "":
 		what, do := explainSilence(err, "EC2's endpoint")
 		return fmt.Sprintf("%s got no answer from EC2: %s", action, what), "it is tried again; if that goes on, " + do
@@ -48,8 +51,6 @@ func remedy(err error) string {
 		return "see that the credentials are valid and that the clock is right"
 	case IsAttachmentLimit(err):
 		return "choose an instance type that takes more ENIs, or ask for fewer on this node"
-	case IsSubnetFull(err):
-		return "the subnet has no free address: free addresses in the subnet, or list another subnet of this zone"
 	case is(err, "NetworkInterfaceLimitExceeded"):
 		return "raise the Region's quota of network interfaces, or delete unused ones"
 	case is(err, "SecurityGroupsPerInterfaceLimitExceeded"):

@@ -5,9 +5,12 @@ package kube
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -97,9 +100,24 @@ func NewClient(cfg *rest.Config, userAgent string) (*Client, error) {
 func (c *Client) ClusterID(ctx context.Context) (string, error) {
 	var ns Namespace
 	if err := c.Core.Get().Resource("namespaces").Name("kube-system").Do(ctx).Into(&ns); err != nil {
-		return "", fmt.Errorf("reading the namespace kube-system for the cluster's id: %w; or set --cluster-name", err)
+		return "", fmt.Errorf("reading the namespace kube-system, whose UID is the cluster's id: %w; %s", err, readAdvice(err))
 	}
 	return string(ns.UID), nil
+}
+
+// readAdvice says what to do about a read that failed.
+func readAdvice(err error) string {
+	switch {
+	case apierrors.IsUnauthorized(err):
+		return "the API server does not accept the token or the certificate: it may have expired, or be another cluster's; see the ServiceAccount or the kubeconfig"
+	case apierrors.IsForbidden(err):
+		return "give this ServiceAccount or user the ClusterRole that comes with the program, or set --cluster-name"
+	case errors.As(err, new(x509.UnknownAuthorityError)), errors.As(err, new(x509.HostnameError)):
+		return "the API server's certificate is not signed by the CA that is trusted here, or is for another name: see certificate-authority-data and server in the kubeconfig, or the ServiceAccount's ca.crt"
+	case unreachable(err):
+		return "see that the API server can be reached from here"
+	}
+	return "set --cluster-name if that cannot be put right"
 }
 
 // InstanceID is the EC2 instance that a Node's providerID names, as
