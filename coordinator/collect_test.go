@@ -37,7 +37,7 @@ func TestNodeENIDeleted(t *testing.T) {
 			t.Errorf("the NodeENI is gone, but its ENI %s is not", id)
 		}
 		r.awaitEvent("ENIDeleted", "Deleted "+id)
-		r.awaitEvent("ENIDeleted", "Deleted "+id+" of NodeENI multi: its NodeENI is deleted")
+		r.awaitEvent("ENIDeleted", id+" of NodeENI multi is deleted: its NodeENI is deleted")
 	}
 	r.awaitEvent("ENIDetached", "Normal multi: Detaching "+enis[0]+" from node node-a ("+a+"): its NodeENI is deleted")
 	if !r.attached(stays) {

@@ -33,7 +33,7 @@ func (s *sweeper) event(e eni.ENI, eventType, reason, format string, args ...any
 // nodeEvent tells whoever looks at the Node what has become of its ENI.
 func (s *sweeper) nodeEvent(e eni.ENI, event, did string, why reason) {
 	if e.Owner.Node != "" {
-		s.events.Event(kube.NodeRef(e.Owner.Node), kube.EventNormal, event, "%s %s of NodeENI %s: %s", did, e.ID, e.Owner.NodeENI, why.text())
+		s.events.Event(kube.NodeRef(e.Owner.Node), kube.EventNormal, event, "%s of NodeENI %s %s: %s", e.ID, e.Owner.NodeENI, did, why.text())
 	}
 }
 
@@ -43,12 +43,12 @@ func (s *sweeper) reportDone(r result) {
 		s.log.Info("ENI is being detached", append(ownerAttrs(r.eni), "reason", why)...)
 		s.event(r.eni, kube.EventNormal, "ENIDetached", "Detaching %s from node %s (%s): %s",
 			r.eni.ID, r.eni.Owner.Node, r.eni.Attachment.InstanceID, why.text())
-		s.nodeEvent(r.eni, "ENIDetached", "Detaching", why)
+		s.nodeEvent(r.eni, "ENIDetached", "is being detached", why)
 		return
 	}
 	s.log.Info("ENI is deleted", append(ownerAttrs(r.eni), "reason", why)...)
 	s.event(r.eni, kube.EventNormal, "ENIDeleted", "Deleted %s of node %s: %s", r.eni.ID, r.eni.Owner.Node, why.text())
-	s.nodeEvent(r.eni, "ENIDeleted", "Deleted", why)
+	s.nodeEvent(r.eni, "ENIDeleted", "is deleted", why)
 }
 
 func (s *sweeper) reportRefused(r result) {

@@ -146,7 +146,7 @@ func checkPermission(action string, e *EC2) Result {
 		switch {
 		case a.Action != action:
 			continue
-		case eni.IsUnauthorized(a.Err):
+		case eni.IsUnauthorized(a.Err), eni.IsUnauthenticated(a.Err):
 			refused = append(refused, a)
 		case a.Err != nil:
 			other = append(other, a)

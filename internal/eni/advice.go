@@ -40,6 +40,9 @@ func Explain(action string, err error) (what, do string) {
 	case Code(err) == "":
 		what, do := explainSilence(err, "EC2's endpoint")
 		return fmt.Sprintf("%s got no answer from EC2: %s", action, what), "it is tried again; if that goes on, " + do
+	case is(err, "UnknownError"): // the SDK's word for an error without a code
+		return fmt.Sprintf("EC2 answered %s with HTTP %d and an error without a code", action, statusOf(err)),
+			"it is tried again; if that goes on, see what stands between this node and EC2"
 	}
 	return fmt.Sprintf("EC2 refused %s (%s: %s)", action, Code(err), Message(err)), remedy(err)
 }
