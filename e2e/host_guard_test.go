@@ -112,8 +112,8 @@ func (c *cluster) fight(e cloud.Interface) {
 		}
 		return nil
 	})
-	// At most ten passes a second, each of which looks three times at both rules.
-	if most := 2 * 3 * 10 * int(round/time.Second); deleted < 2 || deleted > most {
+	// At most ten passes a second, each of which looks three times at four rules.
+	if most := 4 * 3 * 10 * int(round/time.Second); deleted < 2 || deleted > most {
 		c.t.Errorf("the rule was put back %d times in %v, want 2 to %d", deleted, round, most)
 	}
 	c.awaitConfigured("node-1", e)

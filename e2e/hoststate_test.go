@@ -229,7 +229,7 @@ func (s hostState) foreign(ours map[string]bool) []string {
 		}
 	}
 	for _, r := range s.rules {
-		ofOurForm := inBand(r.Priority) && r.Table == r.Priority && r.Protocol == unix.RTPROT_KERNEL && r.Src != nil && len(r.Src.Mask) == 4
+		ofOurForm := inBand(r.Priority) && r.Table == r.Priority && r.Protocol == unix.RTPROT_KERNEL && (r.Src != nil && len(r.Src.Mask) == 4 || r.Mark != 0)
 		if !ofOurForm {
 			lines = append(lines, ruleText(r))
 		}

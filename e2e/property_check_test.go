@@ -219,6 +219,9 @@ func (tr *trial) compareHosts(wishes map[string]wish, have map[string]cloud.Inte
 			l, ok := s.linkOf(have[key].MAC)
 			if w.node == node && w.nodeENI.Spec.Addressing == v1alpha1.AddressingHost && ok {
 				want = append(want, planned(have[key], tr.cidr(w.subnet), l.Attrs().Name)...)
+				for _, table := range []int{copyTable, copyTable + int(have[key].Attachment.DeviceIndex)} { // of translated replies
+					want = append(want, fmt.Sprintf("rule %d: from all lookup %[1]d proto 2", table))
+				}
 			}
 		}
 		want = slices.DeleteFunc(want, func(line string) bool { return strings.HasPrefix(line, "addr ") })

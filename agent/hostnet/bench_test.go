@@ -59,7 +59,7 @@ func BenchmarkConfigure(b *testing.B) {
 			b.StopTimer()
 			n.must(n.host.Release(w))
 			b.StartTimer()
-			if n.configure(w).Repaired != 9 {
+			if n.configure(w).Repaired != 11 {
 				b.Fatal("there was something else to do")
 			}
 		}
@@ -160,7 +160,7 @@ func BenchmarkPlan(b *testing.B) {
 	b.Run("all to do", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if changes := plan(w, dev, state{}); len(changes) != 5 {
+			if changes := plan(w, dev, state{}); len(changes) != 7 {
 				b.Fatal(changes)
 			}
 		}

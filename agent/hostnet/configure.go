@@ -3,6 +3,7 @@ package hostnet
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -182,6 +183,9 @@ func (h *Host) configureRouting(w Wanted, dev int) (changed int, err error) {
 		}
 		changes := plan(w, dev, have)
 		if len(changes) == 0 {
+			if w.Host {
+				return changed, h.marker.add(repliesOf(w))
+			}
 			if !h.copier.active() {
 				return changed, nil
 			}
@@ -253,6 +257,9 @@ func (h *Host) release(w Wanted) error {
 	if err != nil {
 		return err
 	}
+	if err := h.marker.drop(slices.Collect(maps.Keys(ownAddresses(w, have)))); err != nil {
+		return err
+	}
 	if _, err := h.applyAll(dev, planRelease(w, dev, have)); err != nil {
 		return err
 	}
@@ -305,6 +312,9 @@ func (h *Host) Sweep(keep []Wanted) (removed int, err error) {
 		if err := h.copier.stop(); err != nil {
 			return 0, fmt.Errorf("sweep: %w", err)
 		}
+	}
+	if err := h.marker.set(repliesOf(keep...)); err != nil {
+		return 0, fmt.Errorf("sweep: %w", err)
 	}
 	removed, err = h.applyAll(0, sweep(keep, have))
 	if err != nil {

@@ -22,7 +22,7 @@ func TestConfigureHost(t *testing.T) {
 	}
 	link := n.plug("ens6", w.MAC)
 	status := n.configure(w)
-	want := Status{Present: true, Index: link.Attrs().Index, Name: "ens6", MTU: 9001, Repaired: 10}
+	want := Status{Present: true, Index: link.Attrs().Index, Name: "ens6", MTU: 9001, Repaired: 12}
 	if status != want {
 		t.Errorf("configured: %+v, want %+v", status, want)
 	}
@@ -33,8 +33,10 @@ eth0             UP       mtu 1500 02:00:00:00:00:00 10.0.1.5/24
 ens6             UP       mtu 9001 02:00:00:00:00:01 10.0.1.10/24 noprefixroute 10.0.1.11/24 noprefixroute
 # ip rule
 0:	from all lookup local proto kernel
+20000:	from all fwmark 0x4/0xfff lookup 20000 proto kernel
 20000:	from 10.0.1.10 lookup 20000 proto kernel
 20000:	from 10.0.1.11 lookup 20000 proto kernel
+20001:	from all fwmark 0x4/0xfff lookup 20001 proto kernel
 20001:	from 10.0.1.10 lookup 20001 proto kernel
 20001:	from 10.0.1.11 lookup 20001 proto kernel
 32766:	from all lookup main proto kernel
@@ -108,8 +110,8 @@ multus0          UP       mtu 9001 02:00:00:00:00:01
 	w.Host = true
 	n.configure(w)
 	w.Host = false
-	if status := n.configure(w); status.Repaired != 8 {
-		t.Errorf("Host became None with %d changes, want 8", status.Repaired)
+	if status := n.configure(w); status.Repaired != 10 {
+		t.Errorf("Host became None with %d changes, want 10", status.Repaired)
 	}
 	n.see("when Host became None,", none)
 }
@@ -132,8 +134,10 @@ lo               UNKNOWN  mtu 65536 127.0.0.1/8
 eth1             UP       mtu 9001 02:00:00:00:00:01 10.0.1.11/24 noprefixroute 10.0.1.12/24 noprefixroute
 # ip rule
 0:	from all lookup local proto kernel
+20000:	from all fwmark 0x4/0xfff lookup 20000 proto kernel
 20000:	from 10.0.1.11 lookup 20000 proto kernel
 20000:	from 10.0.1.12 lookup 20000 proto kernel
+20001:	from all fwmark 0x4/0xfff lookup 20001 proto kernel
 20001:	from 10.0.1.11 lookup 20001 proto kernel
 20001:	from 10.0.1.12 lookup 20001 proto kernel
 32766:	from all lookup main proto kernel
@@ -161,6 +165,8 @@ eth1             UP       mtu 9001 02:00:00:00:00:01 10.0.1.10/24 noprefixroute
 # ip rule
 0:	from all lookup local proto kernel
 20000:	from 10.0.1.10 lookup 20000 proto kernel
+20000:	from all fwmark 0xc/0xfff lookup 20000 proto kernel
+20003:	from all fwmark 0xc/0xfff lookup 20003 proto kernel
 20003:	from 10.0.1.10 lookup 20003 proto kernel
 32766:	from all lookup main proto kernel
 32767:	from all lookup default proto kernel
@@ -310,8 +316,8 @@ func TestSweep(t *testing.T) {
 		t.Fatal("there is nothing to sweep")
 	}
 	removed, err := n.host.Sweep([]Wanted{kept})
-	if err != nil || removed != 4 {
-		t.Errorf("Sweep = %d, %v; want 2 rules and 2 routes", removed, err)
+	if err != nil || removed != 6 {
+		t.Errorf("Sweep = %d, %v; want 4 rules and 2 routes", removed, err)
 	}
 	if text := n.describe(); strings.Contains(text, "20002") || !strings.Contains(text, "from 10.0.1.11 lookup 20001") {
 		t.Errorf("swept:\n%s", text)

@@ -323,8 +323,11 @@ func TestCopyOfManyPods(t *testing.T) {
 	n.plug("eth1", w.MAC)
 	n.watch()
 	n.configure(w)
-	time.Sleep(5 * copyInterval) // the ENI's own announcements
-	compared := n.host.copier.compared()
+	compared := -1
+	for compared != n.host.copier.compared() { // the ENI's own announcements, which the kernel may put off for a second
+		compared = n.host.copier.compared()
+		time.Sleep(1500 * time.Millisecond)
+	}
 	n.crowd(pods)
 	lines := func() int { return strings.Count(n.copied(), "\n") }
 	if !eventually(func() bool { return lines() == 2+pods }) {

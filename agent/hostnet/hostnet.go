@@ -103,6 +103,7 @@ type Host struct {
 	// cheaper than for all of them on a node with hundreds of pods.
 	known  map[string]int
 	copier *copier
+	marker *marker
 }
 
 // Open returns a Host for the network namespace of the calling thread.
@@ -118,12 +119,19 @@ func Open() (*Host, error) {
 		conn.close()
 		return nil, err
 	}
-	return &Host{conn: conn, events: events, known: make(map[string]int), copier: newCopier(conn)}, nil
+	marker, err := newMarker()
+	if err != nil {
+		conn.close()
+		events.close()
+		return nil, err
+	}
+	return &Host{marker: marker, conn: conn, events: events, known: make(map[string]int), copier: newCopier(conn)}, nil
 }
 
 // Close ends the Host and its [Host.Watch].
 func (h *Host) Close() {
 	h.copier.close()
+	h.marker.close()
 	h.conn.close()
 	h.events.close()
 }

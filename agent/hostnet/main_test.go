@@ -29,15 +29,18 @@ type node struct {
 	ns     *netns.Namespace
 	nl     *netlink.Handle // in the node
 	fabric *netlink.Handle
-	host   *Host
-	ends   int
+
+	fabricNS *netns.Namespace
+	host     *Host
+	ends     int
 }
 
 func newNode(t testing.TB) *node {
 	t.Helper()
 	n := &node{t: t, ns: newNamespace(t)}
 	n.nl = handle(t, n.ns)
-	n.fabric = handle(t, newNamespace(t))
+	n.fabricNS = newNamespace(t)
+	n.fabric = handle(t, n.fabricNS)
 	err := n.ns.Do(func() (err error) {
 		n.host, err = Open()
 		return err

@@ -84,7 +84,11 @@ func announcement(m message) []string {
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		r, err := decodeRule(m.data)
 		if err == nil {
-			return []string{fmt.Sprintf("%s rule %v lookup %d", word(m, unix.RTM_NEWRULE), r.from.Addr(), r.table)}
+			of := r.from.Addr().String()
+			if r.mark != 0 {
+				of = fmt.Sprintf("mark %#x", r.mark)
+			}
+			return []string{fmt.Sprintf("%s rule %s lookup %d", word(m, unix.RTM_NEWRULE), of, r.table)}
 		}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		r, err := decodeRoute(m.data)
@@ -123,6 +127,8 @@ func TestOrder(t *testing.T) {
 		"add route 10.0.1.0/24 table 20000",
 		"add route 10.0.1.0/24 table 20001",
 		"add route 0.0.0.0/0 table 20001",
+		"add rule mark 0x4 lookup 20001",
+		"add rule mark 0x4 lookup 20000",
 		"add rule 10.0.1.10 lookup 20001",
 		"add rule 10.0.1.10 lookup 20000",
 		"add address 10.0.1.10/24",
@@ -130,7 +136,11 @@ func TestOrder(t *testing.T) {
 	check("another device index", func() { w.DeviceIndex = 2; n.configure(w) }, []string{
 		"add route 10.0.1.0/24 table 20002",
 		"add route 0.0.0.0/0 table 20002",
+		"add rule mark 0x8 lookup 20002",
+		"add rule mark 0x8 lookup 20000",
 		"add rule 10.0.1.10 lookup 20002",
+		"del rule mark 0x4 lookup 20000",
+		"del rule mark 0x4 lookup 20001",
 		"del rule 10.0.1.10 lookup 20001",
 		"del route 0.0.0.0/0 table 20001",
 		"del route 10.0.1.0/24 table 20001",
@@ -146,7 +156,9 @@ func TestOrder(t *testing.T) {
 	})
 	check("Release", func() { n.must(n.host.Release(w)) }, []string{
 		"del address 10.0.1.11/24", // takes the routes with it, unannounced
+		"del rule mark 0x8 lookup 20000",
 		"del rule 10.0.1.11 lookup 20000",
+		"del rule mark 0x8 lookup 20002",
 		"del rule 10.0.1.11 lookup 20002",
 		"del route 10.0.1.0/24 table 20000",
 		"link up: false",

@@ -40,6 +40,7 @@ func wanted(w Wanted, dev int) state {
 		newRoute(w.Table(), subnet, netip.Addr{}, dev),
 		newRoute(w.Table(), netip.PrefixFrom(netip.IPv4Unspecified(), 0), gateway, dev),
 	}
+	s.rules = w.markRules()
 	for i, a := range w.Addresses {
 		if slices.Contains(w.Addresses[:i], a) {
 			continue
@@ -53,6 +54,15 @@ func wanted(w Wanted, dev int) state {
 // rules are those for one address: main's routes by other links go first.
 func (w Wanted) rules(a netip.Addr) []rule {
 	return []rule{newRule(w.Table(), a), newRule(copyTable, a)}
+}
+
+// markRules are those for marked replies.
+func (w Wanted) markRules() []rule {
+	mark := w.mark()
+	if mark == 0 {
+		return nil
+	}
+	return []rule{newMarkRule(w.Table(), mark), newMarkRule(copyTable, mark)}
 }
 
 // newRule is a rule for one address of an ENI; its priority is its table's number.
@@ -103,7 +113,7 @@ func inBand(n int) bool { return bandFirst <= n && n <= bandLast }
 
 // ours reports whether this package made the rule.
 func (r rule) ours() bool {
-	return inBand(r.priority) && r.from.IsSingleIP() && r == newRule(r.priority, r.from.Addr())
+	return inBand(r.priority) && (r.marks() || r.from.IsSingleIP() && r == newRule(r.priority, r.from.Addr()))
 }
 
 func (r rule) leadsToCopy() bool { return r.priority == copyTable && r.ours() }
@@ -146,7 +156,9 @@ func plan(w Wanted, dev int, have state) []change {
 	mine := ownAddresses(w, have)
 	return diff(wanted(w, dev), have, leftovers{
 		// The table belongs to this ENI now, whoever had it before.
-		rule:  func(r rule) bool { return r.table == w.Table() || mine[r.from.Addr()] },
+		rule: func(r rule) bool {
+			return r.table == w.Table() || mine[r.from.Addr()] || r.abandoned(have, mine)
+		},
 		route: func(r route) bool { return r.table == w.Table() || r.dev == dev },
 		address: func(a address) bool {
 			// One of the ENI's own in another form stands in the way of ours.
@@ -161,7 +173,7 @@ func planRelease(w Wanted, dev int, have state) []change {
 	mine := ownAddresses(w, have)
 	return diff(state{}, have, leftovers{
 		// Not the whole table: another ENI may have its device index by now.
-		rule:    func(r rule) bool { return mine[r.from.Addr()] },
+		rule:    func(r rule) bool { return mine[r.from.Addr()] || r.abandoned(have, mine) },
 		route:   func(r route) bool { return dev != 0 && r.dev == dev },
 		address: func(a address) bool { return a.ours(w, have) },
 	})
@@ -259,6 +271,9 @@ func sweep(keep []Wanted, have state) []change {
 			for _, r := range w.rules(a) {
 				rules[r] = true
 			}
+		}
+		for _, r := range w.markRules() {
+			rules[r] = true
 		}
 	}
 	return diff(state{}, have, leftovers{

@@ -72,6 +72,8 @@ func TestPlan(t *testing.T) {
 		{name: "fresh link", want: hostWanted("10.0.1.10", "10.0.1.11"), plan: `
 ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20002
 ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
+ip rule add priority 20002 from all fwmark 0x8/0xfff lookup 20002 proto kernel
+ip rule add priority 20000 from all fwmark 0x8/0xfff lookup 20000 proto kernel
 ip rule add priority 20002 from 10.0.1.10 lookup 20002 proto kernel
 ip rule add priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 ip rule add priority 20002 from 10.0.1.11 lookup 20002 proto kernel
@@ -96,6 +98,8 @@ ip addr add 10.0.1.10/24 noprefixroute
 		{name: "addressing None on a fresh link", want: none},
 		{name: "Host became None", want: none, have: configured(hostWanted("10.0.1.10")), plan: `
 ip addr del 10.0.1.10/24 noprefixroute
+ip rule del priority 20002 from all fwmark 0x8/0xfff lookup 20002 proto kernel
+ip rule del priority 20000 from all fwmark 0x8/0xfff lookup 20000 proto kernel
 ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
 ip rule del priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 ip route del 10.0.1.0/24 dev if7 proto kernel scope link table 20002
@@ -122,7 +126,11 @@ ip rule del priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 		{name: "device index changed", want: moved, have: configured(hostWanted("10.0.1.10")), plan: `
 ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20003
 ip route add default via 10.0.1.1 dev if7 proto kernel table 20003
+ip rule add priority 20003 from all fwmark 0xc/0xfff lookup 20003 proto kernel
+ip rule add priority 20000 from all fwmark 0xc/0xfff lookup 20000 proto kernel
 ip rule add priority 20003 from 10.0.1.10 lookup 20003 proto kernel
+ip rule del priority 20002 from all fwmark 0x8/0xfff lookup 20002 proto kernel
+ip rule del priority 20000 from all fwmark 0x8/0xfff lookup 20000 proto kernel
 ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
 ip route del 10.0.1.0/24 dev if7 proto kernel scope link table 20002
 ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
@@ -133,6 +141,8 @@ ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
 			return s
 		}(), plan: `
 ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
+ip rule add priority 20002 from all fwmark 0x8/0xfff lookup 20002 proto kernel
+ip rule add priority 20000 from all fwmark 0x8/0xfff lookup 20000 proto kernel
 ip rule add priority 20002 from 10.0.1.10 lookup 20002 proto kernel
 ip rule add priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 `},
@@ -159,6 +169,8 @@ ip route del 10.0.9.0/24 dev if5 proto kernel scope link table 20002
 		{name: "address with a connected route", want: hostWanted("10.0.1.10"), have: state{addresses: []address{connected, elsewhere}}, plan: `
 ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20002
 ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
+ip rule add priority 20002 from all fwmark 0x8/0xfff lookup 20002 proto kernel
+ip rule add priority 20000 from all fwmark 0x8/0xfff lookup 20000 proto kernel
 ip rule add priority 20002 from 10.0.1.10 lookup 20002 proto kernel
 ip rule add priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 ip addr del 10.0.1.10/24
@@ -185,10 +197,12 @@ ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
 `},
 		{name: "Host became None, and the rule is somebody else's", want: none, have: func() state {
 			s := configured(hostWanted("10.0.1.10"))
-			s.rules[0].protocol, s.routes = unix.RTPROT_BOOT, nil
+			s.rules[2].protocol, s.routes = unix.RTPROT_BOOT, nil
 			return s
 		}(), plan: `
 ip addr del 10.0.1.10/24 noprefixroute
+ip rule del priority 20002 from all fwmark 0x8/0xfff lookup 20002 proto kernel
+ip rule del priority 20000 from all fwmark 0x8/0xfff lookup 20000 proto kernel
 ip rule del priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 `},
 		{name: "foreign rules in the band", want: none, have: state{rules: []rule{
@@ -206,7 +220,7 @@ ip rule del priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 		}}},
 		{name: "foreign rule that does the same", want: hostWanted("10.0.1.10"), have: func() state {
 			s := configured(hostWanted("10.0.1.10"))
-			s.rules[0].protocol = unix.RTPROT_BOOT
+			s.rules[2].protocol = unix.RTPROT_BOOT
 			return s
 		}()},
 		{name: "foreign routes", want: none, have: func() state {
@@ -250,7 +264,7 @@ ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
 		for _, ch := range planRelease(w, testDev, after) {
 			after = after.made(ch)
 		}
-		if len(after.addresses) > 0 || len(after.rules) != 1 || len(after.routes) != 1 {
+		if len(after.addresses) > 0 || len(after.rules) != 3 || len(after.routes) != 1 {
 			t.Errorf("killed after %d steps, the next release leaves %+v", n, after)
 		}
 	}

@@ -69,8 +69,10 @@ lo               UNKNOWN  mtu 65536 127.0.0.1/8
 eth1             UP       mtu 9001 02:00:00:00:00:01 10.0.1.10/24 noprefixroute 10.0.1.11/24 noprefixroute
 # ip rule
 0:	from all lookup local proto kernel
+20000:	from all fwmark 0x4/0xfff lookup 20000 proto kernel
 20000:	from 10.0.1.10 lookup 20000 proto kernel
 20000:	from 10.0.1.11 lookup 20000 proto kernel
+20001:	from all fwmark 0x4/0xfff lookup 20001 proto kernel
 20001:	from 10.0.1.10 lookup 20001 proto kernel
 20001:	from 10.0.1.11 lookup 20001 proto kernel
 32766:	from all lookup main proto kernel

@@ -97,15 +97,20 @@ func (c *conn) changeRule(v verb, r rule) error {
 	// struct fib_rule_hdr is laid out like struct rtmsg; the table does not
 	// fit in its one byte.
 	header := &nl.RtMsg{RtMsg: unix.RtMsg{
-		Family:  unix.AF_INET,
-		Src_len: uint8(r.from.Bits()),
-		Type:    r.action,
+		Family: unix.AF_INET,
+		Type:   r.action,
 	}}
 	attrs := []*nl.RtAttr{
-		nl.NewRtAttr(nl.FRA_SRC, r.from.Addr().AsSlice()),
 		nl.NewRtAttr(nl.FRA_PRIORITY, nl.Uint32Attr(uint32(r.priority))),
 		nl.NewRtAttr(nl.FRA_TABLE, nl.Uint32Attr(uint32(r.table))),
 		nl.NewRtAttr(nl.FRA_PROTOCOL, []byte{r.protocol}),
+	}
+	if r.from.IsValid() {
+		header.Src_len = uint8(r.from.Bits())
+		attrs = append(attrs, nl.NewRtAttr(nl.FRA_SRC, r.from.Addr().AsSlice()))
+	}
+	if r.mark != 0 {
+		attrs = append(attrs, nl.NewRtAttr(nl.FRA_FWMARK, nl.Uint32Attr(r.mark)), nl.NewRtAttr(nl.FRA_FWMASK, nl.Uint32Attr(r.markMask)))
 	}
 	if v == del {
 		return c.do(unix.RTM_DELRULE, 0, header, attrs...)
