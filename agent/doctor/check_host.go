@@ -168,6 +168,28 @@ func checkRouters(f Facts) []Result {
 	return results
 }
 
+// checkReversePaths: whether connections that DNAT gives to a container arrive. A strict
+// filter looks for the way back to the client from the container's address, which is the
+// primary ENI's.
+func checkReversePaths(f Facts) []Result {
+	const check = "reverse path filter"
+	if f.Kernel == nil || f.EC2 == nil || f.EC2.Forecast == nil || len(f.EC2.Forecast.Own) == 0 || len(f.Wanted.hosts()) == 0 {
+		return nil
+	}
+	var results []Result
+	for _, own := range f.EC2.Forecast.Own {
+		if link, strict := f.Kernel.StrictPaths[own.MAC]; strict {
+			results = append(results, warning(check,
+				fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2; for links to come, net.ipv4.conf.default.rp_filter = 2 in /etc/sysctl.d", link),
+				"it is strict on %s, the link of our %s: connections to its address that are translated to a container's (NodePort, hostPort, docker -p) are dropped when they arrive; others are not", link, own.ID))
+		}
+	}
+	if len(results) == 0 {
+		results = append(results, ok(check, "is not strict on an ENI of ours"))
+	}
+	return results
+}
+
 // older says whether a kernel's release is before a version. One that cannot be
 // read is not.
 func older(release string, major, minor int) bool {

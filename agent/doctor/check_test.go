@@ -163,6 +163,16 @@ func TestChecks(t *testing.T) {
 			f.EC2.Forecast.Own = []eni.ENI{{ID: "eni-1", MAC: "02:00:00:00:00:02"}}
 			f.Kernel.Routers = map[string]string{"02:00:00:00:00:01": "ens5"}
 		}, "IPv6 default route", OK, nil},
+		{"a strict filter on the link of an ENI of ours", func(f *Facts) {
+			host(f)
+			f.EC2.Forecast.Own = []eni.ENI{{ID: "eni-1", MAC: "02:00:00:00:00:02"}}
+			f.Kernel.StrictPaths = map[string]string{"02:00:00:00:00:02": "ens6"}
+		}, "reverse path filter", Warning, []string{"on ens6", "NodePort", "net.ipv4.conf.ens6.rp_filter=2"}},
+		{"a strict filter on the primary's", func(f *Facts) {
+			host(f)
+			f.EC2.Forecast.Own = []eni.ENI{{ID: "eni-1", MAC: "02:00:00:00:00:02"}}
+			f.Kernel.StrictPaths = map[string]string{"02:00:00:00:00:01": "ens5"}
+		}, "reverse path filter", OK, nil},
 		{"the host is hidden", func(f *Facts) { f.Host, f.HostHidden = nil, "in a pod" }, "host daemons", Skipped, []string{"in a pod"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -59,7 +59,7 @@ func Check(f Facts) []Result {
 	return slices.Concat(
 		checkIMDS(f), checkRegion(f), checkCredentials(f), checkPlace(f), checkCluster(f), checkWanted(f), checkPermissions(f),
 		checkNodeENIs(f), checkSubnets(f), checkGroups(f), checkLimit(f), checkDeviceIndexes(f),
-		checkCNI(f), checkSNAT(f), checkNodeIP(f), checkKernel(f), checkRouters(f), checkHost(f),
+		checkCNI(f), checkSNAT(f), checkNodeIP(f), checkKernel(f), checkRouters(f), checkReversePaths(f), checkHost(f),
 	)
 }
 

@@ -108,6 +108,8 @@ type Kernel struct {
 	// Routers are the links by which the kernel has taken an IPv6 default route
 	// from a router's advertisement: their names by MAC.
 	Routers map[string]string
+	// StrictPaths are the links with a strict reverse path filter: their names by MAC.
+	StrictPaths map[string]string
 }
 
 // Host is what else on the host configures links.

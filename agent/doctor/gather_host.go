@@ -16,7 +16,7 @@ import (
 // GatherKernel asks the kernel that this process runs on.
 func GatherKernel() *Kernel {
 	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	return &Kernel{Release: strings.TrimSpace(string(release)), NetAdmin: hasNetAdmin(), RulesErr: hostnet.CheckRules(), Routers: routers()}
+	return &Kernel{Release: strings.TrimSpace(string(release)), NetAdmin: hasNetAdmin(), RulesErr: hostnet.CheckRules(), Routers: routers(), StrictPaths: strictPaths("/proc/sys/net/ipv4/conf")}
 }
 
 // routers asks the kernel for the links with an IPv6 default route from a router.
@@ -29,6 +29,24 @@ func routers() map[string]string {
 	for _, name := range advertised(string(routes)) {
 		if link, err := net.InterfaceByName(name); err == nil {
 			byMAC[link.HardwareAddr.String()] = name
+		}
+	}
+	return byMAC
+}
+
+// strictPaths asks the kernel for the links whose reverse path filter is strict. The
+// higher of a link's value and that of all links counts.
+func strictPaths(conf string) map[string]string {
+	byMAC := map[string]string{}
+	links, _ := net.Interfaces() // none: then nothing is known
+	value := func(link string) int {
+		text, _ := os.ReadFile(filepath.Join(conf, link, "rp_filter"))
+		n, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+		return n
+	}
+	for _, l := range links {
+		if max(value("all"), value(l.Name)) == 1 {
+			byMAC[l.HardwareAddr.String()] = l.Name
 		}
 	}
 	return byMAC

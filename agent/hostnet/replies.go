@@ -38,6 +38,8 @@ const (
 
 	// ipsDstNAT is IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h.
 	ipsDstNAT = 1 << 5
+
+	connectionsTracked = "/proc/sys/net/netfilter/nf_conntrack_count"
 )
 
 // mark is that of replies by the ENI; 0 on other cards than the first, which have no
@@ -104,7 +106,7 @@ func newMarker() (*marker, error) {
 		return nil, errors.Join(err, nft.CloseLasting())
 	}
 	m := &marker{nft: nft, reading: reading}
-	m.tracked, _ = os.Open("/proc/sys/net/netfilter/nf_conntrack_count")
+	m.tracked, _ = os.Open(connectionsTracked)
 	return m, nil
 }
 
@@ -119,6 +121,9 @@ func (m *marker) close() {
 // tracking reports whether conntrack is in use on this host. Without it there is no DNAT,
 // and a chain of ours would turn it on for all that the host sends.
 func (m *marker) tracking() bool {
+	if m.tracked == nil { // not when this process started; the module may have come since
+		m.tracked, _ = os.Open(connectionsTracked)
+	}
 	if m.tracked == nil {
 		return false
 	}

@@ -15,7 +15,7 @@ import (
 var allowedLicences = []string{"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MPL-2.0"}
 
 // A module more needs a reason, and a line here and in docs/architecture.md.
-var mostModules = map[string]int{"eni-agent": 55, "eni-coordinator": 71}
+var mostModules = map[string]int{"eni-agent": 59, "eni-coordinator": 71}
 
 // dependency is a row of docs/dependencies.md.
 type dependency struct {
