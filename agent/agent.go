@@ -38,14 +38,13 @@ type Agent struct {
 	losses    losses // selected the node a moment ago
 
 	// What is there.
-	enis     []tracked
-	known    map[string]bool      // every ENI that ever was this instance's
-	deleted  map[string]time.Time // by this agent; describes may lag
-	taken    map[int32]string
-	certain  bool
-	answered bool // EC2, at least once
-	links    map[string]linkState
-	limit    int
+	enis    []tracked
+	known   map[string]bool      // every ENI that ever was this instance's
+	deleted map[string]time.Time // by this agent; describes may lag
+	taken   map[int32]string
+	certain bool
+	links   map[string]linkState
+	limit   int
 	// MACs of the interfaces that IMDS shows; and, while the instance is full, the
 	// links that are here, by MAC.
 	interfaces    []string
@@ -244,6 +243,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 	a.lookForUnwanted(before, now)
 	a.doubtReturning()
 	a.lookForRoom()
+	a.forgetFailures(now)
 	p := next(a.view(now))
 	a.arrivals.ask(a.selecting, a.seen, now)
 	a.arrivals.follow(a.desired.wants, p.assigned, now)

@@ -173,7 +173,7 @@ func settledAgent(n int) *Agent {
 		Source: same{Snapshot{NodeExists: true, NodeUID: types.UID("node"), Labels: matching, NodeENIs: all}}, Links: still{}, Recorder: unheard{},
 	})
 	a.catalog = testCatalog()
-	a.certain, a.answered, a.nextObserve = true, true, time.Unix(200_000, 0)
+	a.certain, a.nextObserve = true, time.Unix(200_000, 0)
 	a.enis = settledView(n).enis
 	now := time.Unix(100_000, 0)
 	a.saving = true // by the first pass, or it would be started

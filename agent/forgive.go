@@ -3,6 +3,8 @@ package agent
 import (
 	"maps"
 	"slices"
+	"strings"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -64,6 +66,28 @@ func (f failures) forgiveRoom() {
 func (f failures) forgiveFull(subnet string) {
 	f.drop(func(_ string, failed failure) bool {
 		return eni.IsSubnetFull(failed.err) && failed.slot.subnet == subnet
+	})
+}
+
+// forgetFailures drops those of subnets, names, places and ENIs that are no more, when
+// their wait is over: what comes back soon waits on.
+func (a *Agent) forgetFailures(now time.Time) {
+	alive, slots := map[string]bool{observeKey: true, saveKey: true, nodeKey: true}, a.desired.slots()
+	for s := range a.records {
+		slots[s] = true
+	}
+	for s := range slots {
+		alive[fullKey(s.subnet)], alive[call{verb: create, slot: s}.key()] = true, true
+	}
+	for _, kind := range []string{subnetIDKey, subnetNameKey, groupNameKey} {
+		alive[kind] = true
+		for _, ref := range a.desired.named.of(kind) {
+			alive[kind+ref] = true
+		}
+	}
+	a.failures.drop(func(key string, failed failure) bool {
+		of := func(e tracked) bool { return slices.Contains(strings.Fields(key), e.ID) }
+		return !alive[key] && now.After(failed.until) && !slices.ContainsFunc(a.enis, of)
 	})
 }
 

@@ -155,3 +155,34 @@ func TestRoomIsNoticed(t *testing.T) {
 		})
 	}
 }
+
+// What has failed about a subnet, a name, a place or an ENI that is no more is
+// forgotten when its wait is over, and not before: it may come back.
+func TestForgetFailures(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	x := wantFor("x", subnetA, 2)
+	gone := slot{"gone", subnetB}
+	a := New(Config{Log: slog.New(slog.DiscardHandler)})
+	a.desired = desired{wants: []want{x}, named: refs{subnetIDs: []string{subnetA}, groupNames: []string{"two words"}}}
+	a.enis = []tracked{eniFor("eni-x", "x", subnetA)}
+	kept := []string{
+		observeKey, saveKey, nodeKey, subnetIDKey, groupNameKey + "two words", subnetIDKey + subnetA, fullKey(subnetA),
+		call{verb: create, slot: x.slot}.key(), call{verb: attach, eni: "eni-x", index: 2}.key(), call{verb: setGroups, eni: "eni-x"}.key(),
+	}
+	dropped := []string{
+		subnetIDKey + subnetB, groupNameKey + "words", fullKey(subnetB), call{verb: create, slot: gone}.key(),
+		call{verb: attach, eni: "eni-gone", index: 2}.key(), call{verb: remove, eni: "eni-gone"}.key(),
+	}
+	for _, key := range slices.Concat(kept, dropped) {
+		a.failures.add(key, "", errAbsent, now)
+	}
+	a.forgetFailures(now)
+	if n := len(a.failures); n != len(kept)+len(dropped) {
+		t.Errorf("%d are left before their wait is over", n)
+	}
+	a.forgetFailures(now.Add(time.Hour))
+	slices.Sort(kept)
+	if left := slices.Sorted(maps.Keys(a.failures)); !slices.Equal(left, kept) {
+		t.Errorf("left are %q, want %q", left, kept)
+	}
+}

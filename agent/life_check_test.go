@@ -54,7 +54,7 @@ func (w *world) doubt(lost, lagged bool) {
 func (w *world) seeRelease(id string) {
 	e, ok := w.cloud.Interface(id)
 	w.mu.Lock()
-	settled := time.Since(w.since) > 5*time.Second
+	settled := w.flapping || time.Since(w.since) > 5*time.Second
 	if !w.idleSince.IsZero() && time.Since(w.idleSince) > time.Second {
 		w.Errorf("%v: %s was released on a Node that is another instance", time.Now(), id)
 	}

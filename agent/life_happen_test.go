@@ -104,16 +104,26 @@ func (w *world) label() {
 	w.change(func(s *Snapshot) { s.Labels = map[string]string{"on": label} })
 }
 
-// flap removes a label for a moment.
+// flap removes a label for a moment. An agent that has seen the label before waits for
+// it, for as long as it is told to.
 func (w *world) flap() {
 	set := func(label string) {
 		w.change(func(s *Snapshot) { s.Labels = map[string]string{"on": label} })
 	}
 	for range 1 + w.choices.N(3) {
+		gap := draw.Of(w.choices, 300*time.Millisecond, 10*time.Millisecond, time.Second, 3*time.Second, 7*time.Second)
+		s := w.memory.truth()
+		seen := s.NodeExists && s.NodeProblem == "" && s.Labels["on"] == "yes" && !w.memory.isCut()
+		w.mu.Lock()
+		w.flapping = seen && gap < 5*time.Second && time.Since(w.since) > 200*time.Millisecond && time.Since(w.booted) > 10*time.Second
+		w.mu.Unlock()
 		set("no")
-		time.Sleep(draw.Of(w.choices, 300*time.Millisecond, 10*time.Millisecond, time.Second, 3*time.Second, 7*time.Second))
+		time.Sleep(gap)
 		set("yes")
-		time.Sleep(draw.Of(w.choices, 300*time.Millisecond, 0, 2*time.Second))
+		time.Sleep(draw.Of(w.choices, 300*time.Millisecond, 100*time.Millisecond, 2*time.Second))
+		w.mu.Lock()
+		w.flapping = false
+		w.mu.Unlock()
 	}
 }
 

@@ -76,6 +76,8 @@ type world struct {
 	doubles   bool      // a second ENI may be made
 	lagged    bool      // describes lag by more than pluggedWindow
 	linksLost bool      // links were lost that describes may still show as attached
+	booted    time.Time // the agent
+	flapping  bool      // a label is gone for so short that it has cost nothing
 	born      int       // NodeENIs ever
 	foreign   []cloud.Interface
 	over      chan struct{}
@@ -159,7 +161,7 @@ func (w *world) boot() {
 	}
 	cfg := Config{
 		Cluster: cluster, Node: "node", Identity: w.self, EC2: client, Source: newProcess(w.memory, killed, !w.alone), Links: w.host,
-		Metadata: w.hints, Recorder: mute{}, Log: log,
+		Metadata: w.hints, Recorder: mute{}, Log: log, ReleaseDelay: 5 * time.Second,
 	}
 	if w.alone {
 		cfg.Collector = client
@@ -167,6 +169,9 @@ func (w *world) boot() {
 	done := make(chan error, 1)
 	go func() { done <- New(cfg).Run(ctx) }()
 	w.stop, w.killed, w.done = cancel, killed, done
+	w.mu.Lock()
+	w.booted = time.Now()
+	w.mu.Unlock()
 }
 
 // halt ends the agent: in good order, or in the middle of whatever it does.
@@ -204,6 +209,11 @@ func (w *world) living() []cloud.Interface {
 // wanted is what the node must have, by what the objects say and all names are.
 func (w *world) wanted() map[slot]v1alpha1.NodeENISpec {
 	s := w.memory.truth()
+	w.mu.Lock()
+	if w.flapping {
+		s.Labels = map[string]string{"on": "yes"}
+	}
+	w.mu.Unlock()
 	all := map[slot]v1alpha1.NodeENISpec{}
 	for _, n := range s.NodeENIs {
 		if !s.NodeExists || !n.Selects(s.Labels) {

@@ -50,7 +50,7 @@ func (a *Agent) observed(list []eni.ENI, err error, now time.Time) {
 	var gone []string
 	before := a.enis
 	a.enis, gone = merge(a.enis, a.withoutPrimary(a.withoutDeleted(list, now)), a.linkHere, now)
-	a.certain, a.answered, a.described = true, true, now
+	a.certain, a.described = true, now
 	assigned := a.assigned()
 	for i := range a.enis {
 		e := &a.enis[i]

@@ -38,7 +38,7 @@ func (a *Agent) unready() error {
 		return fmt.Errorf("the cluster has no Node %q", a.Node)
 	case a.snapshot.NodeProblem != "":
 		return errors.New(a.snapshot.NodeProblem)
-	case a.answered:
+	case a.certain:
 		return nil
 	case refused:
 		return fmt.Errorf("EC2 has not told yet what this instance has: %w", failed.err)

@@ -36,7 +36,7 @@ func TestReady(t *testing.T) {
 	expect("with a snapshot", "EC2 has not told yet")
 	a.failures.add(observeKey, observeKey, ec2Error("UnauthorizedOperation", "no"), time.Now())
 	expect("EC2 refuses", "UnauthorizedOperation")
-	a.answered = true
+	a.certain = true
 	expect("EC2 has answered before", "")
 	a.snapshot.NodeProblem = "another instance"
 	expect("another instance", "another instance")
