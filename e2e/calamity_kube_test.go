@@ -131,7 +131,7 @@ func (tr *trial) opFlap(r *rand.Rand) string {
 	node, n := pick(r, tr.nodes...), 2+r.IntN(5)
 	for range n {
 		tr.must(tr.Unlabel(tr.t.Context(), node, "ng"))
-		time.Sleep(time.Duration(r.IntN(150)) * time.Millisecond)
+		time.Sleep(time.Duration(r.IntN(pick(r, 150, 150, 4000))) * time.Millisecond)
 		tr.must(tr.Label(tr.t.Context(), node, "ng", "multi-eni"))
 		time.Sleep(time.Duration(r.IntN(150)) * time.Millisecond)
 	}

@@ -48,6 +48,9 @@ func (tr *trial) operation(r *rand.Rand) string {
 		{2, tr.opLoseNode},
 		{3, tr.opReplace},
 		{3, tr.opLoseReport},
+		{3, tr.onNode(tr.opReaddress)},
+		{2, tr.onNode(tr.opRegroup)},
+		{3, tr.onNode(tr.opIsolate)},
 	}
 	total := 0
 	for _, op := range ops {

@@ -175,7 +175,7 @@ func (l *loners) step(n *loner) string {
 
 // calamity is something that befalls the node.
 func (l *loners) calamity(n *loner) string {
-	all := []func(string, *rand.Rand) string{l.opDamage, l.opDaemon, l.opFlood, l.opVanish, l.opInstanceState, l.opForeign, l.opStormOn, l.opKilledAt}
+	all := []func(string, *rand.Rand) string{l.opDamage, l.opDaemon, l.opFlood, l.opVanish, l.opInstanceState, l.opForeign, l.opStormOn, l.opKilledAt, l.opReaddress, l.opRegroup}
 	if n.up { // these start the agent
 		all = append(all, l.opReboot, l.opMetadata, l.opKilledAt)
 	}

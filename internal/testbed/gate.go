@@ -52,6 +52,7 @@ type Gate struct {
 	faults    []*APIFault
 	released  chan struct{}        // closed when requests that hang are let go
 	stalled   map[string]time.Time // processes whose watches tell nothing until then
+	isolated  map[string]time.Time // processes that get no answer until then
 	conns     map[net.Conn]bool
 }
 
@@ -72,7 +73,7 @@ func newGate(ctx context.Context, cp *controlplane.ControlPlane) (*Gate, error) 
 	}
 	g := &Gate{
 		port:      listener.Addr().(*net.TCPAddr).Port,
-		processes: map[string]string{}, released: make(chan struct{}), stalled: map[string]time.Time{}, conns: map[net.Conn]bool{},
+		processes: map[string]string{}, released: make(chan struct{}), stalled: map[string]time.Time{}, isolated: map[string]time.Time{}, conns: map[net.Conn]bool{},
 	}
 	quiet := log.New(discard{}, "", 0)
 	g.proxy = &httputil.ReverseProxy{
@@ -133,6 +134,7 @@ func (g *Gate) Clear() {
 	defer g.mu.Unlock()
 	g.faults = nil
 	clear(g.stalled)
+	clear(g.isolated)
 	close(g.released)
 	g.released = make(chan struct{})
 }
@@ -143,6 +145,14 @@ func (g *Gate) Stall(process string, d time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.stalled[process] = time.Now().Add(d)
+}
+
+// Isolate cuts a process off from the API server for a while.
+func (g *Gate) Isolate(process string, d time.Duration) {
+	g.Stall(process, d)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.isolated[process] = time.Now().Add(d)
 }
 
 // late is an answer that a stalled process gets later.
@@ -187,6 +197,9 @@ func (g *Gate) match(r *http.Request) (APIFault, <-chan struct{}) {
 	process := g.process(r)
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if time.Now().Before(g.isolated[process]) {
+		return APIFault{Reset: true}, g.released
+	}
 	for i, f := range g.faults {
 		switch {
 		case f.Process != "" && f.Process != process, f.Write && !write, f.Watch && !watch, !strings.Contains(r.URL.Path, f.Path):
