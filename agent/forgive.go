@@ -72,7 +72,7 @@ func (f failures) forgiveFull(subnet string) {
 // forgetFailures drops those of subnets, names, places and ENIs that are no more, when
 // their wait is over: what comes back soon waits on.
 func (a *Agent) forgetFailures(now time.Time) {
-	alive, slots := map[string]bool{observeKey: true, saveKey: true, nodeKey: true}, a.desired.slots()
+	alive, slots := map[string]bool{}, a.desired.slots()
 	for s := range a.records {
 		slots[s] = true
 	}
@@ -80,14 +80,14 @@ func (a *Agent) forgetFailures(now time.Time) {
 		alive[fullKey(s.subnet)], alive[call{verb: create, slot: s}.key()] = true, true
 	}
 	for _, kind := range []string{subnetIDKey, subnetNameKey, groupNameKey} {
-		alive[kind] = true
 		for _, ref := range a.desired.named.of(kind) {
 			alive[kind+ref] = true
 		}
 	}
 	a.failures.drop(func(key string, failed failure) bool {
-		of := func(e tracked) bool { return slices.Contains(strings.Fields(key), e.ID) }
-		return !alive[key] && now.After(failed.until) && !slices.ContainsFunc(a.enis, of)
+		_, about, _ := strings.Cut(key, " ")
+		of := func(e tracked) bool { return slices.Contains(strings.Fields(about), e.ID) }
+		return about != "" && !alive[key] && now.After(failed.until) && !slices.ContainsFunc(a.enis, of)
 	})
 }
 

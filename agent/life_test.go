@@ -159,12 +159,13 @@ func (w *world) boot() {
 	if os.Getenv("FUZZ_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
+	process := newProcess(w.memory, killed, !w.alone)
 	cfg := Config{
-		Cluster: cluster, Node: "node", Identity: w.self, EC2: client, Source: newProcess(w.memory, killed, !w.alone), Links: w.host,
+		Cluster: cluster, Node: "node", Identity: w.self, EC2: client, Source: server{process}, Links: w.host,
 		Metadata: w.hints, Recorder: mute{}, Log: log, ReleaseDelay: 5 * time.Second,
 	}
 	if w.alone {
-		cfg.Collector = client
+		cfg.Source, cfg.Collector = process, client
 	}
 	done := make(chan error, 1)
 	go func() { done <- New(cfg).Run(ctx) }()
