@@ -56,3 +56,20 @@ func TestFigures(t *testing.T) {
 		}
 	}
 }
+
+// TestOldestKubernetes: the oldest version of Kubernetes that is promised is the one
+// that make test-compat builds.
+func TestOldestKubernetes(t *testing.T) {
+	_, version, _ := strings.Cut(read(t, "hack/controlplane/kube-apiserver-oldest/go.mod"), "require k8s.io/kubernetes v")
+	minor := strings.Join(strings.Split(version, ".")[:2], ".")
+	for page, want := range map[string]string{
+		"packaging/helm/aws-multi-eni/Chart.yaml": `kubeVersion: ">=` + minor + `.0-0"`,
+		"docs/deployment.md":                      "**Kubernetes " + minor + "** or newer",
+		"README.md":                               "Kubernetes " + minor,
+		"docs/testing.md":                         "Kubernetes " + minor,
+	} {
+		if !strings.Contains(read(t, page), want) {
+			t.Errorf("%s does not say %s", page, want)
+		}
+	}
+}

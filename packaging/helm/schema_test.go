@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -80,6 +81,16 @@ func TestMistakes(t *testing.T) {
 		if _, err := render(t, "--set", set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("--set %s: %v\nwant\n%s", set, err, want)
 		}
+	}
+}
+
+// TestDefaultsAreACopy: templates read the defaults in the copy that make generate makes.
+func TestDefaultsAreACopy(t *testing.T) {
+	var values, copied any
+	read(t, chart+"/values.yaml", &values)
+	read(t, chart+"/files/values.yaml", &copied)
+	if !reflect.DeepEqual(values, copied) {
+		t.Error("files/values.yaml differs from values.yaml: run make generate")
 	}
 }
 
