@@ -128,7 +128,7 @@ func TestOnlyDeviceIndexIsImmutable(t *testing.T) {
 	nodeENI := createNodeENI(t, c, map[string]any{"deviceIndex": 2})
 
 	nodeENI.Spec.DeviceIndex = 3
-	if _, err := update(t, c, nodeENI); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "spec.deviceIndex: Invalid value: 3: cannot be changed, because an attached ENI keeps its device index: delete the NodeENI and create it again") {
+	if _, err := update(t, c, nodeENI); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "spec.deviceIndex: Invalid value: ") || !strings.Contains(err.Error(), ": cannot be changed, because an attached ENI keeps its device index: delete the NodeENI and create it again") {
 		t.Errorf("changing the device index: %v", err)
 	}
 	// Leaving it out means the default, which is another index.
