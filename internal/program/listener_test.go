@@ -50,7 +50,7 @@ func TestHalfOpenConnections(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Fprint(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ") //nolint:errcheck // it may be closed by now
+		fmt.Fprint(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow: ") // it may be closed by now
 		if open = append(open, conn); len(open) > atOnce {
 			open[0].Close()
 			open = open[1:]
