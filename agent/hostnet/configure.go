@@ -184,7 +184,9 @@ func (h *Host) configureRouting(w Wanted, dev int) (changed int, err error) {
 		changes := plan(w, dev, have)
 		if len(changes) == 0 {
 			if w.Host {
-				return changed, h.marker.add(repliesOf(w))
+				// The ENI works without, too; Sweep tries again, and reports an error.
+				_ = h.marker.add(repliesOf(w))
+				return changed, nil
 			}
 			if !h.copier.active() {
 				return changed, nil
@@ -257,9 +259,8 @@ func (h *Host) release(w Wanted) error {
 	if err != nil {
 		return err
 	}
-	if err := h.marker.drop(slices.Collect(maps.Keys(ownAddresses(w, have)))); err != nil {
-		return err
-	}
+	// A mark without a rule does nothing, so its error keeps the rest from nothing.
+	unmarked := h.marker.drop(slices.Collect(maps.Keys(ownAddresses(w, have))))
 	if _, err := h.applyAll(dev, planRelease(w, dev, have)); err != nil {
 		return err
 	}
@@ -273,12 +274,12 @@ func (h *Host) release(w Wanted) error {
 		}
 	}
 	if l == nil || !l.up {
-		return nil
+		return unmarked
 	}
 	if err := h.conn.setUp(dev, false); err != nil && !isGone(err) {
 		return fmt.Errorf("set link %s down: %w", l.name, err)
 	}
-	return nil
+	return unmarked
 }
 
 // dropCopy deletes the copy of main when no rule leads to it.
@@ -299,25 +300,26 @@ func (h *Host) Sweep(keep []Wanted) (removed int, err error) {
 	if have.rules, err = h.conn.rulesOfBand(); err != nil {
 		return 0, fmt.Errorf("sweep: %w", err)
 	}
-	if have.routes, err = h.conn.routes(routeFilter{protocol: unix.RTPROT_KERNEL}); err != nil {
-		return 0, fmt.Errorf("sweep: %w", err)
-	}
 	subnets := make(map[netip.Prefix]bool)
 	for _, w := range keep {
 		if w.Host {
 			subnets[w.Subnet] = true
 		}
 	}
+	filter := routeFilter{protocol: unix.RTPROT_KERNEL}
+	if len(subnets) > 0 {
+		filter.except = copyTable
+	}
+	if have.routes, err = h.conn.routes(filter); err != nil {
+		return 0, fmt.Errorf("sweep: %w", err)
+	}
 	if h.copier.keep(subnets); len(subnets) == 0 && h.copier.active() {
 		if err := h.copier.stop(); err != nil {
 			return 0, fmt.Errorf("sweep: %w", err)
 		}
 	}
-	if err := h.marker.set(repliesOf(keep...)); err != nil {
-		return 0, fmt.Errorf("sweep: %w", err)
-	}
 	removed, err = h.applyAll(0, sweep(keep, have))
-	if err != nil {
+	if err := errors.Join(err, h.marker.set(repliesOf(keep...))); err != nil {
 		return removed, fmt.Errorf("sweep: %w", err)
 	}
 	return removed, nil

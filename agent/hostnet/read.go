@@ -90,10 +90,12 @@ type routeFilter struct {
 	table    int
 	dev      int
 	protocol uint8
+	except   int // a table
 }
 
 func (f routeFilter) passes(r route) bool {
 	return (f.table == 0 || r.table == f.table) &&
+		(f.except == 0 || r.table != f.except) &&
 		(f.dev == 0 || r.dev == f.dev) &&
 		(f.protocol == 0 || r.protocol == f.protocol)
 }

@@ -216,7 +216,10 @@ func (m *marker) add(more replies) error {
 // drop has these marked no more.
 func (m *marker) drop(addresses []netip.Addr) error {
 	have, err := m.have()
-	if err != nil || len(have) == 0 {
+	if len(have) == 0 {
+		return nil // or the kernel has no nftables
+	}
+	if err != nil {
 		return err
 	}
 	want := maps.Clone(have)
@@ -227,7 +230,10 @@ func (m *marker) drop(addresses []netip.Addr) error {
 // set has exactly these marked.
 func (m *marker) set(want replies) error {
 	have, err := m.have()
-	if err != nil || len(have) == 0 && !m.tracking() {
+	if len(have) == 0 && !m.tracking() {
+		return nil // nor is it an error that the kernel has no nftables
+	}
+	if err != nil {
 		return err
 	}
 	return m.replace(have, want)
