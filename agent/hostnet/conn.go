@@ -20,11 +20,11 @@ type conn struct {
 type sockets map[int]*nl.SocketHandle
 
 func dial() (*conn, error) {
-	changes, err := dialSocket(unix.NETLINK_ROUTE)
+	changes, err := dialSocket()
 	if err != nil {
 		return nil, err
 	}
-	queries, err := dialQueries()
+	queries, err := dialQueries(unix.NETLINK_ROUTE)
 	if err != nil {
 		changes.close()
 		return nil, err
@@ -43,8 +43,8 @@ func (c *conn) close() {
 	c.queries.close()
 }
 
-func dialSocket(protocol int) (sockets, error) {
-	socket, err := nl.Subscribe(protocol)
+func dialSocket() (sockets, error) {
+	socket, err := nl.Subscribe(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
@@ -54,16 +54,12 @@ func dialSocket(protocol int) (sockets, error) {
 		socket.Close()
 		return nil, fmt.Errorf("set up a netlink socket: %w", err)
 	}
-	return sockets{protocol: {Socket: socket}}, nil
+	return sockets{unix.NETLINK_ROUTE: {Socket: socket}}, nil
 }
 
 func (s sockets) socket() *nl.NetlinkSocket { return s[unix.NETLINK_ROUTE].Socket }
 
-func (s sockets) close() {
-	for _, handle := range s {
-		handle.Close()
-	}
-}
+func (s sockets) close() { s.socket().Close() }
 
 func (s sockets) request(typ, flags int, header nl.NetlinkRequestData, attrs []*nl.RtAttr) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(typ, flags)

@@ -21,8 +21,8 @@ type queries struct {
 	seq    uint32
 }
 
-func dialQueries() (*queries, error) {
-	s, err := openSocket()
+func dialQueries(protocol int) (*queries, error) {
+	s, err := openSocket(protocol)
 	if err != nil {
 		return nil, err
 	}

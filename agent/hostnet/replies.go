@@ -89,7 +89,7 @@ func repliesOf(all ...Wanted) replies {
 // marker keeps the chains.
 type marker struct {
 	nft     *nftables.Conn
-	reading sockets
+	reading *queries
 	// tracked tells how many connections conntrack has; nil where it is not known.
 	tracked *os.File
 	// made is what is marked, as far as this process knows; [Host.Sweep] looks again.
@@ -101,7 +101,7 @@ func newMarker() (*marker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket for nftables: %w", err)
 	}
-	reading, err := dialSocket(unix.NETLINK_NETFILTER)
+	reading, err := dialQueries(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, errors.Join(err, nft.CloseLasting())
 	}
@@ -164,19 +164,16 @@ func (m *marker) have() (replies, error) {
 // notes are the notes on the rules of a chain of ours. The nftables package cannot read
 // rules that look at one direction of a connection.
 func (m *marker) notes(chain string) ([]string, error) {
-	req := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP)
-	req.Sockets = m.reading
-	req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_IPV4, Version: nl.NFNETLINK_V0})
-	req.AddData(nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(replyTable)))
-	req.AddData(nl.NewRtAttr(unix.NFTA_RULE_CHAIN, nl.ZeroTerminated(chain)))
-	messages, err := req.Execute(unix.NETLINK_NETFILTER, 0)
-	if errors.Is(err, unix.ENOENT) {
-		return nil, nil
+	attrs := []*nl.RtAttr{
+		nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(replyTable)),
+		nl.NewRtAttr(unix.NFTA_RULE_CHAIN, nl.ZeroTerminated(chain)),
 	}
+	header := &nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_IPV4, Version: nl.NFNETLINK_V0}
 	var notes []string
-	for _, msg := range messages {
+	err := m.reading.ask(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, header, attrs, func(msg []byte) error {
 		note, mine := "", true
-		for a := attributes(msg, nl.SizeofNfgenmsg); a.next(); {
+		a := attributes(msg, nl.SizeofNfgenmsg)
+		for a.next() {
 			switch a.typ {
 			case unix.NFTA_RULE_TABLE:
 				mine = mine && text(a.value) == replyTable
@@ -189,6 +186,10 @@ func (m *marker) notes(chain string) ([]string, error) {
 		if mine {
 			notes = append(notes, note)
 		}
+		return a.err
+	})
+	if errors.Is(err, unix.ENOENT) {
+		return nil, nil
 	}
 	return notes, err
 }

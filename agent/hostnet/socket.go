@@ -30,16 +30,16 @@ type socket struct {
 	receiveNow    func(fd uintptr) bool
 }
 
-func openSocket() (*socket, error) {
-	s, err := newSocket()
+func openSocket(protocol int) (*socket, error) {
+	s, err := newSocket(protocol)
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket: %w", err)
 	}
 	return s, nil
 }
 
-func newSocket() (*socket, error) {
-	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+func newSocket(protocol int) (*socket, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, protocol)
 	if err != nil {
 		return nil, err
 	}

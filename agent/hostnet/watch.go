@@ -14,7 +14,7 @@ import (
 type events struct{ socket *socket }
 
 func openEvents() (*events, error) {
-	s, err := openSocket()
+	s, err := openSocket(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}
