@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -157,6 +159,28 @@ func (c *caches) nodeOf(e eni.ENI) string {
 		return e.Owner.Node
 	}
 	return found[0].(*kube.Node).Name
+}
+
+// hasInstance says whether a Node is that instance.
+func (c *caches) hasInstance(id string) bool {
+	found, err := c.nodes.GetIndexer().ByIndex(byInstance, id)
+	return err == nil && len(found) > 0
+}
+
+// instances are at most so many of those that Nodes are, the claims' first.
+func (c *caches) instances(claims []claim, most int) []string {
+	set := map[string]bool{}
+	for _, claim := range claims {
+		if len(set) < most {
+			set[claim.Instance] = true
+		}
+	}
+	for _, node := range c.allNodes() {
+		if id := kube.InstanceID(node.Spec.ProviderID); id != "" && len(set) < most {
+			set[id] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(set))
 }
 
 func (c *caches) nodeENIByUID(uid types.UID) *v1alpha1.NodeENI {

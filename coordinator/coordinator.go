@@ -33,6 +33,8 @@ type Config struct {
 	// Cluster is the value of the tag networking.k8s.aws/cluster; ENIs with
 	// another one do not exist for the coordinator.
 	Cluster string
+	// Region is the one that EC2 is asked in; "" is not known.
+	Region string
 	// Namespace is where the Lease is.
 	Namespace string
 	// Identity tells candidates for the Lease apart.
@@ -151,6 +153,7 @@ func newCoordinator(cfg Config) (*coordinator, error) {
 	if err != nil {
 		return nil, err
 	}
+	doubts := &doubts{here: place{Region: cfg.Region}, shown: map[string]bool{}, ofNodeENI: map[types.UID]contradiction{}}
 	c := &coordinator{
 		cfg:    cfg,
 		caches: caches,
@@ -159,15 +162,16 @@ func newCoordinator(cfg Config) (*coordinator, error) {
 			times:    timing{ReleaseGrace: cfg.ReleaseGrace, NodeGrace: cfg.NodeGrace, OrphanAge: cfg.OrphanAge, Poll: cfg.PollInterval},
 			interval: cfg.SweepInterval, concurrency: cfg.Concurrency,
 			concerns: &concerns{wake: newSignal()}, describes: allowance{atOnce: describesAtOnce, perSecond: describesPerSecond}, tracks: map[string]*track{}, leaving: map[types.UID]*leaving{},
-			heartbeat: program.NewHeartbeat("sweep loop", stepLimit),
+			heartbeat: program.NewHeartbeat("sweep loop", stepLimit), doubts: doubts,
 		},
 		status: &statusWriter{
 			kube: cfg.Kube, caches: caches, log: cfg.Log, metrics: cfg.Metrics, interval: cfg.StatusInterval,
 			fanOut: allowance{atOnce: fanOutAtOnce, perSecond: fanOutPerSecond},
 			marked: map[string]bool{}, wake: newSignal(),
-			heartbeat: program.NewHeartbeat("status loop", stepLimit),
+			heartbeat: program.NewHeartbeat("status loop", stepLimit), doubts: doubts,
 		},
 	}
+	c.sweeper.mark = c.status.mark
 	return c, c.watch()
 }
 
@@ -179,8 +183,18 @@ const stepLimit = 3 * time.Minute
 // election. One that waits for leadership is as ready as the leader.
 func (c *coordinator) register(health *program.Health) {
 	health.Ready("caches", c.caches.filled)
+	health.Ready("Region", c.inRegion)
 	health.Live("sweep", c.sweeper.heartbeat.Check)
 	health.Live("status", c.status.heartbeat.Check)
+}
+
+// inRegion fails in a Region that none of the Nodes is in, so that the roll-out of a
+// wrong setting stops.
+func (c *coordinator) inRegion() error {
+	if wrong := wrongPlace(c.cfg.Region, c.caches.allNodes()); wrong != (contradiction{}) {
+		return errors.New(wrong.Message)
+	}
+	return nil
 }
 
 // lead does the leader's work until ctx ends. mayAct says whether the Lease is

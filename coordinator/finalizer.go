@@ -55,26 +55,45 @@ func (s *sweeper) dueNodeENI(uid types.UID) time.Time {
 	return s.leaving[uid].ask
 }
 
-// freeNodeENIs takes the finalizer off every NodeENI that EC2, asked for its ENIs,
-// shows none of. An agent that is still making one holds it for the release grace, so
-// that nothing turns up after the NodeENI has gone.
-func (s *sweeper) freeNodeENIs(ctx context.Context, deleting []*v1alpha1.NodeENI, seen sight, left map[types.UID]int) {
-	var reports []*v1alpha1.NodeENIState
-	if len(deleting) > 0 {
-		reports = s.caches.allStates()
-	}
+// withoutENIs are the NodeENIs that EC2, asked for their ENIs, shows none of.
+func (s *sweeper) withoutENIs(deleting []*v1alpha1.NodeENI, seen sight, left map[types.UID]int) map[types.UID]bool {
+	none := map[types.UID]bool{}
 	for _, n := range deleting {
 		if !seen.covers(eni.ByNodeENI, string(n.UID)) {
 			continue // and so its absence proves nothing
 		}
-		s.heartbeat.Beat()
 		now := time.Now()
 		waits := s.leaving[n.UID]
 		waits.ask = now.Add(max(s.times.Poll, min(now.Sub(waits.since)/4, maxPatience)))
-		if left[n.UID] > 0 {
+		if left[n.UID] == 0 {
+			none[n.UID] = true
+		}
+	}
+	return none
+}
+
+// freeNodeENIs takes the finalizer off the NodeENIs that EC2 shows no ENI of, unless
+// a report contradicts that. An agent that is still making an ENI, and one that names
+// an ENI which EC2 has never shown, hold it for the release grace at least: EC2 may
+// show it later.
+func (s *sweeper) freeNodeENIs(ctx context.Context, deleting []*v1alpha1.NodeENI, waiting map[types.UID]bool, claims []claim) {
+	var reports []*v1alpha1.NodeENIState
+	if len(waiting) > 0 {
+		reports = s.caches.allStates()
+	}
+	unseen := map[types.UID]bool{}
+	for _, c := range claims {
+		if !s.doubts.shown[c.ENI] {
+			unseen[c.NodeENI] = true
+		}
+	}
+	for _, n := range deleting {
+		if !waiting[n.UID] || s.doubts.of(n.UID) != (contradiction{}) {
 			continue
 		}
-		if now.Before(waits.since.Add(s.times.ReleaseGrace)) && inTheMaking(n.UID, reports, s.caches.node) {
+		s.heartbeat.Beat()
+		early := time.Now().Before(s.leaving[n.UID].since.Add(s.times.ReleaseGrace))
+		if early && (unseen[n.UID] || inTheMaking(n.UID, reports, s.caches.node)) {
 			continue
 		}
 		if err := setFinalizer(ctx, s.kube, n.Name, n.UID, false); err != nil {

@@ -25,6 +25,7 @@ type Metrics struct {
 	found        *prometheus.CounterVec
 	steps        *prometheus.CounterVec
 	detachUndone prometheus.Counter
+	contradicted *prometheus.GaugeVec
 	collection   prometheus.Histogram
 	sweeps       *prometheus.CounterVec
 	sweep        prometheus.Histogram
@@ -59,6 +60,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "eni_coordinator_detaches_undone_total",
 			Help: "Detaches of ENIs that were attached again afterwards, as by an agent that does not reach the API server.",
 		}),
+		contradicted: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "eni_coordinator_cleanup_blocked",
+			Help: "NodeENIs whose ENIs are not deleted because what EC2 shows contradicts the Nodes and the agents' reports, by reason. WrongRegion and InstancesUnknown: EC2 is asked in the wrong place, and nothing is deleted.",
+		}, []string{"reason"}),
 		collection: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "eni_coordinator_collection_seconds",
 			Help:    "Time from when an ENI was found left over to its deletion.",
@@ -90,6 +95,9 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		m.leftOver.WithLabelValues(string(r))
 		m.found.WithLabelValues(string(r))
 	}
+	for _, reason := range contradictions {
+		m.contradicted.WithLabelValues(reason)
+	}
 	for _, a := range []act{actDetach, actDelete} {
 		for _, o := range []outcome{outcomeDone, outcomeRefused} {
 			m.steps.WithLabelValues(string(a), string(o))
@@ -99,7 +107,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		m.sweeps.WithLabelValues(result)
 		m.statusWrites.WithLabelValues(result)
 	}
-	registry.MustRegister(m.leader, m.leftOver, age, m.found, m.steps, m.detachUndone, m.collection, m.sweeps, m.sweep, m.lastSweep, m.statusWrites)
+	registry.MustRegister(m.leader, m.leftOver, age, m.found, m.steps, m.detachUndone, m.contradicted, m.collection, m.sweeps, m.sweep, m.lastSweep, m.statusWrites)
 	return m
 }
 
@@ -168,6 +176,16 @@ func (m *Metrics) swept(began time.Time, full bool, err error, tracks map[string
 		return
 	}
 	m.oldest.Store(oldest.UnixNano())
+}
+
+// blocked takes in how many NodeENIs each reason of a contradiction concerns.
+func (m *Metrics) blocked(counts map[string]int) {
+	if m == nil {
+		return
+	}
+	for _, reason := range contradictions {
+		m.contradicted.WithLabelValues(reason).Set(float64(counts[reason]))
+	}
 }
 
 func (m *Metrics) undone() {

@@ -154,7 +154,7 @@ func fastConfig(ctx context.Context, access *rest.Config, ec2URL, identity strin
 	return Config{
 		Kube: client, Leases: leases, EC2: ec2Client(ec2URL, identity), Log: log,
 		Events:  kube.NewRecorder(ctx, client, kube.EventSource{Component: "eni-coordinator"}, log),
-		Cluster: testCluster, Namespace: testNamespace, Identity: identity, Concurrency: 3,
+		Cluster: testCluster, Region: "us-east-1", Namespace: testNamespace, Identity: identity, Concurrency: 3,
 		SweepInterval: time.Hour, ReleaseGrace: 10 * time.Millisecond, NodeGrace: 10 * time.Millisecond, OrphanAge: 10 * time.Minute,
 		StatusInterval: 20 * time.Millisecond, PollInterval: 20 * time.Millisecond,
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 50 * time.Millisecond,

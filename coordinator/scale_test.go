@@ -91,6 +91,7 @@ func TestDescribesOfChurn(t *testing.T) {
 	r.startLeading()
 	r.awaitFinalizer(n)
 	r.await("the list of all", func() bool { return r.filters()[""] == 3 })
+	r.awaitSweep() // no Node appears in the middle of the first one
 	began := time.Now()
 	tick := time.NewTicker(time.Second / perSecond)
 	defer tick.Stop()

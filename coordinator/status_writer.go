@@ -38,6 +38,7 @@ type statusWriter struct {
 	fanOut   allowance
 
 	heartbeat *program.Heartbeat
+	doubts    *doubts
 
 	mu     sync.Mutex
 	marked map[string]bool // names
@@ -216,7 +217,9 @@ func (w *statusWriter) write(ctx context.Context, n *v1alpha1.NodeENI) (written 
 		// The object has a newer version now; its arrival marks it again.
 		return false, nil
 	}
-	status := statusOf(n, w.reports(n), time.Now())
+	now := time.Now()
+	status := statusOf(n, w.reports(n), now)
+	w.doubts.condition(n, &status, now)
 	if equality.Semantic.DeepEqual(status, n.Status) {
 		return false, nil
 	}

@@ -3,6 +3,7 @@ package coordinator
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"maps"
 	"slices"
@@ -38,6 +39,8 @@ type sweeper struct {
 	concurrency  int
 	mayAct       func() bool // false once the lease has run out
 	concerns     *concerns
+	doubts       *doubts
+	mark         func(nodeENI string) // has its status written
 	heartbeat    *program.Heartbeat
 	tracks       map[string]*track // by ENI id
 	leaving      map[types.UID]*leaving
@@ -59,6 +62,7 @@ func (s *sweeper) run(ctx context.Context) {
 		full := !began.Before(nextFull)
 		err := s.sweep(ctx, full)
 		s.metrics.swept(began, full, err, s.tracks)
+		s.metrics.blocked(s.doubts.counts(len(s.caches.allNodeENIs())))
 		if err != nil {
 			s.slowDown()
 		}
@@ -115,6 +119,9 @@ func (s *sweeper) sweep(ctx context.Context, full bool) error {
 	// Before the describe: only what EC2 showed after a deletion was seen may
 	// free a NodeENI of its finalizer.
 	deleting := s.noteDeleting(now)
+	if !s.checkRegion() {
+		return errWrongPlace
+	}
 	named := s.concerns.take()
 	seen, err := s.look(ctx, s.scope(full, named, now))
 	if err != nil {
@@ -123,6 +130,13 @@ func (s *sweeper) sweep(ctx context.Context, full bool) error {
 			s.concerns.merge(rest)
 		}
 	}
+	claims := claimsOf(s.caches.allStates(), s.caches.node)
+	if doubt := s.checkPlace(ctx, seen, claims); doubt != nil {
+		return cmp.Or(err, doubt)
+	}
+	if s.doubts.of("") != (contradiction{}) {
+		return cmp.Or(err, errWrongPlace)
+	}
 	jobs, left := s.judgeAll(seen, full)
 	s.heartbeat.Beat()
 	results := s.execute(ctx, jobs)
@@ -130,9 +144,16 @@ func (s *sweeper) sweep(ctx context.Context, full bool) error {
 		s.settleResult(r)
 	}
 	s.keepPace(results)
-	s.freeNodeENIs(ctx, deleting, seen, left)
+	waiting := s.withoutENIs(deleting, seen, left)
+	if doubt := s.checkClaims(ctx, full && err == nil, waiting, claims); doubt != nil {
+		return cmp.Or(err, doubt)
+	}
+	s.freeNodeENIs(ctx, deleting, waiting, claims)
 	return err
 }
+
+// errWrongPlace is the error of a sweep that has done nothing. Why is told elsewhere.
+var errWrongPlace = errors.New("EC2 is asked in the wrong place")
 
 // scope is what a sweep asks EC2 for: what events have named, the ENIs whose next
 // step is due, and NodeENIs that wait for nothing but EC2's word that no ENI of
@@ -187,6 +208,7 @@ func (s *sweeper) nextLook() (look time.Time) {
 func (s *sweeper) judgeAll(seen sight, full bool) (jobs []job, left map[types.UID]int) {
 	left = map[types.UID]int{}
 	exist := map[string]bool{}
+	trusted := s.trusted()
 	for _, e := range seen.enis {
 		if !s.ours(e) {
 			continue
@@ -195,6 +217,10 @@ func (s *sweeper) judgeAll(seen sight, full bool) (jobs []job, left map[types.UI
 		exist[e.ID] = true
 		t := s.judge(e, full)
 		if t == nil {
+			continue
+		}
+		if t.Verdict.Grace == graceOrphan && !trusted {
+			t.Due = time.Time{}
 			continue
 		}
 		next := nextStep(e, t, s.times, time.Now())

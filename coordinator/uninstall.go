@@ -11,6 +11,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -31,36 +32,42 @@ type Uninstall struct {
 	Poll, Tell time.Duration
 }
 
-// Run ends without an error only when no NodeENI is left. An API server that
-// cannot be reached, or that does not yet know of the rights that this needs,
-// is asked again.
+// Run ends without an error only when no NodeENI is left, and agents report no ENI of
+// one that went without a coordinator's word. An API server that cannot be reached, or
+// that does not yet know of the rights that this needs, is asked again.
 func (u *Uninstall) Run(ctx context.Context) error {
 	began := time.Now()
 	told := began
 	var before map[string]bool
 	var problem string
+	confirmed := map[types.UID]bool{}
+	var reported []string
 	for {
 		left, err := u.list(ctx)
 		listed := err == nil
 		if listed {
-			err = u.removeAll(ctx, left)
+			confirm(confirmed, left)
+			err = u.removeAll(ctx, left, confirmed)
+		}
+		if listed && err == nil && len(left) == 0 {
+			reported, err = u.unconfirmed(ctx, confirmed)
 		}
 		if ctx.Err() != nil {
-			return unfinished(ctx, before, problem)
+			return unfinished(ctx, before, reported, problem)
 		}
 		if problem = u.tellNew(err, problem); listed {
 			now := names(left)
 			if u.changed(before, now) {
 				told = time.Now()
 			}
-			if before = now; len(left) == 0 {
+			if before = now; len(left) == 0 && err == nil && len(reported) == 0 {
 				u.say("Done: there is no NodeENI, and so no ENI of one.")
 				return nil
 			}
 		}
 		if time.Since(told) >= u.Tell {
 			told = time.Now()
-			u.explain(ctx, left, time.Since(began))
+			u.explain(ctx, left, reported, time.Since(began))
 		}
 		select {
 		case <-ctx.Done():
@@ -72,8 +79,8 @@ func (u *Uninstall) Run(ctx context.Context) error {
 func (u *Uninstall) list(ctx context.Context) ([]v1alpha1.NodeENI, error) {
 	var all v1alpha1.NodeENIList
 	err := u.Kube.API.Get().Resource(kube.NodeENIs).Timeout(apiTimeout).Do(ctx).Into(&all)
-	if apierrors.IsNotFound(err) {
-		return nil, nil // the API server does not know the kind (any more)
+	if apierrors.IsNotFound(err) { // the API server does not know the kind (any more)
+		return nil, u.notServed(ctx, kube.NodeENIs)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listing NodeENIs: %w", err)
@@ -81,8 +88,9 @@ func (u *Uninstall) list(ctx context.Context) ([]v1alpha1.NodeENI, error) {
 	return all.Items, nil
 }
 
-// removeAll deletes what is not being deleted yet; some of it may be new.
-func (u *Uninstall) removeAll(ctx context.Context, all []v1alpha1.NodeENI) error {
+// removeAll deletes what is not being deleted yet; some of it may be new. It notes what
+// goes with a coordinator's word.
+func (u *Uninstall) removeAll(ctx context.Context, all []v1alpha1.NodeENI, confirmed map[types.UID]bool) error {
 	var errs []error
 	for _, n := range all {
 		if n.DeletionTimestamp != nil {
@@ -90,7 +98,9 @@ func (u *Uninstall) removeAll(ctx context.Context, all []v1alpha1.NodeENI) error
 		}
 		if err := u.remove(ctx, n); err != nil {
 			errs = append(errs, fmt.Errorf("deleting NodeENI %s: %w", n.Name, err))
+			continue
 		}
+		confirmed[n.UID] = true // it has the finalizer now
 	}
 	return errors.Join(errs...)
 }
@@ -149,13 +159,16 @@ func names(all []v1alpha1.NodeENI) map[string]bool {
 }
 
 // unfinished is the error of an uninstall that was stopped, or not over in time.
-func unfinished(ctx context.Context, left map[string]bool, problem string) error {
+func unfinished(ctx context.Context, left map[string]bool, reported []string, problem string) error {
 	what := "not done in time"
 	if errors.Is(ctx.Err(), context.Canceled) {
 		what = "interrupted"
 	}
 	if problem != "" {
 		return fmt.Errorf("%s: %s", what, problem)
+	}
+	if len(left) == 0 && len(reported) > 0 {
+		return stillReported(what, reported)
 	}
 	return fmt.Errorf("%s: %d NodeENIs are still being deleted (%s), which goes on as long as a coordinator runs; "+
 		"put right what holds them up, and run this again", what, len(left), sample(slices.Sorted(maps.Keys(left))))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -14,7 +15,10 @@ import (
 )
 
 // explain tells what is waited for, as far as the API server shows it.
-func (u *Uninstall) explain(ctx context.Context, left []v1alpha1.NodeENI, since time.Duration) {
+func (u *Uninstall) explain(ctx context.Context, left []v1alpha1.NodeENI, reported []string, since time.Duration) {
+	if len(left) == 0 && len(reported) > 0 {
+		u.say("After %v, there is no NodeENI, but agents report ENIs that no coordinator has said to be deleted: %s", since.Round(time.Second), sample(reported))
+	}
 	if len(left) > 0 {
 		u.say("After %v, %d NodeENIs are still there:", since.Round(time.Second), len(left))
 	}
@@ -40,6 +44,9 @@ func waitsFor(n v1alpha1.NodeENI) string {
 		}
 	}
 	text := fmt.Sprintf("%s waits for EC2 to show no ENI of it", n.Name)
+	if c := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionCleanupBlocked); c != nil {
+		text = fmt.Sprintf("%s: %s: %s", n.Name, c.Reason, c.Message)
+	}
 	for i, a := range n.Status.Attachments {
 		if i == maxNamed {
 			return text + fmt.Sprintf("; and %d more", len(n.Status.Attachments)-i)

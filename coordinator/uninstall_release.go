@@ -94,7 +94,7 @@ func (u *Uninstall) await(ctx context.Context, do func() error) error {
 			return err
 		}
 		if ctx.Err() != nil {
-			return unfinished(ctx, nil, problem)
+			return unfinished(ctx, nil, nil, problem)
 		}
 		problem = u.tellNew(err, problem)
 		select {
@@ -128,7 +128,13 @@ func (u *Uninstall) meant(ctx context.Context, r Release, crds bool) error {
 		return err
 	}
 	if len(all) == 0 && !crds {
-		return keep("there is no NodeENI, and so no ENI of one")
+		reported, err := u.unconfirmed(ctx, nil)
+		if err != nil {
+			return err
+		}
+		if len(reported) == 0 {
+			return keep("there is no NodeENI, and so no ENI of one")
+		}
 	}
 	job, err := u.Kube.Metadata(ctx, "/apis/batch/v1/namespaces", u.Namespace, "jobs", uninstallJob)
 	if err != nil {

@@ -148,12 +148,18 @@ type NodeENISpec struct {
 // matching node has every ENI.
 const ConditionReady = "Ready"
 
+// ConditionCleanupBlocked is the type of the NodeENI condition that is there, and
+// True, while the coordinator deletes no ENIs of the NodeENI because what EC2 shows it
+// contradicts what it knows otherwise.
+const ConditionCleanupBlocked = "CleanupBlocked"
+
 // NodeENIStatus is written by the coordinator, from the agents' reports.
 type NodeENIStatus struct {
 	// ObservedGeneration is the generation that this status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions hold Ready: every matching node has every ENI.
+	// Conditions hold Ready: every matching node has every ENI; and CleanupBlocked
+	// while ENIs are not deleted because EC2 and the agents contradict each other.
 	//
 	// +optional
 	// +listType=map

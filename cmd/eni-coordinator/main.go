@@ -133,7 +133,7 @@ func serve(ctx context.Context, args []string) error {
 		return err
 	}
 	cfg.Kube, cfg.Leases, cfg.EC2, cfg.Log, cfg.Health = client, leases, eni.NewClient(metrics.Calls().Instrument(awsConfig)), log, health
-	cfg.Metrics = metrics
+	cfg.Metrics, cfg.Region = metrics, awsConfig.Region
 	cfg.Events = kube.NewRecorder(ctx, client, kube.EventSource{Component: name}, log)
 	log.Info("starting", "identity", cfg.Identity, "cluster", cfg.Cluster, "region", awsConfig.Region)
 	return coordinator.Run(ctx, cfg)

@@ -40,6 +40,8 @@ const (
 	ByID      Selector = "network-interface-id"
 	ByNode    Selector = "tag:" + TagNode
 	ByNodeENI Selector = "tag:" + TagNodeENIUID
+	// ByInstance is where an ENI is attached.
+	ByInstance Selector = "attachment.instance-id"
 )
 
 // valueOf is what the selector looks at.
@@ -49,6 +51,11 @@ func (by Selector) valueOf(e ENI) string {
 		return e.Owner.Node
 	case ByNodeENI:
 		return string(e.Owner.NodeENIUID)
+	case ByInstance:
+		if e.Attachment == nil {
+			return ""
+		}
+		return e.Attachment.InstanceID
 	}
 	return e.ID
 }
@@ -61,6 +68,13 @@ const SelectorLimit = filterLimit
 func (c *Client) OfClusterBy(ctx context.Context, cluster string, by Selector, values []string) ([]ENI, error) {
 	meant := func(e ENI) bool { return e.Owner.Cluster == cluster && slices.Contains(values, by.valueOf(e)) }
 	return c.describe(ctx, patiently, meant, filter("tag:"+TagCluster, cluster), filter(string(by), values...))
+}
+
+// Any lists ENIs that have one of the values, of which there are at most
+// SelectorLimit, whoever made them.
+func (c *Client) Any(ctx context.Context, by Selector, values []string) ([]ENI, error) {
+	meant := func(e ENI) bool { return slices.Contains(values, by.valueOf(e)) }
+	return c.describe(ctx, patiently, meant, filter(string(by), values...))
 }
 
 // describe lists the ENIs that the filters select. What stands in for EC2 may

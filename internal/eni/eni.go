@@ -16,6 +16,7 @@ type ENI struct {
 	MAC         string
 	SubnetID    string
 	VPCID       string
+	Account     string // that it belongs to
 	Zone        string
 	Status      string // pending, available, associated, attaching, in-use, detaching
 	Description string
@@ -55,6 +56,7 @@ func fromEC2(n types.NetworkInterface) ENI {
 		MAC:             aws.ToString(n.MacAddress),
 		SubnetID:        aws.ToString(n.SubnetId),
 		VPCID:           aws.ToString(n.VpcId),
+		Account:         aws.ToString(n.OwnerId),
 		Zone:            aws.ToString(n.AvailabilityZone),
 		Status:          string(n.Status),
 		Description:     aws.ToString(n.Description),

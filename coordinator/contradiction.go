@@ -1,0 +1,155 @@
+package coordinator
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// place is where AWS keeps something; "" is not known.
+type place struct{ Region, Account string }
+
+func (p place) String() string {
+	text := "an unknown Region"
+	if p.Region != "" {
+		text = "Region " + p.Region
+	}
+	if p.Account != "" {
+		text += ", account " + p.Account
+	}
+	return text
+}
+
+// differs says whether the two are surely not the same place.
+func (p place) differs(q place) bool {
+	return p.Region != "" && q.Region != "" && p.Region != q.Region ||
+		p.Account != "" && q.Account != "" && p.Account != q.Account
+}
+
+// contradiction is why what EC2 shows must not be believed, or not of one NodeENI.
+// The zero value is none.
+type contradiction struct{ Reason, Message string }
+
+// Reasons of contradictions, for conditions, Events and metrics.
+const (
+	wrongRegion      = "WrongRegion"
+	instancesUnknown = "InstancesUnknown"
+	eniElsewhere     = "ENIElsewhere"
+	otherClusterName = "OtherClusterName"
+)
+
+var contradictions = []string{wrongRegion, instancesUnknown, eniElsewhere, otherClusterName}
+
+// wrongPlace says whether EC2 is asked in a Region that none of the Nodes is in. One
+// Node in the Region is enough: a cluster may have Nodes elsewhere, and a Node that
+// says so falsely must not stop the others' collection.
+func wrongPlace(here string, nodes []*kube.Node) contradiction {
+	elsewhere := map[string][]string{}
+	for _, node := range nodes {
+		region := node.Region()
+		if region == here && here != "" {
+			return contradiction{}
+		}
+		if region != "" {
+			elsewhere[region] = append(elsewhere[region], node.Name)
+		}
+	}
+	if here == "" || len(elsewhere) == 0 {
+		return contradiction{}
+	}
+	region := slices.MaxFunc(slices.Sorted(maps.Keys(elsewhere)), func(a, b string) int { return len(elsewhere[a]) - len(elsewhere[b]) })
+	slices.Sort(elsewhere[region])
+	return contradiction{wrongRegion, fmt.Sprintf(
+		"the coordinator asks EC2 in Region %s, but the cluster's Nodes are in %s (%s); nothing is detached or deleted. Set the coordinator's AWS_REGION (awsRegion in the Helm chart) to %s",
+		here, region, sample(elsewhere[region]), region)}
+}
+
+// claim is an ENI that the report of a living Node names.
+type claim struct {
+	ENI      string
+	NodeENI  types.UID
+	Node     string
+	Instance string
+	At       place
+}
+
+// maxClaims is how many ENIs of one report count; an instance takes fewer, and a
+// report may lie.
+const maxClaims = 64
+
+// claimsOf are what the reports of living Nodes name. The Region is the Node's own
+// word, for a report may lie.
+func claimsOf(reports []*v1alpha1.NodeENIState, nodeOf func(string) *kube.Node) []claim {
+	var all []claim
+	for _, report := range reports {
+		node := nodeOf(report.Name)
+		if !speaksFor(report, node) {
+			continue
+		}
+		at := place{node.Region(), report.Status.Account}
+		if at.Region == "" {
+			at.Region = report.Status.Region
+		}
+		named := 0
+		for _, entry := range report.Status.ENIs {
+			if entry.ENIID != "" && named < maxClaims {
+				named++
+				all = append(all, claim{entry.ENIID, entry.NodeENIUID, report.Name, report.Status.InstanceID, at})
+			}
+		}
+	}
+	return all
+}
+
+// testimony is what EC2 shows without regard to tags.
+type testimony struct {
+	here      place
+	enis      map[string]eni.ENI // by id, of those that it was asked for
+	instances map[string]bool    // of those that it was asked for
+	known     bool               // it has shown an instance of the cluster
+}
+
+// dispute says what speaks against the conclusion that the claimed ENI does not exist
+// any more, given that EC2 does not list it among the cluster's. EC2's tags count for
+// more than a report, and so does an instance that EC2 shows.
+func (t testimony) dispute(c claim, cluster string) contradiction {
+	e, shown := t.enis[c.ENI]
+	switch {
+	case shown && e.Owner.Cluster != cluster && e.Owner.NodeENIUID == c.NodeENI && e.Owner.InstanceID() == c.Instance:
+		return contradiction{otherClusterName, fmt.Sprintf(
+			"%s of node %s was made for this NodeENI and for instance %s, but its cluster tag is %q, and the coordinator's cluster is %q; the coordinator leaves it alone. "+
+				"Give coordinator and agents the same --cluster-name (clusterName in the Helm chart): the ENIs' tag tells which",
+			c.ENI, c.Node, c.Instance, e.Owner.Cluster, cluster)}
+	case shown, t.instances[c.Instance]:
+		return contradiction{} // none of this NodeENI's, or gone
+	case c.At.differs(t.here):
+		return contradiction{eniElsewhere, fmt.Sprintf(
+			"node %s reports %s in %s, and the coordinator asks EC2 in %s, which does not show it. "+
+				"Delete the ENI there, and then the Node if its instance is gone, or run the coordinator there",
+			c.Node, c.ENI, c.At, t.here)}
+	case t.known:
+		return contradiction{} // the right place, and the instance has gone with its ENIs
+	}
+	return t.stranger([]claim{c})
+}
+
+// stranger is the contradiction when EC2 shows none of the instances whose agents
+// report ENIs.
+func (t testimony) stranger(claims []claim) contradiction {
+	var nodes []string
+	for _, c := range claims {
+		if text := fmt.Sprintf("%s (%s in %s)", c.Node, c.Instance, c.At); !slices.Contains(nodes, text) {
+			nodes = append(nodes, text)
+		}
+	}
+	return contradiction{instancesUnknown, fmt.Sprintf(
+		"EC2, asked in %s, shows none of the instances whose agents report ENIs: %s; nothing is detached or deleted. "+
+			"See that the coordinator's credentials are of the nodes' account, and that AWS_ENDPOINT_URL_EC2, where it is set, leads to the nodes' EC2. If the instances are gone, delete their Nodes",
+		t.here, sample(nodes))}
+}

@@ -1,0 +1,253 @@
+package coordinator
+
+import (
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/query"
+)
+
+func nodeIn(name, providerID string) *kube.Node {
+	n := &kube.Node{Spec: kube.NodeSpec{ProviderID: providerID}}
+	n.Name = name
+	return n
+}
+
+func TestWrongPlace(t *testing.T) {
+	east, lax, west := nodeIn("east", "aws:///us-east-1a/i-1"), nodeIn("lax", "aws:///us-west-2-lax-1a/i-2"), nodeIn("west", "aws:///us-west-2a/i-3")
+	hybrid, nameless := nodeIn("hybrid", "eks-hybrid:///eu-west-1/c/mi-1"), nodeIn("nameless", "")
+	for _, test := range []struct {
+		name  string
+		here  string
+		nodes []*kube.Node
+		want  string // in the message; "" for none
+	}{
+		{"no Node", "us-east-1", nil, ""},
+		{"no Region", "", []*kube.Node{east}, ""},
+		{"the right one", "us-east-1", []*kube.Node{east}, ""},
+		{"a Local Zone of it", "us-west-2", []*kube.Node{lax}, ""},
+		{"one of two", "us-east-1", []*kube.Node{west, lax, east}, ""},
+		{"Nodes that are not of EC2", "us-east-1", []*kube.Node{hybrid, nameless}, ""},
+		{"another one", "eu-west-1", []*kube.Node{east, hybrid}, "asks EC2 in Region eu-west-1, but the cluster's Nodes are in us-east-1 (east)"},
+		{"another one than that of most", "eu-west-1", []*kube.Node{east, west, lax}, "are in us-west-2 (lax; west)"},
+	} {
+		got := wrongPlace(test.here, test.nodes)
+		if (got.Reason == wrongRegion) != (test.want != "") || !strings.Contains(got.Message, test.want) {
+			t.Errorf("%s: got %+v, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+func TestDispute(t *testing.T) {
+	c := claim{ENI: "eni-1", NodeENI: "uid-1", Node: "node-a", Instance: "i-1", At: place{"us-east-1", "123456789012"}}
+	shown := func(change func(*eni.ENI)) map[string]eni.ENI {
+		e := wantedENI()
+		change(&e)
+		return map[string]eni.ENI{e.ID: e}
+	}
+	other := func(e *eni.ENI) { e.Owner.Cluster = "other" }
+	here, elsewhere := place{"us-east-1", "123456789012"}, place{"us-east-1", "999999999999"}
+	for _, test := range []struct {
+		name string
+		t    testimony
+		want string
+	}{
+		{"the instance is there, and the ENI is not", testimony{here: here, instances: map[string]bool{"i-1": true}}, ""},
+		{"though the report names another account", testimony{here: elsewhere, instances: map[string]bool{"i-1": true}}, ""},
+		{"the instance is gone, in the right place", testimony{here: here, known: true}, ""},
+		{"account not known", testimony{here: place{"us-east-1", ""}, known: true}, ""},
+		{"no instance was ever shown", testimony{here: here}, instancesUnknown},
+		{"another account", testimony{here: elsewhere, known: true}, eniElsewhere},
+		{"another Region", testimony{here: place{"eu-west-1", ""}, known: true}, eniElsewhere},
+		{"another cluster's name", testimony{here: here, enis: shown(other), known: true}, otherClusterName},
+		{"another cluster's name, while the instance is there", testimony{here: here, enis: shown(other), instances: map[string]bool{"i-1": true}}, otherClusterName},
+		{"another cluster's ENI of another NodeENI", testimony{here: here, enis: shown(func(e *eni.ENI) { other(e); e.Owner.NodeENIUID = "uid-2" })}, ""},
+		{"another cluster's ENI of another instance", testimony{here: here, enis: shown(func(e *eni.ENI) { other(e); e.Owner.Instance = arn("i-2") })}, ""},
+		{"an ENI without our tags", testimony{here: here, enis: shown(func(e *eni.ENI) { e.Owner = eni.Owner{} })}, ""},
+		{"the cluster's own", testimony{here: here, enis: shown(func(*eni.ENI) {})}, ""},
+	} {
+		if got := test.t.dispute(c, testCluster); got.Reason != test.want {
+			t.Errorf("%s: got %+v, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+// A report is no proof of where its Node is when the Node itself says so, one of a
+// former instance counts for nothing, and one that names many ENIs is cut off.
+func TestClaims(t *testing.T) {
+	report := func(node, instance, region string, enis int) *v1alpha1.NodeENIState {
+		s := &v1alpha1.NodeENIState{Status: v1alpha1.NodeENIStateStatus{InstanceID: instance, Region: region, Account: "1"}}
+		s.Name = node
+		for range enis {
+			s.Status.ENIs = append(s.Status.ENIs, v1alpha1.ENIState{ENIID: "eni-1"}, v1alpha1.ENIState{})
+		}
+		return s
+	}
+	nodes := map[string]*kube.Node{"a": nodeIn("a", "aws:///us-east-1a/i-1"), "b": nodeIn("b", "")}
+	got := claimsOf([]*v1alpha1.NodeENIState{
+		report("a", "i-1", "eu-west-1", 1), report("a", "i-0", "eu-west-1", 1), report("b", "i-2", "eu-west-1", 1000), report("gone", "i-3", "", 1),
+	}, func(name string) *kube.Node { return nodes[name] })
+	if len(got) != 1+maxClaims || got[0].At != (place{"us-east-1", "1"}) || got[1].At != (place{"eu-west-1", "1"}) {
+		t.Errorf("got %d claims: %+v …", len(got), got[:2])
+	}
+}
+
+// another is an EC2 of somebody else.
+func (r *rig) another(region, account string) (*cloud.Cloud, func(*Config)) {
+	r.Helper()
+	config := cloud.Config{Region: region, AccountID: account, VPCs: r.cloud.Config().VPCs, SecurityGroups: r.cloud.Config().SecurityGroups}
+	for _, subnet := range r.cloud.Config().Subnets {
+		subnet.Zone, subnet.ZoneID = region+"a", ""
+		config.Subnets = append(config.Subnets, subnet)
+	}
+	c, err := cloud.New(config)
+	if err != nil {
+		r.Fatal(err)
+	}
+	server := httptest.NewServer(query.New(c))
+	r.Cleanup(func() { c.Close(); server.Close() })
+	return c, func(cfg *Config) { cfg.EC2, cfg.Region = ec2Client(server.URL, cfg.Identity), region }
+}
+
+func (r *rig) awaitBlocked(name, reason, text string) {
+	r.Helper()
+	r.await(name+" is blocked: "+reason, func() bool {
+		n := r.getNodeENI(name)
+		if n == nil {
+			r.Fatalf("NodeENI %s is gone", name)
+		}
+		c := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionCleanupBlocked)
+		return c != nil && c.Reason == reason && strings.Contains(c.Message, text)
+	})
+	r.awaitEvent(reason, text)
+}
+
+// In the wrong place everything seems to be gone.
+func TestCoordinatorInTheWrongPlace(t *testing.T) {
+	for _, test := range []struct{ name, region, account, reason, text string }{
+		{"Region", "eu-west-1", "123456789012", wrongRegion, "asks EC2 in Region eu-west-1, but the cluster's Nodes are in us-east-1 (node-a)"},
+		{"account", "us-east-1", "999999999999", instancesUnknown, "EC2, asked in Region us-east-1, shows none of the instances whose agents report ENIs: node-a ("},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t)
+			a := r.instance()
+			r.node("node-a", a)
+			n := r.nodeENI("multi")
+			id := r.fullENI(n, "node-a", a, subnetA, 2)
+			r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
+			there, wrong := r.another(test.region, test.account)
+			// Another cluster of that name is there.
+			stranger, err := there.CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{SubnetID: subnetA, Tags: map[string]string{eni.TagCluster: testCluster}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			first := r.start("leader", wrong, func(cfg *Config) { cfg.SweepInterval = 100 * time.Millisecond })
+			r.awaitBlocked("multi", test.reason, test.text)
+			r.remove(r.kube.API, kube.NodeENIs, "multi")
+			r.report(n, "node-a", a, v1alpha1.PhaseReleased, id)
+			u := r.uninstall(3 * time.Second)
+			u.awaitSaid("- multi: " + test.reason + ": ")
+			if err := u.wait(); err == nil || strings.Contains(u.said(), "is gone") {
+				t.Errorf("the uninstall returns %v, having said\n%s", err, u.said())
+			}
+			r.awaitBlocked("multi", test.reason, test.text)
+			if _, there := there.Interface(stranger.ID); !there || !r.attached(id) {
+				t.Errorf("the stranger is there: %v, the ENI is attached: %v", there, r.attached(id))
+			}
+			first.stop()
+			if err := first.wait(); err != nil {
+				t.Fatal(err)
+			}
+			r.startLeading()
+			r.awaitNoNodeENI("multi")
+			if r.exists(id) {
+				t.Error("the NodeENI is gone, but its ENI is not")
+			}
+		})
+	}
+}
+
+// The coordinator's cluster has another name than the agents'.
+func TestOtherClusterName(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
+	r.start("leader", func(cfg *Config) { cfg.Cluster, cfg.SweepInterval = "prod", 100*time.Millisecond })
+	const text = `its cluster tag is "` + testCluster + `", and the coordinator's cluster is "prod"`
+	r.awaitBlocked("multi", otherClusterName, text)
+	r.awaitFinalizer(n)
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	time.Sleep(time.Second)
+	r.awaitBlocked("multi", otherClusterName, text)
+	assertUntouched(t, r, []string{id})
+	if !r.attached(id) {
+		t.Error("an ENI with another cluster's tag was detached")
+	}
+}
+
+// Reports that are wrong hold up nothing for ever, and cost few describes: an ENI that
+// never was, somebody else's, one of an instance that is gone, and an account that is
+// not the node's.
+func TestWrongReports(t *testing.T) {
+	r := newRig(t)
+	a, b, gone := r.instance(), r.instance(), r.instance()
+	r.node("node-a", a)
+	r.node("node-b", b)
+	r.node("node-gone", gone)
+	n := r.nodeENI("multi")
+	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	stranger := r.newENI(eni.Owner{Cluster: "another"}, subnetA)
+	r.report(n, "node-b", b, v1alpha1.PhaseReady, "eni-0dead", stranger)
+	r.patch(r.kube.API, kube.NodeENIStates, "node-b", map[string]any{"status": map[string]any{"account": "999999999999", "region": "eu-west-1"}})
+	r.report(n, "node-gone", gone, v1alpha1.PhaseReady, "eni-0gone")
+	if err := r.cloud.Terminate(gone); err != nil {
+		t.Fatal(err)
+	}
+	r.startLeading()
+	r.awaitFinalizer(n)
+	r.cloud.ResetCalls()
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	r.awaitNoNodeENI("multi")
+	if r.exists(id) || !r.exists(stranger) {
+		t.Errorf("the ENI exists: %v, the stranger: %v", r.exists(id), r.exists(stranger))
+	}
+	if calls := r.count("DescribeNetworkInterfaces"); calls > 15 {
+		t.Errorf("%d describes", calls)
+	}
+}
+
+// A NodeENI that no coordinator has ever seen goes without its ENIs.
+func TestUninstallAfterNodeENIsWentUnseen(t *testing.T) {
+	r := newRig(t)
+	a := r.instance()
+	r.node("node-a", a)
+	n := r.nodeENI("multi")
+	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	u := r.uninstall(3 * time.Second)
+	u.awaitSaid("there is no NodeENI, but agents report ENIs that no coordinator has said to be deleted: " + id + " of node node-a in Region us-east-1 (Ready)")
+	err := u.wait()
+	if err == nil || strings.Contains(u.said(), "Done") || !strings.Contains(err.Error(), id) {
+		t.Errorf("it returns %v, having said\n%s", err, u.said())
+	}
+	// With a coordinator, and an agent that takes the link down, all is well.
+	r.startLeading()
+	r.report(n, "node-a", a, v1alpha1.PhaseReleased, id)
+	r.awaitGone(id)
+	r.patch(r.kube.API, kube.NodeENIStates, "node-a", map[string]any{"status": map[string]any{"enis": nil}})
+	if err := r.uninstall(time.Minute).wait(); err != nil {
+		t.Error(err)
+	}
+}

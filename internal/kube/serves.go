@@ -1,0 +1,51 @@
+package kube
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+)
+
+// Serves says whether the API server has a resource of our group. It reads the lists
+// that are always there, because "not found" may also be said by a proxy.
+func (c *Client) Serves(ctx context.Context, resource string) (bool, error) {
+	var groups metav1.APIGroupList
+	if err := c.discover(ctx, "/apis", "APIGroupList", &groups); err != nil {
+		return false, err
+	}
+	gv := v1alpha1.GroupVersion
+	if !slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool {
+		return g.Name == gv.Group && slices.ContainsFunc(g.Versions, func(v metav1.GroupVersionForDiscovery) bool { return v.Version == gv.Version })
+	}) {
+		return false, nil
+	}
+	var resources metav1.APIResourceList
+	if err := c.discover(ctx, "/apis/"+gv.String(), "APIResourceList", &resources); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(resources.APIResources, func(r metav1.APIResource) bool { return r.Name == resource }), nil
+}
+
+func (c *Client) discover(ctx context.Context, path, kind string, into any) error {
+	body, err := c.API.Get().AbsPath(path).SetHeader("Accept", "application/json").Timeout(10 * time.Second).Do(ctx).Raw()
+	var is metav1.TypeMeta
+	if err == nil {
+		err = json.Unmarshal(body, &is)
+	}
+	if err == nil && is.Kind != kind {
+		err = fmt.Errorf("the answer is of the kind %q instead of %s; is there a proxy in between?", is.Kind, kind)
+	}
+	if err == nil {
+		err = json.Unmarshal(body, into)
+	}
+	if err != nil {
+		return fmt.Errorf("reading what the API server serves (%s): %w", path, err)
+	}
+	return nil
+}
