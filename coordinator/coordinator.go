@@ -183,7 +183,7 @@ const stepLimit = 3 * time.Minute
 // election. One that waits for leadership is as ready as the leader.
 func (c *coordinator) register(health *program.Health) {
 	health.Ready("caches", c.caches.filled)
-	health.Ready("Region", c.inRegion)
+	health.Ready("region", c.inRegion)
 	health.Live("sweep", c.sweeper.heartbeat.Check)
 	health.Live("status", c.status.heartbeat.Check)
 }

@@ -53,7 +53,7 @@ func TestHealthChecks(t *testing.T) {
 	for _, identity := range []string{"first", "second"} {
 		health, ask := r.serveHealth()
 		r.start(identity, func(cfg *Config) { cfg.Health = health })
-		r.await(identity+" is ready", func() bool { return ask("/readyz") == "200 [+] caches [+] Region ok " })
+		r.await(identity+" is ready", func() bool { return ask("/readyz") == "200 [+] caches [+] region ok " })
 		r.await(identity+" is healthy", func() bool { return ask("/healthz") == "200 [+] sweep [+] status [+] leader election ok " })
 	}
 	if holder := r.holder(); holder != "first" {
