@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -222,4 +223,11 @@ func list[T any](i cache.SharedIndexInformer) []*T {
 		all[n] = obj.(*T)
 	}
 	return all
+}
+
+// older says whether an object is of a time before another one: etcd has been restored.
+func older(a, b metav1.Object) bool {
+	x, errA := strconv.ParseUint(a.GetResourceVersion(), 10, 64)
+	y, errB := strconv.ParseUint(b.GetResourceVersion(), 10, 64)
+	return errA == nil && errB == nil && x < y
 }

@@ -116,6 +116,8 @@ type coordinator struct {
 	caches  *caches
 	sweeper *sweeper
 	status  *statusWriter
+	stale   bool // why it no longer leads
+	heeded  heeded
 }
 
 // ErrLeaseLost is returned by a leader that could not renew its Lease in time.
@@ -129,6 +131,20 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
+	for {
+		err := run(ctx, cfg)
+		if !errors.Is(err, errStale) || ctx.Err() != nil {
+			return err
+		}
+		cfg.Log.Warn("the API server shows an older state than before, as after a restore of etcd; everything is read again")
+	}
+}
+
+// errStale is returned when the caches show what the API server no longer has. Watches
+// go on where they were, so that only new caches help.
+var errStale = errors.New("the caches are newer than the API server")
+
+func run(ctx context.Context, cfg Config) error {
 	c, err := newCoordinator(cfg)
 	if err != nil {
 		return err
@@ -201,6 +217,10 @@ func (c *coordinator) inRegion() error {
 // still good: a process that was frozen may not have noticed yet that it is not.
 func (c *coordinator) lead(ctx context.Context, mayAct func() bool) {
 	c.sweeper.mayAct = mayAct
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	c.status.stale = func() { stop(errStale) }
+	defer func() { c.stale = context.Cause(ctx) == errStale }() //nolint:errorlint // what was given above
 	var work sync.WaitGroup
 	work.Go(func() { c.sweeper.run(ctx) })
 	work.Go(func() { c.status.run(ctx) })

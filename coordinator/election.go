@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
@@ -73,8 +74,38 @@ func (c *coordinator) elect(ctx context.Context) error {
 	})()
 	elector.Run(candidacy)
 	once.Do(never)
-	if ctx.Err() != nil {
+	if c.giveBack(); ctx.Err() != nil {
 		return nil
 	}
+	if c.stale {
+		return errStale
+	}
 	return ErrLeaseLost
+}
+
+// giveBack makes sure that the Lease is not held any longer by this candidate. The
+// elector does not know of one that it got in an answer which it did not wait for, and
+// tries only once.
+func (c *coordinator) giveBack() {
+	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.RenewDeadline)
+	defer cancel()
+	leases := c.cfg.Leases.Leases(c.cfg.Namespace)
+	for range 3 {
+		lease, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
+		if err == nil {
+			if holder := lease.Spec.HolderIdentity; holder == nil || *holder != c.cfg.Identity {
+				return
+			}
+			lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds = new(""), new(int32(1))
+			_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
+		}
+		if err == nil || apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(c.cfg.RetryPeriod):
+		}
+	}
 }

@@ -39,6 +39,7 @@ type statusWriter struct {
 
 	heartbeat *program.Heartbeat
 	doubts    *doubts
+	stale     func() // the caches show what the API server no longer has
 
 	mu     sync.Mutex
 	marked map[string]bool // names
@@ -217,6 +218,25 @@ func (w *statusWriter) write(ctx context.Context, n *v1alpha1.NodeENI) (written 
 		// The object has a newer version now; its arrival marks it again.
 		return false, nil
 	}
+	written, err = w.writeStatus(ctx, n)
+	if !apierrors.IsConflict(err) {
+		return written, err
+	}
+	// The cache is behind, or it will never catch up: the newest object tells.
+	live, readErr := read[v1alpha1.NodeENI](ctx, w.kube.API, kube.NodeENIs, n.Name)
+	switch {
+	case readErr != nil:
+		return false, readErr
+	case live == nil || live.UID != n.UID:
+		return false, err
+	case older(live, n):
+		w.stale()
+		return false, err
+	}
+	return w.writeStatus(ctx, live)
+}
+
+func (w *statusWriter) writeStatus(ctx context.Context, n *v1alpha1.NodeENI) (written bool, err error) {
 	now := time.Now()
 	status := statusOf(n, w.reports(n), now)
 	w.doubts.condition(n, &status, now)

@@ -96,6 +96,9 @@ func (c *coordinator) nodeChanged(old, now *kube.Node) {
 	if sameToUs(old, now) {
 		return
 	}
+	if now == nil {
+		c.heeded.forget(old.Name)
+	}
 	if old != nil && (now == nil || instanceReplaced(old, now)) {
 		c.sweeper.concerns.add(eni.ByNode, old.Name)
 	}
@@ -121,7 +124,7 @@ func instanceReplaced(old, now *kube.Node) bool {
 }
 
 func (c *coordinator) stateChanged(old, now *v1alpha1.NodeENIState) {
-	if ids := released(old, now); len(ids) > 0 {
+	if ids := released(old, now); len(ids) > 0 && c.heeded.now(now.Name, func() { c.heedLater(now.Name) }) {
 		c.sweeper.concerns.add(eni.ByID, ids...)
 	}
 	for _, state := range []*v1alpha1.NodeENIState{old, now} {

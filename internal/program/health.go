@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -63,7 +64,8 @@ func (h *Health) Ready(name string, run func() error) {
 func (h *Health) add(to *[]check, c check) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	*to = append(*to, c)
+	others := slices.DeleteFunc(slices.Clone(*to), func(o check) bool { return o.name == c.name })
+	*to = append(others, c)
 }
 
 func (h *Health) checks(of *[]check) []check {

@@ -1,0 +1,76 @@
+package coordinator
+
+import (
+	"testing"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// A cache that does not catch up, as after a restore of etcd, keeps no status from
+// being written; one that is of the future is thrown away.
+func TestStatusOfStaleCache(t *testing.T) {
+	r := newRig(t)
+	old := r.nodeENI("multi")
+	r.patch(r.kube.API, kube.NodeENIs, "multi", map[string]any{"spec": map[string]any{"mtu": 9001}})
+	cfg, err := fastConfig(t.Context(), r.access, r.ec2URL, "leader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := newCoordinator(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old.Finalizers = []string{v1alpha1.CleanupFinalizer}
+	stale := false
+	c.status.stale = func() { stale = true }
+	if written, err := c.status.write(t.Context(), old); !written || err != nil || stale {
+		t.Errorf("written %v, error %v, stale %v", written, err, stale)
+	}
+	if now := r.getNodeENI("multi"); now.Status.ObservedGeneration != now.Generation {
+		t.Errorf("the status is of generation %d instead of %d", now.Status.ObservedGeneration, now.Generation)
+	}
+	old.ResourceVersion = "99999999999"
+	if written, err := c.status.write(t.Context(), old); written || err == nil || !stale {
+		t.Errorf("of the future: written %v, error %v, stale %v", written, err, stale)
+	}
+}
+
+// The API server gave the Lease in an answer that the candidate did not wait for.
+func TestLeaseIsGivenBack(t *testing.T) {
+	r := newRig(t)
+	cfg, err := fastConfig(t.Context(), r.access, r.ec2URL, "leader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := metav1.NewMicroTime(time.Now())
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: leaseName}, Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: new("leader"), LeaseDurationSeconds: new(int32(15)), RenewTime: &now, AcquireTime: &now,
+	}}
+	if _, err := r.leases.Leases(testNamespace).Create(t.Context(), lease, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	c := &coordinator{cfg: cfg}
+	c.giveBack()
+	if holder := r.holder(); holder != "" {
+		t.Errorf("%q holds the Lease", holder)
+	}
+}
+
+// One node's reports, whatever they say, have EC2 asked a few times.
+func TestReportsAreHeeded(t *testing.T) {
+	var h heeded
+	asked := 0
+	for range 1000 {
+		if h.now("node-a", func() {}) {
+			asked++
+		}
+	}
+	if asked != heedAtOnce || !h.now("node-b", func() {}) {
+		t.Errorf("asked %d times at once, want %d, and another node's to be heeded", asked, heedAtOnce)
+	}
+}
