@@ -255,6 +255,7 @@ type NodeENI struct {
 
 	Spec NodeENISpec `json:"spec"`
 	// +optional
+	// +structType=atomic
 	Status NodeENIStatus `json:"status,omitempty"`
 }
 
