@@ -137,7 +137,7 @@ bench-latency: ## From label to Ready, from hot-plug to configured, repairs: p50
 	@$(call run_benchmark,latency)
 
 .PHONY: bench-scale
-bench-scale: build ## A fleet of 10 to 5,000 nodes against EC2's limits (55 min). SIZES=250,1000x2 for others; PHASES=label,idle,roll,delete,cold for a look without a report.
+bench-scale: build ## A fleet of 10 to 5,000 nodes against EC2's limits (95 min). SIZES=250,1000x2 for others; PHASES=label,idle,roll,delete,cold for a look without a report.
 	@$(call run_benchmark,scale)
 
 # Tests of e2e, as a regular expression.

@@ -63,6 +63,11 @@ func (c counts) perENI(s size, match func(fleet.Call) bool) float64 {
 	return float64(c.Calls.Sum(match)) / float64(s.total())
 }
 
+// describesPerSecond are those of the coordinator.
+func (c counts) describesPerSecond() float64 {
+	return float64(c.Calls.Sum(func(c fleet.Call) bool { return c.Coordinator && !c.Mutating() })) / c.Took.Seconds()
+}
+
 // Kinds of calls.
 func byAgents(c fleet.Call) bool   { return !c.Coordinator }
 func mutating(c fleet.Call) bool   { return byAgents(c) && c.Mutating() }

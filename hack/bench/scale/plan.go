@@ -44,7 +44,7 @@ const (
 	defaultSizes = "10,50,100,250,1000,1000x2,5000"
 	// fullSize is the size at which everything is measured.
 	fullSize = 1000
-	// largeSize is the size from which one phase takes long enough.
+	// largeSize is the size from which a cold start takes too long to be added.
 	largeSize = 2500
 )
 
@@ -54,7 +54,7 @@ func defaultPhases(s size) []phase {
 	case s == size{fullSize, 1}:
 		return phases
 	case s.total() >= largeSize:
-		return []phase{phaseLabel}
+		return []phase{phaseLabel, phaseRoll, phaseDelete}
 	case s.total() > fullSize:
 		return []phase{phaseLabel, phaseDelete}
 	}

@@ -21,7 +21,7 @@ func TestParsePlans(t *testing.T) {
 		err           string
 	}{
 		{"10", "", []plan{{size{10, 1}, small}}, false, ""},
-		{"1000,5000", "", []plan{{size{1000, 1}, phases}, {size{5000, 1}, []phase{phaseLabel}}}, false, ""},
+		{"1000,5000", "", []plan{{size{1000, 1}, phases}, {size{5000, 1}, []phase{phaseLabel, phaseRoll, phaseDelete}}}, false, ""},
 		{"1000x2", "", []plan{{size{1000, 2}, short}}, false, ""},
 		{" 50, 100x1", "idle,label", []plan{{size{50, 1}, []phase{phaseIdle, phaseLabel}}, {size{100, 1}, []phase{phaseIdle, phaseLabel}}}, true, ""},
 		{"0", "", nil, false, `"0": want a number of nodes from 1 to 8000`},

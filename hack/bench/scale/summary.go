@@ -10,9 +10,10 @@ import (
 
 // The goals.
 const (
-	overBound   = 1.25 // times the bucket bound
-	callsPerENI = 4.5
-	objectKiB   = 100
+	overBound          = 1.25 // times the bucket bound
+	callsPerENI        = 4.5
+	objectKiB          = 100
+	describesPerSecond = 1 // of the coordinator, of 20 that EC2 gives an account
 	// conflictsPerNode is far from a storm; where answers come in time there are
 	// none.
 	conflictsPerNode = 0.01
@@ -71,9 +72,11 @@ func (f *figures) goals() []result.Figure {
 	if f.Roll != nil {
 		timed("rolling replacement of all nodes", f.Roll.Took.Seconds(), "")
 		add("ENIs left behind by it", float64(f.Roll.Leaks), "", result.Goal(0), "")
+		add("describes of the coordinator while nodes came and went", round(f.Roll.describesPerSecond(), 100), "/s", result.Goal(describesPerSecond), "throttled ones included")
 	}
 	if f.Delete != nil {
 		timed("from the deletion of the NodeENI until all ENIs are gone", f.Delete.Gone.Seconds(), "")
+		add("describes of the coordinator while ENIs went", round(f.Delete.describesPerSecond(), 100), "/s", result.Goal(describesPerSecond), "throttled ones included")
 	}
 	if f.Idle != nil {
 		add("EC2 calls per node in an idle hour", round(f.Idle.perENI(size{f.nodes, 1}, byAgents), 100), "", result.Goal(1), "")
