@@ -325,7 +325,9 @@ func (a *Agent) notice(s Snapshot, now time.Time) {
 		a.snapshot.NodeENIs = nil
 	}
 	if s.ReportLost {
-		a.saved = v1alpha1.NodeENIStateStatus{}
+		// It may have been edited, and then it is written again also when there is
+		// nothing to report.
+		a.saved = v1alpha1.NodeENIStateStatus{InstanceID: a.saved.InstanceID}
 	}
 }
 

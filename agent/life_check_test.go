@@ -116,7 +116,7 @@ func (w *world) check() {
 			w.Errorf("NodeENI %s has no ENI in %s", s.uid, s.subnet)
 		}
 	}
-	if full && (attached != room || free > 1) {
+	if lost := w.linksLost || len(w.foreign) > 1; full && (attached != room || free > 1 && !lost) {
 		w.Errorf("%d are attached and %d wait on an instance with room for %d", attached, free, room)
 	}
 	for _, f := range w.foreign {

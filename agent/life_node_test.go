@@ -101,3 +101,25 @@ func TestTagsEditedWhileAnAnswerIsLost(t *testing.T) {
 		w.end()
 	})
 }
+
+// A report that is edited while there is nothing to report is written again, too.
+func TestEmptyReportIsEdited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, draw.From(nil))
+		w.boot()
+		time.Sleep(time.Minute)
+		w.change(func(s *Snapshot) { s.Labels = nil })
+		time.Sleep(10 * time.Minute)
+		w.memory.set(func(m *memory) {
+			m.report.ENIs = []v1alpha1.ENIState{{NodeENI: "a", NodeENIUID: "uid-a-1", SubnetID: subnetA, ENIID: "eni-0none", Phase: v1alpha1.PhaseReady}}
+			m.lost = true
+		})
+		time.Sleep(time.Minute)
+		for _, entry := range w.memory.saved().ENIs {
+			if entry.ENIID == "eni-0none" {
+				t.Errorf("the report is still %+v", entry)
+			}
+		}
+		w.end()
+	})
+}
