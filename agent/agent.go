@@ -206,7 +206,6 @@ func (a *Agent) load(ctx context.Context) error {
 	for i := range a.enis {
 		e := &a.enis[i]
 		e.collected, e.known = a.Collector != nil && e.released, time.Now()
-		a.known[e.ID] = true
 	}
 	if a.Collector != nil && last.InstanceID == "" {
 		a.reckon(time.Now()) // a report may have been lost

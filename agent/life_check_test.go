@@ -59,7 +59,7 @@ func (w *world) seeRelease(id string) {
 		w.Errorf("%v: %s was released on a Node that is another instance", time.Now(), id)
 	}
 	w.mu.Unlock()
-	if _, wanted := w.wanted()[slotOf(e)]; !ok || !wanted || !settled {
+	if _, wanted := w.wanted()[slotOf(e)]; !ok || !wanted || !settled || w.memory.misleads() {
 		return
 	}
 	for _, other := range w.living() {

@@ -141,6 +141,7 @@ func (w *world) lie() {
 	c := w.choices
 	w.distrustReport()
 	w.memory.set(func(m *memory) {
+		m.edited = true
 		if m.lost = true; len(m.report.ENIs) == 0 {
 			m.report.ENIs = []v1alpha1.ENIState{{NodeENI: "a", NodeENIUID: "uid-a-1", SubnetID: subnetA, Phase: v1alpha1.PhaseReady, Reason: "Ready"}}
 		}

@@ -61,6 +61,7 @@ type memory struct {
 	cut     bool               // nothing gets through, in either direction
 	hidden  map[types.UID]bool // NodeENIs that lists lack
 	unheard map[types.UID]bool // NodeENIs whose deletion no watch has told
+	edited  bool               // the report, ever
 	waiting int                // nodes
 	lost    bool
 	changed chan struct{}
@@ -100,6 +101,14 @@ func (m *memory) isCut() bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.cut
+}
+
+// misleads says whether the agent cannot know what is wanted: it cannot ask, or both
+// the list and the report that could contradict it are wrong.
+func (m *memory) misleads() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.cut || m.edited && len(m.hidden) > 0
 }
 
 // process is a Source: the memory as one process sees it.

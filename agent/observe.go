@@ -54,7 +54,8 @@ func (a *Agent) observed(list []eni.ENI, err error, now time.Time) {
 	assigned := a.assigned()
 	for i := range a.enis {
 		e := &a.enis[i]
-		a.known[e.ID] = true
+		// A report alone does not tell: an ENI of somebody else holds its device index.
+		a.known[e.ID] = a.known[e.ID] || !e.reported
 		e.released = e.released && !assigned[e.ID]
 		e.left = e.left && e.released
 	}
