@@ -13,6 +13,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
 func ec2Error(code, message string) error {
@@ -287,5 +288,34 @@ func TestReportTellsTheGeneration(t *testing.T) {
 				t.Errorf("got %+v, want one entry of generation %d", r.ENIs, test.want)
 			}
 		})
+	}
+}
+
+// While describes may not show an ENI yet, the message says until when.
+func TestDoubtsSayUntilWhen(t *testing.T) {
+	now := time.Date(2026, 11, 28, 20, 0, 0, 0, time.UTC)
+	young := tracked{made: now.Add(-time.Second), collected: true, returning: true}
+	listed := young
+	listed.listed = true
+	s := situation{now: now}
+	if got, want := s.until(young), " until it must show it, at 2026-11-28T20:04:59Z"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if got := s.until(listed); got != "" {
+		t.Errorf("of one that EC2 has shown: %q", got)
+	}
+}
+
+// What an ENI that keeps its place has to do with another one is no cause.
+func TestDisplacedWords(t *testing.T) {
+	e := tracked{ENI: eni.ENI{ID: "eni-1", Attachment: &eni.Attachment{DeviceIndex: 1}}}
+	wanted := want{deviceIndex: 2}
+	for want, v := range map[string]view{
+		"attached at device index 1; 2 is wanted, and is now held by eni-9":            {taken: map[int32]string{2: "eni-9"}},
+		"attached at device index 1; 2 is wanted, and an attached ENI keeps its index": {},
+	} {
+		if got := v.displaced(wanted, e); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }

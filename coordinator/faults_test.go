@@ -9,6 +9,8 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/aws/smithy-go"
+
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -332,8 +334,13 @@ func TestStuckDetach(t *testing.T) {
 	since := time.Now().Add(-at).UTC().Format("15:04")
 	r.awaitEvent("ENIStuck", "Warning multi: eni-1 of node node-a has been detaching at i-1 since "+since)
 	r.awaitEvent("ENIStuck", "aws ec2 detach-network-interface --force --attachment-id eni-attach-1")
-	if all := r.events("ENIStuck"); len(all) != 1 {
-		t.Errorf("got %d Events, want 1: %q", len(all), all)
+	free := wantedENI()
+	free.ID, free.Attachment, free.Owner.NodeENIUID = "eni-2", nil, n.UID
+	c.sweeper.reportStuck(free, &track{Verdict: verdict{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-at)},
+		&smithy.GenericAPIError{Code: "InvalidNetworkInterface.InUse", Message: "Interface is in use by vpce-1"})
+	r.awaitEvent("ENIStuck", "InvalidNetworkInterface.InUse: Interface is in use by vpce-1")
+	if all := r.events("ENIStuck"); len(all) != 2 {
+		t.Errorf("got %d Events, want 2: %q", len(all), all)
 	}
 }
 

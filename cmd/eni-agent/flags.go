@@ -70,8 +70,10 @@ func (o *options) define(flags *flag.FlagSet) {
 	flags.BoolVar(&o.readyLabels, "node-ready-labels", false, "label this Node with "+v1alpha1.ReadyLabelPrefix+"NAME="+v1alpha1.ReadyLabelValue+" for each NodeENI whose ENIs it has")
 	flags.StringVar(&o.directory, "nodeeni-dir", "", "directory of NodeENI files (*.yaml, *.yml, *.json); turns Kubernetes off, and the agent then detaches and deletes its own ENIs")
 	flags.Func("node-labels", "without Kubernetes: labels of this node, such as ng=multi-eni,zone=a", func(text string) (err error) {
-		o.labels, err = labels.ConvertSelectorToLabelsMap(text)
-		return err
+		if o.labels, err = labels.ConvertSelectorToLabelsMap(text); err != nil {
+			return errors.New("must be labels such as ng=multi-eni,zone=a: " + strings.TrimPrefix(err.Error(), "<nil>: "))
+		}
+		return nil
 	})
 	flags.BoolVar(&o.labelsFromTags, "node-labels-from-tags", false, "without Kubernetes: the instance's tags are labels of this node; those of --node-labels come first")
 	flags.StringVar(&o.stateFile, "state-file", defaultStateFile, "without Kubernetes: where the agent's report is kept")

@@ -40,7 +40,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "eni_ec2_calls_total",
-			Help: "EC2 calls, every attempt, by action and code: OK, EC2's error code, NoAnswer, or NoCredentials.",
+			Help: "EC2 calls, every attempt, by action and code: OK, EC2's error code, NoAnswer, ForeignAnswer, or NoCredentials.",
 		}, []string{"action", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "eni_ec2_call_duration_seconds",

@@ -100,7 +100,7 @@ func NewClient(cfg *rest.Config, userAgent string) (*Client, error) {
 func (c *Client) ClusterID(ctx context.Context) (string, error) {
 	var ns Namespace
 	if err := c.Core.Get().Resource("namespaces").Name("kube-system").Do(ctx).Into(&ns); err != nil {
-		return "", fmt.Errorf("reading the namespace kube-system, whose UID is the cluster's id: %w; %s", err, readAdvice(err))
+		return "", fmt.Errorf("reading the namespace kube-system, whose UID is the cluster's id: %w; %s; --cluster-name makes this read unnecessary", err, readAdvice(err))
 	}
 	return string(ns.UID), nil
 }
@@ -111,13 +111,11 @@ func readAdvice(err error) string {
 	case apierrors.IsUnauthorized(err):
 		return "the API server does not accept the token or the certificate: it may have expired, or be another cluster's; see the ServiceAccount or the kubeconfig"
 	case apierrors.IsForbidden(err):
-		return "give this ServiceAccount or user the ClusterRole that comes with the program, or set --cluster-name"
+		return "give this ServiceAccount or user the ClusterRole that comes with the program"
 	case errors.As(err, new(x509.UnknownAuthorityError)), errors.As(err, new(x509.HostnameError)):
 		return "the API server's certificate is not signed by the CA that is trusted here, or is for another name: see certificate-authority-data and server in the kubeconfig, or the ServiceAccount's ca.crt"
-	case unreachable(err):
-		return "see that the API server can be reached from here"
 	}
-	return "set --cluster-name if that cannot be put right"
+	return "see that the API server can be reached from here"
 }
 
 // InstanceID is the EC2 instance that a Node's providerID names, as

@@ -106,7 +106,7 @@ func (r *Reach) missed(what string, err error) {
 	defer r.mu.Unlock()
 	if len(r.failing) == 0 {
 		r.since = time.Now()
-		r.log.Warn("the API server cannot be reached; what is there stays, and changes are heard of when it is back", "reading", what, "error", err)
+		r.log.Warn("the API server cannot be reached; what is there stays, and changes are heard of when it is back", "reading", what, "error", err, "do", readAdvice(err))
 	}
 	r.failing[what] = true
 }
@@ -127,7 +127,7 @@ func (r *Reach) reached(what string, err error) {
 		told = string(apierrors.ReasonForError(err))
 	}
 	if told != "" && told != r.refused[what] {
-		r.log.Warn("the API server refuses a read; it is tried again", "reading", what, "error", err)
+		r.log.Warn("the API server refuses a read; it is tried again", "reading", what, "error", err, "do", readAdvice(err))
 	}
 	r.refused[what] = told
 }
