@@ -56,6 +56,13 @@ func (d *directory) open(name string, flags int) (*os.File, error) {
 	return nil, fmt.Errorf("%s: %w", file.Name(), err)
 }
 
+// hasOneName reports whether a file has no other hard links, so that it cannot be
+// somebody else's that was linked here.
+func hasOneName(file *os.File) bool {
+	var stat unix.Stat_t
+	return unix.Fstat(int(file.Fd()), &stat) == nil && stat.Nlink == 1
+}
+
 // create makes a file that is not there yet. It belongs to whom the directory belongs
 // to: a service with a user of its own has to get on with what root leaves.
 func (d *directory) create(name string) (*os.File, error) {

@@ -46,7 +46,7 @@ func (f *StateFile) Beat(done <-chan struct{}, check func() error) {
 		}
 		if p.Problem != last.Problem || p.At.Sub(last.At) >= pulseEvery {
 			last = p
-			f.say(p)
+			f.say(&p)
 		}
 		select {
 		case <-done:
@@ -56,15 +56,16 @@ func (f *StateFile) Beat(done <-chan struct{}, check func() error) {
 	}
 }
 
-// say is not synced: after a crash of the host there is no such process.
-func (f *StateFile) say(p Pulse) {
-	p.Problem = p.Problem[:min(len(p.Problem), maxPulse/2)]
-	data, err := json.Marshal(p)
-	if err != nil {
+// say writes how the agent is, or that nothing is known yet. It is not synced: after a
+// crash of the host there is no such process. A failure is read as "starting".
+func (f *StateFile) say(p *Pulse) {
+	if f.quiet || f.lock.Truncate(0) != nil || p == nil {
 		return
 	}
-	if err := f.lock.Truncate(0); err == nil {
-		_, _ = f.lock.WriteAt(data, 0) // read as "starting" when it fails
+	said := *p
+	said.Problem = said.Problem[:min(len(said.Problem), maxPulse/2)]
+	if data, err := json.Marshal(said); err == nil {
+		_, _ = f.lock.WriteAt(data, 0)
 	}
 }
 

@@ -70,6 +70,9 @@ type StateFile struct {
 	path      string
 	directory *directory
 	lock      *os.File
+	// quiet: the lock has other names, so it may be a file of somebody else's, and
+	// nothing is written to it.
+	quiet bool
 }
 
 // lockPatience is how long to wait for the lock: eni-agent status takes it for
@@ -96,7 +99,9 @@ func Lock(path string) (*StateFile, error) {
 	for end := time.Now().Add(lockPatience); ; time.Sleep(50 * time.Millisecond) {
 		err = unix.Flock(int(f.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
-			return f, f.lock.Truncate(0) // what the agent before it has said
+			f.quiet = !hasOneName(f.lock)
+			f.say(nil) // the agent before it is gone, and what it said with it
+			return f, nil
 		}
 		if !errors.Is(err, unix.EWOULDBLOCK) || time.Now().After(end) {
 			break
