@@ -71,6 +71,8 @@ type Agent struct {
 
 	arrivals arrivals
 
+	unconfirmed unconfirmed
+
 	// The report.
 	saved   v1alpha1.NodeENIStateStatus
 	current v1alpha1.NodeENIStateStatus
@@ -242,6 +244,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 	a.lookForUnwanted(before, now)
 	a.doubtReturning()
 	a.lookForRoom()
+	a.confirm(ctx, now)
 	a.forgetFailures(now)
 	p := next(a.view(now))
 	a.arrivals.ask(a.selecting, a.seen, now)
@@ -300,6 +303,7 @@ func (a *Agent) view(now time.Time) view {
 		desired:  a.desired, enis: a.enis, certain: a.certain,
 		limit: a.limit, records: a.records, saved: savedRecords(a.saved),
 		taken: a.taken, attaching: attaching, creating: creating, resting: a.failures.resting(now), refused: a.failures.refused(),
+		unconfirmed: a.unconfirmed.taken,
 	}
 }
 

@@ -33,6 +33,7 @@ type Metrics struct {
 	step          *prometheus.HistogramVec
 	enis          *prometheus.GaugeVec
 	linksOverdue  prometheus.Gauge
+	outOfTouch    prometheus.Gauge
 	passes        *prometheus.CounterVec
 	repairs       *prometheus.CounterVec
 	reportWrites  *prometheus.CounterVec
@@ -62,6 +63,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "eni_agent_links_overdue",
 			Help: "ENIs in phase Configuring that EC2 says are attached, and whose link has been missing for over a minute: a pod may have taken it.",
 		}),
+		outOfTouch: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "eni_agent_enis_out_of_touch",
+			Help: "ENIs that others have detached or deleted, and that are not attached or replaced because the API server does not confirm that they are wanted.",
+		}),
 		passes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "eni_agent_passes_total",
 			Help: "Passes of the agent's loop by cause: wanted (a NodeENI or the Node changed), result (of a call), host (a link, address, rule or route changed), timer.",
@@ -90,7 +95,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			vec.WithLabelValues(v)
 		}
 	}
-	registry.MustRegister(m.ready, m.step, m.enis, m.linksOverdue, m.passes, m.repairs, m.reportWrites, m.lastHeartbeat)
+	registry.MustRegister(m.ready, m.step, m.enis, m.linksOverdue, m.outOfTouch, m.passes, m.repairs, m.reportWrites, m.lastHeartbeat)
 	return m
 }
 
@@ -140,17 +145,16 @@ func (m *Metrics) reported(entries []v1alpha1.ENIState) {
 		return
 	}
 	count := map[v1alpha1.Phase]int{}
-	overdue := 0
+	reasons := map[string]int{}
 	for _, e := range entries {
 		count[e.Phase]++
-		if e.Reason == reasonLinkOverdue {
-			overdue++
-		}
+		reasons[e.Reason]++
 	}
 	for _, p := range phases {
 		m.enis.WithLabelValues(string(p)).Set(float64(count[p]))
 	}
-	m.linksOverdue.Set(float64(overdue))
+	m.linksOverdue.Set(float64(reasons[reasonLinkOverdue]))
+	m.outOfTouch.Set(float64(reasons[reasonOutOfTouch]))
 }
 
 // arrived times an ENI that has become ready.

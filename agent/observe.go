@@ -51,6 +51,7 @@ func (a *Agent) observed(list []eni.ENI, err error, now time.Time) {
 	before := a.enis
 	a.enis, gone = merge(a.enis, a.withoutPrimary(a.withoutDeleted(list, now)), a.linkHere, now)
 	a.certain, a.described = true, now
+	a.noticeTaken(before)
 	assigned := a.assigned()
 	for i := range a.enis {
 		e := &a.enis[i]

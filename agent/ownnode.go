@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -78,6 +80,29 @@ func (k *Kubernetes) Refresh(ctx context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.setFresh(&node)
+	return nil
+}
+
+// Confirm implements Confirmer.
+func (k *Kubernetes) Confirm(ctx context.Context, nodeENIs map[types.UID]string) error {
+	if err := k.Refresh(ctx); err != nil {
+		return fmt.Errorf("its Node: %w", err)
+	}
+	k.mu.Lock()
+	node := k.fresh
+	k.mu.Unlock()
+	if node == nil {
+		return errors.New("its Node has been deleted")
+	}
+	for uid, name := range nodeENIs {
+		var n v1alpha1.NodeENI
+		if err := k.client.API.Get().Resource(kube.NodeENIs).Name(name).Do(ctx).Into(&n); err != nil {
+			return fmt.Errorf("NodeENI %s: %w", name, err)
+		}
+		if n.UID != uid || n.DeletionTimestamp != nil || !n.Selects(node.Labels) {
+			return fmt.Errorf("the NodeENI %s does not select this node any more, and the watch has not told so yet", name)
+		}
+	}
 	return nil
 }
 

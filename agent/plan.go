@@ -100,6 +100,9 @@ type view struct {
 	// refused are the keys of what EC2 refuses until people mend it, though the
 	// instance takes more ENIs.
 	refused map[string]bool
+	// unconfirmed are the places from which others have taken an ENI: nothing is
+	// attached or created there before the API server confirms that it is wanted.
+	unconfirmed map[slot]string
 }
 
 // plan is what shall happen next.
@@ -133,6 +136,7 @@ func next(v view) plan {
 			p.calls = append(p.calls, callsFor(w, e, v, p.indexes[e.ID])...)
 		case w.unfit != "":
 			// It could not be configured.
+		case v.unconfirmed[w.slot] != "":
 		case v.records[w.slot].createdAt.IsZero():
 			p.decide = append(p.decide, w.slot)
 		case !v.saved[w.slot].is(v.records[w.slot]):
@@ -287,6 +291,8 @@ func callsFor(w want, e tracked, v view, index int32) []call {
 	switch {
 	case e.doubtful() || a.Detaching():
 		return nil // EC2 is asked again before anything is done
+	case a == nil && v.unconfirmed[w.slot] != "":
+		return nil
 	case a == nil:
 		return []call{{verb: attach, slot: w.slot, eni: e.ID, index: index}}
 	case a.InstanceID != v.instanceID:

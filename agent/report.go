@@ -204,6 +204,12 @@ func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, 
 	if !exists && w.unfit != "" {
 		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unfit
 	}
+	if reason, message := s.outOfTouch(w); reason != "" && e.Attachment == nil {
+		if !exists {
+			return v1alpha1.PhasePending, reason, message
+		}
+		return v1alpha1.PhaseAttaching, reason, message
+	}
 	if !exists {
 		phase, reason, message = s.failed(fullKey(w.subnet), v1alpha1.PhasePending)
 		if reason != "" {

@@ -39,19 +39,13 @@ func TestScenario25APIServerAway(t *testing.T) {
 		return nil
 	})
 	c.awaitConfigured("node-1", before["node-1"])
-	// EC2 is there: an ENI that somebody detaches is attached again.
+	// Whoever detaches an ENI now may know that it is no longer wanted, and the agent
+	// cannot: it undoes nothing before it has heard from the API server again.
 	c.must(c.Sim.Cloud().DetachByHand(before["node-2"].ID))
-	var again cloud.Interface
-	c.await("node-2 has its ENI again", func() string {
-		again = c.eni(before["node-2"].ID)
-		if a := again.Attachment; a == nil || a.ID == before["node-2"].Attachment.ID {
-			return c.enis()
-		}
-		return c.configured("node-2", again, true, 9001)
-	})
+	c.awaitLogged("node-2", "others have taken ENIs of this node", 1)
 	c.agents["node-3"].Kill()
 	c.stays("the data path stays", time.Second, func() string {
-		for node, e := range map[string]cloud.Interface{"node-1": before["node-1"], "node-2": again, "node-3": before["node-3"]} {
+		for node, e := range map[string]cloud.Interface{"node-1": before["node-1"], "node-3": before["node-3"]} {
 			mtu := int32(9001)
 			if node == "node-3" {
 				mtu = 1500
@@ -60,6 +54,9 @@ func TestScenario25APIServerAway(t *testing.T) {
 				return problem
 			}
 		}
+		if a := c.eni(before["node-2"].ID).Attachment; a != nil {
+			return "node-2 has attached its ENI again"
+		}
 		return ""
 	})
 
@@ -67,11 +64,13 @@ func TestScenario25APIServerAway(t *testing.T) {
 	c.must(c.ControlPlane.StartAPIServer(t.Context()))
 	c.awaitLogged("node-1", "the API server can be reached again", 1)
 	c.awaitEntry("node-2", "node-2", func(entry v1alpha1.ENIState) string {
-		if entry.Phase != v1alpha1.PhaseReady || entry.AttachmentID != again.Attachment.ID {
-			return "it reports the attachment of before"
+		if entry.Phase != v1alpha1.PhaseReady || entry.ENIID != before["node-2"].ID || entry.AttachmentID == before["node-2"].Attachment.ID {
+			return "its ENI is not attached again"
 		}
 		return ""
 	})
+	c.awaitConfigured("node-2", c.eni(before["node-2"].ID))
+	c.awaitEvent("node-2", "OutOfTouch")
 	if c.coordinators["coordinator-1"].Exited() { // it lost the Lease, and Kubernetes restarts it
 		c.coordinator("coordinator-1", eager...)
 	}

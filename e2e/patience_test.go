@@ -2,13 +2,16 @@ package e2e
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
 // node-feature-discovery removes its labels and sets them again at each restart. A
@@ -117,4 +120,54 @@ func (p *pings) stop() (sent, lost uint32) {
 	close(p.done)
 	time.Sleep(500 * time.Millisecond) // the last ones are on their way
 	return p.sent.Load(), p.sent.Load() - p.answered.Load()
+}
+
+// An agent that hears EC2 and not the API server, or only its watches' old tale, does
+// not work against the coordinator: what that detaches stays detached.
+func TestOutOfTouch(t *testing.T) {
+	t.Parallel()
+	c := gated(t, sim.Topology{Nodes: sim.Nodes(2)})
+	c.coordinator("coordinator-1", eager...)
+	for i, cut := range []func(node string){
+		func(node string) { // its token is no longer accepted
+			c.Gate.Inject(testbed.APIFault{Process: "agent-" + node, Status: 401})
+			c.Gate.Cut()
+		},
+		func(node string) { c.Gate.Stall("agent-"+node, time.Hour) },
+	} {
+		node := fmt.Sprintf("node-%d", i+1)
+		c.agent(node)
+		c.want(node, node, c.hostSpec())
+		e := c.awaitOnly(node, node)
+		c.Sim.Cloud().ResetCalls()
+		cut(node)
+		c.must(c.Unlabel(t.Context(), node, node))
+		c.await("the ENI is gone", func() string {
+			if len(c.managed()) > 0 {
+				return c.enis()
+			}
+			return ""
+		})
+		c.awaitLogged(node, "others have taken ENIs of this node", 1)
+		c.stays("nothing is made again", 3*time.Second, func() string {
+			if counts := cloud.CountCalls(c.calls(c.source(node))); mutating(counts) > 0 {
+				return fmt.Sprint(counts)
+			}
+			return ""
+		})
+		c.Gate.Clear()
+		c.awaitLogged(node, "what is wanted here is known again", 1)
+		c.must(c.Label(t.Context(), node, node, node))
+		if again := c.awaitOnly(node, node); again.ID == e.ID {
+			t.Error("the ENI that was deleted is back")
+		}
+		c.must(c.DeleteNodeENI(t.Context(), node))
+		c.awaitENIs(0)
+	}
+	c.await("an Event", func() string {
+		if n := c.events("node-1", "OutOfTouch"); n != 1 {
+			return fmt.Sprintf("%d of them", n)
+		}
+		return ""
+	})
 }
