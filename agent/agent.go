@@ -83,7 +83,7 @@ type Agent struct {
 	patching  bool
 
 	// What was told last, and is not told again.
-	nodeTold    string // problem of the Node
+	problemTold Problem
 	nodeMissing bool   // told
 	nodeSeen    bool   // the Node has been here, and was this instance
 	sweepTold   string // error of a sweep
@@ -108,6 +108,7 @@ func New(cfg Config) *Agent {
 		lookingUp:     map[string]bool{},
 		failures:      failures{},
 		arrivals:      newArrivals(),
+		unconfirmed:   unconfirmed{taken: map[slot]string{}},
 	}
 	a.VerifyEvery = cmp.Or(cfg.VerifyEvery, verifyEvery)
 	a.readiness.set(a.unready())
@@ -236,6 +237,7 @@ func (a *Agent) pass(ctx context.Context, now time.Time) {
 		a.started = true
 	}
 	if a.tellNodeProblem() {
+		a.reportProblem(ctx, now)
 		return
 	}
 	before := a.desired.slots()
@@ -387,7 +389,15 @@ func (a *Agent) distrust(id string) {
 // no Node: neither is a reason to take down what an agent before this one has set
 // up. A Node that was here and was deleted wants nothing any more.
 func (a *Agent) idle() bool {
-	return a.snapshot.NodeProblem != "" || !a.snapshot.NodeExists && !a.nodeSeen
+	return a.problem() != Problem{} || !a.snapshot.NodeExists && !a.nodeSeen
+}
+
+// problem is why nothing is done here, if there is a reason that people have to remove.
+func (a *Agent) problem() Problem {
+	if a.Problem.Reason == "" && a.snapshot.NodeProblem != "" {
+		return Problem{"NotThisInstance", a.snapshot.NodeProblem}
+	}
+	return a.Problem
 }
 
 // tellNodeProblem says, once, why the Node is not this instance, or that there is
@@ -402,13 +412,12 @@ func (a *Agent) tellNodeProblem() bool {
 			a.Log.Warn("the cluster has no Node of this name; nothing is done until it has; if it has this node under another name, correct --node-name", "node", a.Node)
 		}
 	}
-	a.nodeSeen = a.nodeSeen || a.snapshot.NodeExists && a.snapshot.NodeProblem == ""
-	problem := a.snapshot.NodeProblem
-	if problem != a.nodeTold {
-		a.nodeTold = problem
-		if problem != "" {
-			a.Log.Error("this Node is not this instance; nothing is done until it is", "node", a.Node, "problem", problem)
-			a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, "NotThisInstance", "%s", problem)
+	a.nodeSeen = a.nodeSeen || a.snapshot.NodeExists && a.problem() == Problem{}
+	if problem := a.problem(); problem != a.problemTold {
+		a.problemTold = problem
+		if problem.Reason != "" {
+			a.Log.Error("nothing is done on this node", "node", a.Node, "reason", problem.Reason, "problem", problem.Message)
+			a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, problem.Reason, "%s", problem.Message)
 		}
 	}
 	return a.idle()

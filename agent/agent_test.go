@@ -12,6 +12,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 // Every ENI that was given up and is wanted again may be on its way out, not only
@@ -222,5 +223,49 @@ func TestMissingNodeIsTold(t *testing.T) {
 		if absent != step.absent || deleted != step.deleted {
 			t.Errorf("step %d: told %d and %d times, want %d and %d", i, absent, deleted, step.absent, step.deleted)
 		}
+	}
+}
+
+// Why nothing is done stands in the report, beside what that said of ENIs; the report of
+// another instance is not written over.
+func TestProblemIsReported(t *testing.T) {
+	entries := []v1alpha1.ENIState{{NodeENI: "x", ENIID: "eni-x", Phase: v1alpha1.PhaseReady}}
+	own := v1alpha1.NodeENIStateStatus{InstanceID: me, Zone: "us-east-1a", ENIs: entries}
+	other := v1alpha1.NodeENIStateStatus{InstanceID: "i-other", Zone: "us-east-1a", ENIs: entries}
+	k3s := NodeProblem(&kube.Node{Spec: kube.NodeSpec{ProviderID: "k3s://node-a"}}, me)
+	for name, test := range map[string]struct {
+		last    v1alpha1.NodeENIStateStatus
+		node    string
+		problem Problem
+		reason  string // "" when nothing is saved
+		words   string
+	}{
+		"none":                      {own, "", Problem{}, "", ""},
+		"the Node's":                {v1alpha1.NodeENIStateStatus{}, k3s, Problem{}, "NotThisInstance", "cannot be changed"},
+		"with ENIs":                 {own, k3s, Problem{}, "NotThisInstance", "registered again"},
+		"the agent's own":           {own, k3s, Problem{"WrongRegion", "elsewhere"}, "WrongRegion", "elsewhere"},
+		"another instance's report": {other, k3s, Problem{}, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source := lastReport{report: test.last, saves: make(chan v1alpha1.NodeENIStateStatus, 1)}
+			a := New(Config{Source: source, Log: slog.New(slog.DiscardHandler), Recorder: unheard{}, Problem: test.problem, Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a", Region: "us-east-1"}})
+			if err := a.load(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			a.snapshot = Snapshot{NodeExists: true, NodeProblem: test.node}
+			if idle := a.tellNodeProblem(); idle != (test.node != "") {
+				t.Errorf("nothing is done: %v", idle)
+			}
+			if a.reportProblem(t.Context(), time.Now()); a.saving != (test.reason != "") {
+				t.Fatalf("saved: %v", a.saving)
+			}
+			if test.reason == "" {
+				return
+			}
+			r := <-source.saves
+			if r.Reason != test.reason || !strings.Contains(r.Message, test.words) || r.Region != "us-east-1" || len(r.ENIs) != len(test.last.ENIs) {
+				t.Errorf("saved %+v", r)
+			}
+		})
 	}
 }

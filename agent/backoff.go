@@ -50,7 +50,7 @@ func paceOf(action string, err error) pace {
 		return credentialsPace
 	case eni.IsUnauthorized(err):
 		return permissionPace
-	case eni.IsAttachmentLimit(err), eni.IsRefusal(err):
+	case eni.IsAttachmentLimit(err), eni.IsRefusal(err), errors.Is(err, errWrongPlace):
 		return unknownPace
 	case eni.IsTerminal(err), errors.Is(err, errAbsent), errors.As(err, new(*retaggedError)):
 		return slowPace

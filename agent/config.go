@@ -102,6 +102,12 @@ type NodeReadiness struct {
 	Patcher      NodePatcher
 }
 
+// Problem is why an agent does nothing: one word, and what to do about it.
+type Problem struct{ Reason, Message string }
+
+// ReasonWrongRegion: EC2 would be asked in another Region than the instance's.
+const ReasonWrongRegion = "WrongRegion"
+
 // Config is what an agent needs.
 type Config struct {
 	Cluster  string // of the ENIs' cluster tag
@@ -116,6 +122,9 @@ type Config struct {
 	Metrics  *Metrics // nil counts nothing
 	// NodeReadiness is empty unless the Node shall show what it has.
 	NodeReadiness NodeReadiness
+	// Problem, unless its reason is empty, is why the agent must not work at all. It
+	// stays idle, is not ready, and reports it.
+	Problem Problem
 	// DefaultMTU is that of the links whose NodeENI names none; 0 leaves them as
 	// they are.
 	DefaultMTU int32

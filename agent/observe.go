@@ -32,10 +32,11 @@ func (a *Agent) observe(ctx context.Context, now time.Time) {
 	}
 	a.observing = true
 	a.askHints(ctx, now)
+	proven := a.proven()
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
 		defer cancel()
-		list, err := a.EC2.OfInstance(ctx, a.Cluster, a.Identity.InstanceARN())
+		list, err := ofInstance(ctx, a.EC2, a.Cluster, a.Identity, proven)
 		a.results <- func() { a.observed(list, err, time.Now()) }
 	}()
 }

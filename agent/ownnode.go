@@ -64,9 +64,9 @@ func NodeProblem(node *kube.Node, instanceID string) string {
 	case instanceID:
 		return ""
 	case "":
-		return fmt.Sprintf("Node %s has the providerID %q, which names no EC2 instance; the AWS cloud controller manager or the kubelet's --provider-id sets it (aws:///ZONE/%s)", node.Name, node.Spec.ProviderID, instanceID)
+		return fmt.Sprintf("Node %s has the providerID %q, which names no EC2 instance, and a providerID cannot be changed: have the AWS cloud controller manager, or the kubelet's --provider-id, set it to aws:///ZONE/%s when the Node is registered, then delete the Node and restart the kubelet, so that it is registered again", node.Name, node.Spec.ProviderID, instanceID)
 	default:
-		return fmt.Sprintf("Node %s has the providerID %q, but this agent runs on instance %s (so says IMDS); start the agent with the name of its own Node in --node-name", node.Name, node.Spec.ProviderID, instanceID)
+		return fmt.Sprintf("Node %s has the providerID %q, but this agent runs on instance %s (so says IMDS); start the agent with the name of its own Node in --node-name; if the Node is left from an earlier instance of that name, delete it and restart the kubelet, because a providerID cannot be changed", node.Name, node.Spec.ProviderID, instanceID)
 	}
 }
 

@@ -32,6 +32,8 @@ func (a *Agent) Ready() error { return a.readiness.get() }
 // unready is the loop's view of it.
 func (a *Agent) unready() error {
 	switch failed, refused := a.failures[observeKey]; {
+	case a.Problem.Reason != "":
+		return errors.New(a.Problem.Message)
 	case !a.started:
 		return errors.New("it is not known yet what is wanted: NodeENIs and Node have not all been read")
 	case !a.snapshot.NodeExists:

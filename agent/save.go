@@ -31,6 +31,20 @@ func (a *Agent) report(ctx context.Context, p plan, now time.Time) {
 	a.save(ctx, now)
 }
 
+// reportProblem reports why nothing is done. What the last report says of ENIs stays. The
+// report of another instance, which may be the Node's own, is not written over.
+func (a *Agent) reportProblem(ctx context.Context, now time.Time) {
+	problem := a.problem()
+	if problem.Reason == "" || a.saved.InstanceID != "" && a.saved.InstanceID != a.Identity.InstanceID {
+		return
+	}
+	r := a.current
+	r.InstanceID, r.Zone, r.Region, r.Account = a.Identity.InstanceID, a.Identity.Zone, a.Identity.Region, a.Identity.AccountID
+	r.Reason, r.Message = problem.Reason, problem.Message
+	a.current = r
+	a.save(ctx, now)
+}
+
 // save writes the report unless it is written already. A node without ENIs
 // writes none.
 func (a *Agent) save(ctx context.Context, now time.Time) {
@@ -38,7 +52,7 @@ func (a *Agent) save(ctx context.Context, now time.Time) {
 	if a.saving || equality.Semantic.DeepEqual(r, a.saved) || a.failures.blocks(saveKey, now) {
 		return
 	}
-	if len(r.ENIs) == 0 && a.saved.InstanceID == "" {
+	if len(r.ENIs) == 0 && r.Reason == "" && a.saved.InstanceID == "" {
 		return
 	}
 	a.saving = true
@@ -108,7 +122,7 @@ func lastOf(entries []v1alpha1.ENIState, e v1alpha1.ENIState) (v1alpha1.ENIState
 // ENI's life.
 func (a *Agent) isTrouble(e v1alpha1.ENIState) bool {
 	switch e.Reason {
-	case "Creating", "Attaching", "Detaching", "SettingAttributes", "Verifying", "LinkMissing", "NotWanted", reasonDeleting, "Gone", "Ready", reasonResolving:
+	case "Creating", "Attaching", "Detaching", "SettingAttributes", "Verifying", "LinkMissing", "NotWanted", reasonDeleting, "Gone", "Ready", reasonResolving, reasonOutOfTouch: // that is told when it is over
 		return false
 	}
 	return true

@@ -44,7 +44,7 @@ func statusOf(n *v1alpha1.NodeENI, nodes []nodeReport, now time.Time) v1alpha1.N
 		entries := entriesOf(n, nr.report)
 		attachments = append(attachments, attachmentsOf(nr, entries))
 		status.Nodes.Matching++
-		switch ready, bad, why := judgeNode(entries, n.Generation); {
+		switch ready, bad, why := judgeNode(nr.report, entries, n.Generation); {
 		case ready:
 			status.Nodes.Ready++
 		case bad:
@@ -82,7 +82,10 @@ func entriesOf(n *v1alpha1.NodeENI, report *v1alpha1.NodeENIState) []v1alpha1.EN
 // judgeNode says how far a node is. ENIs on their way out do not count: they
 // are what the node no longer has to have. What speaks of an older generation
 // says nothing of the spec that the status speaks of.
-func judgeNode(entries []v1alpha1.ENIState, generation int64) (ready, failed bool, why string) {
+func judgeNode(report *v1alpha1.NodeENIState, entries []v1alpha1.ENIState, generation int64) (ready, failed bool, why string) {
+	if report != nil && report.Status.Reason != "" {
+		return false, true, shorten(cmp.Or(report.Status.Message, report.Status.Reason)) // its agent does nothing
+	}
 	wanted := 0
 	for _, entry := range entries {
 		switch {

@@ -47,6 +47,12 @@ func silent(node string) nodeReport {
 	return nodeReport{node: &kube.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}}
 }
 
+// idle is a report of an agent that does nothing.
+func idle(nr nodeReport) nodeReport {
+	nr.report.Status.Reason, nr.report.Status.Message = "NotThisInstance", "the providerID"
+	return nr
+}
+
 func TestStatusCondition(t *testing.T) {
 	ready := func(node string) nodeReport { return reported(node, entry("a", v1alpha1.PhaseReady, "")) }
 	failed := func(node string) nodeReport {
@@ -65,6 +71,8 @@ func TestStatusCondition(t *testing.T) {
 		want   string // status reason: message
 	}{
 		{"no node", nil, nil, v1alpha1.NodeCounts{}, "False NoMatchingNodes: no node carries the labels ng=multi-eni"},
+		{"an agent that does nothing", nil, []nodeReport{idle(ready("a")), idle(reported("b"))}, v1alpha1.NodeCounts{Matching: 2, Failed: 2},
+			"False NodesFailed: 0 of 2 nodes are ready; a: the providerID; b: the providerID"},
 		{"no report", nil, []nodeReport{silent("a")}, v1alpha1.NodeCounts{Matching: 1},
 			"False NodesNotReady: 0 of 1 nodes are ready; a: its agent has not reported yet"},
 		{"nothing about it in the report", nil, []nodeReport{reported("a")}, v1alpha1.NodeCounts{Matching: 1},

@@ -261,7 +261,8 @@ func (w *statusWriter) reports(n *v1alpha1.NodeENI) []nodeReport {
 			continue
 		}
 		nr := nodeReport{node: node}
-		if report := w.caches.state(node.Name); speaksFor(report, node) {
+		// An agent that does nothing, because the Node is another instance's, says so.
+		if report := w.caches.state(node.Name); speaksFor(report, node) || report != nil && report.Status.Reason != "" {
 			nr.report = report
 		}
 		all = append(all, nr)

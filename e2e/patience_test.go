@@ -133,7 +133,7 @@ func TestOutOfTouch(t *testing.T) {
 			c.Gate.Inject(testbed.APIFault{Process: "agent-" + node, Status: 401})
 			c.Gate.Cut()
 		},
-		func(node string) { c.Gate.Stall("agent-"+node, time.Hour) },
+		func(node string) { c.Gate.Stall("agent-"+node, 20*time.Second) },
 	} {
 		node := fmt.Sprintf("node-%d", i+1)
 		c.agent(node)

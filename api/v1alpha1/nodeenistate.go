@@ -140,6 +140,17 @@ type NodeENIStateStatus struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[-0-9A-Za-z]*$`
 	Account string `json:"account,omitempty"`
+	// Reason is one CamelCase word that says why the agent does nothing on this node;
+	// empty when it works.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	Reason string `json:"reason,omitempty"`
+	// Message says the same in words, and what to do about it.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	Message string `json:"message,omitempty"`
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=128

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -16,7 +17,14 @@ func inCluster(ctx context.Context, o options, cfg *agent.Config, systemd *super
 	if err != nil {
 		return nil, err
 	}
-	if _, err := onInstance(ctx, cfg, systemd.waiting); err != nil {
+	_, err = onInstance(ctx, cfg, systemd.waiting)
+	var wrong *wrongRegionError
+	switch {
+	case errors.As(err, &wrong):
+		// An agent that ended would say so in its log only. One that stays idle says
+		// it where people look: in the NodeENIs' status, and as an Event.
+		cfg.Problem = agent.Problem{Reason: agent.ReasonWrongRegion, Message: wrong.Error()}
+	case err != nil:
 		return nil, err
 	}
 	// client-go's five requests a second make an agent slow to start that has

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"time"
 
@@ -62,7 +63,7 @@ func serve(ctx context.Context, args []string) error {
 	defer host.Close()
 	cfg.Links = host
 
-	log.Info("starting", "node", cfg.Node, "instance", cfg.Identity.InstanceID, "type", cfg.Identity.InstanceType, "zone", cfg.Identity.Zone, "cluster", cfg.Cluster)
+	log.Info("starting", "node", cfg.Node, "instance", cfg.Identity.InstanceID, "type", cfg.Identity.InstanceType, "zone", cfg.Identity.Zone, "region", cfg.Identity.Region, "account", cfg.Identity.AccountID, "cluster", cfg.Cluster)
 	heartbeat := program.NewHeartbeat("agent's loop", loopLimit)
 	cfg.Beat = func() {
 		heartbeat.Beat()
@@ -98,5 +99,21 @@ func onInstance(ctx context.Context, cfg *agent.Config, waiting func(string)) (*
 		return nil, err
 	}
 	cfg.EC2 = eni.NewClient(cfg.Metrics.Calls().Instrument(awsConfig))
-	return metadata, nil
+	return metadata, checkRegion(awsConfig.Region, cfg.Identity)
+}
+
+// wrongRegionError: EC2 would be asked in another Region than the instance's. It knows
+// nothing of the instance there, so nothing it says must be believed.
+type wrongRegionError struct{ configured, region string }
+
+func (e *wrongRegionError) Error() string {
+	return fmt.Sprintf("the AWS Region is set to %s, but this instance is in %s (so says IMDS), and EC2 knows its ENIs nowhere else; "+
+		"unset AWS_REGION (awsRegion of the chart, region in an AWS configuration file): the agent then uses the instance's Region", e.configured, e.region)
+}
+
+func checkRegion(configured string, here imds.Identity) error {
+	if configured == here.Region {
+		return nil
+	}
+	return &wrongRegionError{configured, here.Region}
 }

@@ -1,0 +1,106 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// askedSource answers whether what is wanted is confirmed.
+type askedSource struct {
+	Source
+	err   error
+	asked int
+}
+
+func (s *askedSource) Confirm(context.Context, map[types.UID]string) error {
+	s.asked++
+	return s.err
+}
+
+// heard keeps the Events' reasons.
+type heard struct{ reasons []string }
+
+func (h *heard) Event(_ kube.ObjectReference, _, reason, _ string, _ ...any) {
+	h.reasons = append(h.reasons, reason)
+}
+
+// What others have taken is attached or made again at once when the API server
+// confirms it, and not before; what is new is not asked about.
+func TestWhatOthersTookIsConfirmed(t *testing.T) {
+	now := time.Now()
+	x := wantFor("x", subnetA, 2)
+	attached := eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(t *tracked) { t.listed = true })
+	detached, detaching := eniFor("eni-x", "x", subnetA), eniFor("eni-x", "x", subnetA).at(me, 2, "detaching")
+	for name, test := range map[string]struct {
+		before tracked
+		shown  []eni.ENI
+		again  int  // describes until that is believed
+		asks   bool // the API server
+		verb   verb // of what follows
+	}{
+		"still attached": {attached, []eni.ENI{attached.ENI}, 1, false, ""},
+		"detached":       {attached, []eni.ENI{detached.ENI}, 1, true, attach},
+		"detaching":      {attached, []eni.ENI{detaching.ENI}, 1, true, ""},
+		"deleted":        {attached, nil, 2, true, create},
+		"new":            {detached, []eni.ENI{detached.ENI}, 1, false, attach},
+	} {
+		t.Run(name, func(t *testing.T) {
+			source, events := &askedSource{err: errors.New("Unauthorized")}, &heard{}
+			a := New(Config{Log: slog.New(slog.DiscardHandler), Source: source, Recorder: events, Links: someLinks{}, Identity: imds.Identity{InstanceID: me}})
+			a.desired.wants, a.enis = []want{x}, []tracked{test.before}
+			works := func() verb {
+				p := next(a.view(now))
+				switch {
+				case len(p.decide) > 0:
+					return create
+				case len(p.calls) > 0 && slices.Contains([]verb{create, attach}, p.calls[0].verb):
+					return p.calls[0].verb
+				}
+				return ""
+			}
+			for range test.again {
+				a.observed(slices.Clone(test.shown), nil, now)
+			}
+			for range 2 {
+				a.confirm(t.Context(), now)
+				if asks := a.unconfirmed.asking; asks != test.asks {
+					t.Fatalf("it asks: %v", asks)
+				}
+				if !test.asks {
+					break
+				}
+				(<-a.results)()
+				if verb := works(); verb != "" {
+					t.Fatalf("unconfirmed it does %s", verb)
+				}
+				entry := report(situation{view: a.view(now), plan: next(a.view(now)), failures: a.failures}, a.current, now).ENIs[0]
+				if test.verb != "" && entry.Reason != reasonOutOfTouch {
+					t.Errorf("it reports %s: %s", entry.Reason, entry.Message)
+				}
+				now = now.Add(time.Hour)
+			}
+			if source.err = nil; test.asks {
+				a.failures[confirmKey] = failure{err: errors.New("Unauthorized")}
+				a.confirm(t.Context(), now)
+				(<-a.results)()
+				a.confirm(t.Context(), now)
+			}
+			if verb := works(); verb != test.verb {
+				t.Errorf("it does %q, want %q", verb, test.verb)
+			}
+			if told := slices.Equal(events.reasons, []string{reasonOutOfTouch}); told != test.asks {
+				t.Errorf("Events %v", events.reasons)
+			}
+		})
+	}
+}
