@@ -299,18 +299,26 @@ func TestSchedule(t *testing.T) {
 	}
 }
 
-// TestStatusConflict: while the cache lags behind the object, the API server is
-// not stormed.
+// TestStatusConflict: a cache that lags behind the object keeps no status from being
+// written, and one that is of a state that is no more storms no API server until it is
+// thrown away.
 func TestStatusConflict(t *testing.T) {
 	r := newRig(t)
 	n := r.nodeENI("multi", func(n *v1alpha1.NodeENI) { n.Finalizers = []string{v1alpha1.CleanupFinalizer} })
 	w := r.coordinatorAsOf().status
+	stale := 0
+	w.stale = func() { stale++ }
 	r.patch(r.kube.API, kube.NodeENIs, n.Name, map[string]any{"spec": map[string]any{"mtu": 9001}})
 	s := newSchedule()
-	for _, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
+	w.bringUpToDate(t.Context(), n.Name, &s)
+	if now := r.getNodeENI(n.Name); len(s.due) != 0 || now.Status.ObservedGeneration != now.Generation {
+		t.Errorf("due again: %v; the status is of generation %d instead of %d", s.due, now.Status.ObservedGeneration, now.Generation)
+	}
+	w.caches.nodeENI(n.Name).ResourceVersion = "99999999999"
+	for i, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
 		w.bringUpToDate(t.Context(), n.Name, &s)
-		if wait := time.Until(s.due[n.Name]); wait < want/2 || wait > 2*want {
-			t.Errorf("tried again after %v, want about %v", wait, want)
+		if wait := time.Until(s.due[n.Name]); stale != i+1 || wait < want/2 || wait > 2*want {
+			t.Errorf("stale %d times, tried again after %v, want about %v", stale, wait, want)
 		}
 	}
 }
