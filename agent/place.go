@@ -19,7 +19,7 @@ import (
 var errWrongPlace = errors.New("nothing is created or given up")
 
 // ofInstance lists this instance's ENIs that are ours. An answer in which none is
-// attached to the instance needs proof, unless that is how it was before.
+// attached to the instance needs proof, unless nothing is known that it could lack.
 func ofInstance(ctx context.Context, client *eni.Client, cluster string, here imds.Identity, proven bool) ([]eni.ENI, error) {
 	list, err := client.OfInstance(ctx, cluster, here.InstanceARN())
 	if err != nil || proven || slices.ContainsFunc(list, func(e eni.ENI) bool { return attachedTo(e, here.InstanceID) }) {
@@ -37,8 +37,9 @@ func attachedTo(e eni.ENI, instanceID string) bool {
 	return e.Attachment != nil && e.Attachment.InstanceID == instanceID
 }
 
-// proven says whether EC2 has shown this instance before, and nothing attached to it
-// that could be missed.
+// proven says whether nothing could be missed: no ENI is known that is attached here, or
+// was when it was reported. An agent that knows none creates one only in a subnet that
+// this EC2 has shown: ids are unique in all Regions, and names count in the node's VPC.
 func (a *Agent) proven() bool {
-	return a.certain && !slices.ContainsFunc(a.enis, func(t tracked) bool { return attachedTo(t.ENI, a.Identity.InstanceID) })
+	return !slices.ContainsFunc(a.enis, func(t tracked) bool { return t.reported || attachedTo(t.ENI, a.Identity.InstanceID) })
 }

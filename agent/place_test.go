@@ -58,8 +58,8 @@ func TestAnotherEC2IsNotBelieved(t *testing.T) {
 		believed  bool
 		describes int
 	}{
-		{"its own EC2, nothing attached yet", right, false, home, true, 2},
-		{"its own EC2, seen before", right, true, home, true, 1},
+		{"its own EC2, that lacks what was known", right, false, home, true, 2},
+		{"its own EC2, nothing was known", right, true, home, true, 1},
 		{"another EC2", wrong, false, nil, false, 0},
 	} {
 		home.ResetCalls()
@@ -80,5 +80,26 @@ func TestAnotherEC2IsNotBelieved(t *testing.T) {
 	home.ResetCalls()
 	if _, err := ofInstance(t.Context(), right, "c", self, false); err != nil || len(home.Calls()) != 1 {
 		t.Errorf("one of ours that is attached is proof enough: %v, %d describes", err, len(home.Calls()))
+	}
+}
+
+// Only what is known can be missed, so a new node pays for no proof.
+func TestWhatNeedsProof(t *testing.T) {
+	x := eniFor("eni-x", "x", subnetA)
+	for name, test := range map[string]struct {
+		known []tracked
+		needs bool
+	}{
+		"nothing":               {nil, false},
+		"one that is created":   {[]tracked{x}, false},
+		"one that is attached":  {[]tracked{x.at(me, 2, "attached")}, true},
+		"one from the report":   {[]tracked{x.with(func(t *tracked) { t.reported = true })}, true},
+		"one that is elsewhere": {[]tracked{x.at("i-other", 2, "attached")}, false},
+	} {
+		a := New(Config{Identity: imds.Identity{InstanceID: me}})
+		a.enis = test.known
+		if needs := !a.proven(); needs != test.needs {
+			t.Errorf("%s: proof is needed: %v", name, needs)
+		}
 	}
 }
