@@ -77,21 +77,25 @@ func TestNothingIsDueBeforeItCanBeDone(t *testing.T) {
 }
 
 // What a describe left open about an ENI is pursued, also while it is not known
-// whether the ENI is wanted; afterwards nobody would ask.
+// whether the ENI is wanted; afterwards nothing would ask. An ENI that nothing wants
+// is pursued as long as only a report names it, because it is not released on that.
 func TestDoubtsAreKept(t *testing.T) {
 	now := time.Unix(10_000, 0)
-	hidden := eniFor("eni-x", "x", subnetA).with(func(t *tracked) { t.reported, t.hidden = true, true })
+	hidden := eniFor("eni-x", "x", subnetA).with(func(t *tracked) { t.hidden, t.absent = true, 1 })
+	reported := hidden.with(func(t *tracked) { t.reported = true })
 	for name, test := range map[string]struct {
+		eni     tracked
 		desired desired
 		soon    bool
 	}{
-		"wanted":     {desired{wants: []want{wantFor("x", subnetA, 2)}}, true},
-		"held":       {desired{held: map[types.UID]bool{"x": true}}, true},
-		"not wanted": {desired{}, false},
+		"wanted":                    {reported, desired{wants: []want{wantFor("x", subnetA, 2)}}, true},
+		"held":                      {reported, desired{held: map[types.UID]bool{"x": true}}, true},
+		"not wanted":                {hidden, desired{}, false},
+		"not wanted, only reported": {reported, desired{}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := New(Config{})
-			a.desired, a.enis = test.desired, []tracked{hidden}
+			a.desired, a.enis = test.desired, []tracked{test.eni}
 			a.schedule(now)
 			if soon := a.nextObserve.Before(now.Add(time.Minute)); soon != test.soon {
 				t.Errorf("EC2 is asked in %v", a.nextObserve.Sub(now))
