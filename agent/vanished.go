@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/validation/path"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
@@ -59,7 +59,7 @@ func (v *vanished) remember(last v1alpha1.NodeENIStateStatus) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for _, e := range last.ENIs {
-		if e.Phase == v1alpha1.PhaseReleased || e.NodeENI == "" || len(path.IsValidPathSegmentName(e.NodeENI)) > 0 {
+		if e.Phase == v1alpha1.PhaseReleased || e.NodeENI == "" || len(content.IsPathSegmentName(e.NodeENI)) > 0 {
 			continue // nothing is left to protect, or it is no name that could be asked for
 		}
 		v.shown[e.NodeENIUID] = thing{kube.NodeENIs, e.NodeENI}

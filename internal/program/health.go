@@ -64,8 +64,8 @@ func (h *Health) Ready(name string, run func() error) {
 func (h *Health) add(to *[]check, c check) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	others := slices.DeleteFunc(slices.Clone(*to), func(o check) bool { return o.name == c.name })
-	*to = append(others, c)
+	*to = slices.DeleteFunc(slices.Clone(*to), func(o check) bool { return o.name == c.name })
+	*to = append(*to, c)
 }
 
 func (h *Health) checks(of *[]check) []check {
