@@ -48,7 +48,7 @@ type Kubernetes struct {
 	fresh *kube.Node                  // as it was last read or patched
 	read  time.Time                   // when that was
 	state *v1alpha1.NodeENIState      // as it was last saved or loaded
-	lost  bool                        // the state was deleted or changed by somebody
+	lost  bool                        // the state is not what was saved: there is none, or somebody has changed it
 	check bool                        // it is looked at soon
 }
 
@@ -239,9 +239,6 @@ func (k *Kubernetes) Snapshot() (Snapshot, bool) {
 		n.DeletionTimestamp = meta.DeletionTimestamp
 		s.NodeENIs = append(s.NodeENIs, n)
 	}
-	k.mu.Lock()
-	s.ReportLost = k.lost
-	k.mu.Unlock()
 	node := k.currentNode()
 	if node != nil {
 		there[node.UID] = thing{kube.Nodes, node.Name}
@@ -252,6 +249,9 @@ func (k *Kubernetes) Snapshot() (Snapshot, bool) {
 	}
 	s.NodeExists, s.NodeUID, s.Labels, s.Taints = true, node.UID, node.Labels, node.Spec.Taints
 	s.NodeProblem = NodeProblem(node, k.instanceID)
+	k.mu.Lock()
+	s.ReportLost = k.lost
+	k.mu.Unlock()
 	return s, true
 }
 
@@ -275,7 +275,7 @@ func (k *Kubernetes) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) 
 }
 
 // Save implements Source. The NodeENIState is owned by the Node; where there is
-// no Node, there is none to create.
+// no Node, there is none to create, and the report is lost until the Node is back.
 func (k *Kubernetes) Save(ctx context.Context, report v1alpha1.NodeENIStateStatus) error {
 	k.mu.Lock()
 	state, node := k.state, k.node
@@ -284,7 +284,7 @@ func (k *Kubernetes) Save(ctx context.Context, report v1alpha1.NodeENIStateStatu
 	if state == nil {
 		if owner == nil {
 			k.mu.Lock()
-			k.lost = false // or it is saved without end
+			k.lost = true
 			k.mu.Unlock()
 			return nil
 		}
@@ -304,7 +304,7 @@ func (k *Kubernetes) Save(ctx context.Context, report v1alpha1.NodeENIStateStatu
 		return err
 	}
 	k.mu.Lock()
-	k.state, k.lost = saved, false
+	k.state, k.lost = saved, saved == nil
 	k.mu.Unlock()
 	return nil
 }
@@ -341,7 +341,7 @@ func (k *Kubernetes) write(ctx context.Context, state *v1alpha1.NodeENIState, ma
 // stateDeleted notes that the report is gone, unless the agent has none.
 func (k *Kubernetes) stateDeleted() {
 	k.mu.Lock()
-	k.lost = k.state != nil
+	k.lost = k.lost || k.state != nil
 	k.state = nil
 	k.mu.Unlock()
 	signal(k.changed)

@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -10,7 +11,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
@@ -18,33 +21,61 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// A report that was collected together with its Node cannot be written again.
-// That it is lost is told once, or the agent saves without end.
+// A report that is collected together with its Node cannot be written again until the
+// Node is back. It is then, though nothing in it has changed; and the agent does not
+// save without end meanwhile.
 func TestReportLostWithItsNode(t *testing.T) {
-	k := &Kubernetes{
-		node:     "node-1",
-		nodeENIs: informer(&cache.ListWatch{}, &metav1.PartialObjectMetadata{}),
-		nodes:    informer(&cache.ListWatch{}, &kube.Node{}),
-		changed:  make(chan struct{}, 1),
-		vanished: newVanished(nil, nil, nil),
-		state:    &v1alpha1.NodeENIState{},
+	for name, lose := range map[string]func(*Kubernetes){
+		"collected, then saved": func(k *Kubernetes) { k.stateDeleted(); save(t, k) },
+		"saved, then collected": func(k *Kubernetes) { save(t, k); k.stateDeleted() },
+		"collected":             (*Kubernetes).stateDeleted,
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				if r.Method == http.MethodPut { // the watch has not told yet
+					w.WriteHeader(http.StatusNotFound)
+					_ = json.NewEncoder(w).Encode(apierrors.NewNotFound(schema.GroupResource{}, "node-1").Status())
+					return
+				}
+				_, _ = io.Copy(w, r.Body)
+			}))
+			defer server.Close()
+			cfg := &rest.Config{Host: server.URL}
+			client, err := kube.NewClient(cfg, "test")
+			if err != nil {
+				t.Fatal(err)
+			}
+			k, err := NewKubernetes(cfg, client, "node-1", me, slog.New(slog.DiscardHandler))
+			if err != nil {
+				t.Fatal(err)
+			}
+			k.state = &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: "node-1", ResourceVersion: "1"}}
+			see := func(when string, want bool) {
+				t.Helper()
+				if s, ok := k.Snapshot(); !ok || s.ReportLost != want {
+					t.Errorf("%s: the report is lost: %v", when, s.ReportLost)
+				}
+			}
+			lose(k)
+			see("without a Node", false)
+			if err := k.nodes.GetStore().Add(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1", UID: "new"}}); err != nil {
+				t.Fatal(err)
+			}
+			see("with its Node", true)
+			save(t, k)
+			see("saved again", false)
+			if k.state == nil || k.state.OwnerReferences[0].UID != "new" {
+				t.Errorf("saved %+v", k.state)
+			}
+		})
 	}
-	lost := func() bool {
-		s, ok := k.Snapshot()
-		if !ok {
-			t.Fatal("no snapshot")
-		}
-		return s.ReportLost
-	}
-	k.stateDeleted()
-	if !lost() {
-		t.Fatal("the loss is not told")
-	}
+}
+
+func save(t *testing.T, k *Kubernetes) {
+	t.Helper()
 	if err := k.Save(t.Context(), v1alpha1.NodeENIStateStatus{InstanceID: me}); err != nil {
 		t.Fatal(err)
-	}
-	if lost() {
-		t.Error("the loss is told again after the agent has saved")
 	}
 }
 
