@@ -55,19 +55,23 @@ func TestReturningENIsAreDoubted(t *testing.T) {
 // due again.
 func TestNothingIsDueBeforeItCanBeDone(t *testing.T) {
 	now := time.Unix(10_000, 0)
+	unsaved := failures{saveKey: {err: errAbsent, until: now.Add(time.Second)}}
 	for name, test := range map[string]struct {
-		started bool
-		exists  bool
-		problem string
-		soon    bool
+		started  bool
+		exists   bool
+		problem  string
+		failures failures
+		soon     bool
 	}{
-		"no snapshot yet":                {false, false, "", false},
-		"there is no Node yet":           {true, false, "", false},
-		"the Node is another instance":   {true, true, "another instance", false},
-		"EC2 has not told what there is": {true, true, "", true},
+		"no snapshot yet":                {false, false, "", failures{}, false},
+		"there is no Node yet":           {true, false, "", failures{}, false},
+		"the Node is another instance":   {true, true, "another instance", failures{}, false},
+		"and that could not be reported": {true, true, "another instance", unsaved, true},
+		"EC2 has not told what there is": {true, true, "", failures{}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := New(Config{})
+			a.failures = test.failures
 			a.started, a.snapshot.NodeExists, a.snapshot.NodeProblem = test.started, test.exists, test.problem
 			if soon := a.nextPass(now).Before(now.Add(time.Minute)); soon != test.soon {
 				t.Errorf("the next pass is in %v", a.nextPass(now).Sub(now))

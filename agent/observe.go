@@ -213,7 +213,11 @@ func (a *Agent) doubt() {
 func (a *Agent) nextPass(now time.Time) time.Time {
 	at := now.Add(a.VerifyEvery)
 	if !a.started || a.idle() {
-		return at // a pass would do nothing before the Source has news
+		// A pass would do nothing before the Source has news, but save why.
+		if retry := a.failures[saveKey].until; retry.After(now) && retry.Before(at) {
+			return retry
+		}
+		return at
 	}
 	if !a.observing && len(a.running) == 0 {
 		if due := maxTime(a.nextObserve, a.failures[observeKey].until); due.Before(at) {
