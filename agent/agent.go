@@ -311,7 +311,7 @@ func (a *Agent) view(now time.Time) view {
 
 // notice takes a new snapshot in.
 func (a *Agent) notice(s Snapshot, now time.Time) {
-	lost := a.losses.next(s, a.selecting, a.seen, !a.nodeSeen, a.ReleaseDelay, now)
+	lost := a.losses.next(a.snapshot, s, a.selecting, !a.nodeSeen, a.ReleaseDelay, now)
 	seen, selecting := map[types.UID]int64{}, map[types.UID]bool{}
 	for _, n := range s.NodeENIs {
 		seen[n.UID] = n.Generation

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -11,8 +13,8 @@ import (
 // Attaching has no patience, releasing has. Programs such as node-feature-discovery
 // remove their labels and set them again within seconds, and a Node that was deleted
 // comes back when its kubelet starts again; an ENI that was released meanwhile would be
-// detached, with all connections over it. A change or deletion of a NodeENI is meant
-// as it is, and acted on at once.
+// detached, with all connections over it. A NodeENI that is deleted, or changed to
+// select other nodes, is meant as it is, and acted on at once.
 
 // MaxReleaseDelay is the longest wait after a label was lost: the coordinator detaches
 // the ENI after 15 s in any case, and the link is to be down before.
@@ -32,10 +34,10 @@ type loss struct {
 // losses are those that are still waited for.
 type losses map[types.UID]loss
 
-// next takes a snapshot in. selected says which NodeENIs selected the node before, of
-// these generations; on the first snapshot in which the Node is here it is not known,
-// and so any may have.
-func (l losses) next(s Snapshot, selected map[types.UID]bool, generations map[types.UID]int64, first bool, delay time.Duration, now time.Time) losses {
+// next takes a snapshot in. selected says which NodeENIs selected the node at the last
+// one; on the first snapshot in which the Node is here it is not known, and so any may
+// have.
+func (l losses) next(last, s Snapshot, selected map[types.UID]bool, first bool, delay time.Duration, now time.Time) losses {
 	after := losses{}
 	away := !s.NodeExists || s.NodeProblem != ""
 	for _, n := range s.NodeENIs {
@@ -43,9 +45,8 @@ func (l losses) next(s Snapshot, selected map[types.UID]bool, generations map[ty
 			continue
 		}
 		before, waiting := l[n.UID]
-		edited := !first && generations[n.UID] != n.Generation
 		switch {
-		case !first && !selected[n.UID], edited && !away:
+		case !first && !selected[n.UID], !first && !away && l.selectsOthers(last, n):
 			continue
 		case waiting && before.nodeAway == away:
 			before.nodeENI = n
@@ -61,6 +62,16 @@ func (l losses) next(s Snapshot, selected map[types.UID]bool, generations map[ty
 		}
 	}
 	return after
+}
+
+// selectsOthers says whether the NodeENI itself has been changed to select other nodes
+// than at the last snapshot.
+func (l losses) selectsOthers(last Snapshot, n v1alpha1.NodeENI) bool {
+	before := l[n.UID].nodeENI
+	if i := slices.IndexFunc(last.NodeENIs, func(o v1alpha1.NodeENI) bool { return o.UID == n.UID }); i >= 0 {
+		before = last.NodeENIs[i]
+	}
+	return !maps.Equal(before.Spec.NodeSelector, n.Spec.NodeSelector)
 }
 
 // wait is how long to wait for labels that may come back.
