@@ -129,12 +129,6 @@ func holders(attached, own []eni.ENI) map[int32]string {
 // forecast plans as if each ENI that is missing had just been created.
 func forecast(v view, own []eni.ENI) Forecast {
 	f := Forecast{Own: own}
-	v.desired.wants = slices.DeleteFunc(v.desired.wants, func(w want) bool {
-		if w.unfit != "" {
-			f.Problems = append(f.Problems, ForecastProblem{w.nodeENI, reasonSubnetIPv6Only, w.unfit})
-		}
-		return w.unfit != ""
-	})
 	exists := map[string]tracked{}
 	for _, e := range own {
 		exists[e.ID] = tracked{ENI: e, listed: true}
@@ -143,7 +137,7 @@ func forecast(v view, own []eni.ENI) Forecast {
 	have := plan{assigned: map[slot]string{}}
 	have.assign(v)
 	for i, w := range v.desired.wants {
-		if have.assigned[w.slot] == "" {
+		if have.assigned[w.slot] == "" && w.unfit == "" {
 			v.enis = append(v.enis, tracked{listed: true, ENI: eni.ENI{
 				ID: fmt.Sprintf("new %d", i), SubnetID: w.subnet, Owner: eni.Owner{NodeENIUID: w.uid, Instance: v.instanceARN},
 			}})
@@ -152,6 +146,10 @@ func forecast(v view, own []eni.ENI) Forecast {
 	}
 	p := next(v)
 	for _, w := range v.desired.wants {
+		if w.unfit != "" {
+			f.Problems = append(f.Problems, ForecastProblem{w.nodeENI, reasonSubnetIPv6Only, w.unfit})
+			continue
+		}
 		id := p.assigned[w.slot]
 		want := ForecastENI{NodeENI: w.nodeENI, DeviceIndex: p.indexes[id], Wanted: w.deviceIndex, Create: createCall(w, v).params}
 		if e, ok := exists[id]; ok {

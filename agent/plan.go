@@ -219,9 +219,10 @@ func (p *plan) index(v view) {
 	}
 	var displaced []want
 	for _, w := range v.desired.wants {
-		_, done := p.indexes[p.assigned[w.slot]]
+		id, made := p.assigned[w.slot]
+		_, done := p.indexes[id]
 		switch {
-		case done:
+		case done, !made && w.unfit != "": // it has one, or needs none
 		case used[w.deviceIndex], w.deviceIndex > v1alpha1.MaxDeviceIndex:
 			displaced = append(displaced, w)
 		default:
