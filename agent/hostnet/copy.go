@@ -24,9 +24,15 @@ import (
 // suppress_ifgroup could keep that out, but only if the primary's link were changed.
 const copyTable = bandFirst
 
-// copyInterval is the least time between two complete comparisons of main with its
-// copy. Single changes are copied at once and need none.
-const copyInterval = 100 * time.Millisecond
+const (
+	// copyInterval is the least time between two complete comparisons of main with its
+	// copy. Single changes are copied at once and need none.
+	copyInterval = 100 * time.Millisecond
+	// copyRetry is the longest time until what could not be copied is tried again: main
+	// may keep a route for good that the kernel would not take now, as one whose gateway
+	// is out of reach.
+	copyRetry = time.Minute
+)
 
 // copier keeps copyTable like main while at least one ENI has addresses on the host.
 type copier struct {
@@ -36,6 +42,8 @@ type copier struct {
 	on     bool
 	closed bool
 	due    *time.Timer // the next complete comparison; nil when none is needed
+	dueAt  time.Time
+	vain   int // comparisons in a row that left something to be tried again
 	macs   map[string]bool
 	links  links
 	// subnets are those of the ENIs on this host, the primary's among them. They are
@@ -132,23 +140,43 @@ func (c *copier) cancel() {
 }
 
 // doubt has everything compared soon.
-func (c *copier) doubt() {
-	if c.due != nil || !c.on {
+func (c *copier) doubt() { c.compareIn(copyInterval) }
+
+// retry has everything compared later, and later each time.
+func (c *copier) retry() { c.compareIn(min(copyInterval<<min(c.vain, 10), copyRetry)) }
+
+func (c *copier) compareIn(wait time.Duration) {
+	at := time.Now().Add(wait)
+	if !c.on || c.due != nil && !at.Before(c.dueAt) {
 		return
 	}
-	c.due = time.AfterFunc(copyInterval, func() {
+	c.cancel()
+	c.dueAt = at
+	c.due = time.AfterFunc(wait, func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if c.on && c.due != nil && c.compare() != nil {
-			c.doubt()
+		if c.on && c.due != nil {
+			_ = c.compare() // it is tried again
 		}
 	})
 }
 
-// compare makes the copy what main is now.
+// compare makes the copy what main is now. What fails is tried again.
 func (c *copier) compare() error {
 	c.cancel()
 	c.compares++
+	c.vain++
+	err := c.update()
+	switch {
+	case err != nil:
+		c.retry()
+	case c.due == nil:
+		c.vain = 0
+	}
+	return err
+}
+
+func (c *copier) update() error {
 	all, err := c.conn.links()
 	if err != nil {
 		return err
@@ -247,7 +275,7 @@ func (c *copier) add(r rawRoute) error {
 	case err == nil:
 		return nil
 	case isUnsettled(err) || isGone(err):
-		c.doubt()
+		c.retry()
 		return nil
 	case errors.Is(err, unix.EINVAL) && r.kind != unix.RTN_THROW:
 		return c.add(throw(r.key))

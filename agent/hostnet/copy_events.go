@@ -14,6 +14,9 @@ func (c *copier) see(m message) {
 	if !c.on {
 		return
 	}
+	if c.vain > 0 && m.pid != c.conn.pid {
+		c.doubt() // what could not be copied may be possible now
+	}
 	switch m.typ {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		if len(m.data) > 0 && m.data[0] == unix.AF_UNSPEC {

@@ -410,3 +410,34 @@ func TestContainersReachTheENI(t *testing.T) {
 		t.Errorf("the ENI's address asks a container: %v", err)
 	}
 }
+
+// Main keeps routes that the kernel would not take now: one whose gateway is out of
+// reach, one of whose links is down. They are tried again less and less often, and
+// copied soon after something has changed.
+func TestCopyOfWhatTheKernelRefuses(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.0.10/24")
+	n.plug("ens6", mac(t, "02:00:00:00:00:06"))
+	br0, br1 := n.bridge("br0", "172.17.0.1/16"), n.bridge("br1", "172.18.0.1/16")
+	n.route("10.77.0.0/16", br0, via("172.17.0.9"))
+	n.must(n.nl.RouteAdd(&netlink.Route{Dst: ipNet("10.78.0.0/16"), MultiPath: []*netlink.NexthopInfo{
+		{LinkIndex: br0.Attrs().Index, Gw: net.ParseIP("172.17.0.9")}, {LinkIndex: br1.Attrs().Index, Gw: net.ParseIP("172.18.0.9")},
+	}}))
+	n.must(n.nl.LinkSetDown(br1))
+	n.must(n.nl.RouteDel(&netlink.Route{LinkIndex: br0.Attrs().Index, Dst: ipNet("172.17.0.0/16"), Scope: netlink.SCOPE_LINK}))
+	n.watch()
+	_, err := n.host.Configure(Wanted{
+		MAC: mac(t, "02:00:00:00:00:06"), Host: true, Addresses: addrs("10.0.0.20"), Subnet: netip.MustParsePrefix("10.0.0.0/24"), DeviceIndex: 2,
+	})
+	n.must(err)
+	time.Sleep(2 * time.Second)
+	if compared := n.host.copier.compared(); compared > 8 {
+		t.Errorf("main was compared %d times within two seconds", compared)
+	}
+	n.route("172.17.0.0/16", br0)
+	n.seeCopied("with the gateway in reach", `
+throw 10.0.0.0/24 proto kernel
+10.77.0.0/16 via 172.17.0.9 dev br0 proto kernel
+172.17.0.0/16 dev br0 proto kernel scope link
+`)
+}
