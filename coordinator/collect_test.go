@@ -175,7 +175,7 @@ func TestLabelLost(t *testing.T) {
 			n := r.nodeENI("multi")
 			id := r.fullENI(n, "node-a", a, subnetA, 2)
 			r.startLeading(test.change)
-			r.patch(r.kube.Core, kube.Nodes, "node-a", map[string]any{"metadata": map[string]any{"labels": map[string]any{"ng": nil}}})
+			r.label("node-a", nil)
 			if test.report {
 				r.report(n, "node-a", a, v1alpha1.PhaseReleasing, id)
 				r.awaitSweep()
@@ -197,15 +197,53 @@ func TestLabelComesBack(t *testing.T) {
 	n := r.nodeENI("multi")
 	id := r.fullENI(n, "node-a", a, subnetA, 2)
 	r.startLeading(forever)
-	label := func(value any) {
-		r.patch(r.kube.Core, kube.Nodes, "node-a", map[string]any{"metadata": map[string]any{"labels": map[string]any{"ng": value}}})
-	}
-	label(nil)
+	r.label("node-a", nil)
 	r.awaitSweep()
-	label("multi-eni")
+	r.label("node-a", "multi-eni")
 	r.awaitSweep()
 	if !r.attached(id) || r.count("DetachNetworkInterface") > 0 {
 		t.Error("detached although the label came back in time")
+	}
+}
+
+// A label, or a Node, that comes back and goes again within one grace has another whole
+// grace: the sweep that the first one asked for finds it gone, and has not seen it between.
+func TestGoneAgain(t *testing.T) {
+	const grace = 3 * time.Second
+	for _, test := range []struct {
+		name       string
+		lose, back func(r *rig, instance string)
+	}{
+		{
+			"label", func(r *rig, _ string) { r.label("node-a", nil) },
+			func(r *rig, _ string) { r.label("node-a", "multi-eni") },
+		}, {
+			"Node", func(r *rig, _ string) { r.remove(r.kube.Core, kube.Nodes, "node-a") },
+			func(r *rig, instance string) { r.node("node-a", instance) },
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := newRig(t)
+			a := r.instance()
+			r.node("node-a", a)
+			n := r.nodeENI("multi")
+			id := r.fullENI(n, "node-a", a, subnetA, 2)
+			r.startLeading(func(cfg *Config) { cfg.ReleaseGrace, cfg.NodeGrace = grace, grace })
+			r.awaitFinalizer(n)
+			before := r.count("DescribeNetworkInterfaces")
+			test.lose(r, a)
+			r.await("a sweep because of it", func() bool { return r.count("DescribeNetworkInterfaces") > before })
+			test.back(r, a)
+			time.Sleep(grace / 2) // two losses within one grace are what is tested
+			test.lose(r, a)
+			again := time.Now()
+			r.awaitGone(id)
+			for _, c := range r.cloud.Calls() {
+				if c.Action == "DetachNetworkInterface" && c.Time.Sub(again) < grace {
+					t.Errorf("detached %v after it was lost again, want %v", c.Time.Sub(again), grace)
+				}
+			}
+		})
 	}
 }
 

@@ -179,6 +179,7 @@ func newCoordinator(cfg Config) (*coordinator, error) {
 			interval: cfg.SweepInterval, concurrency: cfg.Concurrency,
 			concerns: &concerns{wake: newSignal()}, describes: allowance{atOnce: describesAtOnce, perSecond: describesPerSecond}, tracks: map[string]*track{}, leaving: map[types.UID]*leaving{},
 			heartbeat: program.NewHeartbeat("sweep loop", stepLimit), doubts: doubts,
+			losses: &losses{keep: max(cfg.ReleaseGrace, cfg.NodeGrace)},
 		},
 		status: &statusWriter{
 			kube: cfg.Kube, caches: caches, log: cfg.Log, metrics: cfg.Metrics, interval: cfg.StatusInterval,

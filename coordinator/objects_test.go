@@ -76,6 +76,12 @@ func (r *rig) remove(client rest.Interface, resource, name string) {
 	}
 }
 
+// label sets the label that nodeENI selects, or with nil removes it.
+func (r *rig) label(node string, value any) {
+	r.Helper()
+	r.patch(r.kube.Core, kube.Nodes, node, map[string]any{"metadata": map[string]any{"labels": map[string]any{"ng": value}}})
+}
+
 // node makes a Node of an instance that a NodeENI of the rig selects.
 func (r *rig) node(name, instance string) *kube.Node {
 	r.Helper()

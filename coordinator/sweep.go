@@ -40,6 +40,7 @@ type sweeper struct {
 	mayAct       func() bool // false once the lease has run out
 	concerns     *concerns
 	doubts       *doubts
+	losses       *losses
 	mark         func(nodeENI string) // has its status written
 	heartbeat    *program.Heartbeat
 	tracks       map[string]*track // by ENI id
@@ -262,6 +263,9 @@ func (s *sweeper) judge(e eni.ENI, full bool) *track {
 	}
 	if t.observe(e, v, full, time.Now()) {
 		s.reportUndone(e, t)
+	}
+	if v.Reason == reasonNotSelected || v.Reason == reasonNodeDeleted {
+		t.ProvenSince = latest(t.ProvenSince, s.losses.last(e.Owner.NodeENIUID, s.caches.nodeOf(e)))
 	}
 	return t
 }

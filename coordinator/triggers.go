@@ -105,6 +105,7 @@ func (c *coordinator) nodeChanged(old, now *kube.Node) {
 	for _, n := range c.caches.allNodeENIs() {
 		before, after := old != nil && n.Selects(old.Labels), now != nil && n.Selects(now.Labels)
 		if before && !after {
+			c.sweeper.losses.note(n.UID, old.Name, time.Now())
 			c.sweeper.concerns.add(eni.ByNode, old.Name)
 		}
 		if before || after {
