@@ -82,6 +82,8 @@ func TestPaceOfWhatPeopleMend(t *testing.T) {
 		{string(create), answerWith(503, "Unavailable"), 30 * time.Second},
 		{string(create), errors.New("connection reset"), 30 * time.Second},
 		{string(attach), answerWith(400, "InvalidNetworkInterface.InUse"), 30 * time.Second},
+		{string(attach), answerWith(408, "SomethingNew"), 30 * time.Second},
+		{string(attach), answerWith(429, "SomethingNew"), time.Minute},
 	} {
 		f := failures{}
 		for range 20 {

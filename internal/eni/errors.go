@@ -2,6 +2,7 @@ package eni
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -46,9 +47,10 @@ func says(err error, text string) bool {
 	return is(err, "InvalidParameterValue") && strings.Contains(strings.ToLower(Message(err)), text)
 }
 
-// IsThrottled: the call was not carried out, only sent too soon.
+// IsThrottled: the call was not carried out, only sent too soon. What stands in for EC2
+// may have a code of its own for that.
 func IsThrottled(err error) bool {
-	return is(err, "RequestLimitExceeded", "EC2ThrottledException", "Throttling", "ThrottlingException", "RequestThrottled", "SlowDown")
+	return Code(err) != "" && statusOf(err) == http.StatusTooManyRequests || is(err, "RequestLimitExceeded", "EC2ThrottledException", "Throttling", "ThrottlingException", "RequestThrottled", "SlowDown")
 }
 
 // IsNotFound: the ENI is not there, or not yet visible.
@@ -121,7 +123,8 @@ func IsUnauthorized(err error) bool {
 // IsRefusal: EC2 has refused the call (HTTP 4xx) with a code that nothing here knows.
 // The reason may last for ever, while a failure of EC2's own (HTTP 5xx) passes.
 func IsRefusal(err error) bool {
-	if Code(err) == "" || errors.As(err, new(*foreignAnswer)) || statusOf(err)/100 != 4 {
+	status := statusOf(err)
+	if Code(err) == "" || errors.As(err, new(*foreignAnswer)) || status/100 != 4 || status == http.StatusRequestTimeout {
 		return false
 	}
 	return !IsTerminal(err) && !IsThrottled(err) && !IsSubnetFull(err) && !isMomentary(err)
