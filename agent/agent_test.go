@@ -68,6 +68,7 @@ func TestNothingIsDueBeforeItCanBeDone(t *testing.T) {
 		"the Node is another instance":   {true, true, "another instance", failures{}, false},
 		"and that could not be reported": {true, true, "another instance", unsaved, true},
 		"EC2 has not told what there is": {true, true, "", failures{}, true},
+		"its turn to ask is looked for":  {true, true, "", failures{observeKey: {err: errAbsent, until: now.Add(-time.Second), turn: turn{due: true}}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := New(Config{})

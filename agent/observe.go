@@ -219,7 +219,7 @@ func (a *Agent) nextPass(now time.Time) time.Time {
 		}
 		return at
 	}
-	if !a.observing && len(a.running) == 0 {
+	if !a.observing && len(a.running) == 0 && !a.failures[observeKey].turn.due { // findTurns brings a result
 		if due := maxTime(a.nextObserve, a.failures[observeKey].until); due.Before(at) {
 			at = due
 		}
