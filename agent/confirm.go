@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -20,8 +21,8 @@ import (
 // Confirmer asks the API server itself, past what its watches tell. A Source without an
 // API server is none.
 type Confirmer interface {
-	// Confirm fails unless these NodeENIs, of these names, select the node now.
-	Confirm(ctx context.Context, nodeENIs map[types.UID]string) error
+	// Confirm fails unless the NodeENI selects the node now.
+	Confirm(ctx context.Context, uid types.UID, name string) error
 }
 
 // confirmKey is the question's place among the failures.
@@ -81,13 +82,25 @@ func (a *Agent) confirm(ctx context.Context, now time.Time) {
 	go func() {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		err := a.Source.(Confirmer).Confirm(ctx, names)
-		a.results <- func() { a.confirmed(asked, err, time.Now()) }
+		var failed error // one that is wanted no more, of which no watch tells, holds up no other
+		for uid, name := range names {
+			if err := a.Source.(Confirmer).Confirm(ctx, uid, name); err != nil {
+				failed = err
+				maps.DeleteFunc(asked, func(s slot, _ string) bool { return s.uid == uid })
+			}
+		}
+		a.results <- func() { a.confirmed(asked, failed, time.Now()) }
 	}()
 }
 
-func (a *Agent) confirmed(asked map[slot]string, err error, now time.Time) {
+// confirmed takes in which of the places are wanted, and why others are not known to be.
+func (a *Agent) confirmed(wanted map[slot]string, err error, now time.Time) {
 	a.unconfirmed.asking = false
+	for s, id := range wanted {
+		if a.unconfirmed.taken[s] == id {
+			delete(a.unconfirmed.taken, s)
+		}
+	}
 	if err != nil {
 		if a.unconfirmed.since.IsZero() {
 			a.unconfirmed.since = now
@@ -95,11 +108,6 @@ func (a *Agent) confirmed(asked map[slot]string, err error, now time.Time) {
 		}
 		a.failures.add(confirmKey, confirmKey, err, now)
 		return
-	}
-	for s, id := range asked {
-		if a.unconfirmed.taken[s] == id {
-			delete(a.unconfirmed.taken, s)
-		}
 	}
 	a.inTouchAgain(now)
 }

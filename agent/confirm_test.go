@@ -18,12 +18,14 @@ import (
 // askedSource answers whether what is wanted is confirmed.
 type askedSource struct {
 	Source
-	err   error
-	asked int
+	err  error
+	only types.UID // that is not confirmed, unless ""
 }
 
-func (s *askedSource) Confirm(context.Context, map[types.UID]string) error {
-	s.asked++
+func (s *askedSource) Confirm(_ context.Context, uid types.UID, _ string) error {
+	if s.only != "" && uid != s.only {
+		return nil
+	}
 	return s.err
 }
 
@@ -102,5 +104,30 @@ func TestWhatOthersTookIsConfirmed(t *testing.T) {
 				t.Errorf("Events %v", events.reasons)
 			}
 		})
+	}
+}
+
+// A NodeENI of whose end the watch has not told holds up no other.
+func TestEachIsConfirmedByItself(t *testing.T) {
+	now := time.Now()
+	source := &askedSource{err: errors.New("not found"), only: "gone"}
+	a := New(Config{Log: slog.New(slog.DiscardHandler), Source: source, Recorder: &heard{}, Identity: imds.Identity{InstanceID: me}})
+	a.certain = true
+	for _, uid := range []string{"a", "gone", "z"} {
+		w := wantFor(uid, subnetA, 2)
+		a.desired.wants, a.enis = append(a.desired.wants, w), append(a.enis, eniFor("eni-"+uid, uid, subnetA))
+		a.unconfirmed.taken[w.slot] = "eni-" + uid
+	}
+	a.confirm(t.Context(), now)
+	(<-a.results)()
+	var attached []string
+	for _, c := range next(a.view(now)).calls {
+		attached = append(attached, c.eni)
+	}
+	if slices.Sort(attached); !slices.Equal(attached, []string{"eni-a", "eni-z"}) {
+		t.Errorf("attached are %v", attached)
+	}
+	if !a.failures.blocks(confirmKey, now) {
+		t.Error("the one that is not confirmed is not asked about again")
 	}
 }

@@ -250,17 +250,15 @@ func (p *process) Refresh(context.Context) error {
 // server is a process that can ask the API server itself.
 type server struct{ *process }
 
-// Confirm fails unless these NodeENIs select the node now.
-func (s server) Confirm(ctx context.Context, nodeENIs map[types.UID]string) error {
+// Confirm fails unless the NodeENI selects the node now.
+func (s server) Confirm(ctx context.Context, uid types.UID, name string) error {
 	if err := s.Refresh(ctx); err != nil {
 		return err
 	}
 	truth := s.truth()
-	for uid, name := range nodeENIs {
-		selects := func(n v1alpha1.NodeENI) bool { return n.UID == uid && n.Selects(truth.Labels) }
-		if !truth.NodeExists || !slices.ContainsFunc(truth.NodeENIs, selects) {
-			return errors.New(name + " does not select the node")
-		}
+	selects := func(n v1alpha1.NodeENI) bool { return n.UID == uid && n.Selects(truth.Labels) }
+	if !truth.NodeExists || !slices.ContainsFunc(truth.NodeENIs, selects) {
+		return errors.New(name + " does not select the node")
 	}
 	return nil
 }

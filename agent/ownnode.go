@@ -84,7 +84,7 @@ func (k *Kubernetes) Refresh(ctx context.Context) error {
 }
 
 // Confirm implements Confirmer.
-func (k *Kubernetes) Confirm(ctx context.Context, nodeENIs map[types.UID]string) error {
+func (k *Kubernetes) Confirm(ctx context.Context, uid types.UID, name string) error {
 	if err := k.Refresh(ctx); err != nil {
 		return fmt.Errorf("its Node: %w", err)
 	}
@@ -94,14 +94,12 @@ func (k *Kubernetes) Confirm(ctx context.Context, nodeENIs map[types.UID]string)
 	if node == nil {
 		return errors.New("its Node has been deleted")
 	}
-	for uid, name := range nodeENIs {
-		var n v1alpha1.NodeENI
-		if err := k.client.API.Get().Resource(kube.NodeENIs).Name(name).Do(ctx).Into(&n); err != nil {
-			return fmt.Errorf("NodeENI %s: %w", name, err)
-		}
-		if n.UID != uid || n.DeletionTimestamp != nil || !n.Selects(node.Labels) {
-			return fmt.Errorf("the NodeENI %s does not select this node any more, and the watch has not told so yet", name)
-		}
+	var n v1alpha1.NodeENI
+	if err := k.client.API.Get().Resource(kube.NodeENIs).Name(name).Do(ctx).Into(&n); err != nil {
+		return fmt.Errorf("NodeENI %s: %w", name, err)
+	}
+	if n.UID != uid || n.DeletionTimestamp != nil || !n.Selects(node.Labels) {
+		return fmt.Errorf("the NodeENI %s does not select this node any more, and the watch has not told so yet", name)
 	}
 	return nil
 }
