@@ -94,6 +94,8 @@ type marker struct {
 	tracked *os.File
 	// made is what is marked, as far as this process knows; [Host.Sweep] looks again.
 	made replies
+	// want is what is to be marked, once conntrack is in use.
+	want replies
 }
 
 func newMarker() (*marker, error) {
@@ -105,7 +107,7 @@ func newMarker() (*marker, error) {
 	if err != nil {
 		return nil, errors.Join(err, nft.CloseLasting())
 	}
-	m := &marker{nft: nft, reading: reading}
+	m := &marker{nft: nft, reading: reading, want: replies{}}
 	m.tracked, _ = os.Open(connectionsTracked)
 	return m, nil
 }
@@ -196,6 +198,7 @@ func (m *marker) notes(chain string) ([]string, error) {
 
 // add has more marked, and leaves the rest.
 func (m *marker) add(more replies) error {
+	maps.Copy(m.want, more)
 	missing := maps.Clone(more)
 	maps.DeleteFunc(missing, func(a netip.Addr, mark uint32) bool { return m.made[a] == mark })
 	if len(missing) == 0 || !m.tracking() {
@@ -216,6 +219,7 @@ func (m *marker) add(more replies) error {
 
 // drop has these marked no more.
 func (m *marker) drop(addresses []netip.Addr) error {
+	maps.DeleteFunc(m.want, func(a netip.Addr, _ uint32) bool { return slices.Contains(addresses, a) })
 	have, err := m.have()
 	if len(have) == 0 {
 		return nil // or the kernel has no nftables
@@ -230,14 +234,27 @@ func (m *marker) drop(addresses []netip.Addr) error {
 
 // set has exactly these marked.
 func (m *marker) set(want replies) error {
+	m.want = maps.Clone(want)
 	have, err := m.have()
 	if len(have) == 0 && !m.tracking() {
+		m.made = nil
 		return nil // nor is it an error that the kernel has no nftables
 	}
 	if err != nil {
 		return err
 	}
 	return m.replace(have, want)
+}
+
+// kept reports whether all is marked that can be. Nothing announces that conntrack has
+// come into use, and the changes of nftables are too many to follow them: with
+// kube-proxy, each Service's.
+func (m *marker) kept() bool {
+	if len(m.want) == 0 {
+		return true
+	}
+	have, err := m.have()
+	return err != nil || maps.Equal(have, m.want) || len(have) == 0 && !m.tracking()
 }
 
 // replace changes the table in one transaction: no packet passes in between.

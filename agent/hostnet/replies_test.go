@@ -133,6 +133,22 @@ func TestTranslatedReplies(t *testing.T) {
 	n.dnat(30082, "10.0.0.5", false)
 	n.watch()
 	n.configure(w)
+	noticed := func(when string, want bool) {
+		t.Helper()
+		ticks, over, signalled := make(chan time.Time, 1), make(chan struct{}), make(chan struct{}, 1)
+		ticks <- time.Now()
+		go func() {
+			n.host.watchMarks(ticks, over, func() { signalled <- struct{}{} })
+			close(signalled)
+		}()
+		for len(ticks) > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		close(over)
+		if _, is := <-signalled; is != want {
+			t.Errorf("%s a look at the marks is due: %v", when, is)
+		}
+	}
 	sweep := func(keep ...Wanted) {
 		t.Helper()
 		if _, err := n.host.Sweep(keep); err != nil {
@@ -143,6 +159,7 @@ func TestTranslatedReplies(t *testing.T) {
 		t.Fatalf("the primary's address is asked: %v", err)
 	}
 	sweep(w) // conntrack is in use by now
+	noticed("marked", false)
 	expect := func(when string) {
 		t.Helper()
 		for _, port := range []int{30080, 30081, 30082, 8080} {
@@ -165,6 +182,7 @@ func TestTranslatedReplies(t *testing.T) {
 	n.dnat(30080, "172.17.0.2", false)
 	n.dnat(30081, "172.17.0.2", true)
 	n.dnat(30082, "10.0.0.5", false)
+	noticed("after a flush", true)
 	sweep(w)
 	expect("after a flush")
 	for _, keep := range []Wanted{w, w} {
@@ -173,6 +191,7 @@ func TestTranslatedReplies(t *testing.T) {
 		}
 	}
 	n.must(n.host.Release(w))
+	noticed("released", false)
 	have, err := n.host.marker.have()
 	if err != nil || len(have) > 0 || strings.Contains(n.describe(), "fwmark") {
 		t.Errorf("released, there is still %v, %v\n%s", have, err, n.describe())

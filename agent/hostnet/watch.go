@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,8 +35,30 @@ func (e *events) join() error {
 	return nil
 }
 
+// marksEvery is how often it is looked whether replies are marked as they shall be.
+const marksEvery = 30 * time.Second
+
+// watchMarks signals when they are not.
+func (h *Host) watchMarks(ticks <-chan time.Time, over <-chan struct{}, signal func()) {
+	kept := func() bool {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		return h.marker.kept()
+	}
+	for {
+		select {
+		case <-over:
+			return
+		case <-ticks:
+		}
+		if !kept() {
+			signal()
+		}
+	}
+}
+
 // Watch signals when a link or an IPv4 address has changed, or a rule or a
-// route of the band: reason to call [Host.Configure], [Host.Release] or
+// route of the band, or within half a minute when the marks of replies have: reason to call [Host.Configure], [Host.Release] or
 // [Host.Sweep] again, which find out what it was. Signals that are not
 // received are merged into one, and the Host's own changes are signalled too.
 //
@@ -49,14 +72,23 @@ func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 	}
 	stop := context.AfterFunc(ctx, h.events.close)
 	changed := make(chan struct{}, 1)
+	signal := func() {
+		select {
+		case changed <- struct{}{}:
+		default: // one is waiting already
+		}
+	}
+	over, ticker := make(chan struct{}), time.NewTicker(marksEvery)
+	var marks sync.WaitGroup
+	marks.Go(func() { h.watchMarks(ticker.C, over, signal) })
 	go func() {
 		defer close(changed)
+		defer marks.Wait()
+		defer close(over)
+		defer ticker.Stop()
 		defer stop()
 		for h.events.next(h.copier) {
-			select {
-			case changed <- struct{}{}:
-			default: // one is waiting already
-			}
+			signal()
 		}
 	}()
 	return changed, nil
