@@ -2,10 +2,13 @@ package coordinator
 
 import (
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -151,6 +154,12 @@ func TestCoordinatorInTheWrongPlace(t *testing.T) {
 			}
 			first := r.start("leader", wrong, func(cfg *Config) { cfg.SweepInterval = 100 * time.Millisecond })
 			r.awaitBlocked("multi", test.reason, test.text)
+			late := r.nodeENI("late") // and deleted when all has been told of the others
+			r.awaitFinalizer(late)
+			r.remove(r.kube.API, kube.NodeENIs, late.Name)
+			r.await("an Event about it", func() bool {
+				return slices.ContainsFunc(r.events(test.reason), func(e string) bool { return strings.HasPrefix(e, "Warning late: ") })
+			})
 			r.remove(r.kube.API, kube.NodeENIs, "multi")
 			r.report(n, "node-a", a, v1alpha1.PhaseReleased, id)
 			u := r.uninstall(3 * time.Second)
@@ -183,7 +192,10 @@ func TestOtherClusterName(t *testing.T) {
 	n := r.nodeENI("multi")
 	id := r.fullENI(n, "node-a", a, subnetA, 2)
 	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
-	r.start("leader", func(cfg *Config) { cfg.Cluster, cfg.SweepInterval = "prod", 100*time.Millisecond })
+	metrics := NewMetrics(prometheus.NewRegistry())
+	r.start("leader", func(cfg *Config) {
+		cfg.Cluster, cfg.SweepInterval, cfg.Metrics = "prod", 100*time.Millisecond, metrics
+	})
 	const text = `its cluster tag is "` + testCluster + `", and the coordinator's cluster is "prod"`
 	r.awaitBlocked("multi", otherClusterName, text)
 	r.awaitFinalizer(n)
@@ -193,6 +205,33 @@ func TestOtherClusterName(t *testing.T) {
 	assertUntouched(t, r, []string{id})
 	if !r.attached(id) {
 		t.Error("an ENI with another cluster's tag was detached")
+	}
+	blocked := func() float64 { return value(t, metrics.contradicted.WithLabelValues(otherClusterName)) }
+	r.await("a count of what is blocked", func() bool { return blocked() == 1 })
+	// Somebody who is tired of it takes the finalizer off by hand.
+	r.patch(r.kube.API, kube.NodeENIs, "multi", map[string]any{"metadata": map[string]any{"finalizers": nil}})
+	r.await("nothing is blocked any more", func() bool { return blocked() == 0 })
+}
+
+func value(t *testing.T, m prometheus.Metric) float64 {
+	t.Helper()
+	var is dto.Metric
+	if err := m.Write(&is); err != nil {
+		t.Fatal(err)
+	}
+	return is.GetGauge().GetValue()
+}
+
+// A coordinator that no longer leads says nothing of what is left over: whoever leads
+// now may have deleted it.
+func TestMetricsWithoutLeading(t *testing.T) {
+	m := NewMetrics(prometheus.NewRegistry())
+	m.leads(true)
+	m.swept(time.Now(), true, nil, map[string]*track{"eni-1": {Verdict: verdict{Reason: reasonReleased}, FoundAt: time.Now().Add(-time.Hour)}})
+	m.blocked(map[string]int{eniElsewhere: 1})
+	m.leads(false)
+	if left, blocked, age := value(t, m.leftOver.WithLabelValues(string(reasonReleased))), value(t, m.contradicted.WithLabelValues(eniElsewhere)), m.oldestAge(); left+blocked+age != 0 {
+		t.Errorf("%v left over, %v blocked, the oldest for %v s", left, blocked, age)
 	}
 }
 

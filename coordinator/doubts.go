@@ -57,6 +57,14 @@ func (d *doubts) set(uid types.UID, c contradiction) bool {
 	return news
 }
 
+// forgetGone drops what was told of NodeENIs that are gone: somebody may have taken the
+// finalizer off one that was blocked.
+func (d *doubts) forgetGone(find func(types.UID) *v1alpha1.NodeENI) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	maps.DeleteFunc(d.ofNodeENI, func(uid types.UID, _ contradiction) bool { return find(uid) == nil })
+}
+
 // counts are how many of so many NodeENIs each reason concerns.
 func (d *doubts) counts(nodeENIs int) map[string]int {
 	d.mu.Lock()
@@ -241,6 +249,17 @@ func (s *sweeper) tell(n *v1alpha1.NodeENI, c contradiction) {
 		s.log.Warn("EC2 and the reports contradict each other", "nodeENI", n.Name, "reason", c.Reason, "error", c.Message)
 	}
 	s.tellNodeENI(n, c)
+}
+
+// tellBlocked says of the NodeENIs that are being deleted what blocks them, again and
+// again: an API server keeps an Event for an hour, and the deletion may have come after
+// the contradiction.
+func (s *sweeper) tellBlocked(deleting []*v1alpha1.NodeENI) {
+	for _, n := range deleting {
+		if c := s.doubts.of(n.UID); c != (contradiction{}) {
+			s.events.Event(refOf(n), kube.EventWarning, c.Reason, "%s", c.Message)
+		}
+	}
 }
 
 func (s *sweeper) tellNodeENI(n *v1alpha1.NodeENI, c contradiction) {

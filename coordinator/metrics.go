@@ -128,6 +128,8 @@ func (m *Metrics) oldestAge() float64 {
 	return time.Since(time.Unix(0, since)).Seconds()
 }
 
+// leads takes in whether this coordinator leads. One that does not knows nothing of
+// left-over ENIs, and what it knew before must not raise alerts.
 func (m *Metrics) leads(does bool) {
 	switch {
 	case m == nil:
@@ -135,6 +137,8 @@ func (m *Metrics) leads(does bool) {
 		m.leader.Set(1)
 	default:
 		m.leader.Set(0)
+		m.leftBehind(nil)
+		m.blocked(nil)
 	}
 }
 
@@ -145,7 +149,7 @@ func (m *Metrics) foundLeftOver(r reason) {
 	}
 }
 
-// swept takes in a sweep's end and what is left over after it.
+// swept takes in a sweep's end, and what is left over after one without an error.
 func (m *Metrics) swept(began time.Time, full bool, err error, tracks map[string]*track) {
 	if m == nil {
 		return
@@ -159,6 +163,11 @@ func (m *Metrics) swept(began time.Time, full bool, err error, tracks map[string
 	if full {
 		m.lastSweep.SetToCurrentTime()
 	}
+	m.leftBehind(tracks)
+}
+
+// leftBehind takes in what is left over.
+func (m *Metrics) leftBehind(tracks map[string]*track) {
 	count := map[reason]int{}
 	var oldest time.Time
 	for _, t := range tracks {

@@ -117,9 +117,11 @@ func (s *sweeper) slowDown() {
 func (s *sweeper) sweep(ctx context.Context, full bool) error {
 	now := time.Now()
 	s.caches.deleted.forgetOld(now)
+	s.doubts.forgetGone(s.caches.nodeENIByUID)
 	// Before the describe: only what EC2 showed after a deletion was seen may
 	// free a NodeENI of its finalizer.
 	deleting := s.noteDeleting(now)
+	defer s.tellBlocked(deleting)
 	if !s.checkRegion() {
 		return errWrongPlace
 	}
@@ -127,9 +129,7 @@ func (s *sweeper) sweep(ctx context.Context, full bool) error {
 	seen, err := s.look(ctx, s.scope(full, named, now))
 	if err != nil {
 		s.describeFailed(ctx, err, deleting)
-		if rest := named.without(seen.scope); rest.all || rest.size() > 0 {
-			s.concerns.merge(rest)
-		}
+		s.concerns.merge(named.without(seen.scope))
 	}
 	claims := claimsOf(s.caches.allStates(), s.caches.node)
 	if doubt := s.checkPlace(ctx, seen, claims); doubt != nil {
