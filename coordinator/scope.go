@@ -96,6 +96,9 @@ func (c *concerns) add(by eni.Selector, values ...string) {
 }
 
 func (c *concerns) merge(named scope) {
+	if !named.all && named.size() == 0 {
+		return
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.named.merge(named); c.named.size() > maxConcerns {
@@ -167,8 +170,8 @@ func (s *sweeper) listSome(ctx context.Context, q question) ([]eni.ENI, error) {
 	return enis, err
 }
 
-// The describes between full sweeps are so many at once, and in the long run so
-// many a second: 5,000 ENIs listed every five minutes leave it within one a second.
+// The describes beside full sweeps are at most so many at once, and in the long run so
+// many a second: with 5,000 ENIs listed every five minutes they stay below one a second.
 const (
 	describesAtOnce    = 5
 	describesPerSecond = 0.75

@@ -70,7 +70,7 @@ func (s *sweeper) run(ctx context.Context) {
 		switch {
 		case full && err == nil:
 			nextFull = began.Add(jitter(s.interval))
-		case full: // what events name has its turn before the next try
+		case full, errors.Is(err, errWrongPlace): // what events name has its turn before the next try
 			nextFull = s.quietUntil.Add(time.Until(s.quietUntil))
 		}
 		s.heartbeat.Rest()
@@ -131,8 +131,12 @@ func (s *sweeper) sweep(ctx context.Context, full bool) error {
 		s.describeFailed(ctx, err, deleting)
 		s.concerns.merge(named.without(seen.scope))
 	}
+	if seen.all && !full {
+		s.describes.spend(s.pages, now)
+	}
 	claims := claimsOf(s.caches.allStates(), s.caches.node)
 	if doubt := s.checkPlace(ctx, seen, claims); doubt != nil {
+		s.concerns.merge(named) // nothing has been done about it
 		return cmp.Or(err, doubt)
 	}
 	if s.doubts.of("") != (contradiction{}) {
