@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -227,7 +228,37 @@ func list[T any](i cache.SharedIndexInformer) []*T {
 
 // older says whether an object is of a time before another one: etcd has been restored.
 func older(a, b metav1.Object) bool {
-	x, errA := strconv.ParseUint(a.GetResourceVersion(), 10, 64)
-	y, errB := strconv.ParseUint(b.GetResourceVersion(), 10, 64)
+	return before(a.GetResourceVersion(), b.GetResourceVersion())
+}
+
+func before(version, other string) bool {
+	x, errA := strconv.ParseUint(version, 10, 64)
+	y, errB := strconv.ParseUint(other, 10, 64)
 	return errA == nil && errB == nil && x < y
+}
+
+// ahead says whether a cache holds what the API server has not, after a restore of etcd.
+// Its watch then waits for the time at which it was, and misses what happens until then.
+func (c *caches) ahead(ctx context.Context, client *kube.Client) (bool, error) {
+	for _, of := range []struct {
+		client   rest.Interface
+		resource string
+		informer cache.SharedIndexInformer
+	}{{client.API, kube.NodeENIs, c.nodeENIs}, {client.API, kube.NodeENIStates, c.states}, {client.Core, kube.Nodes, c.nodes}} {
+		seen := of.informer.LastSyncResourceVersion() // before the API server's
+		var now struct {
+			Metadata metav1.ListMeta `json:"metadata"`
+		}
+		body, err := of.client.Get().Resource(of.resource).Param("limit", "1").Timeout(apiTimeout).Do(ctx).Raw()
+		if err == nil {
+			err = json.Unmarshal(body, &now)
+		}
+		if err != nil {
+			return false, fmt.Errorf("reading the version of %s: %w", of.resource, err)
+		}
+		if before(now.Metadata.ResourceVersion, seen) {
+			return true, nil
+		}
+	}
+	return false, nil
 }

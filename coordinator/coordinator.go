@@ -221,6 +221,7 @@ func (c *coordinator) lead(ctx context.Context, mayAct func() bool) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	c.status.stale = func() { stop(errStale) }
+	c.sweeper.stale = c.status.stale
 	defer func() { c.stale = context.Cause(ctx) == errStale }() //nolint:errorlint // what was given above
 	var work sync.WaitGroup
 	work.Go(func() { c.sweeper.run(ctx) })

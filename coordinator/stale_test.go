@@ -1,6 +1,9 @@
 package coordinator
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -72,5 +75,44 @@ func TestReportsAreHeeded(t *testing.T) {
 	}
 	if asked != heedAtOnce || !h.now("node-b", func() {}) {
 		t.Errorf("asked %d times at once, want %d, and another node's to be heeded", asked, heedAtOnce)
+	}
+}
+
+// TestRestoredEtcd: etcd is restored to an older state, and nothing writes a status whose
+// conflict would tell. A full sweep finds that the caches are of the future.
+func TestRestoredEtcd(t *testing.T) {
+	r := newRig(t)
+	r.node("node-a", r.instance())
+	cfg, err := fastConfig(t.Context(), r.cp.AdminConfig(), r.ec2URL, "leader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := newCoordinator(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale := 0
+	c.sweeper.stale, c.sweeper.mayAct = func() { stale++ }, func() bool { return true }
+	if err := r.cp.Backup(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 10 {
+		r.patch(r.kube.Core, kube.Nodes, "node-a", map[string]any{"metadata": map[string]any{"labels": map[string]any{"n": fmt.Sprint(i)}}})
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	join, err := c.caches.run(ctx, cfg.Log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.sweeper.sweep(t.Context(), true); err != nil || stale > 0 {
+		t.Errorf("before: error %v, stale %d times", err, stale)
+	}
+	stop()
+	join() // as a watch that waits for its version
+	if err := r.cp.Restore(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.sweeper.sweep(t.Context(), true); !errors.Is(err, errStale) || stale != 1 {
+		t.Errorf("afterwards: error %v, stale %d times", err, stale)
 	}
 }

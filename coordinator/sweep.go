@@ -42,6 +42,7 @@ type sweeper struct {
 	doubts       *doubts
 	losses       *losses
 	mark         func(nodeENI string) // has its status written
+	stale        func()               // the caches show what the API server no longer has
 	heartbeat    *program.Heartbeat
 	tracks       map[string]*track // by ENI id
 	leaving      map[types.UID]*leaving
@@ -116,6 +117,10 @@ func (s *sweeper) slowDown() {
 // rest is asked for again.
 func (s *sweeper) sweep(ctx context.Context, full bool) error {
 	now := time.Now()
+	if full && s.cachesAreAhead(ctx) {
+		s.stale()
+		return errStale
+	}
 	s.caches.deleted.forgetOld(now)
 	s.doubts.forgetGone(s.caches.nodeENIByUID)
 	// Before the describe: only what EC2 showed after a deletion was seen may
@@ -155,6 +160,16 @@ func (s *sweeper) sweep(ctx context.Context, full bool) error {
 	}
 	s.freeNodeENIs(ctx, deleting, waiting, claims)
 	return err
+}
+
+// cachesAreAhead is asked with each full sweep. An API server that does not answer is
+// no reason not to sweep: it is asked again before anything is deleted.
+func (s *sweeper) cachesAreAhead(ctx context.Context) bool {
+	ahead, err := s.caches.ahead(ctx, s.kube)
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("the API server does not say how new its state is", "error", err)
+	}
+	return ahead
 }
 
 // errWrongPlace is the error of a sweep that has done nothing. Why is told elsewhere.
