@@ -158,6 +158,9 @@ func (before linkState) missing(hearsay bool, now time.Time) (after wait, ask ti
 	return after, ask
 }
 
+// reasonLinkGone: the link has been here, and is not any more.
+const reasonLinkGone = "LinkGone"
+
 // reasonLinkOverdue: people were told that a link does not come.
 const reasonLinkOverdue = "LinkOverdue"
 

@@ -271,6 +271,8 @@ func linkPhase(w want, e tracked, link linkState, s situation) (phase v1alpha1.P
 		return v1alpha1.PhaseFailed, linkReason(link.err), link.err.Error()
 	case link.overdue:
 		return v1alpha1.PhaseConfiguring, reasonLinkOverdue, fmt.Sprintf("EC2 says attached, but for over %s no link with MAC %s has been in the host's network namespace; see whether a pod has taken the link (the CNI plugin host-device does), and in the kernel's log whether its driver has failed", linkPatience, e.MAC)
+	case !link.Present && link.lost:
+		return v1alpha1.PhaseConfiguring, reasonLinkGone, fmt.Sprintf("the link with MAC %s has gone from the host's network namespace; EC2 is asked whether the ENI is still attached", e.MAC)
 	case !link.Present:
 		return v1alpha1.PhaseConfiguring, "LinkMissing", fmt.Sprintf("EC2 says attached, but no link with MAC %s is in the host's network namespace (yet)", e.MAC)
 	}
@@ -423,7 +425,7 @@ func recall(r v1alpha1.NodeENIStateStatus, instanceARN string) []tracked {
 		switch entry.Phase {
 		case v1alpha1.PhasePending, v1alpha1.PhaseAttaching, v1alpha1.PhaseFailed:
 		case v1alpha1.PhaseConfiguring:
-			t.plugged = entry.InterfaceName != "" // or its link was still to come
+			t.plugged = entry.InterfaceName != "" || entry.Reason == reasonLinkGone // or its link was still to come
 		default:
 			t.plugged = true
 		}

@@ -122,7 +122,7 @@ func lastOf(entries []v1alpha1.ENIState, e v1alpha1.ENIState) (v1alpha1.ENIState
 // ENI's life.
 func (a *Agent) isTrouble(e v1alpha1.ENIState) bool {
 	switch e.Reason {
-	case "Creating", "Attaching", "Detaching", "SettingAttributes", "Verifying", "LinkMissing", "NotWanted", reasonDeleting, "Gone", "Ready", reasonResolving, reasonOutOfTouch: // that is told when it is over
+	case "Creating", "Attaching", "Detaching", "SettingAttributes", "Verifying", "LinkMissing", reasonLinkGone, "NotWanted", reasonDeleting, "Gone", "Ready", reasonResolving, reasonOutOfTouch: // that is told when it is over
 		return false
 	}
 	return true
@@ -166,8 +166,9 @@ func (a *Agent) leave(ctx context.Context) {
 	}
 }
 
+// refresh reads the Node, in a moment.
 func (a *Agent) refresh(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	ctx, cancel := context.WithTimeout(ctx, leaveTime/2)
 	defer cancel()
 	return a.Source.Refresh(ctx)
 }

@@ -144,7 +144,10 @@ func TestMetrics(t *testing.T) {
 	c.must(err)
 	agent, coordinator := ofAgent(), ofCoordinator()
 	// What a good life leaves at 0, and is awaited above or in other tests.
-	zero := map[string]bool{"eni_agent_links_overdue": true, "eni_agent_enis": true, "eni_coordinator_left_over_enis": true, "eni_coordinator_oldest_left_over_seconds": true}
+	zero := map[string]bool{
+		"eni_agent_enis_out_of_touch": true, "eni_coordinator_cleanup_blocked": true, "eni_coordinator_detaches_undone_total": true,
+		"eni_agent_links_overdue": true, "eni_agent_enis": true, "eni_coordinator_left_over_enis": true, "eni_coordinator_oldest_left_over_seconds": true,
+	}
 	for _, row := range metricRow.FindAllStringSubmatch(string(page), -1) {
 		ofAgent, here := agent.total(row[1])
 		ofCoordinator, there := coordinator.total(row[1])

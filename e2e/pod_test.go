@@ -33,7 +33,7 @@ func TestAgentInPod(t *testing.T) {
 		c.awaitAnswer("node-1", "/readyz", "200", "[+] agent", "ok")
 	})
 	c.run("the coordinator is probed, too", func(t *testing.T) {
-		for path, want := range map[string]string{"/readyz": "[+] caches\nok\n", "/healthz": "[+] sweep\n[+] status\n[+] leader election\nok\n"} {
+		for path, want := range map[string]string{"/readyz": "[+] caches\n[+] region\nok\n", "/healthz": "[+] sweep\n[+] status\n[+] leader election\nok\n"} {
 			c.await(path+" of the coordinator", func() string {
 				if got := answerOf(http.DefaultClient, "http://"+port+path); got != "200 "+want {
 					return got

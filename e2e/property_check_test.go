@@ -298,8 +298,12 @@ func (tr *trial) addForeignTo(node string) {
 	n, err := tr.Sim.Node(node)
 	tr.must(err)
 	arn := "arn:aws:ec2:us-east-1:123456789012:instance/" + n.ID
+	shared := tr.subnet("data", node)
+	if slices.Contains(tr.full, shared) {
+		shared = tr.subnet("nodes", node) // which is never full
+	}
 	other, err := tr.Sim.Cloud().CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{
-		SubnetID: tr.subnet("data", node), Tags: map[string]string{
+		SubnetID: shared, Tags: map[string]string{
 			eni.TagCluster: "another", eni.TagNode: node, eni.TagInstance: arn,
 			eni.TagNodeENI: "alpha", eni.TagNodeENIUID: "0", eni.TagCreatedAt: "2020-01-01T00:00:00Z",
 		},
