@@ -12,13 +12,11 @@ import (
 	"context"
 	"errors"
 	"net"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 // Agent runs the loop. All its fields belong to the goroutine of Run.
@@ -189,33 +187,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 }
 
-// load starts from the node's last report.
-func (a *Agent) load(ctx context.Context) error {
-	last, err := a.Source.Load(ctx)
-	if err != nil {
-		return err
-	}
-	if last.InstanceID != "" && last.InstanceID != a.Identity.InstanceID {
-		a.Log.Info("the last report is of another instance that had this node's name; it does not count, and this instance's first report takes its place", "instance", last.InstanceID)
-		a.saved.InstanceID = last.InstanceID // there is one to write over, also without ENIs
-		return nil
-	}
-	a.saved, a.current = last, last
-	a.records = savedRecords(last)
-	a.standings = stood(last)
-	a.recallUnheard(last, time.Now())
-	a.enis = slices.DeleteFunc(recall(last, a.Identity.InstanceARN()), func(t tracked) bool { return a.isPrimary(t.ENI) })
-	a.links = longMissing(last)
-	for i := range a.enis {
-		e := &a.enis[i]
-		e.collected, e.known = a.Collector != nil && e.released, time.Now()
-	}
-	if a.Collector != nil && last.InstanceID == "" {
-		a.reckon(time.Now()) // a report may have been lost
-	}
-	return nil
-}
-
 // beat starts the loop's heartbeat. Without one it never ticks.
 func (a *Agent) beat() (ticks <-chan time.Time, stop func()) {
 	if a.Beat == nil {
@@ -382,45 +353,6 @@ func (a *Agent) distrust(id string) {
 			a.enis[i].changed, a.enis[i].attached = time.Time{}, time.Time{}
 		}
 	}
-}
-
-// idle says whether nothing is done because the Node is not this instance, or has
-// never been here. A node that boots may be registered late, and a wrong name has
-// no Node: neither is a reason to take down what an agent before this one has set
-// up. A Node that was here and was deleted wants nothing any more.
-func (a *Agent) idle() bool {
-	return a.problem() != Problem{} || !a.snapshot.NodeExists && !a.nodeSeen
-}
-
-// problem is why nothing is done here, if there is a reason that people have to remove.
-func (a *Agent) problem() Problem {
-	if a.Problem.Reason == "" && a.snapshot.NodeProblem != "" {
-		return Problem{"NotThisInstance", a.snapshot.NodeProblem}
-	}
-	return a.Problem
-}
-
-// tellNodeProblem says, once, why the Node is not this instance, or that there is
-// none. It returns whether nothing is to be done.
-func (a *Agent) tellNodeProblem() bool {
-	if missing := !a.snapshot.NodeExists && !a.snapshot.Unread; missing != a.nodeMissing {
-		a.nodeMissing = missing
-		switch {
-		case missing && a.nodeSeen:
-			a.Log.Warn("the Node has been deleted; unless it comes back, its ENIs are released", "node", a.Node, "within", nodePatience)
-		case missing:
-			a.Log.Warn("the cluster has no Node of this name; nothing is done until it has; if it has this node under another name, correct --node-name", "node", a.Node)
-		}
-	}
-	a.nodeSeen = a.nodeSeen || a.snapshot.NodeExists && a.problem() == Problem{}
-	if problem := a.problem(); problem != a.problemTold {
-		a.problemTold = problem
-		if problem.Reason != "" {
-			a.Log.Error("nothing is done on this node", "node", a.Node, "reason", problem.Reason, "problem", problem.Message)
-			a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, problem.Reason, "%s", problem.Message)
-		}
-	}
-	return a.idle()
 }
 
 // hardwareAddr parses EC2's MAC; nil when there is none.

@@ -102,12 +102,6 @@ type NodeReadiness struct {
 	Patcher      NodePatcher
 }
 
-// Problem is why an agent does nothing: one word, and what to do about it.
-type Problem struct{ Reason, Message string }
-
-// ReasonWrongRegion: EC2 would be asked in another Region than the instance's.
-const ReasonWrongRegion = "WrongRegion"
-
 // Config is what an agent needs.
 type Config struct {
 	Cluster  string // of the ENIs' cluster tag

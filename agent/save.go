@@ -31,20 +31,6 @@ func (a *Agent) report(ctx context.Context, p plan, now time.Time) {
 	a.save(ctx, now)
 }
 
-// reportProblem reports why nothing is done. What the last report says of ENIs stays. The
-// report of another instance, which may be the Node's own, is not written over.
-func (a *Agent) reportProblem(ctx context.Context, now time.Time) {
-	problem := a.problem()
-	if problem.Reason == "" || a.saved.InstanceID != "" && a.saved.InstanceID != a.Identity.InstanceID {
-		return
-	}
-	r := a.current
-	r.InstanceID, r.Zone, r.Region, r.Account = a.Identity.InstanceID, a.Identity.Zone, a.Identity.Region, a.Identity.AccountID
-	r.Reason, r.Message = problem.Reason, problem.Message
-	a.current = r
-	a.save(ctx, now)
-}
-
 // save writes the report unless it is written already. A node without ENIs
 // writes none.
 func (a *Agent) save(ctx context.Context, now time.Time) {
