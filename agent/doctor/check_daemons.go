@@ -8,8 +8,8 @@ import (
 )
 
 // understood are the hosts, by the ID of os-release, on which nothing configures
-// links but what the doctor reads: udev's rules, systemd-networkd, NetworkManager and
-// nm-cloud-setup.
+// links but what the doctor reads: udev's rules, cloud-init, systemd-networkd,
+// NetworkManager and nm-cloud-setup.
 var understood = []string{
 	"amzn", "ubuntu", "debian", "rhel", "centos", "rocky", "almalinux", "ol", "fedora", "flatcar",
 }
@@ -24,7 +24,7 @@ func checkHost(f Facts) []Result {
 		}
 		return []Result{skipped(check, "%s", f.HostHidden)}
 	}
-	results := slices.Concat(checkRules(h), checkNetworkd(h), checkNetworkManager(h), checkCloudSetup(h))
+	results := slices.Concat(checkRules(h), checkNetworkd(h), checkNetworkManager(h), checkCloudSetup(h), checkCloudInit(h))
 	links := strings.Join(h.Links, ", ")
 	switch {
 	case h.ID == "talos":
@@ -92,6 +92,21 @@ func checkNetworkManager(h *Host) []Result {
 	}
 	return []Result{warning("NetworkManager", "install packaging/systemd/optional/networkmanager.conf (in /usr/share/eni-agent of the deb and rpm) as /etc/NetworkManager/conf.d/50-eni-agent.conf, with the primary link's name in it: it keeps NetworkManager off all ENIs but the primary one",
 		"takes the next ENI's link (%s), for %s: it gets addresses by DHCP, and routes in main", strings.Join(h.Links, ", "), h.NetworkManager.Takes)}
+}
+
+// ourCloudConfig is where packaging/systemd/optional/cloud-init.cfg is put. Of the files
+// that say when cloud-init configures links the last by name counts.
+const ourCloudConfig = "99-eni-agent.cfg"
+
+func checkCloudInit(h *Host) []Result {
+	if h.CloudInit.Rule == "" {
+		return nil
+	}
+	action := "install packaging/systemd/optional/cloud-init.cfg (in /usr/share/eni-agent of the deb and rpm) as /etc/cloud/cloud.cfg.d/" + ourCloudConfig + ": it keeps cloud-init from all ENIs but the primary one"
+	if path.Base(h.CloudInit.File) >= ourCloudConfig && path.Base(h.CloudInit.File) != "cloud.cfg" {
+		action = "take hotplug out of updates.network.when in " + h.CloudInit.File
+	}
+	return []Result{warning("cloud-init", action, "%s has it configure the next ENI's link (%s) when that is plugged in: it gets addresses by DHCP, and routes and rules of cloud-init's own", h.CloudInit.Rule, strings.Join(h.Links, ", "))}
 }
 
 // checkCloudSetup: a unit that is masked starts by nothing; systemctl masks none that

@@ -128,6 +128,7 @@ type Host struct {
 	NetworkManager Daemon
 	// CloudSetup are the units of nm-cloud-setup that are enabled.
 	CloudSetup []string
+	CloudInit  CloudInit
 	// Others are daemons by their processes that configure links in ways that the
 	// doctor cannot read.
 	Others []string

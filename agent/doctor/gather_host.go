@@ -89,7 +89,7 @@ func GatherHost(at string, primary net.HardwareAddr) (host *Host, kubelet *Kubel
 		return nil, nil, "the host's files and processes cannot be seen from here; run it on the host, or in a pod of kubectl debug node/NODE --profile=sysadmin, with --host-root /host"
 	}
 	name, driver, found := r.primaryLink(primary)
-	h := &Host{Links: r.nextLinks(name), Guessed: !found, CloudSetup: r.cloudSetup(), Rules: r.takingRules()}
+	h := &Host{Links: r.nextLinks(name), Guessed: !found, CloudSetup: r.cloudSetup(), CloudInit: r.cloudInitTakes(), Rules: r.takingRules()}
 	h.OS, h.ID = r.operatingSystem()
 	processes := r.processes()
 	h.Blind = len(processes) == 0

@@ -59,6 +59,7 @@ func TestGatherHost(t *testing.T) {
 		ec2Network = "[Match]\nDriver=ena ixgbevf vif\n\n[Link]\nMTUBytes=9001\n\n[Network]\nDHCP=yes\n"
 		netUtils   = "/usr/lib/udev/rules.d/99-vpc-policy-routes.rules"
 		rule       = `SUBSYSTEM=="net", ACTION=="add", ENV{ID_NET_DRIVER}=="ena"`
+		hotplug    = "/etc/udev/rules.d/90-cloud-init-hook-hotplug.rules"
 		cloudTimer = "/etc/systemd/system/timers.target.wants/nm-cloud-setup.timer"
 		cloudUnit  = "/usr/lib/systemd/system/nm-cloud-setup.timer"
 	)
@@ -98,6 +99,13 @@ func TestGatherHost(t *testing.T) {
 		{"Amazon Linux 2", []map[string]string{{"/etc/udev/rules.d/53-ec2-network-interfaces.rules": rule}}, "amazon-ec2-net-utils"},
 		{"both rules", []map[string]string{{"/usr/lib/udev/rules.d/53-ec2-network-interfaces.rules": rule, netUtils: rule}}, "amazon-ec2-net-utils amazon-ec2-net-utils"},
 		{"Debian's cloud image", []map[string]string{{"/lib/udev/rules.d/75-cloud-ifupdown.rules": rule}}, "cloud-ifupdown"},
+		{"Ubuntu 24.04", []map[string]string{networkd, {hotplug: rule}}, "cloud-init"},
+		{"Ubuntu 24.04 with our file", []map[string]string{networkd, {hotplug: rule, "/etc/cloud/cloud.cfg.d/99-eni-agent.cfg": ours(t, "cloud-init.cfg", "updates", "updates")}}, ""},
+		{"cloud-init, elsewhere", []map[string]string{{hotplug: rule, "/etc/cloud/cloud.cfg": "updates: {network: {when: [boot]}}\n", "/etc/cloud/cloud.cfg.d/90_x.cfg": "updates: {network: {when: [boot, hotplug]}}\n"}}, "cloud-init"},
+		{"cloud-init, behind our file", []map[string]string{{hotplug: rule, "/etc/cloud/cloud.cfg.d/99-eni-agent.cfg": ours(t, "cloud-init.cfg", "updates", "updates"),
+			"/etc/cloud/cloud.cfg.d/99-x.cfg": "updates: {network: {when: [hotplug]}}\n"}}, "cloud-init"},
+		{"cloud-init, switched off", []map[string]string{{hotplug: rule, "/etc/cloud/cloud.cfg.d/99-disable-network-hotplug.cfg": "updates:\n  network:\n    when: []\n"}}, ""},
+		{"cloud-init, its rule masked", []map[string]string{{hotplug: "-> /dev/null"}}, ""},
 		{"a file for all that comes before ours", []map[string]string{networkd, {"/etc/systemd/network/05-all.network": "[Match]\nName=en*\n[Network]\nDHCP=yes\n"}}, "systemd-networkd"},
 		{"a file for all that comes before anything", []map[string]string{networkd, {"/etc/systemd/network/00-a.network": "[Match]\nName=en*\n[Network]\nDHCP=yes\n"}}, "systemd-networkd"},
 		{"a vendor's file that comes before anything", []map[string]string{networkd, {"/usr/lib/systemd/network/00-a.network": "[Match]\nName=en*\n[Network]\nDHCP=yes\n"}}, "systemd-networkd"},
@@ -159,8 +167,9 @@ func TestUnknownHosts(t *testing.T) {
 
 var (
 	masking    = regexp.MustCompile(`ln -sf /dev/null (\S+)`)
-	installing = regexp.MustCompile(`install packaging/systemd/optional/(\S+) .* as (\S+), with`)
+	installing = regexp.MustCompile(`install packaging/systemd/optional/(\S+) .* as ([^\s,:]+)[,:]`)
 	switching  = regexp.MustCompile(`systemctl (mask|disable) --now (\S+)`)
+	takingOut  = regexp.MustCompile(`take hotplug out of updates.network.when in (\S+)`)
 	narrowing  = regexp.MustCompile(`section of (\S+) name the primary`)
 )
 
@@ -184,7 +193,11 @@ func follow(t *testing.T, dir, action string) {
 		put(m[1], "-> /dev/null")
 	} else if m := installing.FindStringSubmatch(action); m != nil && m[1] == "networkd.network" {
 		put(m[2], ours(t, m[1], "Name=NAME-OF-THE-PRIMARY-MISSING", "Name=!ens5"))
-	} else if m != nil {
+	} else if m != nil && m[1] == "cloud-init.cfg" {
+		put(m[2], ours(t, m[1], "updates", "updates"))
+	} else if m := takingOut.FindStringSubmatch(action); m != nil {
+		put(m[1], "updates: {network: {when: [boot-new-instance]}}\n")
+	} else if m := installing.FindStringSubmatch(action); m != nil {
 		put(m[2], ours(t, m[1], "match-device=interface-name:NAME-OF-THE-PRIMARY-MISSING",
 			"match-device=driver:ena,driver:ixgbevf,driver:vif,except:interface-name:ens5"))
 	} else if m := switching.FindStringSubmatch(action); m != nil && m[1] == "mask" {
