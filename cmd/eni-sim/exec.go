@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -62,19 +63,20 @@ func execOnNode(args []string) error {
 	return err
 }
 
-// nodeEnv is the environment of a command on a node. Credentials of the shell
-// stay out of it: on a node, the SDK shall find those of the instance.
+// nodeEnv is the environment of a command on a node. Credentials and endpoints of the
+// shell stay out of it: on a node, an SDK must find those of the instance.
 func nodeEnv(shell, node []string) []string {
-	var env []string
+	env := slices.Clone(node)
 	for _, variable := range shell {
 		name, _, _ := strings.Cut(variable, "=")
 		switch name {
-		case "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_EC2_METADATA_DISABLED":
+		case "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_EC2_METADATA_DISABLED",
+			"AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_EC2", "AWS_EC2_METADATA_SERVICE_ENDPOINT":
 		default:
 			env = append(env, variable)
 		}
 	}
-	return append(env, node...)
+	return env
 }
 
 func enter(namespace, program string, args, env []string) error {

@@ -90,9 +90,10 @@ func TestExec(t *testing.T) {
 					t.Errorf("on %s: %q, want %q", i.Name, out, want)
 				}
 			}
-			inside := program("exec", "--admin", admin, "node-1", "--", "sh", "-c", "echo $AWS_PROFILE$AWS_ACCESS_KEY_ID$AWS_REGION")
-			inside.Env = append(inside.Env, "AWS_PROFILE=mine", "AWS_ACCESS_KEY_ID=mine", "AWS_REGION=us-east-1")
-			if out, err := inside.Output(); string(out) != "us-east-1\n" || err != nil {
+			inside := program("exec", "--admin", admin, "node-1", "--", "sh", "-c", "echo $AWS_PROFILE$AWS_ACCESS_KEY_ID$AWS_REGION; env | grep ^AWS_ENDPOINT")
+			inside.Env = append(inside.Env, "AWS_PROFILE=mine", "AWS_ACCESS_KEY_ID=mine", "AWS_REGION=us-east-1", "AWS_ENDPOINT_URL_EC2=http://127.0.0.1:1")
+			want := "us-east-1\nAWS_ENDPOINT_URL_EC2=" + must(client.Info(t.Context()))(t).NodeEC2URL + "\n"
+			if out, err := inside.Output(); string(out) != want || err != nil {
 				t.Errorf("environment on a node: %q, %v", out, err)
 			}
 			out, err := program("exec", "--admin", admin, "node-9", "--", "true").CombinedOutput()
