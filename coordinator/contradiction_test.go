@@ -167,7 +167,14 @@ func TestCoordinatorInTheWrongPlace(t *testing.T) {
 			if err := u.wait(); err == nil || strings.Contains(u.said(), "is gone") {
 				t.Errorf("the uninstall returns %v, having said\n%s", err, u.said())
 			}
+			if text := u.said(); strings.Contains(text, "\n  "+test.reason+": ") {
+				t.Errorf("the uninstall repeats as an Event what it has just said:\n%s", text)
+			}
 			r.awaitBlocked("multi", test.reason, test.text)
+			r.await("kubectl get -o wide shows why", func() bool {
+				c := meta.FindStatusCondition(r.getNodeENI("multi").Status.Conditions, v1alpha1.ConditionReady)
+				return c.Reason == "Deleting" && strings.Contains(c.Message, test.text)
+			})
 			if _, there := there.Interface(stranger.ID); !there || !r.attached(id) {
 				t.Errorf("the stranger is there: %v, the ENI is attached: %v", there, r.attached(id))
 			}

@@ -91,6 +91,9 @@ func (d *doubts) condition(n *v1alpha1.NodeENI, status *v1alpha1.NodeENIStatus, 
 		Type: v1alpha1.ConditionCleanupBlocked, Status: metav1.ConditionTrue, Reason: c.Reason, Message: c.Message,
 		ObservedGeneration: n.Generation, LastTransitionTime: metav1.NewTime(now),
 	})
+	if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); n.DeletionTimestamp != nil && ready != nil {
+		ready.Message = c.Message // nothing is detached or deleted, whatever Deleting says
+	}
 }
 
 // checkRegion says whether EC2 may be asked at all: what it shows in another Region is

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -23,8 +24,9 @@ func (u *Uninstall) explain(ctx context.Context, left []v1alpha1.NodeENI, report
 		u.say("After %v, %d NodeENIs are still there:", since.Round(time.Second), len(left))
 	}
 	for _, n := range left[:min(len(left), maxNamed)] {
-		u.say("- %s", waitsFor(n))
-		if event := u.lastWarning(ctx, n); event != nil {
+		why := waitsFor(n)
+		u.say("- %s", why)
+		if event := u.lastWarning(ctx, n); event != nil && !strings.Contains(why, event.Message) {
 			u.say("  %s: %s", event.Reason, event.Message)
 		}
 	}
