@@ -291,6 +291,9 @@ func (a *Agent) notice(s Snapshot, now time.Time) {
 		if _, known := a.losses[n.UID]; lingers && !known && a.nodeSeen {
 			a.Log.Info("a NodeENI no longer selects this node; its ENIs are released unless it does again", "nodeENI", n.Name, "until", lost[n.UID].until.UTC().Format(time.RFC3339))
 		}
+		if _, known := a.losses[n.UID]; known && !lingers && selecting[n.UID] && a.nodeSeen {
+			a.Log.Info("the NodeENI selects this node again; its ENIs have stayed as they were", "nodeENI", n.Name)
+		}
 	}
 	if changed := changedNodeENIs(a.seen, seen, a.selecting, selecting); len(changed) > 0 {
 		a.failures.forgive(changed, s.NodeENIs)

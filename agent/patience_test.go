@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"bytes"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -84,7 +86,8 @@ func TestPatience(t *testing.T) {
 func TestPatienceCostsNothing(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	x := nodeENI("x", func(s *v1alpha1.NodeENISpec) { s.SubnetIDs = []string{subnetA2} })
-	a := New(Config{Log: slog.New(slog.DiscardHandler), ReleaseDelay: 5 * time.Second, Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}})
+	var log bytes.Buffer
+	a := New(Config{Log: slog.New(slog.NewTextHandler(&log, nil)), ReleaseDelay: 5 * time.Second, Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}})
 	a.started, a.certain, a.catalog = true, true, testCatalog()
 	one := eniFor("eni-x", string(x.UID), subnetA)
 	one.Groups = []string{"sg-of-somebody"}
@@ -105,6 +108,34 @@ func TestPatienceCostsNothing(t *testing.T) {
 		}
 		if at := a.nextPass(now); labels == nil && at.After(now.Add(5*time.Second)) {
 			t.Errorf("step %d: the next pass is at %v", i, at)
+		}
+	}
+	for _, words := range []string{"no longer selects this node", "selects this node again; its ENIs have stayed"} {
+		if n := strings.Count(log.String(), words); n != 1 {
+			t.Errorf("%q is logged %d times:\n%s", words, n, log.String())
+		}
+	}
+}
+
+// Whoever reads that the Node is missing wants to read how that ended.
+func TestNodeIsThereAgain(t *testing.T) {
+	var log bytes.Buffer
+	a := New(Config{Log: slog.New(slog.NewTextHandler(&log, nil)), Identity: imds.Identity{InstanceID: me}})
+	for i, step := range []struct {
+		snapshot Snapshot
+		want     string
+	}{
+		{Snapshot{NodeExists: true}, ""},
+		{Snapshot{}, "the Node has been deleted"},
+		{Snapshot{Unread: true}, ""}, // which says nothing
+		{Snapshot{}, "the Node has been deleted"},
+		{Snapshot{NodeExists: true}, "the Node is there now"},
+	} {
+		log.Reset()
+		a.notice(step.snapshot, time.Unix(10_000, 0))
+		a.tellNodeProblem()
+		if got := log.String(); (got == "") != (step.want == "") || !strings.Contains(got, step.want) {
+			t.Errorf("step %d: %q, want %q", i, got, step.want)
 		}
 	}
 }

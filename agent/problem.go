@@ -37,6 +37,8 @@ func (a *Agent) tellNodeProblem() bool {
 		switch {
 		case missing && a.nodeSeen:
 			a.Log.Warn("the Node has been deleted; unless it comes back, its ENIs are released", "node", a.Node, "within", nodePatience)
+		case a.snapshot.NodeExists:
+			a.Log.Info("the Node is there now", "node", a.Node)
 		case missing:
 			a.Log.Warn("the cluster has no Node of this name; nothing is done until it has; if it has this node under another name, correct --node-name", "node", a.Node)
 		}
