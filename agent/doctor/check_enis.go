@@ -68,7 +68,7 @@ func checkNodeENIs(f Facts) []Result {
 		results = append(results, failure(forecastCheck, action, "NodeENI %s: %s", p.NodeENI, message))
 	}
 	if n := len(f.EC2.Forecast.ENIs); n > 0 && len(results) == 0 {
-		results = append(results, ok(forecastCheck, "this node shall have %s", count(n, "ENI")))
+		results = append(results, ok(forecastCheck, "this node needs %s", count(n, "ENI")))
 	}
 	return results
 }
