@@ -114,6 +114,10 @@ func TestDemoLeftRunning(t *testing.T) {
 	}
 	_, after, _ := strings.Cut(d.out.String(), "export KUBECONFIG=")
 	kubeconfig, _, _ := strings.Cut(after, "\n")
+	// As the kernel does when a client of the simulator has closed its connection.
+	if err := d.cmd.Process.Signal(syscall.SIGPIPE); err != nil {
+		t.Fatal(err)
+	}
 	tryReadme(t, kubeconfig)
 	if err := d.cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)

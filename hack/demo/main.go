@@ -46,10 +46,14 @@ func run(args []string) int {
 	}
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's; errors are returned too
 
-	// SIGPIPE too: as `make demo | head` ends it.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	return play(ctx, o, newScreen(os.Stdout))
+	// The kernel sends SIGPIPE for each of the simulator's connections that somebody has
+	// closed, too. As with `make demo | head`, the screen notices by itself.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	return play(ctx, o, newScreen(os.Stdout, cancel))
 }
 
 // play runs the demo and clears up behind it, whatever happens.

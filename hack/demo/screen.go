@@ -20,10 +20,11 @@ type screen struct {
 	terminal bool
 	width    int      // columns of the terminal
 	live     []string // the block as drawn last; nil: none
+	closed   func()   // called when it cannot be written any more
 }
 
-func newScreen(file *os.File) *screen {
-	s := &screen{out: file}
+func newScreen(file *os.File, closed func()) *screen {
+	s := &screen{out: file, closed: closed}
 	if size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ); err == nil {
 		s.terminal, s.width = true, int(size.Col)
 	}
@@ -33,7 +34,13 @@ func newScreen(file *os.File) *screen {
 // printf writes below whatever is there.
 func (s *screen) printf(format string, args ...any) {
 	s.live = nil
-	fmt.Fprintf(s.out, format, args...)
+	s.write(fmt.Sprintf(format, args...))
+}
+
+func (s *screen) write(text string) {
+	if _, err := io.WriteString(s.out, text); err != nil {
+		s.closed()
+	}
 }
 
 // chapter begins a part of the demo.
@@ -67,7 +74,7 @@ func (s *screen) draw(lines []string) {
 		}
 	}
 	s.live = lines
-	fmt.Fprint(s.out, b.String())
+	s.write(b.String())
 }
 
 // cut keeps a line from wrapping, which would spoil the redrawing.
