@@ -127,6 +127,11 @@ func (w *world) check() {
 	for _, wrong := range w.host.wrong {
 		w.Error(wrong)
 	}
+	for _, e := range w.living() {
+		if !slices.ContainsFunc(w.memory.saved().ENIs, func(entry v1alpha1.ENIState) bool { return entry.ENIID == e.ID }) {
+			w.Errorf("%s is not reported", e.ID)
+		}
+	}
 	w.tellReport()
 }
 

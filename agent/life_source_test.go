@@ -162,7 +162,7 @@ func (p *process) Snapshot() (Snapshot, bool) {
 	s := p.truth()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	s.ReportLost = p.lost
+	s.ReportLost = p.lost && s.NodeExists
 	there := map[types.UID]thing{}
 	if s.NodeExists {
 		there[s.NodeUID] = thing{kube.Nodes, "node"}
@@ -225,6 +225,9 @@ func (p *process) Save(_ context.Context, r v1alpha1.NodeENIStateStatus) error {
 		return errKilled
 	case p.refuses, p.cut:
 		return errAway
+	case !p.wanted.NodeExists && p.report.InstanceID == "":
+		p.lost = true // whom should it belong to?
+		return nil
 	}
 	p.report, p.lost = *r.DeepCopy(), false
 	return nil

@@ -254,7 +254,11 @@ func (m *marker) kept() bool {
 		return true
 	}
 	have, err := m.have()
-	return err != nil || maps.Equal(have, m.want) || len(have) == 0 && !m.tracking()
+	if err != nil {
+		return true
+	}
+	m.made = have // what is missing is added with its ENI, also while nothing is swept
+	return maps.Equal(have, m.want) || len(have) == 0 && !m.tracking()
 }
 
 // replace changes the table in one transaction: no packet passes in between.

@@ -183,7 +183,7 @@ func TestTranslatedReplies(t *testing.T) {
 	n.dnat(30081, "172.17.0.2", true)
 	n.dnat(30082, "10.0.0.5", false)
 	noticed("after a flush", true)
-	sweep(w)
+	n.configure(w)
 	expect("after a flush")
 	for _, keep := range []Wanted{w, w} {
 		if events := n.record(func() { sweep(keep) }); len(events) > 0 || len(n.host.marker.made) != 2 {
