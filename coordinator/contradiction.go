@@ -148,8 +148,12 @@ func (t testimony) stranger(claims []claim) contradiction {
 			nodes = append(nodes, text)
 		}
 	}
+	return noInstance(t.here, "whose agents report ENIs", nodes)
+}
+
+func noInstance(here place, which string, instances []string) contradiction {
 	return contradiction{instancesUnknown, fmt.Sprintf(
-		"EC2, asked in %s, shows none of the instances whose agents report ENIs: %s; nothing is detached or deleted. "+
+		"EC2, asked in %s, shows none of the instances %s: %s; nothing is detached or deleted. "+
 			"See that the coordinator's credentials are of the nodes' account, and that AWS_ENDPOINT_URL_EC2, where it is set, leads to the nodes' EC2. If the instances are gone, delete their Nodes",
-		t.here, sample(nodes))}
+		here, which, sample(instances))}
 }

@@ -191,6 +191,30 @@ func TestCoordinatorInTheWrongPlace(t *testing.T) {
 	}
 }
 
+// No report contradicts: the Nodes that had ENIs are gone, and their ENIs are not. But
+// EC2 shows none of the instances that the cluster has.
+func TestWrongAccountWithoutReports(t *testing.T) {
+	r := newRig(t)
+	r.node("node-other", r.instance())
+	n := r.nodeENI("multi")
+	id := r.newENI(owner(n, "node-gone", "i-0fffffffffffffff0"), subnetA)
+	_, wrong := r.another("us-east-1", "999999999999")
+	first := r.start("leader", wrong)
+	r.awaitBlocked("multi", instancesUnknown, "shows none of the instances of the cluster's Nodes: i-")
+	r.remove(r.kube.API, kube.NodeENIs, "multi")
+	time.Sleep(time.Second)
+	r.awaitBlocked("multi", instancesUnknown, "")
+	first.stop()
+	if err := first.wait(); err != nil {
+		t.Fatal(err)
+	}
+	r.startLeading()
+	r.awaitNoNodeENI("multi")
+	if r.exists(id) {
+		t.Error("the NodeENI is gone, but its ENI is not")
+	}
+}
+
 // The coordinator's cluster has another name than the agents'.
 func TestOtherClusterName(t *testing.T) {
 	r := newRig(t)

@@ -149,17 +149,15 @@ func (s *sweeper) checkPlace(ctx context.Context, seen sight, claims []claim) er
 		d.known, d.here.Account = true, enis[0].Account
 	}
 	var c contradiction
-	if !d.known && len(claims) > 0 {
+	switch {
+	case d.known:
+	case len(claims) > 0:
 		c = testimony{here: d.here}.stranger(claims)
+	default:
+		c = noInstance(d.here, "of the cluster's Nodes", instances)
 	}
 	s.tellPlace(c)
 	return nil
-}
-
-// trusted says whether absence alone may be the reason for deleting something: EC2
-// has shown an instance of the cluster, or the cluster has none.
-func (s *sweeper) trusted() bool {
-	return s.doubts.known || len(s.caches.instances(nil, 1)) == 0
 }
 
 // checkClaims holds reports against EC2 that name ENIs which it does not list: those

@@ -228,7 +228,6 @@ func (s *sweeper) nextLook() (look time.Time) {
 func (s *sweeper) judgeAll(seen sight, full bool) (jobs []job, left map[types.UID]int) {
 	left = map[types.UID]int{}
 	exist := map[string]bool{}
-	trusted := s.trusted()
 	for _, e := range seen.enis {
 		if !s.ours(e) {
 			continue
@@ -237,10 +236,6 @@ func (s *sweeper) judgeAll(seen sight, full bool) (jobs []job, left map[types.UI
 		exist[e.ID] = true
 		t := s.judge(e, full)
 		if t == nil {
-			continue
-		}
-		if t.Verdict.Grace == graceOrphan && !trusted {
-			t.Due = time.Time{}
 			continue
 		}
 		next := nextStep(e, t, s.times, time.Now())

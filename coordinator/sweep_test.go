@@ -110,8 +110,8 @@ func TestRefusedIsNotStuck(t *testing.T) {
 	r := newRig(t)
 	a := r.instance()
 	n := r.nodeENI("multi")
-	r.node("node-a", "i-0fffffffffffffff0")
 	primary := r.cloud.Interfaces()[0].ID
+	r.node("node-a", r.instance()) // its Node is another one now
 	if err := r.cloud.CreateTags([]string{primary}, map[string]string{
 		eni.TagCluster: testCluster, eni.TagNode: "node-a", eni.TagInstance: arn(a), eni.TagNodeENI: n.Name, eni.TagNodeENIUID: string(n.UID),
 	}); err != nil {
@@ -173,7 +173,7 @@ func TestAfterWake(t *testing.T) {
 func TestSlowAPIServer(t *testing.T) {
 	r := newRig(t)
 	n := r.nodeENI("multi")
-	r.node("node-a", "i-0fffffffffffffff0")
+	r.node("node-a", r.instance())
 	a := r.instance()
 	ids := []string{r.newENI(owner(n, "node-a", a), subnetA), r.newENI(owner(n, "node-a", a), subnetA)}
 	r.access = rest.CopyConfig(r.access)

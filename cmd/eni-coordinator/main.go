@@ -24,7 +24,7 @@ const name = "eni-coordinator"
 const usage = `eni-coordinator collects ENIs that are left over and keeps the status of NodeENIs.
 
   eni-coordinator [flags]      serve, until SIGTERM
-  eni-coordinator uninstall    delete all NodeENIs and wait until they are gone
+  eni-coordinator uninstall    with --delete-all-nodeenis: delete all NodeENIs, and wait until they are gone
   eni-coordinator version      print the version
 
 Flags:
