@@ -3,6 +3,7 @@ package hostnet
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,4 +164,48 @@ func TestOrder(t *testing.T) {
 		"del route 10.0.1.0/24 table 20000",
 		"link up: false",
 	})
+}
+
+// What agents before the copy of main and the marks have left is added to, and nothing of
+// it is taken away: connections over the ENI go on through an upgrade.
+func TestUpgradeOnlyAdds(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.0.5/24")
+	w := eni(t)
+	n.plug("eth1", w.MAC)
+	n.bridge("docker0", "172.17.0.1/16")
+	n.configure(w)
+	rules, err := n.host.conn.rulesOfBand()
+	n.must(err)
+	for _, r := range rules {
+		if r.mark != 0 || r.table == copyTable {
+			n.must(n.host.conn.apply(0, change{del, r}))
+		}
+	}
+	n.must(n.host.copier.stop())
+	if text := n.describe(); strings.Contains(text, "20000") || strings.Contains(text, "fwmark") {
+		t.Fatalf("that is no older agent's:\n%s", text)
+	}
+	n.host.Close()
+	n.must(n.ns.Do(func() (err error) {
+		n.host, err = Open()
+		return err
+	}))
+	events := n.record(func() {
+		n.must(n.host.Know(mac(t, "02:00:00:00:00:00"), w.MAC))
+		_, err := n.host.Configure(w)
+		n.must(err)
+		_, err = n.host.Sweep([]Wanted{w})
+		n.must(err)
+	})
+	ruled := false
+	for _, event := range events {
+		ruled = ruled || strings.Contains(event, "rule")
+		if !strings.HasPrefix(event, "add ") || ruled && strings.Contains(event, "table 20000") {
+			t.Errorf("%q is not an addition, or comes too late", event)
+		}
+	}
+	if len(events) < 6 {
+		t.Errorf("added were %q", events)
+	}
 }
