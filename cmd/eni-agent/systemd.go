@@ -69,6 +69,15 @@ func (s *supervisor) waiting(text string) {
 	s.waits = text
 }
 
+// slowStart is how long a part of the start may take before systemd is told of it.
+const slowStart = 5 * time.Second
+
+// during shows what a part of the start waits for that does not say so itself, until
+// the returned function is called.
+func (s *supervisor) during(what string) (end func() bool) {
+	return time.AfterFunc(slowStart, func() { s.waiting("waiting for " + what) }).Stop
+}
+
 // follow has the loop say from now on how the service is.
 func (s *supervisor) follow(check func() error) {
 	s.mu.Lock()
