@@ -60,17 +60,32 @@ func status(_ context.Context, args []string) error {
 	return nil
 }
 
+// stateNow is the state for programs: what the file holds may be long past.
+type stateNow struct {
+	files.State
+	Agent agentNow `json:"agent"`
+}
+
+type agentNow struct {
+	Running bool `json:"running"`
+	// Problem says why it does not do its work.
+	Problem string `json:"problem,omitempty"`
+	// ReportAgeSeconds is how long ago the report last changed.
+	ReportAgeSeconds int64 `json:"reportAgeSeconds"`
+}
+
 func printState(w io.Writer, output string, state files.State, life files.Life, age time.Duration) error {
 	var data []byte
 	var err error
+	now := stateNow{state, agentNow{life.Running, life.Problem, int64(age.Seconds())}}
 	switch output {
 	case "table":
 		return printTable(w, state, life, age)
 	case "json":
-		data, err = json.MarshalIndent(state, "", "  ")
+		data, err = json.MarshalIndent(now, "", "  ")
 		data = append(data, '\n')
 	case "yaml":
-		data, err = yaml.Marshal(state)
+		data, err = yaml.Marshal(now)
 	default:
 		return fmt.Errorf("-o %s: want table, json or yaml", output)
 	}

@@ -151,3 +151,19 @@ eni-1 of NodeENI data: gone
 		t.Errorf("%d removed, left %v, got\n%s", p.removed, p.left, &out)
 	}
 }
+
+// Programs are told too that what they read is an old report.
+func TestStatusForPrograms(t *testing.T) {
+	for output, want := range map[string]string{
+		"json": "\"agent\": {\n    \"running\": false,\n    \"problem\": \"the agent is not running\",\n    \"reportAgeSeconds\": 7200\n  }",
+		"yaml": "agent:\n  problem: the agent is not running\n  reportAgeSeconds: 7200\n  running: false\n",
+	} {
+		var out bytes.Buffer
+		if err := printState(&out, output, sampleState(), files.Life{Problem: "the agent is not running"}, 2*time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(out.String(), want) || !strings.Contains(out.String(), sampleState().Metadata.Name) {
+			t.Errorf("%s is\n%s", output, out.String())
+		}
+	}
+}
