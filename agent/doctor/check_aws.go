@@ -71,6 +71,9 @@ func checkCluster(f Facts) []Result {
 		if e.Owner.Instance != f.IMDS.Identity.InstanceARN() || e.Owner.Cluster == f.EC2.Cluster {
 			continue
 		}
+		if f.EC2.Cluster == "" {
+			return []Result{skipped(check, "which is right is not known: the cluster's id could not be read from the API server")}
+		}
 		action := fmt.Sprintf("give agents and coordinators the --cluster-name %q. If that cluster is gone, detach and delete the ENI by hand", e.Owner.Cluster)
 		if f.Wanted.has(e.Owner) {
 			results = append(results, failure(check, action, "it is %q here, and %s, which was made for this instance and its NodeENI %s, bears %q: the agent would make another ENI", f.EC2.Cluster, e.ID, e.Owner.NodeENI, e.Owner.Cluster))

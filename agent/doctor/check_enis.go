@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
@@ -23,8 +25,11 @@ func checkWanted(f Facts) []Result {
 	}
 	if w.Err != nil {
 		action := "see that the API server can be reached, that the CRDs are installed, and that the kubeconfig or ServiceAccount has the rights of the ClusterRole eni-agent"
-		if w.Standalone {
+		switch {
+		case w.Standalone:
 			action = "make the directory, and let it be read"
+		case apierrors.IsUnauthorized(w.Err):
+			action = "renew the token or the certificate of the kubeconfig or ServiceAccount: it may have expired, or be another cluster's"
 		}
 		return []Result{failure(wantedCheck, action, "cannot be read from %s: %v", w.From, w.Err)}
 	}

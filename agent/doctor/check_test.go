@@ -2,10 +2,12 @@ package doctor
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/aws/smithy-go"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -79,6 +81,7 @@ func TestChecks(t *testing.T) {
 		{"keys", func(f *Facts) { f.Credentials.Source = "EnvConfigCredentials" }, "credentials", Warning, []string{"EnvConfigCredentials"}},
 		{"EC2 is not asked", func(f *Facts) { f.EC2 = nil }, "EC2", Skipped, nil},
 		{"nobody says what is wanted", func(f *Facts) { f.Wanted = nil }, "NodeENIs", Skipped, []string{"--node-name"}},
+		{"the token is not accepted", func(f *Facts) { f.Wanted.Err = fmt.Errorf("reading: %w", apierrors.NewUnauthorized("no")) }, "NodeENIs", Failure, []string{"token", "expired"}},
 		{"the API server is away", func(f *Facts) { f.Wanted.Err = errors.New("refused") }, "NodeENIs", Failure, []string{"https://api", "refused"}},
 		{"another instance", func(f *Facts) { f.Wanted.Problem = "Node n is i-2" }, "Node", Failure, []string{"i-2"}},
 		{"not selected", func(f *Facts) { f.Wanted.Labels = nil }, "NodeENIs", Warning, []string{"none of the 1"}},
@@ -130,6 +133,7 @@ func TestChecks(t *testing.T) {
 		{"SNAT of an IPv6 cluster", func(f *Facts) { host(f, "ENABLE_IPv6", "true") }, "VPC CNI SNAT", OK, nil},
 		{"another Region", func(f *Facts) { f.Credentials.Region = "eu-west-1" }, "Region", Failure, []string{"asked in eu-west-1", "is in us-east-1", "AWS_REGION to us-east-1"}},
 		{"no primary ENI", func(f *Facts) { f.EC2.Forecast.Attached = nil }, "the instance's ENIs", Failure, []string{"primary ENI of i-1", "AWS_ENDPOINT_URL_EC2"}},
+		{"the cluster's id is not known", func(f *Facts) { attach(f, "other", "uid-2"); f.EC2.Cluster = "" }, "--cluster-name", Skipped, []string{"id could not be read"}},
 		{"another cluster's name", func(f *Facts) { attach(f, "other", "uid-1"); f.Wanted.NodeENIs[0].UID = "uid-1" }, "--cluster-name", Failure, []string{`bears "other"`, `--cluster-name "other"`}},
 		{"another cluster's, and a NodeENI that is not known", func(f *Facts) { attach(f, "other", "uid-2") }, "--cluster-name", Warning, []string{`bears "other"`}},
 		{"dry runs are not taken, but the call itself is", func(f *Facts) {
