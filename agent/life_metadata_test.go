@@ -91,6 +91,26 @@ func TestIMDSLies(t *testing.T) {
 	})
 }
 
+// Somebody who sets groups back all the while has them set again soon for a while, and
+// then every few minutes: on a thousand nodes that must not use up EC2's buckets.
+func TestOthersGoOnChangingAnENI(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, e := settledWorld(t)
+		for range 90 {
+			w.must(w.cloud.ModifyNetworkInterfaceAttribute(cloud.ModifyNetworkInterfaceAttributeInput{NetworkInterfaceID: e.ID, GroupIDs: []string{groupY}}))
+			time.Sleep(2 * time.Minute)
+		}
+		calls := cloud.CountCalls(w.cloud.Calls())
+		if n := calls["ModifyNetworkInterfaceAttribute"]; n < peekAsks || n > peekAsks+int(3*time.Hour/peekAsksEvery)+4 {
+			t.Errorf("within three hours: %v", calls)
+		}
+		time.Sleep(2 * peekAsksEvery)
+		now, _ := w.cloud.Interface(e.ID)
+		w.compare(now, w.wanted()[slotOf(e)])
+		w.end()
+	})
+}
+
 // EC2's answer does not wait for IMDS: an agent that starts with its ENI attached
 // configures the link at once, be it that IMDS hangs, and creates another meanwhile.
 func TestIMDSHangs(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"k8s.io/client-go/util/flowcontrol"
+
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 )
 
@@ -22,6 +24,11 @@ const (
 	// peekAgain is when a difference is looked at again before EC2 is asked: by then
 	// its describes show the change, too.
 	peekAgain = 10 * time.Second
+	// peekAsks is how many times in a row EC2 is asked so soon, and peekAsksEvery how
+	// often after that: others may go on setting back what the agent sets, on all nodes
+	// of a fleet, as AWS Firewall Manager does with groups.
+	peekAsks      = 10
+	peekAsksEvery = 6 * time.Minute
 	// peekTimeout ends one round of requests.
 	peekTimeout = 10 * time.Second
 	// hintsPatience is how long an attach call waits for IMDS to name the device
@@ -121,8 +128,10 @@ type peek struct {
 	// has learned since, for IMDS lags, or what EC2 has been asked about.
 	before  map[string]mutable
 	settled map[string]mutable
-	vain    int       // how often in a row EC2 was asked and denied it
-	next    time.Time // EC2 is not asked before that
+	asked   time.Time // EC2, last
+	vain    int       // how often in a row it was asked and denied it
+	next    time.Time // it is not asked before that
+	asks    flowcontrol.PassiveRateLimiter
 }
 
 // expect takes in what the loop knows now.
@@ -145,6 +154,9 @@ func (p *peek) compare(enis map[string]knownENI, shown map[string]mutable, now t
 		old, seen := p.before[id]
 		if seen && now.Sub(k.changed) < settledAfter {
 			before[id] = old
+			if k.changed.After(p.asked) { // it has set back what EC2 confirmed
+				p.vain, p.next = 0, time.Time{}
+			}
 			continue
 		}
 		before[id] = k.mutable
@@ -189,9 +201,13 @@ func (p *peek) look(ctx context.Context, from Metadata) map[string]mutable {
 // is asked about no more; and whatever IMDS shows when it is out of order, EC2 is
 // asked less and less.
 func (p *peek) ask(found map[string]mutable, now time.Time) bool {
-	if len(found) == 0 || now.Before(p.next) {
+	if p.asks == nil {
+		p.asks = flowcontrol.NewTokenBucketPassiveRateLimiter(float32(1/peekAsksEvery.Seconds()), peekAsks)
+	}
+	if len(found) == 0 || now.Before(p.next) || !p.asks.TryAccept() {
 		return false
 	}
+	p.asked = now
 	for id, s := range found {
 		p.settled[id] = s
 	}
