@@ -139,6 +139,18 @@ func (t testimony) dispute(c claim, cluster string) contradiction {
 	return t.stranger([]claim{c})
 }
 
+// ofPlace says whether EC2 should know one of the instances that it was asked for, and
+// does not.
+func (t testimony) ofPlace(claims []claim, instances []string) contradiction {
+	switch {
+	case t.known || len(instances) == 0:
+		return contradiction{}
+	case len(claims) > 0:
+		return t.stranger(claims)
+	}
+	return noInstance(t.here, "of the cluster's Nodes", instances)
+}
+
 // stranger is the contradiction when EC2 shows none of the instances whose agents
 // report ENIs.
 func (t testimony) stranger(claims []claim) contradiction {

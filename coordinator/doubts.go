@@ -148,15 +148,7 @@ func (s *sweeper) checkPlace(ctx context.Context, seen sight, claims []claim) er
 	if len(enis) > 0 {
 		d.known, d.here.Account = true, enis[0].Account
 	}
-	var c contradiction
-	switch {
-	case d.known:
-	case len(claims) > 0:
-		c = testimony{here: d.here}.stranger(claims)
-	default:
-		c = noInstance(d.here, "of the cluster's Nodes", instances)
-	}
-	s.tellPlace(c)
+	s.tellPlace(testimony{here: d.here, known: d.known}.ofPlace(claims, instances))
 	return nil
 }
 
