@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -79,6 +81,32 @@ func TestCarryOut(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestNotConfirmed: a coordinator with roles of somebody's own, which allow list and watch
+// and no more, deletes nothing, and the NodeENI's Events say why.
+func TestNotConfirmed(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	id := r.newENI(owner(n, "node-a", "i-0fffffffffffffff0"), subnetA)
+	s := r.sweeperAsOf()
+	cfg, err := r.cp.UserConfig("somebody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.kube, err = kube.NewClient(cfg, "test"); err != nil {
+		t.Fatal(err)
+	}
+	e := eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: owner(n, "node-a", "i-0fffffffffffffff0")}
+	e.Owner.Cluster = testCluster
+	if got := s.carryOut(t.Context(), job{e, verdict{reasonNodeENIDeleted, graceNone}, actDelete}, s.newLane()); got.outcome != outcomeDropped || !r.exists(id) {
+		t.Errorf("got %s; the ENI exists: %v", got.outcome, r.exists(id))
+	}
+	r.awaitEvent("NotConfirmed", "Warning multi: "+id+" of node node-a is left over (its NodeENI is deleted), but it stays")
+
+	s.leaving[n.UID] = &leaving{}
+	s.freeNodeENIs(t.Context(), []*v1alpha1.NodeENI{n}, map[types.UID]bool{n.UID: true}, nil)
+	r.awaitEvent("FinalizerNotRemoved", "Warning multi: EC2 shows no ENI of it any more, but the finalizer "+v1alpha1.CleanupFinalizer+" could not be removed")
 }
 
 // TestStaleCaches: the caches have stopped following the API server, which they

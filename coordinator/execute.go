@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 // batchTime bounds the steps of one sweep, so that a sweep never acts for long
@@ -174,6 +175,9 @@ func (s *sweeper) confirmed(ctx context.Context, j job) bool {
 	if err != nil {
 		if ctx.Err() == nil {
 			s.log.Warn("ENI stays until the API server confirms that it is left over", append(ownerAttrs(j.eni), "error", err)...)
+			s.event(j.eni, kube.EventWarning, "NotConfirmed",
+				"%s of node %s is left over (%s), but it stays until the API server confirms that, which it is asked again and again: %v. The coordinator needs the right to get nodeenis, nodeenistates and nodes",
+				j.eni.ID, j.eni.Owner.Node, j.verdict.Reason.text(), err)
 		}
 		return false
 	}

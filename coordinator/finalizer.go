@@ -99,6 +99,9 @@ func (s *sweeper) freeNodeENIs(ctx context.Context, deleting []*v1alpha1.NodeENI
 		if err := setFinalizer(ctx, s.kube, n.Name, n.UID, false); err != nil {
 			if ctx.Err() == nil {
 				s.log.Warn("the finalizer could not be removed; it is tried again", "nodeENI", n.Name, "error", err)
+				s.events.Event(refOf(n), kube.EventWarning, "FinalizerNotRemoved",
+					"EC2 shows no ENI of it any more, but the finalizer %s could not be removed, which is tried again and again: %v. The coordinator needs the right to patch nodeenis",
+					v1alpha1.CleanupFinalizer, err)
 			}
 			continue
 		}
