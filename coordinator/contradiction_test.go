@@ -316,8 +316,10 @@ func TestUninstallAfterNodeENIsWentUnseen(t *testing.T) {
 	r.startLeading()
 	r.report(n, "node-a", a, v1alpha1.PhaseReleased, id)
 	r.awaitGone(id)
-	r.patch(r.kube.API, kube.NodeENIStates, "node-a", map[string]any{"status": map[string]any{"enis": nil}})
-	if err := r.uninstall(time.Minute).wait(); err != nil {
+	// The report is as the agent has left it, for the node has lost its label.
+	u = r.uninstall(time.Minute)
+	u.awaitSaid(id + " of node node-a in Region us-east-1 (Released)")
+	if err := u.wait(); err != nil {
 		t.Error(err)
 	}
 }

@@ -42,6 +42,7 @@ func (u *Uninstall) Run(ctx context.Context) error {
 	var problem string
 	confirmed := map[types.UID]bool{}
 	var reported []string
+	var leading time.Time
 	for {
 		left, err := u.list(ctx)
 		listed := err == nil
@@ -50,7 +51,8 @@ func (u *Uninstall) Run(ctx context.Context) error {
 			err = u.removeAll(ctx, left, confirmed)
 		}
 		if listed && err == nil && len(left) == 0 {
-			reported, err = u.unconfirmed(ctx, confirmed)
+			leading = u.leads(ctx, leading)
+			reported, err = u.unconfirmed(ctx, confirmed, leading)
 		}
 		if ctx.Err() != nil {
 			return unfinished(ctx, before, reported, problem)

@@ -128,7 +128,7 @@ func (u *Uninstall) meant(ctx context.Context, r Release, crds bool) error {
 		return err
 	}
 	if len(all) == 0 && !crds {
-		reported, err := u.unconfirmed(ctx, nil)
+		reported, err := u.unconfirmed(ctx, nil, time.Time{})
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -12,10 +13,28 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
+// releasedTime is how long a leading coordinator gets for ENIs that reports call
+// Released: it detaches and deletes them at once. A report that still names them then is
+// one of a node without an agent, as when the node has lost the label.
+const releasedTime = 20 * time.Second
+
+// leads notes since when a coordinator has led without a break.
+func (u *Uninstall) leads(ctx context.Context, since time.Time) time.Time {
+	if u.leaderless(ctx) != "" {
+		return time.Time{}
+	}
+	if since.IsZero() {
+		return time.Now()
+	}
+	return since
+}
+
 // unconfirmed are the ENIs that agents report and that no coordinator has said to be
 // gone: their NodeENIs went before this began, perhaps without a finalizer, because no
-// coordinator ever led.
-func (u *Uninstall) unconfirmed(ctx context.Context, confirmed map[types.UID]bool) ([]string, error) {
+// coordinator ever led. Those that are Released do not count once a coordinator, leading
+// since then, has had the time to delete them.
+func (u *Uninstall) unconfirmed(ctx context.Context, confirmed map[types.UID]bool, leading time.Time) ([]string, error) {
+	collected := !leading.IsZero() && time.Since(leading) >= releasedTime
 	var reports v1alpha1.NodeENIStateList
 	err := u.Kube.API.Get().Resource(kube.NodeENIStates).Timeout(apiTimeout).Do(ctx).Into(&reports)
 	if apierrors.IsNotFound(err) {
@@ -32,7 +51,8 @@ func (u *Uninstall) unconfirmed(ctx context.Context, confirmed map[types.UID]boo
 			at.Region = kube.RegionOf(report.Status.Zone)
 		}
 		for _, entry := range report.Status.ENIs {
-			if entry.ENIID != "" && !confirmed[entry.NodeENIUID] {
+			done := confirmed[entry.NodeENIUID] || collected && entry.Phase == v1alpha1.PhaseReleased
+			if entry.ENIID != "" && !done {
 				all = append(all, fmt.Sprintf("%s of node %s in %s (%s)", entry.ENIID, report.Name, at, entry.Phase))
 			}
 		}
@@ -62,6 +82,6 @@ func confirm(confirmed map[types.UID]bool, all []v1alpha1.NodeENI) {
 
 // stillReported is the error when ENIs may be left.
 func stillReported(what string, enis []string) error {
-	return fmt.Errorf("%s: there is no NodeENI any more, but agents still report ENIs, which nobody has said to be deleted: %s. "+
-		"Let a coordinator and the agents run, which delete them, and run this again; or delete those that exist in EC2, and their NodeENIStates", what, sample(enis))
+	return fmt.Errorf("%s: there is no NodeENI any more, but agents report ENIs that no coordinator has said to be deleted: %s. "+
+		"Let a coordinator and the agents run, which delete them, and run this again; or delete those that exist in EC2, and then the nodes' reports: kubectl delete nodeenistate NODE", what, sample(enis))
 }

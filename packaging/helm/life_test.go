@@ -159,6 +159,7 @@ func (l *life) testUninstall(t *testing.T) {
 
 func (l *life) testNoTrace(t *testing.T) {
 	l.mustHelm("install", release, chart, "--set", "crds.keep=false")
+	l.coordinator = l.startCoordinator("coordinator-3")
 	if _, job, err := l.uninstall(); err != nil {
 		t.Fatalf("%v\n%s", err, job.said)
 	}
