@@ -158,6 +158,9 @@ func (before linkState) missing(hearsay bool, now time.Time) (after wait, ask ti
 	return after, ask
 }
 
+// reasonVerifying: EC2 is asked whether the ENI is there.
+const reasonVerifying = "Verifying"
+
 // reasonLinkGone: the link has been here, and is not any more.
 const reasonLinkGone = "LinkGone"
 

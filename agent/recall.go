@@ -73,7 +73,8 @@ func recall(r v1alpha1.NodeENIStateStatus, instanceARN string) []tracked {
 		switch entry.Phase {
 		case v1alpha1.PhasePending, v1alpha1.PhaseAttaching, v1alpha1.PhaseFailed:
 		case v1alpha1.PhaseConfiguring:
-			t.plugged = entry.InterfaceName != "" || entry.Reason == reasonLinkGone // or its link was still to come
+			// Or its link was still to come.
+			t.plugged = entry.InterfaceName != "" || entry.Reason == reasonLinkGone || entry.Reason == reasonVerifying
 		default:
 			t.plugged = true
 		}

@@ -98,7 +98,7 @@ func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alph
 		switch {
 		case s.view.lookingFor(key, now):
 			entry.CreatedAt = &metav1.Time{Time: rec.createdAt}
-			entry.Phase, entry.Reason = v1alpha1.PhasePending, "Verifying"
+			entry.Phase, entry.Reason = v1alpha1.PhasePending, reasonVerifying
 			entry.Message = fmt.Sprintf("nothing wants this ENI any more, but EC2 may have created it; it is looked for until %s", rec.unheard.Add(consistencyWindow).UTC().Format(time.RFC3339))
 			if s.view.creating[key] {
 				entry.Message = "nothing wants this ENI any more, but EC2 is still being asked to create it"
@@ -222,9 +222,13 @@ func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, 
 	a, link := e.Attachment, s.links[e.ID]
 	switch {
 	case e.returning:
-		return v1alpha1.PhaseConfiguring, "Verifying", "the ENI had been given up; EC2 is asked whether it is still there" + s.until(e)
+		return v1alpha1.PhaseConfiguring, reasonVerifying, "the ENI had been given up; EC2 is asked whether it is still there" + s.until(e)
 	case e.doubtful():
-		return v1alpha1.PhaseConfiguring, "Verifying", "EC2 does not show the ENI; it is asked again" + s.until(e)
+		phase = v1alpha1.PhaseAttaching // its link has never been here
+		if e.plugged {
+			phase = v1alpha1.PhaseConfiguring
+		}
+		return phase, reasonVerifying, "EC2 does not show the ENI; it is asked again" + s.until(e)
 	case a == nil:
 		phase, reason, message = s.failed(call{verb: attach, eni: e.ID, index: s.plan.indexes[e.ID]}.key(), v1alpha1.PhaseAttaching)
 		return phase, cmp.Or(reason, "Attaching"), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at device index %d", s.plan.indexes[e.ID]))
@@ -350,7 +354,7 @@ func (s situation) removal(e tracked) (reason, message string) {
 	c, due := s.view.collectCall(e)
 	switch f := s.failures[c.key()]; {
 	case e.doubtful():
-		return "Verifying", unwanted + "EC2 does not show it, and is asked again"
+		return reasonVerifying, unwanted + "EC2 does not show it, and is asked again"
 	case e.Removal() == eni.RemovalRefuse:
 		return "PrimaryInterface", unwanted + "it is at device index 0, as only a primary interface is, and left alone"
 	case due && eni.IsInUse(f.err):

@@ -108,7 +108,7 @@ func lastOf(entries []v1alpha1.ENIState, e v1alpha1.ENIState) (v1alpha1.ENIState
 // ENI's life.
 func (a *Agent) isTrouble(e v1alpha1.ENIState) bool {
 	switch e.Reason {
-	case "Creating", "Attaching", "Detaching", "SettingAttributes", "Verifying", "LinkMissing", reasonLinkGone, "NotWanted", reasonDeleting, "Gone", "Ready", reasonResolving, reasonOutOfTouch: // that is told when it is over
+	case "Creating", "Attaching", "Detaching", "SettingAttributes", reasonVerifying, "LinkMissing", reasonLinkGone, "NotWanted", reasonDeleting, "Gone", "Ready", reasonResolving, reasonOutOfTouch: // that is told when it is over
 		return false
 	}
 	return true
