@@ -3,10 +3,8 @@ package hostnet
 import (
 	"context"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
-	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -356,57 +354,16 @@ func TestContainersReachTheENI(t *testing.T) {
 	w := eni(t)
 	n.plug("eth1", w.MAC)
 	docker := n.bridge("docker0", "172.17.0.1/16")
-	n.must(n.ns.Do(func() error {
-		for _, name := range []string{"all", "docker0", "eth0", "eth1"} {
-			if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+name+"/rp_filter", []byte("1"), 0); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
+	sysctl(t, n.ns, map[string]string{"conf/all/rp_filter": "1", "conf/docker0/rp_filter": "1", "conf/eth0/rp_filter": "1", "conf/eth1/rp_filter": "1"})
 	ns := n.container(docker, "172.17.0.2/16", "172.17.0.1")
 	n.watch()
 	n.configure(w)
-	serve := func(on *netns.Namespace) {
-		listener, err := on.Listen(t.Context(), "tcp", "0.0.0.0:8080")
-		n.must(err)
-		t.Cleanup(func() { listener.Close() })
-		go func() {
-			for {
-				conn, err := listener.Accept()
-				if err != nil {
-					return
-				}
-				_, _ = io.WriteString(conn, "hello")
-				conn.Close()
-			}
-		}()
-	}
-	serve(n.ns)
-	serve(ns)
-	ask := func(on *netns.Namespace, from, to string) error {
-		return on.Do(func() error {
-			d := net.Dialer{Timeout: 5 * time.Second}
-			if from != "" {
-				d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(from)}
-			}
-			conn, err := d.Dial("tcp", to+":8080")
-			if err != nil {
-				return err
-			}
-			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
-			text, err := io.ReadAll(conn)
-			if string(text) != "hello" {
-				return fmt.Errorf("heard %q, %w", text, err)
-			}
-			return nil
-		})
-	}
-	if err := ask(ns, "", "10.0.1.10"); err != nil {
+	serveHello(t, n.ns)
+	serveHello(t, ns)
+	if err := ask(ns, "", "10.0.1.10:8080"); err != nil {
 		t.Errorf("a container asks the ENI's address: %v", err)
 	}
-	if err := ask(n.ns, "10.0.1.10", "172.17.0.2"); err != nil {
+	if err := ask(n.ns, "10.0.1.10", "172.17.0.2:8080"); err != nil {
 		t.Errorf("the ENI's address asks a container: %v", err)
 	}
 }
