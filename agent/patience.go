@@ -56,7 +56,7 @@ func (l losses) next(last, s Snapshot, selected map[types.UID]bool, first bool, 
 		default:
 			after[n.UID] = loss{n, false, now.Add(delay)}
 		}
-		// While the Node is another instance's, or nobody's, nothing is done at all.
+		// While the Node is another instance, or none, nothing is done at all.
 		if !now.Before(after[n.UID].until) && s.NodeProblem == "" {
 			delete(after, n.UID)
 		}

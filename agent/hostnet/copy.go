@@ -246,7 +246,7 @@ func (c *copier) read() (main, copies []rawRoute, err error) {
 	return main, copies, nil
 }
 
-// change brings the copy from what it has to what it shall have.
+// change brings the copy from what it has to what it must have.
 func (c *copier) change(want map[routeKey]rawRoute, have []rawRoute) error {
 	same := make(map[routeKey]bool)
 	for _, r := range have {

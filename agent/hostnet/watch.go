@@ -35,7 +35,7 @@ func (e *events) join() error {
 	return nil
 }
 
-// marksEvery is how often it is looked whether replies are marked as they shall be.
+// marksEvery is how often the marks of replies are checked.
 const marksEvery = 30 * time.Second
 
 // watchMarks signals when they are not.

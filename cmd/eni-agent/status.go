@@ -22,7 +22,7 @@ import (
 
 const aboutStatus = `eni-agent status shows what an agent without Kubernetes has: its ENIs, files that
 are wrong, how old the report is, and whether the agent lives and does its work. It
-reads the agent's files and asks nobody else. With --check it exits with 1 unless all
+only reads the agent's files. With --check it exits with 1 unless all
 is well.
 `
 

@@ -9,7 +9,7 @@ import (
 )
 
 // Code is EC2's error code, or "" when the error is not EC2's answer: then
-// nobody knows whether the call was carried out. The error of the service that gives
+// it is not known whether the call was carried out. The error of the service that gives
 // the credentials, such as STS, is none of EC2's: the call was not made.
 func Code(err error) string {
 	var api smithy.APIError
