@@ -64,6 +64,10 @@ func (s *NodeENIStateStatus) Clip() {
 			*id = ""
 		}
 	}
+	if len(s.Reason) > MaxWordLength || !reportedReason.MatchString(s.Reason) {
+		s.Reason = ""
+	}
+	clip(&s.Message, MaxMessageLength)
 	for i := range s.ENIs {
 		s.ENIs[i].Clip()
 	}
