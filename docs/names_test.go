@@ -15,7 +15,7 @@ import (
 
 // Flags of other programs that the pages name.
 var foreignFlags = []string{
-	"--node-ip", "--provider-id", "--register-with-taints", "--node-labels", // kubelet
+	"--node-ip", "--nodeport-addresses", "--provider-id", "--register-with-taints", "--node-labels", // kubelet, kube-proxy
 	"--validate", "--for", // kubectl
 	"--timeout", "--take-ownership", "--force-conflicts", "--no-hooks", "--rollback-on-failure", "--atomic", "--set", "--set-string", // helm
 }
