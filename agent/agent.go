@@ -287,11 +287,13 @@ func (a *Agent) notice(s Snapshot, now time.Time) {
 	for _, n := range s.NodeENIs {
 		seen[n.UID] = n.Generation
 		_, lingers := lost[n.UID]
+		_, lingered := a.losses[n.UID]
 		selecting[n.UID] = lingers || s.NodeExists && n.Selects(s.Labels)
-		if _, known := a.losses[n.UID]; lingers && !known && a.nodeSeen {
+		switch {
+		case !a.nodeSeen:
+		case lingers && !lingered:
 			a.Log.Info("a NodeENI no longer selects this node; its ENIs are released unless it does again", "nodeENI", n.Name, "until", lost[n.UID].until.UTC().Format(time.RFC3339))
-		}
-		if _, known := a.losses[n.UID]; known && !lingers && selecting[n.UID] && a.nodeSeen {
+		case lingered && !lingers && selecting[n.UID]:
 			a.Log.Info("the NodeENI selects this node again; its ENIs have stayed as they were", "nodeENI", n.Name)
 		}
 	}

@@ -91,6 +91,13 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		Name: "eni_coordinator_oldest_left_over_seconds",
 		Help: "How long the ENI that has been left over for longest has been so; 0 when none is.",
 	}, m.oldestAge)
+	m.begin()
+	registry.MustRegister(m.leader, m.leftOver, age, m.found, m.steps, m.detachUndone, m.contradicted, m.collection, m.sweeps, m.sweep, m.lastSweep, m.statusWrites)
+	return m
+}
+
+// begin makes the series that are there from the start.
+func (m *Metrics) begin() {
 	for _, r := range reasons {
 		m.leftOver.WithLabelValues(string(r))
 		m.found.WithLabelValues(string(r))
@@ -107,8 +114,6 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		m.sweeps.WithLabelValues(result)
 		m.statusWrites.WithLabelValues(result)
 	}
-	registry.MustRegister(m.leader, m.leftOver, age, m.found, m.steps, m.detachUndone, m.contradicted, m.collection, m.sweeps, m.sweep, m.lastSweep, m.statusWrites)
-	return m
 }
 
 const (
