@@ -57,7 +57,7 @@ func TestErrorsThatAlternate(t *testing.T) {
 
 // What only people can change is tried again once an hour in the end. But a describe
 // is not: after a reboot no link of the node is configured before EC2 has told, and
-// nobody changes a NodeENI after they have changed a policy.
+// a changed policy changes no NodeENI.
 func TestPaceOfWhatPeopleMend(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	for _, test := range []struct {

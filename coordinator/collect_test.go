@@ -101,7 +101,7 @@ func TestNodeDeleted(t *testing.T) {
 	}
 }
 
-// A kubelet that is started again registers its Node anew.
+// A kubelet that is started again registers its Node again.
 func TestNodeDeletedAndBack(t *testing.T) {
 	r := newRig(t)
 	a := r.instance()

@@ -151,19 +151,30 @@ func checkKernel(f Facts) []Result {
 // main, as soon as the link is up. Nobody but the host can keep it from that.
 func checkRouters(f Facts) []Result {
 	const check = "IPv6 default route"
-	if f.Kernel == nil || f.EC2 == nil || f.EC2.Forecast == nil || len(f.EC2.Forecast.Own) == 0 {
+	if f.Kernel == nil {
+		return nil
+	}
+	return f.ofOwnLinks(f.Kernel.Routers, ok(check, "none by an ENI of ours"), func(link, id string) Result {
+		return warning(check,
+			fmt.Sprintf("sysctl -w net.ipv6.conf.%[1]s.accept_ra=0; ip -6 route del default dev %[1]s proto ra; for links to come, net.ipv6.conf.default.accept_ra = 0 in /etc/sysctl.d", link),
+			"the kernel has taken one by %s, the link of our %s, from the subnet's router: IPv6 of the node may leave by it", link, id)
+	})
+}
+
+// ofOwnLinks is a result for each of our ENIs whose link is among those found, by MAC,
+// and otherwise what to say when none is. Without an ENI of ours there is nothing to say.
+func (f Facts) ofOwnLinks(found map[string]string, none Result, of func(link, id string) Result) []Result {
+	if f.EC2 == nil || f.EC2.Forecast == nil || len(f.EC2.Forecast.Own) == 0 {
 		return nil
 	}
 	var results []Result
 	for _, own := range f.EC2.Forecast.Own {
-		if link, has := f.Kernel.Routers[own.MAC]; has {
-			results = append(results, warning(check,
-				fmt.Sprintf("sysctl -w net.ipv6.conf.%[1]s.accept_ra=0; ip -6 route del default dev %[1]s proto ra; for links to come, net.ipv6.conf.default.accept_ra = 0 in /etc/sysctl.d", link),
-				"the kernel has taken one by %s, the link of our %s, from the subnet's router: IPv6 of the node may leave by it", link, own.ID))
+		if link, has := found[own.MAC]; has {
+			results = append(results, of(link, own.ID))
 		}
 	}
 	if len(results) == 0 {
-		results = append(results, ok(check, "none by an ENI of ours"))
+		results = append(results, none)
 	}
 	return results
 }
@@ -173,21 +184,14 @@ func checkRouters(f Facts) []Result {
 // primary ENI's.
 func checkReversePaths(f Facts) []Result {
 	const check = "reverse path filter"
-	if f.Kernel == nil || f.EC2 == nil || f.EC2.Forecast == nil || len(f.EC2.Forecast.Own) == 0 || len(f.Wanted.hosts()) == 0 {
+	if f.Kernel == nil || len(f.Wanted.hosts()) == 0 {
 		return nil
 	}
-	var results []Result
-	for _, own := range f.EC2.Forecast.Own {
-		if link, strict := f.Kernel.StrictPaths[own.MAC]; strict {
-			results = append(results, warning(check,
-				fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2; for links to come, net.ipv4.conf.default.rp_filter = 2 in /etc/sysctl.d", link),
-				"it is strict on %s, the link of our %s: connections to its address that are translated to a container's (NodePort, hostPort, docker -p) are dropped when they arrive; others are not", link, own.ID))
-		}
-	}
-	if len(results) == 0 {
-		results = append(results, ok(check, "is not strict on an ENI of ours"))
-	}
-	return results
+	return f.ofOwnLinks(f.Kernel.StrictPaths, ok(check, "is not strict on an ENI of ours"), func(link, id string) Result {
+		return warning(check,
+			fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2; for links to come, net.ipv4.conf.default.rp_filter = 2 in /etc/sysctl.d", link),
+			"it is strict on %s, the link of our %s: connections to its address that are translated to a container's (NodePort, hostPort, docker -p) are dropped when they arrive; others are not", link, id)
+	})
 }
 
 // older says whether a kernel's release is before a version. One that cannot be
