@@ -12,7 +12,6 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 // Every ENI that was given up and is wanted again may be on its way out, not only
@@ -241,7 +240,7 @@ func TestProblemIsReported(t *testing.T) {
 	entries := []v1alpha1.ENIState{{NodeENI: "x", ENIID: "eni-x", Phase: v1alpha1.PhaseReady}}
 	own := v1alpha1.NodeENIStateStatus{InstanceID: me, Zone: "us-east-1a", ENIs: entries}
 	other := v1alpha1.NodeENIStateStatus{InstanceID: "i-other", Zone: "us-east-1a", ENIs: entries}
-	k3s := NodeProblem(&kube.Node{Spec: kube.NodeSpec{ProviderID: "k3s://node-a"}}, me)
+	const k3s = "the Node's providerID names no EC2 instance"
 	for name, test := range map[string]struct {
 		last    v1alpha1.NodeENIStateStatus
 		node    string
@@ -250,8 +249,8 @@ func TestProblemIsReported(t *testing.T) {
 		words   string
 	}{
 		"none":                      {own, "", Problem{}, "", ""},
-		"the Node's":                {v1alpha1.NodeENIStateStatus{}, k3s, Problem{}, "NotThisInstance", "cannot be changed"},
-		"with ENIs":                 {own, k3s, Problem{}, "NotThisInstance", "registered again"},
+		"the Node's":                {v1alpha1.NodeENIStateStatus{}, k3s, Problem{}, "NotThisInstance", k3s},
+		"with ENIs":                 {own, k3s, Problem{}, "NotThisInstance", k3s},
 		"the agent's own":           {own, k3s, Problem{"WrongRegion", "elsewhere"}, "WrongRegion", "elsewhere"},
 		"another instance's report": {other, k3s, Problem{}, "", ""},
 	} {

@@ -28,20 +28,20 @@ type Snapshot struct {
 	NodeENIs    []v1alpha1.NodeENI
 	// ReportLost: somebody deleted the report since it was saved.
 	ReportLost bool
-	// Unread: there may be NodeENIs that are neither here nor in Gone, because
+	// Incomplete: there may be NodeENIs that are neither here nor in Deleted, because
 	// what holds them cannot be read, or is not to be trusted. Their ENIs are left
 	// as they are.
-	Unread bool
-	Gone   map[types.UID]bool
+	Incomplete bool
+	Deleted    map[types.UID]bool
 }
 
 // told are the NodeENIs of which something is known; nil are all.
 func (s Snapshot) told() map[types.UID]bool {
-	if !s.Unread {
+	if !s.Incomplete {
 		return nil
 	}
 	told := map[types.UID]bool{}
-	maps.Copy(told, s.Gone)
+	maps.Copy(told, s.Deleted)
 	for _, n := range s.NodeENIs {
 		told[n.UID] = true
 	}

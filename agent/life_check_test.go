@@ -1,4 +1,4 @@
-package agent
+package agent_test
 
 import (
 	"fmt"
@@ -32,15 +32,15 @@ func (w *world) afterCall(*http.Request) {
 	if w.doubles {
 		return
 	}
-	count := map[slot]int{}
+	count := map[place]int{}
 	for _, e := range w.living() {
-		if count[slotOf(e)]++; count[slotOf(e)] > 1 {
-			w.Errorf("%v: two ENIs for NodeENI %s in %s", time.Now(), slotOf(e).uid, e.SubnetID)
+		if count[placeOf(e)]++; count[placeOf(e)] > 1 {
+			w.Errorf("%v: two ENIs for NodeENI %s in %s", time.Now(), placeOf(e).uid, e.SubnetID)
 		}
 	}
 }
 
-// doubt notes when a second ENI may be made: EC2 is believed pluggedWindow after
+// doubt notes when a second ENI may be made: EC2 is believed linkedWindow after
 // links were lost, so its lag must not be longer; which of both comes first does
 // not matter.
 func (w *world) doubt(lost, lagged bool) {
@@ -59,15 +59,15 @@ func (w *world) seeRelease(id string) {
 		w.Errorf("%v: %s was released on a Node that is another instance", time.Now(), id)
 	}
 	w.mu.Unlock()
-	if _, wanted := w.wanted()[slotOf(e)]; !ok || !wanted || !settled || w.memory.misleads() {
+	if _, wanted := w.wanted()[placeOf(e)]; !ok || !wanted || !settled || w.memory.misleads() {
 		return
 	}
 	for _, other := range w.living() {
-		if other.ID != id && slotOf(other) == slotOf(e) {
+		if other.ID != id && placeOf(other) == placeOf(e) {
 			return // one of two
 		}
 	}
-	w.Errorf("%v: %s was released, which NodeENI %s wants", time.Now(), id, slotOf(e).uid)
+	w.Errorf("%v: %s was released, which NodeENI %s wants", time.Now(), id, placeOf(e).uid)
 }
 
 // mend ends all faults, and waits until everything can have settled.
@@ -98,12 +98,12 @@ func (w *world) check() {
 	w.checkCalls("in two and a half quiet hours", full)
 	attached, free := 0, 0
 	for _, e := range w.living() {
-		spec, ok := wanted[slotOf(e)]
+		spec, ok := wanted[placeOf(e)]
 		if !ok {
-			w.Errorf("%s is left over, or there twice: NodeENI %s, %s", e.ID, slotOf(e).uid, e.SubnetID)
+			w.Errorf("%s is left over, or there twice: NodeENI %s, %s", e.ID, placeOf(e).uid, e.SubnetID)
 			continue
 		}
-		delete(wanted, slotOf(e))
+		delete(wanted, placeOf(e))
 		if full && e.Attachment == nil {
 			free++
 			continue

@@ -1,4 +1,4 @@
-package agent
+package agent_test
 
 import (
 	"maps"
@@ -38,7 +38,7 @@ func (w *world) sweep(found map[string]time.Time) {
 	}
 	for _, e := range living {
 		phase := phases[e.ID]
-		_, is := wanted[slotOf(e)]
+		_, is := wanted[placeOf(e)]
 		given := phase == v1alpha1.PhaseReleased || phase == v1alpha1.PhaseReleasing
 		if is && !given {
 			delete(found, e.ID)

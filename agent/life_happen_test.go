@@ -1,4 +1,4 @@
-package agent
+package agent_test
 
 import (
 	"fmt"
@@ -9,12 +9,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
-// happen lets one thing happen.
+// happen lets one apiserver.Object happen.
 func (w *world) happen() {
 	events := []func(){
 		w.fault, w.fault, w.fault, w.wish, w.wish, w.drop, w.label, w.restart,
@@ -74,7 +75,7 @@ func (w *world) wish() {
 		n.Spec.SubnetIDs = []string{subnetA}
 	}
 	slices.Sort(n.Spec.SecurityGroupIDs)
-	w.change(func(s *Snapshot) {
+	w.change(func(s *agent.Snapshot) {
 		i := slices.IndexFunc(s.NodeENIs, func(o v1alpha1.NodeENI) bool { return o.Name == name })
 		if i >= 0 {
 			n.ObjectMeta, n.Spec.DeviceIndex = s.NodeENIs[i].ObjectMeta, s.NodeENIs[i].Spec.DeviceIndex
@@ -94,21 +95,21 @@ func (w *world) wish() {
 // drop deletes a NodeENI.
 func (w *world) drop() {
 	name := draw.Of(w.choices, "a", "b", "c")
-	w.change(func(s *Snapshot) {
+	w.change(func(s *agent.Snapshot) {
 		s.NodeENIs = slices.DeleteFunc(s.NodeENIs, func(n v1alpha1.NodeENI) bool { return n.Name == name })
 	})
 }
 
 func (w *world) label() {
 	label := draw.Of(w.choices, "no", "yes")
-	w.change(func(s *Snapshot) { s.Labels = map[string]string{"on": label} })
+	w.change(func(s *agent.Snapshot) { s.Labels = map[string]string{"on": label} })
 }
 
 // flap removes a label for a moment. An agent that has seen the label before waits for
 // it, for as long as it is told to.
 func (w *world) flap() {
 	set := func(label string) {
-		w.change(func(s *Snapshot) { s.Labels = map[string]string{"on": label} })
+		w.change(func(s *agent.Snapshot) { s.Labels = map[string]string{"on": label} })
 	}
 	for range 1 + w.choices.N(3) {
 		gap := draw.Of(w.choices, 300*time.Millisecond, 10*time.Millisecond, time.Second, 3*time.Second, 7*time.Second)
@@ -145,7 +146,7 @@ func (w *world) lag() {
 	timing := w.cloud.Timing()
 	timing.DescribeLag = draw.Of(w.choices, 0, 300*time.Millisecond, 5*time.Second, 40*time.Second)
 	w.must(w.cloud.SetTiming(timing))
-	w.doubt(false, timing.DescribeLag > pluggedWindow)
+	w.doubt(false, timing.DescribeLag > linkedWindow)
 }
 
 func (w *world) runOut() {
@@ -177,7 +178,7 @@ func (w *world) hide() {
 	uid := s.NodeENIs[w.choices.N(len(s.NodeENIs))].UID
 	if w.choices.Rarely(3) && !w.alone {
 		w.memory.set(func(m *memory) { m.unheard[uid] = true })
-		w.change(func(s *Snapshot) {
+		w.change(func(s *agent.Snapshot) {
 			s.NodeENIs = slices.DeleteFunc(s.NodeENIs, func(n v1alpha1.NodeENI) bool { return n.UID == uid })
 		})
 		return

@@ -1,10 +1,11 @@
-package agent
+package agent_test
 
 import (
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -24,7 +25,7 @@ func TestNodeThatIsNotThere(t *testing.T) {
 				t.Errorf("%s: %d links are configured, want %d", what, n, want)
 			}
 		}
-		there := func(is bool) { w.change(func(s *Snapshot) { s.NodeExists = is }) }
+		there := func(is bool) { w.change(func(s *agent.Snapshot) { s.NodeExists = is }) }
 		w.boot()
 		links("with a Node", 1)
 		w.halt(true)
@@ -97,7 +98,7 @@ func TestTagsEditedWhileAnAnswerIsLost(t *testing.T) {
 		if len(all) != 1 || all[0].ID == edited.ID {
 			t.Fatalf("the ENIs are %+v", all)
 		}
-		w.compare(all[0], w.wanted()[slotOf(all[0])])
+		w.compare(all[0], w.wanted()[placeOf(all[0])])
 		w.end()
 	})
 }
@@ -108,7 +109,7 @@ func TestEmptyReportIsEdited(t *testing.T) {
 		w := newWorld(t, draw.From(nil))
 		w.boot()
 		time.Sleep(time.Minute)
-		w.change(func(s *Snapshot) { s.Labels = nil })
+		w.change(func(s *agent.Snapshot) { s.Labels = nil })
 		time.Sleep(10 * time.Minute)
 		w.memory.set(func(m *memory) {
 			m.report.ENIs = []v1alpha1.ENIState{{NodeENI: "a", NodeENIUID: "uid-a-1", SubnetID: subnetA, ENIID: "eni-0none", Phase: v1alpha1.PhaseReady}}

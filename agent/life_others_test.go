@@ -1,4 +1,4 @@
-package agent
+package agent_test
 
 import (
 	"net/netip"
@@ -10,6 +10,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -44,7 +45,7 @@ func (w *world) meddle() {
 
 // loseLinks is called before links vanish.
 func (w *world) loseLinks() {
-	w.doubt(true, w.cloud.Timing().DescribeLag > pluggedWindow)
+	w.doubt(true, w.cloud.Timing().DescribeLag > linkedWindow)
 }
 
 // takeLinks moves links into a pod, or back.
@@ -126,7 +127,7 @@ func (w *world) loseReport() {
 		return
 	}
 	time.Sleep(draw.Of(w.choices, time.Second, 30*time.Second, 3*time.Minute))
-	w.change(func(s *Snapshot) { s.NodeExists = true })
+	w.change(func(s *agent.Snapshot) { s.NodeExists = true })
 }
 
 // distrustReport: what was asked for may be forgotten.
@@ -154,7 +155,7 @@ func (w *world) lie() {
 	}
 }
 
-// falsify changes one thing about a report.
+// falsify changes one apiserver.Object about a report.
 func (w *world) falsify(r *v1alpha1.NodeENIStateStatus, e *v1alpha1.ENIState) {
 	c := w.choices
 	victim := w.foreign[c.N(len(w.foreign))]
@@ -163,7 +164,7 @@ func (w *world) falsify(r *v1alpha1.NodeENIStateStatus, e *v1alpha1.ENIState) {
 		e.Phase = draw.Of(c, v1alpha1.PhasePending, v1alpha1.PhaseAttaching, v1alpha1.PhaseConfiguring, v1alpha1.PhaseReady,
 			v1alpha1.PhaseFailed, v1alpha1.PhaseReleasing, v1alpha1.PhaseReleased, "Nonsense")
 	case 1:
-		e.Reason = draw.Of(c, "", reasonDeleting, reasonLinkOverdue, "UnauthorizedOperation")
+		e.Reason = draw.Of(c, "", "Deleting", "LinkOverdue", "UnauthorizedOperation")
 	case 2: // a whole foreign ENI
 		e.ENIID, e.MAC, e.Addresses, e.AttachmentID = victim.ID, victim.MAC, []string{victim.PrivateIPs[0].String()}, victim.Attachment.ID
 	case 3:

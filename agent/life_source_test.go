@@ -1,4 +1,4 @@
-package agent
+package agent_test
 
 import (
 	"context"
@@ -13,9 +13,19 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/apiserver"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
+
+// signal tells that something has changed, once.
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
 
 var (
 	errKilled = errors.New("the process has been killed")
@@ -55,7 +65,7 @@ func (w *wire) Do(r *http.Request) (answer *http.Response, err error) {
 // the report.
 type memory struct {
 	mu      sync.Mutex
-	wanted  Snapshot
+	wanted  agent.Snapshot
 	report  v1alpha1.NodeENIStateStatus
 	refuses bool               // reports
 	cut     bool               // nothing gets through, in either direction
@@ -79,7 +89,7 @@ func (m *memory) set(f func(*memory)) {
 }
 
 // truth is what the API server holds.
-func (m *memory) truth() Snapshot {
+func (m *memory) truth() agent.Snapshot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	s := m.wanted
@@ -115,10 +125,10 @@ func (m *memory) misleads() bool {
 type process struct {
 	*memory
 	killed   *atomic.Bool
-	vanished *vanished // nil without Kubernetes
+	absences *apiserver.Absences // nil without Kubernetes
 
 	// Of the goroutine that asks for Snapshots.
-	last    Snapshot
+	last    agent.Snapshot
 	listed  bool // there is a last one
 	missing bool // events, since the last one
 }
@@ -126,14 +136,13 @@ type process struct {
 func newProcess(m *memory, killed *atomic.Bool, kubernetes bool) *process {
 	p := &process{memory: m, killed: killed}
 	if kubernetes {
-		p.vanished = newVanished(nil, func() { signal(m.changed) }, slog.New(slog.DiscardHandler))
-		p.vanished.ask = p.uid
+		p.absences = apiserver.NewAbsences(p.uid, func() { signal(m.changed) }, slog.New(slog.DiscardHandler))
 	}
 	return p
 }
 
 // uid is who has the name now.
-func (p *process) uid(_ context.Context, t thing) (types.UID, error) {
+func (p *process) uid(_ context.Context, t apiserver.Object) (types.UID, error) {
 	switch {
 	case p.killed.Load():
 		return "", nil // or it is asked for ever
@@ -141,11 +150,11 @@ func (p *process) uid(_ context.Context, t thing) (types.UID, error) {
 		return "", errAway
 	}
 	s := p.truth()
-	if t.resource == kube.Nodes && s.NodeExists {
+	if t.Resource == kube.Nodes && s.NodeExists {
 		return s.NodeUID, nil
 	}
 	for _, n := range s.NodeENIs {
-		if t == (thing{kube.NodeENIs, n.Name}) {
+		if t == (apiserver.Object{Resource: kube.NodeENIs, Name: n.Name}) {
 			return n.UID, nil
 		}
 	}
@@ -154,7 +163,7 @@ func (p *process) uid(_ context.Context, t thing) (types.UID, error) {
 
 func (p *process) Changed() <-chan struct{} { return p.changed }
 
-func (p *process) Snapshot() (Snapshot, bool) {
+func (p *process) Snapshot() (agent.Snapshot, bool) {
 	if p.isCut() {
 		p.missing = true
 		return p.last, p.listed
@@ -163,23 +172,23 @@ func (p *process) Snapshot() (Snapshot, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.ReportLost = p.lost && s.NodeExists
-	there := map[types.UID]thing{}
+	there := map[types.UID]apiserver.Object{}
 	if s.NodeExists {
-		there[s.NodeUID] = thing{kube.Nodes, "node"}
+		there[s.NodeUID] = apiserver.Object{Resource: kube.Nodes, Name: "node"}
 	}
 	exists := map[types.UID]bool{}
 	for _, n := range s.NodeENIs {
 		exists[n.UID] = true
 		if !p.hidden[n.UID] {
-			there[n.UID] = thing{kube.NodeENIs, n.Name}
+			there[n.UID] = apiserver.Object{Resource: kube.NodeENIs, Name: n.Name}
 		}
 	}
 	s.NodeENIs = slices.DeleteFunc(s.NodeENIs, func(n v1alpha1.NodeENI) bool { return p.hidden[n.UID] })
-	if p.vanished == nil {
-		s.Unread = len(p.hidden) > 0
+	if p.absences == nil {
+		s.Incomplete = len(p.hidden) > 0
 	} else {
 		p.hear(s, exists)
-		s.Unread, s.Gone = p.vanished.look(there, nil)
+		s.Incomplete, s.Deleted = p.absences.Observe(there, nil)
 	}
 	p.last, p.listed, p.missing = s, true, false
 	return s, true
@@ -187,16 +196,16 @@ func (p *process) Snapshot() (Snapshot, bool) {
 
 // hear takes in the delete events since the last Snapshot, unless the watch was
 // broken meanwhile.
-func (p *process) hear(s Snapshot, exists map[types.UID]bool) {
+func (p *process) hear(s agent.Snapshot, exists map[types.UID]bool) {
 	if p.missing {
 		return
 	}
 	if p.last.NodeExists && !s.NodeExists {
-		p.vanished.prove(p.last.NodeUID)
+		p.absences.Delete(p.last.NodeUID)
 	}
 	for _, n := range p.last.NodeENIs {
 		if !exists[n.UID] && !p.unheard[n.UID] {
-			p.vanished.prove(n.UID)
+			p.absences.Delete(n.UID)
 		}
 	}
 }
@@ -211,8 +220,8 @@ func (p *process) Load(ctx context.Context) (v1alpha1.NodeENIStateStatus, error)
 		}
 	}
 	report := p.saved()
-	if p.vanished != nil {
-		p.vanished.remember(report)
+	if p.absences != nil {
+		p.absences.Seed(report)
 	}
 	return report, nil
 }

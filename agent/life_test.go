@@ -1,4 +1,4 @@
-package agent
+package agent_test
 
 import (
 	"context"
@@ -17,6 +17,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
@@ -84,6 +85,24 @@ type world struct {
 	parallel  sync.WaitGroup
 }
 
+const (
+	cluster  = "life"
+	subnetA  = "subnet-0aaaaaaaaaaaaaaa1"
+	subnetA2 = "subnet-0aaaaaaaaaaaaaaa2"
+	subnetB  = "subnet-0bbbbbbbbbbbbbbb1" // in another zone
+	groupX   = "sg-0000000000000000a"
+	groupY   = "sg-0000000000000000b"
+	// linkedWindow is how long the agent waits before it believes that an ENI is gone
+	// whose link has been here.
+	linkedWindow = 15 * time.Second
+)
+
+// place is the place for one ENI on the node: a NodeENI and a subnet.
+type place struct {
+	uid    types.UID
+	subnet string
+}
+
 // small is an instance type that takes a primary ENI and two more.
 const small = "t3.fuzz"
 
@@ -103,7 +122,7 @@ func newWorld(t *testing.T, c *draw.Choices) *world {
 	w.hints = &hints{cloud: w.cloud, instance: in.ID}
 	w.foreign = w.cloud.Interfaces()
 	w.memory.waiting = draw.Of(c, 1, 0, 1000)
-	w.memory.wanted = Snapshot{NodeExists: true, NodeUID: "node", Labels: map[string]string{"on": "yes"}}
+	w.memory.wanted = agent.Snapshot{NodeExists: true, NodeUID: "node", Labels: map[string]string{"on": "yes"}}
 	w.wish()
 	if !w.alone {
 		w.parallel.Go(w.coordinate)
@@ -160,7 +179,7 @@ func (w *world) boot() {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
 	process := newProcess(w.memory, killed, !w.alone)
-	cfg := Config{
+	cfg := agent.Config{
 		Cluster: cluster, Node: "node", Identity: w.self, EC2: client, Source: server{process}, Links: w.host,
 		Metadata: w.hints, Recorder: mute{}, Log: log, ReleaseDelay: 5 * time.Second,
 	}
@@ -168,7 +187,7 @@ func (w *world) boot() {
 		cfg.Source, cfg.Collector = process, client
 	}
 	done := make(chan error, 1)
-	go func() { done <- New(cfg).Run(ctx) }()
+	go func() { done <- agent.New(cfg).Run(ctx) }()
 	w.stop, w.killed, w.done = cancel, killed, done
 	w.mu.Lock()
 	w.booted = time.Now()
@@ -198,8 +217,8 @@ func (w *world) ours(e cloud.Interface) bool {
 	return e.Tags[eni.TagCluster] == cluster && e.Tags[eni.TagInstance] == w.self.InstanceARN()
 }
 
-func slotOf(e cloud.Interface) slot {
-	return slot{types.UID(e.Tags[eni.TagNodeENIUID]), e.SubnetID}
+func placeOf(e cloud.Interface) place {
+	return place{types.UID(e.Tags[eni.TagNodeENIUID]), e.SubnetID}
 }
 
 // living are our ENIs in EC2.
@@ -208,32 +227,32 @@ func (w *world) living() []cloud.Interface {
 }
 
 // wanted is what the node must have, by what the objects say and all names are.
-func (w *world) wanted() map[slot]v1alpha1.NodeENISpec {
+func (w *world) wanted() map[place]v1alpha1.NodeENISpec {
 	s := w.memory.truth()
 	w.mu.Lock()
 	if w.flapping {
 		s.Labels = map[string]string{"on": "yes"}
 	}
 	w.mu.Unlock()
-	all := map[slot]v1alpha1.NodeENISpec{}
+	all := map[place]v1alpha1.NodeENISpec{}
 	for _, n := range s.NodeENIs {
 		if !s.NodeExists || !n.Selects(s.Labels) {
 			continue
 		}
 		for _, id := range n.Spec.SubnetIDs {
 			if id != subnetB {
-				all[slot{n.UID, id}] = n.Spec
+				all[place{n.UID, id}] = n.Spec
 			}
 		}
 		for _, name := range n.Spec.SubnetNames {
-			all[slot{n.UID, map[string]string{"one": subnetA, "two": subnetA2}[name]}] = n.Spec
+			all[place{n.UID, map[string]string{"one": subnetA, "two": subnetA2}[name]}] = n.Spec
 		}
 	}
 	return all
 }
 
 // change changes what is wanted.
-func (w *world) change(f func(*Snapshot)) {
+func (w *world) change(f func(*agent.Snapshot)) {
 	w.mu.Lock()
 	w.since = time.Now()
 	w.mu.Unlock()

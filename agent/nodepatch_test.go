@@ -13,7 +13,6 @@ import (
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -259,47 +258,5 @@ func TestLastPassRemovesLabels(t *testing.T) {
 				t.Errorf("%d patches %s after %d looks, want %d", len(p.patches), p.patches, source.refreshed, test.attempts)
 			}
 		})
-	}
-}
-
-// A Node that was patched need not have come by the watch to be known; one that
-// was deleted is not. When the watch still shows an older one after a minute, that
-// is the Node: of a backup that etcd was restored from.
-func TestNewestNode(t *testing.T) {
-	k := &Kubernetes{node: "node-a", nodes: informer(nil, &kube.Node{}), changed: make(chan struct{}, 1), vanished: newVanished(nil, nil, nil)}
-	version := func(v string) *kube.Node {
-		return &kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-a", ResourceVersion: v}}
-	}
-	for _, step := range []struct {
-		watched, fresh string
-		age            time.Duration
-		want           string
-	}{
-		{"", "", 0, ""}, {"", "9", 0, "9"}, {"8", "", 0, "8"}, {"8", "9", 0, "9"}, {"9", "9", 0, "9"}, {"10", "9", 0, "10"}, {"8", "no number", 0, "8"},
-		{"8", "9", freshFor, "8"}, {"10", "9", freshFor, "10"}, {"", "9", freshFor, "9"},
-	} {
-		k.fresh = nil
-		if step.fresh != "" {
-			k.setFresh(version(step.fresh))
-			k.read = k.read.Add(-step.age)
-		}
-		if err := k.nodes.GetStore().Replace(nil, ""); err != nil {
-			t.Fatal(err)
-		}
-		if step.watched != "" {
-			if err := k.nodes.GetStore().Add(version(step.watched)); err != nil {
-				t.Fatal(err)
-			}
-		}
-		got := ""
-		if node := k.currentNode(); node != nil {
-			got = node.ResourceVersion
-		}
-		if got != step.want {
-			t.Errorf("watched %q, patched %q %v ago: %q, want %q", step.watched, step.fresh, step.age, got, step.want)
-		}
-	}
-	if k.onNode().OnDelete(version("8")); k.fresh != nil {
-		t.Error("a Node that was deleted is still known")
 	}
 }

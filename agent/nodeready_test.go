@@ -205,7 +205,7 @@ func TestChangeNode(t *testing.T) {
 
 // A NodeENI that a list lacks may be the one that the taint waits for.
 func TestNodeStaysWhileObjectsAreMissing(t *testing.T) {
-	s := Snapshot{NodeExists: true, Unread: true, Taints: []kube.Taint{{Key: v1alpha1.StartupTaint, Effect: "NoSchedule"}}}
+	s := Snapshot{NodeExists: true, Incomplete: true, Taints: []kube.Taint{{Key: v1alpha1.StartupTaint, Effect: "NoSchedule"}}}
 	if c := changeNode(NodeReadiness{StartupTaint: true, Labels: true}, s, nil); !c.empty() {
 		t.Errorf("the Node is changed: %+v", c)
 	}

@@ -127,7 +127,7 @@ func TestNodeIsThereAgain(t *testing.T) {
 	}{
 		{Snapshot{NodeExists: true}, ""},
 		{Snapshot{}, "the Node has been deleted"},
-		{Snapshot{Unread: true}, ""}, // which says nothing
+		{Snapshot{Incomplete: true}, ""}, // which says nothing
 		{Snapshot{}, "the Node has been deleted"},
 		{Snapshot{NodeExists: true}, "the Node is there now"},
 	} {

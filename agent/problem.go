@@ -32,7 +32,7 @@ func (a *Agent) problem() Problem {
 // tellNodeProblem says, once, why the Node is not this instance, or that there is
 // none. It returns whether nothing is to be done.
 func (a *Agent) tellNodeProblem() bool {
-	if missing := !a.snapshot.NodeExists && !a.snapshot.Unread; missing != a.nodeMissing {
+	if missing := !a.snapshot.NodeExists && !a.snapshot.Incomplete; missing != a.nodeMissing {
 		a.nodeMissing = missing
 		switch {
 		case missing && a.nodeSeen:

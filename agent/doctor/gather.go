@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/apiserver"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -101,7 +102,7 @@ func GatherNode(ctx context.Context, client *kube.Client, name, instanceID, from
 	}
 	w.Labels = node.Labels
 	if instanceID != "" {
-		w.Problem = agent.NodeProblem(&node, instanceID)
+		w.Problem = apiserver.NodeProblem(&node, instanceID)
 	}
 	if all {
 		w.NodeENIs, w.Err = client.NodeENIs(ctx)

@@ -98,7 +98,7 @@ func (s *Source) Snapshot() (agent.Snapshot, bool) {
 	snapshot := agent.Snapshot{NodeExists: true, Labels: s.labels}
 	seen := map[string]bool{}
 	for _, f := range s.state.Files {
-		snapshot.Unread = snapshot.Unread || f.Unknown
+		snapshot.Incomplete = snapshot.Incomplete || f.Unknown
 		for _, n := range f.NodeENIs {
 			if !seen[n.Name] {
 				snapshot.NodeENIs = append(snapshot.NodeENIs, n.object())
@@ -107,10 +107,10 @@ func (s *Source) Snapshot() (agent.Snapshot, bool) {
 		}
 	}
 	slices.SortFunc(snapshot.NodeENIs, func(a, b v1alpha1.NodeENI) int { return strings.Compare(a.Name, b.Name) })
-	if snapshot.Unread {
-		snapshot.Gone = map[types.UID]bool{}
+	if snapshot.Incomplete {
+		snapshot.Deleted = map[types.UID]bool{}
 		for _, name := range s.state.Gone {
-			snapshot.Gone[UID(name)] = true
+			snapshot.Deleted[UID(name)] = true
 		}
 	}
 	return snapshot, s.ready

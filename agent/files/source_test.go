@@ -317,17 +317,17 @@ func TestNothingKnown(t *testing.T) {
 	write(t, filepath.Join(dir, "b.yaml"), manifest("v", ""))
 	r := start(t, dir, filepath.Join(t.TempDir(), "state.json"))
 	r.await("v")
-	if s, _ := r.Snapshot(); !s.Unread || s.Gone[UID("x")] {
+	if s, _ := r.Snapshot(); !s.Incomplete || s.Deleted[UID("x")] {
 		t.Errorf("the snapshot is %+v", s)
 	}
 	r.remove("b.yaml")
 	r.await("")
-	if s, _ := r.Snapshot(); !s.Unread || !s.Gone[UID("v")] || s.Gone[UID("x")] {
+	if s, _ := r.Snapshot(); !s.Incomplete || !s.Deleted[UID("v")] || s.Deleted[UID("x")] {
 		t.Errorf("the snapshot is %+v", s)
 	}
 	r.remove("a.yaml")
 	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		if s, _ := r.Snapshot(); !s.Unread {
+		if s, _ := r.Snapshot(); !s.Incomplete {
 			return
 		}
 		if time.Now().After(end) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/apiserver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
@@ -40,7 +41,7 @@ func inCluster(ctx context.Context, o options, cfg *agent.Config, systemd *super
 			return nil, err
 		}
 	}
-	source, err := agent.NewKubernetes(kubeConfig, client, o.node, cfg.Identity.InstanceID, cfg.Log)
+	source, err := apiserver.New(kubeConfig, client, o.node, cfg.Identity.InstanceID, cfg.Log)
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/apiserver"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/doctor"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -54,7 +55,7 @@ func (a *Agents) run(ctx context.Context, m *member) error {
 	if cfg.Cluster, err = client.ClusterID(ctx); err != nil {
 		return err
 	}
-	source, err := agent.NewKubernetes(kubeConfig, client, m.node.Name, m.node.Identity.InstanceID, cfg.Log)
+	source, err := apiserver.New(kubeConfig, client, m.node.Name, m.node.Identity.InstanceID, cfg.Log)
 	if err != nil {
 		return err
 	}

@@ -1,4 +1,4 @@
-package agent
+package apiserver
 
 import (
 	"context"
@@ -15,14 +15,14 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-func (k *Kubernetes) onNode() cache.ResourceEventHandler {
-	changed := func(any) { signal(k.changed) }
+func (s *Source) onNode() cache.ResourceEventHandler {
+	changed := func(any) { signal(s.changed) }
 	return cache.ResourceEventHandlerFuncs{AddFunc: changed, UpdateFunc: func(_, o any) { changed(o) }, DeleteFunc: func(o any) {
-		k.mu.Lock()
-		k.fresh = nil
-		k.mu.Unlock()
-		k.vanished.onDelete(o)
-		signal(k.changed)
+		s.mu.Lock()
+		s.fresh = nil
+		s.mu.Unlock()
+		s.absences.onDelete(o)
+		signal(s.changed)
 	}}
 }
 
@@ -33,21 +33,21 @@ const freshFor = time.Minute
 
 // currentNode is the newest Node that is known: the watch may not have come yet
 // to what was read or patched.
-func (k *Kubernetes) currentNode() *kube.Node {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	watched := k.watchedNode()
-	if watched == nil || k.fresh != nil && newer(k.fresh, watched) && time.Since(k.read) < freshFor {
-		return k.fresh
+func (s *Source) currentNode() *kube.Node {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	watched := s.watchedNode()
+	if watched == nil || s.fresh != nil && newer(s.fresh, watched) && time.Since(s.read) < freshFor {
+		return s.fresh
 	}
 	return watched
 }
 
-// setFresh keeps the Node as it was read or patched; k.mu is held.
-func (k *Kubernetes) setFresh(node *kube.Node) { k.fresh, k.read = node, time.Now() }
+// setFresh keeps the Node as it was read or patched; s.mu is held.
+func (s *Source) setFresh(node *kube.Node) { s.fresh, s.read = node, time.Now() }
 
-func (k *Kubernetes) watchedNode() *kube.Node {
-	if o, ok, _ := k.nodes.GetStore().GetByKey(k.node); ok {
+func (s *Source) watchedNode() *kube.Node {
+	if o, ok, _ := s.nodes.GetStore().GetByKey(s.node); ok {
 		return o.(*kube.Node)
 	}
 	return nil
@@ -71,31 +71,31 @@ func NodeProblem(node *kube.Node, instanceID string) string {
 }
 
 // Refresh implements Source: it reads the Node once more.
-func (k *Kubernetes) Refresh(ctx context.Context) error {
+func (s *Source) Refresh(ctx context.Context) error {
 	var node kube.Node
-	err := k.client.Core.Get().Resource(kube.Nodes).Name(k.node).Do(ctx).Into(&node)
+	err := s.client.Core.Get().Resource(kube.Nodes).Name(s.node).Do(ctx).Into(&node)
 	if err != nil {
 		return err
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.setFresh(&node)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.setFresh(&node)
 	return nil
 }
 
 // Confirm implements Confirmer.
-func (k *Kubernetes) Confirm(ctx context.Context, uid types.UID, name string) error {
-	if err := k.Refresh(ctx); err != nil {
+func (s *Source) Confirm(ctx context.Context, uid types.UID, name string) error {
+	if err := s.Refresh(ctx); err != nil {
 		return fmt.Errorf("its Node: %w", err)
 	}
-	k.mu.Lock()
-	node := k.fresh
-	k.mu.Unlock()
+	s.mu.Lock()
+	node := s.fresh
+	s.mu.Unlock()
 	if node == nil {
 		return errors.New("its Node has been deleted")
 	}
 	var n v1alpha1.NodeENI
-	if err := k.client.API.Get().Resource(kube.NodeENIs).Name(name).Do(ctx).Into(&n); err != nil {
+	if err := s.client.API.Get().Resource(kube.NodeENIs).Name(name).Do(ctx).Into(&n); err != nil {
 		return fmt.Errorf("NodeENI %s: %w", name, err)
 	}
 	if n.UID != uid || n.DeletionTimestamp != nil || !n.Selects(node.Labels) {
@@ -106,16 +106,16 @@ func (k *Kubernetes) Confirm(ctx context.Context, uid types.UID, name string) er
 
 // PatchNode implements NodePatcher. What the Node is then need not be awaited
 // from the watch, or the same patch would be made twice.
-func (k *Kubernetes) PatchNode(ctx context.Context, patch []byte) error {
+func (s *Source) PatchNode(ctx context.Context, patch []byte) error {
 	var node kube.Node
-	err := k.client.Core.Patch(types.JSONPatchType).Resource(kube.Nodes).Name(k.node).Body(patch).Do(ctx).Into(&node)
+	err := s.client.Core.Patch(types.JSONPatchType).Resource(kube.Nodes).Name(s.node).Body(patch).Do(ctx).Into(&node)
 	if err != nil {
 		return err
 	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if watched := k.watchedNode(); watched != nil && watched.UID == node.UID { // or it has been deleted since
-		k.setFresh(&node)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if watched := s.watchedNode(); watched != nil && watched.UID == node.UID { // or it has been deleted since
+		s.setFresh(&node)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package agent
+package apiserver
 
 import (
 	"context"
@@ -21,14 +21,17 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
+// me is this instance.
+const me = "i-0123456789abcdef0"
+
 // A report that is collected together with its Node cannot be written again until the
 // Node is back. It is then, though nothing in it has changed; and the agent does not
 // save without end meanwhile.
 func TestReportLostWithItsNode(t *testing.T) {
-	for name, lose := range map[string]func(*Kubernetes){
-		"collected, then saved": func(k *Kubernetes) { k.stateDeleted(); save(t, k) },
-		"saved, then collected": func(k *Kubernetes) { save(t, k); k.stateDeleted() },
-		"collected":             (*Kubernetes).stateDeleted,
+	for name, lose := range map[string]func(*Source){
+		"collected, then saved": func(s *Source) { s.stateDeleted(); save(t, s) },
+		"saved, then collected": func(s *Source) { save(t, s); s.stateDeleted() },
+		"collected":             (*Source).stateDeleted,
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -46,56 +49,56 @@ func TestReportLostWithItsNode(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			k, err := NewKubernetes(cfg, client, "node-1", me, slog.New(slog.DiscardHandler))
+			s, err := New(cfg, client, "node-1", me, slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
-			k.state = &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: "node-1", ResourceVersion: "1"}}
+			s.state = &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: "node-1", ResourceVersion: "1"}}
 			see := func(when string, want bool) {
 				t.Helper()
-				if s, ok := k.Snapshot(); !ok || s.ReportLost != want {
-					t.Errorf("%s: the report is lost: %v", when, s.ReportLost)
+				if snapshot, ok := s.Snapshot(); !ok || snapshot.ReportLost != want {
+					t.Errorf("%s: the report is lost: %v", when, snapshot.ReportLost)
 				}
 			}
-			lose(k)
+			lose(s)
 			see("without a Node", false)
-			if err := k.nodes.GetStore().Add(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1", UID: "new"}}); err != nil {
+			if err := s.nodes.GetStore().Add(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1", UID: "new"}}); err != nil {
 				t.Fatal(err)
 			}
 			see("with its Node", true)
-			save(t, k)
+			save(t, s)
 			see("saved again", false)
-			if k.state == nil || k.state.OwnerReferences[0].UID != "new" {
-				t.Errorf("saved %+v", k.state)
+			if s.state == nil || s.state.OwnerReferences[0].UID != "new" {
+				t.Errorf("saved %+v", s.state)
 			}
 		})
 	}
 }
 
-func save(t *testing.T, k *Kubernetes) {
+func save(t *testing.T, s *Source) {
 	t.Helper()
-	if err := k.Save(t.Context(), v1alpha1.NodeENIStateStatus{InstanceID: me}); err != nil {
+	if err := s.Save(t.Context(), v1alpha1.NodeENIStateStatus{InstanceID: me}); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // A report that changes without end is not written without end.
 func TestSavesAreLimited(t *testing.T) {
-	k, err := NewKubernetes(&rest.Config{}, &kube.Client{}, "node-1", me, nil)
+	s, err := New(&rest.Config{}, &kube.Client{}, "node-1", me, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := k.nodes.GetStore().Add(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}); err != nil {
+	if err := s.nodes.GetStore().Add(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}); err != nil {
 		t.Fatal(err)
 	}
 	for range savesAtOnce {
-		if !k.limiter.TryAccept() {
+		if !s.limiter.TryAccept() {
 			t.Fatal("a node that starts is held up")
 		}
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
-	if err := k.Save(ctx, v1alpha1.NodeENIStateStatus{}); err == nil {
+	if err := s.Save(ctx, v1alpha1.NodeENIStateStatus{}); err == nil {
 		t.Error("saved at once")
 	}
 }
@@ -122,20 +125,20 @@ func TestReportWrittenByOthers(t *testing.T) {
 				object := func(version string, s v1alpha1.NodeENIStateStatus) *v1alpha1.NodeENIState {
 					return &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: "node-1", ResourceVersion: version}, Status: s}
 				}
-				k := &Kubernetes{
+				s := &Source{
 					node: "node-1", states: informer(&cache.ListWatch{}, &v1alpha1.NodeENIState{}), changed: make(chan struct{}, 1),
 					state: object("9", status("a")), log: slog.New(slog.DiscardHandler),
 				}
 				lost := func() bool {
-					k.mu.Lock()
-					defer k.mu.Unlock()
-					return k.lost
+					s.mu.Lock()
+					defer s.mu.Unlock()
+					return s.lost
 				}
-				if err := k.states.GetStore().Add(object(test.version, test.shown)); err != nil {
+				if err := s.states.GetStore().Add(object(test.version, test.shown)); err != nil {
 					t.Fatal(err)
 				}
-				k.stateWritten()
-				k.stateWritten()
+				s.stateWritten()
+				s.stateWritten()
 				if lost() {
 					t.Error("it is not given time to be our own")
 				}
@@ -170,7 +173,7 @@ func TestSpecsAreRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	k, err := NewKubernetes(cfg, client, "node-1", me, slog.New(slog.DiscardHandler))
+	s, err := New(cfg, client, "node-1", me, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,17 +190,17 @@ func TestSpecsAreRead(t *testing.T) {
 		{"changed after that", 4, 4, 1},
 	} {
 		shown := object(step.shown).ObjectMeta
-		if err := k.nodeENIs.GetStore().Update(&metav1.PartialObjectMetadata{ObjectMeta: shown}); err != nil {
+		if err := s.nodeENIs.GetStore().Update(&metav1.PartialObjectMetadata{ObjectMeta: shown}); err != nil {
 			t.Fatal(err)
 		}
 		served, reads = step.served, 0
-		if err := k.fetchOnce(t.Context()); err != nil {
+		if err := s.fetchOnce(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if known, _ := k.spec("x"); reads != step.reads || known.Generation != step.served {
+		if known, _ := s.spec("x"); reads != step.reads || known.Generation != step.served {
 			t.Errorf("%s: read %d times, generation %d is known", step.name, reads, known.Generation)
 		}
-		if len(k.fetch) > 0 {
+		if len(s.fetch) > 0 {
 			t.Errorf("%s: a read has another one follow", step.name)
 		}
 	}
@@ -206,7 +209,7 @@ func TestSpecsAreRead(t *testing.T) {
 // A status is written for the whole fleet every few seconds. No agent does anything
 // about it: neither a read, nor a pass.
 func TestStatusWakesNoAgent(t *testing.T) {
-	k := &Kubernetes{fetch: make(chan struct{}, 1), vanished: newVanished(nil, nil, nil)}
+	s := &Source{fetch: make(chan struct{}, 1), absences: NewAbsences(nil, nil, nil)}
 	base := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "x", UID: "uid-x", Generation: 3, ResourceVersion: "7"}}
 	for _, test := range []struct {
 		name   string
@@ -224,23 +227,23 @@ func TestStatusWakesNoAgent(t *testing.T) {
 	} {
 		now := base.DeepCopy()
 		test.change(now)
-		k.onNodeENI().OnUpdate(base, now)
-		wakes := len(k.fetch) > 0
+		s.onNodeENI().OnUpdate(base, now)
+		wakes := len(s.fetch) > 0
 		if wakes {
-			<-k.fetch
+			<-s.fetch
 		}
 		if wakes != test.wakes {
 			t.Errorf("%s: wakes the agent: %v, want %v", test.name, wakes, test.wakes)
 		}
 	}
 	for name, event := range map[string]func(){
-		"added":   func() { k.onNodeENI().OnAdd(base, false) },
-		"deleted": func() { k.onNodeENI().OnDelete(base) },
+		"added":   func() { s.onNodeENI().OnAdd(base, false) },
+		"deleted": func() { s.onNodeENI().OnDelete(base) },
 	} {
-		if event(); len(k.fetch) == 0 {
+		if event(); len(s.fetch) == 0 {
 			t.Errorf("%s: does not wake the agent", name)
 			continue
 		}
-		<-k.fetch
+		<-s.fetch
 	}
 }
