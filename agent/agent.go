@@ -16,6 +16,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
@@ -50,9 +51,9 @@ type Agent struct {
 	records       map[slot]record
 
 	// What is under way, by key, and what failed.
-	running   map[string]call
-	lookingUp map[string]bool
-	failures  failures
+	running   map[retry.Key]call
+	lookingUp map[retry.Key]bool
+	failures  retry.Failures
 	counting  bool // how many nodes wait, see turn.go
 
 	// What IMDS is asked beside.
@@ -102,9 +103,8 @@ func New(cfg Config) *Agent {
 		links:         map[string]linkState{},
 		attachedLinks: map[string]bool{},
 		records:       map[slot]record{},
-		running:       map[string]call{},
-		lookingUp:     map[string]bool{},
-		failures:      failures{},
+		running:       map[retry.Key]call{},
+		lookingUp:     map[retry.Key]bool{},
 		arrivals:      newArrivals(),
 		unconfirmed:   unconfirmed{taken: map[slot]string{}},
 	}
@@ -256,7 +256,7 @@ func (a *Agent) resolve() {
 		w.mtu = cmp.Or(w.mtu, a.DefaultMTU)
 	}
 	a.catalog.keep(a.desired.named)
-	a.failures.forgive(regrouped(before, a.desired.wants), nil)
+	a.failures.Changed(regrouped(before, a.desired.wants))
 }
 
 // view is the state in the form that a plan takes.
@@ -275,7 +275,7 @@ func (a *Agent) view(now time.Time) view {
 		collects: a.Collector != nil,
 		desired:  a.desired, enis: a.enis, certain: a.certain,
 		limit: a.limit, records: a.records, saved: savedRecords(a.saved),
-		taken: a.taken, attaching: attaching, creating: creating, resting: a.failures.resting(now), refused: a.failures.refused(),
+		taken: a.taken, attaching: attaching, creating: creating, blocked: a.failures.Blocked(now), refused: a.failures.Refused(),
 		unconfirmed: a.unconfirmed.taken,
 	}
 }
@@ -298,7 +298,7 @@ func (a *Agent) notice(s Snapshot, now time.Time) {
 		}
 	}
 	if changed := changedNodeENIs(a.seen, seen, a.selecting, selecting); len(changed) > 0 {
-		a.failures.forgive(changed, s.NodeENIs)
+		a.retryChanged(changed, s.NodeENIs)
 	}
 	a.seen, a.selecting, a.losses = seen, selecting, lost
 	a.snapshot = s
@@ -324,7 +324,7 @@ func (a *Agent) decide(slots []slot, now time.Time) {
 			}
 		}
 		a.records[s] = rec
-		delete(a.failures, call{verb: create, slot: s}.key())
+		a.failures.Reset(call{verb: create, slot: s}.key())
 	}
 }
 

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"testing"
@@ -9,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -54,24 +56,30 @@ func TestReturningENIsAreDoubted(t *testing.T) {
 // due again.
 func TestNothingIsDueBeforeItCanBeDone(t *testing.T) {
 	now := time.Unix(10_000, 0)
-	unsaved := failures{saveKey: {err: errAbsent, until: now.Add(time.Second)}}
+	fails := func(key retry.Key, err error) func(*Agent) {
+		return func(a *Agent) { a.failures.Failed(key, err, now) }
+	}
+	throttled := func(a *Agent) {
+		a.failures.Failed(observeKey, ec2Error("RequestLimitExceeded", ""), now.Add(-10*time.Second))
+	}
+	nothing := func(*Agent) {}
 	for name, test := range map[string]struct {
-		started  bool
-		exists   bool
-		problem  string
-		failures failures
-		soon     bool
+		started bool
+		exists  bool
+		problem string
+		fails   func(*Agent)
+		soon    bool
 	}{
-		"no snapshot yet":                {false, false, "", failures{}, false},
-		"there is no Node yet":           {true, false, "", failures{}, false},
-		"the Node is another instance":   {true, true, "another instance", failures{}, false},
-		"and that could not be reported": {true, true, "another instance", unsaved, true},
-		"EC2 has not told what there is": {true, true, "", failures{}, true},
-		"its turn to ask is looked for":  {true, true, "", failures{observeKey: {err: errAbsent, until: now.Add(-time.Second), turn: turn{due: true}}}, false},
+		"no snapshot yet":                {false, false, "", nothing, false},
+		"there is no Node yet":           {true, false, "", nothing, false},
+		"the Node is another instance":   {true, true, "another instance", nothing, false},
+		"and that could not be reported": {true, true, "another instance", fails(saveKey, errors.New("away")), true},
+		"EC2 has not told what there is": {true, true, "", nothing, true},
+		"its turn to ask is looked for":  {true, true, "", throttled, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := New(Config{})
-			a.failures = test.failures
+			test.fails(a)
 			a.started, a.snapshot.NodeExists, a.snapshot.NodeProblem = test.started, test.exists, test.problem
 			if soon := a.nextPass(now).Before(now.Add(time.Minute)); soon != test.soon {
 				t.Errorf("the next pass is in %v", a.nextPass(now).Sub(now))

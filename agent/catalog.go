@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
@@ -102,11 +103,11 @@ func without[T any](known map[string][]T, named []string, complete *bool) (absen
 }
 
 // of selects by what is looked up.
-func (r refs) of(key string) []string {
+func (r refs) of(key retry.Key) []string {
 	switch key {
-	case subnetIDKey:
+	case subnetsByID:
 		return r.subnetIDs
-	case subnetNameKey:
+	case subnetsByName:
 		return r.subnetNames
 	default:
 		return r.groupNames

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -64,15 +65,15 @@ func TestGroupMadeAgain(t *testing.T) {
 	}
 	a.catalog.groups["web"] = []string{groupY} // the same answer: EC2 lags
 	a.resolve()
-	if !a.failures.blocks(refused.key(), now) {
+	if !a.failures.Blocks(refused.key(), now) {
 		t.Error("the same call may be made again at once")
 	}
 	a.catalog.forgetGroups([]string{groupY})
 	a.resolve()
 	a.catalog.groups["web"] = []string{groupX}
 	a.resolve()
-	if w := a.desired.wants[0]; !slices.Equal(w.groups, []string{groupX}) || a.failures.blocks(refused.key(), now) {
-		t.Errorf("groups %v, blocked %v", w.groups, a.failures.blocks(refused.key(), now))
+	if w := a.desired.wants[0]; !slices.Equal(w.groups, []string{groupX}) || a.failures.Blocks(refused.key(), now) {
+		t.Errorf("groups %v, blocked %v", w.groups, a.failures.Blocks(refused.key(), now))
 	}
 }
 
@@ -93,11 +94,11 @@ func TestUnfittingNamesAreLookedUpAgain(t *testing.T) {
 			asked := 0
 			look := func(now time.Time) {
 				before := asked
-				lookUp(a, t.Context(), now, "DescribeSubnets", subnetNameKey, func(context.Context, []string) ([]eni.Subnet, error) {
+				lookUp(a, t.Context(), now, subnetsByName, func(context.Context, []string) ([]eni.Subnet, error) {
 					asked++
 					return test.answer, nil
 				}, func(name string, all []eni.Subnet) { a.catalog.subnetsByName[name] = all })
-				if a.lookingUp[subnetNameKey] {
+				if a.lookingUp[subnetsByName] {
 					(<-a.results)()
 				} else if asked != before {
 					t.Error("asked, and not noted")
@@ -108,7 +109,7 @@ func TestUnfittingNamesAreLookedUpAgain(t *testing.T) {
 			if asked != 1 {
 				t.Errorf("asked %d times at once", asked)
 			}
-			look(time.Now().Add(slowPace.first))
+			look(time.Now().Add(retry.Terminal.First))
 			problem := ""
 			if len(a.desired.problems) > 0 {
 				problem = a.desired.problems[0].reason

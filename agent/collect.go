@@ -132,7 +132,7 @@ func (a *Agent) collecting(e tracked) bool {
 		return false
 	}
 	for _, v := range []verb{detach, remove} {
-		if a.failures[call{verb: v, eni: e.ID}.key()].terminal() {
+		if a.failures.Terminal(call{verb: v, slot: e.slot(), eni: e.ID}.key()) {
 			return false
 		}
 	}
@@ -201,14 +201,14 @@ func (a *Agent) failedCollect(c call, err error, now time.Time) {
 	a.distrust(c.eni)
 	if c.verb == remove && eni.IsInUse(err) {
 		// As a rule for a moment after the detach.
-		a.failures.add(c.key(), c.verb.action(), err, now)
+		a.failures.Failed(c.key(), err, now)
 		a.lookSoon(now)
 		return
 	}
 	if !answered(err) {
 		a.doubt()
 	}
-	a.failCall(c, c.key(), err, now)
+	a.fail(c.key(), err, now)
 }
 
 // empty says whether this instance has no ENI of ours, none is on its way, and

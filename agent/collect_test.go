@@ -12,6 +12,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -204,7 +205,7 @@ func TestCollectAnswers(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			a := loner(test.eni)
 			a.nextObserve = now.Add(time.Hour)
-			a.failures.add(call{verb: attach, eni: "eni-y"}.key(), "AttachNetworkInterface", ec2Error("AttachmentLimitExceeded", ""), now)
+			a.failures.Failed(call{verb: attach, eni: "eni-y"}.key(), ec2Error("AttachmentLimitExceeded", ""), now)
 			c := call{verb: test.verb, slot: test.eni.slot(), eni: "eni-x"}
 			if test.eni.Attachment != nil {
 				c.attachment = test.eni.Attachment.ID
@@ -230,11 +231,11 @@ func TestCollectAnswers(t *testing.T) {
 			if !a.nextObserve.Equal(want) {
 				t.Errorf("EC2 is asked at %v, want %v", a.nextObserve, want)
 			}
-			if waits := a.failures.blocks(c.key(), now); waits != test.waits {
+			if waits := a.failures.Blocks(c.key(), now); waits != test.waits {
 				t.Errorf("the call waits %v, want %v", waits, test.waits)
 			}
 			if test.gone {
-				if len(a.failures) > 0 {
+				if len(a.failures.Keys()) > 0 {
 					t.Error("what waited for a free place on the instance still waits")
 				}
 				if rec := a.records[test.eni.slot()]; rec.replaces != "eni-x" {
@@ -313,7 +314,7 @@ func TestCollectingIsPursued(t *testing.T) {
 		}(), true},
 		{"not permitted", func() *Agent {
 			a := loner(leaving)
-			a.failures.add(call{verb: detach, eni: "eni-x"}.key(), "DetachNetworkInterface", ec2Error("OperationNotPermitted", ""), now)
+			a.failures.Failed(call{verb: detach, slot: leaving.slot(), eni: "eni-x"}.key(), ec2Error("OperationNotPermitted", ""), now)
 			return a
 		}(), false},
 		{"at device index 0", loner(unwanted("eni-x").at(me, 0, "attached")), false},
@@ -350,7 +351,7 @@ func TestReportOfRemoval(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		eni   tracked
-		fails failures
+		fails *retry.Failures
 		want  string // phase, reason, words of the message
 	}{
 		{"link up", gone.at(me, 2, "attached").with(func(t *tracked) { t.released = false }), nil, "Releasing NotWanted taken down"},
@@ -358,8 +359,8 @@ func TestReportOfRemoval(t *testing.T) {
 		{"detaching", gone.at(me, 2, "detaching"), nil, "Released NotWanted is detaching it"},
 		{"to be deleted", gone, nil, "Released Deleting asked to delete"},
 		{"to be deleted, never attached and not shown yet", gone.with(func(t *tracked) { t.listed = false }), nil, "Released NotWanted asked to delete"},
-		{"in use", gone, failures{call{verb: remove, eni: "eni-x"}.key(): {action: "DeleteNetworkInterface", err: ec2Error("InvalidNetworkInterface.InUse", "")}}, "Released NotWanted in use"},
-		{"not permitted", gone.at(me, 2, "attached"), failures{call{verb: detach, eni: "eni-x"}.key(): {action: "DetachNetworkInterface", err: ec2Error("OperationNotPermitted", "no")}},
+		{"in use", gone, failedWith(call{verb: remove, slot: gone.slot(), eni: "eni-x"}.key(), ec2Error("InvalidNetworkInterface.InUse", "")), "Released NotWanted in use"},
+		{"not permitted", gone.at(me, 2, "attached"), failedWith(call{verb: detach, slot: gone.slot(), eni: "eni-x"}.key(), ec2Error("OperationNotPermitted", "no")),
 			"Released OperationNotPermitted another AWS service"},
 		{"at device index 0", gone.at(me, 0, "attached"), nil, "Released PrimaryInterface left alone"},
 		{"on another instance", gone.at(other, 2, "attached"), nil, "Released AttachedElsewhere " + other},

@@ -9,6 +9,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -26,7 +27,7 @@ type Confirmer interface {
 }
 
 // confirmKey is the question's place among the failures.
-const confirmKey = "confirm"
+var confirmKey = retry.Key{Action: "confirm"}
 
 // reasonOutOfTouch: others have taken an ENI, and the API server does not say whether
 // it is still wanted.
@@ -75,7 +76,7 @@ func (a *Agent) confirm(ctx context.Context, now time.Time) {
 	if len(a.unconfirmed.taken) == 0 {
 		a.inTouchAgain(now)
 	}
-	if len(asked) == 0 || a.unconfirmed.asking || a.failures.blocks(confirmKey, now) {
+	if len(asked) == 0 || a.unconfirmed.asking || a.failures.Blocks(confirmKey, now) {
 		return
 	}
 	a.unconfirmed.asking = true
@@ -106,7 +107,7 @@ func (a *Agent) confirmed(wanted map[slot]string, err error, now time.Time) {
 			a.unconfirmed.since = now
 			a.Log.Warn("others have taken ENIs of this node; none is attached or created in their place before the API server confirms that it is wanted", "error", err)
 		}
-		a.failures.add(confirmKey, confirmKey, err, now)
+		a.failures.Failed(confirmKey, err, now)
 		return
 	}
 	a.inTouchAgain(now)
@@ -114,24 +115,24 @@ func (a *Agent) confirmed(wanted map[slot]string, err error, now time.Time) {
 
 // inTouchAgain tells, once, why ENIs were not attached for a while.
 func (a *Agent) inTouchAgain(now time.Time) {
-	failed, ok := a.failures[confirmKey]
+	failed, ok := a.failures.Get(confirmKey)
 	if !ok {
 		return
 	}
-	delete(a.failures, confirmKey)
+	a.failures.Reset(confirmKey)
 	waited := now.Sub(a.unconfirmed.since).Round(time.Second)
 	a.unconfirmed.since = time.Time{}
 	a.Log.Info("what is wanted here is known again", "waited", waited)
 	a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, reasonOutOfTouch,
-		"for %v the agent attached and created no ENI in the place of those that others had taken, because the API server did not confirm that they are wanted: %v", waited, failed.err)
+		"for %v the agent attached and created no ENI in the place of those that others had taken, because the API server did not confirm that they are wanted: %v", waited, failed.Err)
 }
 
 // outOfTouch says why an ENI is not attached, or created, again.
 func (s situation) outOfTouch(w want) (reason, message string) {
 	id, taken := s.view.unconfirmed[w.slot]
-	failed, ok := s.failures[confirmKey]
+	failed, ok := s.failures.Get(confirmKey)
 	if !taken || !ok {
 		return "", ""
 	}
-	return reasonOutOfTouch, fmt.Sprintf("others have detached or deleted %s; it is replaced or attached again once the API server confirms that it is wanted: %v", id, failed.err)
+	return reasonOutOfTouch, fmt.Sprintf("others have detached or deleted %s; it is replaced or attached again once the API server confirms that it is wanted: %v", id, failed.Err)
 }

@@ -92,7 +92,8 @@ func TestWhatOthersTookIsConfirmed(t *testing.T) {
 				now = now.Add(time.Hour)
 			}
 			if source.err = nil; test.asks {
-				a.failures[confirmKey] = failure{err: errors.New("Unauthorized")}
+				a.failures.Reset(confirmKey)
+				a.failures.Failed(confirmKey, errors.New("Unauthorized"), now.Add(-time.Hour))
 				a.confirm(t.Context(), now)
 				(<-a.results)()
 				a.confirm(t.Context(), now)
@@ -127,7 +128,7 @@ func TestEachIsConfirmedByItself(t *testing.T) {
 	if slices.Sort(attached); !slices.Equal(attached, []string{"eni-a", "eni-z"}) {
 		t.Errorf("attached are %v", attached)
 	}
-	if !a.failures.blocks(confirmKey, now) {
+	if !a.failures.Blocks(confirmKey, now) {
 		t.Error("the one that is not confirmed is not asked about again")
 	}
 }

@@ -7,16 +7,17 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
 // start makes a call to EC2, unless it is under way or failed a moment ago.
 func (a *Agent) start(ctx context.Context, c call, now time.Time) {
 	key := c.key()
-	if _, ok := a.running[key]; ok || a.failures.blocks(key, now) {
+	if _, ok := a.running[key]; ok || a.failures.Blocks(key, now) {
 		return
 	}
-	if c.verb == create && (a.creating() || a.failures.blocks(fullKey(c.slot.subnet), now)) {
+	if c.verb == create && (a.creating() || a.failures.Blocks(fullKey(c.slot.subnet), now)) {
 		return
 	}
 	if c.verb == attach && (a.attaching(c.eni) || now.Before(a.hints.until)) {
@@ -41,7 +42,7 @@ func (a *Agent) start(ctx context.Context, c call, now time.Time) {
 			delete(a.running, key)
 			if err == nil {
 				if c.verb != create { // its answer may be no success
-					delete(a.failures, key)
+					a.failures.Reset(key)
 				}
 				apply(time.Now())
 				return
@@ -74,7 +75,7 @@ func (a *Agent) attaching(id string) bool {
 }
 
 // fullKey is a subnet's place among the failures while it has no free address.
-func fullKey(subnet string) string { return "full " + subnet }
+func fullKey(subnet string) retry.Key { return retry.Key{Action: create.action(), Subnet: subnet} }
 
 // carryOut makes the call. The function that it returns takes the result in; it
 // runs in the loop.
@@ -145,10 +146,10 @@ func (a *Agent) answeredCreate(c call, e eni.ENI, now time.Time) {
 	ours := e.Owner.Cluster == asked.Cluster && e.Owner.Instance == asked.Instance && slotOfENI(e) == c.slot
 	i := slices.IndexFunc(a.enis, func(t tracked) bool { return t.ID == e.ID })
 	if elsewhere := i >= 0 && a.enis[i].slot() != c.slot || i < 0 && a.known[e.ID]; elsewhere || !ours {
-		a.failedCall(c, &retaggedError{e.ID}, now)
+		a.failedCall(c, retry.With(retry.Terminal, &retaggedError{e.ID}), now)
 		return
 	}
-	delete(a.failures, c.key())
+	a.failures.Reset(c.key())
 	a.created(e, now)
 }
 
@@ -163,7 +164,7 @@ func (a *Agent) created(e eni.ENI, now time.Time) {
 	a.Log.Info("created an ENI", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
 	a.known[e.ID] = true
 	a.arrivals.created(slotOfENI(e), e.ID, now)
-	delete(a.failures, fullKey(e.SubnetID))
+	a.failures.Reset(fullKey(e.SubnetID))
 	a.enis = slices.DeleteFunc(a.enis, func(t tracked) bool { return t.ID == e.ID })
 	a.enis = append(a.enis, tracked{ENI: e, made: now, known: now, changed: now})
 	if e.MAC == "" {
@@ -232,7 +233,7 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 		a.failedCollect(c, err, now)
 		return
 	case c.verb == create && eni.IsSubnetFull(err):
-		a.failCall(c, fullKey(c.slot.subnet), err, now)
+		a.fail(fullKey(c.slot.subnet), err, now)
 	case eni.IsGroupGone(err):
 		a.catalog.forgetGroups(slices.Concat(c.groups, c.params.Groups))
 	case eni.IsSubnetGone(err):
@@ -240,7 +241,7 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 	case c.verb == create && eni.IsMismatch(err):
 		// It was made by a call whose answer was lost, before the NodeENI changed.
 		a.doubt()
-		a.failCall(c, c.key(), err, now)
+		a.fail(c.key(), err, now)
 		a.outdate(c)
 		return
 	case c.verb == attach && eni.IsIndexTaken(err):
@@ -256,21 +257,21 @@ func (a *Agent) failedCall(c call, err error, now time.Time) {
 	case c.verb == attach && eni.IsNotFound(err):
 		a.missed(c.eni, now)
 	}
-	a.failCall(c, c.key(), err, now)
+	a.fail(c.key(), err, now)
 }
 
 // outdate forgets a decision when EC2 has long known its token, and a describe has
 // not shown the ENI that came of it though it had to: that ENI is gone, and another
 // one needs another decision.
 func (a *Agent) outdate(c call) {
-	f := a.failures[c.key()]
-	if a.described.Sub(f.row.since[eni.Code(f.err)]) < consistencyWindow {
+	failed, _ := a.failures.Get(c.key())
+	if a.described.Sub(failed.Since()) < consistencyWindow {
 		return
 	}
 	rec := a.records[c.slot]
 	rec.createdAt = time.Time{}
 	a.records[c.slot] = rec
-	delete(a.failures, c.key())
+	a.failures.Reset(c.key())
 }
 
 // missed: EC2 does not find the ENI. That proves nothing while it is young.
@@ -284,22 +285,13 @@ func (a *Agent) missed(id string, now time.Time) {
 	}
 }
 
-// failCall notes the failure of a call, which waits for a change of its NodeENI.
-func (a *Agent) failCall(c call, key string, err error, now time.Time) {
-	a.fail(key, c.verb.action(), err, now)
-	f := a.failures[key]
-	f.slot = c.slot
-	a.failures[key] = f
-}
-
 // fail notes a failure and logs it: an error that is new since the last success as
 // a warning, a repeated one only for debugging.
-func (a *Agent) fail(key, action string, err error, now time.Time) {
-	known := a.failures.met(key, err)
-	f := a.failures.add(key, action, err, now)
+func (a *Agent) fail(key retry.Key, err error, now time.Time) {
+	f, repeated := a.failures.Failed(key, err, now)
 	log := a.Log.Warn
-	if known {
+	if repeated {
 		log = a.Log.Debug
 	}
-	log("an EC2 call failed", "action", action, "error", eni.Advice(action, err), "attempt", f.attempts, "retryIn", f.until.Sub(now).Round(time.Millisecond))
+	log("an EC2 call failed", "action", key.Action, "error", eni.Advice(key.Action, err), "attempt", f.Attempts, "retryIn", f.Until.Sub(now).Round(time.Millisecond))
 }

@@ -120,7 +120,7 @@ func TestDecisionBeginsAnew(t *testing.T) {
 	c := call{verb: create, slot: slot{"x", subnetA}}
 	a.failedCall(c, ec2Error("IdempotentParameterMismatch", ""), now)
 	a.decide([]slot{c.slot}, now.Add(time.Hour))
-	if f, ok := a.failures[c.key()]; ok {
+	if f, ok := a.failures.Get(c.key()); ok {
 		t.Errorf("the new decision has failed already: %+v", f)
 	}
 }

@@ -1,22 +1,15 @@
 package agent
 
 import (
-	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
-
-// What failed until something changes is tried again at once when that changes, and
-// for no other change: a fleet in which each change had every node try again would
-// use up EC2's buckets. A NodeENI's change concerns its own calls, room on the
-// instance those that lacked it. Of IAM nothing tells: see permissionPace.
 
 // changedNodeENIs are the NodeENIs that have changed, or select the node otherwise
 // than before, and that concern it: before the change or after it.
@@ -33,80 +26,49 @@ func changedNodeENIs(seen, after map[types.UID]int64, selecting, selects map[typ
 	return changed
 }
 
-// forgive lets the calls that wait for a change of one of these NodeENIs be made at
-// once, and what they name be looked up.
-func (f failures) forgive(changed map[types.UID]bool, nodeENIs []v1alpha1.NodeENI) {
-	f.drop(func(_ string, failed failure) bool {
-		return failed.terminal() && !waitsForRoom(failed.err) && changed[failed.slot.uid]
-	})
+// retryChanged lets the calls that wait for a change of one of these NodeENIs be made
+// at once, and what they name be looked up.
+func (a *Agent) retryChanged(changed map[types.UID]bool, nodeENIs []v1alpha1.NodeENI) {
+	a.failures.Changed(changed)
 	for _, n := range nodeENIs {
-		if !changed[n.UID] {
-			continue
-		}
-		named := refsOf(n.Spec)
-		for _, kind := range []string{subnetIDKey, subnetNameKey, groupNameKey} {
-			for _, ref := range named.of(kind) {
-				delete(f, kind+ref)
-			}
-			if len(named.of(kind)) > 0 && f[kind].terminal() {
-				delete(f, kind)
+		if changed[n.UID] {
+			named := refsOf(n.Spec)
+			for _, kind := range lookUps {
+				a.failures.Renamed(kind, named.of(kind))
 			}
 		}
 	}
-}
-
-// forgiveRoom lets what found no room on the instance be tried at once: an ENI has
-// left.
-func (f failures) forgiveRoom() {
-	f.drop(func(_ string, failed failure) bool { return waitsForRoom(failed.err) })
-}
-
-// forgiveFull lets what found no free address in the subnet be tried at once: an ENI
-// in it is gone.
-func (f failures) forgiveFull(subnet string) {
-	f.drop(func(_ string, failed failure) bool {
-		return eni.IsSubnetFull(failed.err) && failed.slot.subnet == subnet
-	})
 }
 
 // forgetFailures drops those of subnets, names, places and ENIs that are no more, when
 // their wait is over: what comes back soon waits on.
 func (a *Agent) forgetFailures(now time.Time) {
-	alive, slots := map[string]bool{}, a.desired.slots()
+	slots, subnets := a.desired.slots(), map[string]bool{}
 	for s := range a.records {
 		slots[s] = true
 	}
 	for s := range slots {
-		alive[fullKey(s.subnet)], alive[call{verb: create, slot: s}.key()] = true, true
+		subnets[s.subnet] = true
 	}
-	for _, kind := range []string{subnetIDKey, subnetNameKey, groupNameKey} {
-		for _, ref := range a.desired.named.of(kind) {
-			alive[kind+ref] = true
+	a.failures.Forget(now, func(key retry.Key) bool {
+		switch {
+		case key.ENI != "":
+			return slices.ContainsFunc(a.enis, func(e tracked) bool { return e.ID == key.ENI })
+		case key.Name != "":
+			name := key.Name
+			key.Name = ""
+			return slices.Contains(a.desired.named.of(key), name)
+		case key.NodeENI != "":
+			return slots[slot{key.NodeENI, key.Subnet}]
+		default:
+			return key.Subnet == "" || subnets[key.Subnet]
 		}
-	}
-	a.failures.drop(func(key string, failed failure) bool {
-		_, about, _ := strings.Cut(key, " ")
-		of := func(e tracked) bool { return slices.Contains(strings.Fields(about), e.ID) }
-		return about != "" && !alive[key] && now.After(failed.until) && !slices.ContainsFunc(a.enis, of)
 	})
-}
-
-func (f failures) drop(when func(key string, failed failure) bool) { maps.DeleteFunc(f, when) }
-
-func waitsForRoom(err error) bool { return eni.IsAttachmentLimit(err) || eni.IsENIQuota(err) }
-
-func (f failures) wantRoom() bool {
-	for _, failed := range f {
-		if waitsForRoom(failed.err) {
-			return true
-		}
-	}
-	return false
 }
 
 // lookForRoom notices an ENI that leaves a full instance, ours or not, by its link.
 func (a *Agent) lookForRoom() {
-	if !a.failures.wantRoom() {
+	if !a.failures.WantsRoom() {
 		clear(a.attachedLinks)
 		return
 	}
@@ -118,7 +80,7 @@ func (a *Agent) lookForRoom() {
 		mac := hardwareAddr(text)
 		here := mac != nil && a.present(mac)
 		if a.attachedLinks[text] && !here {
-			a.failures.forgiveRoom()
+			a.failures.Room()
 		}
 		a.attachedLinks[text] = here
 	}
@@ -133,7 +95,7 @@ func (a *Agent) learnInterfaces(interfaces []imds.Interface) {
 	}
 	for _, mac := range a.interfaces {
 		if !slices.Contains(macs, mac) {
-			a.failures.forgiveRoom()
+			a.failures.Room()
 		}
 	}
 	a.interfaces = macs

@@ -5,9 +5,11 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 )
@@ -37,8 +39,8 @@ func waiting(now time.Time) (*Agent, Snapshot) {
 	a.failedCall(attachY, ec2Error("AttachmentLimitExceeded", "…"), now)
 	a.failedCall(fullX, ec2Error("InsufficientFreeAddressesInSubnet", "…"), now)
 	a.failedCall(brisk, ec2Error("Unavailable", "…"), now)
-	a.failures.add(groupNameKey+"of-x", "DescribeSecurityGroups", errAbsent, now)
-	a.failures.add(observeKey, observeKey, ec2Error("UnauthorizedOperation", ""), now)
+	a.failures.Failed(named(groupsByName, "of-x"), errAbsent, now)
+	a.failures.Failed(observeKey, ec2Error("UnauthorizedOperation", ""), now)
 	return a, s
 }
 
@@ -61,10 +63,10 @@ func TestWhatForgives(t *testing.T) {
 		return func(a *Agent, _ Snapshot) { a.forget(eniFor("eni-z", "z", subnet)) }
 	}
 	nothing := func(*v1alpha1.NodeENI) {}
-	ofX, ofY := []string{createX.key(), groupsX.key()}, []string{createY.key(), groupsY.key()}
+	ofX, ofY := []retry.Key{createX.key(), groupsX.key()}, []retry.Key{createY.key(), groupsY.key()}
 	for name, test := range map[string]struct {
-		happens  func(*Agent, Snapshot)
-		forgiven []string
+		happens func(*Agent, Snapshot)
+		again   []retry.Key
 	}{
 		"nothing": {func(a *Agent, s Snapshot) { a.notice(s, now) }, nil},
 		"a label of no concern": {func(a *Agent, s Snapshot) {
@@ -73,7 +75,7 @@ func TestWhatForgives(t *testing.T) {
 		}, nil},
 		"x":                       {edit("uid-x", nothing), ofX},
 		"y":                       {edit("uid-y", nothing), ofY},
-		"x names a group":         {edit("uid-x", func(n *v1alpha1.NodeENI) { n.Spec.SecurityGroupNames = []string{"of-x"} }), append(ofX, groupNameKey+"of-x")},
+		"x names a group":         {edit("uid-x", func(n *v1alpha1.NodeENI) { n.Spec.SecurityGroupNames = []string{"of-x"} }), append(ofX, named(groupsByName, "of-x"))},
 		"y selects other nodes":   {edit("uid-y", func(n *v1alpha1.NodeENI) { n.Spec.NodeSelector = map[string]string{"ng": "other"} }), ofY},
 		"z, of other nodes":       {edit("uid-z", nothing), nil},
 		"z selects this node now": {edit("uid-z", func(n *v1alpha1.NodeENI) { n.Spec.NodeSelector = matching }), nil},
@@ -84,21 +86,24 @@ func TestWhatForgives(t *testing.T) {
 		"x's names stand for other groups": {func(a *Agent, _ Snapshot) {
 			other := wantFor("uid-x", subnetA, 2)
 			other.groups = []string{"sg-9"}
-			a.failures.forgive(regrouped([]want{wantFor("uid-x", subnetA, 2), wantFor("uid-y", subnetA, 3)}, []want{other, wantFor("uid-y", subnetA, 3)}), nil)
+			a.failures.Changed(regrouped([]want{wantFor("uid-x", subnetA, 2), wantFor("uid-y", subnetA, 3)}, []want{other, wantFor("uid-y", subnetA, 3)}))
 		}, ofX},
-		"an ENI is gone":                    {gone(subnetA), []string{attachY.key()}},
-		"an ENI in the full subnet is gone": {gone(subnetA2), []string{attachY.key(), fullX.key(), fullKey(subnetA2)}},
+		"an ENI is gone":                    {gone(subnetA), []retry.Key{attachY.key()}},
+		"an ENI in the full subnet is gone": {gone(subnetA2), []retry.Key{attachY.key(), fullX.key(), fullKey(subnetA2)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, s := waiting(now)
-			before := a.failures.resting(now)
+			before := a.failures.Blocked(now)
 			test.happens(a, s)
-			for key := range a.failures.resting(now) {
+			for key := range a.failures.Blocked(now) {
 				delete(before, key)
 			}
-			got := slices.Sorted(maps.Keys(before))
-			if slices.Sort(test.forgiven); !slices.Equal(got, test.forgiven) {
-				t.Errorf("tried again at once: %q\nwant %q", got, test.forgiven)
+			want := map[retry.Key]bool{}
+			for _, key := range test.again {
+				want[key] = true
+			}
+			if !maps.Equal(before, want) {
+				t.Errorf("tried again at once: %v\nwant %v", before, want)
 			}
 		})
 	}
@@ -145,11 +150,11 @@ func TestRoomIsNoticed(t *testing.T) {
 			}
 			a.lookForRoom()
 			a.lookForRoom()
-			if !a.failures.blocks(attachY.key(), now.Add(20*time.Minute)) {
+			if !a.failures.Blocks(attachY.key(), now.Add(20*time.Minute)) {
 				t.Fatal("it does not wait")
 			}
 			test.leaves(a, links)
-			if a.lookForRoom(); a.failures.blocks(attachY.key(), now) == test.room {
+			if a.lookForRoom(); a.failures.Blocks(attachY.key(), now) == test.room {
 				t.Errorf("tried at once: %v, want %v", !test.room, test.room)
 			}
 		})
@@ -165,24 +170,24 @@ func TestForgetFailures(t *testing.T) {
 	a := New(Config{Log: slog.New(slog.DiscardHandler)})
 	a.desired = desired{wants: []want{x}, named: refs{subnetIDs: []string{subnetA}, groupNames: []string{"two words"}}}
 	a.enis = []tracked{eniFor("eni-x", "x", subnetA)}
-	kept := []string{
-		observeKey, saveKey, nodeKey, subnetIDKey, groupNameKey + "two words", subnetIDKey + subnetA, fullKey(subnetA),
+	kept := []retry.Key{
+		observeKey, saveKey, nodeKey, subnetsByID, named(groupsByName, "two words"), named(subnetsByID, subnetA), fullKey(subnetA),
 		call{verb: create, slot: x.slot}.key(), call{verb: attach, eni: "eni-x", index: 2}.key(), call{verb: setGroups, eni: "eni-x"}.key(),
 	}
-	dropped := []string{
-		subnetIDKey + subnetB, groupNameKey + "words", fullKey(subnetB), call{verb: create, slot: gone}.key(),
+	dropped := []retry.Key{
+		named(subnetsByID, subnetB), named(groupsByName, "words"), fullKey(subnetB), call{verb: create, slot: gone}.key(),
 		call{verb: attach, eni: "eni-gone", index: 2}.key(), call{verb: remove, eni: "eni-gone"}.key(),
 	}
 	for _, key := range slices.Concat(kept, dropped) {
-		a.failures.add(key, "", errAbsent, now)
+		a.failures.Failed(key, errAbsent, now)
 	}
 	a.forgetFailures(now)
-	if n := len(a.failures); n != len(kept)+len(dropped) {
+	if n := len(a.failures.Keys()); n != len(kept)+len(dropped) {
 		t.Errorf("%d are left before their wait is over", n)
 	}
 	a.forgetFailures(now.Add(time.Hour))
-	slices.Sort(kept)
-	if left := slices.Sorted(maps.Keys(a.failures)); !slices.Equal(left, kept) {
+	slices.SortFunc(kept, func(a, b retry.Key) int { return strings.Compare(a.String(), b.String()) })
+	if left := a.failures.Keys(); !slices.Equal(left, kept) {
 		t.Errorf("left are %q, want %q", left, kept)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 )
 
 // passes is a Source that knows when it was asked after news, and has none.
@@ -58,8 +59,8 @@ func TestHostPace(t *testing.T) {
 		want time.Duration
 	}{
 		"at rest":                     {func(*Agent) {}, hostInterval},
-		"other calls are under way":   {func(a *Agent) { a.running["x"] = call{verb: create} }, hostInterval},
-		"an attach is under way":      {func(a *Agent) { a.running["x"] = call{verb: attach} }, awaitingHostInterval},
+		"other calls are under way":   {func(a *Agent) { a.running[retry.Key{ENI: "x"}] = call{verb: create} }, hostInterval},
+		"an attach is under way":      {func(a *Agent) { a.running[retry.Key{ENI: "x"}] = call{verb: attach} }, awaitingHostInterval},
 		"a link is awaited":           {func(a *Agent) { a.links["x"] = linkState{wait: wait{waiting: time.Now()}} }, awaitingHostInterval},
 		"a link does not come at all": {func(a *Agent) { a.links["x"] = linkState{wait: wait{waiting: time.Now(), overdue: true}} }, hostInterval},
 	} {
@@ -127,7 +128,7 @@ func TestHostPaceAndOtherPasses(t *testing.T) {
 		step(time.Millisecond, func() { source.news <- struct{}{} }, 3)
 		step(time.Second, nothing, 3)
 		step(0, func() {
-			a.results <- func() { a.failures["x"] = failure{until: time.Now().Add(60 * time.Millisecond)} }
+			a.results <- func() { a.losses = losses{"x": {until: time.Now().Add(60 * time.Millisecond)}} }
 		}, 4)
 		step(time.Millisecond, host.change, 5)
 		step(time.Millisecond, host.change, 5)

@@ -10,12 +10,13 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 // nodeKey is the Node's place among the failures.
-const nodeKey = "node"
+var nodeKey = retry.Key{Action: "node"}
 
 // outrunOften is how many patches in a row that came too late are told of, after
 // some seconds: others change the Node too, but not all the while.
@@ -23,7 +24,7 @@ const outrunOften = 8
 
 // errOutrun: the Node had changed before the patch arrived, so that a test failed
 // or what should be removed was gone. The watch soon tells what it is now.
-var errOutrun = errors.New("others change the Node's taints or labels at the same time")
+var errOutrun = retry.With(retry.Conflict, errors.New("others change the Node's taints or labels at the same time"))
 
 // showOnNode makes the Node show how its NodeENIs stand, once all of them have
 // been read. One patch runs at a time; what changes meanwhile goes into the next.
@@ -32,7 +33,7 @@ func (a *Agent) showOnNode(ctx context.Context, allRead bool, now time.Time) {
 		return
 	}
 	a.standings = stand(a.standings, a.desired, a.current.ENIs, a.certain, now)
-	if !allRead || a.patching || a.failures.blocks(nodeKey, now) {
+	if !allRead || a.patching || a.failures.Blocks(nodeKey, now) {
 		return
 	}
 	c := changeNode(a.NodeReadiness, a.snapshot, a.standings)
@@ -54,7 +55,7 @@ func (a *Agent) showOnNode(ctx context.Context, allRead bool, now time.Time) {
 				a.notPatched(err, time.Now())
 				return
 			}
-			delete(a.failures, nodeKey)
+			a.failures.Reset(nodeKey)
 			a.tellPatched(c, why)
 		}
 	}()
@@ -116,9 +117,9 @@ func (a *Agent) notPatched(err error, now time.Time) {
 	if apierrors.IsInvalid(err) || apierrors.IsConflict(err) {
 		err, tellAt = fmt.Errorf("%w: %w", errOutrun, err), outrunOften
 	}
-	f := a.failures.add(nodeKey, nodeKey, err, now)
-	a.Log.Debug("the Node was not changed", "error", err, "attempt", f.attempts)
-	if f.attempts != tellAt {
+	f, _ := a.failures.Failed(nodeKey, err, now)
+	a.Log.Debug("the Node was not changed", "error", err, "attempt", f.Attempts)
+	if f.Attempts != tellAt {
 		return
 	}
 	advice := ""

@@ -178,8 +178,8 @@ func TestPatchesAreTriedAgain(t *testing.T) {
 					}
 					time.Sleep(time.Minute)
 				}
-				if a.show(t); len(p.patches) != n+1 || len(a.failures) > 0 {
-					t.Errorf("%d patches, want %d; failures %v", len(p.patches), n+1, a.failures)
+				if a.show(t); len(p.patches) != n+1 || len(a.failures.Keys()) > 0 {
+					t.Errorf("%d patches, want %d; failures %v", len(p.patches), n+1, a.failures.Keys())
 				}
 				if !slices.Equal(events.reasons, test.events) || test.log != "" && strings.Count(logged.String(), test.log) != 1 {
 					t.Errorf("Events %v, want %v; log\n%s", events.reasons, test.events, logged)
@@ -252,7 +252,7 @@ func TestLastPassRemovesLabels(t *testing.T) {
 			source := &leaver{snapshot: Snapshot{NodeExists: true, NodeUID: "1", Labels: map[string]string{v1alpha1.ReadyLabel("x"): "ready"}}}
 			source.snapshot.NodeENIs = []v1alpha1.NodeENI{nodeENI("x", nil)}
 			a.Source = source
-			a.failures.add(nodeKey, nodeKey, forbidden, time.Now()) // of a moment ago
+			a.failures.Failed(nodeKey, forbidden, time.Now()) // of a moment ago
 			a.leave(t.Context())
 			if len(p.patches) != test.attempts || source.refreshed != test.attempts || !strings.Contains(p.patches[0], `"op":"remove"`) {
 				t.Errorf("%d patches %s after %d looks, want %d", len(p.patches), p.patches, source.refreshed, test.attempts)

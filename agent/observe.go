@@ -6,14 +6,14 @@ import (
 	"math/rand/v2"
 	"net"
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
 // observeKey is the describe's place among the failures.
-const observeKey = "DescribeNetworkInterfaces"
+var observeKey = retry.Key{Action: "DescribeNetworkInterfaces"}
 
 // verifyEvery is how often EC2 is asked when nothing happens, or up to a fifth
 // later, so that a fleet that started together spreads: never twice in an hour.
@@ -27,7 +27,7 @@ var doubtSteps = []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Sec
 // observe asks EC2 for this instance's ENIs when it is time. No mutating call is
 // under way then: a list that was made before a change would undo it here.
 func (a *Agent) observe(ctx context.Context, now time.Time) {
-	if a.observing || len(a.running) > 0 || now.Before(a.nextObserve) || a.failures.blocks(observeKey, now) {
+	if a.observing || len(a.running) > 0 || now.Before(a.nextObserve) || a.failures.Blocks(observeKey, now) {
 		return
 	}
 	a.observing = true
@@ -44,10 +44,10 @@ func (a *Agent) observe(ctx context.Context, now time.Time) {
 func (a *Agent) observed(list []eni.ENI, err error, now time.Time) {
 	a.observing = false
 	if err != nil {
-		a.fail(observeKey, observeKey, err, now)
+		a.fail(observeKey, err, now)
 		return
 	}
-	delete(a.failures, observeKey)
+	a.failures.Reset(observeKey)
 	var gone []string
 	before := a.enis
 	a.enis, gone = merge(a.enis, a.withoutPrimary(a.withoutDeleted(list, now)), a.linkHere, now)
@@ -108,14 +108,8 @@ func (a *Agent) present(mac net.HardwareAddr) bool {
 // forget drops an ENI that EC2 no longer has. The one that takes its place
 // says so.
 func (a *Agent) forget(e tracked) {
-	a.failures.forgiveRoom()
-	a.failures.forgiveFull(e.SubnetID)
+	a.failures.Gone(e.ID, e.SubnetID)
 	delete(a.links, e.ID)
-	for key := range a.failures {
-		if strings.Contains(key, e.ID) {
-			delete(a.failures, key)
-		}
-	}
 	for _, other := range a.enis {
 		if other.slot() == e.slot() {
 			return // a younger one is already here
@@ -214,23 +208,21 @@ func (a *Agent) nextPass(now time.Time) time.Time {
 	at := now.Add(a.VerifyEvery)
 	if !a.started || a.idle() {
 		// A pass would do nothing before the Source has news, but save why.
-		if retry := a.failures[saveKey].until; retry.After(now) && retry.Before(at) {
-			return retry
+		if failed, _ := a.failures.Get(saveKey); failed.Until.After(now) && failed.Until.Before(at) {
+			return failed.Until
 		}
 		return at
 	}
-	if !a.observing && len(a.running) == 0 && !a.failures[observeKey].turn.due { // findTurns brings a result
-		if due := maxTime(a.nextObserve, a.failures[observeKey].until); due.Before(at) {
+	if failed, _ := a.failures.Get(observeKey); !a.observing && len(a.running) == 0 && !failed.AwaitsTurn() { // findTurns brings a result
+		if due := maxTime(a.nextObserve, failed.Until); due.Before(at) {
 			at = due
 		}
 	}
 	if a.hints.until.After(now) && a.hints.until.Before(at) {
 		at = a.hints.until
 	}
-	for _, f := range a.failures {
-		if f.until.After(now) && f.until.Before(at) {
-			at = f.until
-		}
+	if next := a.failures.Next(now); !next.IsZero() && next.Before(at) {
+		at = next
 	}
 	for _, l := range a.links {
 		if retry := now.Add(linkRetry); l.err != nil && retry.Before(at) {

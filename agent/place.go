@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
@@ -27,8 +28,8 @@ func ofInstance(ctx context.Context, client *eni.Client, cluster string, here im
 	}
 	all, err := client.AttachedTo(ctx, here.InstanceID)
 	if err == nil && len(all) == 0 {
-		err = fmt.Errorf("EC2 shows no ENI of instance %s, not even the primary one, so it is not the EC2 of Region %s and account %s that answers, or its credentials are of another account; %w; correct AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL or the credentials",
-			here.InstanceID, here.Region, here.AccountID, errWrongPlace)
+		err = retry.With(retry.Unknown, fmt.Errorf("EC2 shows no ENI of instance %s, not even the primary one, so it is not the EC2 of Region %s and account %s that answers, or its credentials are of another account; %w; correct AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL or the credentials",
+			here.InstanceID, here.Region, here.AccountID, errWrongPlace))
 	}
 	return list, err
 }

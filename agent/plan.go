@@ -3,12 +3,12 @@ package agent
 import (
 	"cmp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
@@ -47,14 +47,9 @@ type call struct {
 
 // key names what the call is about: two calls of one key never run at once, and
 // share their backoff.
-func (c call) key() string {
-	if c.verb == create {
-		return string(c.verb) + " " + string(c.slot.uid) + " " + c.slot.subnet
-	}
-	if c.verb == attach {
-		return string(c.verb) + " " + c.eni + " " + strconv.Itoa(int(c.index))
-	}
-	return string(c.verb) + " " + c.eni
+func (c call) key() retry.Key {
+	action, attribute, _ := strings.Cut(string(c.verb), "/")
+	return retry.Key{Action: action, Of: attribute, NodeENI: c.slot.uid, Subnet: c.slot.subnet, ENI: c.eni, Index: c.index}
 }
 
 // record is the decision to create an ENI. It is in the node's report before
@@ -95,11 +90,11 @@ type view struct {
 	attaching map[string]int32
 	// creating are the places of the create calls under way.
 	creating map[slot]bool
-	// resting are the keys of what failed a moment ago.
-	resting map[string]bool
+	// blocked are the keys of what is not to be tried again yet.
+	blocked map[retry.Key]bool
 	// refused are the keys of what EC2 refuses until people mend it, though the
 	// instance takes more ENIs.
-	refused map[string]bool
+	refused map[retry.Key]bool
 	// unconfirmed are the places from which others have taken an ENI: nothing is
 	// attached or created there before the API server confirms that it is wanted.
 	unconfirmed map[slot]string
@@ -113,6 +108,16 @@ type plan struct {
 	release  []string         // ENIs that are no longer wanted
 	decide   []slot           // wants that need a record before they can be created
 	awaited  string           // the ENI that has to be attached before another is created
+}
+
+// slotOf is the place that an assigned ENI is for.
+func (p plan) slotOf(id string) slot {
+	for s, assigned := range p.assigned {
+		if assigned == id {
+			return s
+		}
+	}
+	return slot{}
 }
 
 // next compares what is wanted with what is there. It is a pure function: all
@@ -141,7 +146,7 @@ func next(v view) plan {
 			p.decide = append(p.decide, w.slot)
 		case !v.saved[w.slot].is(v.records[w.slot]):
 			// The report is on its way.
-		case v.resting[fullKey(w.subnet)], v.resting[call{verb: create, slot: w.slot}.key()]:
+		case v.blocked[fullKey(w.subnet)], v.blocked[call{verb: create, slot: w.slot}.key()]:
 			// It must not hold up the others.
 		case !waiting:
 			// One at a time: on an instance that takes no more ENIs at most
@@ -163,7 +168,7 @@ func (p *plan) unattached(v view, byID map[string]tracked) string {
 		e, ok := byID[p.assigned[w.slot]]
 		switch {
 		case !ok, e.Attachment != nil, e.reported && e.plugged: // that was attached when it was reported
-		case !passed && v.refused[call{verb: attach, eni: e.ID, index: p.indexes[e.ID]}.key()]:
+		case !passed && v.refused[call{verb: attach, slot: w.slot, eni: e.ID, index: p.indexes[e.ID]}.key()]:
 			passed = true
 		default:
 			return e.ID

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
@@ -45,7 +46,7 @@ func drawNodeENIs(c *draw.Choices) []v1alpha1.NodeENI {
 func drawView(c *draw.Choices) view {
 	v := view{
 		cluster: cluster, node: "node", instanceARN: self.InstanceARN(), instanceID: me, collects: c.Bool(), certain: !c.Rarely(8),
-		records: map[slot]record{}, saved: map[slot]record{}, taken: map[int32]string{}, attaching: map[string]int32{}, resting: map[string]bool{}, refused: map[string]bool{},
+		records: map[slot]record{}, saved: map[slot]record{}, taken: map[int32]string{}, attaching: map[string]int32{}, blocked: map[retry.Key]bool{}, refused: map[retry.Key]bool{},
 	}
 	v.desired = desire(drawNodeENIs(c), matching, "us-east-1a", testCatalog(), nil)
 	if c.Rarely(4) {
@@ -86,7 +87,7 @@ func drawView(c *draw.Choices) view {
 			delete(used, e.Attachment.DeviceIndex)
 		}
 		if c.Rarely(3) {
-			v.refused[call{verb: attach, eni: id, index: int32(1 + c.N(4))}.key()] = true
+			v.refused[call{verb: attach, slot: e.slot(), eni: id, index: int32(1 + c.N(4))}.key()] = true
 		}
 		v.enis = append(v.enis, e)
 	}
@@ -98,7 +99,7 @@ func drawView(c *draw.Choices) view {
 			}
 		}
 		if c.Rarely(4) {
-			v.resting[call{verb: create, slot: w.slot}.key()] = true
+			v.blocked[call{verb: create, slot: w.slot}.key()] = true
 		}
 	}
 	return v
@@ -193,7 +194,7 @@ func strayIndex(v view) bool {
 
 // settle lets EC2 tell how things are, and finish what it was at.
 func settle(v *view) {
-	v.resting, v.certain = nil, true
+	v.blocked, v.certain = nil, true
 	v.enis = slices.Clone(v.enis)
 	for i := range v.enis {
 		e := &v.enis[i]
@@ -269,14 +270,14 @@ func checkReport(t *testing.T, c *draw.Choices, v view) {
 	t.Helper()
 	now := time.Unix(10_000, 0)
 	links := map[string]linkState{}
-	f := failures{}
+	f := &retry.Failures{}
 	for _, e := range v.enis {
 		links[e.ID] = linkState{Status: hostnet.Status{Present: c.Bool(), Name: "eth7", MTU: 1500}, err: draw.Of(c, nil, errors.New("broken"))}
 		if c.Rarely(4) {
-			f.add(call{verb: setGroups, eni: e.ID}.key(), "ModifyNetworkInterfaceAttribute", ec2Error("UnauthorizedOperation", "no"), now)
+			f.Failed(call{verb: setGroups, slot: e.slot(), eni: e.ID}.key(), ec2Error("UnauthorizedOperation", "no"), now)
 		}
 	}
-	s := situation{view: v, plan: next(v), failures: f, links: links, identity: imds.Identity{Zone: "us-east-1a"}}
+	s := situation{view: v, plan: next(v), failures: *f, links: links, identity: imds.Identity{Zone: "us-east-1a"}}
 	r := report(s, v1alpha1.NodeENIStateStatus{}, now)
 	if again := report(s, r, now.Add(time.Hour)); !reflect.DeepEqual(r, again) {
 		t.Fatalf("the report depends on chance or time:\n%+v\n%+v", r, again)

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
@@ -78,9 +79,9 @@ func TestPlan(t *testing.T) {
 	x, y := wantFor("x", subnetA, 2), wantFor("y", subnetA, 2)
 	z, inOther := wantFor("z", subnetA, 4), wantFor("y", subnetA2, 3)
 	ex, ey := eniFor("eni-x", "x", subnetA), eniFor("eni-y", "y", subnetA)
-	attachX, attachY := call{verb: attach, eni: "eni-x", index: 2}, call{verb: attach, eni: "eni-y", index: 3}
-	refused := func(calls ...call) map[string]bool {
-		m := map[string]bool{}
+	attachX, attachY := call{verb: attach, slot: x.slot, eni: "eni-x", index: 2}, call{verb: attach, slot: y.slot, eni: "eni-y", index: 3}
+	refused := func(calls ...call) map[retry.Key]bool {
+		m := map[retry.Key]bool{}
 		for _, c := range calls {
 			m[c.key()] = true
 		}
@@ -97,11 +98,11 @@ func TestPlan(t *testing.T) {
 		{"then create", view{certain: true, desired: desired{wants: []want{x}}, records: decided("x"), saved: decided("x")}, "create x"},
 		{"one at a time", view{certain: true, desired: desired{wants: []want{x, y}}, records: decided("x", "y"), saved: decided("x", "y")}, "create x"},
 		{"a create that has failed holds up no other", view{certain: true, desired: desired{wants: []want{x, y}}, records: decided("x", "y"), saved: decided("x", "y"),
-			resting: map[string]bool{call{verb: create, slot: x.slot}.key(): true}}, "create y"},
+			blocked: map[retry.Key]bool{call{verb: create, slot: x.slot}.key(): true}}, "create y"},
 		{"nor does a subnet that is full", view{certain: true, desired: desired{wants: []want{x, inOther}},
 			records: map[slot]record{x.slot: {createdAt: time.Unix(7, 0)}, inOther.slot: {createdAt: time.Unix(7, 0)}},
 			saved:   map[slot]record{x.slot: {createdAt: time.Unix(7, 0)}, inOther.slot: {createdAt: time.Unix(7, 0)}},
-			resting: map[string]bool{fullKey(subnetA): true}}, "create y"},
+			blocked: map[retry.Key]bool{fullKey(subnetA): true}}, "create y"},
 		{"none while one waits for its attach", view{certain: true, desired: desired{wants: []want{x, y}}, enis: []tracked{ex}, records: decided("y"), saved: decided("y")}, "attach eni-x at 2"},
 		{"an attach that EC2 refuses holds up no other", view{certain: true, desired: desired{wants: []want{x, y}}, enis: []tracked{ex}, records: decided("y"), saved: decided("y"),
 			refused: refused(attachX)}, "attach eni-x at 2; create y"},

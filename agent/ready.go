@@ -31,7 +31,7 @@ func (a *Agent) Ready() error { return a.readiness.get() }
 
 // unready is the loop's view of it.
 func (a *Agent) unready() error {
-	switch failed, refused := a.failures[observeKey]; {
+	switch failed, refused := a.failures.Get(observeKey); {
 	case a.Problem.Reason != "":
 		return errors.New(a.Problem.Message)
 	case !a.started:
@@ -43,7 +43,7 @@ func (a *Agent) unready() error {
 	case a.certain:
 		return nil
 	case refused:
-		return fmt.Errorf("EC2 has not told yet what this instance has: %w", failed.err)
+		return fmt.Errorf("EC2 has not told yet what this instance has: %w", failed.Err)
 	default:
 		return errors.New("EC2 has not told yet what this instance has")
 	}

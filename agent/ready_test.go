@@ -34,7 +34,7 @@ func TestReady(t *testing.T) {
 	expect("without a Node", `no Node "node-a"`)
 	a.snapshot.NodeExists = true
 	expect("with a snapshot", "EC2 has not told yet")
-	a.failures.add(observeKey, observeKey, ec2Error("UnauthorizedOperation", "no"), time.Now())
+	a.failures.Failed(observeKey, ec2Error("UnauthorizedOperation", "no"), time.Now())
 	expect("EC2 refuses", "UnauthorizedOperation")
 	a.certain = true
 	expect("EC2 has answered before", "")

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -37,7 +38,7 @@ type wait struct {
 type situation struct {
 	view     view
 	plan     plan
-	failures failures
+	failures retry.Failures
 	links    map[string]linkState // by ENI
 	identity imds.Identity
 	now      time.Time
@@ -132,12 +133,12 @@ func (s situation) problemEntry(p problem) (v1alpha1.ENIState, bool) {
 	if p.reason != reasonResolving {
 		return entry, true
 	}
-	for _, key := range []string{subnetIDKey, subnetNameKey, groupNameKey} {
-		if f, ok := s.failures[key]; ok {
-			if !f.terminal() {
+	for _, key := range lookUps {
+		if f, ok := s.failures.Get(key); ok {
+			if !f.Terminal() {
 				entry.Phase = v1alpha1.PhasePending
 			}
-			entry.Reason, entry.Message = eni.Reason(f.err), eni.Advice(f.action, f.err)
+			entry.Reason, entry.Message = eni.Reason(f.Err), eni.Advice(key.Action, f.Err)
 			return entry, true
 		}
 	}
@@ -230,7 +231,7 @@ func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, 
 		}
 		return phase, reasonVerifying, "EC2 does not show the ENI; it is asked again" + s.until(e)
 	case a == nil:
-		phase, reason, message = s.failed(call{verb: attach, eni: e.ID, index: s.plan.indexes[e.ID]}.key(), v1alpha1.PhaseAttaching)
+		phase, reason, message = s.failed(call{verb: attach, slot: w.slot, eni: e.ID, index: s.plan.indexes[e.ID]}.key(), v1alpha1.PhaseAttaching)
 		return phase, cmp.Or(reason, "Attaching"), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at device index %d", s.plan.indexes[e.ID]))
 	case a.InstanceID != s.view.instanceID:
 		return v1alpha1.PhaseFailed, "AttachedElsewhere", fmt.Sprintf("the ENI is attached to %s, not to this instance; detach it there", a.InstanceID)
@@ -261,7 +262,7 @@ func (s situation) until(e tracked) string {
 // creating says what an ENI that is to be created waits for.
 func (s situation) creating() string {
 	id := s.plan.awaited
-	if s.failures[call{verb: attach, eni: id, index: s.plan.indexes[id]}.key()].terminal() {
+	if s.failures.Terminal(call{verb: attach, slot: s.plan.slotOf(id), eni: id, index: s.plan.indexes[id]}.key()) {
 		return fmt.Sprintf("not created before %s is attached, which EC2 refuses; see there", id)
 	}
 	return "waiting for EC2 to create the ENI"
@@ -302,22 +303,22 @@ func (v view) displaced(w want, e tracked) string {
 }
 
 // failed words the last failure of a call; phase is for one that is tried again.
-func (s situation) failed(key string, phase v1alpha1.Phase) (v1alpha1.Phase, string, string) {
-	f, ok := s.failures[key]
+func (s situation) failed(key retry.Key, phase v1alpha1.Phase) (v1alpha1.Phase, string, string) {
+	f, ok := s.failures.Get(key)
 	if !ok {
 		return phase, "", ""
 	}
-	if f.terminal() {
+	if f.Terminal() {
 		phase = v1alpha1.PhaseFailed
 	}
-	if errors.As(f.err, new(*retaggedError)) {
-		return phase, "TagsEdited", f.err.Error()
+	if errors.As(f.Err, new(*retaggedError)) {
+		return phase, "TagsEdited", f.Err.Error()
 	}
-	message := eni.Advice(f.action, f.err)
-	if eni.IsAttachmentLimit(f.err) && s.limit > 0 {
+	message := eni.Advice(key.Action, f.Err)
+	if eni.IsAttachmentLimit(f.Err) && s.limit > 0 {
 		message = fmt.Sprintf("the instance type %s takes %d ENIs and all are in use: %s", s.identity.InstanceType, s.limit, message)
 	}
-	return phase, eni.Reason(f.err), message
+	return phase, eni.Reason(f.Err), message
 }
 
 // releaseEntry reports an ENI that nothing wants.
@@ -352,14 +353,14 @@ func (s situation) removal(e tracked) (reason, message string) {
 		return "AttachedElsewhere", unwanted + fmt.Sprintf("it is attached to %s, not to this instance, and left alone; detach it there", e.Attachment.InstanceID)
 	}
 	c, due := s.view.collectCall(e)
-	switch f := s.failures[c.key()]; {
+	switch f, _ := s.failures.Get(c.key()); {
 	case e.doubtful():
 		return reasonVerifying, unwanted + "EC2 does not show it, and is asked again"
 	case e.Removal() == eni.RemovalRefuse:
 		return "PrimaryInterface", unwanted + "it is at device index 0, as only a primary interface is, and left alone"
-	case due && eni.IsInUse(f.err):
+	case due && eni.IsInUse(f.Err):
 		return "NotWanted", unwanted + "EC2 still has it in use; deleting it is tried again"
-	case due && f.err != nil:
+	case due && f.Err != nil:
 		_, reason, message = s.failed(c.key(), "")
 		return reason, unwanted + message
 	case c.verb == detach:

@@ -2,15 +2,18 @@ package agent
 
 import (
 	"errors"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -22,16 +25,25 @@ func ec2Error(code, message string) error {
 
 var testIdentity = imds.Identity{InstanceType: "m5.large", Zone: "us-east-1a", Region: "us-east-1", AccountID: "111122223333"}
 
-func situationOf(v view, links map[string]linkState, f failures) situation {
+func situationOf(v view, links map[string]linkState, f *retry.Failures) situation {
 	v.instanceID = me
 	if f == nil {
-		f = failures{}
+		f = &retry.Failures{}
 	}
-	return situation{view: v, plan: next(v), failures: f, links: links, identity: testIdentity, limit: 3}
+	return situation{view: v, plan: next(v), failures: *f, links: links, identity: testIdentity, limit: 3}
 }
 
-func failedWith(key string, err error) failures {
-	return failures{key: {action: "CreateNetworkInterface", err: err, attempts: 1}}
+// answerWith is EC2's answer as the SDK gives it.
+func answerWith(status int, code string) error {
+	return &smithyhttp.ResponseError{
+		Response: &smithyhttp.Response{Response: &http.Response{StatusCode: status}}, Err: ec2Error(code, ""),
+	}
+}
+
+func failedWith(key retry.Key, err error) *retry.Failures {
+	f := &retry.Failures{}
+	f.Failed(key, err, time.Unix(10, 0))
+	return f
 }
 
 func TestReportPhases(t *testing.T) {
@@ -42,12 +54,12 @@ func TestReportPhases(t *testing.T) {
 	decided := map[slot]record{x.slot: {createdAt: time.Unix(7, 0)}}
 	attached := view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached")}}
 	createKey := call{verb: create, slot: x.slot}.key()
-	attachKey := call{verb: attach, eni: "eni-x", index: 2}.key()
+	attachKey := call{verb: attach, slot: x.slot, eni: "eni-x", index: 2}.key()
 	for _, test := range []struct {
 		name  string
 		view  view
 		links map[string]linkState
-		fails failures
+		fails *retry.Failures
 		want  string // phase, reason, words of the message
 	}{
 		{"decided", view{certain: true, desired: wants, records: decided}, nil, nil, "Pending Creating"},
@@ -67,7 +79,7 @@ func TestReportPhases(t *testing.T) {
 			enis: []tracked{e.at(me, 3, "attached"), eniFor("eni-y", "y", subnetA).at(me, 2, "attached")}}, up, nil, "Ready Ready eni-y of NodeENI y"},
 		{"attributes to be set", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.Attachment.DeleteOnTermination = false })}}, up, nil, "Configuring SettingAttributes"},
 		{"attributes denied", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.Attachment.DeleteOnTermination = false })}}, up,
-			failedWith(call{verb: setDeleteOnTermination, eni: "eni-x"}.key(), ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation attached and in use"},
+			failedWith(call{verb: setDeleteOnTermination, slot: x.slot, eni: "eni-x"}.key(), ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation attached and in use"},
 		{"not shown", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.absent, t.plugged = 1, true })}}, up, nil, "Configuring Verifying"},
 		{"not shown, and its link has never been here", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.absent = 1 })}}, nil, nil, "Attaching Verifying"},
 		{"on another instance", view{certain: true, desired: wants, enis: []tracked{e.at(other, 2, "attached")}}, nil, nil, "Failed AttachedElsewhere " + other},
@@ -97,7 +109,7 @@ func TestReportPhases(t *testing.T) {
 func TestReportNamesWhatIsAwaited(t *testing.T) {
 	wants := desired{wants: []want{wantFor("x", subnetA, 2), wantFor("y", subnetA, 3)}}
 	v := view{certain: true, desired: wants, enis: []tracked{eniFor("eni-x", "x", subnetA)}}
-	key := call{verb: attach, eni: "eni-x", index: 2}.key()
+	key := call{verb: attach, slot: slot{"x", subnetA}, eni: "eni-x", index: 2}.key()
 	for _, test := range []struct {
 		code, want string
 	}{
@@ -106,7 +118,7 @@ func TestReportNamesWhatIsAwaited(t *testing.T) {
 		{"UnauthorizedOperation", "waiting for EC2"}, // it holds up nobody
 	} {
 		f := failedWith(key, ec2Error(test.code, ""))
-		v.refused = f.refused()
+		v.refused = f.Refused()
 		r := report(situationOf(v, nil, f), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
 		if len(r.ENIs) != 2 || r.ENIs[1].Reason != "Creating" || !strings.Contains(r.ENIs[1].Message, test.want) {
 			t.Errorf("%s: got %+v, want %q", test.code, r.ENIs, test.want)
@@ -131,7 +143,7 @@ func TestReportSaysNothingOfALookup(t *testing.T) {
 	if r := report(situationOf(v, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Now()); len(r.ENIs) > 0 {
 		t.Errorf("reported: %+v", r.ENIs)
 	}
-	failed := report(situationOf(v, nil, failedWith(subnetIDKey, ec2Error("UnauthorizedOperation", ""))), v1alpha1.NodeENIStateStatus{}, time.Now())
+	failed := report(situationOf(v, nil, failedWith(subnetsByID, ec2Error("UnauthorizedOperation", ""))), v1alpha1.NodeENIStateStatus{}, time.Now())
 	if len(failed.ENIs) != 1 || failed.ENIs[0].Phase != v1alpha1.PhaseFailed {
 		t.Errorf("a refused lookup is not reported: %+v", failed.ENIs)
 	}
@@ -238,32 +250,6 @@ func TestReportKeepsTransitionTimes(t *testing.T) {
 	third := report(situationOf(v, nil, nil), second, time.Unix(70, 0))
 	if third.ENIs[0].LastTransitionTime.Unix() != 70 {
 		t.Error("the transition time did not change with the phase")
-	}
-}
-
-func TestBackoff(t *testing.T) {
-	now := time.Unix(1000, 0)
-	f := failures{}
-	var last time.Duration
-	for range 12 {
-		got := f.add("k", "A", ec2Error("Unavailable", ""), now).until.Sub(now)
-		if got < last/4 || got > briskPace.max {
-			t.Errorf("a delay of %v after one of %v", got, last)
-		}
-		last = got
-	}
-	if last < briskPace.max/2 {
-		t.Errorf("after 12 attempts the delay is only %v", last)
-	}
-	f.add("denied", "A", ec2Error("UnauthorizedOperation", ""), now)
-	if !f.blocks("denied", now.Add(4*time.Second)) || f.blocks("denied", now.Add(time.Minute)) {
-		t.Error("what IAM does not allow is tried again after some seconds, not before")
-	}
-	for range 12 {
-		f.add("credentials", "A", ec2Error("AuthFailure", ""), now)
-	}
-	if f.blocks("credentials", now.Add(5*time.Minute)) || !f.blocks("credentials", now.Add(time.Minute)) {
-		t.Error("credentials that EC2 did not accept are tried again within minutes, not hours or seconds")
 	}
 }
 

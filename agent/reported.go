@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
@@ -61,7 +62,7 @@ func linkOfEntry(spec v1alpha1.NodeENISpec, entry v1alpha1.ENIState, defaultMTU 
 // configureAsReported configures links of which EC2 does not tell, after it was
 // asked. Nothing is created, attached, released or swept on a report alone.
 func (a *Agent) configureAsReported() {
-	if !a.failed(observeKey, subnetIDKey, subnetNameKey, groupNameKey) {
+	if !a.failed(append(lookUps, observeKey)...) {
 		return // as a rule, and in every pass
 	}
 	for _, l := range reportedLinks(a.saved, a.snapshot, a.DefaultMTU, a.untold) {
@@ -89,10 +90,8 @@ func (a *Agent) untold(uid types.UID) bool {
 		return a.failed(observeKey)
 	}
 	known := slices.ContainsFunc(a.desired.wants, func(w want) bool { return w.uid == uid }) // from before
-	return !known && a.desired.held[uid] && a.failed(subnetIDKey, subnetNameKey, groupNameKey)
+	return !known && a.desired.held[uid] && a.failed(lookUps...)
 }
 
 // failed says whether one of these has failed last.
-func (a *Agent) failed(keys ...string) bool {
-	return slices.ContainsFunc(keys, func(key string) bool { return a.failures[key].err != nil })
-}
+func (a *Agent) failed(keys ...retry.Key) bool { return a.failures.Err(keys...) != nil }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
@@ -75,27 +76,28 @@ func TestReportedLinks(t *testing.T) {
 
 // The report is used when EC2 was asked in vain, and not before.
 func TestUntold(t *testing.T) {
-	asked := func(key string) failures { return failures{key: {err: ec2Error("UnauthorizedOperation", "no")}} }
+	asked := func(key retry.Key) *retry.Failures { return failedWith(key, ec2Error("UnauthorizedOperation", "no")) }
+	unasked := &retry.Failures{}
 	held := desired{held: map[types.UID]bool{"x": true}}
 	kept := desired{held: held.held, wants: []want{wantFor("x", subnetA, 2)}}
 	for _, test := range []struct {
 		name     string
 		certain  bool
 		desired  desired
-		failures failures
+		failures *retry.Failures
 		want     bool
 	}{
-		{"EC2 has not answered yet", false, held, nil, false},
+		{"EC2 has not answered yet", false, held, unasked, false},
 		{"EC2 does not answer", false, held, asked(observeKey), true},
-		{"its subnet is being looked up", true, held, nil, false},
-		{"its subnet cannot be looked up", true, held, asked(subnetNameKey), true},
-		{"its group cannot be looked up", true, held, asked(groupNameKey), true},
-		{"it is known from before", true, kept, asked(groupNameKey), false},
+		{"its subnet is being looked up", true, held, unasked, false},
+		{"its subnet cannot be looked up", true, held, asked(subnetsByName), true},
+		{"its group cannot be looked up", true, held, asked(groupsByName), true},
+		{"it is known from before", true, kept, asked(groupsByName), false},
 		{"only another describe fails", true, held, asked(observeKey), false},
-		{"it is another one's subnet", true, desired{}, asked(subnetIDKey), false},
+		{"it is another one's subnet", true, desired{}, asked(subnetsByID), false},
 	} {
 		a := New(Config{})
-		a.certain, a.desired, a.failures = test.certain, test.desired, test.failures
+		a.certain, a.desired, a.failures = test.certain, test.desired, *test.failures
 		if got := a.untold("x"); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}

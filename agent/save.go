@@ -7,17 +7,18 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 // saveKey is the report's place among the failures.
-const saveKey = "report"
+var saveKey = retry.Key{Action: "report"}
 
 // report puts the situation into words, tells what is new, and saves it. One
 // save runs at a time; what changes meanwhile goes into the next one.
 func (a *Agent) report(ctx context.Context, p plan, now time.Time) {
-	if _, refused := a.failures[observeKey]; !a.certain && !refused && a.current.InstanceID == "" {
+	if _, refused := a.failures.Get(observeKey); !a.certain && !refused && a.current.InstanceID == "" {
 		return // nothing is known yet
 	}
 	r := report(situation{
@@ -35,7 +36,7 @@ func (a *Agent) report(ctx context.Context, p plan, now time.Time) {
 // writes none.
 func (a *Agent) save(ctx context.Context, now time.Time) {
 	r := a.current
-	if a.saving || equality.Semantic.DeepEqual(r, a.saved) || a.failures.blocks(saveKey, now) {
+	if a.saving || equality.Semantic.DeepEqual(r, a.saved) || a.failures.Blocks(saveKey, now) {
 		return
 	}
 	if len(r.ENIs) == 0 && r.Reason == "" && a.saved.InstanceID == "" {
@@ -51,11 +52,11 @@ func (a *Agent) save(ctx context.Context, now time.Time) {
 			a.Metrics.wroteReport(err)
 			if err == nil {
 				a.saved = r
-				delete(a.failures, saveKey)
+				a.failures.Reset(saveKey)
 				return
 			}
-			_, known := a.failures[saveKey]
-			a.failures.add(saveKey, saveKey, err, time.Now())
+			_, known := a.failures.Get(saveKey)
+			a.failures.Failed(saveKey, err, time.Now())
 			if !known {
 				a.Log.Warn("the node's report could not be saved; it is tried again, and no ENI is created until then", "error", err)
 			}
@@ -146,7 +147,7 @@ func (a *Agent) leave(ctx context.Context) {
 				return
 			}
 		}
-		if !errors.Is(a.failures[nodeKey].err, errOutrun) {
+		if !errors.Is(a.failures.Err(nodeKey), errOutrun) {
 			return
 		}
 	}
@@ -190,6 +191,6 @@ func (a *Agent) release(ctx context.Context, now time.Time) {
 		}
 	}
 	a.report(ctx, p, now)
-	delete(a.failures, nodeKey) // there is no later
+	a.failures.Reset(nodeKey) // there is no later
 	a.showOnNode(ctx, true, now)
 }

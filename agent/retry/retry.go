@@ -1,0 +1,221 @@
+// Package retry knows what has failed, how often, and when it may be tried again.
+package retry
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// Key names what is tried: two attempts with one Key share their backoff.
+type Key struct {
+	// Action is EC2's name of the call, or a word for what is no call to EC2.
+	Action string
+	// Of is the attribute that a Modify call changes, or what a look-up goes by.
+	Of string
+	// What it is about; empty where that does not matter.
+	NodeENI types.UID
+	Subnet  string
+	ENI     string
+	Index   int32
+	Name    string // an id or a name that is looked up
+}
+
+// String is for logs and tests.
+func (k Key) String() string {
+	words := []string{k.Action, k.Of, string(k.NodeENI), k.Subnet, k.ENI, k.Name}
+	if k.Index != 0 {
+		words = append(words, fmt.Sprint(k.Index))
+	}
+	return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
+}
+
+// Failure is the last failure of one thing, and when it may be tried again.
+type Failure struct {
+	Err      error
+	Attempts int // with this backoff, since the last success
+	Until    time.Time
+
+	turn turn // of a throttled call
+	// When EC2 is in trouble its errors alternate, so each backoff counts for itself,
+	// and an error of one code is new once.
+	attempts map[Backoff]int
+	since    map[string]time.Time // by code, the first since the last success
+}
+
+// Terminal: waiting alone does not help, as far as anything here knows.
+func (f Failure) Terminal() bool { return eni.IsTerminal(f.Err) || eni.IsRefusal(f.Err) }
+
+// Since is when the error's code was first seen since the last success.
+func (f Failure) Since() time.Time { return f.since[eni.Code(f.Err)] }
+
+// AwaitsTurn says whether the call is throttled and its turn is still to be drawn.
+func (f Failure) AwaitsTurn() bool { return f.turn.due }
+
+// Failures are those since the last success of what they are about. The zero value is
+// ready for use, by one goroutine.
+type Failures struct{ byKey map[Key]Failure }
+
+// Failed notes a failure. repeated says that an error of this code has been seen since
+// the last success.
+func (f *Failures) Failed(key Key, err error, now time.Time) (failed Failure, repeated bool) {
+	failed = f.byKey[key]
+	if failed.attempts == nil {
+		failed.attempts, failed.since = map[Backoff]int{}, map[string]time.Time{}
+	}
+	if _, repeated = failed.since[eni.Code(err)]; !repeated {
+		failed.since[eni.Code(err)] = now
+	}
+	backoff, throttled := backoffOf(key.Action, err), eni.IsThrottled(err)
+	wait := backoff.delay
+	if throttled {
+		wait = throttledDelay
+	}
+	failed.Err, failed.Until = err, now.Add(wait(failed.attempts[backoff]))
+	failed.attempts[backoff]++
+	failed.Attempts = failed.attempts[backoff]
+	failed.turn = turn{due: throttled, idle: now}
+	if f.byKey == nil {
+		f.byKey = map[Key]Failure{}
+	}
+	f.byKey[key] = failed
+	return failed, repeated
+}
+
+// Reset forgets the failures of what has succeeded, or need not wait any more.
+func (f *Failures) Reset(key Key) { delete(f.byKey, key) }
+
+// Get is the last failure, if there is one since the last success.
+func (f *Failures) Get(key Key) (Failure, bool) {
+	failed, ok := f.byKey[key]
+	return failed, ok
+}
+
+// Err is the error of the last failure, or nil.
+func (f *Failures) Err(keys ...Key) error {
+	for _, key := range keys {
+		if err := f.byKey[key].Err; err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Terminal says whether the last attempt failed for good, as far as is known.
+func (f *Failures) Terminal(key Key) bool { return f.byKey[key].Terminal() }
+
+// Blocks says whether it is too early to try again.
+func (f *Failures) Blocks(key Key, now time.Time) bool {
+	return f.byKey[key].turn.due || now.Before(f.byKey[key].Until)
+}
+
+// Blocked are the keys of what is not to be tried again yet.
+func (f *Failures) Blocked(now time.Time) map[Key]bool {
+	keys := map[Key]bool{}
+	for key := range f.byKey {
+		if f.Blocks(key, now) {
+			keys[key] = true
+		}
+	}
+	return keys
+}
+
+// Refused are the keys of what waits for people, and not for room on the instance.
+func (f *Failures) Refused() map[Key]bool {
+	keys := map[Key]bool{}
+	for key, failed := range f.byKey {
+		if failed.Terminal() && !eni.IsAttachmentLimit(failed.Err) {
+			keys[key] = true
+		}
+	}
+	return keys
+}
+
+// Next is when something may be tried again, the zero time when nothing waits for
+// that.
+func (f *Failures) Next(now time.Time) time.Time {
+	var next time.Time
+	for _, failed := range f.byKey {
+		if failed.Until.After(now) && (next.IsZero() || failed.Until.Before(next)) {
+			next = failed.Until
+		}
+	}
+	return next
+}
+
+// Forget drops the failures about what is no more, when their wait is over: what comes
+// back soon waits on.
+func (f *Failures) Forget(now time.Time, exists func(Key) bool) {
+	f.drop(func(key Key, failed Failure) bool { return now.After(failed.Until) && !exists(key) })
+}
+
+func (f *Failures) drop(when func(Key, Failure) bool) { maps.DeleteFunc(f.byKey, when) }
+
+// What failed until something changes is tried again at once when that changes, and
+// for no other change: a fleet in which each change had every node try again would
+// use up EC2's buckets. A NodeENI's change concerns its own calls, room on the
+// instance those that lacked it. Of IAM nothing tells: see permissionBackoff.
+
+// Changed lets the calls that wait for a change of one of these NodeENIs be made at
+// once.
+func (f *Failures) Changed(nodeENIs map[types.UID]bool) {
+	f.drop(func(key Key, failed Failure) bool {
+		return failed.Terminal() && !waitsForRoom(failed.Err) && nodeENIs[key.NodeENI]
+	})
+}
+
+// Renamed lets names that a changed NodeENI lists be looked up at once. lookUp is the
+// key of the look-up without a name.
+func (f *Failures) Renamed(lookUp Key, names []string) {
+	for _, name := range names {
+		lookUp.Name = name
+		delete(f.byKey, lookUp)
+	}
+	lookUp.Name = ""
+	if len(names) > 0 && f.Terminal(lookUp) {
+		delete(f.byKey, lookUp)
+	}
+}
+
+// Gone forgets what has failed about an ENI that is gone, and lets be tried at once
+// what found no room on the instance, or no free address in the ENI's subnet.
+func (f *Failures) Gone(eniID, subnet string) {
+	f.Room()
+	f.drop(func(key Key, failed Failure) bool {
+		return key.ENI == eniID || key.Subnet == subnet && eni.IsSubnetFull(failed.Err)
+	})
+}
+
+// Room lets what found no room on the instance be tried at once: an ENI has left.
+func (f *Failures) Room() {
+	f.drop(func(_ Key, failed Failure) bool { return waitsForRoom(failed.Err) })
+}
+
+// WantsRoom says whether anything waits for room on the instance.
+func (f *Failures) WantsRoom() bool {
+	for _, failed := range f.byKey {
+		if waitsForRoom(failed.Err) {
+			return true
+		}
+	}
+	return false
+}
+
+func waitsForRoom(err error) bool { return eni.IsAttachmentLimit(err) || eni.IsENIQuota(err) }
+
+// Keys are those of all failures, in order.
+func (f *Failures) Keys() []Key {
+	keys := make([]Key, 0, len(f.byKey))
+	for key := range f.byKey {
+		keys = append(keys, key)
+	}
+	slices.SortFunc(keys, func(a, b Key) int { return cmp.Compare(a.String(), b.String()) })
+	return keys
+}
