@@ -13,9 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -42,18 +42,18 @@ func benchDesired(n int) desired {
 func settledView(n int) view {
 	v := coldView(n)
 	for i, w := range v.desired.wants {
-		e := eniFor(fmt.Sprintf("eni-%02d", i), string(w.uid), w.subnet).at(me, w.deviceIndex, "attached")
+		e := eniFor(fmt.Sprintf("eni-%02d", i), string(w.UID), w.SubnetID).at(me, w.deviceIndex, "attached")
 		e.Description, e.Owner.NodeENI = w.description, w.nodeENI
 		e.MAC = fmt.Sprintf("02:00:00:00:00:%02x", i+1)
 		e.Addresses = []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 1, byte(i + 10)})}
-		v.enis = append(v.enis, e)
+		v.enis = append(v.enis, e.ENI)
 	}
 	return v
 }
 
 // coldView is a node that has nothing yet, and knows it.
 func coldView(n int) view {
-	return view{cluster: "c", node: "node-a", instanceID: me, certain: true, desired: benchDesired(n), records: map[slot]record{}, saved: map[slot]record{}}
+	return view{cluster: "c", node: "node-a", instanceID: me, synced: true, desired: benchDesired(n), intents: map[inventory.Slot]intent{}, saved: map[inventory.Slot]intent{}}
 }
 
 func settledLinks(v view) map[string]linkState {
@@ -102,22 +102,6 @@ func BenchmarkDesire(b *testing.B) {
 		for b.Loop() {
 			if d := desire(all, matching, "us-east-1a", known, nil); len(d.wants) != n {
 				b.Fatal(d.text())
-			}
-		}
-	})
-}
-
-func BenchmarkMerge(b *testing.B) {
-	benchSizes(b, "enis", func(b *testing.B, n int) {
-		before := settledView(n).enis
-		var list []eni.ENI
-		for _, e := range before {
-			list = append(list, e.ENI)
-		}
-		now := time.Unix(100_000, 0)
-		for b.Loop() {
-			if after, gone := merge(before, list, func(tracked) bool { return true }, now); len(after) != n || len(gone) > 0 {
-				b.Fatal(after, gone)
 			}
 		}
 	})
@@ -173,12 +157,13 @@ func settledAgent(n int) *Agent {
 		Source: same{Snapshot{NodeExists: true, NodeUID: types.UID("node"), Labels: matching, NodeENIs: all}}, Links: still{}, Recorder: unheard{},
 	})
 	a.catalog = testCatalog()
-	a.certain, a.nextObserve = true, time.Unix(200_000, 0)
-	a.enis = settledView(n).enis
 	now := time.Unix(100_000, 0)
-	a.saving = true // by the first pass, or it would be started
-	a.pass(context.Background(), now)
-	a.saving, a.saved = false, a.current
+	a.synced(now)
+	a.inventory.Restore(settledView(n).enis, now)
+	a.calls.running[saveKey] = call{} // by the first reconcile, or it would be started
+	a.reconcile(context.Background(), now)
+	delete(a.calls.running, saveKey)
+	a.reporter.saved = a.reporter.current
 	return a
 }
 
@@ -192,21 +177,21 @@ func BenchmarkPassSettled(b *testing.B) {
 		a := settledAgent(n)
 		now := time.Unix(100_000, 0)
 		for b.Loop() {
-			a.pass(context.Background(), now)
+			a.reconcile(context.Background(), now)
 		}
-		if a.saving || len(a.running) > 0 || a.observing {
+		if len(a.calls.running) > 0 {
 			b.Fatal("there was something to do")
 		}
 	})
 }
 
-// A change on the host makes a pass, also where nothing has to be done: it must not
+// A change on the host starts a reconcile, also where nothing has to be done: it must not
 // cost more with every ENI than the ENI's own share.
 func TestSettledPassAllocates(t *testing.T) {
 	now := time.Unix(100_000, 0)
 	allocs := func(n int) float64 {
 		a := settledAgent(n)
-		return testing.AllocsPerRun(20, func() { a.pass(context.Background(), now) })
+		return testing.AllocsPerRun(20, func() { a.reconcile(context.Background(), now) })
 	}
 	const mostOfOne = 200
 	one, fifteen := allocs(1), allocs(15)

@@ -46,7 +46,7 @@ func TestCatalogForgets(t *testing.T) {
 func catalogued(change func(*v1alpha1.NodeENISpec)) *Agent {
 	a := New(Config{Identity: imds.Identity{Zone: "us-east-1a"}, Log: slog.New(slog.DiscardHandler)})
 	a.catalog = testCatalog()
-	a.snapshot = Snapshot{NodeExists: true, Labels: matching, NodeENIs: []v1alpha1.NodeENI{nodeENI("x", change)}}
+	a.selection.snapshot = Snapshot{NodeExists: true, Labels: matching, NodeENIs: []v1alpha1.NodeENI{nodeENI("x", change)}}
 	a.resolve()
 	return a
 }
@@ -58,10 +58,10 @@ func TestGroupMadeAgain(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	a := catalogued(func(s *v1alpha1.NodeENISpec) { s.SecurityGroupIDs, s.SecurityGroupNames = nil, []string{"web"} })
 	refused := createCall(a.desired.wants[0], view{})
-	a.failedCall(refused, ec2Error("InvalidGroup.NotFound", ""), now)
+	a.callFailed(refused, ec2Error("InvalidGroup.NotFound", ""), now)
 	a.resolve()
-	if got := a.desired.missing.groupNames; !slices.Equal(got, []string{"web"}) || !a.desired.held["uid-x"] {
-		t.Fatalf("%v is looked up, held %v", got, a.desired.held)
+	if got := a.desired.missing.groupNames; !slices.Equal(got, []string{"web"}) || !a.desired.unresolved["uid-x"] {
+		t.Fatalf("%v is looked up, held %v", got, a.desired.unresolved)
 	}
 	a.catalog.groups["web"] = []string{groupY} // the same answer: EC2 lags
 	a.resolve()
@@ -98,8 +98,8 @@ func TestUnfittingNamesAreLookedUpAgain(t *testing.T) {
 					asked++
 					return test.answer, nil
 				}, func(name string, all []eni.Subnet) { a.catalog.subnetsByName[name] = all })
-				if a.lookingUp[subnetsByName] {
-					(<-a.results)()
+				if a.calls.busy(subnetsByName) {
+					(<-a.calls.results)()
 				} else if asked != before {
 					t.Error("asked, and not noted")
 				}

@@ -35,17 +35,17 @@ type Snapshot struct {
 	Deleted    map[types.UID]bool
 }
 
-// told are the NodeENIs of which something is known; nil are all.
-func (s Snapshot) told() map[types.UID]bool {
+// known are the NodeENIs of which something is known; nil are all.
+func (s Snapshot) known() map[types.UID]bool {
 	if !s.Incomplete {
 		return nil
 	}
-	told := map[types.UID]bool{}
-	maps.Copy(told, s.Deleted)
+	known := map[types.UID]bool{}
+	maps.Copy(known, s.Deleted)
 	for _, n := range s.NodeENIs {
-		told[n.UID] = true
+		known[n.UID] = true
 	}
-	return told
+	return known
 }
 
 // Source tells what is wanted, and keeps the node's report.

@@ -41,25 +41,26 @@ func (h *heard) Event(_ kube.ObjectReference, _, reason, _ string, _ ...any) {
 func TestWhatOthersTookIsConfirmed(t *testing.T) {
 	now := time.Now()
 	x := wantFor("x", subnetA, 2)
-	attached := eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(t *tracked) { t.listed = true })
+	attached := eniFor("eni-x", "x", subnetA).at(me, 2, "attached")
 	detached, detaching := eniFor("eni-x", "x", subnetA), eniFor("eni-x", "x", subnetA).at(me, 2, "detaching")
 	for name, test := range map[string]struct {
-		before tracked
+		before fixture
 		shown  []eni.ENI
 		again  int  // describes until that is believed
 		asks   bool // the API server
 		verb   verb // of what follows
 	}{
-		"still attached": {attached, []eni.ENI{attached.ENI}, 1, false, ""},
-		"detached":       {attached, []eni.ENI{detached.ENI}, 1, true, attach},
-		"detaching":      {attached, []eni.ENI{detaching.ENI}, 1, true, ""},
+		"still attached": {attached, []eni.ENI{attached.ENI.ENI}, 1, false, ""},
+		"detached":       {attached, []eni.ENI{detached.ENI.ENI}, 1, true, attach},
+		"detaching":      {attached, []eni.ENI{detaching.ENI.ENI}, 1, true, ""},
 		"deleted":        {attached, nil, 2, true, create},
-		"new":            {detached, []eni.ENI{detached.ENI}, 1, false, attach},
+		"new":            {detached, []eni.ENI{detached.ENI.ENI}, 1, false, attach},
 	} {
 		t.Run(name, func(t *testing.T) {
 			source, events := &askedSource{err: errors.New("Unauthorized")}, &heard{}
 			a := New(Config{Log: slog.New(slog.DiscardHandler), Source: source, Recorder: events, Links: someLinks{}, Identity: imds.Identity{InstanceID: me}})
-			a.desired.wants, a.enis = []want{x}, []tracked{test.before}
+			a.desired.wants = []want{x}
+			a.synced(now, test.before)
 			works := func() verb {
 				p := next(a.view(now))
 				switch {
@@ -71,21 +72,21 @@ func TestWhatOthersTookIsConfirmed(t *testing.T) {
 				return ""
 			}
 			for range test.again {
-				a.observed(slices.Clone(test.shown), nil, now)
+				a.described(slices.Clone(test.shown), nil, now)
 			}
 			for range 2 {
 				a.confirm(t.Context(), now)
-				if asks := a.unconfirmed.asking; asks != test.asks {
+				if asks := a.calls.busy(confirmKey); asks != test.asks {
 					t.Fatalf("it asks: %v", asks)
 				}
 				if !test.asks {
 					break
 				}
-				(<-a.results)()
+				(<-a.calls.results)()
 				if verb := works(); verb != "" {
 					t.Fatalf("unconfirmed it does %s", verb)
 				}
-				entry := report(situation{view: a.view(now), plan: next(a.view(now)), failures: a.failures}, a.current, now).ENIs[0]
+				entry := report(situation{view: a.view(now), plan: next(a.view(now)), failures: a.failures}, a.reporter.current, now).ENIs[0]
 				if test.verb != "" && entry.Reason != reasonOutOfTouch {
 					t.Errorf("it reports %s: %s", entry.Reason, entry.Message)
 				}
@@ -95,7 +96,7 @@ func TestWhatOthersTookIsConfirmed(t *testing.T) {
 				a.failures.Reset(confirmKey)
 				a.failures.Failed(confirmKey, errors.New("Unauthorized"), now.Add(-time.Hour))
 				a.confirm(t.Context(), now)
-				(<-a.results)()
+				(<-a.calls.results)()
 				a.confirm(t.Context(), now)
 			}
 			if verb := works(); verb != test.verb {
@@ -113,14 +114,15 @@ func TestEachIsConfirmedByItself(t *testing.T) {
 	now := time.Now()
 	source := &askedSource{err: errors.New("not found"), only: "gone"}
 	a := New(Config{Log: slog.New(slog.DiscardHandler), Source: source, Recorder: &heard{}, Identity: imds.Identity{InstanceID: me}})
-	a.certain = true
+	var unattached []fixture
 	for _, uid := range []string{"a", "gone", "z"} {
 		w := wantFor(uid, subnetA, 2)
-		a.desired.wants, a.enis = append(a.desired.wants, w), append(a.enis, eniFor("eni-"+uid, uid, subnetA))
-		a.unconfirmed.taken[w.slot] = "eni-" + uid
+		a.desired.wants, unattached = append(a.desired.wants, w), append(unattached, eniFor("eni-"+uid, uid, subnetA))
+		a.confirmations.taken[w.Slot] = "eni-" + uid
 	}
+	a.synced(now, unattached...)
 	a.confirm(t.Context(), now)
-	(<-a.results)()
+	(<-a.calls.results)()
 	var attached []string
 	for _, c := range next(a.view(now)).calls {
 		attached = append(attached, c.eni)

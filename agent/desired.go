@@ -9,19 +9,14 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
-// slot is the place for one ENI on this node: a NodeENI and a subnet.
-type slot struct {
-	uid    types.UID
-	subnet string
-}
-
 // want is one ENI that this node shall have.
 type want struct {
-	slot
+	inventory.Slot
 	nodeENI             string // name
 	generation          int64
 	cidr                string
@@ -37,7 +32,7 @@ type want struct {
 	tags                map[string]string
 }
 
-// problem is a NodeENI that matches this node and whose ENIs cannot be told.
+// problem is a NodeENI that selects this node and whose ENIs cannot all be worked out.
 type problem struct {
 	uid        types.UID
 	nodeENI    string
@@ -62,29 +57,29 @@ type desired struct {
 	problems []problem
 	named    refs // all that the matching NodeENIs name
 	missing  refs // what of it must be looked up, or looked up again in time
-	// held are the NodeENIs whose wants are not known: their ENIs are left
+	// unresolved are the NodeENIs whose wants are not known: their ENIs are left
 	// exactly as they are.
-	held map[types.UID]bool
-	// partly are those of which some wants are known. What they have besides
+	unresolved map[types.UID]bool
+	// partlyResolved are those of which some wants are known. What they have besides
 	// is left as it is: it may be what the name that is not known stands for.
-	partly map[types.UID]bool
-	// told, unless nil, are all NodeENIs of which something is known: what
+	partlyResolved map[types.UID]bool
+	// known, unless nil, are all NodeENIs of which something is known: what
 	// those that are not among them have is left as it is.
-	told map[types.UID]bool
+	known map[types.UID]bool
 }
 
 // desire tells what a node with these labels in this zone shall have. before
 // holds the wants of the last time: a NodeENI that cannot be resolved now keeps
 // what it had.
 func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone string, known catalog, before []want) desired {
-	d := desired{held: map[types.UID]bool{}, partly: map[types.UID]bool{}}
+	d := desired{unresolved: map[types.UID]bool{}, partlyResolved: map[types.UID]bool{}}
 	for _, n := range inOrder(nodeENIs) {
 		if n.DeletionTimestamp != nil || !n.Selects(nodeLabels) {
 			continue
 		}
 		v1alpha1.Default(n)
 		if errs := v1alpha1.ValidateNodeENI(n); len(errs) > 0 {
-			d.hold(n, before, "InvalidSpec", errs.ToAggregate().Error())
+			d.unresolve(n, before, "InvalidSpec", errs.ToAggregate().Error())
 			continue
 		}
 		named := refsOf(n.Spec)
@@ -92,19 +87,19 @@ func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone stri
 		absent, complete := named.absent(known)
 		d.missing = d.missing.union(absent)
 		if !complete {
-			d.hold(n, before, reasonResolving, "asking EC2 for its subnets and security groups")
+			d.unresolve(n, before, reasonResolving, "asking EC2 for its subnets and security groups")
 			continue
 		}
 		wants, reason, message := wantsOf(n, zone, known)
 		switch {
 		case reason == reasonNoSubnetInZone, reason == reasonSubnetAmbiguous:
-			// People may mend it with a Name tag, which no NodeENI tells of.
+			// People may end it with a Name tag, which no NodeENI tells of.
 			d.missing.subnetNames = union(d.missing.subnetNames, named.subnetNames)
 		case len(absent.subnetNames) > 0:
-			d.partly[n.UID] = true
+			d.partlyResolved[n.UID] = true
 		}
 		if len(wants) == 0 && reason != reasonNoSubnetInZone {
-			d.hold(n, before, reason, message)
+			d.unresolve(n, before, reason, message)
 			continue
 		}
 		d.wants = append(d.wants, wants...)
@@ -116,18 +111,23 @@ func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone stri
 }
 
 // slots are the places of all wants.
-func (d *desired) slots() map[slot]bool {
-	slots := map[slot]bool{}
+func (d *desired) slots() map[inventory.Slot]bool {
+	slots := map[inventory.Slot]bool{}
 	for _, w := range d.wants {
-		slots[w.slot] = true
+		slots[w.Slot] = true
 	}
 	return slots
 }
 
-// leaves says whether ENIs of the NodeENI that no want is for are left as they
+// mayWant says whether ENIs of the NodeENI that no want is for are left as they
 // are, because it may want them.
-func (d *desired) leaves(uid types.UID) bool {
-	return d.held[uid] || d.partly[uid] || d.told != nil && !d.told[uid]
+func (d *desired) mayWant(uid types.UID) bool {
+	return d.unresolved[uid] || d.partlyResolved[uid] || d.known != nil && !d.known[uid]
+}
+
+// complete says whether it is known of each ENI whether it is wanted.
+func (d *desired) complete() bool {
+	return len(d.unresolved)+len(d.partlyResolved) == 0 && d.known == nil
 }
 
 // regrouped are the NodeENIs of which a want has other groups than before.
@@ -135,27 +135,33 @@ func regrouped(before, after []want) map[types.UID]bool {
 	changed := map[types.UID]bool{}
 	for _, w := range after {
 		for _, b := range before {
-			if b.slot == w.slot && !slices.Equal(b.groups, w.groups) {
-				changed[w.uid] = true
+			if b.Slot == w.Slot && !slices.Equal(b.groups, w.groups) {
+				changed[w.UID] = true
 			}
 		}
 	}
 	return changed
 }
 
-// hold keeps what the NodeENI had, and says why it cannot be told now.
-func (d *desired) hold(n *v1alpha1.NodeENI, before []want, reason, message string) {
+// unresolve keeps what the NodeENI had, and says why its wants are not known now.
+func (d *desired) unresolve(n *v1alpha1.NodeENI, before []want, reason, message string) {
 	d.problems = append(d.problems, problem{n.UID, n.Name, n.Generation, reason, message})
 	d.keep(n.UID, before)
 }
 
 func (d *desired) keep(uid types.UID, before []want) {
-	d.held[uid] = true
+	d.unresolved[uid] = true
 	for _, w := range before {
-		if w.uid == uid {
+		if w.UID == uid {
 			d.wants = append(d.wants, w)
 		}
 	}
+}
+
+// retain leaves what the NodeENI has as it is: nothing is made, changed or given up.
+func (d *desired) retain(n v1alpha1.NodeENI, before []want) {
+	d.named = d.named.union(refsOf(n.Spec)) // or they would be asked for again
+	d.keep(n.UID, before)
 }
 
 // inOrder sorts copies by age, then name: the older NodeENI chooses first.
@@ -187,7 +193,7 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 	groups = slices.Compact(groups)
 	for i, s := range subnets {
 		wants = append(wants, want{
-			slot:                slot{n.UID, s.ID},
+			Slot:                inventory.Slot{UID: n.UID, SubnetID: s.ID},
 			nodeENI:             n.Name,
 			generation:          n.Generation,
 			cidr:                s.CIDR,

@@ -60,7 +60,7 @@ var matching = map[string]string{"ng": "multi-eni", "zone": "a"}
 func (d desired) text() string {
 	var lines []string
 	for _, w := range d.wants {
-		line := fmt.Sprintf("want %s %s index=%d groups=%s", w.nodeENI, w.subnet, w.deviceIndex, strings.Join(w.groups, ","))
+		line := fmt.Sprintf("want %s %s index=%d groups=%s", w.nodeENI, w.SubnetID, w.deviceIndex, strings.Join(w.groups, ","))
 		if w.interfaceName != "" {
 			line += " name=" + w.interfaceName
 		}
@@ -140,10 +140,10 @@ func TestDesireHoldsWhatItHad(t *testing.T) {
 	first := desire([]v1alpha1.NodeENI{x}, matching, "us-east-1a", testCatalog(), nil)
 	x.Spec.SecurityGroupNames = []string{"gone"}
 	second := desire([]v1alpha1.NodeENI{x}, matching, "us-east-1a", testCatalog(), first.wants)
-	if len(second.wants) != 1 || second.wants[0].slot != first.wants[0].slot {
+	if len(second.wants) != 1 || second.wants[0].Slot != first.wants[0].Slot {
 		t.Errorf("the want was dropped: %s", second.text())
 	}
-	if !second.held[x.UID] {
+	if !second.unresolved[x.UID] {
 		t.Error("the NodeENI is not held")
 	}
 }
@@ -163,7 +163,7 @@ func TestDesireLetsGoOfAZone(t *testing.T) {
 	first := desire([]v1alpha1.NodeENI{x}, matching, "us-east-1a", testCatalog(), nil)
 	x.Spec.SubnetID = subnetB
 	second := desire([]v1alpha1.NodeENI{x}, matching, "us-east-1a", testCatalog(), first.wants)
-	if len(second.wants) > 0 || second.leaves(x.UID) {
+	if len(second.wants) > 0 || second.mayWant(x.UID) {
 		t.Errorf("it is kept: %s", second.text())
 	}
 }
@@ -181,8 +181,8 @@ func TestDesireLeavesWhatANameMayStandFor(t *testing.T) {
 			c.subnetsByName["untagged"] = nil
 			x := nodeENI("x", change)
 			d := desire([]v1alpha1.NodeENI{x}, matching, "us-east-1a", c, nil)
-			if partly := name == "one is not"; d.partly[x.UID] != partly || partly && len(d.wants) != 1 {
-				t.Errorf("partly %v: %s", d.partly[x.UID], d.text())
+			if partly := name == "one is not"; d.partlyResolved[x.UID] != partly || partly && len(d.wants) != 1 {
+				t.Errorf("partly %v: %s", d.partlyResolved[x.UID], d.text())
 			}
 		})
 	}

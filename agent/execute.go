@@ -7,122 +7,118 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
-// start makes a call to EC2, unless it is under way or failed a moment ago.
-func (a *Agent) start(ctx context.Context, c call, now time.Time) {
-	key := c.key()
-	if _, ok := a.running[key]; ok || a.failures.Blocks(key, now) {
-		return
-	}
-	if c.verb == create && (a.creating() || a.failures.Blocks(fullKey(c.slot.subnet), now)) {
-		return
-	}
-	if c.verb == attach && (a.attaching(c.eni) || now.Before(a.hints.until)) {
-		return
-	}
-	a.running[key] = c
-	if c.verb == create {
-		a.reckon(now)
-	}
-	limitKnown := a.limit > 0
-	go func() {
-		callCtx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
-		defer cancel()
-		began := time.Now()
-		apply, err := a.carryOut(callCtx, c)
-		a.Log.Debug("EC2 call", "action", c.verb.action(), "eni", c.eni, "subnet", c.slot.subnet, "took", time.Since(began).Round(time.Millisecond), "error", err)
-		var learn func()
-		if err != nil {
-			learn = a.investigate(ctx, err, limitKnown)
-		}
-		a.results <- func() {
-			delete(a.running, key)
-			if err == nil {
-				if c.verb != create { // its answer may be no success
-					a.failures.Reset(key)
-				}
-				apply(time.Now())
-				return
-			}
-			if learn != nil {
-				learn()
-			}
-			a.failedCall(c, err, time.Now())
-		}
-	}()
-}
-
-// creating: one ENI is created at a time, see next.
-func (a *Agent) creating() bool {
-	for _, c := range a.running {
-		if c.verb == create {
-			return true
-		}
-	}
-	return false
-}
-
-func (a *Agent) attaching(id string) bool {
-	for _, c := range a.running {
-		if c.verb == attach && c.eni == id {
-			return true
-		}
-	}
-	return false
-}
-
 // fullKey is a subnet's place among the failures while it has no free address.
 func fullKey(subnet string) retry.Key { return retry.Key{Action: create.action(), Subnet: subnet} }
 
-// carryOut makes the call. The function that it returns takes the result in; it
+// slotOf is the slot that what failed is about.
+func slotOf(key retry.Key) inventory.Slot {
+	return inventory.Slot{UID: key.NodeENI, SubnetID: key.Subnet}
+}
+
+func (a *Agent) startCalls(ctx context.Context, calls []call, now time.Time) {
+	for _, c := range calls {
+		if a.mayStart(c, now) {
+			a.startCall(ctx, c, now)
+		}
+	}
+}
+
+// mayStart: a call is not made while it is under way, or failed a moment ago.
+func (a *Agent) mayStart(c call, now time.Time) bool {
+	if a.calls.busy(c.key()) || a.failures.Blocks(c.key(), now) {
+		return false
+	}
+	switch c.verb {
+	case create: // one at a time, see next
+		return len(a.calls.creating()) == 0 && !a.failures.Blocks(fullKey(c.slot.SubnetID), now)
+	case attach:
+		_, attaching := a.calls.attaching()[c.eni]
+		return !attaching && !now.Before(a.metadata.holdsUntil)
+	default:
+		return true
+	}
+}
+
+// startCall makes a call to EC2.
+func (a *Agent) startCall(ctx context.Context, c call, now time.Time) {
+	if c.verb == create {
+		a.inventory.Resync.Settle(now)
+	}
+	limitKnown := a.inventory.Indexes.Max > 0
+	a.calls.start(c.key(), c, func() func() {
+		callCtx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
+		defer cancel()
+		began := time.Now()
+		apply, err := a.execute(callCtx, c)
+		a.Log.Debug("EC2 call", "action", c.verb.action(), "eni", c.eni, "subnet", c.slot.SubnetID, "took", time.Since(began).Round(time.Millisecond), "error", err)
+		learn := func() {}
+		if err != nil {
+			learn = a.investigate(ctx, err, limitKnown)
+		}
+		return func() {
+			learn()
+			if err != nil {
+				a.callFailed(c, err, time.Now())
+				return
+			}
+			if c.verb != create { // its answer may be no success
+				a.failures.Reset(c.key())
+			}
+			apply(time.Now())
+		}
+	})
+}
+
+// execute makes the call. The function that it returns takes the result in; it
 // runs in the loop.
-func (a *Agent) carryOut(ctx context.Context, c call) (func(now time.Time), error) {
+func (a *Agent) execute(ctx context.Context, c call) (func(now time.Time), error) {
+	modified := func(change func(*eni.ENI)) func(time.Time) {
+		return func(now time.Time) { a.inventory.Modified(c.eni, now, change) }
+	}
 	switch c.verb {
 	case create:
 		e, err := a.EC2.Create(ctx, c.params)
-		return func(now time.Time) { a.answeredCreate(c, e, now) }, err
+		return func(now time.Time) { a.createAnswered(c, e, now) }, err
 	case attach:
 		id, err := a.EC2.Attach(ctx, c.eni, a.Identity.InstanceID, c.index)
 		return func(now time.Time) {
 			a.Log.Info("attached an ENI", "eni", c.eni, "deviceIndex", c.index)
-			a.arrivals.attached(c.eni, now)
-			a.change(c.eni, now, func(t *tracked) {
-				t.Status, t.attached = "in-use", now
-				t.Attachment = &eni.Attachment{ID: id, InstanceID: a.Identity.InstanceID, DeviceIndex: c.index, Status: "attached"}
-			})
+			a.provisioning.attached(c.eni, now)
+			a.inventory.Attached(c.eni, id, c.index, now)
 		}, err
 	case setDeleteOnTermination:
 		err := a.EC2.SetDeleteOnTermination(ctx, c.eni, c.attachment, c.value)
-		return func(now time.Time) {
-			a.change(c.eni, now, func(t *tracked) {
-				if t.Attachment != nil && t.Attachment.ID == c.attachment {
-					changed := *t.Attachment
-					changed.DeleteOnTermination = c.value
-					t.Attachment = &changed
-				}
-			})
-		}, err
+		return modified(func(e *eni.ENI) {
+			if e.Attachment != nil && e.Attachment.ID == c.attachment {
+				e.Attachment.DeleteOnTermination = c.value
+			}
+		}), err
 	case setSourceDestCheck:
 		err := a.EC2.SetSourceDestCheck(ctx, c.eni, c.value)
-		return func(now time.Time) { a.change(c.eni, now, func(t *tracked) { t.SourceDestCheck = c.value }) }, err
+		return modified(func(e *eni.ENI) { e.SourceDestCheck = c.value }), err
 	case setGroups:
 		err := a.EC2.SetGroups(ctx, c.eni, c.groups)
 		return func(now time.Time) {
 			a.Log.Info("changed an ENI's security groups", "eni", c.eni, "groups", c.groups)
-			a.change(c.eni, now, func(t *tracked) { t.Groups = c.groups })
+			modified(func(e *eni.ENI) { e.Groups = c.groups })(now)
 		}, err
 	case detach:
 		err := a.Collector.Detach(ctx, c.attachment)
-		return func(now time.Time) { a.detached(c, now) }, err
+		return func(now time.Time) {
+			a.Log.Info("detaching an ENI", "eni", c.eni)
+			a.inventory.Detaching(c.eni, c.attachment, now)
+		}, err
 	case remove:
 		err := a.Collector.Delete(ctx, c.eni)
-		return func(now time.Time) { a.removed(c.eni, now) }, err
+		return func(now time.Time) { a.deleted(c.eni, now) }, err
 	default: // setDescription
 		err := a.EC2.SetDescription(ctx, c.eni, c.text)
-		return func(now time.Time) { a.change(c.eni, now, func(t *tracked) { t.Description = c.text }) }, err
+		return modified(func(e *eni.ENI) { e.Description = c.text }), err
 	}
 }
 
@@ -136,49 +132,46 @@ func (e *retaggedError) Error() string {
 		e.eni, eni.TagCluster, eni.TagInstance, eni.TagNodeENIUID)
 }
 
-// answeredCreate takes in the ENI that EC2 answers with. A tag that is missing counts
+// createAnswered takes in the ENI that EC2 answers with. A tag that is missing counts
 // as it was given.
-func (a *Agent) answeredCreate(c call, e eni.ENI, now time.Time) {
+func (a *Agent) createAnswered(c call, e eni.ENI, now time.Time) {
 	asked := c.params.Owner
 	if e.Owner.NodeENIUID == "" {
 		e.Owner.NodeENIUID, e.Owner.NodeENI = asked.NodeENIUID, asked.NodeENI
 	}
-	ours := e.Owner.Cluster == asked.Cluster && e.Owner.Instance == asked.Instance && slotOfENI(e) == c.slot
-	i := slices.IndexFunc(a.enis, func(t tracked) bool { return t.ID == e.ID })
-	if elsewhere := i >= 0 && a.enis[i].slot() != c.slot || i < 0 && a.known[e.ID]; elsewhere || !ours {
-		a.failedCall(c, retry.With(retry.Terminal, &retaggedError{e.ID}), now)
+	ours := e.Owner.Cluster == asked.Cluster && e.Owner.Instance == asked.Instance && inventory.SlotOf(e) == c.slot
+	known, ok := a.inventory.Get(e.ID)
+	if elsewhere := ok && known.Slot() != c.slot || !ok && a.inventory.Knows(e.ID); elsewhere || !ours {
+		a.callFailed(c, retry.With(retry.Terminal, &retaggedError{e.ID}), now)
 		return
 	}
 	a.failures.Reset(c.key())
-	a.created(e, now)
-}
-
-// decideAgain replaces a decision that the ENI which came of it is no longer for. The
-// next call waits as after every failure: the tags of the next ENI may be edited, too.
-func (a *Agent) decideAgain(c call, made string, now time.Time) {
-	a.records[c.slot] = record{nodeENI: c.params.Owner.NodeENI, createdAt: now.UTC().Truncate(time.Second), replaces: made}
-	a.doubt()
-}
-
-func (a *Agent) created(e eni.ENI, now time.Time) {
 	a.Log.Info("created an ENI", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
-	a.known[e.ID] = true
-	a.arrivals.created(slotOfENI(e), e.ID, now)
+	a.provisioning.created(c.slot, e.ID, now)
 	a.failures.Reset(fullKey(e.SubnetID))
-	a.enis = slices.DeleteFunc(a.enis, func(t tracked) bool { return t.ID == e.ID })
-	a.enis = append(a.enis, tracked{ENI: e, made: now, known: now, changed: now})
-	if e.MAC == "" {
-		a.doubt() // without it nobody can tell its link
+	a.inventory.Created(e, now)
+}
+
+// deleted takes in that EC2 has deleted an ENI. What waits for a free place on the
+// instance may try again.
+func (a *Agent) deleted(id string, now time.Time) {
+	if e, ok := a.inventory.Deleted(id, now); ok {
+		a.Log.Info("deleted an ENI", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
+		a.gone(e, now)
 	}
 }
 
-func (a *Agent) change(id string, now time.Time, f func(*tracked)) {
-	for i := range a.enis {
-		if a.enis[i].ID == id {
-			a.enis[i].changed = now
-			f(&a.enis[i])
+// gone forgets an ENI that EC2 no longer has. The one that takes its place says so.
+func (a *Agent) gone(e inventory.ENI, now time.Time) {
+	a.failures.Gone(e.ID, e.SubnetID)
+	a.host.forget(e.ID)
+	for _, other := range a.inventory.All() {
+		if other.Slot() == e.Slot() {
+			return // a younger one is already here
 		}
 	}
+	a.intents.replace(e.Slot(), e.Owner.NodeENI, e.ID)
+	a.provisioning.again(e.Slot(), now)
 }
 
 // investigate asks EC2 for what an error leaves open: who holds the device
@@ -188,100 +181,116 @@ func (a *Agent) investigate(ctx context.Context, err error, limitKnown bool) fun
 	defer cancel()
 	switch {
 	case eni.IsIndexTaken(err):
-		attached, err := a.EC2.AttachedTo(ctx, a.Identity.InstanceID)
-		if err != nil {
-			return nil
+		if attached, err := a.EC2.AttachedTo(ctx, a.Identity.InstanceID); err == nil {
+			return func() {
+				a.inventory.LearnHolders(attached)
+				a.metadata.forgetIndexes() // what IMDS was asked before knows less
+			}
 		}
-		return func() { a.learnHolders(attached) }
 	case (eni.IsAttachmentLimit(err) || eni.IsIndexRefused(err)) && !limitKnown:
-		limit, err := a.EC2.MaxENIs(ctx, a.Identity.InstanceType)
-		if err != nil {
-			return nil // the report goes without the number
+		if limit, err := a.EC2.MaxENIs(ctx, a.Identity.InstanceType); err == nil { // or the report goes without the number
+			return func() { a.inventory.Indexes.Max = limit }
 		}
-		return func() { a.limit = limit }
 	}
-	return nil
+	return func() {}
 }
 
-// learnHolders replaces what is known of device indexes by what EC2 shows. Our
-// own ENIs hold none against us, also one that a lagging describe had hidden:
-// the next one shows it.
-func (a *Agent) learnHolders(attached []eni.ENI) {
-	clear(a.taken)
-	a.hints.asked++ // what IMDS was asked before knows less
-	a.hints.until = time.Time{}
-	for _, e := range attached {
-		ours := a.known[e.ID] || e.Owner.Cluster == a.Cluster && e.Owner.Instance == a.Identity.InstanceARN()
-		if e.Attachment == nil || e.Attachment.DeviceIndex == 0 || e.Attachment.Card != 0 || ours {
-			continue
+// callFailed notes a failure, and has EC2 asked where the error contradicts what is
+// known.
+func (a *Agent) callFailed(c call, err error, now time.Time) {
+	switch c.verb {
+	case create:
+		a.createFailed(c, err, now)
+	case attach:
+		a.attachFailed(c, err, now)
+	case detach, remove:
+		a.removeFailed(c, err, now)
+	default:
+		a.forgetGone(c, err)
+		if eni.IsNotFound(err) || eni.IsAttachmentGone(err) { // somebody else has changed it
+			a.inventory.DropExpectations(c.eni)
+			a.inventory.Resync.Now("EC2 does not find the ENI, or the attachment, that was to be modified")
 		}
-		a.taken[e.Attachment.DeviceIndex] = e.ID
+		a.fail(c.key(), err, now)
 	}
 }
 
-// failedCall notes a failure, and doubts what is known where the error
-// contradicts it.
-func (a *Agent) failedCall(c call, err error, now time.Time) {
-	if c.verb == create && !answered(err) {
-		a.unheard(c.slot, now)
+func (a *Agent) createFailed(c call, err error, now time.Time) {
+	if !answered(err) {
+		a.intents.unanswered(c.slot, now)
 	}
 	var retagged *retaggedError
 	switch {
 	case errors.As(err, &retagged):
-		a.decideAgain(c, retagged.eni, now)
-	case c.verb == detach, c.verb == remove:
-		a.failedCollect(c, err, now)
-		return
-	case c.verb == create && eni.IsSubnetFull(err):
-		a.fail(fullKey(c.slot.subnet), err, now)
-	case eni.IsGroupGone(err):
-		a.catalog.forgetGroups(slices.Concat(c.groups, c.params.Groups))
-	case eni.IsSubnetGone(err):
-		a.catalog.forgetSubnet(c.slot.subnet)
-	case c.verb == create && eni.IsMismatch(err):
+		// The next call waits as after every failure: the tags of the next ENI may be
+		// edited, too.
+		a.intents.redecide(c.slot, c.params.Owner.NodeENI, retagged.eni, now)
+		a.inventory.Resync.Now("the tags of an ENI that was just created have been edited")
+	case eni.IsSubnetFull(err):
+		a.fail(fullKey(c.slot.SubnetID), err, now)
+	case eni.IsMismatch(err):
 		// It was made by a call whose answer was lost, before the NodeENI changed.
-		a.doubt()
-		a.fail(c.key(), err, now)
-		a.outdate(c)
-		return
-	case c.verb == attach && eni.IsIndexTaken(err):
-		if _, ok := a.taken[c.index]; ok {
+		a.inventory.Resync.Now("EC2 has created an ENI, and its answer was lost")
+	}
+	a.forgetGone(c, err)
+	a.fail(c.key(), err, now)
+	// When EC2 has long known the token, and a describe has not shown the ENI that came
+	// of it though it had to, that ENI is gone.
+	if failed, _ := a.failures.Get(c.key()); eni.IsMismatch(err) && a.inventory.Described().Sub(failed.Since()) >= inventory.ConsistencyWindow {
+		a.intents.outdate(c.slot)
+		a.failures.Reset(c.key())
+	}
+}
+
+func (a *Agent) attachFailed(c call, err error, now time.Time) {
+	switch {
+	case eni.IsIndexTaken(err):
+		if a.inventory.Indexes.Holds(c.index) {
 			return // the next plan takes another index, at once
 		}
-		a.doubt() // one of ours may hold it, by a call whose answer was lost
-	case c.verb == attach && eni.IsInUse(err), c.verb != create && c.verb != attach && (eni.IsNotFound(err) || eni.IsAttachmentGone(err)):
-		// It was attached by a call whose answer was lost, or changed by
-		// somebody else.
-		a.distrust(c.eni)
-		a.doubt()
-	case c.verb == attach && eni.IsNotFound(err):
-		a.missed(c.eni, now)
+		a.inventory.Resync.Now("one of our own ENIs may hold a device index, by a call whose answer was lost")
+	case eni.IsInUse(err):
+		a.inventory.DropExpectations(c.eni)
+		a.inventory.Resync.Now("an ENI is attached, by a call whose answer was lost or by somebody else")
+	case eni.IsNotFound(err):
+		a.inventory.NotFound(c.eni, now)
+	}
+	a.forgetGone(c, err)
+	a.fail(c.key(), err, now)
+}
+
+// removeFailed notes why an ENI could not be detached or deleted.
+func (a *Agent) removeFailed(c call, err error, now time.Time) {
+	e, _ := a.inventory.Get(c.eni)
+	if c.verb == remove && eni.IsNotFound(err) && (e.Evidence == inventory.Shown || e.Evidence == inventory.Missed) {
+		a.deleted(c.eni, now) // by a call whose answer was lost, or by somebody else
+		return
+	}
+	a.inventory.DropExpectations(c.eni)
+	if c.verb == remove && eni.IsInUse(err) {
+		// As a rule for a moment after the detach.
+		a.failures.Failed(c.key(), err, now)
+		a.inventory.Resync.Soon("an ENI that was detached is still in use", now)
+		return
+	}
+	if !answered(err) {
+		a.inventory.Resync.Now("EC2 has not answered a call that removes an ENI")
 	}
 	a.fail(c.key(), err, now)
 }
 
-// outdate forgets a decision when EC2 has long known its token, and a describe has
-// not shown the ENI that came of it though it had to: that ENI is gone, and another
-// one needs another decision.
-func (a *Agent) outdate(c call) {
-	failed, _ := a.failures.Get(c.key())
-	if a.described.Sub(failed.Since()) < consistencyWindow {
-		return
-	}
-	rec := a.records[c.slot]
-	rec.createdAt = time.Time{}
-	a.records[c.slot] = rec
-	a.failures.Reset(c.key())
+// answered says whether an error is EC2's answer that it has done nothing.
+func answered(err error) bool {
+	return eni.IsTerminal(err) || eni.IsRefusal(err) || eni.IsThrottled(err) || eni.IsSubnetFull(err)
 }
 
-// missed: EC2 does not find the ENI. That proves nothing while it is young.
-func (a *Agent) missed(id string, now time.Time) {
-	for i := range a.enis {
-		e := &a.enis[i]
-		if e.ID == id && !now.Before(e.shownFrom(now)) {
-			e.listed = true
-			a.doubt()
-		}
+// forgetGone has names looked up again that stood for what EC2 says is gone.
+func (a *Agent) forgetGone(c call, err error) {
+	switch {
+	case eni.IsGroupGone(err):
+		a.catalog.forgetGroups(slices.Concat(c.groups, c.params.Groups))
+	case eni.IsSubnetGone(err):
+		a.catalog.forgetSubnet(c.slot.SubnetID)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -59,8 +60,11 @@ func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who
 	}
 	v := view{
 		cluster: cluster, node: node, instanceARN: who.InstanceARN(), instanceID: who.InstanceID,
-		desired: desire(nodeENIs, labels, who.Zone, known, nil), certain: true,
-		records: map[slot]record{}, taken: holders(attached, own),
+		desired: desire(nodeENIs, labels, who.Zone, known, nil), synced: true,
+		intents: map[inventory.Slot]intent{},
+		indexes: inventory.NewIndexes(attached, func(e eni.ENI) bool {
+			return slices.ContainsFunc(own, func(o eni.ENI) bool { return o.ID == e.ID })
+		}),
 	}
 	f := forecast(v, own)
 	f.Attached = slices.DeleteFunc(attached, func(e eni.ENI) bool { return e.Attachment == nil || e.Attachment.Card != 0 })
@@ -114,35 +118,23 @@ func (c catalog) subnets() map[string]eni.Subnet {
 	return all
 }
 
-// holders are the device indexes of card 0 that others than our own ENIs hold.
-func holders(attached, own []eni.ENI) map[int32]string {
-	taken := map[int32]string{}
-	for _, e := range attached {
-		ours := slices.ContainsFunc(own, func(o eni.ENI) bool { return o.ID == e.ID })
-		if a := e.Attachment; a != nil && a.DeviceIndex > 0 && a.Card == 0 && !ours {
-			taken[a.DeviceIndex] = e.ID
-		}
-	}
-	return taken
-}
-
 // forecast plans as if each ENI that is missing had just been created.
 func forecast(v view, own []eni.ENI) Forecast {
 	f := Forecast{Own: own}
-	exists := map[string]tracked{}
+	exists := map[string]inventory.ENI{}
 	for _, e := range own {
-		exists[e.ID] = tracked{ENI: e, listed: true}
+		exists[e.ID] = inventory.ENI{ENI: e, Evidence: inventory.Shown}
 		v.enis = append(v.enis, exists[e.ID])
 	}
-	have := plan{assigned: map[slot]string{}}
+	have := plan{assigned: map[inventory.Slot]string{}}
 	have.assign(v)
 	for i, w := range v.desired.wants {
-		if have.assigned[w.slot] == "" && w.unfit == "" {
-			v.enis = append(v.enis, tracked{listed: true, ENI: eni.ENI{
-				ID: fmt.Sprintf("new %d", i), SubnetID: w.subnet, Owner: eni.Owner{NodeENIUID: w.uid, Instance: v.instanceARN},
+		if have.assigned[w.Slot] == "" && w.unfit == "" {
+			v.enis = append(v.enis, inventory.ENI{Evidence: inventory.Shown, ENI: eni.ENI{
+				ID: fmt.Sprintf("new %d", i), SubnetID: w.SubnetID, Owner: eni.Owner{NodeENIUID: w.UID, Instance: v.instanceARN},
 			}})
 		}
-		v.records[w.slot] = record{createdAt: time.Now().UTC().Truncate(time.Second)}
+		v.intents[w.Slot] = intent{createdAt: time.Now().UTC().Truncate(time.Second)}
 	}
 	p := next(v)
 	for _, w := range v.desired.wants {
@@ -150,7 +142,7 @@ func forecast(v view, own []eni.ENI) Forecast {
 			f.Problems = append(f.Problems, ForecastProblem{w.nodeENI, reasonSubnetIPv6Only, w.unfit})
 			continue
 		}
-		id := p.assigned[w.slot]
+		id := p.assigned[w.Slot]
 		want := ForecastENI{NodeENI: w.nodeENI, DeviceIndex: p.indexes[id], Wanted: w.deviceIndex, Create: createCall(w, v).params}
 		if e, ok := exists[id]; ok {
 			want.ID = id
@@ -169,11 +161,11 @@ func forecast(v view, own []eni.ENI) Forecast {
 
 // holder says what has, or would get before it, the device index that is wanted.
 func (v view) holder(w want, p plan) string {
-	if id, ok := v.taken[w.deviceIndex]; ok {
+	if id, ok := v.indexes.Holders[w.deviceIndex]; ok {
 		return id
 	}
 	for _, other := range v.desired.wants {
-		if other.slot != w.slot && p.indexes[p.assigned[other.slot]] == w.deviceIndex {
+		if other.Slot != w.Slot && p.indexes[p.assigned[other.Slot]] == w.deviceIndex {
 			return "NodeENI " + other.nodeENI
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"testing"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
@@ -18,8 +19,8 @@ func FuzzForecast(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c := draw.From(data)
 		v := view{
-			cluster: cluster, node: "node", instanceARN: self.InstanceARN(), instanceID: me, certain: true,
-			records: map[slot]record{}, saved: map[slot]record{}, taken: map[int32]string{}, attaching: map[string]int32{},
+			cluster: cluster, node: "node", instanceARN: self.InstanceARN(), instanceID: me, synced: true,
+			intents: map[inventory.Slot]intent{}, saved: map[inventory.Slot]intent{}, indexes: inventory.Indexes{Holders: map[int32]string{}}, attaching: map[string]int32{},
 		}
 		used := map[int32]bool{}
 		free := func() int32 {
@@ -31,7 +32,7 @@ func FuzzForecast(f *testing.F) {
 			return i
 		}
 		for range c.N(4) {
-			v.taken[free()] = "eni-foreign"
+			v.indexes.Holders[free()] = "eni-foreign"
 		}
 		var own []eni.ENI
 		for n, uid := range draw.Some(c, "a", "b", "c", "d", "e") {
@@ -43,18 +44,18 @@ func FuzzForecast(f *testing.F) {
 			e := eniFor(fmt.Sprint("eni-", n), uid, subnetA)
 			switch c.N(4) {
 			case 0:
-				own = append(own, e.ENI)
+				own = append(own, e.ENI.ENI)
 			case 1:
-				own = append(own, e.at(me, free(), "attached").ENI)
+				own = append(own, e.at(me, free(), "attached").ENI.ENI)
 			}
 		}
 		foretold := map[string]int32{}
 		for _, e := range forecast(v, own).ENIs {
 			foretold[e.NodeENI] = e.DeviceIndex
 		}
-		v.enis, v.records = nil, map[slot]record{}
+		v.enis, v.intents = nil, map[inventory.Slot]intent{}
 		for _, e := range own {
-			v.enis = append(v.enis, tracked{ENI: e, listed: true})
+			v.enis = append(v.enis, inventory.ENI{ENI: e, Evidence: inventory.Shown})
 		}
 		for range 100 {
 			p := next(v)
@@ -62,17 +63,17 @@ func FuzzForecast(f *testing.F) {
 				break
 			}
 			pretend(&v, p, c)
-			v.saved = maps.Clone(v.records)
+			v.saved = maps.Clone(v.intents)
 		}
 		given := map[string]int32{}
 		p := next(v)
 		for _, w := range v.desired.wants {
 			if w.unfit == "" {
-				given[w.nodeENI] = p.indexes[p.assigned[w.slot]]
+				given[w.nodeENI] = p.indexes[p.assigned[w.Slot]]
 			}
 		}
 		if !maps.Equal(given, foretold) {
-			t.Fatalf("foretold are %v, given %v\nwants %+v\ntaken %v\nown %+v", foretold, given, v.desired.wants, v.taken, own)
+			t.Fatalf("foretold are %v, given %v\nwants %+v\ntaken %v\nown %+v", foretold, given, v.desired.wants, v.indexes.Holders, own)
 		}
 	})
 }

@@ -7,13 +7,14 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
 func TestForecast(t *testing.T) {
 	const me, arn = "i-1", "arn:aws:ec2:us-east-1:1:instance/i-1"
 	wanted := func(uid types.UID, index int32) want {
-		return want{slot: slot{uid, "subnet-1"}, nodeENI: string(uid), deviceIndex: index}
+		return want{Slot: inventory.Slot{UID: uid, SubnetID: "subnet-1"}, nodeENI: string(uid), deviceIndex: index}
 	}
 	unfit := func(uid types.UID, index int32) want {
 		w := wanted(uid, index)
@@ -44,8 +45,8 @@ func TestForecast(t *testing.T) {
 		{"attached to another instance", []want{wanted("a", 1)}, []eni.ENI{own("eni-1", "a", at("i-2", 1))}, nil, "a:eni-1:false:1/1:"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			v := view{cluster: "c", node: "n", instanceARN: arn, instanceID: me, certain: true, records: map[slot]record{}, taken: test.taken}
-			v.desired = desired{wants: test.wants, held: map[types.UID]bool{}, partly: map[types.UID]bool{}}
+			v := view{cluster: "c", node: "n", instanceARN: arn, instanceID: me, synced: true, intents: map[inventory.Slot]intent{}, indexes: inventory.Indexes{Holders: test.taken}}
+			v.desired = desired{wants: test.wants, unresolved: map[types.UID]bool{}, partlyResolved: map[types.UID]bool{}}
 			var got []string
 			for _, e := range forecast(v, test.own).ENIs {
 				got = append(got, fmt.Sprintf("%s:%s:%v:%d/%d:%s", e.NodeENI, e.ID, e.Attached, e.DeviceIndex, e.Wanted, e.Holder))
@@ -64,7 +65,7 @@ func TestHolders(t *testing.T) {
 	attached := func(id string, index, card int32) eni.ENI {
 		return eni.ENI{ID: id, Attachment: &eni.Attachment{DeviceIndex: index, Card: card}}
 	}
-	got := holders([]eni.ENI{attached("primary", 0, 0), attached("ours", 1, 0), attached("theirs", 2, 0), attached("card 1", 3, 1)}, []eni.ENI{{ID: "ours"}})
+	got := inventory.NewIndexes([]eni.ENI{attached("primary", 0, 0), attached("ours", 1, 0), attached("theirs", 2, 0), attached("card 1", 3, 1)}, func(e eni.ENI) bool { return e.ID == "ours" }).Holders
 	if len(got) != 1 || got[2] != "theirs" {
 		t.Errorf("%v", got)
 	}

@@ -2,14 +2,13 @@ package agent
 
 import (
 	"errors"
-	"math/rand/v2"
+	"log/slog"
 	"net/netip"
 	"reflect"
-	"slices"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
-	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
@@ -17,68 +16,143 @@ import (
 // people are told.
 const linkPatience = time.Minute
 
-// tellRepairEvery is how often people are told that a link was configured.
-const tellRepairEvery = 10 * time.Second
+// logRepairEvery is how often it is logged that a link was configured.
+const logRepairEvery = 10 * time.Second
 
 // linkRetry is when a link is configured again that could not be. Most of what
-// mends it shows in the host's changes; this is for the rest.
+// ends the trouble shows in the host's changes; this is for the rest.
 const linkRetry = 30 * time.Second
 
-// configure makes the links what they shall be, and takes down those of ENIs
-// that nothing wants.
-func (a *Agent) configure(p plan, now time.Time) {
+// host configures the links of ENIs, and remembers how they are.
+type host struct {
+	net        Links
+	log        *slog.Logger
+	metrics    *Metrics
+	links      map[string]linkState // by ENI
+	sweepError string               // that was logged last
+}
+
+// linkState is what the host shows of an ENI's link.
+type linkState struct {
+	hostnet.Status
+	err error
+	wait
+	logged time.Time      // when a repair was last logged
+	wanted hostnet.Wanted // the link was configured so
+}
+
+// wait is how long a link that EC2 says to be attached has not been here.
+type wait struct {
+	waiting time.Time // since when
+	overdue bool      // for longer than linkPatience
+}
+
+// linkEvent is what a link shows of its ENI.
+type linkEvent struct {
+	eni  string
+	what linkChange
+}
+
+type linkChange int
+
+const (
+	linkUnchanged linkChange = iota
+	linkHere
+	linkVanished  // it was here
+	linkAbsent    // a describe alone says that the ENI is attached
+	linkTakenDown // nothing wants the ENI
+	linkLeft      // and the link has gone since
+)
+
+// link is an ENI that may have a link here, and what the link is to be.
+type link struct {
+	eni    inventory.ENI
+	wanted hostnet.Wanted
+}
+
+func newHost(cfg Config) host {
+	return host{net: cfg.Links, log: cfg.Log, metrics: cfg.Metrics, links: map[string]linkState{}}
+}
+
+// applyLinks makes the links what they have to be, and takes down those of ENIs that
+// nothing wants. A restart changes nothing before EC2 has told what is ours.
+func (a *Agent) applyLinks(p plan, now time.Time) (events []linkEvent) {
 	a.configureAsReported()
-	if !a.certain {
-		return // a restart changes nothing before EC2 has told what is ours
+	if !a.inventory.Synced() {
+		return nil
 	}
-	byID := map[string]tracked{}
-	for _, e := range a.enis {
-		byID[e.ID] = e
+	links, keep, unsure := a.wantedLinks(p)
+	for _, l := range links {
+		events = append(events, a.host.configure(l, now)...)
 	}
-	var keep []hostnet.Wanted
-	var links []link
-	unsure := false // what EC2 does not tell now must not be taken for unwanted
+	var released []inventory.ENI
+	for _, id := range p.release {
+		e, _ := a.inventory.Get(id)
+		events = append(events, a.release(e)...)
+		released = append(released, e)
+	}
+	events = append(events, a.host.swapNames(links, released, now)...)
+	if !unsure && a.maySweep() {
+		a.host.sweep(keep)
+	}
+	return events
+}
+
+// noteLinks takes in what the links show of their ENIs.
+func (a *Agent) noteLinks(events []linkEvent, now time.Time) {
+	for _, e := range events {
+		switch e.what {
+		case linkHere:
+			a.inventory.LinkHere(e.eni)
+			a.provisioning.linked(e.eni, now)
+		case linkVanished:
+			a.inventory.LinkVanished(e.eni)
+		case linkAbsent:
+			a.inventory.LinkAbsent(e.eni, now)
+		case linkTakenDown:
+			a.inventory.LinkTakenDown(e.eni)
+		case linkLeft:
+			a.inventory.LinkLeft(e.eni, now)
+		}
+	}
+}
+
+// wantedLinks are the links of wanted ENIs that may be here, and of all wanted ENIs what
+// must not be swept. unsure says that not all of that is known.
+func (a *Agent) wantedLinks(p plan) (links []link, keep []hostnet.Wanted, unsure bool) {
 	for _, w := range a.desired.wants {
-		e, ok := byID[p.assigned[w.slot]]
+		e, ok := a.inventory.Get(p.assigned[w.Slot])
 		if !ok {
 			continue
 		}
 		index, known := p.indexes[e.ID]
 		known = known && index != eni.UnknownIndex
 		wanted := wantedLink(w, e, index)
-		if !known || !wanted.Complete() || !a.hasLink(e) && a.linkHere(e) {
-			unsure = true
+		mayHaveLink := a.mayHaveLink(e)
+		if !known || !wanted.Complete() || !mayHaveLink && a.linkMayBeHere(e.MAC) {
+			unsure = true // what EC2 does not tell now must not be taken for unwanted
 		}
 		if !known || wanted.MAC == nil {
 			continue
 		}
 		keep = append(keep, wanted)
-		if a.hasLink(e) {
-			a.configureLink(e, wanted, now)
+		if mayHaveLink {
 			links = append(links, link{e, wanted})
 		} else {
-			delete(a.links, e.ID) // the wait for a link begins with the next attach
+			a.host.forget(e.ID) // the wait for a link begins with the next attach
 		}
 	}
-	var released []tracked
-	for _, id := range p.release {
-		a.releaseLink(byID[id])
-		a.seeLeave(byID[id], now)
-		released = append(released, byID[id])
-	}
-	a.untangle(links, released, now)
-	if !unsure {
-		a.sweep(keep)
-	}
+	return links, keep, unsure
 }
 
-// hasLink says whether the ENI's link may be here: it is attached, or an attach
+// mayHaveLink says whether the ENI's link may be here: it is attached, or an attach
 // call is under way, for the link may come before the call's answer.
-func (a *Agent) hasLink(e tracked) bool {
-	return a.attaching(e.ID) || e.Attachment != nil && e.Attachment.InstanceID == a.Identity.InstanceID
+func (a *Agent) mayHaveLink(e inventory.ENI) bool {
+	_, attaching := a.calls.attaching()[e.ID]
+	return attaching || e.AttachedTo(a.Identity.InstanceID)
 }
 
-func wantedLink(w want, e tracked, index int32) hostnet.Wanted {
+func wantedLink(w want, e inventory.ENI, index int32) hostnet.Wanted {
 	subnet, _ := netip.ParsePrefix(w.cidr)
 	wanted := hostnet.Wanted{
 		MAC: hardwareAddr(e.MAC), InterfaceName: w.interfaceName, MTU: int(w.mtu),
@@ -90,42 +164,37 @@ func wantedLink(w want, e tracked, index int32) hostnet.Wanted {
 	return wanted
 }
 
-func (a *Agent) configureLink(e tracked, wanted hostnet.Wanted, now time.Time) {
-	before := a.links[e.ID]
+// configure configures one link.
+func (h *host) configure(l link, now time.Time) (events []linkEvent) {
+	before := h.links[l.eni.ID]
 	var state linkState
-	state.Status, state.err = a.Links.Configure(wanted)
+	state.Status, state.err = h.net.Configure(l.wanted)
 	switch {
 	case state.Present:
-		a.seeLink(e.ID)
-		a.arrivals.linked(e.ID, now)
+		events = append(events, linkEvent{l.eni.ID, linkHere})
 	case state.err != nil: // that does not say that there is no link
 		state = before.unknown(state.err)
 	default:
-		var ask time.Time
-		state.wait, ask = before.missing(e.Attachment != nil && e.attached.IsZero(), now)
-		if !ask.IsZero() {
-			a.Log.Info("an ENI that is attached has no link; EC2 is asked", "eni", e.ID, "link", before.Name)
-			state.wait.ask = ask
-			if a.nextObserve.Before(ask) {
-				ask = a.nextObserve
-			}
-			a.distrust(e.ID)
-			a.doubt()
-			a.nextObserve = ask
+		hearsay := l.eni.Attachment != nil && l.eni.AttachedAt.IsZero()
+		var change linkChange
+		if state.wait, change = before.missing(hearsay, now); change != linkUnchanged {
+			h.log.Info("an ENI that is attached has no link; EC2 is asked", "eni", l.eni.ID, "link", before.Name)
+			events = append(events, linkEvent{l.eni.ID, change})
 		}
 	}
-	state.told, state.wanted = before.told, wanted
-	if before.Present && reflect.DeepEqual(before.wanted, wanted) {
-		a.Metrics.repaired(repairLink, state.Repaired)
+	state.logged, state.wanted = before.logged, l.wanted
+	if before.Present && reflect.DeepEqual(before.wanted, l.wanted) {
+		h.metrics.repaired(repairLink, state.Repaired)
 	}
 	if state.Repaired > 0 {
-		log := a.Log.Debug // something on the host may undo it all the while
-		if now.Sub(before.told) >= tellRepairEvery {
-			log, state.told = a.Log.Info, now
+		log := h.log.Debug // something on the host may undo it all the while
+		if now.Sub(before.logged) >= logRepairEvery {
+			log, state.logged = h.log.Info, now
 		}
-		log("configured a link", "eni", e.ID, "link", state.Name, "deviceIndex", wanted.DeviceIndex, "changes", state.Repaired)
+		log("configured a link", "eni", l.eni.ID, "link", state.Name, "deviceIndex", l.wanted.DeviceIndex, "changes", state.Repaired)
 	}
-	a.links[e.ID] = state
+	h.links[l.eni.ID] = state
+	return events
 }
 
 // unknown is the state when the link could not be looked for: what was known of it
@@ -136,136 +205,71 @@ func (before linkState) unknown(err error) linkState {
 	return after
 }
 
-// missing is the wait for a link that is not here. ask says when EC2 is to be
-// asked whether the ENI is attached at all, zero when not: a link that was here
-// was detached, or moved into a pod's namespace; and an ENI that a describe alone
-// says to be attached may have been detached since: that is asked once, when no
-// describe lags any more and a link that was on its way is here. A link that does
-// not come after our own attach is no reason to ask: EC2 has answered, and the
-// hourly verification asks again.
-func (before linkState) missing(hearsay bool, now time.Time) (after wait, ask time.Time) {
+// missing is the wait for a link that is not here. A link that was here was detached, or
+// moved into a pod's namespace; and an ENI that a describe alone says to be attached may
+// have been detached since. Both are told once, for EC2 to be asked. A link that does not
+// come after our own attach is no reason to ask: EC2 has answered, and the hourly
+// describe asks again.
+func (before linkState) missing(hearsay bool, now time.Time) (after wait, change linkChange) {
 	after = before.wait
 	switch {
 	case before.Present:
-		after.waiting, after.lost, ask = now, true, now
+		after.waiting, change = now, linkVanished
 	case before.waiting.IsZero():
 		after.waiting = now
 		if hearsay {
-			ask = now.Add(pluggedWindow)
+			change = linkAbsent
 		}
 	}
 	after.overdue = now.Sub(after.waiting) >= linkPatience
-	return after, ask
+	return after, change
 }
 
-// reasonVerifying: EC2 is asked whether the ENI is there.
-const reasonVerifying = "Verifying"
+// forget drops what is known of an ENI's link.
+func (h *host) forget(eniID string) { delete(h.links, eniID) }
 
-// reasonLinkGone: the link has been here, and is not any more.
-const reasonLinkGone = "LinkGone"
-
-// reasonLinkOverdue: people were told that a link does not come.
-const reasonLinkOverdue = "LinkOverdue"
-
-// longMissing are the links that the report says to be overdue: a pod has them,
-// or nobody. EC2 was asked about them, and a restart is no reason to ask again.
-func longMissing(r v1alpha1.NodeENIStateStatus) map[string]linkState {
-	links := map[string]linkState{}
-	for _, entry := range r.ENIs {
-		if entry.ENIID != "" && entry.Reason == reasonLinkOverdue {
-			links[entry.ENIID] = linkState{wait: wait{waiting: entry.LastTransitionTime.Add(-linkPatience), overdue: true}}
+// awaitsLink says whether a link may appear at any moment.
+func (h *host) awaitsLink() bool {
+	for _, l := range h.links {
+		if !l.waiting.IsZero() && !l.overdue {
+			return true
 		}
 	}
-	return links
+	return false
 }
 
-// seeLink: EC2 has attached an ENI whose link is here.
-func (a *Agent) seeLink(id string) {
-	for i := range a.enis {
-		if a.enis[i].ID == id {
-			a.enis[i].plugged = true
+// next is when a link is to be looked at though the kernel tells of no change.
+func (h *host) next(now time.Time) time.Time {
+	var next time.Time
+	sooner := func(at time.Time) {
+		if at.After(now) && (next.IsZero() || at.Before(next)) {
+			next = at
 		}
 	}
-}
-
-// releaseLink takes a link down, once. Whose link it is tells EC2, not a report,
-// which somebody may have edited.
-func (a *Agent) releaseLink(e tracked) {
-	if e.released || e.reported {
-		return
-	}
-	wanted := hostnet.Wanted{MAC: hardwareAddr(e.MAC), Addresses: e.Addresses, Subnet: a.subnetOf(e)}
-	if e.Attachment != nil {
-		wanted.DeviceIndex = int(e.Attachment.DeviceIndex)
-	}
-	var err error
-	if wanted.MAC != nil {
-		err = a.Links.Release(wanted)
-	}
-	a.links[e.ID] = linkState{err: err}
-	if err == nil {
-		a.change(e.ID, e.changed, func(t *tracked) { t.released, t.collected = true, a.Collector != nil })
-		a.Log.Info("released an ENI: nothing wants it on this node", "eni", e.ID, "nodeENI", e.Owner.NodeENI)
-	}
-}
-
-// seeLeave notes that a released ENI's link has gone. EC2 is asked when the ENI
-// should be gone too, or it would be reported until the hourly verification.
-func (a *Agent) seeLeave(e tracked, now time.Time) {
-	if !e.released || e.left || a.linkHere(e) {
-		return
-	}
-	a.change(e.ID, e.changed, func(t *tracked) { t.left = true })
-	const step = 1
-	if at := now.Add(doubtSteps[step] + rand.N(doubtSteps[step])); at.Before(a.nextObserve) {
-		a.nextObserve, a.moves = at, step+1
-	}
-}
-
-// subnetOf is the CIDR of the ENI's subnet as the last report had it: the want
-// that knew it is gone.
-func (a *Agent) subnetOf(e tracked) netip.Prefix {
-	for _, entry := range a.current.ENIs {
-		if entry.ENIID == e.ID {
-			subnet, _ := netip.ParsePrefix(entry.SubnetCIDR)
-			return subnet
+	for _, l := range h.links {
+		if l.err != nil {
+			sooner(now.Add(linkRetry))
+		}
+		if !l.waiting.IsZero() {
+			sooner(l.waiting.Add(linkPatience))
 		}
 	}
-	return netip.Prefix{}
+	return next
 }
 
-// sweep removes the rules and routes of ENIs that are no more. While a NodeENI
-// cannot be resolved its ENIs' rules cannot be told from leftovers.
-func (a *Agent) sweep(keep []hostnet.Wanted) {
-	if len(a.desired.held)+len(a.desired.partly) > 0 || a.desired.told != nil {
-		return
-	}
-	if slices.ContainsFunc(a.enis, func(e tracked) bool { return e.reported }) {
-		return // its addresses are not known, and a restart must not take its rules
-	}
-	for _, l := range a.links {
-		if l.err != nil && linkReason(l.err) == reasonLinkFailed {
-			return // by its rules, hostnet tells which addresses it has still to delete
-		}
-	}
-	n, err := a.Links.Sweep(keep)
-	if err == nil {
-		a.sweepTold = ""
-	} else if text := err.Error(); text != a.sweepTold {
-		a.Log.Warn("leftover rules or routes could not be removed", "error", err)
-		a.sweepTold = text
-	}
-	a.Metrics.repaired(repairLeftover, n)
-	if n > 0 {
-		a.Log.Info("removed leftover rules and routes", "count", n)
-	}
-}
-
-// reasonLinkHasMaster: the link is a port of a bridge, or the like.
-const reasonLinkHasMaster = "LinkHasMaster"
-
-// reasonLinkFailed: not all has been done to a link, be it released.
-const reasonLinkFailed = "LinkFailed"
+// Reasons that the host gives.
+const (
+	// reasonVerifying: EC2 is asked whether the ENI is there.
+	reasonVerifying = "Verifying"
+	// reasonLinkGone: the link has been here, and is not any more.
+	reasonLinkGone = "LinkGone"
+	// reasonLinkOverdue: people were told that a link does not come.
+	reasonLinkOverdue = "LinkOverdue"
+	// reasonLinkHasMaster: the link is a port of a bridge, or the like.
+	reasonLinkHasMaster = "LinkHasMaster"
+	// reasonLinkFailed: not all has been done to a link, be it released.
+	reasonLinkFailed = "LinkFailed"
+)
 
 // linkReason is the reason, in one word, of an error of the host.
 func linkReason(err error) string {

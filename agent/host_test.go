@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -20,7 +22,6 @@ import (
 
 func TestMissingLink(t *testing.T) {
 	now := time.Unix(10_000, 0)
-	var never time.Time
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	here := hostnet.Status{Present: true}
 	for _, test := range []struct {
@@ -28,46 +29,22 @@ func TestMissingLink(t *testing.T) {
 		before  linkState
 		hearsay bool
 		want    wait
-		ask     time.Time
+		change  linkChange
 	}{
-		{"just attached by ourselves", linkState{}, false, wait{waiting: now}, never},
-		{"a describe says attached", linkState{}, true, wait{waiting: now}, now.Add(pluggedWindow)},
-		{"still, and EC2 was asked", linkState{wait: wait{waiting: ago(time.Second), lost: true}}, true, wait{waiting: ago(time.Second), lost: true}, never},
-		{"vanished", linkState{Status: here}, false, wait{waiting: now, lost: true}, now},
-		{"vanished again", linkState{Status: here, wait: wait{waiting: ago(time.Hour), lost: true}}, false, wait{waiting: now, lost: true}, now},
-		{"awaited", linkState{wait: wait{waiting: ago(linkPatience - 1)}}, false, wait{waiting: ago(linkPatience - 1)}, never},
-		{"awaited for too long", linkState{wait: wait{waiting: ago(linkPatience)}}, false, wait{waiting: ago(linkPatience), overdue: true}, never},
-		{"for even longer", linkState{wait: wait{waiting: ago(time.Hour), overdue: true, lost: true}}, true, wait{waiting: ago(time.Hour), overdue: true, lost: true}, never},
-		{"vanished for too long: a pod may have it", linkState{wait: wait{waiting: ago(linkPatience), lost: true}}, true, wait{waiting: ago(linkPatience), overdue: true, lost: true}, never},
+		{"just attached by ourselves", linkState{}, false, wait{waiting: now}, linkUnchanged},
+		{"a describe says attached", linkState{}, true, wait{waiting: now}, linkAbsent},
+		{"still, and EC2 was asked", linkState{wait: wait{waiting: ago(time.Second)}}, true, wait{waiting: ago(time.Second)}, linkUnchanged},
+		{"vanished", linkState{Status: here}, false, wait{waiting: now}, linkVanished},
+		{"vanished again", linkState{Status: here, wait: wait{waiting: ago(time.Hour)}}, false, wait{waiting: now}, linkVanished},
+		{"awaited", linkState{wait: wait{waiting: ago(linkPatience - 1)}}, false, wait{waiting: ago(linkPatience - 1)}, linkUnchanged},
+		{"awaited for too long: a pod may have it", linkState{wait: wait{waiting: ago(linkPatience)}}, true, wait{waiting: ago(linkPatience), overdue: true}, linkUnchanged},
+		{"for even longer", linkState{wait: wait{waiting: ago(time.Hour), overdue: true}}, true, wait{waiting: ago(time.Hour), overdue: true}, linkUnchanged},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got, ask := test.before.missing(test.hearsay, now); got != test.want || !ask.Equal(test.ask) {
-				t.Errorf("%+v, ask %v; want %+v, ask %v", got, ask, test.want, test.ask)
+			if got, change := test.before.missing(test.hearsay, now); got != test.want || change != test.change {
+				t.Errorf("%+v, change %v; want %+v, change %v", got, change, test.want, test.change)
 			}
 		})
-	}
-}
-
-// A describe that lags says that an ENI is attached which was detached a moment
-// ago, and there is no link: EC2 is asked again, also when it is asked for another
-// reason before it can know better.
-func TestMissingLinkIsAskedAboutAfterEveryLag(t *testing.T) {
-	now := time.Unix(10_000, 0)
-	e := eniFor("eni-x", "x", subnetA).at(me, 2, "attached")
-	a := New(Config{Links: linkless{}, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me}})
-	a.enis, a.desired.wants = []tracked{e}, []want{wantFor("x", subnetA, 2)}
-	a.doubt() // that reason
-	a.configureLink(e, hostnet.Wanted{}, now)
-	if !a.nextObserve.IsZero() {
-		t.Fatalf("EC2 is asked at %v, want at once", a.nextObserve)
-	}
-	a.schedule(now.Add(time.Second))
-	if want := now.Add(pluggedWindow); !a.nextObserve.Equal(want) {
-		t.Errorf("EC2 is asked again at %v, want %v", a.nextObserve, want)
-	}
-	a.schedule(now.Add(pluggedWindow))
-	if wait := a.nextObserve.Sub(now); wait < 30*time.Minute {
-		t.Errorf("and then again after %v", wait)
 	}
 }
 
@@ -78,11 +55,11 @@ func (outOfOrder) Configure(hostnet.Wanted) (hostnet.Status, error) {
 	return hostnet.Status{}, errors.New("netlink is out of order")
 }
 
-// An error is not the absence of a link: nothing is asked of EC2, no wait begins, and
+// An error is not the absence of a link: nothing is told of it, no wait begins, and
 // what was known of the link stays, so that its end is still noticed.
 func TestErrorIsNoMissingLink(t *testing.T) {
 	now := time.Unix(10_000, 0)
-	e := eniFor("eni-x", "x", subnetA).at(me, 2, "attached")
+	e := eniFor("eni-x", "x", subnetA).at(me, 2, "attached").ENI
 	for name, before := range map[string]linkState{
 		"just started": {},
 		"was here":     {Status: hostnet.Status{Present: true, Name: "eth1"}},
@@ -90,21 +67,17 @@ func TestErrorIsNoMissingLink(t *testing.T) {
 		"overdue":      {wait: wait{waiting: now.Add(-time.Hour), overdue: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := New(Config{Links: outOfOrder{}, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me}})
-			a.enis = []tracked{e}
-			a.links["eni-x"], a.nextObserve = before, now.Add(time.Hour)
-			a.configureLink(e, hostnet.Wanted{}, now)
-			after := a.links["eni-x"]
-			if after.Status != before.Status || after.wait != before.wait || after.err == nil {
-				t.Errorf("%+v became %+v", before, after)
+			h := newHost(Config{Links: outOfOrder{}, Log: slog.New(slog.DiscardHandler)})
+			h.links["eni-x"] = before
+			events := h.configure(link{eni: e}, now)
+			after := h.links["eni-x"]
+			if after.Status != before.Status || after.wait != before.wait || after.err == nil || len(events) > 0 {
+				t.Errorf("%+v became %+v, events %v", before, after, events)
 			}
-			if !a.nextObserve.Equal(now.Add(time.Hour)) {
-				t.Errorf("EC2 is asked at %v", a.nextObserve)
-			}
-			a.Links = linkless{}
-			a.configureLink(e, hostnet.Wanted{}, now)
-			if lost := a.links["eni-x"].lost; lost != before.Present {
-				t.Errorf("then there is no link, and lost is %v", lost)
+			h.net = linkless{}
+			vanished := linkEvent{"eni-x", linkVanished}
+			if events := h.configure(link{eni: e}, now); slices.Contains(events, vanished) != before.Present {
+				t.Errorf("then there is no link, and the events are %v", events)
 			}
 		})
 	}
@@ -119,17 +92,16 @@ func TestHostNeedsIPv4(t *testing.T) {
 	n := nodeENI("x", func(s *v1alpha1.NodeENISpec) {
 		s.SubnetID, s.SubnetIDs, s.Addressing = "", []string{subnetA, subnetA2}, v1alpha1.AddressingHost
 	})
-	v := view{instanceID: me, certain: true, records: map[slot]record{}, desired: desire([]v1alpha1.NodeENI{n}, matching, "us-east-1a", known, nil)}
+	v := view{instanceID: me, synced: true, intents: map[inventory.Slot]intent{}, desired: desire([]v1alpha1.NodeENI{n}, matching, "us-east-1a", known, nil)}
 	p := next(v)
-	if len(p.decide) != 1 || p.decide[0].subnet != subnetA2 {
+	if len(p.decide) != 1 || p.decide[0].SubnetID != subnetA2 {
 		t.Errorf("decides to create %v, want the one of %s alone", p.decide, subnetA2)
 	}
-	v.enis = []tracked{eniFor("eni-x", string(n.UID), subnetA).at(me, 2, "attached")}
 	for _, exists := range []bool{false, true} {
 		if !exists {
 			v.enis = nil
 		} else {
-			v.enis = []tracked{eniFor("eni-x", string(n.UID), subnetA).at(me, 2, "attached").with(func(t *tracked) { t.Description = "NodeENI x" })}
+			v.enis = enis(eniFor("eni-x", string(n.UID), subnetA).at(me, 2, "attached").with(func(e *inventory.ENI) { e.Description = "NodeENI x" }))
 		}
 		p := next(v)
 		entry := report(situation{view: v, plan: p, links: map[string]linkState{"eni-x": {Status: hostnet.Status{Present: true}}}}, v1alpha1.NodeENIStateStatus{}, time.Now()).ENIs[0]
@@ -142,7 +114,7 @@ func TestHostNeedsIPv4(t *testing.T) {
 		t.Errorf("forecast: %+v", f)
 	}
 	n.Spec.Addressing = v1alpha1.AddressingNone
-	v.records = map[slot]record{}
+	v.intents = map[inventory.Slot]intent{}
 	v.desired, v.enis = desire([]v1alpha1.NodeENI{n}, matching, "us-east-1a", known, nil), nil
 	if p := next(v); len(p.decide) != 2 {
 		t.Errorf("with None it decides to create %v", p.decide)
@@ -166,12 +138,12 @@ func TestStartWithoutALink(t *testing.T) {
 				{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, ENIID: "eni-x", Reason: reason, LastTransitionTime: metav1.NewTime(now.Add(-time.Second))},
 			}}}
 			a := New(Config{Source: source, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me}})
-			if err := a.load(t.Context()); err != nil {
+			if err := a.restore(t.Context(), time.Now()); err != nil {
 				t.Fatal(err)
 			}
-			after, ask := a.links["eni-x"].missing(true, now)
-			if !ask.IsZero() != want.asks || after.lost || after.overdue != want.overdue {
-				t.Errorf("asks at %v, %+v; want %+v", ask, after, want)
+			after, change := a.host.links["eni-x"].missing(true, now)
+			if (change == linkAbsent) != want.asks || after.overdue != want.overdue {
+				t.Errorf("change %v, %+v; want %+v", change, after, want)
 			}
 		})
 	}
@@ -179,8 +151,8 @@ func TestStartWithoutALink(t *testing.T) {
 
 // Each network card has device indexes, and so a routing table, of its own.
 func TestWantedLinkIsOfItsCard(t *testing.T) {
-	e := eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(t *tracked) { t.Attachment.Card = 1 })
-	if got := wantedLink(wantFor("x", subnetA, 2), e, 2).Table(); got != 20102 {
+	e := eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(e *inventory.ENI) { e.Attachment.Card = 1 })
+	if got := wantedLink(wantFor("x", subnetA, 2), e.ENI, 2).Table(); got != 20102 {
 		t.Errorf("its table is %d", got)
 	}
 }
@@ -193,10 +165,10 @@ func TestWhoYieldsItsName(t *testing.T) {
 	holder := func(name string) []link {
 		return []link{{wanted: hostnet.Wanted{MAC: hardwareAddr("02:00:00:00:00:02"), InterfaceName: "data"}}, {wanted: hostnet.Wanted{MAC: hardwareAddr(mac), InterfaceName: name}}}
 	}
-	released := []tracked{{}, eniFor("eni-x", "x", subnetA).with(func(t *tracked) { t.MAC = mac })}
+	released := enis(fixture{}, eniFor("eni-x", "x", subnetA).with(func(e *inventory.ENI) { e.MAC = mac }))
 	for name, test := range map[string]struct {
 		links    []link
-		released []tracked
+		released []inventory.ENI
 		want     bool
 	}{
 		"it shall have another": {holder("other"), nil, true},
@@ -226,10 +198,10 @@ func (contested) Configure(hostnet.Wanted) (hostnet.Status, error) {
 // A fight over a link, ten rounds a second, is not told ten times a second.
 func TestRepairsAreToldNowAndThen(t *testing.T) {
 	var told strings.Builder
-	a := New(Config{Links: contested{}, Log: slog.New(slog.NewTextHandler(&told, nil))})
+	h := newHost(Config{Links: contested{}, Log: slog.New(slog.NewTextHandler(&told, nil))})
 	now := time.Unix(10_000, 0)
 	for range 200 {
-		a.configureLink(eniFor("eni-x", "x", subnetA), hostnet.Wanted{}, now)
+		h.configure(link{eni: eniFor("eni-x", "x", subnetA).ENI}, now)
 		now = now.Add(100 * time.Millisecond)
 	}
 	if n := strings.Count(told.String(), "configured a link"); n != 2 {
@@ -242,11 +214,14 @@ func TestRepairsAreToldNowAndThen(t *testing.T) {
 func TestNoSweepBeforeAllIsKnown(t *testing.T) {
 	for name, reported := range map[string]bool{"shown": false, "reported only": true} {
 		t.Run(name, func(t *testing.T) {
-			swept := &sweeps{}
-			a := New(Config{Links: swept})
-			a.enis = []tracked{eniFor("eni-x", "x", subnetA).with(func(t *tracked) { t.reported = reported })}
-			if a.sweep(nil); (swept.n > 0) == reported {
-				t.Errorf("swept %d times", swept.n)
+			a := New(Config{})
+			a.synced(time.Unix(10_000, 0), eniFor("eni-x", "x", subnetA).with(func(e *inventory.ENI) {
+				if reported {
+					e.Evidence = inventory.Reported
+				}
+			}))
+			if a.maySweep() == reported {
+				t.Errorf("leftovers are swept: %v", !reported)
 			}
 		})
 	}
@@ -265,11 +240,10 @@ func TestNoSweepBeforeAllIsDone(t *testing.T) {
 		"but its name": {&hostnet.NameTakenError{Name: "data"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			swept := &sweeps{}
-			a := New(Config{Links: swept})
-			a.links["eni-x"] = linkState{err: test.err}
-			if a.sweep(nil); (swept.n > 0) != test.swept {
-				t.Errorf("swept %d times", swept.n)
+			a := New(Config{})
+			a.host.links["eni-x"] = linkState{err: test.err}
+			if a.maySweep() != test.swept {
+				t.Errorf("leftovers are swept: %v", !test.swept)
 			}
 		})
 	}
@@ -279,7 +253,7 @@ func TestNoSweepBeforeAllIsDone(t *testing.T) {
 // its link configured by what is left, nor are its rules swept.
 func TestNoSweepOnHalfADescribe(t *testing.T) {
 	whole := func() eni.ENI {
-		e := eniFor("eni-x", "x", subnetA).at(me, 2, "attached").ENI
+		e := eniFor("eni-x", "x", subnetA).at(me, 2, "attached").ENI.ENI
 		e.MAC, e.Addresses = "02:00:00:00:00:01", []netip.Addr{netip.MustParseAddr("10.0.1.10")}
 		e.Attachment.Card = 1
 		return e
@@ -300,9 +274,11 @@ func TestNoSweepOnHalfADescribe(t *testing.T) {
 				a := New(Config{Links: swept, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me}})
 				w := wantFor("x", subnetA, 2)
 				w.host, w.cidr = true, "10.0.1.0/24"
-				a.desired.wants, a.certain = []want{w}, true
+				now := time.Now()
+				a.desired.wants = []want{w}
+				a.synced(now)
 				if known {
-					a.enis = []tracked{{ENI: whole(), listed: true}}
+					a.synced(now, fixture{inventory.ENI{ENI: whole(), Evidence: inventory.Shown}})
 				}
 				shown := whole()
 				if without != nil {
@@ -310,8 +286,8 @@ func TestNoSweepOnHalfADescribe(t *testing.T) {
 				} else {
 					a.desired.wants[0].cidr = ""
 				}
-				a.enis, _ = merge(a.enis, []eni.ENI{shown}, a.linkHere, time.Now())
-				a.configure(next(a.view(time.Now())), time.Now())
+				a.described([]eni.ENI{shown}, nil, now)
+				a.applyLinks(next(a.view(now)), now)
 				for _, keep := range swept.kept {
 					if len(keep) != 1 || keep[0].Table() != 20102 || len(keep[0].Addresses) != 1 || keep[0].MAC == nil {
 						// The card alone cannot be told from one that is 0.

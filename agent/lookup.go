@@ -62,20 +62,18 @@ func lookUp[T any](a *Agent, ctx context.Context, now time.Time, key retry.Key,
 	ask func(context.Context, []string) (T, error), take func(ref string, answer T)) {
 	var due []string
 	for _, ref := range a.desired.missing.of(key) {
-		if !a.lookingUp[key] && !a.failures.Blocks(key, now) && !a.failures.Blocks(named(key, ref), now) {
+		if !a.calls.busy(key) && !a.failures.Blocks(key, now) && !a.failures.Blocks(named(key, ref), now) {
 			due = append(due, ref)
 		}
 	}
 	if len(due) == 0 {
 		return
 	}
-	a.lookingUp[key] = true
-	go func() {
+	a.calls.start(key, call{}, func() func() {
 		ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
 		defer cancel()
 		answer, err := ask(ctx, due)
-		a.results <- func() {
-			delete(a.lookingUp, key)
+		return func() {
 			if err != nil {
 				a.fail(key, err, time.Now())
 				return
@@ -93,7 +91,7 @@ func lookUp[T any](a *Agent, ctx context.Context, now time.Time, key retry.Key,
 				}
 			}
 		}
-	}()
+	})
 }
 
 // named is the place of one id or name among the failures.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,82 +12,76 @@ import (
 
 	"k8s.io/client-go/util/flowcontrol"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 )
 
 const (
-	// peekEvery is how often IMDS is asked for what others may have changed, or up to
-	// a quarter later: with peekAgain this is within a minute. IMDS is on the host;
-	// two requests per ENI are far below its limit, and make no pass of the loop.
-	peekEvery = 35 * time.Second
-	// peekAgain is when a difference is looked at again before EC2 is asked: by then
+	// pollEvery is how often IMDS is asked for what others may have changed, or up to
+	// a quarter later: with pollAgain this is within a minute. IMDS is on the host;
+	// two requests per ENI are far below its limit, and start no reconcile.
+	pollEvery = 35 * time.Second
+	// pollAgain is when a difference is looked at again before EC2 is asked: by then
 	// its describes show the change, too.
-	peekAgain = 10 * time.Second
-	// peekAsks is how many times in a row EC2 is asked so soon, and peekAsksEvery how
+	pollAgain = 10 * time.Second
+	// describesAtOnce is how many times in a row EC2 is asked so soon, and describesEvery how
 	// often after that: others may go on setting back what the agent sets, on all nodes
 	// of a fleet, as AWS Firewall Manager does with groups.
-	peekAsks      = 10
-	peekAsksEvery = 6 * time.Minute
-	// peekTimeout ends one round of requests.
-	peekTimeout = 10 * time.Second
-	// hintsPatience is how long an attach call waits for IMDS to name the device
+	describesAtOnce = 10
+	describesEvery  = 6 * time.Minute
+	// pollTimeout ends one round of requests.
+	pollTimeout = 10 * time.Second
+	// indexPatience is how long an attach call waits for IMDS to name the device
 	// indexes that others hold. Without its answer EC2 tells, by refusing.
-	hintsPatience = 250 * time.Millisecond
+	indexPatience = 250 * time.Millisecond
 )
 
-// indexHints is the question to IMDS which device indexes others hold.
-type indexHints struct {
-	asked int       // how often
-	until time.Time // attach calls wait for the answer; zero when nothing is asked
+// metadata is what IMDS is asked beside EC2: it may hang, and nothing rests on it.
+type metadata struct {
+	poll  metadataPoll
+	asked int // how often it was asked which device indexes others hold
+	// holdsUntil: attach calls wait for the answer; zero when nothing is asked.
+	holdsUntil time.Time
 }
 
-// askHints asks IMDS beside EC2: it may hang, and nothing rests on it.
-func (a *Agent) askHints(ctx context.Context, now time.Time) {
-	a.hints.asked++
-	a.hints.until = now.Add(hintsPatience)
-	asked := a.hints.asked
+// expect takes in what the loop knows now.
+func (m *metadata) expect(enis []inventory.ENI, instanceID string) { m.poll.expect(enis, instanceID) }
+
+// forgetIndexes: EC2 has told meanwhile who holds which device index.
+func (m *metadata) forgetIndexes() {
+	m.asked++
+	m.holdsUntil = time.Time{}
+}
+
+// askIndexes asks IMDS which device indexes others hold.
+func (a *Agent) askIndexes(ctx context.Context, now time.Time) {
+	a.metadata.asked++
+	a.metadata.holdsUntil = now.Add(indexPatience)
+	asked := a.metadata.asked
 	go func() {
-		ctx, cancel := context.WithTimeout(ctx, peekTimeout)
+		ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 		defer cancel()
 		interfaces, _ := a.Metadata.Interfaces(ctx)
-		a.results <- func() {
-			if latest := a.hints.asked == asked; latest {
-				a.hints.until = time.Time{}
-				a.learnIndexes(interfaces)
+		a.calls.results <- func() {
+			if latest := a.metadata.asked == asked; latest {
+				a.metadata.holdsUntil = time.Time{}
+				a.learnInterfaces(interfaces)
 			}
 		}
 	}()
 }
 
-// learnIndexes notes the device indexes that IMDS shows as held by others. It is
-// a hint that spares a vain attach call; when IMDS lags, EC2 tells.
-func (a *Agent) learnIndexes(interfaces []imds.Interface) {
+// learnInterfaces takes in the interfaces that IMDS shows.
+func (a *Agent) learnInterfaces(interfaces []imds.Interface) {
 	for _, i := range interfaces {
 		if err := a.Links.Know(i.MAC); err != nil {
 			a.Log.Warn("the host's routes could not be read", "error", err)
 		}
 	}
 	if len(interfaces) > 0 {
-		a.learnInterfaces(interfaces)
-		a.taken = indexesTaken(interfaces, a.known, a.taken, a.present)
+		a.room.learn(&a.failures, interfaces)
+		a.inventory.LearnFromMetadata(interfaces, a.present)
 	}
-}
-
-// indexesTaken are the device indexes that IMDS shows as held by ENIs that are
-// not known as ours. IMDS lists an ENI for minutes after it was detached, so the
-// link has to be here, or EC2 must have told before that the ENI holds the index.
-func indexesTaken(interfaces []imds.Interface, ours map[string]bool, before map[int32]string, here func(net.HardwareAddr) bool) map[int32]string {
-	taken := map[int32]string{}
-	for _, i := range interfaces {
-		index := int32(i.DeviceIndex)
-		if !i.Settled || index <= 0 || i.Card != 0 || ours[i.ENIID] {
-			continue
-		}
-		if before[index] == i.ENIID || here(i.MAC) {
-			taken[index] = i.ENIID
-		}
-	}
-	return taken
 }
 
 // mutable is what IMDS shows of an ENI and others may change, as text; "" is not
@@ -117,9 +110,9 @@ type knownENI struct {
 	changed time.Time // by this agent
 }
 
-// peek compares IMDS with what the loop knows. It has a goroutine of its own, so that
-// an idle agent makes no pass, and an IMDS that hangs holds up nothing.
-type peek struct {
+// metadataPoll compares IMDS with what the loop knows. It has a goroutine of its own, so
+// that an idle agent makes no reconcile, and an IMDS that hangs holds up nothing.
+type metadataPoll struct {
 	// known holds the ENIs that are compared, by id, as the last pass left them.
 	known atomic.Pointer[map[string]knownENI]
 
@@ -129,18 +122,18 @@ type peek struct {
 	before  map[string]mutable
 	settled map[string]mutable
 	asked   time.Time // EC2, last
-	vain    int       // how often in a row it was asked and denied it
+	denied  int       // how often in a row it was asked and denied it
 	next    time.Time // it is not asked before that
 	asks    flowcontrol.PassiveRateLimiter
 }
 
 // expect takes in what the loop knows now.
-func (p *peek) expect(enis []tracked, instanceID string) {
+func (p *metadataPoll) expect(enis []inventory.ENI, instanceID string) {
 	all := map[string]knownENI{}
 	for _, e := range enis {
-		here := e.Attachment != nil && e.Attachment.InstanceID == instanceID && !e.Attachment.Detaching()
-		if mac := hardwareAddr(e.MAC); mac != nil && here && !e.doubtful() && !e.released {
-			all[e.ID] = knownENI{mac.String(), mutableOf(e.Addresses, e.Groups), e.changed}
+		here := e.AttachedTo(instanceID) && !e.Attachment.Detaching()
+		if mac := hardwareAddr(e.MAC); mac != nil && here && !e.Uncertain() && !e.GivenUp() {
+			all[e.ID] = knownENI{mac.String(), mutableOf(e.Addresses, e.Groups), e.Changed}
 		}
 	}
 	p.known.Store(&all)
@@ -148,14 +141,14 @@ func (p *peek) expect(enis []tracked, instanceID string) {
 
 // compare returns the ENIs of which IMDS shows what EC2 is to be asked about. What
 // this agent has just changed itself IMDS need not show yet.
-func (p *peek) compare(enis map[string]knownENI, shown map[string]mutable, now time.Time) map[string]mutable {
+func (p *metadataPoll) compare(enis map[string]knownENI, shown map[string]mutable, now time.Time) map[string]mutable {
 	found, before, settled := map[string]mutable{}, map[string]mutable{}, map[string]mutable{}
 	for id, k := range enis {
 		old, seen := p.before[id]
-		if seen && now.Sub(k.changed) < settledAfter {
+		if seen && now.Sub(k.changed) < inventory.ExpectationTimeout {
 			before[id] = old
 			if k.changed.After(p.asked) { // it has set back what EC2 confirmed
-				p.vain, p.next = 0, time.Time{}
+				p.denied, p.next = 0, time.Time{}
 			}
 			continue
 		}
@@ -163,7 +156,7 @@ func (p *peek) compare(enis map[string]knownENI, shown map[string]mutable, now t
 		ignored, ignore := p.settled[id]
 		if seen && old.differs(k.mutable) {
 			ignored, ignore = old, true
-			p.vain, p.next = 0, time.Time{}
+			p.denied, p.next = 0, time.Time{}
 		}
 		s, ok := shown[id]
 		switch {
@@ -181,12 +174,12 @@ func (p *peek) compare(enis map[string]knownENI, shown map[string]mutable, now t
 }
 
 // look asks IMDS about all ENIs. What it does not answer is left out.
-func (p *peek) look(ctx context.Context, from Metadata) map[string]mutable {
+func (p *metadataPoll) look(ctx context.Context, from Metadata) map[string]mutable {
 	enis := p.known.Load()
 	if enis == nil {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, peekTimeout)
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	shown := map[string]mutable{}
 	for id, k := range *enis {
@@ -200,9 +193,9 @@ func (p *peek) look(ctx context.Context, from Metadata) map[string]mutable {
 // ask says whether EC2 is asked about what IMDS shows. That which has been asked about
 // is asked about no more; and whatever IMDS shows when it is out of order, EC2 is
 // asked less and less.
-func (p *peek) ask(found map[string]mutable, now time.Time) bool {
+func (p *metadataPoll) ask(found map[string]mutable, now time.Time) bool {
 	if p.asks == nil {
-		p.asks = flowcontrol.NewTokenBucketPassiveRateLimiter(float32(1/peekAsksEvery.Seconds()), peekAsks)
+		p.asks = flowcontrol.NewTokenBucketPassiveRateLimiter(float32(1/describesEvery.Seconds()), describesAtOnce)
 	}
 	if len(found) == 0 || now.Before(p.next) || !p.asks.TryAccept() {
 		return false
@@ -211,8 +204,8 @@ func (p *peek) ask(found map[string]mutable, now time.Time) bool {
 	for id, s := range found {
 		p.settled[id] = s
 	}
-	p.next = now.Add(min(peekEvery<<min(p.vain, 10), verifyEvery))
-	p.vain++
+	p.next = now.Add(min(pollEvery<<min(p.denied, 10), verifyEvery))
+	p.denied++
 	return true
 }
 
@@ -227,25 +220,25 @@ func (a *Agent) watchMetadata(ctx context.Context) {
 			return true
 		}
 	}
-	for pause(peekEvery + rand.N(peekEvery/4)) {
-		first := a.peek.look(ctx, a.Metadata)
-		if len(first) == 0 || !pause(peekAgain) {
+	for pause(pollEvery + rand.N(pollEvery/4)) {
+		first := a.metadata.poll.look(ctx, a.Metadata)
+		if len(first) == 0 || !pause(pollAgain) {
 			continue
 		}
-		found := a.peek.look(ctx, a.Metadata)
+		found := a.metadata.poll.look(ctx, a.Metadata)
 		maps.DeleteFunc(found, func(id string, s mutable) bool { return first[id] != s })
-		if !a.peek.ask(found, time.Now()) {
+		if !a.metadata.poll.ask(found, time.Now()) {
 			continue
 		}
 		select {
 		case <-ctx.Done():
-		case a.results <- func() { a.suspect(slices.Sorted(maps.Keys(found))) }:
+		case a.calls.results <- func() { a.metadataDiffers(slices.Sorted(maps.Keys(found))) }:
 		}
 	}
 }
 
-// suspect has EC2 asked what others have changed.
-func (a *Agent) suspect(enis []string) {
+// metadataDiffers has EC2 asked what others have changed.
+func (a *Agent) metadataDiffers(enis []string) {
 	a.Log.Info("IMDS shows other addresses or security groups than EC2 did; EC2 is asked", "enis", enis)
-	a.doubt()
+	a.inventory.Resync.Now("IMDS shows other addresses or security groups")
 }

@@ -157,8 +157,8 @@ func (m *Metrics) reported(entries []v1alpha1.ENIState) {
 	m.outOfTouch.Set(float64(reasons[reasonOutOfTouch]))
 }
 
-// arrived times an ENI that has become ready.
-func (m *Metrics) arrived(v arrival, ready time.Time) {
+// provisioned times an ENI that has become ready.
+func (m *Metrics) provisioned(v provision, ready time.Time) {
 	if m == nil {
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -26,39 +27,53 @@ const outrunOften = 8
 // or what should be removed was gone. The watch soon tells what it is now.
 var errOutrun = retry.With(retry.Conflict, errors.New("others change the Node's taints or labels at the same time"))
 
-// showOnNode makes the Node show how its NodeENIs stand, once all of them have
+// nodeStatus is what the Node shows of this node's NodeENIs.
+type nodeStatus struct {
+	byUID map[types.UID]nodeENIReadiness
+}
+
+// next is when a NodeENI is no longer taken for ready.
+func (n *nodeStatus) next(now time.Time) time.Time {
+	var next time.Time
+	for _, r := range n.byUID {
+		if at := r.endsAt(); at.After(now) && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	return next
+}
+
+// updateNode makes the Node show whether its NodeENIs are ready, once all of them have
 // been read. One patch runs at a time; what changes meanwhile goes into the next.
-func (a *Agent) showOnNode(ctx context.Context, allRead bool, now time.Time) {
+func (a *Agent) updateNode(ctx context.Context, allRead bool, now time.Time) {
 	if !a.NodeReadiness.StartupTaint && !a.NodeReadiness.Labels {
 		return
 	}
-	a.standings = stand(a.standings, a.desired, a.current.ENIs, a.certain, now)
-	if !allRead || a.patching || a.failures.Blocks(nodeKey, now) {
+	a.node.byUID = readinessOf(a.node.byUID, a.desired, a.reporter.current.ENIs, a.inventory.Synced(), now)
+	if !allRead || a.calls.busy(nodeKey) || a.failures.Blocks(nodeKey, now) {
 		return
 	}
-	c := changeNode(a.NodeReadiness, a.snapshot, a.standings)
+	c := changeNode(a.NodeReadiness, a.selection.snapshot, a.node.byUID)
 	if c.empty() {
 		return
 	}
-	a.patching = true
-	patch, why := c.patch(a.snapshot), "all ENIs of this node are ready"
-	if len(a.standings) == 0 {
+	patch, why := c.patch(a.selection.snapshot), "all ENIs of this node are ready"
+	if len(a.node.byUID) == 0 {
 		why = "no NodeENI selects this node"
 	}
-	go func() {
+	a.calls.start(nodeKey, call{}, func() func() {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		err := a.NodeReadiness.Patcher.PatchNode(ctx, patch)
-		a.results <- func() {
-			a.patching = false
+		return func() {
 			if err != nil {
-				a.notPatched(err, time.Now())
+				a.patchFailed(err, time.Now())
 				return
 			}
 			a.failures.Reset(nodeKey)
-			a.tellPatched(c, why)
+			a.logPatch(c, why)
 		}
-	}()
+	})
 }
 
 // jsonPatch is a list of operations of RFC 6902, done together or not at all.
@@ -111,15 +126,15 @@ func escape(key string) string {
 	return strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
 }
 
-// notPatched notes a failure. The next attempt is made of what the Node is then.
-func (a *Agent) notPatched(err error, now time.Time) {
-	tellAt := 1
+// patchFailed notes a failure. The next attempt is made of what the Node is then.
+func (a *Agent) patchFailed(err error, now time.Time) {
+	logAt := 1
 	if apierrors.IsInvalid(err) || apierrors.IsConflict(err) {
-		err, tellAt = fmt.Errorf("%w: %w", errOutrun, err), outrunOften
+		err, logAt = fmt.Errorf("%w: %w", errOutrun, err), outrunOften
 	}
 	f, _ := a.failures.Failed(nodeKey, err, now)
 	a.Log.Debug("the Node was not changed", "error", err, "attempt", f.Attempts)
-	if f.Attempts != tellAt {
+	if f.Attempts != logAt {
 		return
 	}
 	advice := ""
@@ -130,7 +145,7 @@ func (a *Agent) notPatched(err error, now time.Time) {
 	a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, "NodeNotPatched", "the start-up taint and the labels that tell of ENIs cannot be changed: %v%s", err, advice)
 }
 
-func (a *Agent) tellPatched(c nodeChange, why string) {
+func (a *Agent) logPatch(c nodeChange, why string) {
 	if len(c.untaint) > 0 {
 		a.Log.Info("removed the start-up taint", "taint", v1alpha1.StartupTaint, "why", why)
 		a.Recorder.Event(kube.NodeRef(a.Node), kube.EventNormal, "StartupTaintRemoved", "%s; removed the taint %s", why, v1alpha1.StartupTaint)

@@ -111,19 +111,19 @@ func shower(p *patcher) (*Agent, *recorder, *strings.Builder) {
 		Node: "node-a", Log: slog.New(slog.NewTextHandler(logged, nil)), Recorder: events,
 		NodeReadiness: NodeReadiness{StartupTaint: true, Labels: true, Patcher: p},
 	})
-	a.certain = true
+	a.synced(time.Now())
 	a.desired.wants = []want{wantFor("x", subnetA, 2)}
-	a.current.ENIs = entriesIn(v1alpha1.PhaseReady)
-	a.snapshot = Snapshot{NodeExists: true, NodeUID: "1", Labels: matching, Taints: []kube.Taint{{Key: v1alpha1.StartupTaint, Effect: "NoSchedule"}}}
+	a.reporter.current.ENIs = entriesIn(v1alpha1.PhaseReady)
+	a.selection.snapshot = Snapshot{NodeExists: true, NodeUID: "1", Labels: matching, Taints: []kube.Taint{{Key: v1alpha1.StartupTaint, Effect: "NoSchedule"}}}
 	return a, events, logged
 }
 
 // show lets the Node be looked at, and waits for a patch.
 func (a *Agent) show(t *testing.T) {
 	t.Helper()
-	a.showOnNode(t.Context(), true, time.Now())
-	if a.patching {
-		(<-a.results)()
+	a.updateNode(t.Context(), true, time.Now())
+	if a.calls.busy(nodeKey) {
+		(<-a.calls.results)()
 	}
 }
 
@@ -132,15 +132,15 @@ func TestOnePatchPerChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &patcher{}
 		a, events, logged := shower(p)
-		a.showOnNode(t.Context(), false, time.Now())
-		if a.patching {
+		a.updateNode(t.Context(), false, time.Now())
+		if a.calls.busy(nodeKey) {
 			t.Fatal("patched before all NodeENIs have been read")
 		}
 		for range 3 {
-			a.showOnNode(t.Context(), true, time.Now())
+			a.updateNode(t.Context(), true, time.Now())
 			synctest.Wait()
 		}
-		(<-a.results)()
+		(<-a.calls.results)()
 		want := `[{"op":"test","path":"/metadata/uid","value":"1"},` +
 			`{"op":"test","path":"/spec/taints/0/key","value":"networking.k8s.aws/eni-not-ready"},{"op":"test","path":"/spec/taints/0/effect","value":"NoSchedule"},{"op":"remove","path":"/spec/taints/0"},` +
 			`{"op":"add","path":"/metadata/labels/nodeeni.networking.k8s.aws~1x","value":"ready"}]`
@@ -194,15 +194,15 @@ func TestLabelsFade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &patcher{}
 		a, _, _ := shower(p)
-		a.started, a.nextObserve = true, time.Now().Add(verifyEvery)
-		a.snapshot.Labels, a.snapshot.Taints = map[string]string{v1alpha1.ReadyLabel("x"): v1alpha1.ReadyLabelValue}, nil
+		a.selection.read = true
+		a.selection.snapshot.Labels, a.selection.snapshot.Taints = map[string]string{v1alpha1.ReadyLabel("x"): v1alpha1.ReadyLabelValue}, nil
 		a.show(t)
 		time.Sleep(30 * time.Minute) // an idle agent makes no pass
-		a.current.ENIs = entriesIn(v1alpha1.PhaseAttaching)
+		a.reporter.current.ENIs = entriesIn(v1alpha1.PhaseAttaching)
 		if a.show(t); len(p.patches) > 0 {
 			t.Fatalf("a short repair changes the Node: %s", p.patches)
 		}
-		next := func() time.Duration { return time.Until(a.nextPass(time.Now())) }
+		next := func() time.Duration { return time.Until(a.next(time.Now())) }
 		if next() != readyPatience {
 			t.Fatalf("the next pass is in %v, want %v", next(), readyPatience)
 		}
@@ -214,7 +214,7 @@ func TestLabelsFade(t *testing.T) {
 			t.Errorf("and the next one in %v", next())
 		}
 		// While nothing is known, waiting tells nothing.
-		a.standings = map[types.UID]standing{"x": {"x", fading, time.Now().Add(-time.Hour)}}
+		a.node.byUID = map[types.UID]nodeENIReadiness{"x": {"x", degraded, time.Now().Add(-time.Hour)}}
 		if next() < time.Minute {
 			t.Errorf("while nothing is known in %v", next())
 		}
@@ -243,7 +243,7 @@ func TestLastPassRemovesLabels(t *testing.T) {
 	}{
 		"at once":             {nil, 1},
 		"while others change": {[]error{tooLate, tooLate}, 3},
-		"too late every time": {slices.Repeat([]error{tooLate}, 50), leaveAttempts},
+		"too late every time": {slices.Repeat([]error{tooLate}, 50), shutDownAttempts},
 		"forbidden":           {[]error{forbidden, forbidden}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -253,7 +253,7 @@ func TestLastPassRemovesLabels(t *testing.T) {
 			source.snapshot.NodeENIs = []v1alpha1.NodeENI{nodeENI("x", nil)}
 			a.Source = source
 			a.failures.Failed(nodeKey, forbidden, time.Now()) // of a moment ago
-			a.leave(t.Context())
+			a.shutDown(t.Context())
 			if len(p.patches) != test.attempts || source.refreshed != test.attempts || !strings.Contains(p.patches[0], `"op":"remove"`) {
 				t.Errorf("%d patches %s after %d looks, want %d", len(p.patches), p.patches, source.refreshed, test.attempts)
 			}

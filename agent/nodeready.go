@@ -16,60 +16,48 @@ import (
 // pods about. A link that is missing for as long is reported as overdue.
 const readyPatience = linkPatience
 
-// standing says how a NodeENI that selects this node stands here.
-type standing struct {
+// nodeENIReadiness says whether a NodeENI that selects this node is ready here.
+type nodeENIReadiness struct {
 	nodeENI string // name
-	state   standingState
-	// since is when a NodeENI that is fading ceased to be ready; zero while it is
+	state   readinessState
+	// since is when a NodeENI that is degraded ceased to be ready; zero while it is
 	// not known that it has.
 	since time.Time
 }
 
-type standingState int
+type readinessState int
 
 const (
 	// notReady: an ENI of it is not Ready, or it has not been Ready yet.
-	notReady standingState = iota
-	// fading: it was ready, and is not at the moment, or it is not known whether
+	notReady readinessState = iota
+	// degraded: it was ready, and is not at the moment, or it is not known whether
 	// it is. Its label stays as it is.
-	fading
+	degraded
 	// allReady: each of its ENIs on this node is Ready.
 	allReady
 )
 
-// stand works out how each NodeENI that selects this node stands, from how it
-// stood before, what is wanted, and what is reported.
-func stand(before map[types.UID]standing, d desired, entries []v1alpha1.ENIState, certain bool, now time.Time) map[types.UID]standing {
-	after := map[types.UID]standing{}
+// readinessOf works out whether each NodeENI that selects this node is ready, from how it
+// was before, what is wanted, and what is reported.
+func readinessOf(before map[types.UID]nodeENIReadiness, d desired, entries []v1alpha1.ENIState, synced bool, now time.Time) map[types.UID]nodeENIReadiness {
+	after := map[types.UID]nodeENIReadiness{}
 	for uid, name := range d.selecting() {
 		ready, known := d.ready(uid, entries)
-		s := standing{nodeENI: name}
+		s := nodeENIReadiness{nodeENI: name}
 		switch was := before[uid]; {
-		case known && ready && certain:
+		case known && ready && synced:
 			s.state = allReady
 		case was.state == notReady:
-		case !known || !certain:
-			s.state, s.since = fading, was.since
+		case !known || !synced:
+			s.state, s.since = degraded, was.since
 		case was.since.IsZero():
-			s.state, s.since = fading, now
+			s.state, s.since = degraded, now
 		case now.Sub(was.since) < readyPatience:
-			s.state, s.since = fading, was.since
+			s.state, s.since = degraded, was.since
 		}
 		after[uid] = s
 	}
 	return after
-}
-
-// stood is what is remembered across a restart: what is reported may have been
-// ready, and the label, which the Node has kept, tells whether it was.
-func stood(last v1alpha1.NodeENIStateStatus) map[types.UID]standing {
-	before := map[types.UID]standing{}
-	for _, e := range last.ENIs {
-		if e.Phase != v1alpha1.PhaseReleasing && e.Phase != v1alpha1.PhaseReleased {
-			before[e.NodeENIUID] = standing{nodeENI: e.NodeENI, state: fading}
-		}
-	}
-	return before
 }
 
 // selecting are the NodeENIs that select this node, with their names.
@@ -79,7 +67,7 @@ func (d *desired) selecting() map[types.UID]string {
 		names[p.uid] = p.nodeENI
 	}
 	for _, w := range d.wants {
-		names[w.uid] = w.nodeENI
+		names[w.UID] = w.nodeENI
 	}
 	return names
 }
@@ -93,8 +81,8 @@ func (d *desired) ready(uid types.UID, entries []v1alpha1.ENIState) (ready, know
 		}
 	}
 	for _, w := range d.wants {
-		if w.uid == uid && !slices.ContainsFunc(entries, func(e v1alpha1.ENIState) bool {
-			return e.NodeENIUID == uid && e.SubnetID == w.subnet && e.Phase == v1alpha1.PhaseReady
+		if w.UID == uid && !slices.ContainsFunc(entries, func(e v1alpha1.ENIState) bool {
+			return e.NodeENIUID == uid && e.SubnetID == w.SubnetID && e.Phase == v1alpha1.PhaseReady
 		}) {
 			return false, true
 		}
@@ -102,10 +90,10 @@ func (d *desired) ready(uid types.UID, entries []v1alpha1.ENIState) (ready, know
 	return true, true
 }
 
-// fadesAt is when the NodeENI is no longer taken for ready; zero when it is not
+// endsAt is when the NodeENI is no longer taken for ready; zero when it is not
 // about to.
-func (s standing) fadesAt() time.Time {
-	if s.state != fading || s.since.IsZero() {
+func (s nodeENIReadiness) endsAt() time.Time {
+	if s.state != degraded || s.since.IsZero() {
 		return time.Time{}
 	}
 	return s.since.Add(readyPatience)
@@ -119,14 +107,14 @@ type nodeChange struct {
 
 func (c nodeChange) empty() bool { return len(c.untaint)+len(c.set)+len(c.remove) == 0 }
 
-// changeNode compares what the Node shows with how the NodeENIs stand. The
+// changeNode compares what the Node shows with whether the NodeENIs are ready. The
 // start-up taint goes when all that select the node are ready, or none does.
-func changeNode(show NodeReadiness, s Snapshot, standings map[types.UID]standing) nodeChange {
+func changeNode(show NodeReadiness, s Snapshot, all map[types.UID]nodeENIReadiness) nodeChange {
 	var c nodeChange
 	if !s.NodeExists || s.NodeProblem != "" || s.Incomplete {
 		return c // or the taint might go for want of a NodeENI that is only not listed
 	}
-	if show.StartupTaint && everyReady(standings) {
+	if show.StartupTaint && everyReady(all) {
 		for i, taint := range slices.Backward(s.Taints) {
 			if taint.Key == v1alpha1.StartupTaint {
 				c.untaint = append(c.untaint, i)
@@ -134,13 +122,13 @@ func changeNode(show NodeReadiness, s Snapshot, standings map[types.UID]standing
 		}
 	}
 	if show.Labels {
-		c.label(s.Labels, standings)
+		c.label(s.Labels, all)
 	}
 	return c
 }
 
-func everyReady(standings map[types.UID]standing) bool {
-	for _, s := range standings {
+func everyReady(all map[types.UID]nodeENIReadiness) bool {
+	for _, s := range all {
 		if s.state != allReady {
 			return false
 		}
@@ -148,9 +136,9 @@ func everyReady(standings map[types.UID]standing) bool {
 	return true
 }
 
-func (c *nodeChange) label(labels map[string]string, standings map[types.UID]standing) {
-	states := map[string]standingState{}
-	for _, s := range standings {
+func (c *nodeChange) label(labels map[string]string, all map[types.UID]nodeENIReadiness) {
+	states := map[string]readinessState{}
+	for _, s := range all {
 		key := v1alpha1.ReadyLabel(s.nodeENI)
 		if state, ok := states[key]; !ok || s.state < state {
 			states[key] = s.state

@@ -17,9 +17,9 @@ import (
 )
 
 // stateNames are the names of the states in tests.
-var stateNames = map[standingState]string{notReady: "not ready", fading: "fading", allReady: "ready"}
+var stateNames = map[readinessState]string{notReady: "not ready", degraded: "degraded", allReady: "ready"}
 
-func (s standing) text() string {
+func (s nodeENIReadiness) text() string {
 	text := s.nodeENI + " " + stateNames[s.state]
 	if !s.since.IsZero() {
 		text += fmt.Sprintf(" since %d", s.since.Unix())
@@ -27,7 +27,7 @@ func (s standing) text() string {
 	return text
 }
 
-func textOf(standings map[types.UID]standing) string {
+func textOf(standings map[types.UID]nodeENIReadiness) string {
 	var lines []string
 	for _, s := range standings {
 		lines = append(lines, s.text())
@@ -48,7 +48,7 @@ func entriesIn(phases ...v1alpha1.Phase) []v1alpha1.ENIState {
 	return entries
 }
 
-func TestStand(t *testing.T) {
+func TestReadinessOf(t *testing.T) {
 	const up, configuring, failed = v1alpha1.PhaseReady, v1alpha1.PhaseConfiguring, v1alpha1.PhaseFailed
 	now := time.Unix(1000, 0)
 	one := desired{wants: []want{wantFor("x", subnetA, 2)}}
@@ -57,12 +57,12 @@ func TestStand(t *testing.T) {
 		d.problems = []problem{{"x", "x", 1, reason, "a message"}}
 		return d
 	}
-	was := func(state standingState, since ...time.Time) map[types.UID]standing {
-		return map[types.UID]standing{"x": {"x", state, append(since, time.Time{})[0]}}
+	was := func(state readinessState, since ...time.Time) map[types.UID]nodeENIReadiness {
+		return map[types.UID]nodeENIReadiness{"x": {"x", state, append(since, time.Time{})[0]}}
 	}
 	for _, test := range []struct {
 		name      string
-		before    map[types.UID]standing
+		before    map[types.UID]nodeENIReadiness
 		desired   desired
 		entries   []v1alpha1.ENIState
 		uncertain bool
@@ -76,27 +76,27 @@ func TestStand(t *testing.T) {
 		{"only one of two is reported", was(notReady), two, entriesIn(up), false, "x not ready"},
 		{"both are up", was(notReady), two, entriesIn(up, up), false, "x ready"},
 		{"another NodeENI's is up", was(notReady), desired{wants: []want{wantFor("y", subnetA, 2)}}, entriesIn(up), false, "y not ready"},
-		{"a second ENI is wanted", was(allReady), two, entriesIn(up), false, "x fading since 1000"},
-		{"one ceases to be", was(allReady), two, entriesIn(up, failed), false, "x fading since 1000"},
-		{"for a while", was(fading, now.Add(1-time.Minute)), one, entriesIn(configuring), false, "x fading since 940"},
-		{"for too long", was(fading, now.Add(-time.Minute)), one, entriesIn(configuring), false, "x not ready"},
+		{"a second ENI is wanted", was(allReady), two, entriesIn(up), false, "x degraded since 1000"},
+		{"one ceases to be", was(allReady), two, entriesIn(up, failed), false, "x degraded since 1000"},
+		{"for a while", was(degraded, now.Add(1-time.Minute)), one, entriesIn(configuring), false, "x degraded since 940"},
+		{"for too long", was(degraded, now.Add(-time.Minute)), one, entriesIn(configuring), false, "x not ready"},
 		{"and stays so", was(notReady), one, entriesIn(configuring), false, "x not ready"},
-		{"it comes back in time", was(fading, now.Add(-time.Second)), one, entriesIn(up), false, "x ready"},
+		{"it comes back in time", was(degraded, now.Add(-time.Second)), one, entriesIn(up), false, "x ready"},
 
-		{"after a restart, EC2 has not told", was(fading), one, entriesIn(up), true, "x fading"},
-		{"EC2 has told that it is up", was(fading), one, entriesIn(up), false, "x ready"},
-		{"EC2 has told that it is not", was(fading), one, entriesIn(configuring), false, "x fading since 1000"},
+		{"after a restart, EC2 has not told", was(degraded), one, entriesIn(up), true, "x degraded"},
+		{"EC2 has told that it is up", was(degraded), one, entriesIn(up), false, "x ready"},
+		{"EC2 has told that it is not", was(degraded), one, entriesIn(configuring), false, "x degraded since 1000"},
 		{"a new one, EC2 has not told", nil, one, entriesIn(up), true, "x not ready"},
 
 		{"its names are looked up", nil, beside(desired{}, reasonResolving), nil, false, "x not ready"},
-		{"they are looked up again", was(allReady), beside(one, reasonResolving), entriesIn(up), false, "x fading"},
-		{"however long that takes", was(fading, now.Add(-time.Hour)), beside(one, reasonResolving), entriesIn(up), false, "x fading since -2600"},
+		{"they are looked up again", was(allReady), beside(one, reasonResolving), entriesIn(up), false, "x degraded"},
+		{"however long that takes", was(degraded, now.Add(-time.Hour)), beside(one, reasonResolving), entriesIn(up), false, "x degraded since -2600"},
 		{"no subnet in the zone", nil, beside(desired{}, reasonNoSubnetInZone), nil, false, "x not ready"},
 		{"one of its subnets does not exist", was(notReady), beside(one, "SubnetNotFound"), entriesIn(up), false, "x not ready"},
-		{"it becomes invalid", was(allReady), beside(one, "InvalidSpec"), entriesIn(up), false, "x fading since 1000"},
+		{"it becomes invalid", was(allReady), beside(one, "InvalidSpec"), entriesIn(up), false, "x degraded since 1000"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := textOf(stand(test.before, test.desired, test.entries, !test.uncertain, now)); got != test.want {
+			if got := textOf(readinessOf(test.before, test.desired, test.entries, !test.uncertain, now)); got != test.want {
 				t.Errorf("%q, want %q", got, test.want)
 			}
 		})
@@ -112,12 +112,12 @@ func TestStood(t *testing.T) {
 		{NodeENI: "releasing", NodeENIUID: "3", Phase: v1alpha1.PhaseReleasing},
 		{NodeENI: "released", NodeENIUID: "4", Phase: v1alpha1.PhaseReleased},
 	}}
-	for instance, want := range map[string]string{me: "being-repaired fading, ready fading", other: ""} {
+	for instance, want := range map[string]string{me: "being-repaired degraded, ready degraded", other: ""} {
 		a := New(Config{Source: lastReport{report: last}, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: instance}})
-		if err := a.load(t.Context()); err != nil {
+		if err := a.restore(t.Context(), time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		if got := textOf(a.standings); got != want {
+		if got := textOf(a.node.byUID); got != want {
 			t.Errorf("on %s %q, want %q", instance, got, want)
 		}
 	}
@@ -141,11 +141,11 @@ func TestChangeNode(t *testing.T) {
 	const x, y, long = v1alpha1.ReadyLabelPrefix + "x", v1alpha1.ReadyLabelPrefix + "y", "a-name-of-seventy-characters-is-more-than-a-label-may-have-of-such-text"
 	ours, other := kube.Taint{Key: v1alpha1.StartupTaint, Effect: "NoSchedule"}, kube.Taint{Key: "example.com/starting", Effect: "NoSchedule"}
 	ours2 := kube.Taint{Key: v1alpha1.StartupTaint, Effect: "NoExecute"}
-	standings := func(states ...standingState) map[types.UID]standing {
-		all := map[types.UID]standing{}
+	standings := func(states ...readinessState) map[types.UID]nodeENIReadiness {
+		all := map[types.UID]nodeENIReadiness{}
 		for i, state := range states {
 			name := string("xyz"[i])
-			all[types.UID(name)] = standing{nodeENI: name, state: state}
+			all[types.UID(name)] = nodeENIReadiness{nodeENI: name, state: state}
 		}
 		return all
 	}
@@ -162,13 +162,13 @@ func TestChangeNode(t *testing.T) {
 		show      string // both unless given
 		labels    map[string]string
 		taints    []kube.Taint
-		standings map[types.UID]standing
+		standings map[types.UID]nodeENIReadiness
 		want      string
 	}{
 		{"nothing to do", "", labels(), nil, nil, ""},
 		{"all ready", "", labels(), taints(ours), standings(allReady, allReady), "untaint [0], set " + x + ", set " + y},
 		{"only one of two", "", labels(), taints(ours), standings(allReady, notReady), "set " + x},
-		{"one is fading", "", labels(x, y), taints(ours), standings(allReady, fading), ""},
+		{"one is degraded", "", labels(x, y), taints(ours), standings(allReady, degraded), ""},
 		{"nothing is wanted", "", labels(), taints(ours), nil, "untaint [0]"},
 		{"among others", "", labels(x), taints(other, ours, other), standings(allReady), "untaint [1]"},
 		{"with two effects, the last first", "", labels(x), taints(ours, other, ours2), standings(allReady), "untaint [2 0]"},
@@ -179,11 +179,11 @@ func TestChangeNode(t *testing.T) {
 		{"not wanted any more", "", labels(x, y), nil, standings(allReady), "remove " + y},
 		{"nothing is wanted any more", "", labels(x, y), nil, nil, "remove " + x + ", remove " + y},
 		{"another value", "", map[string]string{x: "no"}, nil, standings(allReady), "set " + x},
-		{"another value that may stay", "", map[string]string{x: "no"}, nil, standings(fading), ""},
+		{"another value that may stay", "", map[string]string{x: "no"}, nil, standings(degraded), ""},
 		{"no labels at all", "", nil, nil, standings(allReady), "set " + x},
 		{"labels of others", "", map[string]string{"networking.k8s.aws/x": "ready", "x": "ready"}, nil, nil, ""},
-		{"a long name", "", labels(), nil, map[types.UID]standing{"1": {nodeENI: long, state: allReady}}, "set " + v1alpha1.ReadyLabelPrefix + long[:52] + "-2f0c969b6a"},
-		{"and that it stays", "", labels(v1alpha1.ReadyLabelPrefix + long[:52] + "-2f0c969b6a"), nil, map[types.UID]standing{"1": {nodeENI: long, state: fading}}, ""},
+		{"a long name", "", labels(), nil, map[types.UID]nodeENIReadiness{"1": {nodeENI: long, state: allReady}}, "set " + v1alpha1.ReadyLabelPrefix + long[:52] + "-2f0c969b6a"},
+		{"and that it stays", "", labels(v1alpha1.ReadyLabelPrefix + long[:52] + "-2f0c969b6a"), nil, map[types.UID]nodeENIReadiness{"1": {nodeENI: long, state: degraded}}, ""},
 
 		{"only the taint", "taint", labels(y), taints(ours), standings(allReady), "untaint [0]"},
 		{"only the labels", "labels", labels(y), taints(ours), standings(allReady), "set " + x + ", remove " + y},

@@ -37,10 +37,3 @@ func ofInstance(ctx context.Context, client *eni.Client, cluster string, here im
 func attachedTo(e eni.ENI, instanceID string) bool {
 	return e.Attachment != nil && e.Attachment.InstanceID == instanceID
 }
-
-// proven says whether nothing could be missed: no ENI is known that is attached here, or
-// was when it was reported. An agent that knows none creates one only in a subnet that
-// this EC2 has shown: ids are unique in all Regions, and names count in the node's VPC.
-func (a *Agent) proven() bool {
-	return !slices.ContainsFunc(a.enis, func(t tracked) bool { return t.reported || attachedTo(t.ENI, a.Identity.InstanceID) })
-}

@@ -82,24 +82,3 @@ func TestAnotherEC2IsNotBelieved(t *testing.T) {
 		t.Errorf("one of ours that is attached is proof enough: %v, %d describes", err, len(home.Calls()))
 	}
 }
-
-// Only what is known can be missed, so a new node pays for no proof.
-func TestWhatNeedsProof(t *testing.T) {
-	x := eniFor("eni-x", "x", subnetA)
-	for name, test := range map[string]struct {
-		known []tracked
-		needs bool
-	}{
-		"nothing":               {nil, false},
-		"one that is created":   {[]tracked{x}, false},
-		"one that is attached":  {[]tracked{x.at(me, 2, "attached")}, true},
-		"one from the report":   {[]tracked{x.with(func(t *tracked) { t.reported = true })}, true},
-		"one that is elsewhere": {[]tracked{x.at("i-other", 2, "attached")}, false},
-	} {
-		a := New(Config{Identity: imds.Identity{InstanceID: me}})
-		a.enis = test.known
-		if needs := !a.proven(); needs != test.needs {
-			t.Errorf("%s: proof is needed: %v", name, needs)
-		}
-	}
-}

@@ -29,18 +29,18 @@ func (r *readiness) get() error {
 // time.
 func (a *Agent) Ready() error { return a.readiness.get() }
 
-// unready is the loop's view of it.
-func (a *Agent) unready() error {
-	switch failed, refused := a.failures.Get(observeKey); {
+// notReady is the loop's view of it.
+func (a *Agent) notReady() error {
+	switch failed, refused := a.failures.Get(describeKey); {
 	case a.Problem.Reason != "":
 		return errors.New(a.Problem.Message)
-	case !a.started:
+	case !a.selection.read:
 		return errors.New("it is not known yet what is wanted: NodeENIs and Node have not all been read")
-	case !a.snapshot.NodeExists:
+	case !a.selection.snapshot.NodeExists:
 		return fmt.Errorf("the cluster has no Node %q", a.Node)
-	case a.snapshot.NodeProblem != "":
-		return errors.New(a.snapshot.NodeProblem)
-	case a.certain:
+	case a.selection.snapshot.NodeProblem != "":
+		return errors.New(a.selection.snapshot.NodeProblem)
+	case a.inventory.Synced():
 		return nil
 	case refused:
 		return fmt.Errorf("EC2 has not told yet what this instance has: %w", failed.Err)

@@ -20,7 +20,7 @@ func TestReady(t *testing.T) {
 	a := New(Config{Node: "node-a"})
 	expect := func(what, want string) {
 		t.Helper()
-		a.readiness.set(a.unready())
+		a.readiness.set(a.notReady())
 		err := a.Ready()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", what, err, want)
@@ -30,15 +30,15 @@ func TestReady(t *testing.T) {
 		t.Error("ready before it has begun")
 	}
 	expect("at first", "not known yet what is wanted")
-	a.started = true
+	a.selection.read = true
 	expect("without a Node", `no Node "node-a"`)
-	a.snapshot.NodeExists = true
+	a.selection.snapshot.NodeExists = true
 	expect("with a snapshot", "EC2 has not told yet")
-	a.failures.Failed(observeKey, ec2Error("UnauthorizedOperation", "no"), time.Now())
+	a.failures.Failed(describeKey, ec2Error("UnauthorizedOperation", "no"), time.Now())
 	expect("EC2 refuses", "UnauthorizedOperation")
-	a.certain = true
+	a.synced(time.Now())
 	expect("EC2 has answered before", "")
-	a.snapshot.NodeProblem = "another instance"
+	a.selection.snapshot.NodeProblem = "another instance"
 	expect("another instance", "another instance")
 }
 

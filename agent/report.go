@@ -10,29 +10,12 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
-
-// linkState is what the host shows of an ENI's link.
-type linkState struct {
-	hostnet.Status
-	err error
-	wait
-	told   time.Time      // when a repair was last told
-	wanted hostnet.Wanted // the link was configured so
-}
-
-// wait is how long a link that EC2 says to be attached has not been here.
-type wait struct {
-	waiting time.Time // since when
-	overdue bool      // for longer than linkPatience
-	lost    bool      // EC2 may be wrong, or lag: it is asked again
-	ask     time.Time // when EC2 is asked about it, whatever is asked before
-}
 
 // situation is all that a report rests on.
 type situation struct {
@@ -41,19 +24,16 @@ type situation struct {
 	failures retry.Failures
 	links    map[string]linkState // by ENI
 	identity imds.Identity
-	now      time.Time
-	// limit is the number of ENIs that the instance type takes, 0 while unknown.
-	limit int
 }
 
 // report puts the situation into the words of a NodeENIState. The transition
 // times of entries whose phase is the same are taken from the last report.
 func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alpha1.NodeENIStateStatus {
-	s.now = now
+	s.view.now = now
 	r := v1alpha1.NodeENIStateStatus{
 		InstanceID: s.view.instanceID, Zone: s.identity.Zone, Region: s.identity.Region, Account: s.identity.AccountID,
 	}
-	byID := map[string]tracked{}
+	byID := map[string]inventory.ENI{}
 	for _, e := range s.view.enis {
 		byID[e.ID] = e
 	}
@@ -64,43 +44,43 @@ func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alph
 	}
 	wanted := s.view.desired.slots()
 	for _, w := range s.view.desired.wants {
-		if s.view.certain {
+		if s.view.synced {
 			r.ENIs = append(r.ENIs, s.entry(w, byID))
 		} else if entry, ok := s.uncertainEntry(w, last); ok {
 			r.ENIs = append(r.ENIs, entry)
 		}
 	}
-	if !s.view.certain {
+	if !s.view.synced {
 		// What was reported of others stays until EC2 has told: an ENI's id
 		// must not be forgotten.
 		for _, l := range last.ENIs {
-			if l.SubnetID != "" && !wanted[slot{l.NodeENIUID, l.SubnetID}] {
+			if l.SubnetID != "" && !wanted[inventory.Slot{UID: l.NodeENIUID, SubnetID: l.SubnetID}] {
 				r.ENIs = append(r.ENIs, l)
 			}
 		}
 		stamp(r.ENIs, last.ENIs, now)
 		return r
 	}
-	held := map[slot]bool{}
+	held := map[inventory.Slot]bool{}
 	for _, l := range last.ENIs {
 		if s.holds(l) {
-			held[slot{l.NodeENIUID, l.SubnetID}] = true
+			held[inventory.Slot{UID: l.NodeENIUID, SubnetID: l.SubnetID}] = true
 			r.ENIs = append(r.ENIs, l)
 		}
 	}
 	for _, id := range s.plan.release {
 		r.ENIs = append(r.ENIs, s.releaseEntry(byID[id]))
 	}
-	for key, rec := range s.view.records {
+	for key, rec := range s.view.intents {
 		if wanted[key] || held[key] || s.releases(key, byID) {
 			continue
 		}
-		entry := v1alpha1.ENIState{NodeENI: rec.nodeENI, NodeENIUID: key.uid, SubnetID: key.subnet, Replaces: rec.replaces}
+		entry := v1alpha1.ENIState{NodeENI: rec.nodeENI, NodeENIUID: key.UID, SubnetID: key.SubnetID, Replaces: rec.replaces}
 		switch {
-		case s.view.lookingFor(key, now):
+		case s.view.searching(key):
 			entry.CreatedAt = &metav1.Time{Time: rec.createdAt}
 			entry.Phase, entry.Reason = v1alpha1.PhasePending, reasonVerifying
-			entry.Message = fmt.Sprintf("nothing wants this ENI any more, but EC2 may have created it; it is looked for until %s", rec.unheard.Add(consistencyWindow).UTC().Format(time.RFC3339))
+			entry.Message = fmt.Sprintf("nothing wants this ENI any more, but EC2 may have created it; it is looked for until %s", rec.unanswered.Add(inventory.ConsistencyWindow).UTC().Format(time.RFC3339))
 			if s.view.creating[key] {
 				entry.Message = "nothing wants this ENI any more, but EC2 is still being asked to create it"
 			}
@@ -118,9 +98,9 @@ func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alph
 // whose wants are not known (any more, after a restart) may want it: neither an
 // ENI's id nor a decision must be forgotten.
 func (s situation) holds(l v1alpha1.ENIState) bool {
-	key := slot{l.NodeENIUID, l.SubnetID}
-	gone := l.ENIID != "" && s.view.records[key].replaces == l.ENIID
-	return l.SubnetID != "" && s.view.desired.leaves(l.NodeENIUID) && !s.view.desired.slots()[key] && !gone
+	key := inventory.Slot{UID: l.NodeENIUID, SubnetID: l.SubnetID}
+	gone := l.ENIID != "" && s.view.intents[key].replaces == l.ENIID
+	return l.SubnetID != "" && s.view.desired.mayWant(l.NodeENIUID) && !s.view.desired.slots()[key] && !gone
 }
 
 // problemEntry reports a NodeENI whose ENIs cannot be told. A lookup that is
@@ -145,31 +125,31 @@ func (s situation) problemEntry(p problem) (v1alpha1.ENIState, bool) {
 	return v1alpha1.ENIState{}, false
 }
 
-func (s situation) releases(key slot, byID map[string]tracked) bool {
-	return slices.ContainsFunc(s.plan.release, func(id string) bool { return byID[id].slot() == key })
+func (s situation) releases(key inventory.Slot, byID map[string]inventory.ENI) bool {
+	return slices.ContainsFunc(s.plan.release, func(id string) bool { return byID[id].Slot() == key })
 }
 
 // uncertainEntry reports a wanted ENI before EC2 has told what there is: what
 // the last report said stays, and for one that is new only a failure is news.
 func (s situation) uncertainEntry(w want, last v1alpha1.NodeENIStateStatus) (v1alpha1.ENIState, bool) {
 	for _, l := range last.ENIs {
-		if l.NodeENIUID == w.uid && l.SubnetID == w.subnet {
+		if l.NodeENIUID == w.UID && l.SubnetID == w.SubnetID {
 			return l, true
 		}
 	}
-	phase, reason, message := s.failed(observeKey, v1alpha1.PhasePending)
+	phase, reason, message := s.failed(describeKey, v1alpha1.PhasePending)
 	return v1alpha1.ENIState{
-		NodeENI: w.nodeENI, NodeENIUID: w.uid, ObservedGeneration: w.generation, SubnetID: w.subnet, SubnetCIDR: w.cidr,
+		NodeENI: w.nodeENI, NodeENIUID: w.UID, ObservedGeneration: w.generation, SubnetID: w.SubnetID, SubnetCIDR: w.cidr,
 		Phase: phase, Reason: reason, Message: message,
 	}, reason != ""
 }
 
 // entry reports a wanted ENI.
-func (s situation) entry(w want, byID map[string]tracked) v1alpha1.ENIState {
-	e, exists := byID[s.plan.assigned[w.slot]]
-	rec := s.view.records[w.slot]
+func (s situation) entry(w want, byID map[string]inventory.ENI) v1alpha1.ENIState {
+	e, exists := byID[s.plan.assigned[w.Slot]]
+	rec := s.view.intents[w.Slot]
 	entry := v1alpha1.ENIState{
-		NodeENI: w.nodeENI, NodeENIUID: w.uid, ObservedGeneration: w.generation, SubnetID: w.subnet, SubnetCIDR: w.cidr, Replaces: rec.replaces,
+		NodeENI: w.nodeENI, NodeENIUID: w.UID, ObservedGeneration: w.generation, SubnetID: w.SubnetID, SubnetCIDR: w.cidr, Replaces: rec.replaces,
 	}
 	if exists {
 		describeENI(&entry, e, s.links[e.ID])
@@ -181,7 +161,7 @@ func (s situation) entry(w want, byID map[string]tracked) v1alpha1.ENIState {
 	return entry
 }
 
-func describeENI(entry *v1alpha1.ENIState, e tracked, link linkState) {
+func describeENI(entry *v1alpha1.ENIState, e inventory.ENI, link linkState) {
 	entry.ENIID = e.ID
 	entry.MAC = e.MAC
 	if !e.Owner.CreatedAt.IsZero() {
@@ -201,7 +181,7 @@ func describeENI(entry *v1alpha1.ENIState, e tracked, link linkState) {
 }
 
 // phase says how far a wanted ENI has come, and what is awaited or wrong.
-func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, reason, message string) {
+func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.Phase, reason, message string) {
 	if !exists && w.unfit != "" {
 		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unfit
 	}
@@ -212,26 +192,26 @@ func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, 
 		return v1alpha1.PhaseAttaching, reason, message
 	}
 	if !exists {
-		phase, reason, message = s.failed(fullKey(w.subnet), v1alpha1.PhasePending)
+		phase, reason, message = s.failed(fullKey(w.SubnetID), v1alpha1.PhasePending)
 		if reason != "" {
-			message = fmt.Sprintf("%s (%s): %s", w.subnet, w.cidr, message)
+			message = fmt.Sprintf("%s (%s): %s", w.SubnetID, w.cidr, message)
 		} else {
-			phase, reason, message = s.failed(call{verb: create, slot: w.slot}.key(), v1alpha1.PhasePending)
+			phase, reason, message = s.failed(call{verb: create, slot: w.Slot}.key(), v1alpha1.PhasePending)
 		}
 		return phase, cmp.Or(reason, "Creating"), cmp.Or(message, s.creating())
 	}
 	a, link := e.Attachment, s.links[e.ID]
 	switch {
-	case e.returning:
+	case e.Use == inventory.Returning:
 		return v1alpha1.PhaseConfiguring, reasonVerifying, "the ENI had been given up; EC2 is asked whether it is still there" + s.until(e)
-	case e.doubtful():
+	case e.Uncertain():
 		phase = v1alpha1.PhaseAttaching // its link has never been here
-		if e.plugged {
+		if e.Link != inventory.LinkNeverSeen {
 			phase = v1alpha1.PhaseConfiguring
 		}
 		return phase, reasonVerifying, "EC2 does not show the ENI; it is asked again" + s.until(e)
 	case a == nil:
-		phase, reason, message = s.failed(call{verb: attach, slot: w.slot, eni: e.ID, index: s.plan.indexes[e.ID]}.key(), v1alpha1.PhaseAttaching)
+		phase, reason, message = s.failed(call{verb: attach, slot: w.Slot, eni: e.ID, index: s.plan.indexes[e.ID]}.key(), v1alpha1.PhaseAttaching)
 		return phase, cmp.Or(reason, "Attaching"), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at device index %d", s.plan.indexes[e.ID]))
 	case a.InstanceID != s.view.instanceID:
 		return v1alpha1.PhaseFailed, "AttachedElsewhere", fmt.Sprintf("the ENI is attached to %s, not to this instance; detach it there", a.InstanceID)
@@ -252,8 +232,8 @@ func (s situation) phase(w want, e tracked, exists bool) (phase v1alpha1.Phase, 
 }
 
 // until says when at the latest describes show an ENI, while they may not do so yet.
-func (s situation) until(e tracked) string {
-	if from := e.shownFrom(s.now); s.now.Before(from) {
+func (s situation) until(e inventory.ENI) string {
+	if from := e.MustShowFrom(); s.view.now.Before(from) {
 		return fmt.Sprintf(" until it must show it, at %s", from.UTC().Format(time.RFC3339))
 	}
 	return ""
@@ -268,7 +248,7 @@ func (s situation) creating() string {
 	return "waiting for EC2 to create the ENI"
 }
 
-func linkPhase(w want, e tracked, link linkState, s situation) (phase v1alpha1.Phase, reason, message string) {
+func linkPhase(w want, e inventory.ENI, link linkState, s situation) (phase v1alpha1.Phase, reason, message string) {
 	switch {
 	case w.unfit != "":
 		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unfit
@@ -276,7 +256,7 @@ func linkPhase(w want, e tracked, link linkState, s situation) (phase v1alpha1.P
 		return v1alpha1.PhaseFailed, linkReason(link.err), link.err.Error()
 	case link.overdue:
 		return v1alpha1.PhaseConfiguring, reasonLinkOverdue, fmt.Sprintf("EC2 says attached, but for over %s no link with MAC %s has been in the host's network namespace; see whether a pod has taken the link (the CNI plugin host-device does), and in the kernel's log whether its driver has failed", linkPatience, e.MAC)
-	case !link.Present && link.lost:
+	case !link.Present && e.Link == inventory.LinkLost:
 		return v1alpha1.PhaseConfiguring, reasonLinkGone, fmt.Sprintf("the link with MAC %s has gone from the host's network namespace; EC2 is asked whether the ENI is still attached", e.MAC)
 	case !link.Present:
 		return v1alpha1.PhaseConfiguring, "LinkMissing", fmt.Sprintf("EC2 says attached, but no link with MAC %s is in the host's network namespace (yet)", e.MAC)
@@ -285,17 +265,17 @@ func linkPhase(w want, e tracked, link linkState, s situation) (phase v1alpha1.P
 }
 
 // displaced says why an ENI is not at the device index that it was wanted at.
-func (v view) displaced(w want, e tracked) string {
+func (v view) displaced(w want, e inventory.ENI) string {
 	const elsewhere = "attached at device index %d; %d is wanted, and is now held by %s"
 	at := e.Attachment.DeviceIndex
 	if at == w.deviceIndex {
 		return ""
 	}
-	if holder, ok := v.taken[w.deviceIndex]; ok {
+	if holder, ok := v.indexes.Holders[w.deviceIndex]; ok {
 		return fmt.Sprintf(elsewhere, at, w.deviceIndex, holder)
 	}
 	for _, other := range v.enis {
-		if a := other.Attachment; a != nil && !other.left && a.InstanceID == v.instanceID && a.DeviceIndex == w.deviceIndex {
+		if a := other.Attachment; a != nil && other.Use != inventory.Left && a.InstanceID == v.instanceID && a.DeviceIndex == w.deviceIndex {
 			return fmt.Sprintf(elsewhere, at, w.deviceIndex, other.ID+" of NodeENI "+other.Owner.NodeENI)
 		}
 	}
@@ -315,14 +295,14 @@ func (s situation) failed(key retry.Key, phase v1alpha1.Phase) (v1alpha1.Phase, 
 		return phase, "TagsEdited", f.Err.Error()
 	}
 	message := eni.Advice(key.Action, f.Err)
-	if eni.IsAttachmentLimit(f.Err) && s.limit > 0 {
-		message = fmt.Sprintf("the instance type %s takes %d ENIs and all are in use: %s", s.identity.InstanceType, s.limit, message)
+	if eni.IsAttachmentLimit(f.Err) && s.view.indexes.Max > 0 {
+		message = fmt.Sprintf("the instance type %s takes %d ENIs and all are in use: %s", s.identity.InstanceType, s.view.indexes.Max, message)
 	}
 	return phase, eni.Reason(f.Err), message
 }
 
 // releaseEntry reports an ENI that nothing wants.
-func (s situation) releaseEntry(e tracked) v1alpha1.ENIState {
+func (s situation) releaseEntry(e inventory.ENI) v1alpha1.ENIState {
 	entry := v1alpha1.ENIState{NodeENI: e.Owner.NodeENI, NodeENIUID: e.Owner.NodeENIUID, SubnetID: e.SubnetID}
 	link := s.links[e.ID]
 	describeENI(&entry, e, linkState{})
@@ -331,7 +311,7 @@ func (s situation) releaseEntry(e tracked) v1alpha1.ENIState {
 	switch {
 	case link.err != nil:
 		entry.Reason, entry.Message = linkReason(link.err), link.err.Error()
-	case e.released:
+	case e.GivenUp():
 		entry.Phase = v1alpha1.PhaseReleased
 		entry.Message = "nothing wants this ENI on this node; its link is down and it may be collected"
 		if s.view.collects {
@@ -347,14 +327,14 @@ func (s situation) releaseEntry(e tracked) v1alpha1.ENIState {
 const reasonDeleting = "Deleting"
 
 // removal says how far an ENI that is released is on its way out of EC2.
-func (s situation) removal(e tracked) (reason, message string) {
+func (s situation) removal(e inventory.ENI) (reason, message string) {
 	const unwanted = "nothing wants this ENI, and its link is down; "
-	if !s.view.mayCollect(e) && e.Attachment != nil {
+	if !s.view.mayRemove(e) && e.Attachment != nil {
 		return "AttachedElsewhere", unwanted + fmt.Sprintf("it is attached to %s, not to this instance, and left alone; detach it there", e.Attachment.InstanceID)
 	}
-	c, due := s.view.collectCall(e)
+	c, due := s.view.removeCall(e)
 	switch f, _ := s.failures.Get(c.key()); {
-	case e.doubtful():
+	case e.Uncertain():
 		return reasonVerifying, unwanted + "EC2 does not show it, and is asked again"
 	case e.Removal() == eni.RemovalRefuse:
 		return "PrimaryInterface", unwanted + "it is at device index 0, as only a primary interface is, and left alone"
@@ -365,7 +345,7 @@ func (s situation) removal(e tracked) (reason, message string) {
 		return reason, unwanted + message
 	case c.verb == detach:
 		return "NotWanted", unwanted + "EC2 is asked to detach it"
-	case c.verb == remove && e.listed:
+	case c.verb == remove && e.Evidence == inventory.Shown:
 		return reasonDeleting, unwanted + "EC2 is asked to delete it"
 	case c.verb == remove:
 		return "NotWanted", unwanted + "EC2 is asked to delete it"

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
@@ -26,11 +27,11 @@ func ec2Error(code, message string) error {
 var testIdentity = imds.Identity{InstanceType: "m5.large", Zone: "us-east-1a", Region: "us-east-1", AccountID: "111122223333"}
 
 func situationOf(v view, links map[string]linkState, f *retry.Failures) situation {
-	v.instanceID = me
+	v.instanceID, v.indexes.Max = me, 3
 	if f == nil {
 		f = &retry.Failures{}
 	}
-	return situation{view: v, plan: next(v), failures: *f, links: links, identity: testIdentity, limit: 3}
+	return situation{view: v, plan: next(v), failures: *f, links: links, identity: testIdentity}
 }
 
 // answerWith is EC2's answer as the SDK gives it.
@@ -51,10 +52,10 @@ func TestReportPhases(t *testing.T) {
 	e := eniFor("eni-x", "x", subnetA)
 	up := map[string]linkState{"eni-x": {Status: hostnet.Status{Present: true, Name: "eth1", MTU: 9001}}}
 	wants := desired{wants: []want{x}}
-	decided := map[slot]record{x.slot: {createdAt: time.Unix(7, 0)}}
-	attached := view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached")}}
-	createKey := call{verb: create, slot: x.slot}.key()
-	attachKey := call{verb: attach, slot: x.slot, eni: "eni-x", index: 2}.key()
+	decided := map[inventory.Slot]intent{x.Slot: {createdAt: time.Unix(7, 0)}}
+	attached := view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached"))}
+	createKey := call{verb: create, slot: x.Slot}.key()
+	attachKey := call{verb: attach, slot: x.Slot, eni: "eni-x", index: 2}.key()
 	for _, test := range []struct {
 		name  string
 		view  view
@@ -62,33 +63,33 @@ func TestReportPhases(t *testing.T) {
 		fails *retry.Failures
 		want  string // phase, reason, words of the message
 	}{
-		{"decided", view{certain: true, desired: wants, records: decided}, nil, nil, "Pending Creating"},
-		{"throttled", view{certain: true, desired: wants, records: decided}, nil, failedWith(createKey, ec2Error("RequestLimitExceeded", "")), "Pending RequestLimitExceeded tried again"},
-		{"denied", view{certain: true, desired: wants, records: decided}, nil, failedWith(createKey, ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation IAM policy"},
-		{"subnet full", view{certain: true, desired: wants, records: decided}, nil, failedWith(fullKey(subnetA), ec2Error("InsufficientFreeAddressesInSubnet", "no")), "Pending InsufficientFreeAddressesInSubnet free addresses"},
-		{"created", view{certain: true, desired: wants, enis: []tracked{e}}, nil, nil, "Attaching Attaching index 2"},
-		{"no more ENIs on this type", view{certain: true, desired: wants, enis: []tracked{e}}, nil, failedWith(attachKey, ec2Error("AttachmentLimitExceeded", "")), "Failed AttachmentLimitExceeded m5.large takes 3 ENIs"},
-		{"no answer", view{certain: true, desired: wants, enis: []tracked{e}}, nil, failedWith(attachKey, errors.New("reset")), "Attaching NoAnswer reset"},
+		{"decided", view{synced: true, desired: wants, intents: decided}, nil, nil, "Pending Creating"},
+		{"throttled", view{synced: true, desired: wants, intents: decided}, nil, failedWith(createKey, ec2Error("RequestLimitExceeded", "")), "Pending RequestLimitExceeded tried again"},
+		{"denied", view{synced: true, desired: wants, intents: decided}, nil, failedWith(createKey, ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation IAM policy"},
+		{"subnet full", view{synced: true, desired: wants, intents: decided}, nil, failedWith(fullKey(subnetA), ec2Error("InsufficientFreeAddressesInSubnet", "no")), "Pending InsufficientFreeAddressesInSubnet free addresses"},
+		{"created", view{synced: true, desired: wants, enis: enis(e)}, nil, nil, "Attaching Attaching index 2"},
+		{"no more ENIs on this type", view{synced: true, desired: wants, enis: enis(e)}, nil, failedWith(attachKey, ec2Error("AttachmentLimitExceeded", "")), "Failed AttachmentLimitExceeded m5.large takes 3 ENIs"},
+		{"no answer", view{synced: true, desired: wants, enis: enis(e)}, nil, failedWith(attachKey, errors.New("reset")), "Attaching NoAnswer reset"},
 		{"attached, no link", attached, nil, nil, "Configuring LinkMissing"},
-		{"attached, the link has gone", attached, map[string]linkState{"eni-x": {wait: wait{lost: true}}}, nil, "Configuring LinkGone still attached"},
+		{"attached, the link has gone", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Link = inventory.LinkLost }))}, nil, nil, "Configuring LinkGone still attached"},
 		{"attached, no link for long", attached, map[string]linkState{"eni-x": {wait: wait{overdue: true}}}, nil, "Configuring LinkOverdue driver"},
 		{"attached, link refuses", attached, map[string]linkState{"eni-x": {Status: up["eni-x"].Status, err: &hostnet.MTUError{Link: "eth1", MTU: 9500, Max: 9216}}}, nil, "Failed MTURefused 9216"},
 		{"ready", attached, up, nil, "Ready Ready"},
-		{"ready at another index", view{certain: true, desired: wants, enis: []tracked{e.at(me, 3, "attached")}, taken: map[int32]string{2: "eni-cni"}}, up, nil, "Ready Ready eni-cni"},
-		{"ready at another index, displaced by one of ours", view{certain: true, desired: desired{wants: []want{x}, held: map[types.UID]bool{"y": true}},
-			enis: []tracked{e.at(me, 3, "attached"), eniFor("eni-y", "y", subnetA).at(me, 2, "attached")}}, up, nil, "Ready Ready eni-y of NodeENI y"},
-		{"attributes to be set", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.Attachment.DeleteOnTermination = false })}}, up, nil, "Configuring SettingAttributes"},
-		{"attributes denied", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.Attachment.DeleteOnTermination = false })}}, up,
-			failedWith(call{verb: setDeleteOnTermination, slot: x.slot, eni: "eni-x"}.key(), ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation attached and in use"},
-		{"not shown", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.absent, t.plugged = 1, true })}}, up, nil, "Configuring Verifying"},
-		{"not shown, and its link has never been here", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.absent = 1 })}}, nil, nil, "Attaching Verifying"},
-		{"on another instance", view{certain: true, desired: wants, enis: []tracked{e.at(other, 2, "attached")}}, nil, nil, "Failed AttachedElsewhere " + other},
-		{"being released", view{certain: true, enis: []tracked{e.at(me, 2, "attached")}}, nil, nil, "Releasing NotWanted"},
-		{"wanted again", view{certain: true, desired: wants, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.returning = true })}}, nil, nil, "Configuring Verifying given up"},
-		{"released", view{certain: true, enis: []tracked{e.at(me, 2, "attached").with(func(t *tracked) { t.released = true })}}, nil, nil, "Released NotWanted"},
-		{"gone, and its place remembered", view{certain: true, records: map[slot]record{x.slot: {nodeENI: "x", replaces: "eni-old"}}}, nil, nil, "Released Gone"},
-		{"no subnet in the zone", view{certain: true, desired: desired{problems: []problem{{"x", "x", 1, "NoSubnetInZone", "none in us-east-1a"}}}}, nil, nil, "Failed NoSubnetInZone us-east-1a"},
-		{"EC2 cannot be asked", view{desired: wants}, nil, failedWith(observeKey, ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation"},
+		{"ready at another index", view{synced: true, desired: wants, enis: enis(e.at(me, 3, "attached")), indexes: inventory.Indexes{Holders: map[int32]string{2: "eni-cni"}}}, up, nil, "Ready Ready eni-cni"},
+		{"ready at another index, displaced by one of ours", view{synced: true, desired: desired{wants: []want{x}, unresolved: map[types.UID]bool{"y": true}},
+			enis: enis(e.at(me, 3, "attached"), eniFor("eni-y", "y", subnetA).at(me, 2, "attached"))}, up, nil, "Ready Ready eni-y of NodeENI y"},
+		{"attributes to be set", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Attachment.DeleteOnTermination = false }))}, up, nil, "Configuring SettingAttributes"},
+		{"attributes denied", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Attachment.DeleteOnTermination = false }))}, up,
+			failedWith(call{verb: setDeleteOnTermination, slot: x.Slot, eni: "eni-x"}.key(), ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation attached and in use"},
+		{"not shown", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Evidence, e.Link = inventory.Missed, inventory.LinkSeen }))}, up, nil, "Configuring Verifying"},
+		{"not shown, and its link has never been here", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Evidence = inventory.Missed }))}, nil, nil, "Attaching Verifying"},
+		{"on another instance", view{synced: true, desired: wants, enis: enis(e.at(other, 2, "attached"))}, nil, nil, "Failed AttachedElsewhere " + other},
+		{"being released", view{synced: true, enis: enis(e.at(me, 2, "attached"))}, nil, nil, "Releasing NotWanted"},
+		{"wanted again", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Use = inventory.Returning }))}, nil, nil, "Configuring Verifying given up"},
+		{"released", view{synced: true, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Use = inventory.Released }))}, nil, nil, "Released NotWanted"},
+		{"gone, and its place remembered", view{synced: true, intents: map[inventory.Slot]intent{x.Slot: {nodeENI: "x", replaces: "eni-old"}}}, nil, nil, "Released Gone"},
+		{"no subnet in the zone", view{synced: true, desired: desired{problems: []problem{{"x", "x", 1, "NoSubnetInZone", "none in us-east-1a"}}}}, nil, nil, "Failed NoSubnetInZone us-east-1a"},
+		{"EC2 cannot be asked", view{desired: wants}, nil, failedWith(describeKey, ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := report(situationOf(test.view, test.links, test.fails), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
@@ -108,8 +109,8 @@ func TestReportPhases(t *testing.T) {
 // An ENI that has to wait for another one says so when that one does not come.
 func TestReportNamesWhatIsAwaited(t *testing.T) {
 	wants := desired{wants: []want{wantFor("x", subnetA, 2), wantFor("y", subnetA, 3)}}
-	v := view{certain: true, desired: wants, enis: []tracked{eniFor("eni-x", "x", subnetA)}}
-	key := call{verb: attach, slot: slot{"x", subnetA}, eni: "eni-x", index: 2}.key()
+	v := view{synced: true, desired: wants, enis: enis(eniFor("eni-x", "x", subnetA))}
+	key := call{verb: attach, slot: inventory.Slot{UID: "x", SubnetID: subnetA}, eni: "eni-x", index: 2}.key()
 	for _, test := range []struct {
 		code, want string
 	}{
@@ -130,7 +131,7 @@ func TestReportNamesWhatIsAwaited(t *testing.T) {
 // the account of its instance only.
 func TestReportNamesThePlace(t *testing.T) {
 	for _, certain := range []bool{false, true} {
-		r := report(situationOf(view{certain: certain}, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Now())
+		r := report(situationOf(view{synced: certain}, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Now())
 		if r.Region != testIdentity.Region || r.Account != testIdentity.AccountID || r.Zone != testIdentity.Zone {
 			t.Errorf("certain %v: %+v", certain, r)
 		}
@@ -139,7 +140,7 @@ func TestReportNamesThePlace(t *testing.T) {
 
 // A lookup that is simply under way is no news.
 func TestReportSaysNothingOfALookup(t *testing.T) {
-	v := view{certain: true, desired: desired{problems: []problem{{"x", "x", 1, reasonResolving, "…"}}}}
+	v := view{synced: true, desired: desired{problems: []problem{{"x", "x", 1, reasonResolving, "…"}}}}
 	if r := report(situationOf(v, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Now()); len(r.ENIs) > 0 {
 		t.Errorf("reported: %+v", r.ENIs)
 	}
@@ -155,7 +156,7 @@ func TestReportForgetsNothingAtStart(t *testing.T) {
 		{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, ENIID: "eni-x", Phase: v1alpha1.PhaseReady, Reason: "Ready", LastTransitionTime: metav1.Unix(1, 0)},
 		{NodeENI: "y", NodeENIUID: "y", SubnetID: subnetA, ENIID: "eni-y", Phase: v1alpha1.PhaseReleased, Reason: "NotWanted", LastTransitionTime: metav1.Unix(1, 0)},
 	}}
-	v := view{desired: desired{wants: []want{wantFor("x", subnetA, 2)}}, enis: recall(last, "arn")}
+	v := view{desired: desired{wants: []want{wantFor("x", subnetA, 2)}}, enis: restoredFrom(last, "arn", time.Unix(50, 0)).enis}
 	r := report(situationOf(v, nil, nil), last, time.Unix(50, 0))
 	if len(r.ENIs) != 2 || r.ENIs[0].ENIID != "eni-x" || r.ENIs[1].ENIID != "eni-y" || !r.ENIs[1].LastTransitionTime.Equal(&last.ENIs[1].LastTransitionTime) {
 		t.Errorf("got %+v", r.ENIs)
@@ -173,9 +174,9 @@ func TestReportForgetsNothingOfWhatIsHeld(t *testing.T) {
 		{NodeENI: "z", NodeENIUID: "z", SubnetID: subnetA, ENIID: "eni-z", Phase: v1alpha1.PhaseReady},
 		{NodeENI: "x", NodeENIUID: "x", Phase: v1alpha1.PhaseFailed, Reason: "NoAnswer"},
 	}}
-	records := savedRecords(last)
-	records[slot{"y", subnetA}] = record{nodeENI: "y", replaces: "eni-y"}
-	v := view{certain: true, desired: desired{held: map[types.UID]bool{"x": true, "y": true}}, records: records}
+	records := intentsIn(last)
+	records[inventory.Slot{UID: "y", SubnetID: subnetA}] = intent{nodeENI: "y", replaces: "eni-y"}
+	v := view{synced: true, desired: desired{unresolved: map[types.UID]bool{"x": true, "y": true}}, intents: records}
 	r := report(situationOf(v, nil, nil), last, time.Unix(50, 0))
 	var got []string
 	for _, e := range r.ENIs {
@@ -185,40 +186,40 @@ func TestReportForgetsNothingOfWhatIsHeld(t *testing.T) {
 	if text := strings.Join(got, "; "); text != want {
 		t.Errorf("got %s, want %s", text, want)
 	}
-	if rec := savedRecords(r)[slot{"x", subnetA2}]; !rec.is(records[slot{"x", subnetA2}]) {
+	if rec := intentsIn(r)[inventory.Slot{UID: "x", SubnetID: subnetA2}]; !rec.is(records[inventory.Slot{UID: "x", SubnetID: subnetA2}]) {
 		t.Errorf("the decision has become %+v", rec)
 	}
 }
 
 // What a report says is what a restarted agent goes on with.
-func TestReportIsRecalled(t *testing.T) {
-	x, y, z := wantFor("x", subnetA, 2), wantFor("y", subnetA, 3), slot{types.UID("z"), subnetA}
-	v := view{certain: true, desired: desired{wants: []want{x, y}},
-		enis: []tracked{eniFor("eni-x", "x", subnetA).at(me, 2, "attached")},
-		records: map[slot]record{
-			y.slot: {nodeENI: "y", createdAt: time.Unix(7, 0).UTC(), replaces: "eni-old"},
+func TestReportIsRestored(t *testing.T) {
+	x, y, z := wantFor("x", subnetA, 2), wantFor("y", subnetA, 3), inventory.Slot{UID: "z", SubnetID: subnetA}
+	v := view{synced: true, desired: desired{wants: []want{x, y}},
+		enis: enis(eniFor("eni-x", "x", subnetA).at(me, 2, "attached")),
+		intents: map[inventory.Slot]intent{
+			y.Slot: {nodeENI: "y", createdAt: time.Unix(7, 0).UTC(), replaces: "eni-old"},
 			z:      {nodeENI: "z", replaces: "eni-z"},
 		}}
 	r := report(situationOf(v, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
-	records := savedRecords(r)
-	for s, want := range v.records {
+	records := intentsIn(r)
+	for s, want := range v.intents {
 		if !records[s].is(want) {
 			t.Errorf("%v: got %+v, want %+v", s, records[s], want)
 		}
 	}
-	back := recall(r, "arn")
-	if len(back) != 1 || back[0].ID != "eni-x" || !back[0].reported || back[0].made.Unix() != 50 {
-		t.Errorf("recalled %+v", back)
+	back := restoredFrom(r, "arn", time.Unix(60, 0)).enis
+	if len(back) != 1 || back[0].ID != "eni-x" || !back[0].Hearsay() || back[0].Since.Unix() != 100 { // the tag's time
+		t.Errorf("restored %+v", back)
 	}
 }
 
 // An ENI whose link has been here is missed soon when neither EC2 nor the host
 // shows it. The link of one that was only attached may still be on its way, for
 // longer than describes are believed to lag behind a link.
-func TestRecallTellsWhoseLinkWasHere(t *testing.T) {
+func TestRestoreTellsWhoseLinkWasHere(t *testing.T) {
 	for _, test := range []struct {
-		entry   v1alpha1.ENIState
-		plugged bool
+		entry v1alpha1.ENIState
+		seen  bool
 	}{
 		{v1alpha1.ENIState{Phase: v1alpha1.PhasePending}, false},
 		{v1alpha1.ENIState{Phase: v1alpha1.PhaseAttaching}, false},
@@ -232,21 +233,21 @@ func TestRecallTellsWhoseLinkWasHere(t *testing.T) {
 		{v1alpha1.ENIState{Phase: v1alpha1.PhaseReleased}, true},
 	} {
 		test.entry.ENIID = "eni-x"
-		back := recall(v1alpha1.NodeENIStateStatus{ENIs: []v1alpha1.ENIState{test.entry}}, "arn")
-		if len(back) != 1 || back[0].plugged != test.plugged {
-			t.Errorf("%s %s: recalled %+v, want plugged %v", test.entry.Phase, test.entry.Reason, back, test.plugged)
+		back := restoredFrom(v1alpha1.NodeENIStateStatus{ENIs: []v1alpha1.ENIState{test.entry}}, "arn", time.Unix(60, 0)).enis
+		if len(back) != 1 || (back[0].Link == inventory.LinkSeen) != test.seen {
+			t.Errorf("%s %s: restored %+v, want its link seen: %v", test.entry.Phase, test.entry.Reason, back, test.seen)
 		}
 	}
 }
 
 func TestReportKeepsTransitionTimes(t *testing.T) {
-	v := view{certain: true, desired: desired{wants: []want{wantFor("x", subnetA, 2)}}, enis: []tracked{eniFor("eni-x", "x", subnetA)}}
+	v := view{synced: true, desired: desired{wants: []want{wantFor("x", subnetA, 2)}}, enis: enis(eniFor("eni-x", "x", subnetA))}
 	first := report(situationOf(v, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
 	second := report(situationOf(v, nil, nil), first, time.Unix(60, 0))
 	if !second.ENIs[0].LastTransitionTime.Equal(&first.ENIs[0].LastTransitionTime) {
 		t.Error("the transition time changed without a transition")
 	}
-	v.enis[0] = v.enis[0].at(me, 2, "attached")
+	v.enis[0] = fixture{v.enis[0]}.at(me, 2, "attached").ENI
 	third := report(situationOf(v, nil, nil), second, time.Unix(70, 0))
 	if third.ENIs[0].LastTransitionTime.Unix() != 70 {
 		t.Error("the transition time did not change with the phase")
@@ -274,7 +275,7 @@ func TestReportTellsTheGeneration(t *testing.T) {
 		{"refused", invalid, 8},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := report(situationOf(view{certain: true, desired: test.desired}, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Now())
+			r := report(situationOf(view{synced: true, desired: test.desired}, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Now())
 			if len(r.ENIs) != 1 || r.ENIs[0].ObservedGeneration != test.want {
 				t.Errorf("got %+v, want one entry of generation %d", r.ENIs, test.want)
 			}
@@ -285,24 +286,24 @@ func TestReportTellsTheGeneration(t *testing.T) {
 // While describes may not show an ENI yet, the message says until when.
 func TestDoubtsSayUntilWhen(t *testing.T) {
 	now := time.Date(2026, 11, 28, 20, 0, 0, 0, time.UTC)
-	young := tracked{made: now.Add(-time.Second), collected: true, returning: true}
-	listed := young
-	listed.listed = true
-	s := situation{now: now}
+	young := inventory.ENI{Evidence: inventory.Expected, Since: now.Add(-time.Second), Use: inventory.Returning}
+	shown := young
+	shown.Evidence = inventory.Shown
+	s := situation{view: view{now: now}}
 	if got, want := s.until(young), " until it must show it, at 2026-11-28T20:04:59Z"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if got := s.until(listed); got != "" {
+	if got := s.until(shown); got != "" {
 		t.Errorf("of one that EC2 has shown: %q", got)
 	}
 }
 
 // What an ENI that keeps its place has to do with another one is no cause.
 func TestDisplacedWords(t *testing.T) {
-	e := tracked{ENI: eni.ENI{ID: "eni-1", Attachment: &eni.Attachment{DeviceIndex: 1}}}
+	e := inventory.ENI{ENI: eni.ENI{ID: "eni-1", Attachment: &eni.Attachment{DeviceIndex: 1}}}
 	wanted := want{deviceIndex: 2}
 	for want, v := range map[string]view{
-		"attached at device index 1; 2 is wanted, and is now held by eni-9":            {taken: map[int32]string{2: "eni-9"}},
+		"attached at device index 1; 2 is wanted, and is now held by eni-9":            {indexes: inventory.Indexes{Holders: map[int32]string{2: "eni-9"}}},
 		"attached at device index 1; 2 is wanted, and an attached ENI keeps its index": {},
 	} {
 		if got := v.displaced(wanted, e); got != want {

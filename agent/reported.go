@@ -9,7 +9,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
-	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
@@ -25,10 +24,10 @@ type reportedLink struct {
 
 // reportedLinks are those of ENIs that were in use, of NodeENIs that are as they
 // were then and select the node still.
-func reportedLinks(last v1alpha1.NodeENIStateStatus, s Snapshot, defaultMTU int32, untold func(types.UID) bool) []reportedLink {
+func reportedLinks(last v1alpha1.NodeENIStateStatus, s Snapshot, defaultMTU int32, silent func(types.UID) bool) []reportedLink {
 	var links []reportedLink
 	for _, n := range inOrder(s.NodeENIs) {
-		if n.DeletionTimestamp != nil || !n.Selects(s.Labels) || !untold(n.UID) {
+		if n.DeletionTimestamp != nil || !n.Selects(s.Labels) || !silent(n.UID) {
 			continue
 		}
 		v1alpha1.Default(n)
@@ -62,36 +61,36 @@ func linkOfEntry(spec v1alpha1.NodeENISpec, entry v1alpha1.ENIState, defaultMTU 
 // configureAsReported configures links of which EC2 does not tell, after it was
 // asked. Nothing is created, attached, released or swept on a report alone.
 func (a *Agent) configureAsReported() {
-	if !a.failed(append(lookUps, observeKey)...) {
-		return // as a rule, and in every pass
+	if a.failures.Err(append(lookUps, describeKey)...) == nil {
+		return // as a rule, and in every reconcile
 	}
-	for _, l := range reportedLinks(a.saved, a.snapshot, a.DefaultMTU, a.untold) {
-		if here, err := a.Links.Present(l.wanted.MAC); !here || err != nil || bytes.Equal(l.wanted.MAC, a.Identity.MAC) {
-			continue
-		}
-		before := a.links[l.eni]
-		state := linkState{wait: before.wait, told: before.told}
-		if state.Status, state.err = a.Links.Configure(l.wanted); state.err != nil && !state.Present {
-			state = before.unknown(state.err)
-		}
-		a.links[l.eni] = state
-		switch {
-		case state.err != nil && (before.err == nil || before.err.Error() != state.err.Error()):
-			a.Log.Warn("a link could not be configured as the node's last report has it", "eni", l.eni, "error", state.err)
-		case state.Repaired > 0:
-			a.Log.Info("configured a link as the node's last report has it, for EC2 does not tell", "eni", l.eni, "link", state.Name, "changes", state.Repaired)
+	for _, l := range reportedLinks(a.reporter.saved, a.selection.snapshot, a.DefaultMTU, a.ec2Silent) {
+		if here, err := a.Links.Present(l.wanted.MAC); here && err == nil && !bytes.Equal(l.wanted.MAC, a.Identity.MAC) {
+			a.host.configureAsReported(l)
 		}
 	}
 }
 
-// untold says whether EC2 was asked in vain for what the NodeENI's ENIs are.
-func (a *Agent) untold(uid types.UID) bool {
-	if !a.certain {
-		return a.failed(observeKey)
+func (h *host) configureAsReported(l reportedLink) {
+	before := h.links[l.eni]
+	state := linkState{wait: before.wait, logged: before.logged}
+	if state.Status, state.err = h.net.Configure(l.wanted); state.err != nil && !state.Present {
+		state = before.unknown(state.err)
 	}
-	known := slices.ContainsFunc(a.desired.wants, func(w want) bool { return w.uid == uid }) // from before
-	return !known && a.desired.held[uid] && a.failed(lookUps...)
+	h.links[l.eni] = state
+	switch {
+	case state.err != nil && (before.err == nil || before.err.Error() != state.err.Error()):
+		h.log.Warn("a link could not be configured as the node's last report has it", "eni", l.eni, "error", state.err)
+	case state.Repaired > 0:
+		h.log.Info("configured a link as the node's last report has it, for EC2 does not tell", "eni", l.eni, "link", state.Name, "changes", state.Repaired)
+	}
 }
 
-// failed says whether one of these has failed last.
-func (a *Agent) failed(keys ...retry.Key) bool { return a.failures.Err(keys...) != nil }
+// ec2Silent says whether EC2 was asked in vain for what the NodeENI's ENIs are.
+func (a *Agent) ec2Silent(uid types.UID) bool {
+	if !a.inventory.Synced() {
+		return a.failures.Err(describeKey) != nil
+	}
+	known := slices.ContainsFunc(a.desired.wants, func(w want) bool { return w.UID == uid }) // from before
+	return !known && a.desired.unresolved[uid] && a.failures.Err(lookUps...) != nil
+}

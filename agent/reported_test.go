@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"reflect"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -78,8 +79,8 @@ func TestReportedLinks(t *testing.T) {
 func TestUntold(t *testing.T) {
 	asked := func(key retry.Key) *retry.Failures { return failedWith(key, ec2Error("UnauthorizedOperation", "no")) }
 	unasked := &retry.Failures{}
-	held := desired{held: map[types.UID]bool{"x": true}}
-	kept := desired{held: held.held, wants: []want{wantFor("x", subnetA, 2)}}
+	held := desired{unresolved: map[types.UID]bool{"x": true}}
+	kept := desired{unresolved: held.unresolved, wants: []want{wantFor("x", subnetA, 2)}}
 	for _, test := range []struct {
 		name     string
 		certain  bool
@@ -88,17 +89,20 @@ func TestUntold(t *testing.T) {
 		want     bool
 	}{
 		{"EC2 has not answered yet", false, held, unasked, false},
-		{"EC2 does not answer", false, held, asked(observeKey), true},
+		{"EC2 does not answer", false, held, asked(describeKey), true},
 		{"its subnet is being looked up", true, held, unasked, false},
 		{"its subnet cannot be looked up", true, held, asked(subnetsByName), true},
 		{"its group cannot be looked up", true, held, asked(groupsByName), true},
 		{"it is known from before", true, kept, asked(groupsByName), false},
-		{"only another describe fails", true, held, asked(observeKey), false},
+		{"only another describe fails", true, held, asked(describeKey), false},
 		{"it is another one's subnet", true, desired{}, asked(subnetsByID), false},
 	} {
 		a := New(Config{})
-		a.certain, a.desired, a.failures = test.certain, test.desired, *test.failures
-		if got := a.untold("x"); got != test.want {
+		a.desired, a.failures = test.desired, *test.failures
+		if test.certain {
+			a.synced(time.Unix(10_000, 0))
+		}
+		if got := a.ec2Silent("x"); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}

@@ -10,14 +10,16 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 )
 
+// countsKey is the question how many nodes wait.
+var countsKey = retry.Key{Action: "counts"}
+
 // findTurns looks at the status for the throttled calls whose wait is over.
 func (a *Agent) findTurns(ctx context.Context, now time.Time) {
-	if a.counting || !a.failures.TurnDue(now) {
+	if a.calls.busy(countsKey) || !a.failures.TurnDue(now) {
 		return
 	}
 	perNode := a.enisPerNode()
-	a.counting = true
-	go func() {
+	a.calls.start(countsKey, call{}, func() func() {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		var fleet retry.Fleet
@@ -34,22 +36,19 @@ func (a *Agent) findTurns(ctx context.Context, now time.Time) {
 			fleet.Waiting += enis * max(int(nodes.Matching-nodes.Ready-nodes.Failed), 0)
 			fleet.Ready += enis * int(nodes.Ready)
 		}
-		a.results <- func() {
-			a.counting = false
-			a.failures.DrawTurns(fleet, time.Now())
-		}
-	}()
+		return func() { a.failures.DrawTurns(fleet, time.Now()) }
+	})
 }
 
 // enisPerNode is how many ENIs each NodeENI that selects this node gives it.
 func (a *Agent) enisPerNode() map[string]int {
 	wanted := map[types.UID]int{}
 	for _, w := range a.desired.wants {
-		wanted[w.uid]++
+		wanted[w.UID]++
 	}
 	perNode := map[string]int{}
-	for _, n := range a.snapshot.NodeENIs {
-		if a.selecting[n.UID] {
+	for _, n := range a.selection.snapshot.NodeENIs {
+		if a.selection.selecting[n.UID] {
 			perNode[n.Name] = max(wanted[n.UID], 1) // its subnets may not be known yet
 		}
 	}

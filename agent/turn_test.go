@@ -11,8 +11,8 @@ import (
 // What a node adds to the backlog: what its NodeENIs give it.
 func TestENIsPerNode(t *testing.T) {
 	a := New(Config{})
-	a.selecting = map[types.UID]bool{"uid-x": true, "uid-new": true}
-	a.snapshot = Snapshot{NodeENIs: []v1alpha1.NodeENI{nodeENI("x", nil), nodeENI("new", nil), nodeENI("elsewhere", nil)}}
+	a.selection.selecting = map[types.UID]bool{"uid-x": true, "uid-new": true}
+	a.selection.snapshot = Snapshot{NodeENIs: []v1alpha1.NodeENI{nodeENI("x", nil), nodeENI("new", nil), nodeENI("elsewhere", nil)}}
 	a.desired.wants = []want{wantFor("uid-x", subnetA, 1), wantFor("uid-x", subnetB, 2)}
 	got := a.enisPerNode()
 	if len(got) != 2 || got["x"] != 2 || got["new"] != 1 {

@@ -40,7 +40,11 @@ func TestMermaid(t *testing.T) {
 				continue
 			}
 			count++
-			if words := strings.Fields(b.text); len(words) == 0 || !slices.Contains(diagramTypes, words[0]) {
+			text := b.text
+			if front, rest, ok := strings.Cut(strings.TrimPrefix(text, "---\n"), "\n---\n"); ok && strings.HasPrefix(front, "title: ") {
+				text = rest
+			}
+			if words := strings.Fields(text); len(words) == 0 || !slices.Contains(diagramTypes, words[0]) {
 				t.Errorf("%s:%d: a diagram begins with one of %v", p.path, b.line, diagramTypes)
 			}
 		}

@@ -17,15 +17,13 @@ var reasonPackages = []string{"agent", "coordinator", "internal/eni"}
 
 // Words of that form that are no reasons, or are never shown.
 var notReasons = []string{
-	"Name", "Node", "NodeENI",
+	"Name", "NodeENI",
 	// While subnets and groups are looked up nothing is reported, or what fails.
 	"Resolving",
 	// What a dry run says that would have been carried out.
 	"DryRunOperation",
 	// What the actions that read begin with.
 	"Describe",
-	// What watches are of.
-	"NodeENIs",
 	// A metric's label.
 	"Other",
 	// What the answers of EC2 and the operations of STS are told by.

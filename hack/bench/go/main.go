@@ -28,6 +28,7 @@ const (
 // packages are those with benchmarks, and what they are about.
 var packages = []struct{ path, title string }{
 	{"./agent", "The agent's decisions and reports"},
+	{"./agent/inventory", "The agent's inventory of ENIs"},
 	{"./agent/hostnet", "The host: netlink"},
 	{"./internal/eni", "Requests to EC2 and its answers"},
 	{"./api/v1alpha1", "NodeENIs"},
@@ -72,7 +73,7 @@ func run(short bool) error {
 		all = append(all, some...)
 	}
 	r.How = []string{
-		fmt.Sprintf("`go test -bench . -benchmem -benchtime %s -count %d` of the packages agent, agent/hostnet, internal/eni, api/v1alpha1 and coordinator, one after the other; the median of each benchmark counts.", duration, runs),
+		fmt.Sprintf("`go test -bench . -benchmem -benchtime %s -count %d` of the packages agent, agent/inventory, agent/hostnet, internal/eni, api/v1alpha1 and coordinator, one after the other; the median of each benchmark counts.", duration, runs),
 		"The benchmarks of the host talk to the kernel, in a network namespace with 300 pods as the Amazon VPC CNI makes them: a link and a route each, and two rules. Their times are mostly the kernel's. All others run in memory alone.",
 		"Bytes and allocations do not depend on the machine; tests hold the ones that matter.",
 	}

@@ -59,10 +59,10 @@ func TestHostPace(t *testing.T) {
 		want time.Duration
 	}{
 		"at rest":                     {func(*Agent) {}, hostInterval},
-		"other calls are under way":   {func(a *Agent) { a.running[retry.Key{ENI: "x"}] = call{verb: create} }, hostInterval},
-		"an attach is under way":      {func(a *Agent) { a.running[retry.Key{ENI: "x"}] = call{verb: attach} }, awaitingHostInterval},
-		"a link is awaited":           {func(a *Agent) { a.links["x"] = linkState{wait: wait{waiting: time.Now()}} }, awaitingHostInterval},
-		"a link does not come at all": {func(a *Agent) { a.links["x"] = linkState{wait: wait{waiting: time.Now(), overdue: true}} }, hostInterval},
+		"other calls are under way":   {func(a *Agent) { a.calls.running[retry.Key{ENI: "x"}] = call{verb: create} }, hostInterval},
+		"an attach is under way":      {func(a *Agent) { a.calls.running[retry.Key{ENI: "x"}] = call{verb: attach} }, awaitingHostInterval},
+		"a link is awaited":           {func(a *Agent) { a.host.links["x"] = linkState{wait: wait{waiting: time.Now()}} }, awaitingHostInterval},
+		"a link does not come at all": {func(a *Agent) { a.host.links["x"] = linkState{wait: wait{waiting: time.Now(), overdue: true}} }, hostInterval},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -72,7 +72,7 @@ func TestHostPace(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan error)
 				go func() { ended <- a.Run(ctx) }()
-				a.results <- func() { test.set(a) }
+				a.calls.results <- func() { test.set(a) }
 				time.Sleep(time.Second)
 				before := len(source.since(0))
 				const changes = 500
@@ -90,7 +90,7 @@ func TestHostPace(t *testing.T) {
 						t.Errorf("pass %d came %v after the one before, want %v", i+1, gap, test.want)
 					}
 				}
-				a.results <- func() { clear(a.running) } // or its end is awaited
+				a.calls.results <- func() { clear(a.calls.running) } // or its end is awaited
 				cancel()
 				if err := <-ended; err != nil {
 					t.Error(err)
@@ -107,8 +107,8 @@ func TestHostPaceAndOtherPasses(t *testing.T) {
 		host := changing{changed: make(chan struct{}, 1)}
 		source := &passes{deaf: deaf{news: make(chan struct{})}}
 		a := New(Config{Source: source, Links: host, Log: slog.New(slog.DiscardHandler)})
-		a.started, a.nodeSeen, a.certain = true, true, true
-		a.nextObserve = time.Now().Add(time.Hour)
+		a.selection.read, a.selection.nodeSeen = true, true
+		a.synced(time.Now())
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- a.Run(ctx) }()
@@ -128,7 +128,7 @@ func TestHostPaceAndOtherPasses(t *testing.T) {
 		step(time.Millisecond, func() { source.news <- struct{}{} }, 3)
 		step(time.Second, nothing, 3)
 		step(0, func() {
-			a.results <- func() { a.losses = losses{"x": {until: time.Now().Add(60 * time.Millisecond)}} }
+			a.calls.results <- func() { a.selection.grace = grace{"x": {until: time.Now().Add(60 * time.Millisecond)}} }
 		}, 4)
 		step(time.Millisecond, host.change, 5)
 		step(time.Millisecond, host.change, 5)

@@ -64,12 +64,12 @@ func TestPatience(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			start := time.Unix(10_000, 0)
 			a := New(Config{Log: slog.New(slog.DiscardHandler), ReleaseDelay: delay, Recorder: unheard{}, Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}})
-			a.certain, a.catalog = true, testCatalog()
-			a.enis = []tracked{eniFor("eni-x", string(x.UID), subnetA).at(me, 2, "attached")}
+			a.catalog = testCatalog()
+			a.synced(start, eniFor("eni-x", string(x.UID), subnetA).at(me, 2, "attached"))
 			for _, step := range steps {
 				now := start.Add(step.at)
-				a.notice(step.sees, now)
-				if a.tellNodeProblem() {
+				a.observe(step.sees, now)
+				if a.logNodeProblem(); a.idle() {
 					continue // nothing is done
 				}
 				a.resolve()
@@ -88,13 +88,13 @@ func TestPatienceCostsNothing(t *testing.T) {
 	x := nodeENI("x", func(s *v1alpha1.NodeENISpec) { s.SubnetIDs = []string{subnetA2} })
 	var log bytes.Buffer
 	a := New(Config{Log: slog.New(slog.NewTextHandler(&log, nil)), ReleaseDelay: 5 * time.Second, Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}})
-	a.started, a.certain, a.catalog = true, true, testCatalog()
+	a.selection.read, a.catalog = true, testCatalog()
 	one := eniFor("eni-x", string(x.UID), subnetA)
 	one.Groups = []string{"sg-of-somebody"}
-	a.enis = []tracked{one}
+	a.synced(now, one)
 	for i, labels := range []map[string]string{matching, nil, matching} {
-		a.notice(Snapshot{NodeExists: true, Labels: labels, NodeENIs: []v1alpha1.NodeENI{x}}, now)
-		a.tellNodeProblem()
+		a.observe(Snapshot{NodeExists: true, Labels: labels, NodeENIs: []v1alpha1.NodeENI{x}}, now)
+		a.logNodeProblem()
 		a.resolve()
 		p := next(a.view(now))
 		if works := len(p.calls) > 0; works != (labels != nil) {
@@ -106,8 +106,8 @@ func TestPatienceCostsNothing(t *testing.T) {
 		if missing := a.desired.missing; len(missing.subnetIDs)+len(missing.groupNames) > 0 {
 			t.Errorf("step %d: EC2 is asked for %+v", i, missing)
 		}
-		if at := a.nextPass(now); labels == nil && at.After(now.Add(5*time.Second)) {
-			t.Errorf("step %d: the next pass is at %v", i, at)
+		if at := a.next(now); labels == nil && at.After(now.Add(5*time.Second)) {
+			t.Errorf("step %d: the next reconcile is at %v", i, at)
 		}
 	}
 	for _, words := range []string{"no longer selects this node", "selects this node again; its ENIs have stayed"} {
@@ -132,8 +132,8 @@ func TestNodeIsThereAgain(t *testing.T) {
 		{Snapshot{NodeExists: true}, "the Node is there now"},
 	} {
 		log.Reset()
-		a.notice(step.snapshot, time.Unix(10_000, 0))
-		a.tellNodeProblem()
+		a.observe(step.snapshot, time.Unix(10_000, 0))
+		a.logNodeProblem()
 		if got := log.String(); (got == "") != (step.want == "") || !strings.Contains(got, step.want) {
 			t.Errorf("step %d: %q, want %q", i, got, step.want)
 		}

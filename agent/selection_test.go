@@ -9,17 +9,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 )
 
 var (
-	createX, groupsX = call{verb: create, slot: slot{"uid-x", subnetA}}, call{verb: setGroups, slot: slot{"uid-x", subnetA}, eni: "eni-x"}
-	createY, groupsY = call{verb: create, slot: slot{"uid-y", subnetA}}, call{verb: setGroups, slot: slot{"uid-y", subnetA}, eni: "eni-y"}
-	attachY          = call{verb: attach, slot: slot{"uid-y", subnetA}, eni: "eni-y", index: 3}
-	fullX            = call{verb: create, slot: slot{"uid-x", subnetA2}}
-	brisk            = call{verb: setDescription, slot: slot{"uid-x", subnetA}, eni: "eni-x"}
+	createX, groupsX = call{verb: create, slot: inventory.Slot{UID: "uid-x", SubnetID: subnetA}}, call{verb: setGroups, slot: inventory.Slot{UID: "uid-x", SubnetID: subnetA}, eni: "eni-x"}
+	createY, groupsY = call{verb: create, slot: inventory.Slot{UID: "uid-y", SubnetID: subnetA}}, call{verb: setGroups, slot: inventory.Slot{UID: "uid-y", SubnetID: subnetA}, eni: "eni-y"}
+	attachY          = call{verb: attach, slot: inventory.Slot{UID: "uid-y", SubnetID: subnetA}, eni: "eni-y", index: 3}
+	fullX            = call{verb: create, slot: inventory.Slot{UID: "uid-x", SubnetID: subnetA2}}
+	brisk            = call{verb: setDescription, slot: inventory.Slot{UID: "uid-x", SubnetID: subnetA}, eni: "eni-x"}
 )
 
 // waiting is an agent of a node that the NodeENIs x and y select, and z does not. Much
@@ -29,23 +30,23 @@ func waiting(now time.Time) (*Agent, Snapshot) {
 	z := nodeENI("z", nil)
 	z.Spec.NodeSelector = map[string]string{"ng": "other"}
 	s := Snapshot{NodeExists: true, Labels: matching, NodeENIs: []v1alpha1.NodeENI{nodeENI("x", nil), nodeENI("y", nil), z}}
-	a.notice(s, now)
+	a.observe(s, now)
 	for _, c := range []call{createX, createY} {
-		a.failedCall(c, ec2Error("UnauthorizedOperation", "…"), now)
+		a.callFailed(c, ec2Error("UnauthorizedOperation", "…"), now)
 	}
 	for _, c := range []call{groupsX, groupsY} {
-		a.failedCall(c, answerWith(400, "SomethingNew"), now)
+		a.callFailed(c, answerWith(400, "SomethingNew"), now)
 	}
-	a.failedCall(attachY, ec2Error("AttachmentLimitExceeded", "…"), now)
-	a.failedCall(fullX, ec2Error("InsufficientFreeAddressesInSubnet", "…"), now)
-	a.failedCall(brisk, ec2Error("Unavailable", "…"), now)
+	a.callFailed(attachY, ec2Error("AttachmentLimitExceeded", "…"), now)
+	a.callFailed(fullX, ec2Error("InsufficientFreeAddressesInSubnet", "…"), now)
+	a.callFailed(brisk, ec2Error("Unavailable", "…"), now)
 	a.failures.Failed(named(groupsByName, "of-x"), errAbsent, now)
-	a.failures.Failed(observeKey, ec2Error("UnauthorizedOperation", ""), now)
+	a.failures.Failed(describeKey, ec2Error("UnauthorizedOperation", ""), now)
 	return a, s
 }
 
 // Each failure waits for what it lacks, and for nothing else.
-func TestWhatForgives(t *testing.T) {
+func TestWhatIsTriedAgain(t *testing.T) {
 	now := time.Now()
 	edit := func(uid string, f func(*v1alpha1.NodeENI)) func(*Agent, Snapshot) {
 		return func(a *Agent, s Snapshot) {
@@ -56,11 +57,11 @@ func TestWhatForgives(t *testing.T) {
 					f(&s.NodeENIs[i])
 				}
 			}
-			a.notice(s, now)
+			a.observe(s, now)
 		}
 	}
 	gone := func(subnet string) func(*Agent, Snapshot) {
-		return func(a *Agent, _ Snapshot) { a.forget(eniFor("eni-z", "z", subnet)) }
+		return func(a *Agent, _ Snapshot) { a.gone(eniFor("eni-z", "z", subnet).ENI, now) }
 	}
 	nothing := func(*v1alpha1.NodeENI) {}
 	ofX, ofY := []retry.Key{createX.key(), groupsX.key()}, []retry.Key{createY.key(), groupsY.key()}
@@ -68,10 +69,10 @@ func TestWhatForgives(t *testing.T) {
 		happens func(*Agent, Snapshot)
 		again   []retry.Key
 	}{
-		"nothing": {func(a *Agent, s Snapshot) { a.notice(s, now) }, nil},
+		"nothing": {func(a *Agent, s Snapshot) { a.observe(s, now) }, nil},
 		"a label of no concern": {func(a *Agent, s Snapshot) {
 			s.Labels = map[string]string{"ng": "multi-eni", "load": "high"}
-			a.notice(s, now)
+			a.observe(s, now)
 		}, nil},
 		"x":                       {edit("uid-x", nothing), ofX},
 		"y":                       {edit("uid-y", nothing), ofY},
@@ -81,7 +82,7 @@ func TestWhatForgives(t *testing.T) {
 		"z selects this node now": {edit("uid-z", func(n *v1alpha1.NodeENI) { n.Spec.NodeSelector = matching }), nil},
 		"y is deleted": {func(a *Agent, s Snapshot) {
 			s.NodeENIs = []v1alpha1.NodeENI{s.NodeENIs[0], s.NodeENIs[2]}
-			a.notice(s, now)
+			a.observe(s, now)
 		}, ofY},
 		"x's names stand for other groups": {func(a *Agent, _ Snapshot) {
 			other := wantFor("uid-x", subnetA, 2)
@@ -136,25 +137,26 @@ func TestRoomIsNoticed(t *testing.T) {
 		"our link":                     {func(_ *Agent, l someLinks) { delete(l.here, ours) }, true},
 		"a foreign link":               {func(_ *Agent, l someLinks) { delete(l.here, foreign) }, true},
 		"a link that is no ENI's":      {func(_ *Agent, l someLinks) { delete(l.here, "02:00:00:00:00:09") }, false},
-		"an interface, by IMDS":        {func(a *Agent, _ someLinks) { a.learnInterfaces(list(ours)) }, true},
-		"nothing, by IMDS":             {func(a *Agent, _ someLinks) { a.learnInterfaces(list(foreign, ours)) }, false},
-		"nothing, one has come beside": {func(a *Agent, _ someLinks) { a.learnInterfaces(list(ours, foreign, "02:00:00:00:00:03")) }, false},
+		"an interface, by IMDS":        {func(a *Agent, _ someLinks) { a.room.learn(&a.failures, list(ours)) }, true},
+		"nothing, by IMDS":             {func(a *Agent, _ someLinks) { a.room.learn(&a.failures, list(foreign, ours)) }, false},
+		"nothing, one has come beside": {func(a *Agent, _ someLinks) { a.room.learn(&a.failures, list(ours, foreign, "02:00:00:00:00:03")) }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			links := someLinks{here: map[string]bool{ours: true, foreign: true, "02:00:00:00:00:09": true}}
 			a := New(Config{Log: slog.New(slog.DiscardHandler), Links: links})
-			a.enis = []tracked{eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(t *tracked) { t.MAC = ours })}
-			a.learnInterfaces(list(ours, foreign))
+			a.synced(now, eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(e *inventory.ENI) { e.MAC = ours }))
+			look := func() { a.room.look(&a.failures, a.inventory.All(), a.linkMayBeHere) }
+			a.room.learn(&a.failures, list(ours, foreign))
 			for range 20 {
-				a.failedCall(attachY, ec2Error("AttachmentLimitExceeded", "…"), now)
+				a.callFailed(attachY, ec2Error("AttachmentLimitExceeded", "…"), now)
 			}
-			a.lookForRoom()
-			a.lookForRoom()
+			look()
+			look()
 			if !a.failures.Blocks(attachY.key(), now.Add(20*time.Minute)) {
 				t.Fatal("it does not wait")
 			}
 			test.leaves(a, links)
-			if a.lookForRoom(); a.failures.Blocks(attachY.key(), now) == test.room {
+			if look(); a.failures.Blocks(attachY.key(), now) == test.room {
 				t.Errorf("tried at once: %v, want %v", !test.room, test.room)
 			}
 		})
@@ -166,13 +168,13 @@ func TestRoomIsNoticed(t *testing.T) {
 func TestForgetFailures(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	x := wantFor("x", subnetA, 2)
-	gone := slot{"gone", subnetB}
+	gone := inventory.Slot{UID: "gone", SubnetID: subnetB}
 	a := New(Config{Log: slog.New(slog.DiscardHandler)})
 	a.desired = desired{wants: []want{x}, named: refs{subnetIDs: []string{subnetA}, groupNames: []string{"two words"}}}
-	a.enis = []tracked{eniFor("eni-x", "x", subnetA)}
+	a.synced(now, eniFor("eni-x", "x", subnetA))
 	kept := []retry.Key{
-		observeKey, saveKey, nodeKey, subnetsByID, named(groupsByName, "two words"), named(subnetsByID, subnetA), fullKey(subnetA),
-		call{verb: create, slot: x.slot}.key(), call{verb: attach, eni: "eni-x", index: 2}.key(), call{verb: setGroups, eni: "eni-x"}.key(),
+		describeKey, saveKey, nodeKey, subnetsByID, named(groupsByName, "two words"), named(subnetsByID, subnetA), fullKey(subnetA),
+		call{verb: create, slot: x.Slot}.key(), call{verb: attach, eni: "eni-x", index: 2}.key(), call{verb: setGroups, eni: "eni-x"}.key(),
 	}
 	dropped := []retry.Key{
 		named(subnetsByID, subnetB), named(groupsByName, "words"), fullKey(subnetB), call{verb: create, slot: gone}.key(),

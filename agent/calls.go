@@ -1,0 +1,72 @@
+package agent
+
+import (
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
+)
+
+// calls are those under way beside the loop, to EC2 and to the API server.
+type calls struct {
+	results chan func() // what they bring back, for the loop to run
+	running map[retry.Key]call
+}
+
+func newCalls() calls {
+	return calls{results: make(chan func(), 16), running: map[retry.Key]call{}}
+}
+
+// start runs work beside the loop, and what it returns in the loop. c is the zero call
+// where work changes nothing in EC2.
+func (c *calls) start(key retry.Key, what call, work func() (apply func())) {
+	c.running[key] = what
+	go func() {
+		apply := work()
+		c.results <- func() {
+			delete(c.running, key)
+			apply()
+		}
+	}()
+}
+
+func (c *calls) busy(key retry.Key) bool {
+	_, ok := c.running[key]
+	return ok
+}
+
+// changing says whether a call that changes something in EC2 is under way.
+func (c *calls) changing() bool {
+	for _, call := range c.running {
+		if call.verb != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// attaching are the device indexes of the attach calls under way, by ENI.
+func (c *calls) attaching() map[string]int32 {
+	indexes := map[string]int32{}
+	for _, call := range c.running {
+		if call.verb == attach {
+			indexes[call.eni] = call.index
+		}
+	}
+	return indexes
+}
+
+// creating are the slots of the create calls under way.
+func (c *calls) creating() map[inventory.Slot]bool {
+	slots := map[inventory.Slot]bool{}
+	for _, call := range c.running {
+		if call.verb == create {
+			slots[call.slot] = true
+		}
+	}
+	return slots
+}
+
+// mustEnd says whether anything is under way that an agent which stops has to hear the
+// end of.
+func (c *calls) mustEnd() bool {
+	return c.changing() || c.busy(describeKey) || c.busy(saveKey) || c.busy(nodeKey)
+}

@@ -1,0 +1,119 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+)
+
+// Attaching has no grace period, releasing has. Programs such as node-feature-discovery
+// remove their labels and set them again within seconds, and a Node that was deleted
+// comes back when its kubelet starts again; an ENI that was released meanwhile would be
+// detached, with all connections over it. A NodeENI that is deleted, or changed to
+// select other nodes, is meant as it is, and acted on at once.
+
+// MaxReleaseDelay is the longest wait after a label was lost: the coordinator detaches
+// the ENI after 15 s in any case, and the link is to be down before.
+const MaxReleaseDelay = 10 * time.Second
+
+// nodeGrace is the wait after the Node was deleted, as in the coordinator.
+const nodeGrace = time.Minute
+
+// grace holds the NodeENIs that selected this node a moment ago, or may have, and do not
+// any more for a reason that may pass.
+type grace map[types.UID]lostSelection
+
+type lostSelection struct {
+	nodeENI v1alpha1.NodeENI
+	noNode  bool // there is no Node of this instance; its labels are not known
+	until   time.Time
+}
+
+// next takes a snapshot in. selected says which NodeENIs selected the node at the last
+// one; on the first snapshot in which the Node is here it is not known, and so any may
+// have.
+func (g grace) next(last, s Snapshot, selected map[types.UID]bool, first bool, delay time.Duration, now time.Time) grace {
+	after := grace{}
+	noNode := !s.NodeExists || s.NodeProblem != ""
+	for _, n := range s.NodeENIs {
+		if n.DeletionTimestamp != nil || !noNode && n.Selects(s.Labels) {
+			continue
+		}
+		before, waiting := g[n.UID]
+		switch {
+		case !first && !selected[n.UID], !first && !noNode && g.selectsOthers(last, n):
+			continue
+		case waiting && before.noNode == noNode:
+			before.nodeENI = n
+			after[n.UID] = before
+		case noNode:
+			after[n.UID] = lostSelection{n, true, now.Add(nodeGrace)}
+		default:
+			after[n.UID] = lostSelection{n, false, now.Add(delay)}
+		}
+		// While the Node is another instance, or none, nothing is done at all.
+		if !now.Before(after[n.UID].until) && s.NodeProblem == "" {
+			delete(after, n.UID)
+		}
+	}
+	return after
+}
+
+// selectsOthers says whether the NodeENI itself has been changed to select other nodes
+// than at the last snapshot.
+func (g grace) selectsOthers(last Snapshot, n v1alpha1.NodeENI) bool {
+	before := g[n.UID].nodeENI
+	if i := slices.IndexFunc(last.NodeENIs, func(o v1alpha1.NodeENI) bool { return o.UID == n.UID }); i >= 0 {
+		before = last.NodeENIs[i]
+	}
+	return !maps.Equal(before.Spec.NodeSelector, n.Spec.NodeSelector)
+}
+
+// forLabels is how long to wait for labels that may come back.
+func (g grace) forLabels(now time.Time) time.Duration {
+	var longest time.Duration
+	for _, lost := range g {
+		if !lost.noNode {
+			longest = max(longest, lost.until.Sub(now))
+		}
+	}
+	return longest
+}
+
+// logGrace tells which NodeENIs have just been lost, and which have come back.
+func (a *Agent) logGrace(before grace) {
+	if !a.selection.nodeSeen {
+		return
+	}
+	for uid, lost := range a.selection.grace {
+		if _, waited := before[uid]; !waited {
+			a.Log.Info("a NodeENI no longer selects this node; its ENIs are released unless it does again", "nodeENI", lost.nodeENI.Name, "until", lost.until.UTC().Format(time.RFC3339))
+		}
+	}
+	for uid, lost := range before {
+		if _, waits := a.selection.grace[uid]; !waits && a.selection.selecting[uid] {
+			a.Log.Info("the NodeENI selects this node again; its ENIs have stayed as they were", "nodeENI", lost.nodeENI.Name)
+		}
+	}
+}
+
+// awaitLabels is for an agent that is told to stop: the same label that selects the node
+// may select the DaemonSet's pods. It waits until it is clear whether the label is
+// lost, and only then the last reconcile releases anything.
+func (a *Agent) awaitLabels() {
+	snapshot, ok := a.Source.Snapshot()
+	if !ok {
+		return
+	}
+	now := time.Now()
+	a.observe(snapshot, now)
+	ctx, cancel := context.WithTimeout(context.Background(), a.selection.grace.forLabels(now))
+	defer cancel()
+	for a.drain(ctx) {
+	}
+}

@@ -1,0 +1,117 @@
+package agent
+
+import (
+	"slices"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
+)
+
+// intent is the decision to create an ENI. It is in the node's report before EC2 is
+// asked, so that an agent that was killed asks in the same words again.
+type intent struct {
+	nodeENI   string // name, for the report
+	createdAt time.Time
+	replaces  string // the ENI that was here before and is gone
+	// unanswered is when EC2 was last asked, or may have been, without an answer that
+	// tells whether there is an ENI. It is not part of the decision.
+	unanswered time.Time
+}
+
+// is compares times as times: one may have been through the API server.
+func (i intent) is(other intent) bool {
+	return i.createdAt.Equal(other.createdAt) && i.replaces == other.replaces
+}
+
+// intents are the decisions of this node.
+type intents struct {
+	bySlot    map[inventory.Slot]intent
+	searching map[inventory.Slot]bool // at the last reconcile
+}
+
+func newIntents() intents { return intents{bySlot: map[inventory.Slot]intent{}} }
+
+// record makes the intents of ENIs to be created. The next report holds them, and only
+// then EC2 is asked. What it said of an earlier decision does not count.
+func (i *intents) record(slots []inventory.Slot, d desired, failures *retry.Failures, now time.Time) {
+	for _, s := range slots {
+		decided := i.bySlot[s]
+		decided.createdAt = now.UTC().Truncate(time.Second)
+		for _, w := range d.wants {
+			if w.Slot == s {
+				decided.nodeENI = w.nodeENI
+			}
+		}
+		i.bySlot[s] = decided
+		failures.Reset(call{verb: create, slot: s}.key())
+	}
+}
+
+// replace notes that the ENI of a slot is gone: the one that takes its place says so.
+func (i *intents) replace(s inventory.Slot, nodeENI, gone string) {
+	i.bySlot[s] = intent{nodeENI: nodeENI, replaces: gone}
+}
+
+// redecide replaces a decision that the ENI which came of it is no longer for.
+func (i *intents) redecide(s inventory.Slot, nodeENI, made string, now time.Time) {
+	i.bySlot[s] = intent{nodeENI: nodeENI, createdAt: now.UTC().Truncate(time.Second), replaces: made}
+}
+
+// outdate forgets a decision of which no ENI is left; another one needs another.
+func (i *intents) outdate(s inventory.Slot) {
+	outdated := i.bySlot[s]
+	outdated.createdAt = time.Time{}
+	i.bySlot[s] = outdated
+}
+
+// unanswered notes that an ENI may have been created though EC2 has not said so.
+func (i *intents) unanswered(s inventory.Slot, now time.Time) {
+	if decided, ok := i.bySlot[s]; ok {
+		decided.unanswered = now
+		i.bySlot[s] = decided
+	}
+}
+
+// expire forgets decisions about NodeENIs that no longer exist. In a cluster a UID never
+// comes back; that of a file does with the file.
+func (i *intents) expire(v view, s selection) {
+	for slot, decided := range i.bySlot {
+		_, exists := s.generations[slot.UID]
+		returns := v.collects && (decided.replaces != "" && decided.createdAt.IsZero() || v.searching(slot))
+		if !exists && s.snapshot.NodeExists && !v.desired.mayWant(slot.UID) && !returns {
+			delete(i.bySlot, slot)
+		}
+	}
+}
+
+// searching says whether an ENI may come of a decision that nothing stands for any
+// more: EC2 is being asked, or has been without an answer, and describes may lag.
+func (v view) searching(s inventory.Slot) bool {
+	decided := v.intents[s]
+	return v.collects && !decided.createdAt.IsZero() && (v.creating[s] || v.now.Sub(decided.unanswered) < inventory.ConsistencyWindow) &&
+		!slices.ContainsFunc(v.enis, func(e inventory.ENI) bool { return e.Slot() == s })
+}
+
+// unwanted are the slots that nothing wants and in which an ENI may have been created.
+func (v view) unwanted() map[inventory.Slot]bool {
+	wanted, slots := v.desired.slots(), map[inventory.Slot]bool{}
+	for s := range v.intents {
+		if !wanted[s] && v.searching(s) {
+			slots[s] = true
+		}
+	}
+	return slots
+}
+
+// searchesMore says whether an ENI is searched for that was not at the last reconcile.
+func (i *intents) searchesMore(now map[inventory.Slot]bool) bool {
+	before := i.searching
+	i.searching = now
+	for s := range now {
+		if !before[s] {
+			return true
+		}
+	}
+	return false
+}

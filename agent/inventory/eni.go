@@ -1,0 +1,215 @@
+package inventory
+
+import (
+	"cmp"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// Slot is the place for one ENI on this node: a NodeENI and a subnet.
+type Slot struct {
+	UID      types.UID // of the NodeENI
+	SubnetID string
+}
+
+// SlotOf is the place that the ENI is tagged for.
+func SlotOf(e eni.ENI) Slot { return Slot{e.Owner.NodeENIUID, e.SubnetID} }
+
+// Use is what an ENI is used for.
+type Use int
+
+const (
+	// Assigned: a slot has it, or may have it.
+	Assigned Use = iota
+	// Releasing: nothing wants it, and its link is still to be taken down.
+	Releasing
+	// Released: its link has been taken down.
+	Released
+	// Left: its link has gone since, so it is being detached.
+	Left
+	// Returning: it was released and is wanted again. EC2 has to tell whether it is
+	// still there: the coordinator may be deleting it at this moment.
+	Returning
+)
+
+// Evidence is what speaks for the existence of an ENI.
+type Evidence int
+
+const (
+	// Reported: only this node's report names it, so its attributes are not known.
+	Reported Evidence = iota
+	// Disputed: only the report names it, and a describe lacked it that had to show it.
+	Disputed
+	// Expected: EC2 has answered the call that created it, and no describe has shown
+	// it yet.
+	Expected
+	// Shown: a describe has shown it, and its absence from another means something.
+	Shown
+	// Missed: the last describe lacked it, though it had to show it.
+	Missed
+)
+
+// Link is what is known of an ENI's link.
+type Link int
+
+const (
+	// LinkNeverSeen: the ENI may never have been attached here.
+	LinkNeverSeen Link = iota
+	// LinkSeen: the link has been here, so EC2 has the ENI and will soon show it.
+	LinkSeen
+	// LinkLost: the link has gone, though the ENI was not detached as far as is known.
+	LinkLost
+)
+
+// How long EC2's describes may lag behind its own answers.
+const (
+	// ConsistencyWindow: AWS asks for retries over about five minutes before a
+	// NotFound is believed.
+	// https://docs.aws.amazon.com/ec2/latest/devguide/eventual-consistency.html
+	ConsistencyWindow = 5 * time.Minute
+	// LinkSeenWindow is the same for an ENI whose link has been here and is not any
+	// more: something has happened to it.
+	LinkSeenWindow = 15 * time.Second
+	// ExpectationTimeout is how long what this agent itself has changed in EC2 counts
+	// for more than a describe.
+	ExpectationTimeout = time.Minute
+)
+
+// ENI is one of this instance's ENIs, as EC2's answers and describes together show it.
+type ENI struct {
+	eni.ENI
+	Use      Use
+	Evidence Evidence
+	Link     Link
+	// Since is when it existed at the latest. The tag's time is that of the decision;
+	// with a full subnet, hours may lie between them.
+	Since time.Time
+	// Changed is when this agent last changed an attribute, AttachedAt when it attached
+	// the ENI; both are zero once somebody else must have changed it since.
+	Changed, AttachedAt time.Time
+
+	restored time.Time // when it was taken from the report
+	describe time.Time // when EC2 is to be asked about its link, whatever is asked before
+	// collects: this agent itself takes ENIs out of EC2. What is taken for gone too soon
+	// nobody else would delete.
+	collects bool
+}
+
+// Slot is the place that the ENI is for.
+func (e ENI) Slot() Slot { return SlotOf(e.ENI) }
+
+// AttachedTo says whether it is attached to the instance, or was by the last describe.
+func (e ENI) AttachedTo(instanceID string) bool {
+	return e.Attachment != nil && e.Attachment.InstanceID == instanceID
+}
+
+// Hearsay: only the report names it.
+func (e ENI) Hearsay() bool { return e.Evidence == Reported || e.Evidence == Disputed }
+
+// Uncertain: EC2 has to tell more before anything is done with it.
+func (e ENI) Uncertain() bool {
+	return e.Hearsay() || e.Evidence == Missed || e.Use == Returning
+}
+
+// GivenUp: its link has been taken down.
+func (e ENI) GivenUp() bool { return e.Use == Released || e.Use == Left }
+
+// leaving: others take it out of EC2, so its absence is what is expected. One that is
+// wanted again may still be stopped as long as its link is here.
+func (e ENI) leaving() bool {
+	return !e.collects && (e.GivenUp() || e.Use == Returning && e.Link == LinkLost)
+}
+
+// MustShowFrom is the time from which describes must show the ENI. What one has shown
+// is no matter of time.
+func (e ENI) MustShowFrom() time.Time {
+	removing := e.collects && (e.GivenUp() || e.Use == Returning)
+	switch {
+	case e.Evidence == Shown, e.Evidence == Missed, e.Evidence == Disputed:
+		return time.Time{}
+	case e.Link != LinkNeverSeen && !removing:
+		return e.Since.Add(LinkSeenWindow)
+	default:
+		return e.Since.Add(ConsistencyWindow)
+	}
+}
+
+// disproved: only a report names it, and describes must have shown it by now.
+func (e ENI) disproved(now time.Time) bool {
+	if !e.Hearsay() {
+		return false
+	}
+	e.Evidence = Reported
+	return !now.Before(latest(e.restored, e.MustShowFrom()).Add(ConsistencyWindow))
+}
+
+// Rank orders the candidates for one place: attached here, then what was when it was
+// last reported and EC2 does not show yet, then free, which one that is deleted may
+// still seem to be, then on the way out, then elsewhere.
+func (e ENI) Rank(instanceID string) int {
+	switch a := e.Attachment; {
+	case a == nil && e.Hearsay() && e.Link != LinkNeverSeen:
+		return 1
+	case a == nil:
+		return 2
+	case a.InstanceID != instanceID:
+		return 4
+	case a.Detaching():
+		return 3
+	default:
+		return 0
+	}
+}
+
+// shownAs is the ENI after a describe has shown it.
+func (e ENI) shownAs(shown eni.ENI, now time.Time) ENI {
+	if now.Sub(e.Changed) < ExpectationTimeout {
+		// What this agent has done is newer than what the describe shows.
+		shown.Groups, shown.Description, shown.SourceDestCheck = e.Groups, e.Description, e.SourceDestCheck
+	}
+	if shown.Owner.NodeENIUID == "" { // somebody has removed the tag
+		shown.Owner.NodeENIUID, shown.Owner.NodeENI = e.Owner.NodeENIUID, e.Owner.NodeENI
+	}
+	// An ENI keeps its MAC, and has an address at all times: a describe that shows
+	// none has left it out.
+	shown.MAC = cmp.Or(shown.MAC, e.MAC)
+	if len(shown.Addresses) == 0 {
+		shown.Addresses = e.Addresses
+	}
+	before := e.Attachment
+	shown.Attachment = e.believe(shown.Attachment, now)
+	e.ENI, e.Evidence = shown, Shown
+	if e.Use == Returning {
+		e.Use = Assigned
+	}
+	if e.Link == LinkLost && (shown.Attachment == nil || before == nil || shown.Attachment.ID != before.ID) {
+		e.Link = LinkSeen
+	}
+	return e
+}
+
+// believe is the attachment that counts after a describe has shown another, or none. A
+// change of an attribute does not prove that the ENI is still attached.
+func (e ENI) believe(shown *eni.Attachment, now time.Time) *eni.Attachment {
+	own := e.Attachment
+	if own != nil && shown != nil && own.ID == shown.ID && (own.InstanceID != shown.InstanceID || own.DeviceIndex != shown.DeviceIndex || own.Card != shown.Card) {
+		// An attachment is of one place: a describe that shows another has left it out.
+		still := *shown
+		still.InstanceID, still.DeviceIndex, still.Card = own.InstanceID, own.DeviceIndex, own.Card
+		shown = &still
+	}
+	switch {
+	case own == nil:
+		return shown
+	case shown == nil || shown.ID != own.ID:
+		if now.Sub(e.AttachedAt) < ExpectationTimeout {
+			return own
+		}
+	case !shown.Detaching() && now.Sub(e.Changed) < ExpectationTimeout:
+		return own
+	}
+	return shown
+}

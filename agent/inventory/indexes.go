@@ -1,0 +1,62 @@
+package inventory
+
+import (
+	"net"
+
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// Indexes are the device indexes of network card 0 that ENIs of others hold.
+type Indexes struct {
+	Holders map[int32]string // ENIs, by the index that they hold
+	// Max is how many ENIs the instance type takes on network card 0, the primary one
+	// included; 0 while that is not known.
+	Max int
+}
+
+// Holds says whether an ENI of others is known to hold the index.
+func (x Indexes) Holds(index int32) bool { return x.Holders[index] != "" }
+
+// LearnHolders replaces what is known of device indexes by what EC2 shows. Our own ENIs
+// hold none against us, also one that a lagging describe had hidden: the next one shows
+// it.
+func (i *Inventory) LearnHolders(attached []eni.ENI) {
+	i.Indexes.Holders = NewIndexes(attached, func(e eni.ENI) bool {
+		return i.known[e.ID] || e.Owner.Cluster == i.cluster && e.Owner.Instance == i.identity.InstanceARN()
+	}).Holders
+}
+
+// NewIndexes are those that the attached ENIs hold which are not ours.
+func NewIndexes(attached []eni.ENI, ours func(eni.ENI) bool) Indexes {
+	holders := map[int32]string{}
+	for _, e := range attached {
+		if a := e.Attachment; a != nil && a.DeviceIndex > 0 && a.Card == 0 && !ours(e) {
+			holders[a.DeviceIndex] = e.ID
+		}
+	}
+	return Indexes{Holders: holders}
+}
+
+// LearnFromMetadata notes the device indexes that IMDS shows as held by others. It is
+// a hint that spares a vain attach call; when IMDS lags, EC2 tells.
+func (i *Inventory) LearnFromMetadata(interfaces []imds.Interface, here func(net.HardwareAddr) bool) {
+	i.Indexes.Holders = holdersInMetadata(interfaces, i.known, i.Indexes.Holders, here)
+}
+
+// holdersInMetadata are the ENIs that IMDS shows and that are not known as ours. IMDS
+// lists an ENI for minutes after it was detached, so the link has to be here, or EC2
+// must have told before that the ENI holds the index.
+func holdersInMetadata(interfaces []imds.Interface, ours map[string]bool, before map[int32]string, here func(net.HardwareAddr) bool) map[int32]string {
+	holders := map[int32]string{}
+	for _, i := range interfaces {
+		index := int32(i.DeviceIndex)
+		if !i.Settled || index <= 0 || i.Card != 0 || ours[i.ENIID] {
+			continue
+		}
+		if before[index] == i.ENIID || here(i.MAC) {
+			holders[index] = i.ENIID
+		}
+	}
+	return holders
+}

@@ -1,0 +1,87 @@
+package inventory
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// IMDS hints at the device indexes that others hold. It still lists what was
+// detached minutes ago; of that there is no link.
+func TestHoldersInMetadata(t *testing.T) {
+	shown := func(id string, index, card int) imds.Interface {
+		return imds.Interface{ENIID: id, DeviceIndex: index, Card: card, Settled: true, MAC: net.HardwareAddr(id)}
+	}
+	unsettled := shown("eni-new", 6, 0)
+	unsettled.Settled = false
+	got := holdersInMetadata([]imds.Interface{
+		shown("eni-primary", 0, 0), shown("eni-cni", 1, 0), shown("eni-ours", 2, 0), shown("eni-card", 3, 1),
+		shown("eni-detached", 4, 0), shown("eni-in-a-pod", 5, 0), unsettled,
+	}, map[string]bool{"eni-ours": true}, map[int32]string{4: "eni-formerly", 5: "eni-in-a-pod"}, func(mac net.HardwareAddr) bool {
+		return string(mac) != "eni-detached" && string(mac) != "eni-in-a-pod"
+	})
+	if want := map[int32]string{1: "eni-cni", 5: "eni-in-a-pod"}; !maps.Equal(got, want) {
+		t.Errorf("holders are %v, want %v", got, want)
+	}
+}
+
+// Device indexes are held by ENIs of others, not by one of ours that this process has
+// not seen yet.
+func TestLearnHolders(t *testing.T) {
+	i := told(false, time.Unix(10_000, 0))
+	i.known["eni-known"] = true
+	i.Indexes.Holders[9] = "eni-formerly"
+	at := func(id string, index int32, owner eni.Owner) eni.ENI {
+		return eni.ENI{ID: id, Owner: owner, Attachment: &eni.Attachment{InstanceID: me, DeviceIndex: index}}
+	}
+	i.LearnHolders([]eni.ENI{
+		at("eni-primary", 0, eni.Owner{}),
+		at("eni-cni", 1, eni.Owner{}),
+		at("eni-known", 2, eni.Owner{}),
+		at("eni-unseen", 3, eni.Owner{Cluster: "c", Instance: self.InstanceARN()}),
+		at("eni-other-cluster", 4, eni.Owner{Cluster: "d", Instance: self.InstanceARN()}),
+	})
+	if want := map[int32]string{1: "eni-cni", 4: "eni-other-cluster"}; !maps.Equal(i.Indexes.Holders, want) || !i.Indexes.Holds(4) || i.Indexes.Holds(9) {
+		t.Errorf("holders are %v, want %v", i.Indexes.Holders, want)
+	}
+}
+
+// FuzzHoldersInMetadata: IMDS is believed of no ENI of ours, of no other card, and of
+// none that has neither a link nor EC2's word.
+func FuzzHoldersInMetadata(f *testing.F) {
+	for _, seed := range draw.Seeds(200) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		c := draw.From(data)
+		var shown []imds.Interface
+		before := map[int32]string{}
+		for n := range c.N(6) {
+			i := imds.Interface{
+				ENIID: fmt.Sprintf("eni-%d", n), MAC: net.HardwareAddr{2, 0, 0, 0, 0, byte(n)},
+				Settled: !c.Rarely(3), DeviceIndex: c.N(5) - 1, Card: c.N(2),
+			}
+			shown = append(shown, i)
+			if c.Bool() {
+				before[int32(c.N(4))] = i.ENIID
+			}
+		}
+		ours := map[string]bool{"eni-0": c.Bool(), "eni-1": c.Bool()}
+		here := func(mac net.HardwareAddr) bool { return mac[5]%2 == 0 }
+		for index, id := range holdersInMetadata(shown, ours, before, here) {
+			proven := slices.ContainsFunc(shown, func(i imds.Interface) bool {
+				return i.ENIID == id && i.Settled && i.Card == 0 && int32(i.DeviceIndex) == index && (here(i.MAC) || before[index] == id)
+			})
+			if index <= 0 || ours[id] || !proven {
+				t.Fatalf("%s is taken to hold %d", id, index)
+			}
+		}
+	})
+}

@@ -1,0 +1,170 @@
+package inventory
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// steps are the waits between describes while one leaves something open: an ENI is
+// being detached, was not shown, is attached to another instance, or is said to be
+// attached although its link has vanished.
+var steps = []time.Duration{2 * time.Second, 5 * time.Second, 15 * time.Second, time.Minute, 5 * time.Minute}
+
+// removalPoll is the longest time between two looks at an ENI that this agent takes out
+// of EC2: that takes seconds as a rule, and minutes have been seen.
+const removalPoll = 30 * time.Second
+
+// Resync is when EC2 is asked about this instance's ENIs next, and why. The zero value
+// asks now.
+type Resync struct {
+	every time.Duration // when nothing happens
+
+	next time.Time // zero is now
+	why  string
+
+	open  int       // describes in a row that left something open
+	moved int       // and those because a link has vanished
+	again time.Time // when another describe tells more about what the last did not show
+	// settled is when describes must show every ENI that was asked for until now.
+	settled time.Time
+	// reschedule: next has to be worked out with the next plan.
+	reschedule bool
+}
+
+// Now has EC2 asked in the next reconcile.
+func (r *Resync) Now(why string) {
+	r.next, r.why = time.Time{}, why
+	r.open, r.moved = 0, 0
+}
+
+// Soon has EC2 asked in a moment.
+func (r *Resync) Soon(why string, now time.Time) {
+	r.open = 0
+	r.before(why, now.Add(steps[0]))
+}
+
+// At has EC2 asked at that time, or before it for another reason.
+func (r *Resync) At(why string, at time.Time) {
+	r.open, r.moved = 0, 0
+	r.before(why, at)
+}
+
+func (r *Resync) before(why string, at time.Time) {
+	if at.Before(r.next) {
+		r.next, r.why = at, why
+	}
+}
+
+// left has EC2 asked when an ENI whose link has gone should be gone, too.
+func (r *Resync) left(now time.Time) {
+	const step = 1
+	if at := now.Add(steps[step] + rand.N(steps[step])); at.Before(r.next) {
+		r.next, r.why, r.moved = at, "the link of an ENI that was released has gone", step+1
+	}
+}
+
+// Settle has EC2 asked when describes must show all ENIs asked for until now: also one
+// that was made for an agent before this one, of which no report is left, and one whose
+// answer was lost before it was no longer wanted.
+func (r *Resync) Settle(now time.Time) {
+	r.settled = now.Add(ConsistencyWindow + rand.N(ConsistencyWindow/5))
+	r.before("describes must show all ENIs by now", r.settled)
+}
+
+// Reschedule has the next plan work out when EC2 is asked.
+func (r *Resync) Reschedule() { r.reschedule = true }
+
+// described takes in that EC2 has told; again is when another describe tells more.
+func (r *Resync) described(again time.Time) {
+	r.again = again
+	r.Reschedule()
+}
+
+// Next is when EC2 is asked next, the zero time when at once, and why.
+func (r *Resync) Next() (at time.Time, why string) { return r.next, r.why }
+
+// Due says whether EC2 is to be asked now.
+func (r *Resync) Due(now time.Time) bool { return !now.Before(r.next) }
+
+// Open is what only a plan tells of an inventory.
+type Open struct {
+	// Removing are the ENIs that nothing wants and that this agent takes out of EC2,
+	// unless only people can help.
+	Removing map[string]bool
+	// Searching: an ENI may come of a decision that nothing stands for any more.
+	Searching bool
+}
+
+// Schedule works out when EC2 is asked next, after a describe and a plan.
+func (i *Inventory) Schedule(o Open, now time.Time) {
+	r := &i.Resync
+	if !r.reschedule {
+		return
+	}
+	r.reschedule = false
+	open, moved := i.unsettled(o)
+	if !open {
+		r.open = 0
+	}
+	if !moved {
+		r.moved = 0
+	}
+	switch {
+	case open:
+		r.next, r.why = now.Add(steps[min(r.open, len(steps)-1)]), "the last describe left something open"
+		r.open++
+	case moved && r.moved < len(steps):
+		r.next, r.why = now.Add(steps[r.moved]), "a link has gone, and its ENI is still attached"
+		r.moved++
+	default:
+		r.next, r.why = i.quiet(now), "nothing happens"
+		return
+	}
+	if !r.again.IsZero() {
+		r.before("the last describe did not show an ENI", latest(r.again, now))
+	}
+	if len(o.Removing) > 0 {
+		r.before("an ENI is on its way out of EC2", now.Add(removalPoll))
+	}
+}
+
+// quiet is when EC2 is asked though nothing happens, or up to a fifth later, so that a
+// fleet that started together spreads.
+func (i *Inventory) quiet(now time.Time) time.Time {
+	at := now.Add(i.Resync.every + rand.N(i.Resync.every/5))
+	for _, other := range append([]time.Time{i.Resync.settled}, i.linkTimes()...) {
+		if other.After(now) && other.Before(at) {
+			at = other
+		}
+	}
+	return at
+}
+
+func (i *Inventory) linkTimes() []time.Time {
+	var times []time.Time
+	for _, e := range i.enis {
+		times = append(times, e.describe)
+	}
+	return times
+}
+
+// unsettled says whether the last describe left something open about an ENI that is
+// wanted, or may be, and whether one is said to be there although its link has vanished:
+// then a pod may have taken the link, or the coordinator may be away, for as long as they
+// like, and EC2 is not asked all the while.
+func (i *Inventory) unsettled(o Open) (open, moved bool) {
+	open = o.Searching || slices.ContainsFunc(i.enis, func(e ENI) bool { return i.open(e, o.Removing[e.ID]) })
+	moved = slices.ContainsFunc(i.enis, func(e ENI) bool {
+		return e.Use == Left || e.Link == LinkLost && e.Attachment != nil && !e.GivenUp()
+	})
+	return open, moved
+}
+
+func (i *Inventory) open(e ENI, removing bool) bool {
+	if e.GivenUp() || e.Use == Releasing {
+		return e.Hearsay() || removing
+	}
+	elsewhere := e.Attachment != nil && !e.AttachedTo(i.identity.InstanceID)
+	return elsewhere || e.Uncertain() || e.Attachment.Detaching()
+}

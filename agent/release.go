@@ -1,0 +1,111 @@
+package agent
+
+import (
+	"bytes"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
+)
+
+// release takes the link of an ENI down that nothing wants, once. Whose link it is tells
+// EC2, not a report, which somebody may have edited.
+func (a *Agent) release(e inventory.ENI) (events []linkEvent) {
+	switch {
+	case e.Use == inventory.Released && !a.linkMayBeHere(e.MAC):
+		return []linkEvent{{e.ID, linkLeft}}
+	case e.GivenUp(), e.Hearsay():
+		return nil
+	}
+	err := a.host.release(e, a.reporter.subnetOf(e.ID))
+	if err != nil {
+		return nil
+	}
+	a.Log.Info("released an ENI: nothing wants it on this node", "eni", e.ID, "nodeENI", e.Owner.NodeENI)
+	return []linkEvent{{e.ID, linkTakenDown}}
+}
+
+func (h *host) release(e inventory.ENI, subnet netip.Prefix) (err error) {
+	wanted := hostnet.Wanted{MAC: hardwareAddr(e.MAC), Addresses: e.Addresses, Subnet: subnet}
+	if e.Attachment != nil {
+		wanted.DeviceIndex = int(e.Attachment.DeviceIndex)
+	}
+	if wanted.MAC != nil {
+		err = h.net.Release(wanted)
+	}
+	h.links[e.ID] = linkState{err: err}
+	return err
+}
+
+// maySweep: while a NodeENI cannot be resolved, or the addresses of an ENI are not known,
+// their rules cannot be told from leftovers, and a restart must not take them. By its
+// rules, hostnet tells which addresses of a link it has still to delete.
+func (a *Agent) maySweep() bool {
+	if !a.desired.complete() || slices.ContainsFunc(a.inventory.All(), inventory.ENI.Hearsay) {
+		return false
+	}
+	for _, l := range a.host.links {
+		if l.err != nil && linkReason(l.err) == reasonLinkFailed {
+			return false
+		}
+	}
+	return true
+}
+
+// sweep removes the rules and routes of ENIs that are no more.
+func (h *host) sweep(keep []hostnet.Wanted) {
+	n, err := h.net.Sweep(keep)
+	if err == nil {
+		h.sweepError = ""
+	} else if text := err.Error(); text != h.sweepError {
+		h.log.Warn("leftover rules or routes could not be removed", "error", err)
+		h.sweepError = text
+	}
+	h.metrics.repaired(repairLeftover, n)
+	if n > 0 {
+		h.log.Info("removed leftover rules and routes", "count", n)
+	}
+}
+
+// swept says whether nothing is known to be left on the host.
+func (h *host) swept() bool { return h.sweepError == "" }
+
+// swapNames has links of ours give up names that others of ours are to have: two
+// NodeENIs, or the subnets of one, have changed places, or nothing wants the ENI
+// any more that still has the name.
+func (h *host) swapNames(links []link, released []inventory.ENI, now time.Time) (events []linkEvent) {
+	for _, l := range links {
+		var taken *hostnet.NameTakenError
+		if !errors.As(h.links[l.eni.ID].err, &taken) || !yields(taken, links, released) {
+			continue
+		}
+		if err := h.net.Yield(taken.HolderMAC, taken.Name); err != nil {
+			h.log.Warn("a link does not give up its name", "error", err)
+			continue
+		}
+		events = append(events, h.configure(l, now)...)
+	}
+	return events
+}
+
+// yields says whether the link that has the name is one of ours that has no use
+// for it. One that may have any name keeps the one it has: people may use it.
+func yields(taken *hostnet.NameTakenError, links []link, released []inventory.ENI) bool {
+	if len(taken.HolderMAC) == 0 {
+		return false // no ENI
+	}
+	for _, l := range links {
+		if bytes.Equal(l.wanted.MAC, taken.HolderMAC) {
+			return l.wanted.InterfaceName != "" && l.wanted.InterfaceName != taken.Name
+		}
+	}
+	for _, e := range released {
+		if bytes.Equal(hardwareAddr(e.MAC), taken.HolderMAC) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,118 @@
+package agent
+
+import (
+	"context"
+	"time"
+
+	"github.com/aws/smithy-go"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// restored is what an agent knows when it starts: what the one before it has reported.
+type restored struct {
+	enis    []inventory.ENI
+	intents map[inventory.Slot]intent
+	links   map[string]linkState
+	node    map[types.UID]nodeENIReadiness
+}
+
+// restoredFrom reads a report back.
+func restoredFrom(r v1alpha1.NodeENIStateStatus, instanceARN string, now time.Time) restored {
+	s := restored{intents: intentsIn(r), links: map[string]linkState{}, node: map[types.UID]nodeENIReadiness{}}
+	for _, entry := range r.ENIs {
+		slot := inventory.Slot{UID: entry.NodeENIUID, SubnetID: entry.SubnetID}
+		if entry.ENIID != "" {
+			s.enis = append(s.enis, eniIn(entry, instanceARN))
+		} else if decided, ok := s.intents[slot]; ok && mayHaveBeenAsked(entry) {
+			decided.unanswered = now
+			s.intents[slot] = decided
+		}
+		// A link that is overdue is with a pod, or nobody. EC2 was asked about it, and a
+		// restart is no reason to ask again.
+		if entry.ENIID != "" && entry.Reason == reasonLinkOverdue {
+			s.links[entry.ENIID] = linkState{wait: wait{waiting: entry.LastTransitionTime.Add(-linkPatience), overdue: true}}
+		}
+		// What is reported may have been ready, and the label, which the Node has kept,
+		// tells whether it was.
+		if entry.Phase != v1alpha1.PhaseReleasing && entry.Phase != v1alpha1.PhaseReleased {
+			s.node[entry.NodeENIUID] = nodeENIReadiness{nodeENI: entry.NodeENI, state: degraded}
+		}
+	}
+	return s
+}
+
+// mayHaveBeenAsked says whether EC2 may have been asked for the ENI of a decision since
+// it was reported: unless it had refused.
+func mayHaveBeenAsked(entry v1alpha1.ENIState) bool {
+	refusal := &smithy.GenericAPIError{Code: entry.Reason, Message: entry.Message}
+	return entry.Phase != v1alpha1.PhaseFailed && !answered(refusal)
+}
+
+// intentsIn are the decisions that the report holds.
+func intentsIn(r v1alpha1.NodeENIStateStatus) map[inventory.Slot]intent {
+	all := map[inventory.Slot]intent{}
+	for _, entry := range r.ENIs {
+		if entry.SubnetID == "" || entry.Phase == v1alpha1.PhaseReleased && entry.ENIID != "" || entry.Phase == v1alpha1.PhaseReleasing {
+			continue
+		}
+		decided := intent{nodeENI: entry.NodeENI, replaces: entry.Replaces}
+		if entry.CreatedAt != nil {
+			decided.createdAt = entry.CreatedAt.UTC()
+		}
+		all[inventory.Slot{UID: entry.NodeENIUID, SubnetID: entry.SubnetID}] = decided
+	}
+	return all
+}
+
+// eniIn is what the report tells of an ENI.
+func eniIn(entry v1alpha1.ENIState, instanceARN string) inventory.ENI {
+	e := inventory.ENI{Since: entry.LastTransitionTime.Time}
+	e.ID, e.MAC, e.SubnetID = entry.ENIID, entry.MAC, entry.SubnetID
+	e.Owner = eni.Owner{NodeENI: entry.NodeENI, NodeENIUID: entry.NodeENIUID, Instance: instanceARN}
+	if entry.CreatedAt != nil {
+		e.Owner.CreatedAt = entry.CreatedAt.Time
+		e.Since = maxTime(e.Since, e.Owner.CreatedAt)
+	}
+	if entry.Reason == reasonDeleting {
+		e.Since = time.Time{} // a describe has shown it
+	}
+	if entry.Phase == v1alpha1.PhaseReleased {
+		e.Use = inventory.Released
+	}
+	switch entry.Phase {
+	case v1alpha1.PhasePending, v1alpha1.PhaseAttaching, v1alpha1.PhaseFailed:
+	case v1alpha1.PhaseConfiguring:
+		// Or its link was still to come.
+		if entry.InterfaceName != "" || entry.Reason == reasonLinkGone || entry.Reason == reasonVerifying {
+			e.Link = inventory.LinkSeen
+		}
+	default:
+		e.Link = inventory.LinkSeen
+	}
+	return e
+}
+
+// restore starts from the node's last report.
+func (a *Agent) restore(ctx context.Context, now time.Time) error {
+	last, err := a.Source.Load(ctx)
+	if err != nil {
+		return err
+	}
+	if last.InstanceID != "" && last.InstanceID != a.Identity.InstanceID {
+		a.Log.Info("the last report is of another instance that had this node's name; it does not count, and this instance's first report takes its place", "instance", last.InstanceID)
+		a.reporter.saved.InstanceID = last.InstanceID // there is one to write over, also without ENIs
+		return nil
+	}
+	a.reporter.saved, a.reporter.current = last, last
+	s := restoredFrom(last, a.Identity.InstanceARN(), now)
+	a.inventory.Restore(s.enis, now)
+	a.intents.bySlot, a.host.links, a.node.byUID = s.intents, s.links, s.node
+	if a.Collector != nil && last.InstanceID == "" {
+		a.inventory.Resync.Settle(now) // a report may have been lost
+	}
+	return nil
+}

@@ -1,0 +1,83 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// shutDownAttempts are the attempts of the last reconcile to change a Node that others
+// change at the same time.
+const shutDownAttempts = 5
+
+// shutDownTime is how long the last reconcile may take.
+const shutDownTime = 5 * time.Second
+
+// shutDown is the last reconcile. A DaemonSet's pod is also ended because its node lost
+// the label: then, if the label does not come back, the links are taken down and that
+// is reported.
+func (a *Agent) shutDown(ctx context.Context) {
+	if a.ReleaseDelay > 0 && a.refresh(ctx) == nil {
+		a.awaitLabels()
+	}
+	ctx, cancel := context.WithTimeout(ctx, shutDownTime)
+	defer cancel()
+	for a.calls.mustEnd() {
+		if !a.drain(ctx) {
+			return
+		}
+	}
+	for range shutDownAttempts {
+		if err := a.refresh(ctx); err != nil {
+			a.Log.Warn("could not ask whether this node still matches; everything stays in place", "error", err)
+			return
+		}
+		a.releaseOnly(ctx, time.Now())
+		for a.calls.busy(saveKey) || a.calls.busy(nodeKey) {
+			if !a.drain(ctx) {
+				return
+			}
+		}
+		if !errors.Is(a.failures.Err(nodeKey), errOutrun) {
+			return
+		}
+	}
+}
+
+// refresh reads the Node, in a moment.
+func (a *Agent) refresh(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, shutDownTime/2)
+	defer cancel()
+	return a.Source.Refresh(ctx)
+}
+
+// drain takes in one result of what is under way; false when time is up.
+func (a *Agent) drain(ctx context.Context) bool {
+	select {
+	case apply := <-a.calls.results:
+		apply()
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// releaseOnly is a reconcile that only takes links down and reports.
+func (a *Agent) releaseOnly(ctx context.Context, now time.Time) {
+	if complete := a.setDesired(now); !complete || !a.inventory.Synced() {
+		return
+	}
+	if a.logNodeProblem(); a.idle() {
+		return
+	}
+	p := next(a.view(now))
+	a.inventory.Assign(p.assigned, p.release)
+	for _, id := range p.release {
+		if e, _ := a.inventory.Get(id); !e.GivenUp() {
+			a.noteLinks(a.release(e), now)
+		}
+	}
+	a.report(ctx, a.view(now), p, now)
+	a.failures.Reset(nodeKey) // there is no later
+	a.updateNode(ctx, true, now)
+}
