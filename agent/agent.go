@@ -12,6 +12,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
@@ -70,8 +71,9 @@ func (a *Agent) Run(ctx context.Context) error {
 
 	go a.watchMetadata(ctx)
 	var pace hostPace
-	alarm := newAlarm()
-	defer alarm.Stop()
+	due := time.Now() // the timer
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	heartbeat, stopHeartbeat := a.heartbeat()
 	defer stopHeartbeat()
 	for {
@@ -94,14 +96,17 @@ func (a *Agent) Run(ctx context.Context) error {
 				continue
 			}
 			if wait := pace.wait(time.Now(), a.hostInterval()); wait > 0 {
-				alarm.noLaterThan(time.Now().Add(wait))
+				if sooner := time.Now().Add(wait); sooner.Before(due) {
+					due = sooner
+					timer.Reset(wait)
+				}
 				continue
 			}
 			why = causeHost
 		case <-heartbeat:
 			a.Beat()
 			continue
-		case <-alarm.C:
+		case <-timer.C:
 			if pace.waiting {
 				why = causeHost
 			}
@@ -111,7 +116,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.reconcile(calls, now)
 		pace.reconciled(time.Now(), why)
 		a.readiness.set(a.notReady())
-		alarm.set(a.next(now))
+		due = a.next(now)
+		timer.Reset(time.Until(due))
 	}
 }
 
@@ -175,7 +181,7 @@ func (a *Agent) reconcile(ctx context.Context, now time.Time) {
 
 	a.report(ctx, a.view(now), p, now)
 	a.updateNode(ctx, complete, now)
-	a.metadata.expect(a.inventory.All(), a.Identity.InstanceID)
+	a.metadata.poll.expect(a.inventory.All(), a.Identity.InstanceID)
 	if a.Emptied != nil && a.empty() {
 		a.Emptied()
 	}
@@ -200,9 +206,9 @@ func (a *Agent) next(now time.Time) time.Time {
 	if !a.selection.read || a.idle() {
 		// A reconcile would do nothing before the Source has news, but save why.
 		failed, _ := a.failures.Get(saveKey)
-		return earliest(now, at, failed.Until)
+		return earliest(now, at, []time.Time{failed.Until})
 	}
-	at = earliest(now, at, a.selection.next(now), a.failures.Next(now), a.host.next(now), a.node.next(now), a.metadata.holdsUntil)
+	at = earliest(now, at, a.selection.grace.times(), a.failures.Times(), a.host.times(now), a.node.times(), []time.Time{a.metadata.holdsUntil})
 	if failed, _ := a.failures.Get(describeKey); !a.calls.busy(describeKey) && !a.calls.changing() && !failed.AwaitsTurn() {
 		due, _ := a.inventory.Resync.Next()
 		if due = maxTime(due, failed.Until); due.Before(at) {
@@ -215,8 +221,8 @@ func (a *Agent) next(now time.Time) time.Time {
 }
 
 // earliest is the first of the times that are still to come.
-func earliest(now, at time.Time, others ...time.Time) time.Time {
-	for _, other := range others {
+func earliest(now, at time.Time, others ...[]time.Time) time.Time {
+	for _, other := range slices.Concat(others...) {
 		if other.After(now) && other.Before(at) {
 			at = other
 		}

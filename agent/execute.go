@@ -245,7 +245,7 @@ func (a *Agent) createFailed(c call, err error, now time.Time) {
 func (a *Agent) attachFailed(c call, err error, now time.Time) {
 	switch {
 	case eni.IsIndexTaken(err):
-		if a.inventory.Indexes.Holds(c.index) {
+		if a.inventory.Indexes.Holders[c.index] != "" {
 			return // the next plan takes another index, at once
 		}
 		a.inventory.Resync.Now("one of our own ENIs may hold a device index, by a call whose answer was lost")

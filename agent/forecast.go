@@ -46,7 +46,7 @@ type ForecastProblem struct {
 // NewForecast looks up what the NodeENIs name and what the instance has, with up
 // to six describes, and plans.
 func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who imds.Identity, nodeENIs []v1alpha1.NodeENI, labels map[string]string) (Forecast, error) {
-	known, err := lookedUp(ctx, ec2, who.VPCID, desire(nodeENIs, labels, who.Zone, newCatalog(), nil).named)
+	known, err := lookUpAll(ctx, ec2, who.VPCID, desire(nodeENIs, labels, who.Zone, newCatalog(), nil).named)
 	if err != nil {
 		return Forecast{}, err
 	}
@@ -72,35 +72,19 @@ func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who
 	return f, nil
 }
 
-// lookedUp asks EC2 for all that is named.
-func lookedUp(ctx context.Context, ec2 *eni.Client, vpc string, named refs) (catalog, error) {
+// lookUpAll asks EC2 for all that is named.
+func lookUpAll(ctx context.Context, ec2 *eni.Client, vpc string, named refs) (catalog, error) {
 	known := newCatalog()
-	if len(named.subnetIDs) > 0 {
-		all, err := ec2.SubnetsByID(ctx, named.subnetIDs)
+	for _, key := range lookUpKeys {
+		refs := named.of(key)
+		if len(refs) == 0 {
+			continue
+		}
+		take, err := lookUp(ctx, ec2, vpc, key, refs)
 		if err != nil {
-			return known, fmt.Errorf("subnets by id: %w", err)
+			return known, fmt.Errorf("%s by %s: %w", key.Action, key.Of, err)
 		}
-		for _, id := range named.subnetIDs {
-			known.subnetsByID[id] = only(all, func(s eni.Subnet) bool { return s.ID == id })
-		}
-	}
-	if len(named.subnetNames) > 0 {
-		all, err := ec2.SubnetsByName(ctx, vpc, named.subnetNames)
-		if err != nil {
-			return known, fmt.Errorf("subnets by name: %w", err)
-		}
-		for _, name := range named.subnetNames {
-			known.subnetsByName[name] = only(all, func(s eni.Subnet) bool { return s.Name == name })
-		}
-	}
-	if len(named.groupNames) > 0 {
-		found, err := ec2.GroupsByName(ctx, vpc, named.groupNames)
-		if err != nil {
-			return known, fmt.Errorf("security groups by name: %w", err)
-		}
-		for _, name := range named.groupNames {
-			known.groups[name] = found[name]
-		}
+		take(known)
 	}
 	return known, nil
 }

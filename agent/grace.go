@@ -74,6 +74,14 @@ func (g grace) selectsOthers(last Snapshot, n v1alpha1.NodeENI) bool {
 	return !maps.Equal(before.Spec.NodeSelector, n.Spec.NodeSelector)
 }
 
+// times are when grace periods end.
+func (g grace) times() (times []time.Time) {
+	for _, lost := range g {
+		times = append(times, lost.until)
+	}
+	return times
+}
+
 // forLabels is how long to wait for labels that may come back.
 func (g grace) forLabels(now time.Time) time.Duration {
 	var longest time.Duration

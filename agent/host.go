@@ -47,22 +47,11 @@ type wait struct {
 	overdue bool      // for longer than linkPatience
 }
 
-// linkEvent is what a link shows of its ENI.
+// linkEvent is a change of an ENI's link.
 type linkEvent struct {
-	eni  string
-	what linkChange
+	eni    string
+	change inventory.LinkChange
 }
-
-type linkChange int
-
-const (
-	linkUnchanged linkChange = iota
-	linkHere
-	linkVanished  // it was here
-	linkAbsent    // a describe alone says that the ENI is attached
-	linkTakenDown // nothing wants the ENI
-	linkLeft      // and the link has gone since
-)
 
 // link is an ENI that may have a link here, and what the link is to be.
 type link struct {
@@ -101,18 +90,9 @@ func (a *Agent) applyLinks(p plan, now time.Time) (events []linkEvent) {
 // noteLinks takes in what the links show of their ENIs.
 func (a *Agent) noteLinks(events []linkEvent, now time.Time) {
 	for _, e := range events {
-		switch e.what {
-		case linkHere:
-			a.inventory.LinkHere(e.eni)
+		a.inventory.NoteLink(e.eni, e.change, now)
+		if e.change == inventory.LinkHere {
 			a.provisioning.linked(e.eni, now)
-		case linkVanished:
-			a.inventory.LinkVanished(e.eni)
-		case linkAbsent:
-			a.inventory.LinkAbsent(e.eni, now)
-		case linkTakenDown:
-			a.inventory.LinkTakenDown(e.eni)
-		case linkLeft:
-			a.inventory.LinkLeft(e.eni, now)
 		}
 	}
 }
@@ -171,13 +151,13 @@ func (h *host) configure(l link, now time.Time) (events []linkEvent) {
 	state.Status, state.err = h.net.Configure(l.wanted)
 	switch {
 	case state.Present:
-		events = append(events, linkEvent{l.eni.ID, linkHere})
+		events = append(events, linkEvent{l.eni.ID, inventory.LinkHere})
 	case state.err != nil: // that does not say that there is no link
 		state = before.unknown(state.err)
 	default:
 		hearsay := l.eni.Attachment != nil && l.eni.AttachedAt.IsZero()
-		var change linkChange
-		if state.wait, change = before.missing(hearsay, now); change != linkUnchanged {
+		var change inventory.LinkChange
+		if state.wait, change = before.missing(hearsay, now); change != inventory.LinkUnchanged {
 			h.log.Info("an ENI that is attached has no link; EC2 is asked", "eni", l.eni.ID, "link", before.Name)
 			events = append(events, linkEvent{l.eni.ID, change})
 		}
@@ -210,15 +190,15 @@ func (before linkState) unknown(err error) linkState {
 // have been detached since. Both are told once, for EC2 to be asked. A link that does not
 // come after our own attach is no reason to ask: EC2 has answered, and the hourly
 // describe asks again.
-func (before linkState) missing(hearsay bool, now time.Time) (after wait, change linkChange) {
+func (before linkState) missing(hearsay bool, now time.Time) (after wait, change inventory.LinkChange) {
 	after = before.wait
 	switch {
 	case before.Present:
-		after.waiting, change = now, linkVanished
+		after.waiting, change = now, inventory.LinkVanished
 	case before.waiting.IsZero():
 		after.waiting = now
 		if hearsay {
-			change = linkAbsent
+			change = inventory.LinkAbsent
 		}
 	}
 	after.overdue = now.Sub(after.waiting) >= linkPatience
@@ -238,23 +218,17 @@ func (h *host) awaitsLink() bool {
 	return false
 }
 
-// next is when a link is to be looked at though the kernel tells of no change.
-func (h *host) next(now time.Time) time.Time {
-	var next time.Time
-	sooner := func(at time.Time) {
-		if at.After(now) && (next.IsZero() || at.Before(next)) {
-			next = at
-		}
-	}
+// times are when links are to be looked at though the kernel tells of no change.
+func (h *host) times(now time.Time) (times []time.Time) {
 	for _, l := range h.links {
 		if l.err != nil {
-			sooner(now.Add(linkRetry))
+			times = append(times, now.Add(linkRetry))
 		}
 		if !l.waiting.IsZero() {
-			sooner(l.waiting.Add(linkPatience))
+			times = append(times, l.waiting.Add(linkPatience))
 		}
 	}
-	return next
+	return times
 }
 
 // Reasons that the host gives.

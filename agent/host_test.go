@@ -29,16 +29,16 @@ func TestMissingLink(t *testing.T) {
 		before  linkState
 		hearsay bool
 		want    wait
-		change  linkChange
+		change  inventory.LinkChange
 	}{
-		{"just attached by ourselves", linkState{}, false, wait{waiting: now}, linkUnchanged},
-		{"a describe says attached", linkState{}, true, wait{waiting: now}, linkAbsent},
-		{"still, and EC2 was asked", linkState{wait: wait{waiting: ago(time.Second)}}, true, wait{waiting: ago(time.Second)}, linkUnchanged},
-		{"vanished", linkState{Status: here}, false, wait{waiting: now}, linkVanished},
-		{"vanished again", linkState{Status: here, wait: wait{waiting: ago(time.Hour)}}, false, wait{waiting: now}, linkVanished},
-		{"awaited", linkState{wait: wait{waiting: ago(linkPatience - 1)}}, false, wait{waiting: ago(linkPatience - 1)}, linkUnchanged},
-		{"awaited for too long: a pod may have it", linkState{wait: wait{waiting: ago(linkPatience)}}, true, wait{waiting: ago(linkPatience), overdue: true}, linkUnchanged},
-		{"for even longer", linkState{wait: wait{waiting: ago(time.Hour), overdue: true}}, true, wait{waiting: ago(time.Hour), overdue: true}, linkUnchanged},
+		{"just attached by ourselves", linkState{}, false, wait{waiting: now}, inventory.LinkUnchanged},
+		{"a describe says attached", linkState{}, true, wait{waiting: now}, inventory.LinkAbsent},
+		{"still, and EC2 was asked", linkState{wait: wait{waiting: ago(time.Second)}}, true, wait{waiting: ago(time.Second)}, inventory.LinkUnchanged},
+		{"vanished", linkState{Status: here}, false, wait{waiting: now}, inventory.LinkVanished},
+		{"vanished again", linkState{Status: here, wait: wait{waiting: ago(time.Hour)}}, false, wait{waiting: now}, inventory.LinkVanished},
+		{"awaited", linkState{wait: wait{waiting: ago(linkPatience - 1)}}, false, wait{waiting: ago(linkPatience - 1)}, inventory.LinkUnchanged},
+		{"awaited for too long: a pod may have it", linkState{wait: wait{waiting: ago(linkPatience)}}, true, wait{waiting: ago(linkPatience), overdue: true}, inventory.LinkUnchanged},
+		{"for even longer", linkState{wait: wait{waiting: ago(time.Hour), overdue: true}}, true, wait{waiting: ago(time.Hour), overdue: true}, inventory.LinkUnchanged},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if got, change := test.before.missing(test.hearsay, now); got != test.want || change != test.change {
@@ -75,7 +75,7 @@ func TestErrorIsNoMissingLink(t *testing.T) {
 				t.Errorf("%+v became %+v, events %v", before, after, events)
 			}
 			h.net = linkless{}
-			vanished := linkEvent{"eni-x", linkVanished}
+			vanished := linkEvent{"eni-x", inventory.LinkVanished}
 			if events := h.configure(link{eni: e}, now); slices.Contains(events, vanished) != before.Present {
 				t.Errorf("then there is no link, and the events are %v", events)
 			}
@@ -142,7 +142,7 @@ func TestStartWithoutALink(t *testing.T) {
 				t.Fatal(err)
 			}
 			after, change := a.host.links["eni-x"].missing(true, now)
-			if (change == linkAbsent) != want.asks || after.overdue != want.overdue {
+			if (change == inventory.LinkAbsent) != want.asks || after.overdue != want.overdue {
 				t.Errorf("change %v, %+v; want %+v", change, after, want)
 			}
 		})

@@ -11,8 +11,7 @@ import (
 )
 
 // errAbsent stands for an id or a name that EC2 does not know, or knows in no
-// way that helps here. It is asked for again at the pace of things that people
-// mend.
+// way that helps here. It is asked for again as slowly as things that people fix.
 var errAbsent = retry.With(retry.Terminal, errors.New("EC2 knows nothing fitting of this id or name"))
 
 // What is looked up, as its place among the failures; with an id or a name, that of
@@ -22,76 +21,85 @@ var (
 	subnetsByName = retry.Key{Action: "DescribeSubnets", Of: "tag:Name"}
 	groupsByName  = retry.Key{Action: "DescribeSecurityGroups", Of: "group-name"}
 
-	lookUps = []retry.Key{subnetsByID, subnetsByName, groupsByName}
+	lookUpKeys = []retry.Key{subnetsByID, subnetsByName, groupsByName}
 )
 
-// lookUp asks EC2 for the subnets and groups that are not in the catalog, in one
-// call for ids and one each for subnet and group names; and in one more for names
-// that are no group's, which may be Name tags.
-func (a *Agent) lookUp(ctx context.Context, now time.Time) {
-	lookUp(a, ctx, now, subnetsByID, a.EC2.SubnetsByID, func(id string, all []eni.Subnet) {
-		a.catalog.subnetsByID[id] = only(all, func(s eni.Subnet) bool { return s.ID == id })
-	})
-	subnets := func(ctx context.Context, names []string) ([]eni.Subnet, error) {
-		return a.EC2.SubnetsByName(ctx, a.Identity.VPCID, names)
+// lookUp asks EC2 for subnets or groups of a VPC by id or name, in one call, and in one
+// more for names that are no group's, which may be Name tags. take puts the answer into a
+// catalog.
+func lookUp(ctx context.Context, ec2 *eni.Client, vpc string, key retry.Key, refs []string) (take func(catalog), err error) {
+	switch key {
+	case subnetsByID:
+		all, err := ec2.SubnetsByID(ctx, refs)
+		return func(c catalog) {
+			for _, id := range refs {
+				c.subnetsByID[id] = only(all, func(s eni.Subnet) bool { return s.ID == id })
+			}
+		}, err
+	case subnetsByName:
+		all, err := ec2.SubnetsByName(ctx, vpc, refs)
+		return func(c catalog) {
+			for _, name := range refs {
+				c.subnetsByName[name] = only(all, func(s eni.Subnet) bool { return s.Name == name })
+			}
+		}, err
+	default:
+		found, err := ec2.GroupsByName(ctx, vpc, refs)
+		return func(c catalog) {
+			for _, name := range refs {
+				c.groups[name] = found[name]
+			}
+		}, err
 	}
-	lookUp(a, ctx, now, subnetsByName, subnets, func(name string, all []eni.Subnet) {
-		a.catalog.subnetsByName[name] = only(all, func(s eni.Subnet) bool { return s.Name == name })
-	})
-	groups := func(ctx context.Context, names []string) (map[string][]string, error) {
-		return a.EC2.GroupsByName(ctx, a.Identity.VPCID, names)
-	}
-	lookUp(a, ctx, now, groupsByName, groups, func(name string, found map[string][]string) {
-		a.catalog.groups[name] = found[name]
-	})
 }
 
-func only[T any](all []T, ok func(T) bool) []T {
-	var some []T
-	for _, v := range all {
-		if ok(v) {
-			some = append(some, v)
+func only(all []eni.Subnet, ok func(eni.Subnet) bool) (some []eni.Subnet) {
+	for _, s := range all {
+		if ok(s) {
+			some = append(some, s)
 		}
 	}
 	return some
 }
 
-// lookUp asks for what is missing and due, in one call, and gives each with the
-// answer to take. What is missing all the same is asked for again later.
-func lookUp[T any](a *Agent, ctx context.Context, now time.Time, key retry.Key,
-	ask func(context.Context, []string) (T, error), take func(ref string, answer T)) {
-	var due []string
-	for _, ref := range a.desired.missing.of(key) {
-		if !a.calls.busy(key) && !a.failures.Blocks(key, now) && !a.failures.Blocks(named(key, ref), now) {
-			due = append(due, ref)
+// lookUp asks for the subnets and groups that are not in the catalog.
+func (a *Agent) lookUp(ctx context.Context, now time.Time) {
+	for _, key := range lookUpKeys {
+		due := a.dueLookUps(key, now)
+		if len(due) == 0 || a.calls.busy(key) {
+			continue
 		}
+		a.calls.start(key, call{}, func() func() {
+			ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
+			defer cancel()
+			take, err := lookUp(ctx, a.EC2, a.Identity.VPCID, key, due)
+			return func() { a.lookedUp(key, due, take, err, time.Now()) }
+		})
 	}
-	if len(due) == 0 {
+}
+
+func (a *Agent) dueLookUps(key retry.Key, now time.Time) []string {
+	return slices.DeleteFunc(slices.Clone(a.desired.missing.of(key)), func(ref string) bool {
+		return a.failures.Blocks(key, now) || a.failures.Blocks(named(key, ref), now)
+	})
+}
+
+// lookedUp takes an answer in. What is missing all the same is asked for again later.
+func (a *Agent) lookedUp(key retry.Key, refs []string, take func(catalog), err error, now time.Time) {
+	if err != nil {
+		a.fail(key, err, now)
 		return
 	}
-	a.calls.start(key, call{}, func() func() {
-		ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
-		defer cancel()
-		answer, err := ask(ctx, due)
-		return func() {
-			if err != nil {
-				a.fail(key, err, time.Now())
-				return
-			}
-			a.failures.Reset(key)
-			for _, ref := range due {
-				take(ref, answer)
-			}
-			a.resolve()
-			for _, ref := range due {
-				if slices.Contains(a.desired.missing.of(key), ref) {
-					a.failures.Failed(named(key, ref), errAbsent, time.Now())
-				} else {
-					a.failures.Reset(named(key, ref))
-				}
-			}
+	a.failures.Reset(key)
+	take(a.catalog)
+	a.resolve()
+	for _, ref := range refs {
+		if slices.Contains(a.desired.missing.of(key), ref) {
+			a.failures.Failed(named(key, ref), errAbsent, now)
+		} else {
+			a.failures.Reset(named(key, ref))
 		}
-	})
+	}
 }
 
 // named is the place of one id or name among the failures.

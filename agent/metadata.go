@@ -44,9 +44,6 @@ type metadata struct {
 	holdsUntil time.Time
 }
 
-// expect takes in what the loop knows now.
-func (m *metadata) expect(enis []inventory.ENI, instanceID string) { m.poll.expect(enis, instanceID) }
-
 // forgetIndexes: EC2 has told meanwhile who holds which device index.
 func (m *metadata) forgetIndexes() {
 	m.asked++

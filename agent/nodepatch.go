@@ -32,15 +32,12 @@ type nodeStatus struct {
 	byUID map[types.UID]nodeENIReadiness
 }
 
-// next is when a NodeENI is no longer taken for ready.
-func (n *nodeStatus) next(now time.Time) time.Time {
-	var next time.Time
+// times are when NodeENIs are no longer taken for ready.
+func (n *nodeStatus) times() (times []time.Time) {
 	for _, r := range n.byUID {
-		if at := r.endsAt(); at.After(now) && (next.IsZero() || at.Before(next)) {
-			next = at
-		}
+		times = append(times, r.endsAt())
 	}
-	return next
+	return times
 }
 
 // updateNode makes the Node show whether its NodeENIs are ready, once all of them have

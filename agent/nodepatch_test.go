@@ -178,8 +178,8 @@ func TestPatchesAreTriedAgain(t *testing.T) {
 					}
 					time.Sleep(time.Minute)
 				}
-				if a.show(t); len(p.patches) != n+1 || len(a.failures.Keys()) > 0 {
-					t.Errorf("%d patches, want %d; failures %v", len(p.patches), n+1, a.failures.Keys())
+				if a.show(t); len(p.patches) != n+1 || len(a.failures.Blocked(time.Time{})) > 0 {
+					t.Errorf("%d patches, want %d; failures %v", len(p.patches), n+1, a.failures.Blocked(time.Time{}))
 				}
 				if !slices.Equal(events.reasons, test.events) || test.log != "" && strings.Count(logged.String(), test.log) != 1 {
 					t.Errorf("Events %v, want %v; log\n%s", events.reasons, test.events, logged)

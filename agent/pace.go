@@ -38,22 +38,3 @@ func (a *Agent) hostInterval() time.Duration {
 	}
 	return hostInterval
 }
-
-// alarm starts the reconciles that are due without anything happening.
-type alarm struct {
-	*time.Timer
-	due time.Time
-}
-
-func newAlarm() *alarm { return &alarm{time.NewTimer(0), time.Now()} }
-
-func (a *alarm) set(due time.Time) {
-	a.due = due
-	a.Reset(time.Until(due))
-}
-
-func (a *alarm) noLaterThan(due time.Time) {
-	if due.Before(a.due) {
-		a.set(due)
-	}
-}

@@ -87,7 +87,7 @@ type plan struct {
 	indexes  map[string]int32          // the device index that each assigned ENI has or gets
 	release  []string                  // ENIs that are no longer wanted
 	decide   []inventory.Slot          // wants that need an intent before they can be created
-	awaited  string                    // the ENI that has to be attached before another is created
+	awaited  call                      // the attach that another create has to wait for
 	open     inventory.Open            // what EC2 is asked about soon
 	// searching are the slots that nothing wants and in which an ENI may have been created.
 	searching map[inventory.Slot]bool
@@ -104,7 +104,7 @@ func next(v view) plan {
 	p.assign(v)
 	p.index(v)
 	p.awaited = p.unattached(v, byID)
-	waiting := p.awaited != ""
+	waiting := p.awaited.eni != ""
 	for _, w := range v.desired.wants {
 		e, ok := byID[p.assigned[w.Slot]]
 		switch {
@@ -132,32 +132,23 @@ func next(v view) plan {
 	return p
 }
 
-// slotOf is the slot that an assigned ENI is for.
-func (p plan) slotOf(id string) inventory.Slot {
-	for s, assigned := range p.assigned {
-		if assigned == id {
-			return s
-		}
-	}
-	return inventory.Slot{}
-}
-
-// unattached is an ENI that others have to wait for, or "". One that EC2 refuses to
+// unattached is the attach of an ENI that others have to wait for, if any. One that EC2 refuses to
 // attach may be refused for a reason of its own, and holds up nobody. With two it is
 // the instance's reason, or IAM's, and more would only use up addresses.
-func (p *plan) unattached(v view, byID map[string]inventory.ENI) string {
+func (p *plan) unattached(v view, byID map[string]inventory.ENI) call {
 	passed := false
 	for _, w := range v.desired.wants {
 		e, ok := byID[p.assigned[w.Slot]]
+		c := call{verb: attach, slot: w.Slot, eni: e.ID, index: p.indexes[e.ID]}
 		switch {
 		case !ok, e.Attachment != nil, e.Hearsay() && e.Link != inventory.LinkNeverSeen: // that was attached when it was reported
-		case !passed && v.refused[call{verb: attach, slot: w.Slot, eni: e.ID, index: p.indexes[e.ID]}.key()]:
+		case !passed && v.refused[c.key()]:
 			passed = true
 		default:
-			return e.ID
+			return c
 		}
 	}
-	return ""
+	return call{}
 }
 
 // assign gives each want its ENI: the one that is attached before one that is

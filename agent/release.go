@@ -16,7 +16,7 @@ import (
 func (a *Agent) release(e inventory.ENI) (events []linkEvent) {
 	switch {
 	case e.Use == inventory.Released && !a.linkMayBeHere(e.MAC):
-		return []linkEvent{{e.ID, linkLeft}}
+		return []linkEvent{{e.ID, inventory.LinkLeft}}
 	case e.GivenUp(), e.Hearsay():
 		return nil
 	}
@@ -25,7 +25,7 @@ func (a *Agent) release(e inventory.ENI) (events []linkEvent) {
 		return nil
 	}
 	a.Log.Info("released an ENI: nothing wants it on this node", "eni", e.ID, "nodeENI", e.Owner.NodeENI)
-	return []linkEvent{{e.ID, linkTakenDown}}
+	return []linkEvent{{e.ID, inventory.LinkTakenDown}}
 }
 
 func (h *host) release(e inventory.ENI, subnet netip.Prefix) (err error) {

@@ -21,6 +21,9 @@ const (
 
 // remove adds the calls that take released ENIs out of EC2.
 func (p *plan) remove(v view, byID map[string]inventory.ENI) {
+	if !v.collects {
+		return
+	}
 	p.searching = v.unwanted()
 	p.open = inventory.Open{Removing: map[string]bool{}, Searching: len(p.searching) > 0}
 	for _, id := range p.release {
@@ -37,7 +40,7 @@ func (p *plan) remove(v view, byID map[string]inventory.ENI) {
 // removeCall is the next step of an ENI that nothing wants. Its link has been taken down
 // before.
 func (v view) removeCall(e inventory.ENI) (call, bool) {
-	if !v.collects || !e.GivenUp() || e.Uncertain() || !v.mayRemove(e) {
+	if !e.GivenUp() || e.Uncertain() || !v.mayRemove(e) {
 		return call{}, false
 	}
 	if _, ok := v.attaching[e.ID]; ok {
@@ -66,8 +69,6 @@ func (v view) mayRemove(e inventory.ENI) bool {
 // and not held up by what only people can end.
 func (v view) removing(e inventory.ENI) bool {
 	switch {
-	case !v.collects:
-		return false
 	case e.Hearsay(): // a describe tells whose it is
 		return true
 	case !v.mayRemove(e), e.Removal() == eni.RemovalRefuse:

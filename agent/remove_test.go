@@ -228,7 +228,7 @@ func TestRemoveAnswers(t *testing.T) {
 				t.Errorf("the call waits %v, want %v", waits, test.waits)
 			}
 			if test.gone {
-				if len(a.failures.Keys()) > 0 {
+				if len(a.failures.Blocked(time.Time{})) > 0 {
 					t.Error("what waited for a free place on the instance still waits")
 				}
 				if decided := a.intents.bySlot[test.eni.Slot()]; decided.replaces != "eni-x" {

@@ -24,86 +24,36 @@ type situation struct {
 	failures retry.Failures
 	links    map[string]linkState // by ENI
 	identity imds.Identity
+
+	enis map[string]inventory.ENI
+	last []v1alpha1.ENIState // of the last report
 }
 
 // report puts the situation into the words of a NodeENIState. The transition
 // times of entries whose phase is the same are taken from the last report.
 func report(s situation, last v1alpha1.NodeENIStateStatus, now time.Time) v1alpha1.NodeENIStateStatus {
-	s.view.now = now
-	r := v1alpha1.NodeENIStateStatus{
-		InstanceID: s.view.instanceID, Zone: s.identity.Zone, Region: s.identity.Region, Account: s.identity.AccountID,
-	}
-	byID := map[string]inventory.ENI{}
+	s.view.now, s.last, s.enis = now, last.ENIs, map[string]inventory.ENI{}
 	for _, e := range s.view.enis {
-		byID[e.ID] = e
+		s.enis[e.ID] = e
 	}
+	var entries []v1alpha1.ENIState
 	for _, p := range s.view.desired.problems {
 		if entry, ok := s.problemEntry(p); ok {
-			r.ENIs = append(r.ENIs, entry)
+			entries = append(entries, entry)
 		}
 	}
-	wanted := s.view.desired.slots()
-	for _, w := range s.view.desired.wants {
-		if s.view.synced {
-			r.ENIs = append(r.ENIs, s.entry(w, byID))
-		} else if entry, ok := s.uncertainEntry(w, last); ok {
-			r.ENIs = append(r.ENIs, entry)
-		}
+	if s.view.synced {
+		entries = append(entries, s.entries()...)
+	} else {
+		entries = append(entries, s.unsyncedEntries()...)
 	}
-	if !s.view.synced {
-		// What was reported of others stays until EC2 has told: an ENI's id
-		// must not be forgotten.
-		for _, l := range last.ENIs {
-			if l.SubnetID != "" && !wanted[inventory.Slot{UID: l.NodeENIUID, SubnetID: l.SubnetID}] {
-				r.ENIs = append(r.ENIs, l)
-			}
-		}
-		stamp(r.ENIs, last.ENIs, now)
-		return r
+	stamp(entries, last.ENIs, now)
+	return v1alpha1.NodeENIStateStatus{
+		InstanceID: s.view.instanceID, Zone: s.identity.Zone, Region: s.identity.Region, Account: s.identity.AccountID, ENIs: entries,
 	}
-	held := map[inventory.Slot]bool{}
-	for _, l := range last.ENIs {
-		if s.holds(l) {
-			held[inventory.Slot{UID: l.NodeENIUID, SubnetID: l.SubnetID}] = true
-			r.ENIs = append(r.ENIs, l)
-		}
-	}
-	for _, id := range s.plan.release {
-		r.ENIs = append(r.ENIs, s.releaseEntry(byID[id]))
-	}
-	for key, rec := range s.view.intents {
-		if wanted[key] || held[key] || s.releases(key, byID) {
-			continue
-		}
-		entry := v1alpha1.ENIState{NodeENI: rec.nodeENI, NodeENIUID: key.UID, SubnetID: key.SubnetID, Replaces: rec.replaces}
-		switch {
-		case s.view.searching(key):
-			entry.CreatedAt = &metav1.Time{Time: rec.createdAt}
-			entry.Phase, entry.Reason = v1alpha1.PhasePending, reasonVerifying
-			entry.Message = fmt.Sprintf("nothing wants this ENI any more, but EC2 may have created it; it is looked for until %s", rec.unanswered.Add(inventory.ConsistencyWindow).UTC().Format(time.RFC3339))
-			if s.view.creating[key] {
-				entry.Message = "nothing wants this ENI any more, but EC2 is still being asked to create it"
-			}
-			r.ENIs = append(r.ENIs, entry)
-		case rec.replaces != "" && !s.view.collects:
-			entry.Phase, entry.Reason, entry.Message = v1alpha1.PhaseReleased, "Gone", "EC2 has no ENI here any more"
-			r.ENIs = append(r.ENIs, entry)
-		}
-	}
-	stamp(r.ENIs, last.ENIs, now)
-	return r
 }
 
-// holds says whether the last report's entry stays as it is, because a NodeENI
-// whose wants are not known (any more, after a restart) may want it: neither an
-// ENI's id nor a decision must be forgotten.
-func (s situation) holds(l v1alpha1.ENIState) bool {
-	key := inventory.Slot{UID: l.NodeENIUID, SubnetID: l.SubnetID}
-	gone := l.ENIID != "" && s.view.intents[key].replaces == l.ENIID
-	return l.SubnetID != "" && s.view.desired.mayWant(l.NodeENIUID) && !s.view.desired.slots()[key] && !gone
-}
-
-// problemEntry reports a NodeENI whose ENIs cannot be told. A lookup that is
+// problemEntry reports a NodeENI whose ENIs cannot all be worked out. A look-up that is
 // simply under way is not worth a report.
 func (s situation) problemEntry(p problem) (v1alpha1.ENIState, bool) {
 	entry := v1alpha1.ENIState{
@@ -113,7 +63,7 @@ func (s situation) problemEntry(p problem) (v1alpha1.ENIState, bool) {
 	if p.reason != reasonResolving {
 		return entry, true
 	}
-	for _, key := range lookUps {
+	for _, key := range lookUpKeys {
 		if f, ok := s.failures.Get(key); ok {
 			if !f.Terminal() {
 				entry.Phase = v1alpha1.PhasePending
@@ -125,37 +75,94 @@ func (s situation) problemEntry(p problem) (v1alpha1.ENIState, bool) {
 	return v1alpha1.ENIState{}, false
 }
 
-func (s situation) releases(key inventory.Slot, byID map[string]inventory.ENI) bool {
-	return slices.ContainsFunc(s.plan.release, func(id string) bool { return byID[id].Slot() == key })
-}
-
-// uncertainEntry reports a wanted ENI before EC2 has told what there is: what
-// the last report said stays, and for one that is new only a failure is news.
-func (s situation) uncertainEntry(w want, last v1alpha1.NodeENIStateStatus) (v1alpha1.ENIState, bool) {
-	for _, l := range last.ENIs {
-		if l.NodeENIUID == w.UID && l.SubnetID == w.SubnetID {
-			return l, true
+// unsyncedEntries are those before EC2 has shown what there is. What the last report said
+// stays: an ENI's id must not be forgotten. Of an ENI that is new only a failure is news.
+func (s situation) unsyncedEntries() (entries []v1alpha1.ENIState) {
+	reported := map[inventory.Slot]bool{}
+	for _, l := range s.last {
+		if l.SubnetID != "" {
+			reported[slotIn(l)] = true
+			entries = append(entries, l)
 		}
 	}
-	phase, reason, message := s.failed(describeKey, v1alpha1.PhasePending)
-	return v1alpha1.ENIState{
-		NodeENI: w.nodeENI, NodeENIUID: w.UID, ObservedGeneration: w.generation, SubnetID: w.SubnetID, SubnetCIDR: w.cidr,
-		Phase: phase, Reason: reason, Message: message,
-	}, reason != ""
+	for _, w := range s.view.desired.wants {
+		entry := s.newEntry(w)
+		entry.Phase, entry.Reason, entry.Message = s.failed(describeKey, v1alpha1.PhasePending)
+		if !reported[w.Slot] && entry.Reason != "" {
+			entries = append(entries, entry)
+		}
+	}
+	return entries
+}
+
+// entries are those of all ENIs that are wanted, being released, or not to be forgotten.
+func (s situation) entries() (entries []v1alpha1.ENIState) {
+	done := s.view.desired.slots()
+	for _, w := range s.view.desired.wants {
+		entries = append(entries, s.entry(w))
+	}
+	for _, l := range s.last {
+		if s.keeps(l) {
+			done[slotIn(l)] = true
+			entries = append(entries, l)
+		}
+	}
+	for _, id := range s.plan.release {
+		done[s.enis[id].Slot()] = true
+		entries = append(entries, s.releaseEntry(s.enis[id]))
+	}
+	for slot, decided := range s.view.intents {
+		if entry, ok := s.intentEntry(slot, decided); ok && !done[slot] {
+			entries = append(entries, entry)
+		}
+	}
+	return entries
+}
+
+// keeps says whether the last report's entry stays as it is, because a NodeENI
+// whose wants are not known (any more, after a restart) may want it: neither an
+// ENI's id nor a decision must be forgotten.
+func (s situation) keeps(l v1alpha1.ENIState) bool {
+	gone := l.ENIID != "" && s.view.intents[slotIn(l)].replaces == l.ENIID
+	return l.SubnetID != "" && s.view.desired.mayWant(l.NodeENIUID) && !s.view.desired.slots()[slotIn(l)] && !gone
+}
+
+// intentEntry reports a decision of which there is no ENI and that nothing wants any more.
+func (s situation) intentEntry(slot inventory.Slot, decided intent) (v1alpha1.ENIState, bool) {
+	entry := v1alpha1.ENIState{NodeENI: decided.nodeENI, NodeENIUID: slot.UID, SubnetID: slot.SubnetID, Replaces: decided.replaces}
+	switch {
+	case s.view.searching(slot):
+		entry.CreatedAt = &metav1.Time{Time: decided.createdAt}
+		entry.Phase, entry.Reason = v1alpha1.PhasePending, reasonVerifying
+		entry.Message = fmt.Sprintf("nothing wants this ENI any more, but EC2 may have created it; it is looked for until %s", decided.unanswered.Add(inventory.ConsistencyWindow).UTC().Format(time.RFC3339))
+		if s.view.creating[slot] {
+			entry.Message = "nothing wants this ENI any more, but EC2 is still being asked to create it"
+		}
+	case decided.replaces != "" && !s.view.collects:
+		entry.Phase, entry.Reason, entry.Message = v1alpha1.PhaseReleased, "Gone", "EC2 has no ENI here any more"
+	}
+	return entry, entry.Phase != ""
+}
+
+func slotIn(entry v1alpha1.ENIState) inventory.Slot {
+	return inventory.Slot{UID: entry.NodeENIUID, SubnetID: entry.SubnetID}
+}
+
+func (s situation) newEntry(w want) v1alpha1.ENIState {
+	return v1alpha1.ENIState{NodeENI: w.nodeENI, NodeENIUID: w.UID, ObservedGeneration: w.generation, SubnetID: w.SubnetID, SubnetCIDR: w.cidr}
 }
 
 // entry reports a wanted ENI.
-func (s situation) entry(w want, byID map[string]inventory.ENI) v1alpha1.ENIState {
-	e, exists := byID[s.plan.assigned[w.Slot]]
-	rec := s.view.intents[w.Slot]
-	entry := v1alpha1.ENIState{
-		NodeENI: w.nodeENI, NodeENIUID: w.UID, ObservedGeneration: w.generation, SubnetID: w.SubnetID, SubnetCIDR: w.cidr, Replaces: rec.replaces,
-	}
+func (s situation) entry(w want) v1alpha1.ENIState {
+	e, exists := s.enis[s.plan.assigned[w.Slot]]
+	decided := s.view.intents[w.Slot]
+	entry := s.newEntry(w)
+	entry.Replaces = decided.replaces
 	if exists {
 		describeENI(&entry, e, s.links[e.ID])
 		entry.DeviceIndex = s.plan.indexes[e.ID]
-	} else if !rec.createdAt.IsZero() {
-		entry.CreatedAt = &metav1.Time{Time: rec.createdAt}
+	} else if !decided.createdAt.IsZero() {
+		entry.CreatedAt = &metav1.Time{Time: decided.createdAt}
 	}
 	entry.Phase, entry.Reason, entry.Message = s.phase(w, e, exists)
 	return entry
@@ -182,25 +189,13 @@ func describeENI(entry *v1alpha1.ENIState, e inventory.ENI, link linkState) {
 
 // phase says how far a wanted ENI has come, and what is awaited or wrong.
 func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.Phase, reason, message string) {
-	if !exists && w.unfit != "" {
-		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unfit
+	if !exists {
+		return s.phaseWithoutENI(w)
 	}
-	if reason, message := s.outOfTouch(w); reason != "" && e.Attachment == nil {
-		if !exists {
-			return v1alpha1.PhasePending, reason, message
-		}
+	a := e.Attachment
+	if reason, message := s.outOfTouch(w); reason != "" && a == nil {
 		return v1alpha1.PhaseAttaching, reason, message
 	}
-	if !exists {
-		phase, reason, message = s.failed(fullKey(w.SubnetID), v1alpha1.PhasePending)
-		if reason != "" {
-			message = fmt.Sprintf("%s (%s): %s", w.SubnetID, w.cidr, message)
-		} else {
-			phase, reason, message = s.failed(call{verb: create, slot: w.Slot}.key(), v1alpha1.PhasePending)
-		}
-		return phase, cmp.Or(reason, "Creating"), cmp.Or(message, s.creating())
-	}
-	a, link := e.Attachment, s.links[e.ID]
 	switch {
 	case e.Use == inventory.Returning:
 		return v1alpha1.PhaseConfiguring, reasonVerifying, "the ENI had been given up; EC2 is asked whether it is still there" + s.until(e)
@@ -211,24 +206,43 @@ func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.P
 		}
 		return phase, reasonVerifying, "EC2 does not show the ENI; it is asked again" + s.until(e)
 	case a == nil:
-		phase, reason, message = s.failed(call{verb: attach, slot: w.Slot, eni: e.ID, index: s.plan.indexes[e.ID]}.key(), v1alpha1.PhaseAttaching)
-		return phase, cmp.Or(reason, "Attaching"), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at device index %d", s.plan.indexes[e.ID]))
+		index := s.plan.indexes[e.ID]
+		phase, reason, message = s.failed(call{verb: attach, slot: w.Slot, eni: e.ID, index: index}.key(), v1alpha1.PhaseAttaching)
+		return phase, cmp.Or(reason, "Attaching"), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at device index %d", index))
 	case a.InstanceID != s.view.instanceID:
 		return v1alpha1.PhaseFailed, "AttachedElsewhere", fmt.Sprintf("the ENI is attached to %s, not to this instance; detach it there", a.InstanceID)
 	case a.Detaching():
 		return v1alpha1.PhaseAttaching, "Detaching", "somebody is detaching the ENI; it is attached again when EC2 has finished"
 	}
-	for _, c := range s.plan.calls {
-		if c.eni != e.ID {
-			continue
-		}
-		phase, reason, message = s.failed(c.key(), v1alpha1.PhaseConfiguring)
+	if i := slices.IndexFunc(s.plan.calls, func(c call) bool { return c.eni == e.ID }); i >= 0 {
+		phase, reason, message = s.failed(s.plan.calls[i].key(), v1alpha1.PhaseConfiguring)
 		if message != "" {
 			message = "the ENI is attached and in use, but not all of its attributes are as wanted: " + message
 		}
 		return phase, cmp.Or(reason, "SettingAttributes"), cmp.Or(message, "waiting for EC2 to set the ENI's attributes")
 	}
-	return linkPhase(w, e, link, s)
+	return s.linkPhase(w, e)
+}
+
+// phaseWithoutENI is that of an ENI that is still to be created.
+func (s situation) phaseWithoutENI(w want) (phase v1alpha1.Phase, reason, message string) {
+	if w.unfit != "" {
+		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unfit
+	}
+	if reason, message := s.outOfTouch(w); reason != "" {
+		return v1alpha1.PhasePending, reason, message
+	}
+	if phase, reason, message = s.failed(fullKey(w.SubnetID), v1alpha1.PhasePending); reason != "" {
+		return phase, reason, fmt.Sprintf("%s (%s): %s", w.SubnetID, w.cidr, message)
+	}
+	if phase, reason, message = s.failed(call{verb: create, slot: w.Slot}.key(), v1alpha1.PhasePending); reason != "" {
+		return phase, reason, message
+	}
+	message = "waiting for EC2 to create the ENI"
+	if awaited := s.plan.awaited; s.failures.Terminal(awaited.key()) {
+		message = fmt.Sprintf("not created before %s is attached, which EC2 refuses; see there", awaited.eni)
+	}
+	return phase, "Creating", message
 }
 
 // until says when at the latest describes show an ENI, while they may not do so yet.
@@ -239,17 +253,8 @@ func (s situation) until(e inventory.ENI) string {
 	return ""
 }
 
-// creating says what an ENI that is to be created waits for.
-func (s situation) creating() string {
-	id := s.plan.awaited
-	if s.failures.Terminal(call{verb: attach, slot: s.plan.slotOf(id), eni: id, index: s.plan.indexes[id]}.key()) {
-		return fmt.Sprintf("not created before %s is attached, which EC2 refuses; see there", id)
-	}
-	return "waiting for EC2 to create the ENI"
-}
-
-func linkPhase(w want, e inventory.ENI, link linkState, s situation) (phase v1alpha1.Phase, reason, message string) {
-	switch {
+func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, reason, message string) {
+	switch link := s.links[e.ID]; {
 	case w.unfit != "":
 		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unfit
 	case link.err != nil:

@@ -61,7 +61,7 @@ func linkOfEntry(spec v1alpha1.NodeENISpec, entry v1alpha1.ENIState, defaultMTU 
 // configureAsReported configures links of which EC2 does not tell, after it was
 // asked. Nothing is created, attached, released or swept on a report alone.
 func (a *Agent) configureAsReported() {
-	if a.failures.Err(append(lookUps, describeKey)...) == nil {
+	if a.failures.Err(append(lookUpKeys, describeKey)...) == nil {
 		return // as a rule, and in every reconcile
 	}
 	for _, l := range reportedLinks(a.reporter.saved, a.selection.snapshot, a.DefaultMTU, a.ec2Silent) {
@@ -92,5 +92,5 @@ func (a *Agent) ec2Silent(uid types.UID) bool {
 		return a.failures.Err(describeKey) != nil
 	}
 	known := slices.ContainsFunc(a.desired.wants, func(w want) bool { return w.UID == uid }) // from before
-	return !known && a.desired.unresolved[uid] && a.failures.Err(lookUps...) != nil
+	return !known && a.desired.unresolved[uid] && a.failures.Err(lookUpKeys...) != nil
 }

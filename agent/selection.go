@@ -66,17 +66,6 @@ func (s *selection) observe(snapshot Snapshot, delay time.Duration, now time.Tim
 	}
 }
 
-// next is when a grace period ends.
-func (s *selection) next(now time.Time) time.Time {
-	var next time.Time
-	for _, lost := range s.grace {
-		if lost.until.After(now) && (next.IsZero() || lost.until.Before(next)) {
-			next = lost.until
-		}
-	}
-	return next
-}
-
 // resolve works out what is wanted. When a name stands for other groups than
 // before, what failed with those may be tried again.
 func (a *Agent) resolve() {
@@ -119,7 +108,7 @@ func (a *Agent) retryChanged(changed map[types.UID]bool, nodeENIs []v1alpha1.Nod
 			continue
 		}
 		named := refsOf(n.Spec)
-		for _, kind := range lookUps {
+		for _, kind := range lookUpKeys {
 			a.failures.Renamed(kind, named.of(kind))
 		}
 	}

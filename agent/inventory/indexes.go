@@ -15,9 +15,6 @@ type Indexes struct {
 	Max int
 }
 
-// Holds says whether an ENI of others is known to hold the index.
-func (x Indexes) Holds(index int32) bool { return x.Holders[index] != "" }
-
 // LearnHolders replaces what is known of device indexes by what EC2 shows. Our own ENIs
 // hold none against us, also one that a lagging describe had hidden: the next one shows
 // it.

@@ -196,40 +196,47 @@ func (i *Inventory) assign(e *ENI) {
 	}
 }
 
-// LinkTakenDown takes in that the link of an ENI that nothing wants has been taken
-// down.
-func (i *Inventory) LinkTakenDown(id string) {
-	i.update(id, func(e *ENI) { e.Use = Released })
-}
+// LinkChange is what a link shows of its ENI.
+type LinkChange int
 
-// LinkHere takes in that the ENI's link is here: EC2 has attached it.
-func (i *Inventory) LinkHere(id string) {
-	i.update(id, func(e *ENI) { e.Link, e.describe = LinkSeen, time.Time{} })
-}
+const (
+	LinkUnchanged LinkChange = iota
+	// LinkHere: EC2 has attached the ENI.
+	LinkHere
+	// LinkVanished: the link of an ENI in use has gone. The ENI was detached, or the link
+	// moved into a pod's namespace.
+	LinkVanished
+	// LinkAbsent: there is no link of an ENI that a describe alone says to be attached,
+	// and that may have been detached since.
+	LinkAbsent
+	// LinkTakenDown: nothing wants the ENI.
+	LinkTakenDown
+	// LinkLeft: the link of an ENI that was released has gone.
+	LinkLeft
+)
 
-// LinkVanished takes in that the link of an ENI in use has gone: it was detached, or
-// moved into a pod's namespace.
-func (i *Inventory) LinkVanished(id string) {
-	i.DropExpectations(id)
-	i.update(id, func(e *ENI) { e.Link = LinkLost })
-	i.Resync.Now("the link of an ENI has vanished")
-}
-
-// LinkAbsent takes in that there is no link of an ENI that a describe alone says to be
-// attached: it may have been detached since. EC2 is asked when no describe lags any
-// more and a link that was on its way is here.
-func (i *Inventory) LinkAbsent(id string, now time.Time) {
-	at := now.Add(LinkSeenWindow)
-	i.DropExpectations(id)
-	i.update(id, func(e *ENI) { e.describe = at })
-	i.Resync.At("an ENI that is said to be attached has no link", at)
-}
-
-// LinkLeft takes in that the link of a released ENI has gone. EC2 is asked when the ENI
-// should be gone too, or it would be reported until the hourly describe.
-func (i *Inventory) LinkLeft(id string, now time.Time) {
-	i.update(id, func(e *ENI) { e.Use = Left })
-	i.Resync.left(now)
+// NoteLink takes in a change of an ENI's link.
+func (i *Inventory) NoteLink(id string, change LinkChange, now time.Time) {
+	switch change {
+	case LinkHere:
+		i.update(id, func(e *ENI) { e.Link, e.describe = LinkSeen, time.Time{} })
+	case LinkVanished:
+		i.DropExpectations(id)
+		i.update(id, func(e *ENI) { e.Link = LinkLost })
+		i.Resync.Now("the link of an ENI has vanished")
+	case LinkAbsent:
+		// By then no describe lags any more, and a link that was on its way is here.
+		at := now.Add(LinkSeenWindow)
+		i.DropExpectations(id)
+		i.update(id, func(e *ENI) { e.describe = at })
+		i.Resync.At("an ENI that is said to be attached has no link", at)
+	case LinkTakenDown:
+		i.update(id, func(e *ENI) { e.Use = Released })
+	case LinkLeft:
+		// The ENI should be gone soon, or it would be reported until the hourly describe.
+		i.update(id, func(e *ENI) { e.Use = Left })
+		i.Resync.left(now)
+	}
 }
 
 // NeedsProof says whether a describe that shows no ENI attached here could miss one: one

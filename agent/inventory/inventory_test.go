@@ -70,11 +70,11 @@ func TestGivenUp(t *testing.T) {
 	assign()
 	use(Assigned)
 	release()
-	i.LinkTakenDown("eni-x")
+	i.NoteLink("eni-x", LinkTakenDown, now)
 	use(Released)
 	release()
 	use(Released)
-	i.LinkLeft("eni-x", now)
+	i.NoteLink("eni-x", LinkLeft, now)
 	use(Left)
 	if in := i.asked(now); in < steps[1] || in > 2*steps[1] {
 		t.Errorf("EC2 is asked in %v whether it is gone", in)

@@ -145,7 +145,7 @@ func TestAbsentLinkIsAskedAboutAfterEveryLag(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	i := told(false, now, fixture("eni-x", "x").at(me, 2, "attached"))
 	i.Resync.Now("that reason")
-	if i.LinkAbsent("eni-x", now); i.asked(now) != 0 {
+	if i.NoteLink("eni-x", LinkAbsent, now); i.asked(now) != 0 {
 		t.Fatalf("EC2 is asked in %v, want at once", i.asked(now))
 	}
 	schedule := func(now time.Time) {

@@ -103,9 +103,9 @@ func walk(r *rand.Rand, seen map[string]map[string]bool) {
 		case 5:
 			switch {
 			case e.Use == Releasing:
-				step(func() { i.LinkTakenDown(x.ID) })
+				step(func() { i.NoteLink(x.ID, LinkTakenDown, now) })
 			case e.Use == Released && !here:
-				step(func() { i.LinkLeft(x.ID, now) })
+				step(func() { i.NoteLink(x.ID, LinkLeft, now) })
 			case e.Use == Left && e.collects:
 				step(func() { i.Deleted(x.ID, now) })
 			}

@@ -2,10 +2,8 @@
 package retry
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -138,16 +136,12 @@ func (f *Failures) Refused() map[Key]bool {
 	return keys
 }
 
-// Next is when something may be tried again, the zero time when nothing waits for
-// that.
-func (f *Failures) Next(now time.Time) time.Time {
-	var next time.Time
+// Times are when what has failed may be tried again.
+func (f *Failures) Times() (times []time.Time) {
 	for _, failed := range f.byKey {
-		if failed.Until.After(now) && (next.IsZero() || failed.Until.Before(next)) {
-			next = failed.Until
-		}
+		times = append(times, failed.Until)
 	}
-	return next
+	return times
 }
 
 // Forget drops the failures about what is no more, when their wait is over: what comes
@@ -209,13 +203,3 @@ func (f *Failures) WantsRoom() bool {
 }
 
 func waitsForRoom(err error) bool { return eni.IsAttachmentLimit(err) || eni.IsENIQuota(err) }
-
-// Keys are those of all failures, in order.
-func (f *Failures) Keys() []Key {
-	keys := make([]Key, 0, len(f.byKey))
-	for key := range f.byKey {
-		keys = append(keys, key)
-	}
-	slices.SortFunc(keys, func(a, b Key) int { return cmp.Compare(a.String(), b.String()) })
-	return keys
-}
