@@ -1,13 +1,13 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
@@ -49,20 +49,6 @@ func TestNothingIsDueBeforeItCanBeDone(t *testing.T) {
 	}
 }
 
-// lastReport is a Source that has just a report.
-type lastReport struct {
-	Source
-	report v1alpha1.NodeENIStateStatus
-	saves  chan v1alpha1.NodeENIStateStatus
-}
-
-func (s lastReport) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) { return s.report, nil }
-
-func (s lastReport) Save(_ context.Context, report v1alpha1.NodeENIStateStatus) error {
-	s.saves <- report
-	return nil
-}
-
 // The report of an instance that had this node's name is written over, also when
 // there is nothing to report.
 func TestReportOfAnotherInstanceIsReplaced(t *testing.T) {
@@ -76,7 +62,7 @@ func TestReportOfAnotherInstanceIsReplaced(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			last := v1alpha1.NodeENIStateStatus{InstanceID: test.instance, Zone: "us-east-1a"}
-			source := lastReport{report: last, saves: make(chan v1alpha1.NodeENIStateStatus, 1)}
+			source := &source{Report: last, Saves: make(chan v1alpha1.NodeENIStateStatus, 1)}
 			a := New(Config{Source: source, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}})
 			if err := a.restore(t.Context(), time.Now()); err != nil {
 				t.Fatal(err)
@@ -92,7 +78,7 @@ func TestReportOfAnotherInstanceIsReplaced(t *testing.T) {
 				t.Fatalf("saving %v", a.calls.busy(saveKey))
 			}
 			if test.saved {
-				if r := <-source.saves; r.InstanceID != me || len(r.ENIs) > 0 {
+				if r := <-source.Saves; r.InstanceID != me || len(r.ENIs) > 0 {
 					t.Errorf("saved %+v", r)
 				}
 			}
@@ -141,8 +127,8 @@ func TestProblemIsReported(t *testing.T) {
 		"another instance's report": {other, k3s, Problem{}, "", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			source := lastReport{report: test.last, saves: make(chan v1alpha1.NodeENIStateStatus, 1)}
-			a := New(Config{Source: source, Log: slog.New(slog.DiscardHandler), Recorder: unheard{}, Problem: test.problem, Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a", Region: "us-east-1"}})
+			source := &source{Report: test.last, Saves: make(chan v1alpha1.NodeENIStateStatus, 1)}
+			a := New(Config{Source: source, Log: slog.New(slog.DiscardHandler), Recorder: &agenttest.Recorder{}, Problem: test.problem, Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a", Region: "us-east-1"}})
 			if err := a.restore(t.Context(), time.Now()); err != nil {
 				t.Fatal(err)
 			}
@@ -156,7 +142,7 @@ func TestProblemIsReported(t *testing.T) {
 			if test.reason == "" {
 				return
 			}
-			r := <-source.saves
+			r := <-source.Saves
 			if r.Reason != test.reason || !strings.Contains(r.Message, test.words) || r.Region != "us-east-1" || len(r.ENIs) != len(test.last.ENIs) {
 				t.Errorf("saved %+v", r)
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -12,11 +11,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 // sizes are the numbers of ENIs that a node has in benchmarks: one, what a common
@@ -122,39 +121,12 @@ func BenchmarkReport(b *testing.B) {
 	})
 }
 
-// same is a Source of which nothing is new.
-type same struct{ snapshot Snapshot }
-
-func (s same) Snapshot() (Snapshot, bool) { return s.snapshot, true }
-func (same) Changed() <-chan struct{}     { return nil }
-func (same) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
-	return v1alpha1.NodeENIStateStatus{}, nil
-}
-func (same) Save(context.Context, v1alpha1.NodeENIStateStatus) error { return nil }
-func (same) Refresh(context.Context) error                           { return nil }
-func (same) Counts(context.Context, string) (v1alpha1.NodeCounts, error) {
-	return v1alpha1.NodeCounts{}, nil
-}
-
-// still is a host with all links, on which there is nothing to do.
-type still struct{}
-
-func (still) Know(...net.HardwareAddr) error         { return nil }
-func (still) Present(net.HardwareAddr) (bool, error) { return true, nil }
-func (still) Configure(w hostnet.Wanted) (hostnet.Status, error) {
-	return hostnet.Status{Present: true, Index: w.DeviceIndex, Name: "eth1", MTU: 9001}, nil
-}
-func (still) Release(hostnet.Wanted) error                   { return nil }
-func (still) Yield(net.HardwareAddr, string) error           { return nil }
-func (still) Sweep([]hostnet.Wanted) (int, error)            { return 0, nil }
-func (still) Watch(context.Context) (<-chan struct{}, error) { return nil, nil }
-
 // settledAgent is an agent that has nothing to do.
 func settledAgent(n int) *Agent {
 	all := benchNodeENIs(n)
 	a := New(Config{
 		Cluster: "c", Node: "node-a", Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}, Log: slog.New(slog.DiscardHandler),
-		Source: same{Snapshot{NodeExists: true, NodeUID: types.UID("node"), Labels: matching, NodeENIs: all}}, Links: still{}, Recorder: unheard{},
+		Source: &source{Known: true, Desired: Snapshot{NodeExists: true, NodeUID: types.UID("node"), Labels: matching, NodeENIs: all}}, Links: &agenttest.Links{All: true}, Recorder: &agenttest.Recorder{},
 	})
 	a.catalog = testCatalog()
 	now := time.Unix(100_000, 0)
@@ -166,10 +138,6 @@ func settledAgent(n int) *Agent {
 	a.reporter.saved = a.reporter.current
 	return a
 }
-
-type unheard struct{ Recorder }
-
-func (unheard) Event(kube.ObjectReference, string, string, string, ...any) {}
 
 // What each change on the host costs a node that has nothing to do, without netlink.
 func BenchmarkPassSettled(b *testing.B) {

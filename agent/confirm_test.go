@@ -1,40 +1,16 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"slices"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-
+	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
-
-// askedSource answers whether what is wanted is confirmed.
-type askedSource struct {
-	Source
-	err  error
-	only types.UID // that is not confirmed, unless ""
-}
-
-func (s *askedSource) Confirm(_ context.Context, uid types.UID, _ string) error {
-	if s.only != "" && uid != s.only {
-		return nil
-	}
-	return s.err
-}
-
-// heard keeps the Events' reasons.
-type heard struct{ reasons []string }
-
-func (h *heard) Event(_ kube.ObjectReference, _, reason, _ string, _ ...any) {
-	h.reasons = append(h.reasons, reason)
-}
 
 // What others have taken is attached or made again at once when the API server
 // confirms it, and not before; what is new is not asked about.
@@ -57,8 +33,8 @@ func TestWhatOthersTookIsConfirmed(t *testing.T) {
 		"new":            {detached, []eni.ENI{detached.ENI.ENI}, 1, false, attach},
 	} {
 		t.Run(name, func(t *testing.T) {
-			source, events := &askedSource{err: errors.New("Unauthorized")}, &heard{}
-			a := New(Config{Log: slog.New(slog.DiscardHandler), Source: source, Recorder: events, Links: someLinks{}, Identity: imds.Identity{InstanceID: me}})
+			inMemory, events := &source{Err: errors.New("Unauthorized")}, &agenttest.Recorder{}
+			a := New(Config{Log: slog.New(slog.DiscardHandler), Source: agenttest.Confirming[Snapshot]{Source: inMemory}, Recorder: events, Links: agenttest.NewLinks(), Identity: imds.Identity{InstanceID: me}})
 			a.desired.wants = []want{x}
 			a.synced(now, test.before)
 			works := func() verb {
@@ -92,7 +68,7 @@ func TestWhatOthersTookIsConfirmed(t *testing.T) {
 				}
 				now = now.Add(time.Hour)
 			}
-			if source.err = nil; test.asks {
+			if inMemory.Err = nil; test.asks {
 				a.failures.Reset(confirmKey)
 				a.failures.Failed(confirmKey, errors.New("Unauthorized"), now.Add(-time.Hour))
 				a.confirm(t.Context(), now)
@@ -102,8 +78,8 @@ func TestWhatOthersTookIsConfirmed(t *testing.T) {
 			if verb := works(); verb != test.verb {
 				t.Errorf("it does %q, want %q", verb, test.verb)
 			}
-			if told := slices.Equal(events.reasons, []string{reasonOutOfTouch}); told != test.asks {
-				t.Errorf("Events %v", events.reasons)
+			if told := slices.Equal(events.Reasons, []string{reasonOutOfTouch}); told != test.asks {
+				t.Errorf("Events %v", events.Reasons)
 			}
 		})
 	}
@@ -112,8 +88,8 @@ func TestWhatOthersTookIsConfirmed(t *testing.T) {
 // A NodeENI of whose end the watch has not told holds up no other.
 func TestEachIsConfirmedByItself(t *testing.T) {
 	now := time.Now()
-	source := &askedSource{err: errors.New("not found"), only: "gone"}
-	a := New(Config{Log: slog.New(slog.DiscardHandler), Source: source, Recorder: &heard{}, Identity: imds.Identity{InstanceID: me}})
+	source := agenttest.Confirming[Snapshot]{Source: &source{Err: errors.New("not found")}, Only: "gone"}
+	a := New(Config{Log: slog.New(slog.DiscardHandler), Source: source, Recorder: &agenttest.Recorder{}, Identity: imds.Identity{InstanceID: me}})
 	var unattached []fixture
 	for _, uid := range []string{"a", "gone", "z"} {
 		w := wantFor(uid, subnetA, 2)

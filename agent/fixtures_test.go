@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
@@ -60,3 +61,6 @@ func (a *Agent) asked(now time.Time) time.Duration {
 	at, _ := a.inventory.Resync.Next()
 	return max(at.Sub(now), 0)
 }
+
+// source is a Source in memory.
+type source = agenttest.Source[Snapshot]

@@ -10,6 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 )
@@ -63,7 +64,7 @@ func TestPatience(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			start := time.Unix(10_000, 0)
-			a := New(Config{Log: slog.New(slog.DiscardHandler), ReleaseDelay: delay, Recorder: unheard{}, Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}})
+			a := New(Config{Log: slog.New(slog.DiscardHandler), ReleaseDelay: delay, Recorder: &agenttest.Recorder{}, Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}})
 			a.catalog = testCatalog()
 			a.synced(start, eniFor("eni-x", string(x.UID), subnetA).at(me, 2, "attached"))
 			for _, step := range steps {

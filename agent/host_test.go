@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -48,13 +48,6 @@ func TestMissingLink(t *testing.T) {
 	}
 }
 
-// outOfOrder is a host that cannot say whether there is a link.
-type outOfOrder struct{ linkless }
-
-func (outOfOrder) Configure(hostnet.Wanted) (hostnet.Status, error) {
-	return hostnet.Status{}, errors.New("netlink is out of order")
-}
-
 // An error is not the absence of a link: nothing is told of it, no wait begins, and
 // what was known of the link stays, so that its end is still noticed.
 func TestErrorIsNoMissingLink(t *testing.T) {
@@ -67,14 +60,14 @@ func TestErrorIsNoMissingLink(t *testing.T) {
 		"overdue":      {wait: wait{waiting: now.Add(-time.Hour), overdue: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHost(Config{Links: outOfOrder{}, Log: slog.New(slog.DiscardHandler)})
+			h := newHost(Config{Links: &agenttest.Links{Err: errors.New("netlink is out of order")}, Log: slog.New(slog.DiscardHandler)})
 			h.links["eni-x"] = before
 			events := h.configure(link{eni: e}, now)
 			after := h.links["eni-x"]
 			if after.Status != before.Status || after.wait != before.wait || after.err == nil || len(events) > 0 {
 				t.Errorf("%+v became %+v, events %v", before, after, events)
 			}
-			h.net = linkless{}
+			h.net = agenttest.NewLinks()
 			vanished := linkEvent{"eni-x", inventory.LinkVanished}
 			if events := h.configure(link{eni: e}, now); slices.Contains(events, vanished) != before.Present {
 				t.Errorf("then there is no link, and the events are %v", events)
@@ -134,7 +127,7 @@ func TestStartWithoutALink(t *testing.T) {
 		reasonLinkOverdue: {overdue: true},
 	} {
 		t.Run(reason, func(t *testing.T) {
-			source := lastReport{report: v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{
+			source := &source{Report: v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{
 				{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, ENIID: "eni-x", Reason: reason, LastTransitionTime: metav1.NewTime(now.Add(-time.Second))},
 			}}}
 			a := New(Config{Source: source, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me}})
@@ -188,17 +181,10 @@ func TestWhoYieldsItsName(t *testing.T) {
 	}
 }
 
-// contested is a host on which something undoes all that is configured.
-type contested struct{ Links }
-
-func (contested) Configure(hostnet.Wanted) (hostnet.Status, error) {
-	return hostnet.Status{Present: true, Repaired: 3}, nil
-}
-
 // A fight over a link, ten rounds a second, is not told ten times a second.
 func TestRepairsAreToldNowAndThen(t *testing.T) {
 	var told strings.Builder
-	h := newHost(Config{Links: contested{}, Log: slog.New(slog.NewTextHandler(&told, nil))})
+	h := newHost(Config{Links: &agenttest.Links{All: true, Repaired: 3}, Log: slog.New(slog.NewTextHandler(&told, nil))})
 	now := time.Unix(10_000, 0)
 	for range 200 {
 		h.configure(link{eni: eniFor("eni-x", "x", subnetA).ENI}, now)
@@ -270,8 +256,8 @@ func TestNoSweepOnHalfADescribe(t *testing.T) {
 	} {
 		for _, known := range []bool{true, false} { // from a describe before this one
 			t.Run(fmt.Sprintf("without %s, known: %v", name, known), func(t *testing.T) {
-				swept := &sweeps{here: true}
-				a := New(Config{Links: swept, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me}})
+				links := &agenttest.Links{All: true}
+				a := New(Config{Links: links, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: me}})
 				w := wantFor("x", subnetA, 2)
 				w.host, w.cidr = true, "10.0.1.0/24"
 				now := time.Now()
@@ -288,7 +274,7 @@ func TestNoSweepOnHalfADescribe(t *testing.T) {
 				}
 				a.described([]eni.ENI{shown}, nil, now)
 				a.applyLinks(next(a.view(now)), now)
-				for _, keep := range swept.kept {
+				for _, keep := range links.Swept() {
 					if len(keep) != 1 || keep[0].Table() != 20102 || len(keep[0].Addresses) != 1 || keep[0].MAC == nil {
 						// The card alone cannot be told from one that is 0.
 						if name != "network card" || known {
@@ -296,33 +282,10 @@ func TestNoSweepOnHalfADescribe(t *testing.T) {
 						}
 					}
 				}
-				if name == "nothing" && swept.n == 0 {
+				if name == "nothing" && len(links.Swept()) == 0 {
 					t.Error("not swept at all")
 				}
 			})
 		}
 	}
-}
-
-// sweeps counts.
-type sweeps struct {
-	linkless
-	here bool
-	n    int
-	kept [][]hostnet.Wanted
-}
-
-func (s *sweeps) Present(net.HardwareAddr) (bool, error) { return s.here, nil }
-
-func (s *sweeps) Configure(w hostnet.Wanted) (hostnet.Status, error) {
-	if w.Host && !w.Complete() {
-		return hostnet.Status{}, errors.New("not complete")
-	}
-	return hostnet.Status{Present: s.here}, nil
-}
-
-func (s *sweeps) Sweep(keep []hostnet.Wanted) (int, error) {
-	s.n++
-	s.kept = append(s.kept, keep)
-	return 0, nil
 }

@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"errors"
 	"testing"
 	"time"
@@ -104,14 +103,6 @@ func TestDecisionIsRecalled(t *testing.T) {
 	}
 }
 
-// told is a Source with a report.
-type told struct {
-	deaf
-	report v1alpha1.NodeENIStateStatus
-}
-
-func (s told) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) { return s.report, nil }
-
 // An agent that starts looks for what one before it may have left in EC2: what
 // was decided and not heard of; and, without a report, anything.
 func TestLoadOfLoner(t *testing.T) {
@@ -137,7 +128,7 @@ func TestLoadOfLoner(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := loner()
-			a.Source = told{report: test.report}
+			a.Source = &source{Report: test.report}
 			if !test.alone {
 				a.Collector = nil
 			}

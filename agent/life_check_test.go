@@ -157,11 +157,11 @@ func (w *world) checkRestart() {
 	}
 	full := len(w.wanted()) > w.room()
 	w.cloud.ResetCalls()
-	before := w.host.count()
+	before := w.host.Changes()
 	w.halt(w.choices.Bool())
 	w.boot()
 	time.Sleep(10 * time.Minute)
-	if n := w.host.count() - before; n > 0 {
+	if n := w.host.Changes() - before; n > 0 {
 		w.Errorf("%d changes to links by a restart", n)
 	}
 	w.checkCalls("after a restart", full)
@@ -201,7 +201,7 @@ func (w *world) compare(e cloud.Interface, spec v1alpha1.NodeENISpec) {
 		e.SourceDestCheck != *spec.SourceDestCheck || a.DeleteOnTermination != *spec.DeleteOnTermination {
 		w.Errorf("%s is %+v %+v, want %+v", e.ID, e, a, spec)
 	}
-	l, ok := w.host.links()[e.MAC]
+	l, ok := w.host.Links.Links()[e.MAC]
 	if !ok || l.DeviceIndex != int(a.DeviceIndex) || l.MTU != int(spec.MTU) || !sameAddresses(l.Addresses, e.PrivateIPs) {
 		w.Errorf("%s at %d with %v has the link %+v, want the MTU %d", e.ID, a.DeviceIndex, e.PrivateIPs, l, spec.MTU)
 	}

@@ -4,35 +4,56 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"net"
-	"reflect"
 	"sync"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
-// slate is a host without a kernel: links are plugged by the simulated EC2, and
-// bear what they are told.
+// slate is the host of the simulated instance: EC2 plugs links into it.
 type slate struct {
-	mu         sync.Mutex
-	plugged    map[string]string // ENIs, by MAC
-	inPod      map[string]bool   // by MAC
-	configured map[string]hostnet.Wanted
-	ours       func(mac string) bool
-	released   func(eniID string)
-	lied       bool // the report may name MACs of others
-	changes    int  // to links that were here before and after
-	wrong      []string
-	changed    chan struct{}
+	*agenttest.Links
+	ours func(mac string) bool
+
+	mu    sync.Mutex
+	lied  bool // the report may name MACs of others
+	wrong []string
 }
 
-func newSlate() *slate {
-	return &slate{plugged: map[string]string{}, inPod: map[string]bool{}, configured: map[string]hostnet.Wanted{}, changed: make(chan struct{}, 1)}
+func newSlate(ours func(mac string) bool, released func(eniID string)) *slate {
+	s := &slate{Links: agenttest.NewLinks(), ours: ours}
+	s.Configured = func(w hostnet.Wanted) {
+		s.check(!s.ours(w.MAC.String()) || w.DeviceIndex == 0, "link %v configured, at device index %d", w.MAC, w.DeviceIndex)
+	}
+	s.Released = func(w hostnet.Wanted, eniID string) {
+		if !s.ours(w.MAC.String()) {
+			s.report("link %v released", w.MAC)
+		}
+		if eniID != "" {
+			released(eniID)
+		}
+	}
+	return s
+}
+
+// check notes what must not happen, unless the report has named MACs of others.
+func (s *slate) check(wrong bool, format string, args ...any) {
+	s.mu.Lock()
+	lied := s.lied
+	s.mu.Unlock()
+	if wrong && !lied {
+		s.report(format, args...)
+	}
+}
+
+func (s *slate) report(format string, args ...any) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wrong = append(s.wrong, fmt.Sprintf(format, args...))
 }
 
 func (s *slate) AddInstance(cloud.Instance) error { return nil }
@@ -40,110 +61,17 @@ func (s *slate) RemoveInstance(string) error      { return nil }
 func (s *slate) Update(cloud.Interface) error     { return nil }
 
 func (s *slate) Plug(_ string, e cloud.Interface) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.plugged[e.MAC] = e.ID
-	signal(s.changed)
+	s.Links.Plug(e.MAC, e.ID)
 	return nil
 }
 
 func (s *slate) Unplug(_, eniID string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for mac, id := range s.plugged {
-		if id == eniID {
-			delete(s.plugged, mac)
-			delete(s.inPod, mac)
-			delete(s.configured, mac) // the kernel takes it with the link
-		}
-	}
-	signal(s.changed)
+	s.Links.Unplug(eniID)
 	return nil
 }
 
 // take moves all links but the primary one into a pod's namespace, or back.
-func (s *slate) take(away bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.inPod)
-	for mac := range s.plugged {
-		if away && s.ours(mac) {
-			s.inPod[mac] = true
-			delete(s.configured, mac)
-		}
-	}
-	signal(s.changed)
-}
-
-// count is how often a link has been changed so far.
-func (s *slate) count() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.changes
-}
-
-// reboot leaves links bare.
-func (s *slate) reboot() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	clear(s.configured)
-}
-
-// links are those that are configured, by MAC.
-func (s *slate) links() map[string]hostnet.Wanted {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return maps.Clone(s.configured)
-}
-
-func (s *slate) here(mac net.HardwareAddr) bool {
-	_, plugged := s.plugged[mac.String()]
-	return plugged && !s.inPod[mac.String()]
-}
-
-func (s *slate) Present(mac net.HardwareAddr) (bool, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.here(mac), nil
-}
-
-func (s *slate) Configure(w hostnet.Wanted) (hostnet.Status, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.lied && (!s.ours(w.MAC.String()) || w.DeviceIndex == 0) {
-		s.wrong = append(s.wrong, fmt.Sprintf("link %v configured, at device index %d", w.MAC, w.DeviceIndex))
-	}
-	if !s.here(w.MAC) {
-		return hostnet.Status{}, nil
-	}
-	status := hostnet.Status{Present: true, Index: 7, Name: "eth7", MTU: w.MTU}
-	if !reflect.DeepEqual(s.configured[w.MAC.String()], w) {
-		status.Repaired = 1
-		s.changes++
-	}
-	s.configured[w.MAC.String()] = w
-	return status, nil
-}
-
-func (s *slate) Release(w hostnet.Wanted) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	mac := w.MAC.String()
-	if !s.ours(mac) {
-		s.wrong = append(s.wrong, fmt.Sprintf("link %s released", mac))
-	}
-	if id, ok := s.plugged[mac]; ok {
-		s.released(id)
-		s.changes++
-	}
-	delete(s.configured, mac)
-	return nil
-}
-
-func (s *slate) Yield(net.HardwareAddr, string) error           { return nil }
-func (s *slate) Know(...net.HardwareAddr) error                 { return nil }
-func (s *slate) Sweep([]hostnet.Wanted) (int, error)            { return 0, nil }
-func (s *slate) Watch(context.Context) (<-chan struct{}, error) { return s.changed, nil }
+func (s *slate) take(away bool) { s.Take(func(mac string) bool { return away && s.ours(mac) }) }
 
 // hints are what IMDS shows, when it answers.
 type hints struct {
@@ -226,8 +154,3 @@ func (h *hints) Assigned(ctx context.Context, mac net.HardwareAddr) (imds.Assign
 	}
 	return imds.Assigned{}, err
 }
-
-// mute writes no Events.
-type mute struct{}
-
-func (mute) Event(kube.ObjectReference, string, string, string, ...any) {}

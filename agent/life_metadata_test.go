@@ -19,8 +19,8 @@ func settledWorld(t *testing.T) (*world, cloud.Interface) {
 	w.boot()
 	time.Sleep(30 * time.Minute) // the verification after a create is over
 	all := w.living()
-	if len(all) != 1 || len(w.host.links()) != 1 {
-		t.Fatalf("%d ENIs, links %v", len(all), w.host.links())
+	if len(all) != 1 || len(w.host.Links.Links()) != 1 {
+		t.Fatalf("%d ENIs, links %v", len(all), w.host.Links.Links())
 	}
 	w.cloud.ResetCalls()
 	return w, all[0]
@@ -118,11 +118,11 @@ func TestIMDSHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, e := settledWorld(t)
 		w.halt(true)
-		w.host.reboot()
+		w.host.Reboot()
 		w.hints.set(imdsHangs)
 		began := time.Now()
 		w.boot()
-		for len(w.host.links()) == 0 {
+		for len(w.host.Links.Links()) == 0 {
 			if time.Sleep(10 * time.Millisecond); time.Since(began) > time.Minute {
 				t.Fatal("no link within a minute")
 			}

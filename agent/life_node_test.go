@@ -21,7 +21,7 @@ func TestNodeThatIsNotThere(t *testing.T) {
 		links := func(what string, want int) {
 			t.Helper()
 			time.Sleep(10 * time.Minute)
-			if n := len(w.host.links()); n != want {
+			if n := len(w.host.Links.Links()); n != want {
 				t.Errorf("%s: %d links are configured, want %d", what, n, want)
 			}
 		}

@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
@@ -107,11 +108,10 @@ type place struct {
 const small = "t3.fuzz"
 
 func newWorld(t *testing.T, c *draw.Choices) *world {
-	w := &world{T: t, choices: c, host: newSlate(), memory: newMemory(), over: make(chan struct{})}
-	w.host.ours = func(mac string) bool {
+	w := &world{T: t, choices: c, memory: newMemory(), over: make(chan struct{})}
+	w.host = newSlate(func(mac string) bool {
 		return !slices.ContainsFunc(w.cloud.Interfaces(), func(e cloud.Interface) bool { return e.MAC == mac && !w.ours(e) })
-	}
-	w.host.released = w.seeRelease
+	}, w.seeRelease)
 	w.cloud = newCloud(t, c, w.host)
 	// One byte for both, as for the first of them alone: so older seeds keep their meaning.
 	n := c.N(8)
@@ -181,7 +181,7 @@ func (w *world) boot() {
 	process := newProcess(w.memory, killed, !w.alone)
 	cfg := agent.Config{
 		Cluster: cluster, Node: "node", Identity: w.self, EC2: client, Source: server{process}, Links: w.host,
-		Metadata: w.hints, Recorder: mute{}, Log: log, ReleaseDelay: 5 * time.Second,
+		Metadata: w.hints, Recorder: &agenttest.Recorder{}, Log: log, ReleaseDelay: 5 * time.Second,
 	}
 	if w.alone {
 		cfg.Source, cfg.Collector = process, client

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
@@ -91,13 +92,6 @@ func (p *patcher) PatchNode(_ context.Context, patch []byte) error {
 	return err
 }
 
-// recorder keeps the reasons of Events.
-type recorder struct{ reasons []string }
-
-func (r *recorder) Event(_ kube.ObjectReference, _, reason, _ string, _ ...any) {
-	r.reasons = append(r.reasons, reason)
-}
-
 var (
 	tooLate   = apierrors.NewGenericServerResponse(http.StatusUnprocessableEntity, "", schema.GroupResource{}, "", "testing value failed", 0, false)
 	forbidden = apierrors.NewForbidden(schema.GroupResource{Resource: "nodes"}, "node-a", nil)
@@ -105,8 +99,8 @@ var (
 
 // shower is an agent whose node has what the NodeENI x wants, and a Node that
 // does not show it.
-func shower(p *patcher) (*Agent, *recorder, *strings.Builder) {
-	logged, events := &strings.Builder{}, &recorder{}
+func shower(p *patcher) (*Agent, *agenttest.Recorder, *strings.Builder) {
+	logged, events := &strings.Builder{}, &agenttest.Recorder{}
 	a := New(Config{
 		Node: "node-a", Log: slog.New(slog.NewTextHandler(logged, nil)), Recorder: events,
 		NodeReadiness: NodeReadiness{StartupTaint: true, Labels: true, Patcher: p},
@@ -147,8 +141,8 @@ func TestOnePatchPerChange(t *testing.T) {
 		if !slices.Equal(p.patches, []string{want}) {
 			t.Errorf("patches %s\nwant one, %s", p.patches, want)
 		}
-		if !slices.Equal(events.reasons, []string{"StartupTaintRemoved"}) || !strings.Contains(logged.String(), "removed the start-up taint") {
-			t.Errorf("Events %v, log %s", events.reasons, logged)
+		if !slices.Equal(events.Reasons, []string{"StartupTaintRemoved"}) || !strings.Contains(logged.String(), "removed the start-up taint") {
+			t.Errorf("Events %v, log %s", events.Reasons, logged)
 		}
 	})
 }
@@ -181,8 +175,8 @@ func TestPatchesAreTriedAgain(t *testing.T) {
 				if a.show(t); len(p.patches) != n+1 || len(a.failures.Blocked(time.Time{})) > 0 {
 					t.Errorf("%d patches, want %d; failures %v", len(p.patches), n+1, a.failures.Blocked(time.Time{}))
 				}
-				if !slices.Equal(events.reasons, test.events) || test.log != "" && strings.Count(logged.String(), test.log) != 1 {
-					t.Errorf("Events %v, want %v; log\n%s", events.reasons, test.events, logged)
+				if !slices.Equal(events.Reasons, test.events) || test.log != "" && strings.Count(logged.String(), test.log) != 1 {
+					t.Errorf("Events %v, want %v; log\n%s", events.Reasons, test.events, logged)
 				}
 			})
 		})
@@ -221,19 +215,6 @@ func TestLabelsFade(t *testing.T) {
 	})
 }
 
-// leaver is the Source of an agent that has to go.
-type leaver struct {
-	Source
-	snapshot  Snapshot
-	refreshed int
-}
-
-func (l *leaver) Refresh(context.Context) error { l.refreshed++; return nil }
-func (l *leaver) Snapshot() (Snapshot, bool)    { return l.snapshot, true }
-func (l *leaver) Save(context.Context, v1alpha1.NodeENIStateStatus) error {
-	return nil
-}
-
 // An agent whose node does not match any more leaves no label behind: nobody
 // else would remove it. It tries a few times, and then it goes.
 func TestLastPassRemovesLabels(t *testing.T) {
@@ -249,13 +230,13 @@ func TestLastPassRemovesLabels(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := &patcher{errs: test.errs}
 			a, _, _ := shower(p)
-			source := &leaver{snapshot: Snapshot{NodeExists: true, NodeUID: "1", Labels: map[string]string{v1alpha1.ReadyLabel("x"): "ready"}}}
-			source.snapshot.NodeENIs = []v1alpha1.NodeENI{nodeENI("x", nil)}
+			source := &source{Known: true, Desired: Snapshot{NodeExists: true, NodeUID: "1", Labels: map[string]string{v1alpha1.ReadyLabel("x"): "ready"}}}
+			source.Desired.NodeENIs = []v1alpha1.NodeENI{nodeENI("x", nil)}
 			a.Source = source
 			a.failures.Failed(nodeKey, forbidden, time.Now()) // of a moment ago
 			a.shutDown(t.Context())
-			if len(p.patches) != test.attempts || source.refreshed != test.attempts || !strings.Contains(p.patches[0], `"op":"remove"`) {
-				t.Errorf("%d patches %s after %d looks, want %d", len(p.patches), p.patches, source.refreshed, test.attempts)
+			if len(p.patches) != test.attempts || source.Refreshed() != test.attempts || !strings.Contains(p.patches[0], `"op":"remove"`) {
+				t.Errorf("%d patches %s after %d looks, want %d", len(p.patches), p.patches, source.Refreshed(), test.attempts)
 			}
 		})
 	}

@@ -113,7 +113,7 @@ func TestStood(t *testing.T) {
 		{NodeENI: "released", NodeENIUID: "4", Phase: v1alpha1.PhaseReleased},
 	}}
 	for instance, want := range map[string]string{me: "being-repaired degraded, ready degraded", other: ""} {
-		a := New(Config{Source: lastReport{report: last}, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: instance}})
+		a := New(Config{Source: &source{Report: last}, Log: slog.New(slog.DiscardHandler), Identity: imds.Identity{InstanceID: instance}})
 		if err := a.restore(t.Context(), time.Now()); err != nil {
 			t.Fatal(err)
 		}

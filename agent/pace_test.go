@@ -3,53 +3,13 @@ package agent
 import (
 	"context"
 	"log/slog"
-	"slices"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 )
-
-// passes is a Source that knows when it was asked after news, and has none.
-type passes struct {
-	deaf
-	mu sync.Mutex
-	at []time.Time
-}
-
-func (p *passes) Snapshot() (Snapshot, bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.at = append(p.at, time.Now())
-	return Snapshot{}, false
-}
-
-// since are the passes but for the first n.
-func (p *passes) since(n int) []time.Time {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Clone(p.at[n:])
-}
-
-// changing is a host on which something changes.
-type changing struct {
-	linkless
-	changed chan struct{}
-}
-
-func (changing) Sweep([]hostnet.Wanted) (int, error) { return 0, nil }
-
-func (c changing) change() {
-	select {
-	case c.changed <- struct{}{}:
-	default:
-	}
-}
-
-func (c changing) Watch(context.Context) (<-chan struct{}, error) { return c.changed, nil }
 
 // A host that changes all the while costs ten passes a second, and an awaited link
 // hardly waits because of that.
@@ -66,24 +26,24 @@ func TestHostPace(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				source := &passes{}
-				host := changing{changed: make(chan struct{}, 1)}
+				source := &source{}
+				host := agenttest.NewLinks()
 				a := New(Config{Source: source, Links: host, Log: slog.New(slog.DiscardHandler)})
 				ctx, cancel := context.WithCancel(t.Context())
 				ended := make(chan error)
 				go func() { ended <- a.Run(ctx) }()
 				a.calls.results <- func() { test.set(a) }
 				time.Sleep(time.Second)
-				before := len(source.since(0))
+				before := len(source.Asked(0))
 				const changes = 500
 				for range changes {
 					time.Sleep(time.Millisecond)
-					host.change()
+					host.Change()
 				}
 				synctest.Wait()
-				during := source.since(before)
+				during := source.Asked(before)
 				if want := int(changes * time.Millisecond / test.want); len(during) != want {
-					t.Errorf("%d passes, want %d", len(during), want)
+					t.Errorf("%d reconciles, want %d", len(during), want)
 				}
 				for i := range during[1:] {
 					if gap := during[i+1].Sub(during[i]); gap != test.want {
@@ -104,8 +64,8 @@ func TestHostPace(t *testing.T) {
 // another pass when one for another reason has looked already.
 func TestHostPaceAndOtherPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		host := changing{changed: make(chan struct{}, 1)}
-		source := &passes{deaf: deaf{news: make(chan struct{})}}
+		host := agenttest.NewLinks()
+		source := &source{News: make(chan struct{})}
 		a := New(Config{Source: source, Links: host, Log: slog.New(slog.DiscardHandler)})
 		a.selection.read, a.selection.nodeSeen = true, true
 		a.synced(time.Now())
@@ -117,21 +77,21 @@ func TestHostPaceAndOtherPasses(t *testing.T) {
 			time.Sleep(d)
 			do()
 			synctest.Wait()
-			if n := len(source.since(0)); n != want {
-				t.Errorf("%d passes, want %d", n, want)
+			if n := len(source.Asked(0)); n != want {
+				t.Errorf("%d reconciles, want %d", n, want)
 			}
 		}
 		nothing := func() {}
 		step(time.Second, nothing, 1)
-		step(0, host.change, 2)
-		step(time.Millisecond, host.change, 2)
-		step(time.Millisecond, func() { source.news <- struct{}{} }, 3)
+		step(0, host.Change, 2)
+		step(time.Millisecond, host.Change, 2)
+		step(time.Millisecond, func() { source.News <- struct{}{} }, 3)
 		step(time.Second, nothing, 3)
 		step(0, func() {
 			a.calls.results <- func() { a.selection.grace = grace{"x": {until: time.Now().Add(60 * time.Millisecond)}} }
 		}, 4)
-		step(time.Millisecond, host.change, 5)
-		step(time.Millisecond, host.change, 5)
+		step(time.Millisecond, host.Change, 5)
+		step(time.Millisecond, host.Change, 5)
 		step(60*time.Millisecond, nothing, 6)
 		step(time.Second, nothing, 6)
 		cancel()

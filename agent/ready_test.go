@@ -4,13 +4,12 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
@@ -42,48 +41,28 @@ func TestReady(t *testing.T) {
 	expect("another instance", "another instance")
 }
 
-// stuckSource is a Source that knows nothing, and answers only when it is let.
-type stuckSource struct {
-	Source
-	changed, free chan struct{}
-}
-
-func (s stuckSource) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
-	return v1alpha1.NodeENIStateStatus{}, nil
-}
-func (s stuckSource) Changed() <-chan struct{}   { return s.changed }
-func (s stuckSource) Snapshot() (Snapshot, bool) { <-s.free; return Snapshot{}, false }
-func (s stuckSource) Counts(context.Context, string) (v1alpha1.NodeCounts, error) {
-	return v1alpha1.NodeCounts{}, errors.New("away")
-}
-func (s stuckSource) Refresh(context.Context) error { return errors.New("away") }
-
-type noLinks struct{ Links }
-
-func (noLinks) Know(...net.HardwareAddr) error                 { return nil }
-func (noLinks) Watch(context.Context) (<-chan struct{}, error) { return nil, nil }
-
 // A loop that is idle for hours is alive; one that is stuck is not.
 func TestHeartbeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		heartbeat := program.NewHeartbeat("agent's loop", time.Minute)
-		source := stuckSource{changed: make(chan struct{}), free: make(chan struct{})}
-		a := New(Config{Source: source, Links: noLinks{}, Log: slog.New(slog.DiscardHandler), Beat: heartbeat.Beat, BeatEvery: 10 * time.Second})
+		free := make(chan struct{})
+		source := &source{News: make(chan struct{}), Err: errors.New("away"), Hang: func() { <-free }}
+		a := New(Config{Source: source, Links: agenttest.NewLinks(), Log: slog.New(slog.DiscardHandler), Beat: heartbeat.Beat, BeatEvery: 10 * time.Second})
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan error)
 		go func() { ended <- a.Run(ctx) }()
 
-		source.free <- struct{}{} // the first pass
+		free <- struct{}{} // the first reconcile
 		time.Sleep(10 * time.Minute)
 		if err := heartbeat.Check(); err != nil {
 			t.Errorf("idle: %v", err)
 		}
-		source.changed <- struct{}{}
+		source.News <- struct{}{}
 		time.Sleep(2 * time.Minute)
 		if err := heartbeat.Check(); err == nil {
 			t.Error("the loop is stuck, and nobody is told")
 		}
-		source.free <- struct{}{}
+		free <- struct{}{}
 		time.Sleep(time.Minute)
 		if err := heartbeat.Check(); err != nil {
 			t.Errorf("free again: %v", err)

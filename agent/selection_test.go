@@ -3,11 +3,11 @@ package agent
 import (
 	"log/slog"
 	"maps"
-	"net"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -109,14 +109,6 @@ func TestWhatIsTriedAgain(t *testing.T) {
 	}
 }
 
-// someLinks are the links that are here, by MAC.
-type someLinks struct {
-	Links
-	here map[string]bool
-}
-
-func (l someLinks) Present(mac net.HardwareAddr) (bool, error) { return l.here[mac.String()], nil }
-
 // An ENI has no place on a full instance until another one leaves, whoever made it:
 // its link goes, or IMDS no longer lists it.
 func TestRoomIsNoticed(t *testing.T) {
@@ -129,19 +121,24 @@ func TestRoomIsNoticed(t *testing.T) {
 		return all
 	}
 	for name, test := range map[string]struct {
-		leaves func(a *Agent, links someLinks)
+		leaves func(a *Agent, links *agenttest.Links)
 		room   bool
 	}{
-		"nothing":                      {func(*Agent, someLinks) {}, false},
-		"our link":                     {func(_ *Agent, l someLinks) { delete(l.here, ours) }, true},
-		"a foreign link":               {func(_ *Agent, l someLinks) { delete(l.here, foreign) }, true},
-		"a link that is no ENI's":      {func(_ *Agent, l someLinks) { delete(l.here, "02:00:00:00:00:09") }, false},
-		"an interface, by IMDS":        {func(a *Agent, _ someLinks) { a.room.learn(&a.failures, list(ours)) }, true},
-		"nothing, by IMDS":             {func(a *Agent, _ someLinks) { a.room.learn(&a.failures, list(foreign, ours)) }, false},
-		"nothing, one has come beside": {func(a *Agent, _ someLinks) { a.room.learn(&a.failures, list(ours, foreign, "02:00:00:00:00:03")) }, false},
+		"nothing":                 {func(*Agent, *agenttest.Links) {}, false},
+		"our link":                {func(_ *Agent, l *agenttest.Links) { l.Unplug(ours) }, true},
+		"a foreign link":          {func(_ *Agent, l *agenttest.Links) { l.Unplug(foreign) }, true},
+		"a link that is no ENI's": {func(_ *Agent, l *agenttest.Links) { l.Unplug("02:00:00:00:00:09") }, false},
+		"an interface, by IMDS":   {func(a *Agent, _ *agenttest.Links) { a.room.learn(&a.failures, list(ours)) }, true},
+		"nothing, by IMDS":        {func(a *Agent, _ *agenttest.Links) { a.room.learn(&a.failures, list(foreign, ours)) }, false},
+		"nothing, one has come beside": {func(a *Agent, _ *agenttest.Links) {
+			a.room.learn(&a.failures, list(ours, foreign, "02:00:00:00:00:03"))
+		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			links := someLinks{here: map[string]bool{ours: true, foreign: true, "02:00:00:00:00:09": true}}
+			links := agenttest.NewLinks()
+			for _, mac := range []string{ours, foreign, "02:00:00:00:00:09"} {
+				links.Plug(mac, mac)
+			}
 			a := New(Config{Log: slog.New(slog.DiscardHandler), Links: links})
 			a.synced(now, eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(e *inventory.ENI) { e.MAC = ours }))
 			look := func() { a.room.look(&a.failures, a.inventory.All(), a.linkMayBeHere) }
