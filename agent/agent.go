@@ -112,7 +112,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			}
 		}
 		now := time.Now()
-		a.Metrics.passed(why)
+		a.Metrics.reconciled(why)
 		a.reconcile(calls, now)
 		pace.reconciled(time.Now(), why)
 		a.readiness.set(a.notReady())

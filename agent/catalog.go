@@ -9,7 +9,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
-// catalog is what EC2 told of the subnets and groups that NodeENIs name. An id
+// catalog is what EC2 has shown of the subnets and groups that NodeENIs name. An id
 // or name with an empty entry has been asked for and is not there.
 type catalog struct {
 	subnetsByID   map[string][]eni.Subnet

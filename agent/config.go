@@ -61,7 +61,7 @@ type Source interface {
 	// Counts are the nodes of a NodeENI by what they have of it. It fails where
 	// that is not known.
 	Counts(ctx context.Context, nodeENI string) (v1alpha1.NodeCounts, error)
-	// Refresh asks for the newest truth about the node, for the last pass.
+	// Refresh asks for the newest truth about the node, for the last reconcile.
 	Refresh(ctx context.Context) error
 }
 
@@ -114,7 +114,7 @@ type Config struct {
 	Recorder Recorder
 	Log      *slog.Logger
 	Metrics  *Metrics // nil counts nothing
-	// NodeReadiness is empty unless the Node shall show what it has.
+	// NodeReadiness is empty unless the Node is to show what it has.
 	NodeReadiness NodeReadiness
 	// Problem, unless its reason is empty, is why the agent must not work at all. It
 	// stays idle, is not ready, and reports it.

@@ -14,7 +14,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
-// want is one ENI that this node shall have.
+// want is one ENI that this node is to have.
 type want struct {
 	inventory.Slot
 	nodeENI             string // name
@@ -51,7 +51,7 @@ const (
 	reasonSubnetIPv6Only = "SubnetIPv6Only"
 )
 
-// desired is what this node shall have.
+// desired is what this node is to have.
 type desired struct {
 	wants    []want // in the order in which they choose their device index
 	problems []problem
@@ -68,7 +68,7 @@ type desired struct {
 	known map[types.UID]bool
 }
 
-// desire tells what a node with these labels in this zone shall have. before
+// desire works out what a node with these labels in this zone is to have. before
 // holds the wants of the last time: a NodeENI that cannot be resolved now keeps
 // what it had.
 func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone string, known catalog, before []want) desired {

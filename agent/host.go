@@ -64,7 +64,7 @@ func newHost(cfg Config) host {
 }
 
 // applyLinks makes the links what they have to be, and takes down those of ENIs that
-// nothing wants. A restart changes nothing before EC2 has told what is ours.
+// nothing wants. A restart changes nothing before EC2 has shown what is ours.
 func (a *Agent) applyLinks(p plan, now time.Time) (events []linkEvent) {
 	a.configureAsReported()
 	if !a.inventory.Synced() {
@@ -187,7 +187,7 @@ func (before linkState) unknown(err error) linkState {
 
 // missing is the wait for a link that is not here. A link that was here was detached, or
 // moved into a pod's namespace; and an ENI that a describe alone says to be attached may
-// have been detached since. Both are told once, for EC2 to be asked. A link that does not
+// have been detached since. Both are noted once, for EC2 to be asked. A link that does not
 // come after our own attach is no reason to ask: EC2 has answered, and the hourly
 // describe asks again.
 func (before linkState) missing(hearsay bool, now time.Time) (after wait, change inventory.LinkChange) {

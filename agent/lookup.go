@@ -11,7 +11,7 @@ import (
 )
 
 // errAbsent stands for an id or a name that EC2 does not know, or knows in no
-// way that helps here. It is asked for again as slowly as things that people fix.
+// way that helps here. It is asked for again as slowly as what people have to fix.
 var errAbsent = retry.With(retry.Terminal, errors.New("EC2 knows nothing fitting of this id or name"))
 
 // What is looked up, as its place among the failures; with an id or a name, that of

@@ -44,7 +44,7 @@ type metadata struct {
 	holdsUntil time.Time
 }
 
-// forgetIndexes: EC2 has told meanwhile who holds which device index.
+// forgetIndexes: EC2 has shown meanwhile who holds which device index.
 func (m *metadata) forgetIndexes() {
 	m.asked++
 	m.holdsUntil = time.Time{}
@@ -110,7 +110,7 @@ type knownENI struct {
 // metadataPoll compares IMDS with what the loop knows. It has a goroutine of its own, so
 // that an idle agent makes no reconcile, and an IMDS that hangs holds up nothing.
 type metadataPoll struct {
-	// known holds the ENIs that are compared, by id, as the last pass left them.
+	// known holds the ENIs that are compared, by id, as the last reconcile left them.
 	known atomic.Pointer[map[string]knownENI]
 
 	// Of the goroutine: what the loop knew at the last round, and what IMDS shows

@@ -15,7 +15,7 @@ var phases = []v1alpha1.Phase{
 	v1alpha1.PhaseFailed, v1alpha1.PhaseReleasing, v1alpha1.PhaseReleased,
 }
 
-// cause is what started a pass.
+// cause is what started a reconcile.
 type cause string
 
 const (
@@ -34,7 +34,7 @@ type Metrics struct {
 	enis          *prometheus.GaugeVec
 	linksOverdue  prometheus.Gauge
 	outOfTouch    prometheus.Gauge
-	passes        *prometheus.CounterVec
+	reconciles    *prometheus.CounterVec
 	repairs       *prometheus.CounterVec
 	reportWrites  *prometheus.CounterVec
 	lastHeartbeat prometheus.Gauge
@@ -67,9 +67,9 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "eni_agent_enis_out_of_touch",
 			Help: "ENIs that others have detached or deleted, and that are not attached or replaced because the API server does not confirm that they are wanted.",
 		}),
-		passes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "eni_agent_passes_total",
-			Help: "Passes of the agent's loop by cause: wanted (a NodeENI or the Node changed), result (of a call), host (a link, address, rule or route changed), timer.",
+		reconciles: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "eni_agent_reconciles_total",
+			Help: "Reconciles of the agent's loop by cause: wanted (a NodeENI or the Node changed), result (of a call), host (a link, address, rule or route changed), timer.",
 		}, []string{"cause"}),
 		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "eni_agent_repairs_total",
@@ -88,14 +88,14 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		m.enis.WithLabelValues(string(p))
 	}
 	for _, c := range []cause{causeWanted, causeResult, causeHost, causeTimer} {
-		m.passes.WithLabelValues(string(c))
+		m.reconciles.WithLabelValues(string(c))
 	}
 	for vec, values := range map[*prometheus.CounterVec][]string{m.repairs: {repairLink, repairLeftover}, m.reportWrites: {resultOK, resultError}} {
 		for _, v := range values {
 			vec.WithLabelValues(v)
 		}
 	}
-	registry.MustRegister(m.ready, m.step, m.enis, m.linksOverdue, m.outOfTouch, m.passes, m.repairs, m.reportWrites, m.lastHeartbeat)
+	registry.MustRegister(m.ready, m.step, m.enis, m.linksOverdue, m.outOfTouch, m.reconciles, m.repairs, m.reportWrites, m.lastHeartbeat)
 	return m
 }
 
@@ -117,9 +117,9 @@ func (m *Metrics) Calls() *eni.Metrics {
 // Heartbeat notes that the loop turns.
 func (m *Metrics) Heartbeat() { m.lastHeartbeat.SetToCurrentTime() }
 
-func (m *Metrics) passed(c cause) {
+func (m *Metrics) reconciled(c cause) {
 	if m != nil {
-		m.passes.WithLabelValues(string(c)).Inc()
+		m.reconciles.WithLabelValues(string(c)).Inc()
 	}
 }
 

@@ -19,7 +19,7 @@ import (
 // nodeKey is the Node's place among the failures.
 var nodeKey = retry.Key{Action: "node"}
 
-// outrunOften is how many patches in a row that came too late are told of, after
+// outrunOften is how many patches in a row that came too late are logged, after
 // some seconds: others change the Node too, but not all the while.
 const outrunOften = 8
 

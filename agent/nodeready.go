@@ -99,7 +99,7 @@ func (s nodeENIReadiness) endsAt() time.Time {
 	return s.since.Add(readyPatience)
 }
 
-// nodeChange is what the Node shall show otherwise than it does.
+// nodeChange is what is to change about what the Node shows.
 type nodeChange struct {
 	untaint     []int    // the start-up taint's places among the taints, the last first
 	set, remove []string // labels, sorted

@@ -60,7 +60,7 @@ type view struct {
 
 	desired desired
 	enis    []inventory.ENI // this instance's, by tags
-	// synced is false until EC2 has told of this instance's ENIs: before that
+	// synced is false until EC2 has shown this instance's ENIs: before that
 	// nothing is created or given up.
 	synced  bool
 	indexes inventory.Indexes

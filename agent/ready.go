@@ -43,8 +43,8 @@ func (a *Agent) notReady() error {
 	case a.inventory.Synced():
 		return nil
 	case refused:
-		return fmt.Errorf("EC2 has not told yet what this instance has: %w", failed.Err)
+		return fmt.Errorf("EC2 has not yet shown what this instance has: %w", failed.Err)
 	default:
-		return errors.New("EC2 has not told yet what this instance has")
+		return errors.New("EC2 has not yet shown what this instance has")
 	}
 }

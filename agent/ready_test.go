@@ -32,7 +32,7 @@ func TestReady(t *testing.T) {
 	a.selection.read = true
 	expect("without a Node", `no Node "node-a"`)
 	a.selection.snapshot.NodeExists = true
-	expect("with a snapshot", "EC2 has not told yet")
+	expect("with a snapshot", "EC2 has not yet shown")
 	a.failures.Failed(describeKey, ec2Error("UnauthorizedOperation", "no"), time.Now())
 	expect("EC2 refuses", "UnauthorizedOperation")
 	a.synced(time.Now())

@@ -41,7 +41,7 @@ func (h *host) release(e inventory.ENI, subnet netip.Prefix) (err error) {
 }
 
 // maySweep: while a NodeENI cannot be resolved, or the addresses of an ENI are not known,
-// their rules cannot be told from leftovers, and a restart must not take them. By its
+// their rules look like leftovers, and a restart must not take them. By its
 // rules, hostnet tells which addresses of a link it has still to delete.
 func (a *Agent) maySweep() bool {
 	if !a.desired.complete() || slices.ContainsFunc(a.inventory.All(), inventory.ENI.Hearsay) {

@@ -43,7 +43,7 @@ func (i *Inventory) LearnFromMetadata(interfaces []imds.Interface, here func(net
 
 // holdersInMetadata are the ENIs that IMDS shows and that are not known as ours. IMDS
 // lists an ENI for minutes after it was detached, so the link has to be here, or EC2
-// must have told before that the ENI holds the index.
+// must have shown before that the ENI holds the index.
 func holdersInMetadata(interfaces []imds.Interface, ours map[string]bool, before map[int32]string, here func(net.HardwareAddr) bool) map[int32]string {
 	holders := map[int32]string{}
 	for _, i := range interfaces {

@@ -29,7 +29,7 @@ type Inventory struct {
 	enis      []ENI
 	known     map[string]bool      // every ENI that ever was this instance's
 	deleted   map[string]time.Time // by this agent; describes may lag
-	described time.Time            // when EC2 last told of them
+	described time.Time            // when EC2 last showed them
 	assigned  map[string]bool      // by the last plan
 }
 
@@ -46,10 +46,10 @@ func New(cluster string, identity imds.Identity, collects bool, every time.Durat
 // All are the ENIs, sorted by id. Callers leave them as they are.
 func (i *Inventory) All() []ENI { return i.enis }
 
-// Synced says whether EC2 has told of this instance's ENIs since the agent started.
+// Synced says whether EC2 has shown this instance's ENIs since the agent started.
 func (i *Inventory) Synced() bool { return !i.described.IsZero() }
 
-// Described is when EC2 last told of this instance's ENIs.
+// Described is when EC2 last showed this instance's ENIs.
 func (i *Inventory) Described() time.Time { return i.described }
 
 // Knows says whether the ENI is, or ever was, one of this instance's.
@@ -102,7 +102,7 @@ func (i *Inventory) Created(e eni.ENI, now time.Time) {
 	i.enis = append(i.enis, ENI{ENI: e, Evidence: Expected, Since: now, Changed: now, collects: i.collects})
 	i.sort()
 	if e.MAC == "" {
-		i.Resync.Now("the answer to a create call names no MAC, and its link cannot be told")
+		i.Resync.Now("the answer to a create call names no MAC, so its link cannot be found")
 	}
 }
 

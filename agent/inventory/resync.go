@@ -75,7 +75,7 @@ func (r *Resync) Settle(now time.Time) {
 // Reschedule has the next plan work out when EC2 is asked.
 func (r *Resync) Reschedule() { r.reschedule = true }
 
-// described takes in that EC2 has told; again is when another describe tells more.
+// described takes in that EC2 has answered; again is when another describe tells more.
 func (r *Resync) described(again time.Time) {
 	r.again = again
 	r.Reschedule()

@@ -156,7 +156,7 @@ func (c *cluster) pass(ctx context.Context, node string, times int) (time.Durati
 		return 0, err
 	}
 	agent := c.agents[node]
-	passes, err := agent.metric("eni_agent_passes_total")
+	passes, err := agent.metric("eni_agent_reconciles_total")
 	if err != nil {
 		return 0, err
 	}
@@ -179,7 +179,7 @@ func (c *cluster) pass(ctx context.Context, node string, times int) (time.Durati
 	if err != nil {
 		return 0, err
 	}
-	now, err := agent.metric("eni_agent_passes_total")
+	now, err := agent.metric("eni_agent_reconciles_total")
 	if err != nil {
 		return 0, err
 	}
