@@ -31,7 +31,7 @@ type Agent struct {
 	calls         calls                // what is under way
 	failures      retry.Failures       // what has failed, and when it may be tried again
 	host          host                 // the ENIs' links
-	room          room                 // what tells that an ENI leaves a full instance
+	capacity      capacity             // what tells that an ENI leaves a full instance
 	metadata      metadata             // what IMDS is asked beside
 	confirmations confirmations        // ENIs that others have taken
 	reporter      reporter             // the NodeENIState
@@ -156,7 +156,7 @@ func (a *Agent) reconcile(ctx context.Context, now time.Time) {
 		a.reportProblem(ctx, now)
 		return
 	}
-	a.room.look(&a.failures, a.inventory.All(), a.linkMayBeHere)
+	a.capacity.look(&a.failures, a.inventory.All(), a.linkMayBeHere)
 	a.forgetFailures(now)
 	a.confirm(ctx, now)
 

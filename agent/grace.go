@@ -39,26 +39,23 @@ type lostSelection struct {
 // have.
 func (g grace) next(last, s Snapshot, selected map[types.UID]bool, first bool, delay time.Duration, now time.Time) grace {
 	after := grace{}
-	noNode := !s.NodeExists || s.NodeProblem != ""
+	noNode, wait := !s.NodeExists || s.NodeProblem != "", delay
+	if noNode {
+		wait = nodeGrace
+	}
 	for _, n := range s.NodeENIs {
-		if n.DeletionTimestamp != nil || !noNode && n.Selects(s.Labels) {
+		selects, selectedBefore := !noNode && n.Selects(s.Labels), first || selected[n.UID]
+		meant := n.DeletionTimestamp != nil || !first && !noNode && g.selectsOthers(last, n)
+		if selects || !selectedBefore || meant {
 			continue
 		}
-		before, waiting := g[n.UID]
-		switch {
-		case !first && !selected[n.UID], !first && !noNode && g.selectsOthers(last, n):
-			continue
-		case waiting && before.noNode == noNode:
-			before.nodeENI = n
-			after[n.UID] = before
-		case noNode:
-			after[n.UID] = lostSelection{n, true, now.Add(nodeGrace)}
-		default:
-			after[n.UID] = lostSelection{n, false, now.Add(delay)}
+		until := now.Add(wait)
+		if before, waiting := g[n.UID]; waiting && before.noNode == noNode {
+			until = before.until
 		}
 		// While the Node is another instance, or none, nothing is done at all.
-		if !now.Before(after[n.UID].until) && s.NodeProblem == "" {
-			delete(after, n.UID)
+		if now.Before(until) || s.NodeProblem != "" {
+			after[n.UID] = lostSelection{n, noNode, until}
 		}
 	}
 	return after

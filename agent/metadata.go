@@ -76,7 +76,7 @@ func (a *Agent) learnInterfaces(interfaces []imds.Interface) {
 		}
 	}
 	if len(interfaces) > 0 {
-		a.room.learn(&a.failures, interfaces)
+		a.capacity.learn(&a.failures, interfaces)
 		a.inventory.LearnFromMetadata(interfaces, a.present)
 	}
 }

@@ -141,7 +141,7 @@ func (p *plan) unattached(v view, byID map[string]inventory.ENI) call {
 		e, ok := byID[p.assigned[w.Slot]]
 		c := call{verb: attach, slot: w.Slot, eni: e.ID, index: p.indexes[e.ID]}
 		switch {
-		case !ok, e.Attachment != nil, e.Hearsay() && e.Link != inventory.LinkNeverSeen: // that was attached when it was reported
+		case !ok, e.Attachment != nil, e.ReportedOnly() && e.Link != inventory.LinkNeverSeen: // that was attached when it was reported
 		case !passed && v.refused[c.key()]:
 			passed = true
 		default:

@@ -17,7 +17,7 @@ func (a *Agent) release(e inventory.ENI) (events []linkEvent) {
 	switch {
 	case e.Use == inventory.Released && !a.linkMayBeHere(e.MAC):
 		return []linkEvent{{e.ID, inventory.LinkLeft}}
-	case e.GivenUp(), e.Hearsay():
+	case e.GivenUp(), e.ReportedOnly():
 		return nil
 	}
 	err := a.host.release(e, a.reporter.subnetOf(e.ID))
@@ -44,7 +44,7 @@ func (h *host) release(e inventory.ENI, subnet netip.Prefix) (err error) {
 // their rules look like leftovers, and a restart must not take them. By its
 // rules, hostnet tells which addresses of a link it has still to delete.
 func (a *Agent) maySweep() bool {
-	if !a.desired.complete() || slices.ContainsFunc(a.inventory.All(), inventory.ENI.Hearsay) {
+	if !a.desired.complete() || slices.ContainsFunc(a.inventory.All(), inventory.ENI.ReportedOnly) {
 		return false
 	}
 	for _, l := range a.host.links {

@@ -69,7 +69,7 @@ func (v view) mayRemove(e inventory.ENI) bool {
 // and not held up by what only people can end.
 func (v view) removing(e inventory.ENI) bool {
 	switch {
-	case e.Hearsay(): // a describe tells whose it is
+	case e.ReportedOnly(): // a describe tells whose it is
 		return true
 	case !v.mayRemove(e), e.Removal() == eni.RemovalRefuse:
 		return false

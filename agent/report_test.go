@@ -208,7 +208,7 @@ func TestReportIsRestored(t *testing.T) {
 		}
 	}
 	back := restoredFrom(r, "arn", time.Unix(60, 0)).enis
-	if len(back) != 1 || back[0].ID != "eni-x" || !back[0].Hearsay() || back[0].Since.Unix() != 100 { // the tag's time
+	if len(back) != 1 || back[0].ID != "eni-x" || !back[0].ReportedOnly() || back[0].Since.Unix() != 100 { // the tag's time
 		t.Errorf("restored %+v", back)
 	}
 }

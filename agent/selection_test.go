@@ -128,10 +128,10 @@ func TestRoomIsNoticed(t *testing.T) {
 		"our link":                {func(_ *Agent, l *agenttest.Links) { l.Unplug(ours) }, true},
 		"a foreign link":          {func(_ *Agent, l *agenttest.Links) { l.Unplug(foreign) }, true},
 		"a link that is no ENI's": {func(_ *Agent, l *agenttest.Links) { l.Unplug("02:00:00:00:00:09") }, false},
-		"an interface, by IMDS":   {func(a *Agent, _ *agenttest.Links) { a.room.learn(&a.failures, list(ours)) }, true},
-		"nothing, by IMDS":        {func(a *Agent, _ *agenttest.Links) { a.room.learn(&a.failures, list(foreign, ours)) }, false},
+		"an interface, by IMDS":   {func(a *Agent, _ *agenttest.Links) { a.capacity.learn(&a.failures, list(ours)) }, true},
+		"nothing, by IMDS":        {func(a *Agent, _ *agenttest.Links) { a.capacity.learn(&a.failures, list(foreign, ours)) }, false},
 		"nothing, one has come beside": {func(a *Agent, _ *agenttest.Links) {
-			a.room.learn(&a.failures, list(ours, foreign, "02:00:00:00:00:03"))
+			a.capacity.learn(&a.failures, list(ours, foreign, "02:00:00:00:00:03"))
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -141,8 +141,8 @@ func TestRoomIsNoticed(t *testing.T) {
 			}
 			a := New(Config{Log: slog.New(slog.DiscardHandler), Links: links})
 			a.synced(now, eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(e *inventory.ENI) { e.MAC = ours }))
-			look := func() { a.room.look(&a.failures, a.inventory.All(), a.linkMayBeHere) }
-			a.room.learn(&a.failures, list(ours, foreign))
+			look := func() { a.capacity.look(&a.failures, a.inventory.All(), a.linkMayBeHere) }
+			a.capacity.learn(&a.failures, list(ours, foreign))
 			for range 20 {
 				a.callFailed(attachY, ec2Error("AttachmentLimitExceeded", "…"), now)
 			}

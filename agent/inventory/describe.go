@@ -28,7 +28,7 @@ func (i *Inventory) Describe(list []eni.ENI, here func(mac string) bool, now tim
 		e := &i.enis[n]
 		e.collects = i.collects
 		// A report alone does not tell: an ENI of somebody else holds its device index.
-		i.known[e.ID] = i.known[e.ID] || !e.Hearsay()
+		i.known[e.ID] = i.known[e.ID] || !e.ReportedOnly()
 	}
 	for _, e := range gone {
 		i.log.Info("an ENI is gone from EC2", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
@@ -43,7 +43,7 @@ func (i *Inventory) Describe(list []eni.ENI, here func(mac string) bool, now tim
 func (i *Inventory) taken(before []ENI) []ENI {
 	var taken []ENI
 	for _, e := range before {
-		if e.GivenUp() || e.Hearsay() {
+		if e.GivenUp() || e.ReportedOnly() {
 			continue // that is expected; or the agent has only just started
 		}
 		now, exists := i.Get(e.ID)

@@ -106,12 +106,12 @@ func (e ENI) AttachedTo(instanceID string) bool {
 	return e.Attachment != nil && e.Attachment.InstanceID == instanceID
 }
 
-// Hearsay: only the report names it.
-func (e ENI) Hearsay() bool { return e.Evidence == Reported || e.Evidence == Disputed }
+// ReportedOnly: only the report names it.
+func (e ENI) ReportedOnly() bool { return e.Evidence == Reported || e.Evidence == Disputed }
 
 // Uncertain: EC2 has to tell more before anything is done with it.
 func (e ENI) Uncertain() bool {
-	return e.Hearsay() || e.Evidence == Missed || e.Use == Returning
+	return e.ReportedOnly() || e.Evidence == Missed || e.Use == Returning
 }
 
 // GivenUp: its link has been taken down.
@@ -139,7 +139,7 @@ func (e ENI) MustShowFrom() time.Time {
 
 // disproved: only a report names it, and describes must have shown it by now.
 func (e ENI) disproved(now time.Time) bool {
-	if !e.Hearsay() {
+	if !e.ReportedOnly() {
 		return false
 	}
 	e.Evidence = Reported
@@ -151,7 +151,7 @@ func (e ENI) disproved(now time.Time) bool {
 // still seem to be, then on the way out, then elsewhere.
 func (e ENI) Rank(instanceID string) int {
 	switch a := e.Attachment; {
-	case a == nil && e.Hearsay() && e.Link != LinkNeverSeen:
+	case a == nil && e.ReportedOnly() && e.Link != LinkNeverSeen:
 		return 1
 	case a == nil:
 		return 2

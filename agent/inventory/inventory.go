@@ -244,7 +244,7 @@ func (i *Inventory) NoteLink(id string, change LinkChange, now time.Time) {
 // creates one only in a subnet that this EC2 has shown: ids are unique in all Regions,
 // and names count in the node's VPC.
 func (i *Inventory) NeedsProof() bool {
-	return slices.ContainsFunc(i.enis, func(e ENI) bool { return e.Hearsay() || e.AttachedTo(i.identity.InstanceID) })
+	return slices.ContainsFunc(i.enis, func(e ENI) bool { return e.ReportedOnly() || e.AttachedTo(i.identity.InstanceID) })
 }
 
 // isPrimary: by its MAC, which IMDS tells, or by its place.

@@ -163,7 +163,7 @@ func (i *Inventory) unsettled(o Open) (open, moved bool) {
 
 func (i *Inventory) open(e ENI, removing bool) bool {
 	if e.GivenUp() || e.Use == Releasing {
-		return e.Hearsay() || removing
+		return e.ReportedOnly() || removing
 	}
 	elsewhere := e.Attachment != nil && !e.AttachedTo(i.identity.InstanceID)
 	return elsewhere || e.Uncertain() || e.Attachment.Detaching()

@@ -161,7 +161,7 @@ func (f *Failures) drop(when func(Key, Failure) bool) { maps.DeleteFunc(f.byKey,
 // once.
 func (f *Failures) Changed(nodeENIs map[types.UID]bool) {
 	f.drop(func(key Key, failed Failure) bool {
-		return failed.Terminal() && !waitsForRoom(failed.Err) && nodeENIs[key.NodeENI]
+		return failed.Terminal() && !lacksCapacity(failed.Err) && nodeENIs[key.NodeENI]
 	})
 }
 
@@ -181,25 +181,25 @@ func (f *Failures) Renamed(lookUp Key, names []string) {
 // Gone forgets what has failed about an ENI that is gone, and lets be tried at once
 // what found no room on the instance, or no free address in the ENI's subnet.
 func (f *Failures) Gone(eniID, subnet string) {
-	f.Room()
+	f.CapacityFreed()
 	f.drop(func(key Key, failed Failure) bool {
 		return key.ENI == eniID || key.Subnet == subnet && eni.IsSubnetFull(failed.Err)
 	})
 }
 
-// Room lets what found no room on the instance be tried at once: an ENI has left.
-func (f *Failures) Room() {
-	f.drop(func(_ Key, failed Failure) bool { return waitsForRoom(failed.Err) })
+// CapacityFreed lets what found no room on the instance be tried at once: an ENI has left.
+func (f *Failures) CapacityFreed() {
+	f.drop(func(_ Key, failed Failure) bool { return lacksCapacity(failed.Err) })
 }
 
-// WantsRoom says whether anything waits for room on the instance.
-func (f *Failures) WantsRoom() bool {
+// AwaitsCapacity says whether anything waits for room on the instance.
+func (f *Failures) AwaitsCapacity() bool {
 	for _, failed := range f.byKey {
-		if waitsForRoom(failed.Err) {
+		if lacksCapacity(failed.Err) {
 			return true
 		}
 	}
 	return false
 }
 
-func waitsForRoom(err error) bool { return eni.IsAttachmentLimit(err) || eni.IsENIQuota(err) }
+func lacksCapacity(err error) bool { return eni.IsAttachmentLimit(err) || eni.IsENIQuota(err) }

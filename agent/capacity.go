@@ -8,45 +8,45 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 )
 
-// room notices an ENI that leaves a full instance, whoever made it.
-type room struct {
+// capacity notices an ENI that leaves a full instance, whoever made it.
+type capacity struct {
 	interfaces []string        // MACs that IMDS shows
 	here       map[string]bool // while the instance is full, the links that are here by MAC
 }
 
 // look notices it by its link.
-func (r *room) look(failures *retry.Failures, enis []inventory.ENI, here func(mac string) bool) {
-	if !failures.WantsRoom() {
-		r.here = nil
+func (c *capacity) look(failures *retry.Failures, enis []inventory.ENI, here func(mac string) bool) {
+	if !failures.AwaitsCapacity() {
+		c.here = nil
 		return
 	}
-	if r.here == nil {
-		r.here = map[string]bool{}
+	if c.here == nil {
+		c.here = map[string]bool{}
 	}
-	macs := slices.Clone(r.interfaces)
+	macs := slices.Clone(c.interfaces)
 	for _, e := range enis {
 		macs = append(macs, e.MAC)
 	}
 	for _, mac := range macs {
 		now := here(mac)
-		if r.here[mac] && !now {
-			failures.Room()
+		if c.here[mac] && !now {
+			failures.CapacityFreed()
 		}
-		r.here[mac] = now
+		c.here[mac] = now
 	}
 }
 
 // learn takes in the interfaces that IMDS shows. One that it no longer shows has left,
 // though its link may never have been in the host's namespace.
-func (r *room) learn(failures *retry.Failures, interfaces []imds.Interface) {
+func (c *capacity) learn(failures *retry.Failures, interfaces []imds.Interface) {
 	var macs []string
 	for _, i := range interfaces {
 		macs = append(macs, i.MAC.String())
 	}
-	for _, mac := range r.interfaces {
+	for _, mac := range c.interfaces {
 		if !slices.Contains(macs, mac) {
-			failures.Room()
+			failures.CapacityFreed()
 		}
 	}
-	r.interfaces = macs
+	c.interfaces = macs
 }
