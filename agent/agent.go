@@ -19,17 +19,22 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 )
 
+// shared is what all parts of an agent work with.
+type shared struct {
+	Config
+	calls    calls          // what is under way
+	failures retry.Failures // what has failed, and when it may be tried again
+}
+
 // Agent runs the loop. Each of its parts is changed by its own methods only, and all of
 // them belong to the goroutine of Run.
 type Agent struct {
-	Config
+	*shared
 	selection     selection            // the NodeENIs, and which of them select this node
 	catalog       catalog              // what the names in them stand for
 	desired       desired              // the ENIs that follow from both
 	inventory     *inventory.Inventory // the ENIs that there are
 	intents       intents              // decisions to create one
-	calls         calls                // what is under way
-	failures      retry.Failures       // what has failed, and when it may be tried again
 	host          host                 // the ENIs' links
 	capacity      capacity             // what tells that an ENI leaves a full instance
 	metadata      metadata             // what IMDS is asked beside
@@ -43,14 +48,17 @@ type Agent struct {
 // New makes an agent.
 func New(cfg Config) *Agent {
 	cfg.VerifyEvery = cmp.Or(cfg.VerifyEvery, verifyEvery)
+	s := &shared{Config: cfg, calls: newCalls()}
 	a := &Agent{
-		Config:        cfg,
+		shared:        s,
+		selection:     selection{shared: s},
 		catalog:       newCatalog(),
 		inventory:     inventory.New(cfg.Cluster, cfg.Identity, cfg.Collector != nil, cfg.VerifyEvery, cfg.Log),
 		intents:       newIntents(),
-		calls:         newCalls(),
-		host:          newHost(cfg),
-		confirmations: confirmations{taken: map[inventory.Slot]string{}},
+		host:          host{shared: s, links: map[string]linkState{}},
+		confirmations: confirmations{shared: s, taken: map[inventory.Slot]string{}},
+		reporter:      reporter{shared: s},
+		node:          nodeStatus{shared: s},
 		provisioning:  newProvisioning(),
 	}
 	a.readiness.set(a.notReady())
@@ -152,13 +160,13 @@ func (a *Agent) reconcile(ctx context.Context, now time.Time) {
 	if !a.selection.read {
 		return
 	}
-	if a.logNodeProblem(); a.idle() {
-		a.reportProblem(ctx, now)
+	if a.selection.logNodeProblem(); a.selection.idle() {
+		a.reporter.reportProblem(ctx, a.selection.problem(), now)
 		return
 	}
 	a.capacity.look(&a.failures, a.inventory.All(), a.linkMayBeHere)
 	a.forgetFailures(now)
-	a.confirm(ctx, now)
+	a.confirmations.confirm(ctx, a.desired, now)
 
 	v := a.view(now)
 	a.intents.expire(v, a.selection)
@@ -179,12 +187,20 @@ func (a *Agent) reconcile(ctx context.Context, now time.Time) {
 		a.startCalls(ctx, p.calls, now)
 	}
 
-	a.report(ctx, a.view(now), p, now)
-	a.updateNode(ctx, complete, now)
+	a.publish(ctx, p, complete, now)
 	a.metadata.poll.expect(a.inventory.All(), a.Identity.InstanceID)
 	if a.Emptied != nil && a.empty() {
 		a.Emptied()
 	}
+}
+
+// publish reports, and makes the Node show what is reported.
+func (a *Agent) publish(ctx context.Context, p plan, complete bool, now time.Time) {
+	a.reporter.report(ctx, a.view(now), p, a.host.links, now)
+	entries := a.reporter.current.ENIs
+	a.provisioning.ready(entries, func(v provision) { a.Metrics.provisioned(v, time.Now()) })
+	a.node.observe(a.desired, entries, a.inventory.Synced(), now)
+	a.node.update(ctx, a.selection.snapshot, complete, now)
 }
 
 // view is the state in the form that a plan takes.
@@ -203,7 +219,7 @@ func (a *Agent) view(now time.Time) view {
 // desired, the inventory, the failures, the links and the Node have to say.
 func (a *Agent) next(now time.Time) time.Time {
 	at := now.Add(a.VerifyEvery)
-	if !a.selection.read || a.idle() {
+	if !a.selection.read || a.selection.idle() {
 		// A reconcile would do nothing before the Source has news, but save why.
 		failed, _ := a.failures.Get(saveKey)
 		return earliest(now, at, []time.Time{failed.Until})

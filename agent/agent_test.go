@@ -68,12 +68,12 @@ func TestReportOfAnotherInstanceIsReplaced(t *testing.T) {
 				t.Fatal(err)
 			}
 			now := time.Unix(10_000, 0)
-			a.report(t.Context(), a.view(now), plan{}, now) // EC2 has not told
+			a.reporter.report(t.Context(), a.view(now), plan{}, nil, now) // EC2 has not told
 			if a.calls.busy(saveKey) {
 				t.Fatal("saved before anything is known")
 			}
 			a.synced(now)
-			a.report(t.Context(), a.view(now), plan{}, now)
+			a.reporter.report(t.Context(), a.view(now), plan{}, nil, now)
 			if a.calls.busy(saveKey) != test.saved {
 				t.Fatalf("saving %v", a.calls.busy(saveKey))
 			}
@@ -96,7 +96,7 @@ func TestMissingNodeIsTold(t *testing.T) {
 		absent, deleted int // times told
 	}{{false, true, 1, 0}, {false, true, 1, 0}, {true, false, 1, 0}, {false, false, 1, 1}, {false, false, 1, 1}, {true, false, 1, 1}, {false, false, 1, 2}} {
 		a.selection.snapshot.NodeExists = step.exists
-		if a.logNodeProblem(); a.idle() != step.idle {
+		if a.selection.logNodeProblem(); a.selection.idle() != step.idle {
 			t.Errorf("step %d: nothing is done: %v", i, !step.idle)
 		}
 		absent, deleted := strings.Count(logged.String(), "no Node of this name"), strings.Count(logged.String(), "has been deleted")
@@ -133,10 +133,10 @@ func TestProblemIsReported(t *testing.T) {
 				t.Fatal(err)
 			}
 			a.selection.snapshot = Snapshot{NodeExists: true, NodeProblem: test.node}
-			if a.logNodeProblem(); a.idle() != (test.node != "") {
-				t.Errorf("nothing is done: %v", a.idle())
+			if a.selection.logNodeProblem(); a.selection.idle() != (test.node != "") {
+				t.Errorf("nothing is done: %v", a.selection.idle())
 			}
-			if a.reportProblem(t.Context(), time.Now()); a.calls.busy(saveKey) != (test.reason != "") {
+			if a.reporter.reportProblem(t.Context(), a.selection.problem(), time.Now()); a.calls.busy(saveKey) != (test.reason != "") {
 				t.Fatalf("saved: %v", a.calls.busy(saveKey))
 			}
 			if test.reason == "" {

@@ -35,6 +35,7 @@ const reasonOutOfTouch = "OutOfTouch"
 
 // confirmations are the slots from which others have taken an ENI.
 type confirmations struct {
+	*shared
 	taken map[inventory.Slot]string // the ENI
 	since time.Time                 // of the first answer that failed to come
 }
@@ -47,69 +48,69 @@ func (c *confirmations) add(taken []inventory.ENI) {
 }
 
 // confirm asks for what has been taken by others and is still wanted.
-func (a *Agent) confirm(ctx context.Context, now time.Time) {
+func (c *confirmations) confirm(ctx context.Context, d desired, now time.Time) {
 	names := map[types.UID]string{}
-	wanted := a.desired.slots()
-	for s := range a.confirmations.taken {
+	wanted := d.slots()
+	for s := range c.taken {
 		if !wanted[s] {
-			delete(a.confirmations.taken, s)
+			delete(c.taken, s)
 		}
 	}
 	asked := map[inventory.Slot]string{}
-	for _, w := range a.desired.wants {
-		if id, ok := a.confirmations.taken[w.Slot]; ok && !a.desired.unresolved[w.UID] {
+	for _, w := range d.wants {
+		if id, ok := c.taken[w.Slot]; ok && !d.unresolved[w.UID] {
 			asked[w.Slot], names[w.UID] = id, w.nodeENI
 		}
 	}
-	if len(a.confirmations.taken) == 0 {
-		a.inTouch(now)
+	if len(c.taken) == 0 {
+		c.inTouch(now)
 	}
-	if len(asked) == 0 || a.calls.busy(confirmKey) || a.failures.Blocks(confirmKey, now) {
+	if len(asked) == 0 || c.calls.busy(confirmKey) || c.failures.Blocks(confirmKey, now) {
 		return
 	}
-	a.calls.start(confirmKey, call{}, func() func() {
+	c.calls.start(confirmKey, call{}, func() func() {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		var failed error // one that is wanted no more, of which no watch tells, holds up no other
 		for uid, name := range names {
-			if err := a.Source.(Confirmer).Confirm(ctx, uid, name); err != nil {
+			if err := c.Source.(Confirmer).Confirm(ctx, uid, name); err != nil {
 				failed = err
 				maps.DeleteFunc(asked, func(s inventory.Slot, _ string) bool { return s.UID == uid })
 			}
 		}
-		return func() { a.confirmed(asked, failed, time.Now()) }
+		return func() { c.confirmed(asked, failed, time.Now()) }
 	})
 }
 
 // confirmed takes in which of the places are wanted, and why others are not known to be.
-func (a *Agent) confirmed(wanted map[inventory.Slot]string, err error, now time.Time) {
+func (c *confirmations) confirmed(wanted map[inventory.Slot]string, err error, now time.Time) {
 	for s, id := range wanted {
-		if a.confirmations.taken[s] == id {
-			delete(a.confirmations.taken, s)
+		if c.taken[s] == id {
+			delete(c.taken, s)
 		}
 	}
 	if err != nil {
-		if a.confirmations.since.IsZero() {
-			a.confirmations.since = now
-			a.Log.Warn("others have taken ENIs of this node; none is attached or created in their place before the API server confirms that it is wanted", "error", err)
+		if c.since.IsZero() {
+			c.since = now
+			c.Log.Warn("others have taken ENIs of this node; none is attached or created in their place before the API server confirms that it is wanted", "error", err)
 		}
-		a.failures.Failed(confirmKey, err, now)
+		c.failures.Failed(confirmKey, err, now)
 		return
 	}
-	a.inTouch(now)
+	c.inTouch(now)
 }
 
 // inTouch tells, once, why ENIs were not attached for a while.
-func (a *Agent) inTouch(now time.Time) {
-	failed, ok := a.failures.Get(confirmKey)
+func (c *confirmations) inTouch(now time.Time) {
+	failed, ok := c.failures.Get(confirmKey)
 	if !ok {
 		return
 	}
-	a.failures.Reset(confirmKey)
-	waited := now.Sub(a.confirmations.since).Round(time.Second)
-	a.confirmations.since = time.Time{}
-	a.Log.Info("what is wanted here is known again", "waited", waited)
-	a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, reasonOutOfTouch,
+	c.failures.Reset(confirmKey)
+	waited := now.Sub(c.since).Round(time.Second)
+	c.since = time.Time{}
+	c.Log.Info("what is wanted here is known again", "waited", waited)
+	c.Recorder.Event(kube.NodeRef(c.Node), kube.EventWarning, reasonOutOfTouch,
 		"for %v the agent attached and created no ENI in the place of those that others had taken, because the API server did not confirm that they are wanted: %v", waited, failed.Err)
 }
 

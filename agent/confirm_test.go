@@ -51,7 +51,7 @@ func TestWhatOthersTookIsConfirmed(t *testing.T) {
 				a.described(slices.Clone(test.shown), nil, now)
 			}
 			for range 2 {
-				a.confirm(t.Context(), now)
+				a.confirmations.confirm(t.Context(), a.desired, now)
 				if asks := a.calls.busy(confirmKey); asks != test.asks {
 					t.Fatalf("it asks: %v", asks)
 				}
@@ -71,9 +71,9 @@ func TestWhatOthersTookIsConfirmed(t *testing.T) {
 			if inMemory.Err = nil; test.asks {
 				a.failures.Reset(confirmKey)
 				a.failures.Failed(confirmKey, errors.New("Unauthorized"), now.Add(-time.Hour))
-				a.confirm(t.Context(), now)
+				a.confirmations.confirm(t.Context(), a.desired, now)
 				(<-a.calls.results)()
-				a.confirm(t.Context(), now)
+				a.confirmations.confirm(t.Context(), a.desired, now)
 			}
 			if verb := works(); verb != test.verb {
 				t.Errorf("it does %q, want %q", verb, test.verb)
@@ -97,7 +97,7 @@ func TestEachIsConfirmedByItself(t *testing.T) {
 		a.confirmations.taken[w.Slot] = "eni-" + uid
 	}
 	a.synced(now, unattached...)
-	a.confirm(t.Context(), now)
+	a.confirmations.confirm(t.Context(), a.desired, now)
 	(<-a.calls.results)()
 	var attached []string
 	for _, c := range next(a.view(now)).calls {

@@ -91,18 +91,18 @@ func (g grace) forLabels(now time.Time) time.Duration {
 }
 
 // logGrace tells which NodeENIs have just been lost, and which have come back.
-func (a *Agent) logGrace(before grace) {
-	if !a.selection.nodeSeen {
+func (s *selection) logGrace(before grace) {
+	if !s.nodeSeen {
 		return
 	}
-	for uid, lost := range a.selection.grace {
+	for uid, lost := range s.grace {
 		if _, waited := before[uid]; !waited {
-			a.Log.Info("a NodeENI no longer selects this node; its ENIs are released unless it does again", "nodeENI", lost.nodeENI.Name, "until", lost.until.UTC().Format(time.RFC3339))
+			s.Log.Info("a NodeENI no longer selects this node; its ENIs are released unless it does again", "nodeENI", lost.nodeENI.Name, "until", lost.until.UTC().Format(time.RFC3339))
 		}
 	}
 	for uid, lost := range before {
-		if _, waits := a.selection.grace[uid]; !waits && a.selection.selecting[uid] {
-			a.Log.Info("the NodeENI selects this node again; its ENIs have stayed as they were", "nodeENI", lost.nodeENI.Name)
+		if _, waits := s.grace[uid]; !waits && s.selecting[uid] {
+			s.Log.Info("the NodeENI selects this node again; its ENIs have stayed as they were", "nodeENI", lost.nodeENI.Name)
 		}
 	}
 }

@@ -70,7 +70,7 @@ func TestPatience(t *testing.T) {
 			for _, step := range steps {
 				now := start.Add(step.at)
 				a.observe(step.sees, now)
-				if a.logNodeProblem(); a.idle() {
+				if a.selection.logNodeProblem(); a.selection.idle() {
 					continue // nothing is done
 				}
 				a.resolve()
@@ -95,7 +95,7 @@ func TestPatienceCostsNothing(t *testing.T) {
 	a.synced(now, one)
 	for i, labels := range []map[string]string{matching, nil, matching} {
 		a.observe(Snapshot{NodeExists: true, Labels: labels, NodeENIs: []v1alpha1.NodeENI{x}}, now)
-		a.logNodeProblem()
+		a.selection.logNodeProblem()
 		a.resolve()
 		p := next(a.view(now))
 		if works := len(p.calls) > 0; works != (labels != nil) {
@@ -134,7 +134,7 @@ func TestNodeIsThereAgain(t *testing.T) {
 	} {
 		log.Reset()
 		a.observe(step.snapshot, time.Unix(10_000, 0))
-		a.logNodeProblem()
+		a.selection.logNodeProblem()
 		if got := log.String(); (got == "") != (step.want == "") || !strings.Contains(got, step.want) {
 			t.Errorf("step %d: %q, want %q", i, got, step.want)
 		}

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"errors"
-	"log/slog"
 	"net/netip"
 	"reflect"
 	"time"
@@ -25,9 +24,7 @@ const linkRetry = 30 * time.Second
 
 // host configures the links of ENIs, and remembers how they are.
 type host struct {
-	net        Links
-	log        *slog.Logger
-	metrics    *Metrics
+	*shared
 	links      map[string]linkState // by ENI
 	sweepError string               // that was logged last
 }
@@ -57,10 +54,6 @@ type linkEvent struct {
 type link struct {
 	eni    inventory.ENI
 	wanted hostnet.Wanted
-}
-
-func newHost(cfg Config) host {
-	return host{net: cfg.Links, log: cfg.Log, metrics: cfg.Metrics, links: map[string]linkState{}}
 }
 
 // applyLinks makes the links what they have to be, and takes down those of ENIs that
@@ -148,7 +141,7 @@ func wantedLink(w want, e inventory.ENI, index int32) hostnet.Wanted {
 func (h *host) configure(l link, now time.Time) (events []linkEvent) {
 	before := h.links[l.eni.ID]
 	var state linkState
-	state.Status, state.err = h.net.Configure(l.wanted)
+	state.Status, state.err = h.Links.Configure(l.wanted)
 	switch {
 	case state.Present:
 		events = append(events, linkEvent{l.eni.ID, inventory.LinkHere})
@@ -158,18 +151,18 @@ func (h *host) configure(l link, now time.Time) (events []linkEvent) {
 		hearsay := l.eni.Attachment != nil && l.eni.AttachedAt.IsZero()
 		var change inventory.LinkChange
 		if state.wait, change = before.missing(hearsay, now); change != inventory.LinkUnchanged {
-			h.log.Info("an ENI that is attached has no link; EC2 is asked", "eni", l.eni.ID, "link", before.Name)
+			h.Log.Info("an ENI that is attached has no link; EC2 is asked", "eni", l.eni.ID, "link", before.Name)
 			events = append(events, linkEvent{l.eni.ID, change})
 		}
 	}
 	state.logged, state.wanted = before.logged, l.wanted
 	if before.Present && reflect.DeepEqual(before.wanted, l.wanted) {
-		h.metrics.repaired(repairLink, state.Repaired)
+		h.Metrics.repaired(repairLink, state.Repaired)
 	}
 	if state.Repaired > 0 {
-		log := h.log.Debug // something on the host may undo it all the while
+		log := h.Log.Debug // something on the host may undo it all the while
 		if now.Sub(before.logged) >= logRepairEvery {
-			log, state.logged = h.log.Info, now
+			log, state.logged = h.Log.Info, now
 		}
 		log("configured a link", "eni", l.eni.ID, "link", state.Name, "deviceIndex", l.wanted.DeviceIndex, "changes", state.Repaired)
 	}

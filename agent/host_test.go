@@ -60,14 +60,14 @@ func TestErrorIsNoMissingLink(t *testing.T) {
 		"overdue":      {wait: wait{waiting: now.Add(-time.Hour), overdue: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h := newHost(Config{Links: &agenttest.Links{Err: errors.New("netlink is out of order")}, Log: slog.New(slog.DiscardHandler)})
+			h := &New(Config{Links: &agenttest.Links{Err: errors.New("netlink is out of order")}, Log: slog.New(slog.DiscardHandler)}).host
 			h.links["eni-x"] = before
 			events := h.configure(link{eni: e}, now)
 			after := h.links["eni-x"]
 			if after.Status != before.Status || after.wait != before.wait || after.err == nil || len(events) > 0 {
 				t.Errorf("%+v became %+v, events %v", before, after, events)
 			}
-			h.net = agenttest.NewLinks()
+			h.Links = agenttest.NewLinks()
 			vanished := linkEvent{"eni-x", inventory.LinkVanished}
 			if events := h.configure(link{eni: e}, now); slices.Contains(events, vanished) != before.Present {
 				t.Errorf("then there is no link, and the events are %v", events)
@@ -184,7 +184,7 @@ func TestWhoYieldsItsName(t *testing.T) {
 // A fight over a link, ten rounds a second, is not told ten times a second.
 func TestRepairsAreToldNowAndThen(t *testing.T) {
 	var told strings.Builder
-	h := newHost(Config{Links: &agenttest.Links{All: true, Repaired: 3}, Log: slog.New(slog.NewTextHandler(&told, nil))})
+	h := &New(Config{Links: &agenttest.Links{All: true, Repaired: 3}, Log: slog.New(slog.NewTextHandler(&told, nil))}).host
 	now := time.Unix(10_000, 0)
 	for range 200 {
 		h.configure(link{eni: eniFor("eni-x", "x", subnetA).ENI}, now)

@@ -29,6 +29,7 @@ var errOutrun = retry.With(retry.Conflict, errors.New("others change the Node's 
 
 // nodeStatus is what the Node shows of this node's NodeENIs.
 type nodeStatus struct {
+	*shared
 	byUID map[types.UID]nodeENIReadiness
 }
 
@@ -40,35 +41,38 @@ func (n *nodeStatus) times() (times []time.Time) {
 	return times
 }
 
-// updateNode makes the Node show whether its NodeENIs are ready, once all of them have
-// been read. One patch runs at a time; what changes meanwhile goes into the next.
-func (a *Agent) updateNode(ctx context.Context, allRead bool, now time.Time) {
-	if !a.NodeReadiness.StartupTaint && !a.NodeReadiness.Labels {
+// observe works out whether the NodeENIs are ready.
+func (n *nodeStatus) observe(d desired, entries []v1alpha1.ENIState, synced bool, now time.Time) {
+	if n.NodeReadiness.StartupTaint || n.NodeReadiness.Labels {
+		n.byUID = readinessOf(n.byUID, d, entries, synced, now)
+	}
+}
+
+// update makes the Node show whether its NodeENIs are ready, once all of them have been
+// read. One patch runs at a time; what changes meanwhile goes into the next.
+func (n *nodeStatus) update(ctx context.Context, s Snapshot, allRead bool, now time.Time) {
+	if !allRead || n.calls.busy(nodeKey) || n.failures.Blocks(nodeKey, now) {
 		return
 	}
-	a.node.byUID = readinessOf(a.node.byUID, a.desired, a.reporter.current.ENIs, a.inventory.Synced(), now)
-	if !allRead || a.calls.busy(nodeKey) || a.failures.Blocks(nodeKey, now) {
-		return
-	}
-	c := changeNode(a.NodeReadiness, a.selection.snapshot, a.node.byUID)
+	c := changeNode(n.NodeReadiness, s, n.byUID)
 	if c.empty() {
 		return
 	}
-	patch, why := c.patch(a.selection.snapshot), "all ENIs of this node are ready"
-	if len(a.node.byUID) == 0 {
+	patch, why := c.patch(s), "all ENIs of this node are ready"
+	if len(n.byUID) == 0 {
 		why = "no NodeENI selects this node"
 	}
-	a.calls.start(nodeKey, call{}, func() func() {
+	n.calls.start(nodeKey, call{}, func() func() {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		err := a.NodeReadiness.Patcher.PatchNode(ctx, patch)
+		err := n.NodeReadiness.Patcher.PatchNode(ctx, patch)
 		return func() {
 			if err != nil {
-				a.patchFailed(err, time.Now())
+				n.patchFailed(err, time.Now())
 				return
 			}
-			a.failures.Reset(nodeKey)
-			a.logPatch(c, why)
+			n.failures.Reset(nodeKey)
+			n.logPatch(c, why)
 		}
 	})
 }
@@ -124,13 +128,13 @@ func escape(key string) string {
 }
 
 // patchFailed notes a failure. The next attempt is made of what the Node is then.
-func (a *Agent) patchFailed(err error, now time.Time) {
+func (n *nodeStatus) patchFailed(err error, now time.Time) {
 	logAt := 1
 	if apierrors.IsInvalid(err) || apierrors.IsConflict(err) {
 		err, logAt = fmt.Errorf("%w: %w", errOutrun, err), outrunOften
 	}
-	f, _ := a.failures.Failed(nodeKey, err, now)
-	a.Log.Debug("the Node was not changed", "error", err, "attempt", f.Attempts)
+	f, _ := n.failures.Failed(nodeKey, err, now)
+	n.Log.Debug("the Node was not changed", "error", err, "attempt", f.Attempts)
 	if f.Attempts != logAt {
 		return
 	}
@@ -138,16 +142,16 @@ func (a *Agent) patchFailed(err error, now time.Time) {
 	if apierrors.IsForbidden(err) {
 		advice = "; allow it with manifests/node-readiness (in the Helm chart nodeReadiness), or start the agent without --startup-taint and --node-ready-labels"
 	}
-	a.Log.Warn("the Node's start-up taint and labels cannot be changed; it is tried again", "error", err.Error()+advice)
-	a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, "NodeNotPatched", "the start-up taint and the labels that tell of ENIs cannot be changed: %v%s", err, advice)
+	n.Log.Warn("the Node's start-up taint and labels cannot be changed; it is tried again", "error", err.Error()+advice)
+	n.Recorder.Event(kube.NodeRef(n.Node), kube.EventWarning, "NodeNotPatched", "the start-up taint and the labels that tell of ENIs cannot be changed: %v%s", err, advice)
 }
 
-func (a *Agent) logPatch(c nodeChange, why string) {
+func (n *nodeStatus) logPatch(c nodeChange, why string) {
 	if len(c.untaint) > 0 {
-		a.Log.Info("removed the start-up taint", "taint", v1alpha1.StartupTaint, "why", why)
-		a.Recorder.Event(kube.NodeRef(a.Node), kube.EventNormal, "StartupTaintRemoved", "%s; removed the taint %s", why, v1alpha1.StartupTaint)
+		n.Log.Info("removed the start-up taint", "taint", v1alpha1.StartupTaint, "why", why)
+		n.Recorder.Event(kube.NodeRef(n.Node), kube.EventNormal, "StartupTaintRemoved", "%s; removed the taint %s", why, v1alpha1.StartupTaint)
 	}
 	if len(c.set)+len(c.remove) > 0 {
-		a.Log.Info("changed the Node's labels", "set", c.set, "removed", c.remove)
+		n.Log.Info("changed the Node's labels", "set", c.set, "removed", c.remove)
 	}
 }

@@ -112,10 +112,17 @@ func shower(p *patcher) (*Agent, *agenttest.Recorder, *strings.Builder) {
 	return a, events, logged
 }
 
+// updateNode lets the Node be looked at.
+func (a *Agent) updateNode(t *testing.T, complete bool) {
+	t.Helper()
+	a.node.observe(a.desired, a.reporter.current.ENIs, a.inventory.Synced(), time.Now())
+	a.node.update(t.Context(), a.selection.snapshot, complete, time.Now())
+}
+
 // show lets the Node be looked at, and waits for a patch.
 func (a *Agent) show(t *testing.T) {
 	t.Helper()
-	a.updateNode(t.Context(), true, time.Now())
+	a.updateNode(t, true)
 	if a.calls.busy(nodeKey) {
 		(<-a.calls.results)()
 	}
@@ -126,12 +133,12 @@ func TestOnePatchPerChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := &patcher{}
 		a, events, logged := shower(p)
-		a.updateNode(t.Context(), false, time.Now())
+		a.updateNode(t, false)
 		if a.calls.busy(nodeKey) {
 			t.Fatal("patched before all NodeENIs have been read")
 		}
 		for range 3 {
-			a.updateNode(t.Context(), true, time.Now())
+			a.updateNode(t, true)
 			synctest.Wait()
 		}
 		(<-a.calls.results)()

@@ -34,7 +34,7 @@ func (h *host) release(e inventory.ENI, subnet netip.Prefix) (err error) {
 		wanted.DeviceIndex = int(e.Attachment.DeviceIndex)
 	}
 	if wanted.MAC != nil {
-		err = h.net.Release(wanted)
+		err = h.Links.Release(wanted)
 	}
 	h.links[e.ID] = linkState{err: err}
 	return err
@@ -57,16 +57,16 @@ func (a *Agent) maySweep() bool {
 
 // sweep removes the rules and routes of ENIs that are no more.
 func (h *host) sweep(keep []hostnet.Wanted) {
-	n, err := h.net.Sweep(keep)
+	n, err := h.Links.Sweep(keep)
 	if err == nil {
 		h.sweepError = ""
 	} else if text := err.Error(); text != h.sweepError {
-		h.log.Warn("leftover rules or routes could not be removed", "error", err)
+		h.Log.Warn("leftover rules or routes could not be removed", "error", err)
 		h.sweepError = text
 	}
-	h.metrics.repaired(repairLeftover, n)
+	h.Metrics.repaired(repairLeftover, n)
 	if n > 0 {
-		h.log.Info("removed leftover rules and routes", "count", n)
+		h.Log.Info("removed leftover rules and routes", "count", n)
 	}
 }
 
@@ -82,8 +82,8 @@ func (h *host) swapNames(links []link, released []inventory.ENI, now time.Time) 
 		if !errors.As(h.links[l.eni.ID].err, &taken) || !yields(taken, links, released) {
 			continue
 		}
-		if err := h.net.Yield(taken.HolderMAC, taken.Name); err != nil {
-			h.log.Warn("a link does not give up its name", "error", err)
+		if err := h.Links.Yield(taken.HolderMAC, taken.Name); err != nil {
+			h.Log.Warn("a link does not give up its name", "error", err)
 			continue
 		}
 		events = append(events, h.configure(l, now)...)

@@ -74,15 +74,15 @@ func (a *Agent) configureAsReported() {
 func (h *host) configureAsReported(l reportedLink) {
 	before := h.links[l.eni]
 	state := linkState{wait: before.wait, logged: before.logged}
-	if state.Status, state.err = h.net.Configure(l.wanted); state.err != nil && !state.Present {
+	if state.Status, state.err = h.Links.Configure(l.wanted); state.err != nil && !state.Present {
 		state = before.unknown(state.err)
 	}
 	h.links[l.eni] = state
 	switch {
 	case state.err != nil && (before.err == nil || before.err.Error() != state.err.Error()):
-		h.log.Warn("a link could not be configured as the node's last report has it", "eni", l.eni, "error", state.err)
+		h.Log.Warn("a link could not be configured as the node's last report has it", "eni", l.eni, "error", state.err)
 	case state.Repaired > 0:
-		h.log.Info("configured a link as the node's last report has it, for EC2 does not tell", "eni", l.eni, "link", state.Name, "changes", state.Repaired)
+		h.Log.Info("configured a link as the node's last report has it, for EC2 does not tell", "eni", l.eni, "link", state.Name, "changes", state.Repaired)
 	}
 }
 

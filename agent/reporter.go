@@ -14,6 +14,7 @@ import (
 
 // reporter keeps the node's report: as it is now, and as it was last saved.
 type reporter struct {
+	*shared
 	current v1alpha1.NodeENIStateStatus
 	saved   v1alpha1.NodeENIStateStatus
 }
@@ -50,49 +51,59 @@ func (r *reporter) subnetOf(eniID string) netip.Prefix {
 var saveKey = retry.Key{Action: "report"}
 
 // report puts the situation into words, logs what is new, and saves it.
-func (a *Agent) report(ctx context.Context, v view, p plan, now time.Time) {
-	if _, refused := a.failures.Get(describeKey); !v.synced && !refused && a.reporter.current.InstanceID == "" {
+func (r *reporter) report(ctx context.Context, v view, p plan, links map[string]linkState, now time.Time) {
+	if _, refused := r.failures.Get(describeKey); !v.synced && !refused && r.current.InstanceID == "" {
 		return // nothing is known yet
 	}
-	before := a.reporter.current
-	a.reporter.current = report(situation{view: v, plan: p, failures: a.failures, links: a.host.links, identity: a.Identity}, before, now)
-	entries := a.reporter.current.ENIs
-	a.announce(before.ENIs, entries)
-	a.Metrics.reported(entries)
-	a.provisioning.ready(entries, func(v provision) { a.Metrics.provisioned(v, time.Now()) })
-	a.save(ctx, now)
+	before := r.current
+	r.current = report(situation{view: v, plan: p, failures: r.failures, links: links, identity: r.Identity}, before, now)
+	r.announce(before.ENIs, r.current.ENIs)
+	r.Metrics.reported(r.current.ENIs)
+	r.save(ctx, now)
+}
+
+// reportProblem reports why nothing is done. What the last report says of ENIs stays. The
+// report of another instance, which may be the Node's own, is not written over.
+func (r *reporter) reportProblem(ctx context.Context, problem Problem, now time.Time) {
+	if problem.Reason == "" || r.saved.InstanceID != "" && r.saved.InstanceID != r.Identity.InstanceID {
+		return
+	}
+	c := &r.current
+	c.InstanceID, c.Zone, c.Region, c.Account = r.Identity.InstanceID, r.Identity.Zone, r.Identity.Region, r.Identity.AccountID
+	c.Reason, c.Message = problem.Reason, problem.Message
+	r.save(ctx, now)
 }
 
 // save writes the report unless it is written already. One save runs at a time; what
 // changes meanwhile goes into the next one.
-func (a *Agent) save(ctx context.Context, now time.Time) {
-	if a.calls.busy(saveKey) || a.failures.Blocks(saveKey, now) || !a.reporter.unsaved() {
+func (r *reporter) save(ctx context.Context, now time.Time) {
+	if r.calls.busy(saveKey) || r.failures.Blocks(saveKey, now) || !r.unsaved() {
 		return
 	}
-	r := a.reporter.current
-	a.calls.start(saveKey, call{}, func() func() {
+	report := r.current
+	r.calls.start(saveKey, call{}, func() func() {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		err := a.Source.Save(ctx, r)
-		return func() { a.savedReport(r, err) }
+		err := r.Source.Save(ctx, report)
+		return func() { r.savedAs(report, err) }
 	})
 }
 
-func (a *Agent) savedReport(r v1alpha1.NodeENIStateStatus, err error) {
-	a.Metrics.wroteReport(err)
+func (r *reporter) savedAs(report v1alpha1.NodeENIStateStatus, err error) {
+	r.Metrics.wroteReport(err)
 	if err == nil {
-		a.reporter.saved = r
-		a.failures.Reset(saveKey)
+		r.saved = report
+		r.failures.Reset(saveKey)
 		return
 	}
-	if failed, _ := a.failures.Get(saveKey); failed.Err == nil {
-		a.Log.Warn("the node's report could not be saved; it is tried again, and no ENI is created until then", "error", err)
+	if failed, _ := r.failures.Get(saveKey); failed.Err == nil {
+		r.Log.Warn("the node's report could not be saved; it is tried again, and no ENI is created until then", "error", err)
 	}
-	a.failures.Failed(saveKey, err, time.Now())
+	r.failures.Failed(saveKey, err, time.Now())
 }
 
 // announce makes Events and log lines of what changed between two reports.
-func (a *Agent) announce(before, after []v1alpha1.ENIState) {
+func (r *reporter) announce(before, after []v1alpha1.ENIState) {
 	for _, e := range after {
 		if old, ok := lastOf(before, e); ok && old.Phase == e.Phase && old.Reason == e.Reason && old.Message == e.Message {
 			continue
@@ -102,16 +113,16 @@ func (a *Agent) announce(before, after []v1alpha1.ENIState) {
 		}
 		switch {
 		case e.Phase == v1alpha1.PhaseReady:
-			a.Log.Info("ENI is ready", "eni", e.ENIID, "nodeENI", e.NodeENI, "link", e.InterfaceName, "deviceIndex", e.DeviceIndex, "message", e.Message)
-			a.Recorder.Event(about, kube.EventNormal, "ENIReady", "%s on node %s is ready (%s)%s", e.ENIID, a.Node, e.InterfaceName, suffix(e.Message))
-			a.Recorder.Event(kube.NodeRef(a.Node), kube.EventNormal, "ENIReady", "%s of NodeENI %s is ready (%s)%s", e.ENIID, e.NodeENI, e.InterfaceName, suffix(e.Message))
-		case e.Phase == v1alpha1.PhaseFailed || a.isTrouble(e):
-			a.Log.Warn("ENI is not ready", "nodeENI", e.NodeENI, "eni", e.ENIID, "subnet", e.SubnetID, "reason", e.Reason, "message", e.Message)
-			a.Recorder.Event(about, kube.EventWarning, e.Reason, "node %s: %s", a.Node, e.Message)
-			a.Recorder.Event(kube.NodeRef(a.Node), kube.EventWarning, e.Reason, "NodeENI %s: %s", e.NodeENI, e.Message)
+			r.Log.Info("ENI is ready", "eni", e.ENIID, "nodeENI", e.NodeENI, "link", e.InterfaceName, "deviceIndex", e.DeviceIndex, "message", e.Message)
+			r.Recorder.Event(about, kube.EventNormal, "ENIReady", "%s on node %s is ready (%s)%s", e.ENIID, r.Node, e.InterfaceName, suffix(e.Message))
+			r.Recorder.Event(kube.NodeRef(r.Node), kube.EventNormal, "ENIReady", "%s of NodeENI %s is ready (%s)%s", e.ENIID, e.NodeENI, e.InterfaceName, suffix(e.Message))
+		case e.Phase == v1alpha1.PhaseFailed || isTrouble(e):
+			r.Log.Warn("ENI is not ready", "nodeENI", e.NodeENI, "eni", e.ENIID, "subnet", e.SubnetID, "reason", e.Reason, "message", e.Message)
+			r.Recorder.Event(about, kube.EventWarning, e.Reason, "node %s: %s", r.Node, e.Message)
+			r.Recorder.Event(kube.NodeRef(r.Node), kube.EventWarning, e.Reason, "NodeENI %s: %s", e.NodeENI, e.Message)
 		case e.Phase == v1alpha1.PhaseReleased && e.ENIID != "":
-			a.Recorder.Event(about, kube.EventNormal, "ENIReleased", "node %s no longer uses %s", a.Node, e.ENIID)
-			a.Recorder.Event(kube.NodeRef(a.Node), kube.EventNormal, "ENIReleased", "%s of NodeENI %s is no longer used", e.ENIID, e.NodeENI)
+			r.Recorder.Event(about, kube.EventNormal, "ENIReleased", "node %s no longer uses %s", r.Node, e.ENIID)
+			r.Recorder.Event(kube.NodeRef(r.Node), kube.EventNormal, "ENIReleased", "%s of NodeENI %s is no longer used", e.ENIID, e.NodeENI)
 		}
 	}
 }
@@ -134,7 +145,7 @@ func lastOf(entries []v1alpha1.ENIState, e v1alpha1.ENIState) (v1alpha1.ENIState
 
 // isTrouble tells reasons that EC2 or the host gave from the plain steps of an
 // ENI's life.
-func (a *Agent) isTrouble(e v1alpha1.ENIState) bool {
+func isTrouble(e v1alpha1.ENIState) bool {
 	switch e.Reason {
 	case "Creating", "Attaching", "Detaching", "SettingAttributes", reasonVerifying, "LinkMissing", reasonLinkGone, "NotWanted", reasonDeleting, "Gone", "Ready", reasonResolving, reasonOutOfTouch: // that is announced when it is over
 		return false

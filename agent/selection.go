@@ -13,6 +13,7 @@ import (
 
 // selection is which NodeENIs there are, and which of them select this node.
 type selection struct {
+	*shared
 	snapshot    Snapshot
 	read        bool                // there has been a snapshot
 	generations map[types.UID]int64 // of the NodeENIs in the snapshot
@@ -22,7 +23,7 @@ type selection struct {
 	nodeSeen bool // the Node has been here, and was this instance
 	// What was logged last, and is not logged again.
 	nodeMissing bool
-	problem     Problem
+	lastProblem Problem
 }
 
 // setDesired takes the newest snapshot in, and works out what is desired. It says
@@ -33,7 +34,7 @@ func (a *Agent) setDesired(now time.Time) (complete bool) {
 		a.observe(snapshot, now)
 		a.selection.read = true
 	}
-	if a.selection.read && !a.idle() {
+	if a.selection.read && !a.selection.idle() {
 		a.resolve()
 	}
 	return complete
@@ -43,7 +44,7 @@ func (a *Agent) setDesired(now time.Time) (complete bool) {
 func (a *Agent) observe(s Snapshot, now time.Time) {
 	before := a.selection
 	a.selection.observe(s, a.ReleaseDelay, now)
-	a.logGrace(before.grace)
+	a.selection.logGrace(before.grace)
 	if changed := changedNodeENIs(before, a.selection); len(changed) > 0 {
 		a.retryChanged(changed, s.NodeENIs)
 	}

@@ -67,7 +67,7 @@ func (a *Agent) releaseOnly(ctx context.Context, now time.Time) {
 	if complete := a.setDesired(now); !complete || !a.inventory.Synced() {
 		return
 	}
-	if a.logNodeProblem(); a.idle() {
+	if a.selection.logNodeProblem(); a.selection.idle() {
 		return
 	}
 	p := next(a.view(now))
@@ -77,7 +77,6 @@ func (a *Agent) releaseOnly(ctx context.Context, now time.Time) {
 			a.noteLinks(a.release(e), now)
 		}
 	}
-	a.report(ctx, a.view(now), p, now)
 	a.failures.Reset(nodeKey) // there is no later
-	a.updateNode(ctx, true, now)
+	a.publish(ctx, p, true, now)
 }
