@@ -17,15 +17,11 @@ func (i *Inventory) Describe(list []eni.ENI, here func(mac string) bool, now tim
 	var again time.Time
 	list = i.withoutPrimary(i.withoutDeleted(list, now))
 	i.enis, gone, again = merge(before, list, here, now)
-	for _, shown := range list {
-		i.update(shown.ID, func(e *ENI) {
-			if e.GivenUp() && i.assigned[e.ID] {
-				e.Use = Assigned // it was wanted again, and is still there
-			}
-		})
-	}
 	for n := range i.enis {
 		e := &i.enis[n]
+		if e.GivenUp() && i.assigned[e.ID] {
+			e.Use = Assigned // it was wanted again when this was asked
+		}
 		e.collects = i.collects
 		// A report alone does not tell: an ENI of somebody else holds its device index.
 		i.known[e.ID] = i.known[e.ID] || !e.ReportedOnly()
@@ -34,7 +30,8 @@ func (i *Inventory) Describe(list []eni.ENI, here func(mac string) bool, now tim
 		i.log.Info("an ENI is gone from EC2", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
 	}
 	i.described = now
-	i.Resync.described(again)
+	i.Resync.reschedule(now)
+	i.Resync.again = again
 	return gone, i.taken(before)
 }
 

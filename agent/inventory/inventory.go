@@ -150,7 +150,7 @@ func (i *Inventory) Deleted(id string, now time.Time) (ENI, bool) {
 	i.deleted[id] = now
 	i.enis = slices.Delete(slices.Clone(i.enis), n, n+1)
 	if i.Resync.next.After(now) {
-		i.Resync.Reschedule() // EC2 was to be asked about this one
+		i.Resync.reschedule(now) // EC2 was to be asked about this one
 	}
 	return e, true
 }

@@ -25,7 +25,7 @@ func TestReturningENIs(t *testing.T) {
 			t.Errorf("%s: %+v, returns %v", id, e, returns)
 		}
 	}
-	i.Resync.reschedule = true
+	i.Resync.reschedule(now)
 	i.Schedule(Open{}, now)
 	if i.Assign(assigned, []string{"eni-gone"}); i.asked(now) == 0 {
 		t.Error("EC2 is asked again for the same reason")

@@ -28,8 +28,8 @@ type Resync struct {
 	again time.Time // when another describe tells more about what the last did not show
 	// settled is when describes must show every ENI that was asked for until now.
 	settled time.Time
-	// reschedule: next has to be worked out with the next plan.
-	reschedule bool
+	// unscheduled: the next plan tells when EC2 is asked, unless it is asked before.
+	unscheduled bool
 }
 
 // Now has EC2 asked in the next reconcile.
@@ -72,13 +72,9 @@ func (r *Resync) Settle(now time.Time) {
 	r.before("describes must show all ENIs by now", r.settled)
 }
 
-// Reschedule has the next plan work out when EC2 is asked.
-func (r *Resync) Reschedule() { r.reschedule = true }
-
-// described takes in that EC2 has answered; again is when another describe tells more.
-func (r *Resync) described(again time.Time) {
-	r.again = again
-	r.Reschedule()
+// reschedule has the next plan work out when EC2 is asked.
+func (r *Resync) reschedule(now time.Time) {
+	r.next, r.unscheduled = now.Add(2*r.every), true
 }
 
 // Next is when EC2 is asked next, the zero time when at once, and why.
@@ -99,10 +95,9 @@ type Open struct {
 // Schedule works out when EC2 is asked next, after a describe and a plan.
 func (i *Inventory) Schedule(o Open, now time.Time) {
 	r := &i.Resync
-	if !r.reschedule {
+	if !r.unscheduled {
 		return
 	}
-	r.reschedule = false
 	open, moved := i.unsettled(o)
 	if !open {
 		r.open = 0
@@ -110,19 +105,21 @@ func (i *Inventory) Schedule(o Open, now time.Time) {
 	if !moved {
 		r.moved = 0
 	}
+	again := r.again
+	r.unscheduled, r.again = false, time.Time{}
 	switch {
 	case open:
-		r.next, r.why = now.Add(steps[min(r.open, len(steps)-1)]), "the last describe left something open"
+		r.before("the last describe left something open", now.Add(steps[min(r.open, len(steps)-1)]))
 		r.open++
 	case moved && r.moved < len(steps):
-		r.next, r.why = now.Add(steps[r.moved]), "a link has gone, and its ENI is still attached"
+		r.before("a link has gone, and its ENI is still attached", now.Add(steps[r.moved]))
 		r.moved++
 	default:
-		r.next, r.why = i.quiet(now), "nothing happens"
+		r.before("nothing happens", i.quiet(now))
 		return
 	}
-	if !r.again.IsZero() {
-		r.before("the last describe did not show an ENI", latest(r.again, now))
+	if !again.IsZero() {
+		r.before("the last describe did not show an ENI", again)
 	}
 	if len(o.Removing) > 0 {
 		r.before("an ENI is on its way out of EC2", now.Add(removalPoll))

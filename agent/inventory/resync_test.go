@@ -19,7 +19,7 @@ func TestResyncWhenNothingHappens(t *testing.T) {
 		}
 	}
 	schedule := func(now time.Time) {
-		i.Resync.Reschedule()
+		i.Resync.reschedule(now)
 		i.Schedule(Open{}, now)
 	}
 	schedule(now)
@@ -81,11 +81,35 @@ func TestWhatIsLeftOpen(t *testing.T) {
 		"one is searched for":               {x.at(me, 2, "attached"), Open{Searching: true}, steps[0]},
 	} {
 		i := told(len(test.open.Removing) > 0, now, test.eni)
-		i.Resync.Reschedule()
+		i.Resync.reschedule(now)
 		i.Schedule(test.open, now)
 		if in := i.asked(now); in > test.within || in < min(test.within, time.Hour) {
 			t.Errorf("%s: EC2 is asked in %v, want %v", name, in, test.within)
 		}
+	}
+}
+
+// An ENI that was just created, and that no describe has to show yet, is no reason to ask
+// again: nothing is open about it.
+func TestCreatedIsNotPursued(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	i := told(false, now)
+	i.Created(fixture("eni-x", "x").with(func(e *ENI) { e.MAC = "02:00:00:00:00:01" }).ENI, now)
+	i.Describe(nil, nowhere, now.Add(time.Second))
+	if i.Schedule(Open{}, now.Add(time.Second)); i.asked(now) < time.Hour {
+		t.Errorf("EC2 is asked in %v", i.asked(now))
+	}
+}
+
+// What a plan finds out after a describe is asked about at once, whatever the describe
+// itself has left open.
+func TestScheduleKeepsWhatIsSooner(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	i := told(false, now, fixture("eni-x", "x").at(me, 2, "attached").with(func(e *ENI) { e.Use = Released }))
+	i.Resync.reschedule(now)
+	i.Assign(map[Slot]string{{"x", subnetA}: "eni-x"}, nil)
+	if i.Schedule(Open{}, now); i.asked(now) != 0 {
+		t.Errorf("EC2 is asked in %v whether an ENI that is wanted again is still there", i.asked(now))
 	}
 }
 
@@ -94,7 +118,7 @@ func TestRemovalIsPursued(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	i := told(true, now, fixture("eni-x", "x").at(me, 2, "detaching").with(func(e *ENI) { e.Use = Released }))
 	for range 20 {
-		i.Resync.Reschedule()
+		i.Resync.reschedule(now)
 		i.Schedule(Open{Removing: map[string]bool{"eni-x": true}}, now)
 		if in := i.asked(now); in > removalPoll {
 			t.Fatalf("EC2 is asked in %v", in)
@@ -115,7 +139,7 @@ func TestMovedLinksAreLetBe(t *testing.T) {
 			i := told(false, now, fixture("eni-x", "x").at(me, 2, "attached").with(change))
 			asked := func(d time.Duration) (n int) {
 				for end := now.Add(d); ; n++ {
-					i.Resync.Reschedule()
+					i.Resync.reschedule(now)
 					i.Schedule(Open{}, now)
 					next, _ := i.Resync.Next()
 					if next.After(end) {
@@ -149,7 +173,7 @@ func TestAbsentLinkIsAskedAboutAfterEveryLag(t *testing.T) {
 		t.Fatalf("EC2 is asked in %v, want at once", i.asked(now))
 	}
 	schedule := func(now time.Time) {
-		i.Resync.Reschedule()
+		i.Resync.reschedule(now)
 		i.Schedule(Open{}, now)
 	}
 	if schedule(now.Add(time.Second)); i.asked(now) != LinkSeenWindow {
