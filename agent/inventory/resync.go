@@ -121,7 +121,7 @@ func (i *Inventory) Schedule(o Open, now time.Time) {
 	if !again.IsZero() {
 		r.before("the last describe did not show an ENI", again)
 	}
-	if len(o.Removing) > 0 {
+	if slices.ContainsFunc(i.enis, func(e ENI) bool { return e.GivenUp() && o.Removing[e.ID] }) {
 		r.before("an ENI is on its way out of EC2", now.Add(removalPoll))
 	}
 }
@@ -130,20 +130,16 @@ func (i *Inventory) Schedule(o Open, now time.Time) {
 // fleet that started together spreads.
 func (i *Inventory) quiet(now time.Time) time.Time {
 	at := now.Add(i.Resync.every + rand.N(i.Resync.every/5))
-	for _, other := range append([]time.Time{i.Resync.settled}, i.linkTimes()...) {
+	times := []time.Time{i.Resync.settled}
+	for _, e := range i.enis {
+		times = append(times, e.describe)
+	}
+	for _, other := range times {
 		if other.After(now) && other.Before(at) {
 			at = other
 		}
 	}
 	return at
-}
-
-func (i *Inventory) linkTimes() []time.Time {
-	var times []time.Time
-	for _, e := range i.enis {
-		times = append(times, e.describe)
-	}
-	return times
 }
 
 // unsettled says whether the last describe left something open about an ENI that is
