@@ -162,6 +162,7 @@ func (a *Agent) reconcile(ctx context.Context, now time.Time) {
 	}
 	if a.selection.logNodeProblem(); a.selection.idle() {
 		a.reporter.reportProblem(ctx, a.selection.problem(), now)
+		a.inventory.Schedule(inventory.Open{}, now)
 		return
 	}
 	a.capacity.look(&a.failures, a.inventory.All(), a.linkMayBeHere)
@@ -199,7 +200,7 @@ func (a *Agent) publish(ctx context.Context, p plan, complete bool, now time.Tim
 	a.reporter.report(ctx, a.view(now), p, a.host.links, now)
 	entries := a.reporter.current.ENIs
 	a.provisioning.ready(entries, func(v provision) { a.Metrics.provisioned(v, time.Now()) })
-	a.node.observe(a.desired, entries, a.inventory.Synced(), now)
+	a.node.take(a.desired, entries, a.inventory.Synced(), now)
 	a.node.update(ctx, a.selection.snapshot, complete, now)
 }
 

@@ -15,7 +15,7 @@ func newCalls() calls {
 	return calls{results: make(chan func(), 16), running: map[retry.Key]call{}}
 }
 
-// start runs work beside the loop, and what it returns in the loop. c is the zero call
+// start runs work beside the loop, and what it returns in the loop. what is the zero call
 // where work changes nothing in EC2.
 func (c *calls) start(key retry.Key, what call, work func() (apply func())) {
 	c.running[key] = what

@@ -12,12 +12,9 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
-// fullKey is a subnet's place among the failures while it has no free address.
-func fullKey(subnet string) retry.Key { return retry.Key{Action: create.action(), Subnet: subnet} }
-
-// slotOf is the slot that what failed is about.
-func slotOf(key retry.Key) inventory.Slot {
-	return inventory.Slot{UID: key.NodeENI, SubnetID: key.Subnet}
+// subnetFullKey is a subnet's place among the failures while it has no free address.
+func subnetFullKey(subnet string) retry.Key {
+	return retry.Key{Action: create.action(), Subnet: subnet}
 }
 
 func (a *Agent) startCalls(ctx context.Context, calls []call, now time.Time) {
@@ -35,7 +32,7 @@ func (a *Agent) mayStart(c call, now time.Time) bool {
 	}
 	switch c.verb {
 	case create: // one at a time, see next
-		return len(a.calls.creating()) == 0 && !a.failures.Blocks(fullKey(c.slot.SubnetID), now)
+		return len(a.calls.creating()) == 0 && !a.failures.Blocks(subnetFullKey(c.slot.SubnetID), now)
 	case attach:
 		_, attaching := a.calls.attaching()[c.eni]
 		return !attaching && !now.Before(a.metadata.holdsUntil)
@@ -47,7 +44,7 @@ func (a *Agent) mayStart(c call, now time.Time) bool {
 // startCall makes a call to EC2.
 func (a *Agent) startCall(ctx context.Context, c call, now time.Time) {
 	if c.verb == create {
-		a.inventory.Resync.Settle(now)
+		a.inventory.Resync.VerifyAfterLag(now)
 	}
 	limitKnown := a.inventory.Indexes.Max > 0
 	a.calls.start(c.key(), c, func() func() {
@@ -148,7 +145,7 @@ func (a *Agent) createAnswered(c call, e eni.ENI, now time.Time) {
 	a.failures.Reset(c.key())
 	a.Log.Info("created an ENI", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
 	a.provisioning.created(c.slot, e.ID, now)
-	a.failures.Reset(fullKey(e.SubnetID))
+	a.failures.Reset(subnetFullKey(e.SubnetID))
 	a.inventory.Created(e, now)
 }
 
@@ -227,7 +224,7 @@ func (a *Agent) createFailed(c call, err error, now time.Time) {
 		a.intents.redecide(c.slot, c.params.Owner.NodeENI, retagged.eni, now)
 		a.inventory.Resync.Now("the tags of an ENI that was just created have been edited")
 	case eni.IsSubnetFull(err):
-		a.fail(fullKey(c.slot.SubnetID), err, now)
+		a.fail(subnetFullKey(c.slot.SubnetID), err, now)
 	case eni.IsMismatch(err):
 		// It was made by a call whose answer was lost, before the NodeENI changed.
 		a.inventory.Resync.Now("EC2 has created an ENI, and its answer was lost")
@@ -262,7 +259,7 @@ func (a *Agent) attachFailed(c call, err error, now time.Time) {
 // removeFailed notes why an ENI could not be detached or deleted.
 func (a *Agent) removeFailed(c call, err error, now time.Time) {
 	e, _ := a.inventory.Get(c.eni)
-	if c.verb == remove && eni.IsNotFound(err) && (e.Evidence == inventory.Shown || e.Evidence == inventory.Missed) {
+	if c.verb == remove && eni.IsNotFound(err) && e.ID != "" && e.WasShown() {
 		a.deleted(c.eni, now) // by a call whose answer was lost, or by somebody else
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -72,6 +73,10 @@ func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who
 	return f, nil
 }
 
+var lookUpWords = map[retry.Key]string{
+	subnetsByID: "subnets by id", subnetsByName: "subnets by name", groupsByName: "security groups by name",
+}
+
 // lookUpAll asks EC2 for all that is named.
 func lookUpAll(ctx context.Context, ec2 *eni.Client, vpc string, named refs) (catalog, error) {
 	known := newCatalog()
@@ -82,7 +87,7 @@ func lookUpAll(ctx context.Context, ec2 *eni.Client, vpc string, named refs) (ca
 		}
 		take, err := lookUp(ctx, ec2, vpc, key, refs)
 		if err != nil {
-			return known, fmt.Errorf("%s by %s: %w", key.Action, key.Of, err)
+			return known, fmt.Errorf("%s: %w", lookUpWords[key], err)
 		}
 		take(known)
 	}

@@ -116,7 +116,7 @@ func (a *Agent) awaitLabels() {
 		return
 	}
 	now := time.Now()
-	a.observe(snapshot, now)
+	a.take(snapshot, now)
 	ctx, cancel := context.WithTimeout(context.Background(), a.selection.grace.forLabels(now))
 	defer cancel()
 	for a.drain(ctx) {

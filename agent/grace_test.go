@@ -69,7 +69,7 @@ func TestPatience(t *testing.T) {
 			a.synced(start, eniFor("eni-x", string(x.UID), subnetA).at(me, 2, "attached"))
 			for _, step := range steps {
 				now := start.Add(step.at)
-				a.observe(step.sees, now)
+				a.take(step.sees, now)
 				if a.selection.logNodeProblem(); a.selection.idle() {
 					continue // nothing is done
 				}
@@ -94,7 +94,7 @@ func TestPatienceCostsNothing(t *testing.T) {
 	one.Groups = []string{"sg-of-somebody"}
 	a.synced(now, one)
 	for i, labels := range []map[string]string{matching, nil, matching} {
-		a.observe(Snapshot{NodeExists: true, Labels: labels, NodeENIs: []v1alpha1.NodeENI{x}}, now)
+		a.take(Snapshot{NodeExists: true, Labels: labels, NodeENIs: []v1alpha1.NodeENI{x}}, now)
 		a.selection.logNodeProblem()
 		a.resolve()
 		p := next(a.view(now))
@@ -133,7 +133,7 @@ func TestNodeIsThereAgain(t *testing.T) {
 		{Snapshot{NodeExists: true}, "the Node is there now"},
 	} {
 		log.Reset()
-		a.observe(step.snapshot, time.Unix(10_000, 0))
+		a.take(step.snapshot, time.Unix(10_000, 0))
 		a.selection.logNodeProblem()
 		if got := log.String(); (got == "") != (step.want == "") || !strings.Contains(got, step.want) {
 			t.Errorf("step %d: %q, want %q", i, got, step.want)

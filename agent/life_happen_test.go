@@ -15,7 +15,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
-// happen lets one apiserver.Object happen.
+// happen lets one event happen.
 func (w *world) happen() {
 	events := []func(){
 		w.fault, w.fault, w.fault, w.wish, w.wish, w.drop, w.label, w.restart,

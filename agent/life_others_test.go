@@ -155,7 +155,7 @@ func (w *world) lie() {
 	}
 }
 
-// falsify changes one apiserver.Object about a report.
+// falsify changes one thing about a report.
 func (w *world) falsify(r *v1alpha1.NodeENIStateStatus, e *v1alpha1.ENIState) {
 	c := w.choices
 	victim := w.foreign[c.N(len(w.foreign))]

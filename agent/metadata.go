@@ -129,7 +129,7 @@ func (p *metadataPoll) expect(enis []inventory.ENI, instanceID string) {
 	all := map[string]knownENI{}
 	for _, e := range enis {
 		here := e.AttachedTo(instanceID) && !e.Attachment.Detaching()
-		if mac := hardwareAddr(e.MAC); mac != nil && here && !e.Uncertain() && !e.GivenUp() {
+		if mac := hardwareAddr(e.MAC); mac != nil && here && !e.Uncertain() && !e.TakenDown() {
 			all[e.ID] = knownENI{mac.String(), mutableOf(e.Addresses, e.Groups), e.Changed}
 		}
 	}

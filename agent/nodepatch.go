@@ -41,8 +41,8 @@ func (n *nodeStatus) times() (times []time.Time) {
 	return times
 }
 
-// observe works out whether the NodeENIs are ready.
-func (n *nodeStatus) observe(d desired, entries []v1alpha1.ENIState, synced bool, now time.Time) {
+// take works out whether the NodeENIs are ready.
+func (n *nodeStatus) take(d desired, entries []v1alpha1.ENIState, synced bool, now time.Time) {
 	if n.NodeReadiness.StartupTaint || n.NodeReadiness.Labels {
 		n.byUID = readinessOf(n.byUID, d, entries, synced, now)
 	}

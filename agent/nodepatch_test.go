@@ -115,7 +115,7 @@ func shower(p *patcher) (*Agent, *agenttest.Recorder, *strings.Builder) {
 // updateNode lets the Node be looked at.
 func (a *Agent) updateNode(t *testing.T, complete bool) {
 	t.Helper()
-	a.node.observe(a.desired, a.reporter.current.ENIs, a.inventory.Synced(), time.Now())
+	a.node.take(a.desired, a.reporter.current.ENIs, a.inventory.Synced(), time.Now())
 	a.node.update(t.Context(), a.selection.snapshot, complete, time.Now())
 }
 
@@ -198,14 +198,14 @@ func TestLabelsFade(t *testing.T) {
 		a.selection.read = true
 		a.selection.snapshot.Labels, a.selection.snapshot.Taints = map[string]string{v1alpha1.ReadyLabel("x"): v1alpha1.ReadyLabelValue}, nil
 		a.show(t)
-		time.Sleep(30 * time.Minute) // an idle agent makes no pass
+		time.Sleep(30 * time.Minute) // an idle agent starts no reconcile
 		a.reporter.current.ENIs = entriesIn(v1alpha1.PhaseAttaching)
 		if a.show(t); len(p.patches) > 0 {
 			t.Fatalf("a short repair changes the Node: %s", p.patches)
 		}
 		next := func() time.Duration { return time.Until(a.next(time.Now())) }
 		if next() != readyPatience {
-			t.Fatalf("the next pass is in %v, want %v", next(), readyPatience)
+			t.Fatalf("the next reconcile is in %v, want %v", next(), readyPatience)
 		}
 		time.Sleep(readyPatience)
 		if a.show(t); len(p.patches) != 1 || !strings.Contains(p.patches[0], `"op":"remove"`) {

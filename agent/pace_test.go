@@ -11,7 +11,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 )
 
-// A host that changes all the while costs ten passes a second, and an awaited link
+// A host that changes all the while costs ten reconciles a second, and an awaited link
 // hardly waits because of that.
 func TestHostPace(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -47,7 +47,7 @@ func TestHostPace(t *testing.T) {
 				}
 				for i := range during[1:] {
 					if gap := during[i+1].Sub(during[i]); gap != test.want {
-						t.Errorf("pass %d came %v after the one before, want %v", i+1, gap, test.want)
+						t.Errorf("reconcile %d came %v after the one before, want %v", i+1, gap, test.want)
 					}
 				}
 				a.calls.results <- func() { clear(a.calls.running) } // or its end is awaited
@@ -60,8 +60,8 @@ func TestHostPace(t *testing.T) {
 	}
 }
 
-// What waits for its pass does not put off what is due before, and does not start
-// another pass when one for another reason has looked already.
+// What waits for its reconcile does not put off what is due before, and does not start
+// another reconcile when one for another reason has looked already.
 func TestHostPaceAndOtherPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		host := agenttest.NewLinks()

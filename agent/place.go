@@ -23,7 +23,7 @@ var errWrongPlace = errors.New("nothing is created or given up")
 // attached to the instance needs proof, unless nothing is known that it could lack.
 func ofInstance(ctx context.Context, client *eni.Client, cluster string, here imds.Identity, proven bool) ([]eni.ENI, error) {
 	list, err := client.OfInstance(ctx, cluster, here.InstanceARN())
-	if err != nil || proven || slices.ContainsFunc(list, func(e eni.ENI) bool { return attachedTo(e, here.InstanceID) }) {
+	if err != nil || proven || slices.ContainsFunc(list, func(e eni.ENI) bool { return e.Attachment != nil && e.Attachment.InstanceID == here.InstanceID }) {
 		return list, err
 	}
 	all, err := client.AttachedTo(ctx, here.InstanceID)
@@ -32,8 +32,4 @@ func ofInstance(ctx context.Context, client *eni.Client, cluster string, here im
 			here.InstanceID, here.Region, here.AccountID, errWrongPlace))
 	}
 	return list, err
-}
-
-func attachedTo(e eni.ENI, instanceID string) bool {
-	return e.Attachment != nil && e.Attachment.InstanceID == instanceID
 }

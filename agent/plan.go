@@ -119,7 +119,7 @@ func next(v view) plan {
 			p.decide = append(p.decide, w.Slot)
 		case !v.saved[w.Slot].is(v.intents[w.Slot]):
 			// The report is on its way.
-		case v.blocked[fullKey(w.SubnetID)], v.blocked[call{verb: create, slot: w.Slot}.key()]:
+		case v.blocked[subnetFullKey(w.SubnetID)], v.blocked[call{verb: create, slot: w.Slot}.key()]:
 			// It must not hold up the others.
 		case !waiting:
 			// One at a time: on an instance that takes no more ENIs at most
@@ -209,7 +209,7 @@ func (p *plan) keepIndexes(v view) map[int32]bool {
 		used[i] = true
 	}
 	for _, e := range v.enis {
-		if e.Use == inventory.Left {
+		if e.LinkLeft() {
 			continue // EC2 tells if it still has the index
 		}
 		if a := e.Attachment; a != nil && a.InstanceID == v.instanceID {
@@ -257,7 +257,7 @@ func createCall(w want, v view) call {
 func callsFor(w want, e inventory.ENI, v view, index int32) []call {
 	a := e.Attachment
 	switch {
-	case e.Uncertain(), e.GivenUp(), a.Detaching():
+	case e.Uncertain(), e.TakenDown(), a.Detaching():
 		return nil // EC2 is asked again before anything is done
 	case a == nil && v.unconfirmed[w.Slot] != "":
 		return nil

@@ -160,7 +160,7 @@ func broken(v view, p plan) string {
 				return c.eni + " is attached for nobody"
 			}
 		case detach, remove:
-			if e.Owner.Cluster != v.cluster || e.Owner.Instance != v.instanceARN || !v.collects || !e.GivenUp() || !slices.Contains(p.release, c.eni) {
+			if e.Owner.Cluster != v.cluster || e.Owner.Instance != v.instanceARN || !v.collects || !e.TakenDown() || !slices.Contains(p.release, c.eni) {
 				return fmt.Sprintf("%s of %s", c.verb, c.eni)
 			}
 		}

@@ -75,7 +75,7 @@ func TestPlan(t *testing.T) {
 		{"nor does a subnet that is full", view{synced: true, desired: desired{wants: []want{x, inOther}},
 			intents: map[inventory.Slot]intent{x.Slot: {createdAt: time.Unix(7, 0)}, inOther.Slot: {createdAt: time.Unix(7, 0)}},
 			saved:   map[inventory.Slot]intent{x.Slot: {createdAt: time.Unix(7, 0)}, inOther.Slot: {createdAt: time.Unix(7, 0)}},
-			blocked: map[retry.Key]bool{fullKey(subnetA): true}}, "create y"},
+			blocked: map[retry.Key]bool{subnetFullKey(subnetA): true}}, "create y"},
 		{"none while one waits for its attach", view{synced: true, desired: desired{wants: []want{x, y}}, enis: enis(ex), intents: decided("y"), saved: decided("y")}, "attach eni-x at 2"},
 		{"an attach that EC2 refuses holds up no other", view{synced: true, desired: desired{wants: []want{x, y}}, enis: enis(ex), intents: decided("y"), saved: decided("y"),
 			refused: refused(attachX)}, "attach eni-x at 2; create y"},

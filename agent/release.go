@@ -17,7 +17,7 @@ func (a *Agent) release(e inventory.ENI) (events []linkEvent) {
 	switch {
 	case e.Use == inventory.Released && !a.linkMayBeHere(e.MAC):
 		return []linkEvent{{e.ID, inventory.LinkLeft}}
-	case e.GivenUp(), e.ReportedOnly():
+	case e.TakenDown(), e.ReportedOnly():
 		return nil
 	}
 	err := a.host.release(e, a.reporter.subnetOf(e.ID))

@@ -40,7 +40,7 @@ func (p *plan) remove(v view, byID map[string]inventory.ENI) {
 // removeCall is the next step of an ENI that nothing wants. Its link has been taken down
 // before.
 func (v view) removeCall(e inventory.ENI) (call, bool) {
-	if !e.GivenUp() || e.Uncertain() || !v.mayRemove(e) {
+	if !e.TakenDown() || e.Uncertain() || !v.mayRemove(e) {
 		return call{}, false
 	}
 	if _, ok := v.attaching[e.ID]; ok {

@@ -136,7 +136,7 @@ func TestPlanCollectsProperties(t *testing.T) {
 			collected++
 			e := byID[c.eni]
 			switch {
-			case !e.GivenUp(), !slices.Contains(p.release, e.ID):
+			case !e.TakenDown(), !slices.Contains(p.release, e.ID):
 				t.Fatalf("seed %d: %s of %s, which is in use", seed, c.verb, c.eni)
 			case e.Owner.Cluster != cluster, e.Owner.Instance != self.InstanceARN():
 				t.Fatalf("seed %d: %s of %s, which is not our own", seed, c.verb, c.eni)
@@ -196,7 +196,7 @@ func TestRemoveAnswers(t *testing.T) {
 		{"no answer to a detach", unwanted("eni-x").at(me, 2, "attached"), detach, errors.New("reset"), false, 0, true, false},
 		{"deleted", unwanted("eni-x"), remove, nil, true, time.Hour, false, false},
 		{"deleted before", unwanted("eni-x"), remove, ec2Error("InvalidNetworkInterfaceID.NotFound", ""), true, time.Hour, false, false},
-		{"not to be found, but no describe has shown it yet", unwanted("eni-x").with(func(e *inventory.ENI) { e.Evidence = inventory.Expected }), remove,
+		{"not to be found, but no describe has shown it yet", unwanted("eni-x").with(func(e *inventory.ENI) { e.Evidence, e.Since = inventory.Expected, time.Unix(9_999, 0) }), remove,
 			ec2Error("InvalidNetworkInterfaceID.NotFound", ""), false, 0, true, false},
 		{"in use", unwanted("eni-x"), remove, ec2Error("InvalidNetworkInterface.InUse", ""), false, soon, true, false},
 		{"in use, in other words", unwanted("eni-x"), remove, inUse, false, soon, true, false},
@@ -284,7 +284,7 @@ func TestReportOfRemoval(t *testing.T) {
 		{"to be detached", gone.at(me, 2, "attached"), nil, "Released NotWanted asked to detach"},
 		{"detaching", gone.at(me, 2, "detaching"), nil, "Released NotWanted is detaching it"},
 		{"to be deleted", gone, nil, "Released Deleting asked to delete"},
-		{"to be deleted, never attached and not shown yet", gone.with(func(e *inventory.ENI) { e.Evidence = inventory.Expected }), nil, "Released NotWanted asked to delete"},
+		{"to be deleted, never attached and not shown yet", gone.with(func(e *inventory.ENI) { e.Evidence, e.Since = inventory.Expected, time.Unix(9_999, 0) }), nil, "Released NotWanted asked to delete"},
 		{"in use", gone, failedWith(call{verb: remove, slot: gone.Slot(), eni: "eni-x"}.key(), ec2Error("InvalidNetworkInterface.InUse", "")), "Released NotWanted in use"},
 		{"not permitted", gone.at(me, 2, "attached"), failedWith(call{verb: detach, slot: gone.Slot(), eni: "eni-x"}.key(), ec2Error("OperationNotPermitted", "no")),
 			"Released OperationNotPermitted another AWS service"},
@@ -318,7 +318,7 @@ func TestReportTellsWhatWasDeleted(t *testing.T) {
 		shown bool
 	}{
 		{"to be deleted", gone, true},
-		{"to be deleted, not shown yet", gone.with(func(e *inventory.ENI) { e.Evidence = inventory.Expected }), false},
+		{"to be deleted, not shown yet", gone.with(func(e *inventory.ENI) { e.Evidence, e.Since = inventory.Expected, time.Unix(9_999, 0) }), false},
 		{"being detached", gone.at(me, 2, "detaching"), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {

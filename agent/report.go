@@ -232,7 +232,7 @@ func (s situation) phaseWithoutENI(w want) (phase v1alpha1.Phase, reason, messag
 	if reason, message := s.outOfTouch(w); reason != "" {
 		return v1alpha1.PhasePending, reason, message
 	}
-	if phase, reason, message = s.failed(fullKey(w.SubnetID), v1alpha1.PhasePending); reason != "" {
+	if phase, reason, message = s.failed(subnetFullKey(w.SubnetID), v1alpha1.PhasePending); reason != "" {
 		return phase, reason, fmt.Sprintf("%s (%s): %s", w.SubnetID, w.cidr, message)
 	}
 	if phase, reason, message = s.failed(call{verb: create, slot: w.Slot}.key(), v1alpha1.PhasePending); reason != "" {
@@ -280,7 +280,7 @@ func (v view) displaced(w want, e inventory.ENI) string {
 		return fmt.Sprintf(elsewhere, at, w.deviceIndex, holder)
 	}
 	for _, other := range v.enis {
-		if a := other.Attachment; a != nil && other.Use != inventory.Left && a.InstanceID == v.instanceID && a.DeviceIndex == w.deviceIndex {
+		if a := other.Attachment; a != nil && !other.LinkLeft() && a.InstanceID == v.instanceID && a.DeviceIndex == w.deviceIndex {
 			return fmt.Sprintf(elsewhere, at, w.deviceIndex, other.ID+" of NodeENI "+other.Owner.NodeENI)
 		}
 	}
@@ -316,7 +316,7 @@ func (s situation) releaseEntry(e inventory.ENI) v1alpha1.ENIState {
 	switch {
 	case link.err != nil:
 		entry.Reason, entry.Message = linkReason(link.err), link.err.Error()
-	case e.GivenUp():
+	case e.TakenDown():
 		entry.Phase = v1alpha1.PhaseReleased
 		entry.Message = "nothing wants this ENI on this node; its link is down and it may be collected"
 		if s.view.collects {
@@ -350,7 +350,7 @@ func (s situation) removal(e inventory.ENI) (reason, message string) {
 		return reason, unwanted + message
 	case c.verb == detach:
 		return "NotWanted", unwanted + "EC2 is asked to detach it"
-	case c.verb == remove && e.Evidence == inventory.Shown:
+	case c.verb == remove && e.WasShown():
 		return reasonDeleting, unwanted + "EC2 is asked to delete it"
 	case c.verb == remove:
 		return "NotWanted", unwanted + "EC2 is asked to delete it"

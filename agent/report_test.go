@@ -66,7 +66,7 @@ func TestReportPhases(t *testing.T) {
 		{"decided", view{synced: true, desired: wants, intents: decided}, nil, nil, "Pending Creating"},
 		{"throttled", view{synced: true, desired: wants, intents: decided}, nil, failedWith(createKey, ec2Error("RequestLimitExceeded", "")), "Pending RequestLimitExceeded tried again"},
 		{"denied", view{synced: true, desired: wants, intents: decided}, nil, failedWith(createKey, ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation IAM policy"},
-		{"subnet full", view{synced: true, desired: wants, intents: decided}, nil, failedWith(fullKey(subnetA), ec2Error("InsufficientFreeAddressesInSubnet", "no")), "Pending InsufficientFreeAddressesInSubnet free addresses"},
+		{"subnet full", view{synced: true, desired: wants, intents: decided}, nil, failedWith(subnetFullKey(subnetA), ec2Error("InsufficientFreeAddressesInSubnet", "no")), "Pending InsufficientFreeAddressesInSubnet free addresses"},
 		{"created", view{synced: true, desired: wants, enis: enis(e)}, nil, nil, "Attaching Attaching index 2"},
 		{"no more ENIs on this type", view{synced: true, desired: wants, enis: enis(e)}, nil, failedWith(attachKey, ec2Error("AttachmentLimitExceeded", "")), "Failed AttachmentLimitExceeded m5.large takes 3 ENIs"},
 		{"no answer", view{synced: true, desired: wants, enis: enis(e)}, nil, failedWith(attachKey, errors.New("reset")), "Attaching NoAnswer reset"},
@@ -288,7 +288,7 @@ func TestDoubtsSayUntilWhen(t *testing.T) {
 	now := time.Date(2026, 11, 28, 20, 0, 0, 0, time.UTC)
 	young := inventory.ENI{Evidence: inventory.Expected, Since: now.Add(-time.Second), Use: inventory.Returning}
 	shown := young
-	shown.Evidence = inventory.Shown
+	shown.Evidence, shown.Since = inventory.Shown, time.Time{}
 	s := situation{view: view{now: now}}
 	if got, want := s.until(young), " until it must show it, at 2026-11-28T20:04:59Z"; got != want {
 		t.Errorf("got %q, want %q", got, want)

@@ -64,7 +64,7 @@ func (a *Agent) configureAsReported() {
 	if a.failures.Err(append(lookUpKeys, describeKey)...) == nil {
 		return // as a rule, and in every reconcile
 	}
-	for _, l := range reportedLinks(a.reporter.saved, a.selection.snapshot, a.DefaultMTU, a.ec2Silent) {
+	for _, l := range reportedLinks(a.reporter.saved, a.selection.snapshot, a.DefaultMTU, a.ec2NotAnswering) {
 		if here, err := a.Links.Present(l.wanted.MAC); here && err == nil && !bytes.Equal(l.wanted.MAC, a.Identity.MAC) {
 			a.host.configureAsReported(l)
 		}
@@ -86,8 +86,8 @@ func (h *host) configureAsReported(l reportedLink) {
 	}
 }
 
-// ec2Silent says whether EC2 was asked in vain for what the NodeENI's ENIs are.
-func (a *Agent) ec2Silent(uid types.UID) bool {
+// ec2NotAnswering says whether EC2 was asked in vain for what the NodeENI's ENIs are.
+func (a *Agent) ec2NotAnswering(uid types.UID) bool {
 	if !a.inventory.Synced() {
 		return a.failures.Err(describeKey) != nil
 	}

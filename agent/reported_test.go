@@ -102,7 +102,7 @@ func TestUntold(t *testing.T) {
 		if test.certain {
 			a.synced(time.Unix(10_000, 0))
 		}
-		if got := a.ec2Silent("x"); got != test.want {
+		if got := a.ec2NotAnswering("x"); got != test.want {
 			t.Errorf("%s: %v, want %v", test.name, got, test.want)
 		}
 	}

@@ -112,7 +112,7 @@ func (a *Agent) restore(ctx context.Context, now time.Time) error {
 	a.inventory.Restore(s.enis, now)
 	a.intents.bySlot, a.host.links, a.node.byUID = s.intents, s.links, s.node
 	if a.Collector != nil && last.InstanceID == "" {
-		a.inventory.Resync.Settle(now) // a report may have been lost
+		a.inventory.Resync.VerifyAfterLag(now) // a report may have been lost
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
@@ -31,7 +32,7 @@ type selection struct {
 func (a *Agent) setDesired(now time.Time) (complete bool) {
 	snapshot, complete := a.Source.Snapshot()
 	if complete {
-		a.observe(snapshot, now)
+		a.take(snapshot, now)
 		a.selection.read = true
 	}
 	if a.selection.read && !a.selection.idle() {
@@ -40,10 +41,10 @@ func (a *Agent) setDesired(now time.Time) (complete bool) {
 	return complete
 }
 
-// observe takes a snapshot in.
-func (a *Agent) observe(s Snapshot, now time.Time) {
+// take takes a snapshot in.
+func (a *Agent) take(s Snapshot, now time.Time) {
 	before := a.selection
-	a.selection.observe(s, a.ReleaseDelay, now)
+	a.selection.take(s, now)
 	a.selection.logGrace(before.grace)
 	if changed := changedNodeENIs(before, a.selection); len(changed) > 0 {
 		a.retryChanged(changed, s.NodeENIs)
@@ -53,8 +54,8 @@ func (a *Agent) observe(s Snapshot, now time.Time) {
 	}
 }
 
-func (s *selection) observe(snapshot Snapshot, delay time.Duration, now time.Time) {
-	within := s.grace.next(s.snapshot, snapshot, s.selecting, !s.nodeSeen, delay, now)
+func (s *selection) take(snapshot Snapshot, now time.Time) {
+	within := s.grace.next(s.snapshot, snapshot, s.selecting, !s.nodeSeen, s.ReleaseDelay, now)
 	s.generations, s.selecting = map[types.UID]int64{}, map[types.UID]bool{}
 	for _, n := range snapshot.NodeENIs {
 		_, waits := within[n.UID]
@@ -82,7 +83,7 @@ func (a *Agent) resolve() {
 		w.mtu = cmp.Or(w.mtu, a.DefaultMTU)
 	}
 	a.catalog.keep(a.desired.named)
-	a.failures.Changed(regrouped(before, a.desired.wants))
+	a.failures.RetryChanged(regrouped(before, a.desired.wants))
 }
 
 // changedNodeENIs are the NodeENIs that have changed, or select the node otherwise
@@ -103,14 +104,14 @@ func changedNodeENIs(before, after selection) map[types.UID]bool {
 // retryChanged lets the calls that wait for a change of one of these NodeENIs be made
 // at once, and what they name be looked up.
 func (a *Agent) retryChanged(changed map[types.UID]bool, nodeENIs []v1alpha1.NodeENI) {
-	a.failures.Changed(changed)
+	a.failures.RetryChanged(changed)
 	for _, n := range nodeENIs {
 		if !changed[n.UID] {
 			continue
 		}
 		named := refsOf(n.Spec)
 		for _, kind := range lookUpKeys {
-			a.failures.Renamed(kind, named.of(kind))
+			a.failures.RetryLookUps(kind, named.of(kind))
 		}
 	}
 }
@@ -133,7 +134,7 @@ func (a *Agent) forgetFailures(now time.Time) {
 		case key.Name != "":
 			return slices.Contains(a.desired.named.of(named(key, "")), key.Name)
 		case key.NodeENI != "":
-			return slots[slotOf(key)]
+			return slots[inventory.Slot{UID: key.NodeENI, SubnetID: key.Subnet}]
 		default:
 			return key.Subnet == "" || subnets[key.Subnet]
 		}

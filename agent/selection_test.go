@@ -29,7 +29,7 @@ func waiting(now time.Time) (*Agent, Snapshot) {
 	z := nodeENI("z", nil)
 	z.Spec.NodeSelector = map[string]string{"ng": "other"}
 	s := Snapshot{NodeExists: true, Labels: matching, NodeENIs: []v1alpha1.NodeENI{nodeENI("x", nil), nodeENI("y", nil), z}}
-	a.observe(s, now)
+	a.take(s, now)
 	for _, c := range []call{createX, createY} {
 		a.callFailed(c, ec2Error("UnauthorizedOperation", "…"), now)
 	}
@@ -56,7 +56,7 @@ func TestWhatIsTriedAgain(t *testing.T) {
 					f(&s.NodeENIs[i])
 				}
 			}
-			a.observe(s, now)
+			a.take(s, now)
 		}
 	}
 	gone := func(subnet string) func(*Agent, Snapshot) {
@@ -68,10 +68,10 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		happens func(*Agent, Snapshot)
 		again   []retry.Key
 	}{
-		"nothing": {func(a *Agent, s Snapshot) { a.observe(s, now) }, nil},
+		"nothing": {func(a *Agent, s Snapshot) { a.take(s, now) }, nil},
 		"a label of no concern": {func(a *Agent, s Snapshot) {
 			s.Labels = map[string]string{"ng": "multi-eni", "load": "high"}
-			a.observe(s, now)
+			a.take(s, now)
 		}, nil},
 		"x":                       {edit("uid-x", nothing), ofX},
 		"y":                       {edit("uid-y", nothing), ofY},
@@ -81,15 +81,15 @@ func TestWhatIsTriedAgain(t *testing.T) {
 		"z selects this node now": {edit("uid-z", func(n *v1alpha1.NodeENI) { n.Spec.NodeSelector = matching }), nil},
 		"y is deleted": {func(a *Agent, s Snapshot) {
 			s.NodeENIs = []v1alpha1.NodeENI{s.NodeENIs[0], s.NodeENIs[2]}
-			a.observe(s, now)
+			a.take(s, now)
 		}, ofY},
 		"x's names stand for other groups": {func(a *Agent, _ Snapshot) {
 			other := wantFor("uid-x", subnetA, 2)
 			other.groups = []string{"sg-9"}
-			a.failures.Changed(regrouped([]want{wantFor("uid-x", subnetA, 2), wantFor("uid-y", subnetA, 3)}, []want{other, wantFor("uid-y", subnetA, 3)}))
+			a.failures.RetryChanged(regrouped([]want{wantFor("uid-x", subnetA, 2), wantFor("uid-y", subnetA, 3)}, []want{other, wantFor("uid-y", subnetA, 3)}))
 		}, ofX},
 		"an ENI is gone":                    {gone(subnetA), []retry.Key{attachY.key()}},
-		"an ENI in the full subnet is gone": {gone(subnetA2), []retry.Key{attachY.key(), fullX.key(), fullKey(subnetA2)}},
+		"an ENI in the full subnet is gone": {gone(subnetA2), []retry.Key{attachY.key(), fullX.key(), subnetFullKey(subnetA2)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, s := waiting(now)
@@ -169,11 +169,11 @@ func TestForgetFailures(t *testing.T) {
 	a.desired = desired{wants: []want{x}, named: refs{subnetIDs: []string{subnetA}, groupNames: []string{"two words"}}}
 	a.synced(now, eniFor("eni-x", "x", subnetA))
 	kept := []retry.Key{
-		describeKey, saveKey, nodeKey, subnetsByID, named(groupsByName, "two words"), named(subnetsByID, subnetA), fullKey(subnetA),
+		describeKey, saveKey, nodeKey, subnetsByID, named(groupsByName, "two words"), named(subnetsByID, subnetA), subnetFullKey(subnetA),
 		call{verb: create, slot: x.Slot}.key(), call{verb: attach, eni: "eni-x", index: 2}.key(), call{verb: setGroups, eni: "eni-x"}.key(),
 	}
 	dropped := []retry.Key{
-		named(subnetsByID, subnetB), named(groupsByName, "words"), fullKey(subnetB), call{verb: create, slot: gone}.key(),
+		named(subnetsByID, subnetB), named(groupsByName, "words"), subnetFullKey(subnetB), call{verb: create, slot: gone}.key(),
 		call{verb: attach, eni: "eni-gone", index: 2}.key(), call{verb: remove, eni: "eni-gone"}.key(),
 	}
 	for _, key := range slices.Concat(kept, dropped) {

@@ -73,7 +73,7 @@ func (a *Agent) releaseOnly(ctx context.Context, now time.Time) {
 	p := next(a.view(now))
 	a.inventory.Assign(p.assigned, p.release)
 	for _, id := range p.release {
-		if e, _ := a.inventory.Get(id); !e.GivenUp() {
+		if e, _ := a.inventory.Get(id); !e.TakenDown() {
 			a.noteLinks(a.release(e), now)
 		}
 	}

@@ -47,7 +47,7 @@ type Source struct {
 
 	saving sync.Mutex // taken before mu: one write at a time
 
-	mu     sync.Mutex // never held while the disk is waited for: each pass takes it
+	mu     sync.Mutex // never held while the disk is waited for: each reconcile takes it
 	state  State
 	lost   bool // nothing is known from before
 	ready  bool // it is known what is wanted

@@ -19,8 +19,13 @@ func (i *Inventory) Describe(list []eni.ENI, here func(mac string) bool, now tim
 	i.enis, gone, again = merge(before, list, here, now)
 	for n := range i.enis {
 		e := &i.enis[n]
-		if e.GivenUp() && i.assigned[e.ID] {
-			e.Use = Assigned // it was wanted again when this was asked
+		switch {
+		case e.TakenDown() && i.assigned[e.ID] && e.Evidence == Shown: // after a restart
+			e.returned()
+		case e.TakenDown() && i.assigned[e.ID]:
+			e.Use = Returning
+		case e.Use == Assigned && e.Link == LinkLost && !e.AttachedTo(i.identity.InstanceID):
+			e.Link = LinkSeen // the wait for a link begins with the next attach
 		}
 		e.collects = i.collects
 		// A report alone does not tell: an ENI of somebody else holds its device index.
@@ -40,7 +45,7 @@ func (i *Inventory) Describe(list []eni.ENI, here func(mac string) bool, now tim
 func (i *Inventory) taken(before []ENI) []ENI {
 	var taken []ENI
 	for _, e := range before {
-		if e.GivenUp() || e.ReportedOnly() {
+		if e.TakenDown() || e.ReportedOnly() {
 			continue // that is expected; or the agent has only just started
 		}
 		now, exists := i.Get(e.ID)
@@ -143,7 +148,10 @@ func (e ENI) linkIsHere() ENI {
 	case Disputed:
 		e.Evidence = Reported
 	case Missed:
-		e.Evidence = Shown
+		e.Evidence = Expected
+		if e.WasShown() {
+			e.Evidence = Shown
+		}
 	}
 	return e
 }

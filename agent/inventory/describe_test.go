@@ -19,6 +19,7 @@ func TestMerge(t *testing.T) {
 	}
 	settled := fixture("eni-a", "x").at(me, 2, "attached")
 	missed := settled.with(func(e *ENI) { e.Evidence = Missed })
+	old := settled.with(func(e *ENI) { e.Since = now.Add(-time.Hour) }) // and no describe has shown it
 	for _, test := range []struct {
 		name   string
 		before []ENI
@@ -34,12 +35,12 @@ func TestMerge(t *testing.T) {
 		{"shown before, not shown", []ENI{settled}, nil, "eni-a+?", "", steps[0]},
 		{"not shown a second time", []ENI{missed}, nil, "", "eni-a", 0},
 		{"shown again", []ENI{missed}, []eni.ENI{settled.ENI}, "eni-a+", "", 0},
-		{"known from the report, ready long ago, not shown", []ENI{settled.with(func(e *ENI) { e.Evidence = Reported })}, nil, "eni-a+?", "", steps[0]},
-		{"known from the report, not shown a second time", []ENI{settled.with(func(e *ENI) { e.Evidence = Disputed })}, nil, "", "eni-a", 0},
+		{"known from the report, ready long ago, not shown", []ENI{old.with(func(e *ENI) { e.Evidence = Reported })}, nil, "eni-a+?", "", steps[0]},
+		{"known from the report, not shown a second time", []ENI{old.with(func(e *ENI) { e.Evidence = Disputed })}, nil, "", "eni-a", 0},
 		{"known from the report, young, not shown", []ENI{young("").with(func(e *ENI) { e.Evidence = Reported })}, nil, "eni-a?", "", ConsistencyWindow - time.Second},
 		{"its link is here, not shown", []ENI{missed.with(func(e *ENI) { e.MAC = "here" })}, nil, "eni-a+", "", 0},
 		{"its link is here, only reported, not shown", []ENI{settled.with(func(e *ENI) { e.MAC, e.Evidence, e.restored = "here", Disputed, ago })}, nil, "eni-a+?", "", 0},
-		{"its link is here, only reported long ago, not shown", []ENI{settled.with(func(e *ENI) { e.MAC, e.Evidence = "here", Disputed })}, nil, "", "eni-a", 0},
+		{"its link is here, only reported long ago, not shown", []ENI{old.with(func(e *ENI) { e.MAC, e.Evidence = "here", Disputed })}, nil, "", "eni-a", 0},
 		{"its link was here, too young to be shown", []ENI{young("").with(func(e *ENI) { e.Link = LinkSeen })}, nil, "eni-a", "", LinkSeenWindow - time.Second},
 		{"its link was here, not shown", []ENI{young("").with(func(e *ENI) { e.Link, e.Since = LinkSeen, now.Add(-LinkSeenWindow) })}, nil, "eni-a?", "", steps[0]},
 		{"released and wanted again, its link here", []ENI{young("here").with(func(e *ENI) { e.Use = Returning })}, nil, "eni-a?", "", 0},
@@ -92,7 +93,9 @@ func TestMergeKeepsWhatIsToBeRemoved(t *testing.T) {
 		{"detached", detached, true},
 		{"detached, known from the report only", detached.with(func(e *ENI) { e.Evidence = Reported }), true},
 		{"detached and wanted again", detached.with(func(e *ENI) { e.Use = Returning }), true},
-		{"detached, and missed once", detached.with(func(e *ENI) { e.Evidence = Missed }), false},
+		{"detached, and missed once", detached.with(func(e *ENI) { e.Evidence = Missed }), true},
+		{"missed once, too old for a lag", detached.with(func(e *ENI) { e.Evidence, e.Since = Missed, now.Add(-ConsistencyWindow) }), false},
+		{"missed once, and shown before", detached.with(func(e *ENI) { e.Evidence, e.Since = Missed, time.Time{} }), false},
 		{"in a cluster", detached.with(func(e *ENI) { e.collects = false }), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -217,7 +220,7 @@ func FuzzMerge(f *testing.F) {
 		for n := range c.N(5) {
 			e := fixture(fmt.Sprintf("eni-%d", n), "x")
 			e.MAC = e.ID
-			e.Since, e.restored, e.Changed, e.AttachedAt = ago(), ago(), ago(), ago()
+			e.Since, e.restored, e.Changed, e.AttachedAt = draw.Of(c, time.Time{}, ago()), ago(), ago(), ago()
 			e.Use, e.Evidence, e.Link, e.collects = Use(c.N(5)), Evidence(c.N(5)), Link(c.N(3)), c.Bool()
 			if c.Bool() {
 				e = e.at(me, int32(1+n), draw.Of(c, "attached", "detaching"))

@@ -84,15 +84,15 @@ type ENI struct {
 	Use      Use
 	Evidence Evidence
 	Link     Link
-	// Since is when it existed at the latest. The tag's time is that of the decision;
-	// with a full subnet, hours may lie between them.
+	// Since is when it existed at the latest, zero once a describe has shown it. The tag's
+	// time is that of the decision; with a full subnet, hours may lie between them.
 	Since time.Time
 	// Changed is when this agent last changed an attribute, AttachedAt when it attached
 	// the ENI; both are zero once somebody else must have changed it since.
 	Changed, AttachedAt time.Time
 
-	restored time.Time // when it was taken from the report
-	describe time.Time // when EC2 is to be asked about its link, whatever is asked before
+	restored   time.Time // when it was taken from the report
+	describeAt time.Time // when EC2 is to be asked about its link, whatever is asked before
 	// collects: this agent itself takes ENIs out of EC2. What is taken for gone too soon
 	// nobody else would delete.
 	collects bool
@@ -114,21 +114,26 @@ func (e ENI) Uncertain() bool {
 	return e.ReportedOnly() || e.Evidence == Missed || e.Use == Returning
 }
 
-// GivenUp: its link has been taken down.
-func (e ENI) GivenUp() bool { return e.Use == Released || e.Use == Left }
+// TakenDown: its link has been taken down.
+func (e ENI) TakenDown() bool { return e.Use == Released || e.Use == Left }
+
+// LinkLeft: its link has gone since it was released, so it is being detached, and EC2
+// tells whether it still has its device index.
+func (e ENI) LinkLeft() bool { return e.Use == Left || e.Use == Returning && e.Link == LinkLost }
+
+// WasShown says whether a describe has shown it: then it is no matter of time whether
+// others must.
+func (e ENI) WasShown() bool { return e.Since.IsZero() }
 
 // leaving: others take it out of EC2, so its absence is what is expected. One that is
 // wanted again may still be stopped as long as its link is here.
-func (e ENI) leaving() bool {
-	return !e.collects && (e.GivenUp() || e.Use == Returning && e.Link == LinkLost)
-}
+func (e ENI) leaving() bool { return !e.collects && (e.Use == Released || e.LinkLeft()) }
 
-// MustShowFrom is the time from which describes must show the ENI. What one has shown
-// is no matter of time.
+// MustShowFrom is the time from which describes must show the ENI.
 func (e ENI) MustShowFrom() time.Time {
-	removing := e.collects && (e.GivenUp() || e.Use == Returning)
+	removing := e.collects && (e.TakenDown() || e.Use == Returning)
 	switch {
-	case e.Evidence == Shown, e.Evidence == Missed, e.Evidence == Disputed:
+	case e.WasShown():
 		return time.Time{}
 	case e.Link != LinkNeverSeen && !removing:
 		return e.Since.Add(LinkSeenWindow)
@@ -139,11 +144,7 @@ func (e ENI) MustShowFrom() time.Time {
 
 // disproved: only a report names it, and describes must have shown it by now.
 func (e ENI) disproved(now time.Time) bool {
-	if !e.ReportedOnly() {
-		return false
-	}
-	e.Evidence = Reported
-	return !now.Before(latest(e.restored, e.MustShowFrom()).Add(ConsistencyWindow))
+	return e.ReportedOnly() && !now.Before(latest(e.restored, e.MustShowFrom()).Add(ConsistencyWindow))
 }
 
 // Rank orders the candidates for one place: attached here, then what was when it was
@@ -179,16 +180,19 @@ func (e ENI) shownAs(shown eni.ENI, now time.Time) ENI {
 	if len(shown.Addresses) == 0 {
 		shown.Addresses = e.Addresses
 	}
-	before := e.Attachment
 	shown.Attachment = e.believe(shown.Attachment, now)
-	e.ENI, e.Evidence = shown, Shown
+	e.ENI, e.Evidence, e.Since = shown, Shown, time.Time{}
 	if e.Use == Returning {
-		e.Use = Assigned
-	}
-	if e.Link == LinkLost && (shown.Attachment == nil || before == nil || shown.Attachment.ID != before.ID) {
-		e.Link = LinkSeen
+		e.returned()
 	}
 	return e
+}
+
+// returned: it is wanted again, and still there.
+func (e *ENI) returned() {
+	if e.Use = Assigned; e.Link == LinkLost {
+		e.Link = LinkSeen
+	}
 }
 
 // believe is the attachment that counts after a describe has shown another, or none. A

@@ -21,7 +21,7 @@ var self = imds.Identity{InstanceID: me, Partition: "aws", Region: "us-east-1", 
 
 // fixture is an ENI that a describe has shown long ago, unattached.
 func fixture(id, uid string) ENI {
-	return ENI{Evidence: Shown, Since: time.Unix(100, 0), ENI: eni.ENI{
+	return ENI{Evidence: Shown, ENI: eni.ENI{
 		ID: id, SubnetID: subnetA, Groups: []string{groupX}, Description: "d", SourceDestCheck: true,
 		Owner: eni.Owner{NodeENIUID: types.UID(uid), NodeENI: uid, CreatedAt: time.Unix(100, 0)},
 	}}

@@ -7,7 +7,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
-// Indexes are the device indexes of network card 0 that ENIs of others hold.
+// Indexes are the device indexes of network card 0, as far as they are not our own.
 type Indexes struct {
 	Holders map[int32]string // ENIs, by the index that they hold
 	// Max is how many ENIs the instance type takes on network card 0, the primary one

@@ -18,7 +18,6 @@ import (
 // Inventory holds the ENIs of one instance. It belongs to one goroutine.
 type Inventory struct {
 	Resync Resync
-	// Indexes are the device indexes that ENIs of others hold.
 	Indexes Indexes
 
 	cluster  string
@@ -31,6 +30,7 @@ type Inventory struct {
 	deleted   map[string]time.Time // by this agent; describes may lag
 	described time.Time            // when EC2 last showed them
 	assigned  map[string]bool      // by the last plan
+	released  map[string]bool
 }
 
 // New makes an Inventory that knows nothing. collects says that this agent itself takes
@@ -77,8 +77,8 @@ func (i *Inventory) update(id string, f func(*ENI)) {
 // describes lag, and to notice that one is gone.
 func (i *Inventory) Restore(reported []ENI, now time.Time) {
 	for _, e := range reported {
-		if i.isPrimary(e.ENI) {
-			continue
+		if i.isPrimary(e.ENI) || i.index(e.ID) >= 0 {
+			continue // somebody has edited the report
 		}
 		// One that seems to come from the future is as old as the time since when it is
 		// known, or its loss would not be noticed for years.
@@ -111,9 +111,6 @@ func (i *Inventory) Attached(id, attachmentID string, index int32, now time.Time
 	i.update(id, func(e *ENI) {
 		e.Status, e.Changed, e.AttachedAt = "in-use", now, now
 		e.Attachment = &eni.Attachment{ID: attachmentID, InstanceID: i.identity.InstanceID, DeviceIndex: index, Status: "attached"}
-		if e.Link == LinkLost {
-			e.Link = LinkSeen
-		}
 	})
 }
 
@@ -171,12 +168,13 @@ func (i *Inventory) DropExpectations(id string) {
 // Assign takes in what a plan uses the ENIs for. assigned are those that slots have, released
 // those that nothing wants; what is in neither is left as it is.
 func (i *Inventory) Assign(assigned map[Slot]string, released []string) {
-	i.assigned = map[string]bool{}
+	i.assigned, i.released = map[string]bool{}, map[string]bool{}
 	for _, id := range assigned {
 		i.assigned[id] = true
 		i.update(id, func(e *ENI) { i.assign(e) })
 	}
 	for _, id := range released {
+		i.released[id] = true
 		i.update(id, func(e *ENI) {
 			if e.Use == Assigned || e.Use == Returning {
 				e.Use = Releasing
@@ -189,7 +187,7 @@ func (i *Inventory) assign(e *ENI) {
 	switch {
 	case e.Use == Releasing:
 		e.Use = Assigned
-	case e.GivenUp() && i.Synced():
+	case e.TakenDown() && i.Synced():
 		e.Use = Returning
 		e.Changed, e.AttachedAt = time.Time{}, time.Time{}
 		i.Resync.Now("an ENI that was given up is wanted again")
@@ -219,7 +217,7 @@ const (
 func (i *Inventory) NoteLink(id string, change LinkChange, now time.Time) {
 	switch change {
 	case LinkHere:
-		i.update(id, func(e *ENI) { e.Link, e.describe = LinkSeen, time.Time{} })
+		i.update(id, func(e *ENI) { e.Link, e.describeAt = LinkSeen, time.Time{} })
 	case LinkVanished:
 		i.DropExpectations(id)
 		i.update(id, func(e *ENI) { e.Link = LinkLost })
@@ -228,13 +226,13 @@ func (i *Inventory) NoteLink(id string, change LinkChange, now time.Time) {
 		// By then no describe lags any more, and a link that was on its way is here.
 		at := now.Add(LinkSeenWindow)
 		i.DropExpectations(id)
-		i.update(id, func(e *ENI) { e.describe = at })
+		i.update(id, func(e *ENI) { e.describeAt = at })
 		i.Resync.At("an ENI that is said to be attached has no link", at)
 	case LinkTakenDown:
 		i.update(id, func(e *ENI) { e.Use = Released })
 	case LinkLeft:
 		// The ENI should be gone soon, or it would be reported until the hourly describe.
-		i.update(id, func(e *ENI) { e.Use = Left })
+		i.update(id, func(e *ENI) { e.Use, e.Link = Left, LinkLost })
 		i.Resync.left(now)
 	}
 }

@@ -53,6 +53,15 @@ func TestReturningAfterARestart(t *testing.T) {
 	}
 }
 
+// A report that somebody has edited may name an ENI twice; it is one all the same.
+func TestRestoreOnce(t *testing.T) {
+	x := fixture("eni-x", "x").with(func(e *ENI) { e.Evidence = Reported })
+	i := told(false, time.Unix(10_000, 0), x, x.with(func(e *ENI) { e.Use = Released }))
+	if all := i.All(); len(all) != 1 || all[0].Use != Assigned {
+		t.Errorf("restored %+v", all)
+	}
+}
+
 // An ENI that nothing wants goes from use to use as its link does.
 func TestGivenUp(t *testing.T) {
 	now := time.Unix(10_000, 0)
@@ -83,6 +92,49 @@ func TestGivenUp(t *testing.T) {
 	use(Returning)
 	release()
 	use(Releasing)
+}
+
+// An ENI whose link has gone since it was released is being detached, and others delete
+// it: when it is wanted again, one describe that lacks it is proof. Where this agent itself
+// deletes ENIs, nobody else does.
+func TestReturningAfterItsLinkLeft(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	for collects, gone := range map[bool]bool{false: true, true: false} {
+		i := told(collects, now, fixture("eni-x", "x").at(me, 2, "attached"))
+		i.Assign(nil, []string{"eni-x"})
+		i.NoteLink("eni-x", LinkTakenDown, now)
+		i.NoteLink("eni-x", LinkLeft, now)
+		i.Assign(map[Slot]string{{"x", subnetA}: "eni-x"}, nil)
+		if e, _ := i.Get("eni-x"); e.Use != Returning || !e.LinkLeft() {
+			t.Errorf("it is %+v", e)
+		}
+		if i.Describe(nil, nowhere, now); len(i.All()) == 0 != gone {
+			t.Errorf("collects %v: after a describe that lacks it there are %+v", collects, i.All())
+		}
+	}
+	i := told(false, now, fixture("eni-x", "x").at(me, 2, "attached").with(func(e *ENI) { e.Use, e.Link = Returning, LinkLost }))
+	i.Describe([]eni.ENI{fixture("eni-x", "x").at(me, 2, "attached").ENI}, nowhere, now)
+	if e, _ := i.Get("eni-x"); e.Use != Assigned || e.Link != LinkSeen {
+		t.Errorf("after a describe that shows it, it is %+v", e)
+	}
+}
+
+// A wait for a link ends when the ENI is detached, and not when it is attached again by
+// another attachment: a pod may have the link.
+func TestLinkLostUntilDetached(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	lost := fixture("eni-x", "x").at(me, 2, "attached").with(func(e *ENI) { e.Link = LinkLost })
+	again := lost.at(me, 3, "attached").with(func(e *ENI) { e.Attachment.ID = "eni-attach-2" })
+	for name, test := range map[string]struct {
+		shown ENI
+		link  Link
+	}{"still attached": {lost, LinkLost}, "attached again": {again, LinkLost}, "detached": {fixture("eni-x", "x"), LinkSeen}} {
+		i := told(false, now, lost)
+		i.Describe([]eni.ENI{test.shown.ENI}, nowhere, now)
+		if e, _ := i.Get("eni-x"); e.Link != test.link {
+			t.Errorf("%s: its link is %v, want %v", name, e.Link, test.link)
+		}
+	}
 }
 
 // Only what is known can be missed, so a new node pays for no proof.

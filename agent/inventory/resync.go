@@ -26,8 +26,8 @@ type Resync struct {
 	open  int       // describes in a row that left something open
 	moved int       // and those because a link has vanished
 	again time.Time // when another describe tells more about what the last did not show
-	// settled is when describes must show every ENI that was asked for until now.
-	settled time.Time
+	// afterLag is when describes must show every ENI that was asked for until now.
+	afterLag time.Time
 	// unscheduled: the next plan tells when EC2 is asked, unless it is asked before.
 	unscheduled bool
 }
@@ -50,26 +50,29 @@ func (r *Resync) At(why string, at time.Time) {
 	r.before(why, at)
 }
 
-func (r *Resync) before(why string, at time.Time) {
-	if at.Before(r.next) {
+// before has EC2 asked at that time, unless it is asked sooner anyway.
+func (r *Resync) before(why string, at time.Time) bool {
+	sooner := at.Before(r.next)
+	if sooner {
 		r.next, r.why = at, why
 	}
+	return sooner
 }
 
 // left has EC2 asked when an ENI whose link has gone should be gone, too.
 func (r *Resync) left(now time.Time) {
 	const step = 1
-	if at := now.Add(steps[step] + rand.N(steps[step])); at.Before(r.next) {
-		r.next, r.why, r.moved = at, "the link of an ENI that was released has gone", step+1
+	if r.before("the link of an ENI that was released has gone", now.Add(steps[step]+rand.N(steps[step]))) {
+		r.moved = step + 1
 	}
 }
 
-// Settle has EC2 asked when describes must show all ENIs asked for until now: also one
+// VerifyAfterLag has EC2 asked when describes must show all ENIs asked for until now: also one
 // that was made for an agent before this one, of which no report is left, and one whose
 // answer was lost before it was no longer wanted.
-func (r *Resync) Settle(now time.Time) {
-	r.settled = now.Add(ConsistencyWindow + rand.N(ConsistencyWindow/5))
-	r.before("describes must show all ENIs by now", r.settled)
+func (r *Resync) VerifyAfterLag(now time.Time) {
+	r.afterLag = now.Add(ConsistencyWindow + rand.N(ConsistencyWindow/5))
+	r.before("describes must show all ENIs by now", r.afterLag)
 }
 
 // reschedule has the next plan work out when EC2 is asked.
@@ -105,23 +108,24 @@ func (i *Inventory) Schedule(o Open, now time.Time) {
 	if !moved {
 		r.moved = 0
 	}
-	again := r.again
-	r.unscheduled, r.again = false, time.Time{}
+	r.unscheduled = false
 	switch {
 	case open:
-		r.before("the last describe left something open", now.Add(steps[min(r.open, len(steps)-1)]))
-		r.open++
+		if r.before("the last describe left something open", now.Add(steps[min(r.open, len(steps)-1)])) {
+			r.open++
+		}
 	case moved && r.moved < len(steps):
-		r.before("a link has gone, and its ENI is still attached", now.Add(steps[r.moved]))
-		r.moved++
+		if r.before("a link has gone, and its ENI is still attached", now.Add(steps[r.moved])) {
+			r.moved++
+		}
 	default:
 		r.before("nothing happens", i.quiet(now))
 		return
 	}
-	if !again.IsZero() {
-		r.before("the last describe did not show an ENI", again)
+	if !r.again.IsZero() {
+		r.before("the last describe did not show an ENI", latest(r.again, now.Add(steps[0])))
 	}
-	if slices.ContainsFunc(i.enis, func(e ENI) bool { return e.GivenUp() && o.Removing[e.ID] }) {
+	if slices.ContainsFunc(i.enis, func(e ENI) bool { return e.TakenDown() && o.Removing[e.ID] }) {
 		r.before("an ENI is on its way out of EC2", now.Add(removalPoll))
 	}
 }
@@ -130,9 +134,9 @@ func (i *Inventory) Schedule(o Open, now time.Time) {
 // fleet that started together spreads.
 func (i *Inventory) quiet(now time.Time) time.Time {
 	at := now.Add(i.Resync.every + rand.N(i.Resync.every/5))
-	times := []time.Time{i.Resync.settled}
+	times := []time.Time{i.Resync.afterLag}
 	for _, e := range i.enis {
-		times = append(times, e.describe)
+		times = append(times, e.describeAt)
 	}
 	for _, other := range times {
 		if other.After(now) && other.Before(at) {
@@ -149,13 +153,13 @@ func (i *Inventory) quiet(now time.Time) time.Time {
 func (i *Inventory) unsettled(o Open) (open, moved bool) {
 	open = o.Searching || slices.ContainsFunc(i.enis, func(e ENI) bool { return i.open(e, o.Removing[e.ID]) })
 	moved = slices.ContainsFunc(i.enis, func(e ENI) bool {
-		return e.Use == Left || e.Link == LinkLost && e.Attachment != nil && !e.GivenUp()
+		return e.Use == Left || e.Link == LinkLost && e.Attachment != nil && !i.released[e.ID]
 	})
 	return open, moved
 }
 
 func (i *Inventory) open(e ENI, removing bool) bool {
-	if e.GivenUp() || e.Use == Releasing {
+	if i.released[e.ID] {
 		return e.ReportedOnly() || removing
 	}
 	elsewhere := e.Attachment != nil && !e.AttachedTo(i.identity.InstanceID)

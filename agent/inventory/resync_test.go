@@ -3,6 +3,8 @@ package inventory
 import (
 	"testing"
 	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
 // EC2 is asked every hour, and once when describes must show what was made.
@@ -24,7 +26,7 @@ func TestResyncWhenNothingHappens(t *testing.T) {
 	}
 	schedule(now)
 	expect(60*time.Minute, 72*time.Minute)
-	i.Resync.Settle(now)
+	i.Resync.VerifyAfterLag(now)
 	expect(5*time.Minute, 6*time.Minute)
 	first, _ := i.Resync.Next()
 	schedule(now.Add(time.Minute)) // another describe between
@@ -78,9 +80,13 @@ func TestWhatIsLeftOpen(t *testing.T) {
 		"not wanted, missed":                {x.with(func(e *ENI) { e.Use, e.Evidence = Released, Missed }), Open{}, time.Hour * 6 / 5},
 		"not wanted, only reported":         {x.with(func(e *ENI) { e.Use, e.Evidence = Releasing, Reported }), Open{}, steps[0]},
 		"not wanted, removed by this agent": {x.at(me, 2, "detaching").with(func(e *ENI) { e.Use = Released }), removing, steps[0]},
+		"released, and it may be wanted":    {x.at(me, 2, "detaching").with(func(e *ENI) { e.Use = Left }), Open{}, steps[0]},
 		"one is searched for":               {x.at(me, 2, "attached"), Open{Searching: true}, steps[0]},
 	} {
 		i := told(len(test.open.Removing) > 0, now, test.eni)
+		if use := test.eni.Use; use == Released || use == Releasing {
+			i.Assign(nil, []string{"eni-x"})
+		}
 		i.Resync.reschedule(now)
 		i.Schedule(test.open, now)
 		if in := i.asked(now); in > test.within || in < min(test.within, time.Hour) {
@@ -101,6 +107,21 @@ func TestCreatedIsNotPursued(t *testing.T) {
 	}
 }
 
+// An ENI that a describe did not show is looked for soon, also when the schedule is worked
+// out once more before that.
+func TestMissedIsPursuedThroughOtherNews(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	i := told(true, now, fixture("eni-x", "x").at(me, 2, "attached"), fixture("eni-y", "y"))
+	i.Describe([]eni.ENI{fixture("eni-y", "y").ENI}, nowhere, now)
+	i.Resync.open = 3
+	i.Schedule(Open{}, now)
+	i.Deleted("eni-y", now.Add(time.Second))
+	now = now.Add(time.Second)
+	if i.Schedule(Open{}, now); i.asked(now) != steps[0] {
+		t.Errorf("EC2 is asked in %v, want %v", i.asked(now), steps[0])
+	}
+}
+
 // What a plan finds out after a describe is asked about at once, whatever the describe
 // itself has left open.
 func TestScheduleKeepsWhatIsSooner(t *testing.T) {
@@ -108,8 +129,8 @@ func TestScheduleKeepsWhatIsSooner(t *testing.T) {
 	i := told(false, now, fixture("eni-x", "x").at(me, 2, "attached").with(func(e *ENI) { e.Use = Released }))
 	i.Resync.reschedule(now)
 	i.Assign(map[Slot]string{{"x", subnetA}: "eni-x"}, nil)
-	if i.Schedule(Open{}, now); i.asked(now) != 0 {
-		t.Errorf("EC2 is asked in %v whether an ENI that is wanted again is still there", i.asked(now))
+	if i.Schedule(Open{}, now); i.asked(now) != 0 || i.Resync.open != 0 {
+		t.Errorf("EC2 is asked in %v whether an ENI that is wanted again is still there, after %d steps", i.asked(now), i.Resync.open)
 	}
 }
 
@@ -117,6 +138,7 @@ func TestScheduleKeepsWhatIsSooner(t *testing.T) {
 func TestRemovalIsPursued(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	i := told(true, now, fixture("eni-x", "x").at(me, 2, "detaching").with(func(e *ENI) { e.Use = Released }))
+	i.Assign(nil, []string{"eni-x"})
 	for range 20 {
 		i.Resync.reschedule(now)
 		i.Schedule(Open{Removing: map[string]bool{"eni-x": true}}, now)
@@ -137,6 +159,9 @@ func TestMovedLinksAreLetBe(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			now := time.Unix(10_000, 0)
 			i := told(false, now, fixture("eni-x", "x").at(me, 2, "attached").with(change))
+			if e, _ := i.Get("eni-x"); e.Use == Left {
+				i.Assign(nil, []string{"eni-x"})
+			}
 			asked := func(d time.Duration) (n int) {
 				for end := now.Add(d); ; n++ {
 					i.Resync.reschedule(now)

@@ -157,17 +157,17 @@ func (f *Failures) drop(when func(Key, Failure) bool) { maps.DeleteFunc(f.byKey,
 // use up EC2's buckets. A NodeENI's change concerns its own calls, room on the
 // instance those that lacked it. Of IAM nothing tells: see permissionBackoff.
 
-// Changed lets the calls that wait for a change of one of these NodeENIs be made at
+// RetryChanged lets the calls that wait for a change of one of these NodeENIs be made at
 // once.
-func (f *Failures) Changed(nodeENIs map[types.UID]bool) {
+func (f *Failures) RetryChanged(nodeENIs map[types.UID]bool) {
 	f.drop(func(key Key, failed Failure) bool {
 		return failed.Terminal() && !lacksCapacity(failed.Err) && nodeENIs[key.NodeENI]
 	})
 }
 
-// Renamed lets names that a changed NodeENI lists be looked up at once. lookUp is the
+// RetryLookUps lets names that a changed NodeENI lists be looked up at once. lookUp is the
 // key of the look-up without a name.
-func (f *Failures) Renamed(lookUp Key, names []string) {
+func (f *Failures) RetryLookUps(lookUp Key, names []string) {
 	for _, name := range names {
 		lookUp.Name = name
 		delete(f.byKey, lookUp)
