@@ -17,7 +17,7 @@ import (
 
 // Inventory holds the ENIs of one instance. It belongs to one goroutine.
 type Inventory struct {
-	Resync Resync
+	Resync  Resync
 	Indexes Indexes
 
 	cluster  string
