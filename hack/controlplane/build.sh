@@ -2,7 +2,7 @@
 # Builds etcd and kube-apiserver from their Go modules into a cache outside the
 # tree, once, and prints the directory that holds them. KUBEBUILDER_ASSETS, when
 # set, names a directory that already does. OLDEST=1 builds the oldest kube-apiserver
-# that is supported.
+# that is supported. With -n nothing is built.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -22,6 +22,10 @@ apiserver=kube-apiserver${OLDEST:+-oldest}
 kube=$(version "$apiserver" k8s.io/kubernetes)
 etcd=$(version etcd go.etcd.io/etcd/server/v3)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/aws-multi-eni/controlplane/$(go env GOOS)-$(go env GOARCH)-kube-$kube-etcd-$etcd
+if [ "${1:-}" = -n ]; then
+	echo "$cache"
+	exit
+fi
 mkdir -p "$cache"
 
 # build NAME MODULE PACKAGE LDFLAGS MINUTES: the binary appears under its name only

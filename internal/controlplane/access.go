@@ -2,33 +2,27 @@ package controlplane
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"path/filepath"
 
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-)
-
-var (
-	namespaces      = schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
-	serviceAccounts = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
 // URL is how the API server is reached from this network namespace.
 func (cp *ControlPlane) URL() string {
-	return fmt.Sprintf("https://127.0.0.1:%d", cp.port.number)
+	return fmt.Sprintf("https://%s:%d", loopback, cp.port.number)
 }
 
 // ServingCertificate names the files of the API server's certificate and key, for
 // something that stands in front of it.
 func (cp *ControlPlane) ServingCertificate() (cert, key string) {
-	return filepath.Join(cp.dir, serverCertFile), filepath.Join(cp.dir, serverKeyFile)
+	return filepath.Join(cp.dir, "apiserver.crt"), filepath.Join(cp.dir, "apiserver.key")
 }
 
 // AdminConfig is access without limits (group system:masters).
@@ -39,13 +33,13 @@ func (cp *ControlPlane) AdminConfig() *rest.Config {
 // UserConfig is access as a user of the given name and groups, by a client
 // certificate. A node's kubelet is "system:node:NAME" in "system:nodes".
 func (cp *ControlPlane) UserConfig(name string, groups ...string) (*rest.Config, error) {
-	cert, key, err := cp.ca.issueClient(name, groups)
+	cp.mu.Lock()
+	defer cp.mu.Unlock()
+	user, err := cp.servers.AddUser(envtest.User{Name: name, Groups: groups}, cp.anonymous())
 	if err != nil {
 		return nil, err
 	}
-	cfg := cp.anonymous()
-	cfg.CertData, cfg.KeyData = cert, key
-	return cfg, nil
+	return user.Config(), nil
 }
 
 // ServiceAccountConfig is access by ServiceAccountToken.
@@ -59,10 +53,12 @@ func (cp *ControlPlane) ServiceAccountConfig(ctx context.Context, namespace, nam
 	return cfg, nil
 }
 
+// anonymous names the server, so that a copy with another host, which forwards to it,
+// trusts the same certificate.
 func (cp *ControlPlane) anonymous() *rest.Config {
 	return &rest.Config{
 		Host:            cp.URL(),
-		TLSClientConfig: rest.TLSClientConfig{CAData: cp.ca.certPEM()},
+		TLSClientConfig: rest.TLSClientConfig{ServerName: serverName, CAData: cp.servers.APIServer.CA},
 		QPS:             -1, // the server has its own limits
 	}
 }
@@ -72,45 +68,26 @@ func (cp *ControlPlane) anonymous() *rest.Config {
 // authentication.kubernetes.io/node-name, as the token of a pod on that node
 // does, and dies with the Node.
 func (cp *ControlPlane) ServiceAccountToken(ctx context.Context, namespace, name, boundNode string) (string, error) {
-	client, err := dynamic.NewForConfig(cp.admin)
-	if err != nil {
-		return "", err
-	}
-	spec := map[string]any{"expirationSeconds": int64(24 * 60 * 60)}
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	request := &authenticationv1.TokenRequest{}
+	request.Spec.ExpirationSeconds = new(int64(24 * 60 * 60))
 	if boundNode != "" {
-		spec["boundObjectRef"] = map[string]any{"apiVersion": "v1", "kind": "Node", "name": boundNode}
+		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: boundNode}
 	}
-	request := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": "authentication.k8s.io/v1",
-		"kind":       "TokenRequest",
-		"metadata":   map[string]any{"name": name},
-		"spec":       spec,
-	}}
-	granted, err := client.Resource(serviceAccounts).Namespace(namespace).Create(ctx, request, metav1.CreateOptions{}, "token")
-	if err != nil {
+	if err := cp.client.SubResource("token").Create(ctx, account, request); err != nil {
 		return "", fmt.Errorf("token of ServiceAccount %s/%s: %w", namespace, name, err)
 	}
-	token, _, err := unstructured.NestedString(granted.Object, "status", "token")
-	if err == nil && token == "" {
-		err = errors.New("the API server answers without a token")
-	}
-	if err != nil {
-		return "", fmt.Errorf("token of ServiceAccount %s/%s: %w", namespace, name, err)
-	}
-	return token, nil
+	return request.Status.Token, nil
 }
 
 // Kubeconfig is a kubeconfig file with the access of cfg, which comes from this
-// control plane. A server that is not empty stands in for cfg's, for clients that
-// reach the API server by one of Config.ExtraIPs.
-func Kubeconfig(cfg *rest.Config, server string) ([]byte, error) {
-	if server == "" {
-		server = cfg.Host
-	}
+// control plane.
+func Kubeconfig(cfg *rest.Config) ([]byte, error) {
 	const name = "aws-multi-eni"
 	return clientcmd.Write(clientcmdapi.Config{
 		Clusters: map[string]*clientcmdapi.Cluster{name: {
-			Server:                   server,
+			Server:                   cfg.Host,
+			TLSServerName:            cfg.ServerName,
 			CertificateAuthorityData: cfg.CAData,
 		}},
 		AuthInfos: map[string]*clientcmdapi.AuthInfo{name: {

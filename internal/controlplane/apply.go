@@ -8,25 +8,18 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/discovery"
-	"k8s.io/client-go/discovery/cached/memory"
-	"k8s.io/client-go/dynamic"
-	"k8s.io/client-go/restmapper"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// applyTimeout bounds one Apply; a CRD is served about a second after its creation.
-const applyTimeout = time.Minute
-
-var crds = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "v1", Resource: "customresourcedefinitions"}
+// served is how soon a new kind must be served; it takes about a second.
+var served = envtest.CRDInstallOptions{MaxTime: time.Minute, PollInterval: 20 * time.Millisecond}
 
 // Apply applies every document of the manifests, as `kubectl apply --server-side
 // --force-conflicts` does: Namespaces and CustomResourceDefinitions first, the
@@ -34,22 +27,28 @@ var crds = schema.GroupVersionResource{Group: "apiextensions.k8s.io", Version: "
 // must name their namespace. The authorizer and the admission plugins hear of
 // new objects (roles, policies) a moment later.
 func (cp *ControlPlane) Apply(ctx context.Context, manifests ...[]byte) error {
-	ctx, cancel := context.WithTimeout(ctx, applyTimeout)
-	defer cancel()
-	objects, err := parseManifests(manifests)
+	first, later, err := parseManifests(manifests)
 	if err != nil {
 		return err
 	}
-	a, err := cp.newApplier()
-	if err != nil {
+	if err := cp.apply(ctx, first); err != nil {
 		return err
 	}
-	for _, obj := range objects {
-		if err := a.apply(ctx, obj); err != nil {
-			return fmt.Errorf("applying %s %s: %w", obj.GetKind(), obj.GetName(), err)
+	var crds []*apiextensionsv1.CustomResourceDefinition
+	for _, obj := range first {
+		if obj.GetKind() == "Namespace" {
+			continue
 		}
+		crd := new(apiextensionsv1.CustomResourceDefinition)
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(obj.Object, crd); err != nil {
+			return err
+		}
+		crds = append(crds, crd)
 	}
-	return nil
+	if err := envtest.WaitForCRDs(cp.admin, crds, served); err != nil {
+		return fmt.Errorf("waiting for the kinds of CustomResourceDefinitions: %w", err)
+	}
+	return cp.apply(ctx, later)
 }
 
 // ApplyFiles applies files and, of directories, their *.yaml files.
@@ -78,9 +77,8 @@ func (cp *ControlPlane) ApplyFiles(ctx context.Context, paths ...string) error {
 	return cp.Apply(ctx, manifests...)
 }
 
-// parseManifests returns the objects in the order in which they can be applied.
-func parseManifests(manifests [][]byte) ([]*unstructured.Unstructured, error) {
-	var first, later []*unstructured.Unstructured
+// parseManifests returns the objects that others need, and those others.
+func parseManifests(manifests [][]byte) (first, later []*unstructured.Unstructured, err error) {
 	for _, manifest := range manifests {
 		decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifest), 4096)
 		for {
@@ -90,7 +88,7 @@ func parseManifests(manifests [][]byte) ([]*unstructured.Unstructured, error) {
 				break
 			}
 			if err != nil {
-				return nil, fmt.Errorf("reading a manifest: %w", err)
+				return nil, nil, fmt.Errorf("reading a manifest: %w", err)
 			}
 			switch obj.GetKind() {
 			case "": // only comments
@@ -102,98 +100,22 @@ func parseManifests(manifests [][]byte) ([]*unstructured.Unstructured, error) {
 			}
 		}
 	}
-	return slices.Concat(first, later), nil
+	return first, later, nil
 }
 
-// applier applies one object after the other.
-type applier struct {
-	client dynamic.Interface
-	mapper *restmapper.DeferredDiscoveryRESTMapper
-}
-
-func (cp *ControlPlane) newApplier() (*applier, error) {
-	client, err := dynamic.NewForConfig(cp.admin)
-	if err != nil {
-		return nil, err
-	}
-	disco, err := discovery.NewDiscoveryClientForConfig(cp.admin)
-	if err != nil {
-		return nil, err
-	}
-	return &applier{
-		client: client,
-		mapper: restmapper.NewDeferredDiscoveryRESTMapper(memory.NewMemCacheClient(disco)),
-	}, nil
-}
-
-func (a *applier) apply(ctx context.Context, obj *unstructured.Unstructured) error {
-	gvk := obj.GroupVersionKind()
-	mapping, err := a.mapper.RESTMapping(gvk.GroupKind(), gvk.Version)
-	if err != nil {
-		return err
-	}
-	resource := dynamic.ResourceInterface(a.client.Resource(mapping.Resource))
-	if mapping.Scope.Name() == meta.RESTScopeNameNamespace {
-		if obj.GetNamespace() == "" {
-			return errors.New("it is namespaced but metadata.namespace is missing")
+func (cp *ControlPlane) apply(ctx context.Context, objects []*unstructured.Unstructured) error {
+	for _, obj := range objects {
+		namespaced, err := cp.client.IsObjectNamespaced(obj)
+		if err == nil && namespaced && obj.GetNamespace() == "" {
+			err = errors.New("it is namespaced but metadata.namespace is missing")
 		}
-		resource = a.client.Resource(mapping.Resource).Namespace(obj.GetNamespace())
-	}
-	options := metav1.ApplyOptions{FieldManager: "controlplane", Force: true}
-	if _, err := resource.Apply(ctx, obj.GetName(), obj, options); err != nil {
-		return err
-	}
-	if mapping.Resource == crds {
-		return a.awaitServed(ctx, obj)
-	}
-	return nil
-}
-
-// awaitServed waits until the kind that a CRD defines can be used: it is
-// Established, in discovery, and its handler answers, which come about one after
-// the other.
-func (a *applier) awaitServed(ctx context.Context, crd *unstructured.Unstructured) error {
-	var last error
-	err := wait.PollUntilContextCancel(ctx, 20*time.Millisecond, true, func(ctx context.Context) (bool, error) {
-		last = a.served(ctx, crd)
-		return last == nil, nil
-	})
-	if err != nil {
-		return fmt.Errorf("the kind is not served: %w", last)
-	}
-	return nil
-}
-
-func (a *applier) served(ctx context.Context, crd *unstructured.Unstructured) error {
-	live, err := a.client.Resource(crds).Get(ctx, crd.GetName(), metav1.GetOptions{})
-	if err != nil {
-		return err
-	}
-	if err := established(live); err != nil {
-		return err
-	}
-	group, _, _ := unstructured.NestedString(live.Object, "spec", "group")
-	kind, _, _ := unstructured.NestedString(live.Object, "spec", "names", "kind")
-	a.mapper.Reset()
-	mapping, err := a.mapper.RESTMapping(schema.GroupKind{Group: group, Kind: kind})
-	if err != nil {
-		return err
-	}
-	_, err = a.client.Resource(mapping.Resource).List(ctx, metav1.ListOptions{Limit: 1})
-	return err
-}
-
-func established(crd *unstructured.Unstructured) error {
-	conditions, _, _ := unstructured.NestedSlice(crd.Object, "status", "conditions")
-	why := "no condition yet"
-	for _, c := range conditions {
-		condition, _ := c.(map[string]any)
-		switch {
-		case condition["type"] == "Established" && condition["status"] == "True":
-			return nil
-		case condition["type"] != "Established" && condition["status"] == "False":
-			why = fmt.Sprint(condition["message"])
+		if err == nil {
+			config := client.ApplyConfigurationFromUnstructured(obj)
+			err = cp.client.Apply(ctx, config, client.FieldOwner("controlplane"), client.ForceOwnership)
+		}
+		if err != nil {
+			return fmt.Errorf("applying %s %s: %w", obj.GetKind(), obj.GetName(), err)
 		}
 	}
-	return fmt.Errorf("CustomResourceDefinition %s is not established: %s", crd.GetName(), why)
+	return nil
 }

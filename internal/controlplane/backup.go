@@ -8,14 +8,12 @@ import (
 )
 
 const (
-	etcdData   = "etcd"
+	etcdData   = "etcd-data"
 	etcdBackup = "etcd-backup"
 )
 
 // Backup keeps etcd's present state for Restore, in place of the one before.
 func (cp *ControlPlane) Backup() error {
-	cp.mu.Lock()
-	defer cp.mu.Unlock()
 	// Frozen, it leaves what a crash would.
 	if err := cp.etcd.freeze(); err != nil {
 		return err
@@ -27,24 +25,14 @@ func (cp *ControlPlane) Backup() error {
 // as one does after a disaster. The API server is restarted with it.
 func (cp *ControlPlane) Restore(ctx context.Context) error {
 	cp.StopAPIServer()
-	if err := cp.restore(); err != nil {
-		return err
-	}
-	return cp.StartAPIServer(ctx)
-}
-
-func (cp *ControlPlane) restore() (err error) {
-	cp.mu.Lock()
-	defer cp.mu.Unlock()
 	cp.etcd.kill()
-	if err := cp.removeSockets(); err != nil {
-		return err
-	}
 	if err := cp.copyData(etcdBackup, etcdData); err != nil {
 		return err
 	}
-	cp.etcd, err = startProcess(cp.dir, "etcd", cp.etcdPath, etcdArgs(), cp.log)
-	return err
+	if err := cp.etcd.start(); err != nil {
+		return err
+	}
+	return cp.StartAPIServer(ctx)
 }
 
 func (cp *ControlPlane) copyData(from, to string) error {

@@ -2,10 +2,10 @@ package controlplane
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -36,7 +36,7 @@ func start(t *testing.T, cfg Config) *ControlPlane {
 	return cp
 }
 
-func client(t *testing.T, cfg *rest.Config, err error) dynamic.Interface {
+func dynamicClient(t *testing.T, cfg *rest.Config, err error) dynamic.Interface {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -49,18 +49,20 @@ func client(t *testing.T, cfg *rest.Config, err error) dynamic.Interface {
 }
 
 func getKubeSystem(ctx context.Context, c dynamic.Interface) error {
-	_, err := c.Resource(namespaces).Get(ctx, "kube-system", metav1.GetOptions{})
+	_, err := c.Resource(schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}).Get(ctx, "kube-system", metav1.GetOptions{})
 	return err
 }
 
 // One control plane serves all subtests; the last ones take it down.
 func TestControlPlane(t *testing.T) {
-	cp := start(t, Config{Dir: filepath.Join(t.TempDir(), strings.Repeat("longer-than-a-socket-address-", 5)), ExtraIPs: []net.IP{net.IPv4(127, 0, 0, 9)}})
-	admin := client(t, cp.AdminConfig(), nil)
+	cp := start(t, Config{})
+	admin := dynamicClient(t, cp.AdminConfig(), nil)
 
 	t.Run("kubeconfig with another server", func(t *testing.T) {
-		server := strings.Replace(cp.URL(), "127.0.0.1", "127.0.0.9", 1)
-		kubeconfig, err := Kubeconfig(cp.AdminConfig(), server)
+		const server = "https://192.0.2.2"
+		forwarded := cp.AdminConfig()
+		forwarded.Host = server
+		kubeconfig, err := Kubeconfig(forwarded)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,9 +70,25 @@ func TestControlPlane(t *testing.T) {
 		if cfg.Host != server {
 			t.Errorf("server is %s, want %s", cfg.Host, server)
 		}
-		if err := getKubeSystem(t.Context(), client(t, cfg, err)); err != nil {
+		cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, strings.TrimPrefix(cp.URL(), "https://"))
+		}
+		if err := getKubeSystem(t.Context(), dynamicClient(t, cfg, err)); err != nil {
 			t.Error(err)
 		}
+	})
+
+	t.Run("the certificate is valid for a slow clock", func(t *testing.T) {
+		cfg, err := rest.TLSConfigFor(cp.AdminConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.Time = func() time.Time { return time.Now().Add(-30 * time.Minute) }
+		conn, err := tls.Dial("tcp", strings.TrimPrefix(cp.URL(), "https://"), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
 	})
 
 	t.Run("users have RBAC's rights only", func(t *testing.T) {
@@ -90,11 +108,11 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: readers}]
 			t.Fatal(err)
 		}
 		cfg, err := cp.UserConfig("mallory")
-		if err := getKubeSystem(t.Context(), client(t, cfg, err)); !apierrors.IsForbidden(err) {
+		if err := getKubeSystem(t.Context(), dynamicClient(t, cfg, err)); !apierrors.IsForbidden(err) {
 			t.Errorf("a user without a group: %v, want forbidden", err)
 		}
 		cfg, err = cp.UserConfig("alice", "readers")
-		alice := client(t, cfg, err)
+		alice := dynamicClient(t, cfg, err)
 		// The authorizer hears of new roles through a watch.
 		err = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
 			err := getKubeSystem(ctx, alice)
@@ -126,7 +144,7 @@ metadata: {name: eni-test}
 			t.Fatal(err)
 		}
 		cfg, err := cp.ServiceAccountConfig(t.Context(), "eni-test", "agent", "node-1")
-		user := whoAmI(t, client(t, cfg, err))
+		user := whoAmI(t, dynamicClient(t, cfg, err))
 		if name, _, _ := unstructured.NestedString(user, "username"); name != "system:serviceaccount:eni-test:agent" {
 			t.Errorf("user name is %q", name)
 		}
@@ -185,7 +203,7 @@ metadata: {name: eni-test}
 
 	t.Run("restart keeps everything", func(t *testing.T) {
 		cfg, err := cp.ServiceAccountConfig(t.Context(), "eni-test", "agent", "node-1")
-		agent := client(t, cfg, err)
+		agent := dynamicClient(t, cfg, err)
 		if err := cp.Apply(t.Context(), []byte("{kind: ConfigMap, apiVersion: v1, metadata: {name: kept, namespace: default}}")); err != nil {
 			t.Fatal(err)
 		}
@@ -215,8 +233,8 @@ metadata: {name: eni-test}
 		if err := getKubeSystem(t.Context(), admin); err == nil {
 			t.Error("a stopped control plane answers")
 		}
-		if _, err := os.Stat(filepath.Join(cp.Dir(), "kube-apiserver.log")); err != nil {
-			t.Errorf("the caller's directory is not kept: %v", err)
+		if _, err := os.Stat(cp.dir); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("its directory is left behind: %v", err)
 		}
 	})
 }

@@ -2,70 +2,81 @@ package controlplane
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
-	"log/slog"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
-	"sync/atomic"
+	"strconv"
 	"syscall"
-	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // tailBytes is how much of a log an error quotes at most.
 const tailBytes = 4 << 10
 
-// process is a running child, or one that has ended.
+// script tells its process id, which envtest keeps to itself. Of --help, where envtest
+// looks for flags of old versions, it shows nothing.
+const script = `#!/bin/sh
+[ "$1" = --help ] && exit
+echo $$ >"$0.pid"
+exec '%s' "$@" >>"$0.log" 2>&1
+`
+
+// process is etcd or kube-apiserver. envtest starts it, waits for it and ends it gently;
+// to kill it at once and to freeze it are ours.
 type process struct {
-	name    string
-	logPath string
-	cmd     *exec.Cmd
-	done    chan struct{} // closed once the child has been waited for
-	killed  atomic.Bool
+	path   string // of the script; the files .pid and .log are beside it
+	server server
 }
 
-// startProcess starts an executable in a directory and appends its output to
-// NAME.log there. The child is killed when this process ends, however it does.
-func startProcess(dir, name, path string, args []string, log *slog.Logger) (*process, error) {
-	p := &process{
-		name:    name,
-		logPath: filepath.Join(dir, name+".log"),
-		cmd:     exec.Command(path, args...),
-		done:    make(chan struct{}),
-	}
-	out, err := os.OpenFile(p.logPath, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
-	if err != nil {
+type server interface {
+	Start() error // and wait until it answers
+	Stop() error
+}
+
+// newProcess writes the script at a path, which the server must start.
+func newProcess(path, executable string, server server) (*process, error) {
+	// A child that another goroutine starts meanwhile would hold the script open for
+	// writing, and then it cannot be executed (golang/go#22315).
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	if err := os.WriteFile(path, fmt.Appendf(nil, script, executable), 0o700); err != nil {
 		return nil, err
 	}
-	defer out.Close()
-	p.cmd.Dir, p.cmd.Stdout, p.cmd.Stderr = dir, out, out
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{
-		Pdeathsig: syscall.SIGKILL,
-		Setpgid:   true, // a Ctrl-C is for the parent, which may still need the API server to clean up
-	}
+	return &process{path: path, server: server}, nil
+}
 
-	started := make(chan error)
-	go func() {
-		// The kernel sends Pdeathsig when the *thread* that forked ends, so that
-		// thread belongs to this goroutine until the child has ended (golang/go#27505).
-		runtime.LockOSThread()
-		defer close(p.done)
-		err := p.cmd.Start()
-		started <- err
-		if err != nil {
-			return
-		}
-		err = p.cmd.Wait()
-		if !p.killed.Load() {
-			log.Error("a process of the control plane ended unasked", "process", name, "err", err, "log", p.logPath)
-		}
-	}()
-	if err := <-started; err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+func (p *process) start() error {
+	if _, err := p.id(); err == nil {
+		return fmt.Errorf("%s is running already", filepath.Base(p.path))
 	}
-	log.Debug("started a process of the control plane", "process", name, "pid", p.cmd.Process.Pid, "log", p.logPath)
-	return p, nil
+	if err := p.server.Start(); err != nil {
+		p.kill()
+		return p.failure(err)
+	}
+	return nil
+}
+
+// id is the process id, which is also that of its process group.
+func (p *process) id() (int, error) {
+	id, err := os.ReadFile(p.path + ".pid")
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("%s is not running", filepath.Base(p.path))
+	}
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(string(bytes.TrimSpace(id)))
+}
+
+func (p *process) signal(sig unix.Signal) (id int, err error) {
+	if id, err = p.id(); err != nil {
+		return 0, err
+	}
+	return id, unix.Kill(-id, sig)
 }
 
 // kill ends the process at once, also when it is frozen: its state is on disk or
@@ -74,66 +85,63 @@ func (p *process) kill() {
 	if p == nil {
 		return
 	}
-	p.killed.Store(true)
-	_ = p.cmd.Process.Kill() // fails only when it has ended
-	<-p.done
+	_, _ = p.signal(unix.SIGKILL) // fails only when it has ended
+	_ = p.server.Stop()           // waits for it
+	_ = os.Remove(p.path + ".pid")
 }
 
 // freeze returns when no thread runs any more: the signal alone is answered
 // before all of them have stopped.
 func (p *process) freeze() error {
-	if err := p.cmd.Process.Signal(syscall.SIGSTOP); err != nil {
+	id, err := p.signal(unix.SIGSTOP)
+	if err != nil {
 		return err
 	}
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
-		if stopped, err := p.stopped(); stopped || err != nil {
-			return err
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%s does not stop", p.name)
-		}
-	}
+	return unix.Waitid(unix.P_PID, id, nil, unix.WSTOPPED|unix.WNOWAIT, nil)
 }
 
-// stopped says whether all threads are stopped; see proc_pid_stat(5).
-func (p *process) stopped() (bool, error) {
-	stats, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", p.cmd.Process.Pid))
-	if err != nil {
-		return false, err
-	}
-	for _, path := range stats {
-		data, err := os.ReadFile(path)
-		if err != nil {
-			continue // the thread has ended
-		}
-		if _, state, ok := bytes.Cut(data, []byte(") ")); ok && state[0] != 'T' {
-			return false, nil
-		}
-	}
-	return true, nil
+func (p *process) thaw() error {
+	_, err := p.signal(unix.SIGCONT)
+	return err
 }
 
-func (p *process) thaw() error { return p.cmd.Process.Signal(syscall.SIGCONT) }
-
-// failure is an error that quotes the end of the process's log.
-func (p *process) failure(what string) error {
-	tail, err := logTail(p.logPath)
-	if err != nil {
-		return fmt.Errorf("%s %s (its log is unreadable: %w)", p.name, what, err)
-	}
-	return fmt.Errorf("%s %s; its log ends with:\n%s", p.name, what, tail)
-}
-
-func logTail(path string) ([]byte, error) {
-	log, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+// failure quotes the end of the process's log.
+func (p *process) failure(err error) error {
+	log, unreadable := os.ReadFile(p.path + ".log")
+	if unreadable != nil {
+		return errors.Join(err, unreadable)
 	}
 	if len(log) > tailBytes {
 		log = log[len(log)-tailBytes:]
-		if _, rest, ok := bytes.Cut(log, []byte("\n")); ok {
-			log = rest
-		}
+		_, log, _ = bytes.Cut(log, []byte("\n"))
 	}
-	return bytes.TrimSpace(log), nil
+	return fmt.Errorf("%w; its log ends with:\n%s", err, bytes.TrimSpace(log))
+}
+
+// guard is a child that kills the processes of a directory when this process has
+// ended without doing so, in whatever way.
+type guard struct {
+	cmd  *exec.Cmd
+	hold io.Closer // the guard waits for the end of its input
+}
+
+func startGuard(dir string) (*guard, error) {
+	cmd := exec.Command("/bin/sh", "-c", "cat; kill -9 $(cat *.pid)")
+	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for its parent
+	hold, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	return &guard{cmd: cmd, hold: hold}, cmd.Start()
+}
+
+// dismiss ends a guard that has nothing left to kill. Dismissing none, or twice, is
+// fine.
+func (g *guard) dismiss() {
+	if g == nil {
+		return
+	}
+	_ = g.hold.Close()
+	_ = g.cmd.Wait() // it fails, for want of a process
 }

@@ -1,8 +1,8 @@
 package controlplane
 
 import (
+	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,33 +23,39 @@ func writeScript(t *testing.T, dir, name, script string) {
 func TestStartFailureQuotesTheLog(t *testing.T) {
 	tests := []struct {
 		name            string
-		etcd, apiserver string
+		etcd, apiserver string // empty: the real one
 		want            []string
 	}{
 		{
 			name:      "kube-apiserver ends",
-			etcd:      "exec sleep 600",
 			apiserver: "echo invalid argument frob; exit 1",
-			want:      []string{"kube-apiserver ended before it was ready", "invalid argument frob"},
+			want:      []string{"process kube-apiserver", "invalid argument frob"},
 		},
 		{
-			name:      "etcd ends",
-			etcd:      "echo no space left >&2; exit 1",
-			apiserver: "exec sleep 600",
-			want:      []string{"etcd ended while kube-apiserver was starting", "no space left"},
+			name: "etcd ends",
+			etcd: "echo no space left >&2; exit 1",
+			want: []string{"process etcd", "no space left"},
 		},
 		{
 			name:      "not a program",
-			etcd:      "exec sleep 600",
 			apiserver: "\x00",
-			want:      []string{"kube-apiserver"},
+			want:      []string{"process kube-apiserver"},
 		},
+	}
+	real, err := findAssets("")
+	if err != nil {
+		t.Fatal(err)
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			assets := t.TempDir()
-			writeScript(t, assets, "etcd", test.etcd)
-			writeScript(t, assets, "kube-apiserver", test.apiserver)
+			for name, script := range map[string]string{"etcd": test.etcd, "kube-apiserver": test.apiserver} {
+				if script != "" {
+					writeScript(t, assets, name, script)
+				} else if err := os.Symlink(filepath.Join(real, name), filepath.Join(assets, name)); err != nil {
+					t.Fatal(err)
+				}
+			}
 			temp := t.TempDir()
 			t.Setenv("TMPDIR", temp)
 			cp, err := Start(t.Context(), Config{AssetsDir: assets})
@@ -78,47 +84,46 @@ func TestMissingAssets(t *testing.T) {
 	}
 }
 
-// The Go and the shell way to name the directory must agree.
-func TestCachedAssetsMatchBuildScript(t *testing.T) {
+func TestCachedAssets(t *testing.T) {
 	t.Setenv("KUBEBUILDER_ASSETS", "")
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
-	t.Setenv("GOFLAGS", "-n") // if they disagree, the script must not build for minutes
-	dir, err := cachedAssets()
+	out, err := exec.Command("../../hack/controlplane/build.sh", "-n").CombinedOutput()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("build.sh: %v\n%s", err, out)
+	}
+	dir := strings.TrimSpace(string(out))
+	if _, err := findAssets(""); err == nil || !strings.Contains(err.Error(), dir) {
+		t.Errorf("error is %v, want one about %s", err, dir)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
 	writeScript(t, dir, "etcd", "")
 	writeScript(t, dir, "kube-apiserver", "")
-
-	out, err := exec.Command("../../hack/controlplane/build.sh").CombinedOutput()
-	if err != nil {
-		t.Fatalf("build.sh: %v\n%s", err, out)
-	}
-	if got := strings.TrimSpace(string(out)); got != dir {
-		t.Errorf("build.sh says %s, cachedAssets %s", got, dir)
-	}
 	if got, err := findAssets(""); got != dir || err != nil {
 		t.Errorf("findAssets says %s, %v; want %s", got, err, dir)
 	}
 }
 
-// The test runs itself as the parent, which starts a child and is killed.
-func TestChildrenDieWithTheirParent(t *testing.T) {
-	if dir := os.Getenv("CONTROLPLANE_TEST_PARENT"); dir != "" {
-		p, err := startProcess(dir, "child", "/bin/sleep", []string{"600"}, slog.New(slog.DiscardHandler))
+// The test runs itself as the parent, which starts a control plane and is killed.
+func TestProcessesDieWithTheirParent(t *testing.T) {
+	if os.Getenv("CONTROLPLANE_TEST_PARENT") != "" {
+		cp, err := Start(t.Context(), Config{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		fmt.Println("child", p.cmd.Process.Pid)
-		<-p.done
+		etcd, etcdErr := cp.etcd.id()
+		api, apiErr := cp.api.id()
+		if err := errors.Join(etcdErr, apiErr); err != nil {
+			t.Fatal(err)
+		}
+		fmt.Println("children", etcd, api)
+		time.Sleep(time.Minute)
 		return
 	}
 
-	parent := exec.Command(os.Args[0], "-test.run=^TestChildrenDieWithTheirParent$")
-	parent.Env = append(os.Environ(), "CONTROLPLANE_TEST_PARENT="+t.TempDir())
+	parent := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$")
+	parent.Env = append(os.Environ(), "CONTROLPLANE_TEST_PARENT=1", "TMPDIR="+t.TempDir())
 	out, err := parent.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -126,8 +131,8 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 	if err := parent.Start(); err != nil {
 		t.Fatal(err)
 	}
-	var child int
-	if _, err := fmt.Fscanf(out, "child %d\n", &child); err != nil {
+	var children [2]int
+	if _, err := fmt.Fscanf(out, "children %d %d\n", &children[0], &children[1]); err != nil {
 		t.Fatal(err)
 	}
 	if err := parent.Process.Kill(); err != nil {
@@ -135,12 +140,14 @@ func TestChildrenDieWithTheirParent(t *testing.T) {
 	}
 	_ = parent.Wait() // "signal: killed"
 	deadline := time.Now().Add(10 * time.Second)
-	for running(child) {
-		if time.Now().After(deadline) {
-			_ = syscall.Kill(child, syscall.SIGKILL)
-			t.Fatalf("process %d outlives its parent", child)
+	for _, child := range children {
+		for running(child) {
+			if time.Now().After(deadline) {
+				_ = syscall.Kill(child, syscall.SIGKILL)
+				t.Fatalf("process %d outlives its parent", child)
+			}
+			time.Sleep(time.Millisecond)
 		}
-		time.Sleep(time.Millisecond)
 	}
 }
 

@@ -110,7 +110,7 @@ func (c *Cluster) StartCoordinator(ctx context.Context, program string, args ...
 	if err != nil {
 		return nil, err
 	}
-	data, err := controlplane.Kubeconfig(access, "")
+	data, err := controlplane.Kubeconfig(access)
 	if err != nil {
 		return nil, err
 	}

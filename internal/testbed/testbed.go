@@ -8,7 +8,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"time"
@@ -85,18 +84,11 @@ func (tb *Testbed) start(ctx context.Context) error {
 	if tb.cfg.NoKubernetes {
 		return tb.startSim(ctx)
 	}
-	// The certificate has to name the address at which nodes will find the API
-	// server: the next free one of the simulator's, whose first is EC2's.
-	taken := 1
 	if tb.service = apiService; tb.cfg.Sim != nil {
-		taken = len(tb.cfg.Sim.Services())
-		tb.service = fmt.Sprintf("%s-%d", apiService, taken)
+		tb.service = fmt.Sprintf("%s-%d", apiService, len(tb.cfg.Sim.Services()))
 	}
 	var err error
-	tb.ControlPlane, err = controlplane.Start(ctx, controlplane.Config{
-		ExtraIPs:      []net.IP{net.IPv4(192, 0, 2, byte(taken+1))},
-		APIServerArgs: tb.cfg.APIServerArgs,
-	})
+	tb.ControlPlane, err = controlplane.Start(ctx, controlplane.Config{APIServerArgs: tb.cfg.APIServerArgs})
 	if err != nil {
 		return err
 	}
@@ -236,7 +228,8 @@ func (tb *Testbed) kubeconfig(ctx context.Context, process, account, node, serve
 		tb.Gate.know(cfg.BearerToken, process)
 		server = cmp.Or(server, tb.Gate.url())
 	}
-	data, err := controlplane.Kubeconfig(cfg, server)
+	cfg.Host = cmp.Or(server, cfg.Host)
+	data, err := controlplane.Kubeconfig(cfg)
 	if err != nil {
 		return "", err
 	}
@@ -246,7 +239,7 @@ func (tb *Testbed) kubeconfig(ctx context.Context, process, account, node, serve
 
 // AdminKubeconfig writes a file with all rights, for kubectl and its like.
 func (tb *Testbed) AdminKubeconfig() (string, error) {
-	data, err := controlplane.Kubeconfig(tb.ControlPlane.AdminConfig(), "")
+	data, err := controlplane.Kubeconfig(tb.ControlPlane.AdminConfig())
 	if err != nil {
 		return "", err
 	}

@@ -78,7 +78,7 @@ func (k *kubelet) execute(ctx context.Context, job *unstructured.Unstructured) e
 	if err := mayTellWhy(ctx, cfg); err != nil {
 		return err
 	}
-	kubeconfig, err := controlplane.Kubeconfig(cfg, "")
+	kubeconfig, err := controlplane.Kubeconfig(cfg)
 	if err != nil {
 		return err
 	}
