@@ -79,24 +79,3 @@ func (p page) anchors() map[string]bool {
 	}
 	return all
 }
-
-// Tables have as many cells in each row as in their header, or they are not shown as
-// tables.
-func TestTables(t *testing.T) {
-	for _, p := range pages(t) {
-		columns := 0
-		for _, l := range p.prose {
-			if !strings.HasPrefix(l.text, "|") {
-				columns = 0
-				continue
-			}
-			cells := strings.Count(strings.ReplaceAll(l.text, `\|`, ""), "|") - 1
-			if columns == 0 {
-				columns = cells
-			}
-			if cells != columns || !strings.HasSuffix(l.text, "|") {
-				t.Errorf("%s:%d: %d cells, want %d: %s", p.path, l.number, cells, columns, l.text)
-			}
-		}
-	}
-}

@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -18,6 +18,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
 // Kinds of others that the pages have objects of. The API server is given CRDs that
@@ -30,29 +31,9 @@ var foreignKinds = map[string]struct {
 	"NodePool":                    {"karpenter.sh", "v1", "nodepools", "Cluster"},
 }
 
-// notApplied are kinds that are no objects of an API server.
-var notApplied = []string{"Kustomization", "NodeConfig"}
-
-// NodeENIs in the pages are accepted in files, where unknown fields are errors.
-func TestNodeENIs(t *testing.T) {
-	count := 0
-	for _, p := range pages(t) {
-		for _, m := range p.manifests() {
-			if !strings.Contains(m.text, "kind: NodeENI\n") {
-				continue
-			}
-			count++
-			if _, err := v1alpha1.ParseNodeENIs([]byte(m.text)); err != nil {
-				t.Errorf("%s:%d: %v", p.path, m.line, err)
-			}
-		}
-	}
-	if count < 3 {
-		t.Errorf("only %d NodeENIs found", count)
-	}
-}
-
-// Every manifest in the pages is accepted by an API server.
+// Every manifest in the pages is accepted by an API server, and so is what kustomize
+// makes of an overlay. NodeENIs are accepted in files, too, where unknown fields are
+// errors.
 func TestManifests(t *testing.T) {
 	cp := start(t)
 	for kind, k := range foreignKinds {
@@ -67,26 +48,71 @@ func TestManifests(t *testing.T) {
 	if err := cp.Apply(t.Context(), defaultAccount); err != nil { // no controller makes it
 		t.Fatal(err)
 	}
-	count := 0
+	found := map[string]int{}
 	for _, p := range pages(t) {
 		for _, m := range p.manifests() {
 			var object struct{ Kind string }
-			if err := yaml.Unmarshal([]byte(m.text), &object); err != nil {
-				t.Errorf("%s:%d: %v", p.path, m.line, err)
-				continue
+			err := yaml.Unmarshal([]byte(m.text), &object)
+			if err == nil {
+				err = accepted(t, cp, object.Kind, m.text)
 			}
-			if slices.Contains(notApplied, object.Kind) {
-				continue
-			}
-			count++
-			if err := cp.Apply(t.Context(), []byte(m.text)); err != nil {
+			if err != nil {
 				t.Errorf("%s:%d: %v", p.path, m.line, err)
 			}
+			found[object.Kind]++
 		}
 	}
-	if count < 5 {
-		t.Errorf("only %d manifests found", count)
+	if found["NodeENI"] < 3 || found["Kustomization"] < 1 || len(found) < 4 {
+		t.Errorf("only these found: %v", found)
 	}
+}
+
+func accepted(t *testing.T, cp *controlplane.ControlPlane, kind, text string) error {
+	t.Helper()
+	manifest := []byte(text)
+	switch kind {
+	case "NodeConfig": // a file of nodes
+		return nil
+	case "NodeENI":
+		if _, err := v1alpha1.ParseNodeENIs(manifest); err != nil {
+			return err
+		}
+	case "Kustomization":
+		var err error
+		if manifest, err = overlay(t, text); err != nil {
+			return err
+		}
+	}
+	return cp.Apply(t.Context(), manifest)
+}
+
+var remoteBase = regexp.MustCompile(`https://github\.com/aws-multi-eni/aws-multi-eni//([\w/-]+)\?ref=v[0-9.]+`)
+
+// overlay builds a Kustomization. What it names of the release comes from this tree,
+// and a file of the user's own from the samples.
+func overlay(t *testing.T, text string) ([]byte, error) {
+	t.Helper()
+	if err := testbed.ReadTree("../manifests", ".yaml"); err != nil {
+		t.Fatal(err)
+	}
+	tree, err := filepath.Abs(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	here, err := filepath.Rel(dir, tree)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range map[string]string{
+		"kustomization.yaml": remoteBase.ReplaceAllString(text, filepath.ToSlash(here)+"/$1"),
+		"nodeenis.yaml":      read(t, "manifests/samples/data.yaml"),
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return testbed.Kustomize(dir)
 }
 
 func start(t *testing.T) *controlplane.ControlPlane {
