@@ -104,7 +104,7 @@ func enis(t testing.TB, i int) Wanted {
 func (n *node) answers(typ int, header nl.NetlinkRequestData) [][]byte {
 	n.t.Helper()
 	var all [][]byte
-	n.must(n.host.conn.queries.ask(typ, unix.NLM_F_DUMP, header, nil, func(msg []byte) error {
+	n.must(n.host.conn.ask(typ, unix.NLM_F_DUMP, header, nil, func(msg []byte) error {
 		all = append(all, slices.Clone(msg))
 		return nil
 	}))

@@ -14,7 +14,7 @@ func (c *copier) see(m message) {
 	if !c.on {
 		return
 	}
-	if c.vain > 0 && m.pid != c.conn.pid {
+	if c.vain > 0 && m.pid != c.conn.socket.pid {
 		c.doubt() // what could not be copied may be possible now
 	}
 	switch m.typ {
@@ -57,7 +57,7 @@ func (c *copier) seeRoute(m message) {
 		c.doubt()
 		return
 	}
-	own := m.pid == c.conn.pid
+	own := m.pid == c.conn.socket.pid
 	switch {
 	case r.table == copyTable && !own:
 		c.doubt() // somebody else has changed the copy

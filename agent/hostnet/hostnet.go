@@ -37,6 +37,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+
+	"golang.org/x/sys/unix"
 )
 
 // The band of routing tables and rule priorities. No known network manager,
@@ -108,7 +110,7 @@ type Host struct {
 
 // Open returns a Host for the network namespace of the calling thread.
 func Open() (*Host, error) {
-	conn, err := dial()
+	conn, err := dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, err
 	}

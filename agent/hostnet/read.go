@@ -170,7 +170,7 @@ func hardwareAddr(b []byte) net.HardwareAddr {
 // CheckRules says whether the kernel has policy routing. It changes nothing and
 // needs no privilege.
 func CheckRules() error {
-	c, err := dial()
+	c, err := dial(unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ func repliesOf(all ...Wanted) replies {
 // marker keeps the chains.
 type marker struct {
 	nft     *nftables.Conn
-	reading *queries
+	reading *conn
 	// tracked tells how many connections conntrack has; nil where it is not known.
 	tracked *os.File
 	// made is what is marked, as far as this process knows; [Host.Sweep] looks again.
@@ -103,7 +103,7 @@ func newMarker() (*marker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open a netlink socket for nftables: %w", err)
 	}
-	reading, err := dialQueries(unix.NETLINK_NETFILTER)
+	reading, err := dial(unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, errors.Join(err, nft.CloseLasting())
 	}

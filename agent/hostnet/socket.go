@@ -15,11 +15,12 @@ import (
 // message of anything else.
 const longestDatagram = 64 << 10
 
-// socket is a netlink socket for reading. nl has them too, but takes 64 KiB of new
+// socket is a netlink socket. nl has them too, but takes 64 KiB of new
 // memory for every datagram; on a node whose pods come and go, these are many.
 type socket struct {
 	file   *os.File
 	conn   syscall.RawConn
+	pid    uint32 // the kernel names it when it announces what was changed by this socket
 	buffer []byte
 
 	// The last datagram. It is kept here, and receiveNow made once, so that
@@ -47,11 +48,15 @@ func newSocket(protocol int) (*socket, error) {
 	if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
 	conn, err := file.SyscallConn()
 	if err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	s := &socket{file: file, conn: conn, buffer: make([]byte, longestDatagram)}
+	s := &socket{file: file, conn: conn, pid: name.(*unix.SockaddrNetlink).Pid, buffer: make([]byte, longestDatagram)}
 	s.receiveNow = func(fd uintptr) bool {
 		s.length, _, s.flags, s.from, s.err = unix.Recvmsg(int(fd), s.buffer, nil, 0)
 		return !errors.Is(s.err, unix.EAGAIN)

@@ -3,6 +3,7 @@ package hostnet
 import (
 	"encoding/binary"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -38,24 +39,30 @@ func TestAnswersThatCannotBeRead(t *testing.T) {
 // What another process of the node sends counts for nothing.
 func TestAnswersOfOthers(t *testing.T) {
 	n := newNode(t)
-	q := n.host.conn.queries
-	var pid uint32
-	n.must(q.socket.conn.Control(func(fd uintptr) {
-		address, err := unix.Getsockname(int(fd))
-		n.must(err)
-		pid = address.(*unix.SockaddrNetlink).Pid
-	}))
+	c := n.host.conn
 	n.must(n.ns.Do(func() error {
 		other, err := nl.Subscribe(unix.NETLINK_ROUTE)
 		if err != nil {
 			return err
 		}
 		defer other.Close()
-		failure := encoded(unix.NLMSG_ERROR, 0, q.seq+1, binary.NativeEndian.AppendUint32(nil, ^uint32(0)))
-		return unix.Sendto(other.GetFd(), failure, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: pid})
+		failure := encoded(unix.NLMSG_ERROR, 0, c.seq+1, binary.NativeEndian.AppendUint32(nil, ^uint32(0)))
+		return unix.Sendto(other.GetFd(), failure, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Pid: c.socket.pid})
 	}))
 	if l, err := n.host.conn.link(1); err != nil || l.name != "lo" {
 		t.Errorf("%+v, %v; want lo", l, err)
+	}
+}
+
+// What the kernel refuses comes with its reason.
+func TestRefusal(t *testing.T) {
+	n := newNode(t)
+	w := eni(t)
+	dev := n.plug("eth1", w.MAC).Attrs().Index
+	n.must(n.host.conn.setUp(dev, true))
+	err := n.host.conn.apply(dev, change{add, newRoute(w.Table(), netip.MustParsePrefix("10.9.0.0/16"), w.Subnet.Addr().Next(), dev)})
+	if !errors.Is(err, unix.ENETUNREACH) || !strings.Contains(err.Error(), "Nexthop has invalid gateway") {
+		t.Errorf("a gateway out of reach: %v", err)
 	}
 }
 
@@ -116,7 +123,7 @@ func FuzzDecode(f *testing.F) {
 	n.configure(w)
 	for _, typ := range []int{unix.RTM_GETLINK, unix.RTM_GETADDR, unix.RTM_GETRULE, unix.RTM_GETROUTE} {
 		header := make([]byte, unix.SizeofRtMsg)
-		_ = n.host.conn.queries.ask(typ, unix.NLM_F_DUMP, raw(header), nil, func(msg []byte) error {
+		_ = n.host.conn.ask(typ, unix.NLM_F_DUMP, raw(header), nil, func(msg []byte) error {
 			f.Add(slices.Clone(msg))
 			return nil
 		})
@@ -129,6 +136,7 @@ func FuzzDecode(f *testing.F) {
 		for m := (messages{rest: msg}); m.next(); {
 			_ = m.errno()
 		}
+		_ = message{typ: unix.NLMSG_ERROR, flags: unix.NLM_F_ACK_TLVS, data: msg}.errno()
 	})
 }
 
