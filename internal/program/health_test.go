@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 func TestHealth(t *testing.T) {
@@ -47,8 +49,10 @@ func TestHealth(t *testing.T) {
 		t.Errorf("the log does not say why: %s", &log)
 	}
 
-	h.Handle("GET /metrics", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "up 1\n") }))
-	expect("/metrics", 200, "up 1\n")
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "up", Help: "Is it?"}))
+	h.ServeMetrics(metrics)
+	expect("/metrics", 200, "# HELP up Is it?\n# TYPE up gauge\nup 0\n")
 	expect("/", 404, "404 page not found\n")
 
 	stop()
