@@ -3,6 +3,9 @@
 //
 //	licences                 docs/dependencies.md
 //	licences -texts PROGRAM  the texts that have to come with the program
+//
+// No tool at hand does both: go-licenses leaves out the standard library, notices, and
+// all but one licence of a package, and asks the internet where each is published.
 package main
 
 import (
@@ -58,32 +61,30 @@ with the images (/licenses) and packages.
 `
 
 func writeTable(out io.Writer, programs []string, modules []*module) {
-	fmt.Fprint(out, preface)
-	for _, p := range programs {
-		n := 0
-		for _, m := range modules {
-			if m.path != goModule && slices.Contains(m.programs, p) {
-				n++
-			}
-		}
-		fmt.Fprintf(out, "* `%s` links %d modules beside Go's standard library.\n", p, n)
-	}
-	fmt.Fprintf(out, "\n| module | version | licence | used | %s |\n|---|---|---|---|%s\n", strings.Join(programs, " | "), strings.Repeat("---|", len(programs)))
+	links := map[string]int{}
+	var rows strings.Builder
 	for _, m := range modules {
 		used := "by others"
 		if m.direct {
 			used = "directly"
 		}
-		fmt.Fprintf(out, "| %s | %s | %s | %s |", m.path, m.version, strings.Join(m.licences, ", "), used)
+		fmt.Fprintf(&rows, "| %s | %s | %s | %s |", m.path, m.version, strings.Join(m.licences, ", "), used)
 		for _, p := range programs {
-			if slices.Contains(m.programs, p) {
-				fmt.Fprint(out, " yes |")
-			} else {
-				fmt.Fprint(out, " |")
+			cell := " |"
+			if m.programs[p] {
+				links[p]++
+				cell = " yes |"
 			}
+			rows.WriteString(cell)
 		}
-		fmt.Fprintln(out)
+		rows.WriteByte('\n')
 	}
+	fmt.Fprint(out, preface)
+	for _, p := range programs {
+		fmt.Fprintf(out, "* `%s` links %d modules beside Go's standard library.\n", p, links[p]-1)
+	}
+	fmt.Fprintf(out, "\n| module | version | licence | used | %s |\n|---|---|---|---|%s\n%s",
+		strings.Join(programs, " | "), strings.Repeat("---|", len(programs)), &rows)
 }
 
 // writeTexts writes each text once, under all that it is of.

@@ -21,23 +21,32 @@ import (
 type module struct {
 	path, version string
 	direct        bool
-	programs      []string          // that link it
+	programs      map[string]bool   // that link it
 	licences      []string          // SPDX identifiers
 	texts         map[string]string // of licences and notices, by file within the module
 }
 
-// goModule is the part of Go itself that every program links.
-const goModule = "Go's standard library"
+// listed is a package as go list shows it.
+type listed struct {
+	ImportPath, Dir, Root string
+	Standard              bool
+	Imports               []string
+	Module                struct {
+		Path, Version, Dir string
+		Main               bool
+	}
+}
 
 // linked are the modules of the programs, sorted by path.
 func linked(programs []string) ([]*module, error) {
 	all := map[string]*module{}
 	for _, program := range programs {
-		if err := addStandardLibrary(all, program); err != nil {
-			return nil, err
-		}
 		for _, arch := range []string{"amd64", "arm64"} {
-			if err := addLinked(all, program, arch); err != nil {
+			packages, err := list(program, arch)
+			if err == nil {
+				err = addLinked(all, program, packages)
+			}
+			if err != nil {
 				return nil, err
 			}
 		}
@@ -50,92 +59,61 @@ func linked(programs []string) ([]*module, error) {
 	return slices.SortedFunc(maps.Values(all), func(a, b *module) int { return strings.Compare(a.path, b.path) }), nil
 }
 
-func goOutput(env []string, args ...string) ([]byte, error) {
-	cmd := exec.Command("go", args...)
-	cmd.Env = append(os.Environ(), env...)
+// list lists the packages of a program.
+func list(program, arch string) (packages []listed, err error) {
+	cmd := exec.Command("go", "list", "-deps", "-json=ImportPath,Dir,Root,Standard,Imports,Module", "./cmd/"+program)
+	cmd.Env = append(os.Environ(), "GOOS=linux", "GOARCH="+arch, "CGO_ENABLED=0")
+	cmd.Stderr = os.Stderr
 	out, err := cmd.Output()
-	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
-		return nil, fmt.Errorf("%s: %w\n%s", cmd, err, exit.Stderr)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", cmd, err)
 	}
-	return out, err
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return packages, nil
+		} else if err != nil {
+			return nil, err
+		}
+		packages = append(packages, p)
+	}
 }
 
-func addStandardLibrary(all map[string]*module, program string) error {
-	root, err := goOutput(nil, "env", "GOROOT")
-	if err != nil {
-		return err
-	}
-	m := find(all, goModule, "")
-	m.direct = true
-	return m.add(program, strings.TrimSpace(string(root)), strings.TrimSpace(string(root)))
-}
-
-func addLinked(all map[string]*module, program, arch string) error {
-	out, err := goOutput([]string{"GOOS=linux", "GOARCH=" + arch, "CGO_ENABLED=0"}, "list", "-deps", "-json=ImportPath,Dir,Imports,Module", "./cmd/"+program)
-	if err != nil {
-		return err
-	}
-	packages, err := decode(out)
-	if err != nil {
-		return err
-	}
+func addLinked(all map[string]*module, program string, packages []listed) error {
 	imported := map[string]bool{} // by our own packages
 	for _, p := range packages {
 		for _, path := range p.Imports {
-			imported[path] = imported[path] || p.Module != nil && p.Module.Main
+			imported[path] = imported[path] || p.Module.Main
 		}
 	}
 	for _, p := range packages {
-		if p.Module == nil || p.Module.Main {
+		path, root := p.Module.Path, p.Module.Dir
+		switch {
+		case p.Module.Main:
 			continue
+		case p.Standard: // as a whole
+			path, root, p.Dir = "Go's standard library", p.Root, p.Root
 		}
-		m := find(all, p.Module.Path, p.Module.Version)
+		m := all[path]
+		if m == nil {
+			m = &module{path: path, version: p.Module.Version, programs: map[string]bool{}, texts: map[string]string{}}
+			all[path] = m
+		}
 		m.direct = m.direct || imported[p.ImportPath]
-		if err := m.add(program, p.Dir, p.Module.Dir); err != nil {
+		m.programs[program] = true
+		if err := m.read(p.Dir, root); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// listed is a package as go list shows it.
-type listed struct {
-	ImportPath, Dir string
-	Imports         []string
-	Module          *struct {
-		Path, Version, Dir string
-		Main               bool
-	}
-}
-
-func decode(out []byte) (all []listed, err error) {
-	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
-		var p listed
-		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
-			return all, nil
-		} else if err != nil {
-			return nil, err
-		}
-		all = append(all, p)
-	}
-}
-
-func find(all map[string]*module, path, version string) *module {
-	if all[path] == nil {
-		all[path] = &module{path: path, version: version, texts: map[string]string{}}
-	}
-	return all[path]
-}
-
 // legal are the names of files in which authors say what they ask for.
 var legal = regexp.MustCompile(`(?i)^(licen[cs]e|copying|notice|patents)([.-].*)?$`)
 
-// add takes in a package: the files beside it, and those above it up to its
-// module's root. Code that a module has from elsewhere has its licence beside it.
-func (m *module) add(program, dir, root string) error {
-	if !slices.Contains(m.programs, program) {
-		m.programs = append(m.programs, program)
-	}
+// read reads what is beside a package, and above it up to its module's root. Code that
+// a module has from elsewhere has its licence beside it.
+func (m *module) read(dir, root string) error {
 	for ; ; dir = filepath.Dir(dir) {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
@@ -145,17 +123,14 @@ func (m *module) add(program, dir, root string) error {
 			if e.IsDir() || !legal.MatchString(e.Name()) || strings.HasSuffix(e.Name(), ".go") {
 				continue
 			}
-			text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+			file := filepath.Join(dir, e.Name())
+			text, err := os.ReadFile(file)
 			if err != nil {
 				return err
 			}
-			name, err := filepath.Rel(root, filepath.Join(dir, e.Name()))
-			if err != nil {
-				return err
-			}
-			m.texts[name] = strings.TrimSpace(strings.ReplaceAll(string(text), "\r\n", "\n"))
+			m.texts[strings.TrimPrefix(file, root+"/")] = strings.TrimSpace(strings.ReplaceAll(string(text), "\r\n", "\n"))
 		}
-		if dir == root || len(dir) <= len(root) {
+		if len(dir) <= len(root) {
 			return nil
 		}
 	}
