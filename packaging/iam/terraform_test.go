@@ -1,89 +1,115 @@
 package iam
 
 import (
-	"encoding/json"
-	"errors"
+	"os"
 	"os/exec"
 	"path/filepath"
-	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
-// terraform runs the stand-in for Terraform of hack/tools.
-func terraform(t *testing.T, input string, args ...string) (string, error) {
+// These tests hold what can be held of the Terraform module without Terraform.
+
+// readTerraform reads files of a module.
+func readTerraform(t *testing.T, names ...string) string {
 	t.Helper()
-	for _, dir := range []string{"terraform", "../../hack/tools/terraform"} {
-		if err := testbed.ReadTree(dir, ".tf", ".go", ".mod"); err != nil {
+	var text string
+	for _, name := range names {
+		data, err := os.ReadFile(filepath.Join("terraform", name))
+		if err != nil {
 			t.Fatal(err)
 		}
+		text += string(data)
 	}
-	for i, arg := range args {
-		if !strings.HasPrefix(arg, "-") {
-			path, err := filepath.Abs(arg)
+	return text
+}
+
+// found is what the group of a pattern matches, sorted.
+func found(pattern, text string) []string {
+	var all []string
+	for _, match := range regexp.MustCompile(pattern).FindAllStringSubmatch(text, -1) {
+		all = append(all, match[1])
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// TestTerraformFormat: all files parse and are formatted.
+func TestTerraformFormat(t *testing.T) {
+	if err := testbed.ReadTree("terraform", ".tf"); err != nil {
+		t.Fatal(err)
+	}
+	files, _ := filepath.Glob("terraform/*.tf")
+	policies, _ := filepath.Glob("terraform/policies/*.tf")
+	args := append([]string{"tool", "-modfile=../../hack/tools/hclfmt/go.mod", "hclfmt", "-check", "-require-no-change"}, append(files, policies...)...)
+	var problems strings.Builder
+	cmd := exec.Command("go", args...)
+	cmd.Stderr = &problems
+	if err := cmd.Run(); err != nil {
+		t.Errorf("%v: %s", err, &problems)
+	}
+}
+
+// TestTerraformVariables: what is declared is used, and nothing else is; and the inner
+// module is given all of its variables.
+func TestTerraformVariables(t *testing.T) {
+	const declaration, use, argument = `(?m)^variable "(\w+)"`, `\bvar\.(\w+)`, `(?m)^  (\w+) += `
+	main, inner := readTerraform(t, "main.tf"), readTerraform(t, "policies/variables.tf")
+	_, call, _ := strings.Cut(main, "source = \"./policies\"\n")
+	call, _, _ = strings.Cut(call, "}")
+	for what, sides := range map[string][2][]string{
+		"variables of the module":   {found(declaration, readTerraform(t, "variables.tf")), found(use, main)},
+		"variables of its policies": {found(declaration, inner), found(use, readTerraform(t, "policies/main.tf"))},
+		"arguments of its policies": {found(declaration, inner), found(argument, call)},
+	} {
+		if declared, used := sides[0], sides[1]; !slices.Equal(declared, used) {
+			t.Errorf("%s: declared are %q, used are %q", what, declared, used)
+		}
+	}
+}
+
+// TestTerraformPolicies: the module reads all JSON files, and fills in the placeholders.
+func TestTerraformPolicies(t *testing.T) {
+	main := readTerraform(t, "policies/main.tf")
+	if want := `for name in ["` + strings.Join(names, `", "`) + `"]`; !strings.Contains(main, want) {
+		t.Errorf("it does not say %s", want)
+	}
+	values := map[string]string{"local.tag_keys": placeholders[`, "USER_TAG_KEYS"`]}
+	for placeholder, value := range placeholders {
+		values["var."+strings.ToLower(placeholder)] = value
+	}
+	replacements := regexp.MustCompile(`(?m)^ +(".*"), ([a-z_.]+)$`).FindAllStringSubmatch(main, -1)
+	for _, name := range names {
+		text := string(read(t, name))
+		for _, r := range replacements {
+			placeholder, err := strconv.Unquote(r[1])
 			if err != nil {
 				t.Fatal(err)
 			}
-			args[i] = path
+			text = strings.ReplaceAll(text, placeholder, values[r[2]])
 		}
-	}
-	cmd := exec.Command("go", append([]string{"run", "-C", "../../hack/tools/terraform", "."}, args...)...)
-	cmd.Stdin = strings.NewReader(input)
-	out, err := cmd.Output()
-	if exit := new(exec.ExitError); errors.As(err, &exit) {
-		return string(exit.Stderr), err
-	}
-	return string(out), err
-}
-
-// TestTerraformFormat: the module parses and is formatted.
-func TestTerraformFormat(t *testing.T) {
-	for _, dir := range []string{"terraform", "terraform/policies"} {
-		if out, err := terraform(t, "", dir); err != nil {
-			t.Errorf("%s: %v: %s", dir, err, out)
-		}
-	}
-}
-
-// TestTerraformPolicies: Terraform says the same as the JSON files.
-func TestTerraformPolicies(t *testing.T) {
-	out, err := terraform(t, `{"partition": "aws", "region": "us-east-1", "account_id": "123456789012", "vpc_id": "`+vpcID+`",
-		"cluster_id": "`+clusterID+`", "kubernetes_cluster_name": "`+kubeName+`", "tag_keys": ["team", "cost/*"]}`, "-evaluate", "terraform/policies")
-	if err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	var outputs struct{ Policies map[string]string }
-	if err := json.Unmarshal([]byte(out), &outputs); err != nil {
-		t.Fatal(err)
-	}
-	if len(outputs.Policies) != len(names) {
-		t.Errorf("%d policies, want %d", len(outputs.Policies), len(names))
-	}
-	for _, name := range names {
-		var got, want any
-		if err := json.Unmarshal([]byte(outputs.Policies[name]), &got); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if err := json.Unmarshal([]byte(fill(string(read(t, name)), placeholders)), &want); err != nil {
-			t.Fatal(err)
-		}
-		if !reflect.DeepEqual(got, want) {
-			t.Errorf("%s: Terraform says\n%v\nwant\n%v", name, got, want)
+		if want := fill(string(read(t, name)), placeholders); text != want {
+			t.Errorf("%s: Terraform makes\n%s\nwant\n%s", name, text, want)
 		}
 	}
 }
 
 // TestTerraformRefuses what would make a policy that means something else.
 func TestTerraformRefuses(t *testing.T) {
-	for name, change := range map[string]string{
-		"vpc_id":     `"vpc_id": "*", "cluster_id": "c"`,
-		"cluster_id": `"vpc_id": "` + vpcID + `", "cluster_id": "*"`,
-	} {
-		out, err := terraform(t, `{"partition": "aws", "region": "us-east-1", "account_id": "123456789012", `+change+`}`, "-evaluate", "terraform/policies")
-		if err == nil || !strings.Contains(out, name) {
-			t.Errorf("%s: %v: %s", name, err, out)
+	variables := readTerraform(t, "policies/variables.tf")
+	for name, good := range map[string]string{"vpc_id": vpcID, "cluster_id": clusterID} {
+		condition := strings.Join(found(`can\(regex\((".*"), var\.`+name+`\)\)`, variables), "")
+		pattern, err := strconv.Unquote(condition)
+		if err != nil {
+			t.Fatalf("%s has no condition that is one regular expression: %v", name, err)
+		}
+		if valid := regexp.MustCompile(pattern); !valid.MatchString(good) || valid.MatchString("*") || valid.MatchString("") {
+			t.Errorf("%s: %s does not tell good from bad", name, pattern)
 		}
 	}
 }
