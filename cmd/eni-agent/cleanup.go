@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -25,12 +24,12 @@ nothing while the agent runs, and may be interrupted and run again.
 
 // cleanup is an agent that wants nothing, and ends when it has nothing.
 func cleanup(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet(name+" cleanup", flag.ContinueOnError)
+	flags := program.Flags(name+" cleanup", aboutCleanup)
 	path := flags.String("state-file", defaultStateFile, "where the agent's report is kept")
 	cluster := flags.String("cluster-name", "", "value of the ENIs' cluster tag (default as the state file says, then standalone)")
 	timeout := flags.Duration("timeout", 10*time.Minute, "how long to wait for EC2")
 	level := flags.String("log-level", "warn", "debug, info, warn or error")
-	if err := noArguments(flags, args, aboutCleanup); err != nil {
+	if err := program.ParseFlags(flags, args); err != nil {
 		return err
 	}
 	log, err := program.Logger(os.Stderr, "text", *level)

@@ -48,7 +48,7 @@ func examine(ctx context.Context, args []string) error {
 	if *output != "table" && *output != "json" {
 		return fmt.Errorf("-o %s: want table or json", *output)
 	}
-	if _, err := program.Logger(os.Stderr, o.logFormat, o.logLevel); err != nil {
+	if _, err := program.Logger(os.Stderr, o.LogFormat, o.LogLevel); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, *timeout)

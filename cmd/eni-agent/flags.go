@@ -20,10 +20,9 @@ import (
 
 type options struct {
 	node, cluster, kubeconfig string
-	httpAddress               string
 	defaultMTU                int32
 	releaseDelay              time.Duration
-	logFormat, logLevel       string
+	program.Options
 
 	// In Kubernetes.
 	startupTaint, readyLabels bool
@@ -47,12 +46,8 @@ const defaultStateFile = "/var/lib/eni-agent/state.json"
 
 func parse(args []string) (options, error) {
 	var o options
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags := program.Flags(name, usage)
 	o.define(flags)
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), usage)
-		flags.PrintDefaults()
-	}
 	if err := program.ParseFlags(flags, args); err != nil {
 		return o, err
 	}
@@ -77,11 +72,9 @@ func (o *options) define(flags *flag.FlagSet) {
 	})
 	flags.BoolVar(&o.labelsFromTags, "node-labels-from-tags", false, "without Kubernetes: the instance's tags are labels of this node; those of --node-labels come first")
 	flags.StringVar(&o.stateFile, "state-file", defaultStateFile, "without Kubernetes: where the agent's report is kept")
-	flags.StringVar(&o.httpAddress, "http-address", "", "address for /healthz, /readyz and /metrics, such as 127.0.0.1:9480 (default none)")
+	o.Define(flags, "127.0.0.1:9480")
 	flags.Func("default-mtu", "MTU in `bytes` of the links whose NodeENI has mtu 0; 0 leaves them as the driver set them (default 0)", o.setDefaultMTU)
 	flags.DurationVar(&o.releaseDelay, "release-delay", 5*time.Second, "how long a label that a NodeENI selects this node by may be gone before the ENIs are released; at most "+agent.MaxReleaseDelay.String())
-	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
-	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
 }
 
 // validate refuses flags that make no sense together.
@@ -133,13 +126,4 @@ func among(given, of []string) string {
 		}
 	}
 	return strings.Join(found, ", ")
-}
-
-// noArguments parses flags of a subcommand, which takes nothing else.
-func noArguments(flags *flag.FlagSet, args []string, about string) error {
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), about, "\nFlags:\n")
-		flags.PrintDefaults()
-	}
-	return program.ParseFlags(flags, args)
 }

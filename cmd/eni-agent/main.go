@@ -20,8 +20,6 @@ const usage = `eni-agent gives the node it runs on the ENIs that NodeENIs ask fo
 Without Kubernetes, NodeENIs are files in a directory:
 
   eni-agent --nodeeni-dir /etc/eni-agent/nodeeni.d --node-labels ng=multi-eni
-
-Flags:
 `
 
 func main() {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -26,23 +25,17 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	log, err := program.Logger(os.Stderr, o.logFormat, o.logLevel)
+	service, err := o.Start(ctx, "eni_agent")
 	if err != nil {
 		return err
 	}
-	program.BeFrugal()
-	if program.OnEveryAddress(o.httpAddress) {
-		log.Warn("--http-address listens on every address of this host, those of its ENIs too; name one, such as 127.0.0.1:9480 or the host's own", "address", o.httpAddress)
+	log, health := service.Log, service.Health
+	if program.OnEveryAddress(o.HTTPAddress) {
+		log.Warn("--http-address listens on every address of this host, those of its ENIs too; name one, such as 127.0.0.1:9480 or the host's own", "address", o.HTTPAddress)
 	}
-	health := program.NewHealth(log)
-	if err := health.Serve(ctx, o.httpAddress); err != nil {
-		return err
-	}
-	registry := program.NewMetrics("eni_agent")
-	health.ServeMetrics(registry)
 	systemd := newSupervisor(ctx, log)
 	context.AfterFunc(ctx, systemd.stopping)
-	cfg := agent.Config{Log: log, Metrics: agent.NewMetrics(registry), DefaultMTU: o.defaultMTU, ReleaseDelay: o.releaseDelay}
+	cfg := agent.Config{Log: log, Metrics: agent.NewMetrics(service.Metrics), DefaultMTU: o.defaultMTU, ReleaseDelay: o.releaseDelay}
 
 	// What is wanted? The API server tells, or files. Who am I? IMDS tells.
 	connect := inCluster

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"io/fs"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/files"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
 const aboutStatus = `eni-agent status shows what an agent without Kubernetes has: its ENIs, files that
@@ -28,11 +28,11 @@ is well.
 
 // status shows what a stand-alone agent has reported.
 func status(_ context.Context, args []string) error {
-	flags := flag.NewFlagSet(name+" status", flag.ContinueOnError)
+	flags := program.Flags(name+" status", aboutStatus)
 	path := flags.String("state-file", defaultStateFile, "where the agent's report is kept")
 	output := flags.String("o", "table", "table, json or yaml")
 	check := flags.Bool("check", false, "fail unless the agent runs and is ready, every ENI is Ready and no file is wrong")
-	if err := noArguments(flags, args, aboutStatus); err != nil {
+	if err := program.ParseFlags(flags, args); err != nil {
 		return err
 	}
 	state, err := files.Read(*path)

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"flag"
 	"fmt"
 	"os"
 	"time"
@@ -26,14 +25,12 @@ const usage = `eni-coordinator collects ENIs that are left over and keeps the st
   eni-coordinator [flags]      serve, until SIGTERM
   eni-coordinator uninstall    with --delete-all-nodeenis: delete all NodeENIs, and wait until they are gone
   eni-coordinator version      print the version
-
-Flags:
 `
 
 type options struct {
-	kubeconfig, httpAddress string
-	logFormat, logLevel     string
-	config                  coordinator.Config
+	program.Options
+	kubeconfig string
+	config     coordinator.Config
 }
 
 func main() {
@@ -46,7 +43,7 @@ func main() {
 func parse(args []string) (options, error) {
 	var o options
 	c := &o.config
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags := program.Flags(name, usage)
 	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
 	flags.StringVar(&c.Cluster, "cluster-name", "", "value of the ENIs' cluster tag; agent and coordinator must agree (default the UID of the namespace kube-system)")
 	flags.StringVar(&c.Namespace, "namespace", "eni-system", "namespace of the Lease that the leader holds")
@@ -60,13 +57,7 @@ func parse(args []string) (options, error) {
 	flags.DurationVar(&c.LeaseDuration, "lease-duration", 15*time.Second, "time that a leader which is gone keeps the others waiting")
 	flags.DurationVar(&c.RenewDeadline, "lease-renew-deadline", 10*time.Second, "time in which a leader has to renew the Lease, or end")
 	flags.DurationVar(&c.RetryPeriod, "lease-retry-period", 2*time.Second, "time between two tries to get or renew the Lease")
-	flags.StringVar(&o.httpAddress, "http-address", "", "address for /healthz, /readyz and /metrics, such as :8080 (default none)")
-	flags.StringVar(&o.logFormat, "log-format", "text", "text or json")
-	flags.StringVar(&o.logLevel, "log-level", "info", "debug, info, warn or error")
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), usage)
-		flags.PrintDefaults()
-	}
+	o.Define(flags, ":8080")
 	if err := program.ParseFlags(flags, args); err != nil {
 		return o, err
 	}
@@ -82,18 +73,11 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	log, err := program.Logger(os.Stderr, o.logFormat, o.logLevel)
+	service, err := o.Start(ctx, "eni_coordinator")
 	if err != nil {
 		return err
 	}
-	program.BeFrugal()
-	health := program.NewHealth(log)
-	if err := health.Serve(ctx, o.httpAddress); err != nil {
-		return err
-	}
-	registry := program.NewMetrics("eni_coordinator")
-	metrics := coordinator.NewMetrics(registry)
-	health.ServeMetrics(registry)
+	log, metrics := service.Log, coordinator.NewMetrics(service.Metrics)
 
 	// EC2: the Region comes from the environment, or from IMDS.
 	metadata, err := imds.New(ctx)
@@ -132,7 +116,7 @@ func serve(ctx context.Context, args []string) error {
 	if cfg.Identity, err = identity(); err != nil {
 		return err
 	}
-	cfg.Kube, cfg.Leases, cfg.EC2, cfg.Log, cfg.Health = client, leases, eni.NewClient(metrics.Calls().Instrument(awsConfig)), log, health
+	cfg.Kube, cfg.Leases, cfg.EC2, cfg.Log, cfg.Health = client, leases, eni.NewClient(metrics.Calls().Instrument(awsConfig)), log, service.Health
 	cfg.Metrics, cfg.Region = metrics, awsConfig.Region
 	cfg.Events = kube.NewRecorder(ctx, client, kube.EventSource{Component: name}, log)
 	log.Info("starting", "identity", cfg.Identity, "cluster", cfg.Cluster, "region", awsConfig.Region)

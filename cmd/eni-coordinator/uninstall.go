@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
 	"time"
@@ -24,17 +23,13 @@ named by --helm-release is being uninstalled.
 `
 
 func uninstall(ctx context.Context, args []string) error {
-	flags := flag.NewFlagSet(name+" uninstall", flag.ContinueOnError)
+	flags := program.Flags(name+" uninstall", aboutUninstall)
 	kubeconfig := flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
 	namespace := flags.String("namespace", "eni-system", "namespace of the coordinators' Lease, which tells whether one of them works")
 	timeout := flags.Duration("timeout", 10*time.Minute, "how long to wait")
 	all := flags.Bool("delete-all-nodeenis", false, "delete all NodeENIs and their ENIs")
 	helmRelease := flags.String("helm-release", "", "delete them only if Helm's record of this release, as NAMESPACE/NAME.vREVISION, says that it is being uninstalled; for the chart's Job eni-uninstall in --namespace")
 	crds := flags.Bool("delete-crds", false, "with --helm-release: delete the CustomResourceDefinitions afterwards")
-	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), aboutUninstall, "\nFlags:\n")
-		flags.PrintDefaults()
-	}
 	if err := program.ParseFlags(flags, args); err != nil {
 		return err
 	}

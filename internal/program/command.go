@@ -44,6 +44,16 @@ func PrintVersion(context.Context, []string) error {
 	return err
 }
 
+// Flags makes the flags of a command, of which --help says this first.
+func Flags(name, about string) *flag.FlagSet {
+	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags.Usage = func() {
+		fmt.Fprint(flags.Output(), about, "\nFlags:\n")
+		flags.PrintDefaults()
+	}
+	return flags
+}
+
 // ParseFlags parses the flags of a command that takes no other arguments. A wrong
 // one is an error, which the caller tells; the usage is printed for --help only.
 func ParseFlags(flags *flag.FlagSet, args []string) error {

@@ -51,7 +51,7 @@ func TestHealth(t *testing.T) {
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(prometheus.NewGauge(prometheus.GaugeOpts{Name: "up", Help: "Is it?"}))
-	h.ServeMetrics(metrics)
+	h.serveMetrics(metrics)
 	expect("/metrics", 200, "# HELP up Is it?\n# TYPE up gauge\nup 0\n")
 	expect("/", 404, "404 page not found\n")
 

@@ -15,7 +15,7 @@ import (
 func served(t *testing.T, address string) string {
 	t.Helper()
 	h := NewHealth(slog.New(slog.DiscardHandler))
-	h.ServeMetrics(NewMetrics("test"))
+	h.serveMetrics(NewMetrics("test"))
 	if err := h.Serve(t.Context(), address); err != nil {
 		t.Fatal(err)
 	}

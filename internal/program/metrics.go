@@ -24,9 +24,9 @@ func NewMetrics(prefix string) *prometheus.Registry {
 	return registry
 }
 
-// ServeMetrics adds /metrics to the same server. It does not compress them: that takes
+// serveMetrics adds /metrics to the same server. It does not compress them: that takes
 // more memory than an idle agent has to spare.
-func (h *Health) ServeMetrics(metrics prometheus.Gatherer) {
+func (h *Health) serveMetrics(metrics prometheus.Gatherer) {
 	h.mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{
 		ErrorLog:           slog.NewLogLogger(h.log.Handler(), slog.LevelError),
 		DisableCompression: true,

@@ -16,9 +16,9 @@ const (
 	processors = 2
 )
 
-// BeFrugal makes Go's runtime take no more on a node of a hundred cores than on a
+// beFrugal makes Go's runtime take no more on a node of a hundred cores than on a
 // small one. GOGC and GOMAXPROCS have the last word.
-func BeFrugal() {
+func beFrugal() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
