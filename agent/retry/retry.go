@@ -72,7 +72,7 @@ func (f *Failures) Failed(key Key, err error, now time.Time) (failed Failure, re
 		failed.since[eni.Code(err)] = now
 	}
 	backoff, throttled := backoffOf(key.Action, err), eni.IsThrottled(err)
-	wait := backoff.delay
+	wait := backoff.Delay
 	if throttled {
 		wait = throttledDelay
 	}

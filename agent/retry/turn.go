@@ -35,7 +35,7 @@ func throttledDelay(n int) time.Duration {
 	if n == 0 {
 		return statusAge + rand.N(statusJitter)
 	}
-	return throttledBackoff.delay(n - 1)
+	return throttledBackoff.Delay(n - 1)
 }
 
 // Fleet is what the status tells of the ENIs that NodeENIs of this node give to

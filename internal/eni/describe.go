@@ -3,13 +3,14 @@ package eni
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"slices"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/backoff"
 )
 
 // OfInstance lists the cluster's ENIs that were made for the instance, attached
@@ -109,23 +110,23 @@ func (c *Client) describe(ctx context.Context, again patience, meant func(ENI) b
 	return all, nil
 }
 
-// patience is how a page is asked for again: not at all, or after a wait that
-// doubles from first to longest. What is throttled passes; another failure may be
-// an outage, which is for the caller to report, so it has a few tries only.
+// patience is how a page is asked for again: not at all, or with this backoff. What is
+// throttled passes; another failure may be an outage, which is for the caller to
+// report, so it has a few tries only.
 type patience struct {
-	first, longest time.Duration
-	otherTries     int
+	backoff    backoff.Exponential
+	otherTries int
 }
 
 var (
 	once      = patience{}
-	patiently = patience{250 * time.Millisecond, 4 * time.Second, 3}
+	patiently = patience{backoff.Exponential{First: 250 * time.Millisecond, Max: 4 * time.Second}, 3}
 )
 
 // nextPage bounds the time of each page: how many there are is not known before.
 // The paginator stays where it is when a page fails.
 func (p patience) nextPage(ctx context.Context, pages *ec2.DescribeNetworkInterfacesPaginator) (*ec2.DescribeNetworkInterfacesOutput, error) {
-	for wait, other := p.first, 0; ; wait = min(2*wait, p.longest) {
+	for n, other := 0, 0; ; n++ {
 		page, err := onePage(ctx, pages)
 		if err == nil || p == once || IsTerminal(err) {
 			return page, err
@@ -135,12 +136,8 @@ func (p patience) nextPage(ctx context.Context, pages *ec2.DescribeNetworkInterf
 				return nil, err
 			}
 		}
-		timer := time.NewTimer(wait/2 + rand.N(wait))
-		select {
-		case <-ctx.Done():
-			timer.Stop()
+		if p.backoff.Wait(ctx, n) != nil {
 			return nil, err // EC2's answer says more than that the time is over
-		case <-timer.C:
 		}
 	}
 }

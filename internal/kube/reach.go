@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"net/http"
 	"reflect"
 	"sync"
@@ -15,15 +14,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/backoff"
 )
 
-// The pace at which an API server that cannot be reached is tried again: client-go
-// waits for up to a minute in the end, which is how late changes then come. Each
-// delay is drawn from its upper half, so that a fleet does not march in step.
-const (
-	firstReach = time.Second
-	mostReach  = 10 * time.Second
-)
+// How soon an API server that cannot be reached is tried again: client-go waits for up
+// to a minute in the end, which is how late changes then come.
+var reachBackoff = backoff.Exponential{First: time.Second, Max: 10 * time.Second}
 
 // Reach keeps lists and watches at it while the API server cannot be reached, and
 // logs when that begins and when it ends. All of a program share one.
@@ -65,7 +62,7 @@ func isEmptyWatch(read any) bool {
 }
 
 func reach[T any](ctx context.Context, r *Reach, what string, read func() (T, error)) (T, error) {
-	for delay := firstReach; ; delay = min(2*delay, mostReach) {
+	for n := 0; ; n++ {
 		result, err := read()
 		if ctx.Err() != nil {
 			return result, err
@@ -79,10 +76,8 @@ func reach[T any](ctx context.Context, r *Reach, what string, read func() (T, er
 			return result, err
 		}
 		r.missed(what, err)
-		select {
-		case <-ctx.Done():
-			return result, ctx.Err()
-		case <-time.After(delay/2 + rand.N(delay/2)):
+		if err := reachBackoff.Wait(ctx, n); err != nil {
+			return result, err
 		}
 	}
 }

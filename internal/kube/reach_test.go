@@ -69,7 +69,7 @@ func TestReach(t *testing.T) {
 					t.Errorf("the error is %v", err)
 				}
 				for i := 1; i < len(at); i++ {
-					if gap := at[i].Sub(at[i-1]); gap < firstReach/2 || gap > mostReach {
+					if gap := at[i].Sub(at[i-1]); gap < reachBackoff.First/2 || gap > reachBackoff.Max {
 						t.Errorf("try %d comes after %v", i, gap)
 					}
 				}

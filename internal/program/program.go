@@ -15,6 +15,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/backoff"
 )
 
 // Logger makes the program's logger and hands client-go's messages to it.
@@ -67,18 +68,14 @@ func AWSConfig(ctx context.Context, metadata *imds.Client) (aws.Config, error) {
 	return cfg, nil
 }
 
-// A server that a program cannot start without is tried at a pace that doubles
-// from firstRetry to lastRetry.
-const (
-	firstRetry = 250 * time.Millisecond
-	lastRetry  = 4 * time.Second
-)
+// startBackoff is how soon a server is tried again that a program cannot start without.
+var startBackoff = backoff.Exponential{First: 250 * time.Millisecond, Max: 4 * time.Second}
 
 // Await calls f until it succeeds or ctx ends. It logs the first failure, and
 // then one a minute; waiting, unless nil, is told each of them.
 func Await[T any](ctx context.Context, log *slog.Logger, waiting func(text string), what string, f func(context.Context) (T, error)) (T, error) {
 	var logged time.Time
-	for retry := firstRetry; ; retry = min(2*retry, lastRetry) {
+	for n := 0; ; n++ {
 		attempt, cancel := context.WithTimeout(ctx, 15*time.Second)
 		v, err := f(attempt)
 		cancel()
@@ -95,10 +92,8 @@ func Await[T any](ctx context.Context, log *slog.Logger, waiting func(text strin
 		if waiting != nil {
 			waiting(fmt.Sprintf("waiting for %s: %v", what, err))
 		}
-		select {
-		case <-ctx.Done():
-			return v, ctx.Err()
-		case <-time.After(retry):
+		if err := startBackoff.Wait(ctx, n); err != nil {
+			return v, err
 		}
 	}
 }
