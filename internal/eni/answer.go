@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -113,22 +114,35 @@ func firstWords(answer []byte) string {
 // oneLine has a space for every run of white space.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-// pages notices a list whose pages come to no end.
-type pages map[string]bool
-
 var errIncomplete = errors.New("nothing is concluded from an incomplete answer")
 
 var errEndless = errors.New("EC2's list of pages does not end, or it gives a page again; nothing is concluded from it")
 
-// next takes the token of the next page, if there is one.
-func (p pages) next(token *string) error {
-	t := aws.ToString(token)
-	if t == "" {
-		return nil
+// paginator is what the SDK's paginators have in common.
+type paginator[Page any] interface {
+	HasMorePages() bool
+	NextPage(context.Context, ...func(*ec2.Options)) (*Page, error)
+}
+
+// eachPage hands every page to read, which tells the token of the next one. It notices a
+// list that comes to no end.
+func eachPage[Page any](ctx context.Context, p paginator[Page], read func(*Page) (next *string, err error)) error {
+	seen := map[string]bool{}
+	for p.HasMorePages() {
+		page, err := p.NextPage(ctx)
+		if err != nil {
+			return err
+		}
+		next, err := read(page)
+		if err != nil {
+			return err
+		}
+		if token := aws.ToString(next); token != "" {
+			if seen[token] || len(seen) >= maxPages {
+				return errEndless
+			}
+			seen[token] = true
+		}
 	}
-	if p[t] || len(p) >= maxPages {
-		return errEndless
-	}
-	p[t] = true
 	return nil
 }

@@ -3,7 +3,6 @@ package eni
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -157,13 +156,3 @@ func filter(name string, values ...string) types.Filter {
 
 // filterLimit is how many values EC2 takes in one filter.
 const filterLimit = 200
-
-// chunks calls f with at most filterLimit values at a time.
-func chunks(values []string, f func([]string) error) error {
-	for part := range slices.Chunk(values, filterLimit) {
-		if err := f(part); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -81,20 +81,12 @@ func (c *Client) Any(ctx context.Context, by Selector, values []string) ([]ENI, 
 // describe lists the ENIs that the filters select. What stands in for EC2 may
 // ignore a filter, and an ENI that is taken for ours has its link taken down: so
 // each ENI has to say itself that it is meant.
-func (c *Client) describe(ctx context.Context, again patience, meant func(ENI) bool, filters ...types.Filter) ([]ENI, error) {
-	paginator := ec2.NewDescribeNetworkInterfacesPaginator(c.ec2, &ec2.DescribeNetworkInterfacesInput{
+func (c *Client) describe(ctx context.Context, again patience, meant func(ENI) bool, filters ...types.Filter) (all []ENI, err error) {
+	pages := ec2.NewDescribeNetworkInterfacesPaginator(c.ec2, &ec2.DescribeNetworkInterfacesInput{
 		Filters: filters, MaxResults: aws.Int32(PageSize),
 	})
-	var all []ENI
-	listed, read := map[string]bool{}, pages{}
-	for paginator.HasMorePages() {
-		page, err := again.nextPage(ctx, paginator)
-		if err == nil {
-			err = read.next(page.NextToken)
-		}
-		if err != nil {
-			return nil, err
-		}
+	listed := map[string]bool{}
+	err = eachPage(ctx, patientPages{pages, again}, func(page *ec2.DescribeNetworkInterfacesOutput) (*string, error) {
 		for _, n := range page.NetworkInterfaces {
 			e := fromEC2(n)
 			if !meant(e) || listed[e.ID] { // pages may overlap when ENIs come and go
@@ -106,6 +98,10 @@ func (c *Client) describe(ctx context.Context, again patience, meant func(ENI) b
 			listed[e.ID] = true
 			all = append(all, e)
 		}
+		return page.NextToken, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	return all, nil
 }
@@ -123,12 +119,19 @@ var (
 	patiently = patience{backoff.Exponential{First: 250 * time.Millisecond, Max: 4 * time.Second}, 3}
 )
 
-// nextPage bounds the time of each page: how many there are is not known before.
-// The paginator stays where it is when a page fails.
-func (p patience) nextPage(ctx context.Context, pages *ec2.DescribeNetworkInterfacesPaginator) (*ec2.DescribeNetworkInterfacesOutput, error) {
+// patientPages are pages of ENIs. The time of each is bounded: how many there are is not
+// known before. The paginator stays where it is when a page fails.
+type patientPages struct {
+	*ec2.DescribeNetworkInterfacesPaginator
+	patience
+}
+
+func (p patientPages) NextPage(ctx context.Context, options ...func(*ec2.Options)) (*ec2.DescribeNetworkInterfacesOutput, error) {
 	for n, other := 0, 0; ; n++ {
-		page, err := onePage(ctx, pages)
-		if err == nil || p == once || IsTerminal(err) {
+		attempt, cancel := context.WithTimeout(ctx, CallTimeout)
+		page, err := p.DescribeNetworkInterfacesPaginator.NextPage(attempt, options...)
+		cancel()
+		if err == nil || p.patience == once || IsTerminal(err) {
 			return page, err
 		}
 		if !IsThrottled(err) {
@@ -140,10 +143,4 @@ func (p patience) nextPage(ctx context.Context, pages *ec2.DescribeNetworkInterf
 			return nil, err // EC2's answer says more than that the time is over
 		}
 	}
-}
-
-func onePage(ctx context.Context, p *ec2.DescribeNetworkInterfacesPaginator) (*ec2.DescribeNetworkInterfacesOutput, error) {
-	ctx, cancel := context.WithTimeout(ctx, CallTimeout)
-	defer cancel()
-	return p.NextPage(ctx)
 }

@@ -38,12 +38,19 @@ func (c *Client) SubnetsByName(ctx context.Context, vpcID string, names []string
 	return c.subnets(ctx, vpcID, "tag:Name", names)
 }
 
-// inVPC is the filter for what is in the VPC; none when the VPC is not known.
-func inVPC(vpcID string) []types.Filter {
-	if vpcID == "" {
-		return nil
+// lookUp hands read every page of what has one of the values, in the VPC unless that is
+// not known.
+func lookUp[Page any](ctx context.Context, vpcID, by string, values []string, list func([]types.Filter) paginator[Page], read func(*Page) (*string, error)) error {
+	for part := range slices.Chunk(values, filterLimit) {
+		filters := []types.Filter{filter(by, part...)}
+		if vpcID != "" {
+			filters = []types.Filter{filter("vpc-id", vpcID), filters[0]}
+		}
+		if err := eachPage(ctx, list(filters), read); err != nil {
+			return err
+		}
 	}
-	return []types.Filter{filter("vpc-id", vpcID)}
+	return nil
 }
 
 // elsewhere says whether what EC2 shows is in another VPC than was asked for:
@@ -52,41 +59,28 @@ func elsewhere(vpcID string, shown *string) bool {
 	return vpcID != "" && shown != nil && *shown != vpcID
 }
 
-func (c *Client) subnets(ctx context.Context, vpcID, by string, values []string) ([]Subnet, error) {
-	var all []Subnet
-	err := chunks(values, func(part []string) error {
-		read, paginator := pages{}, ec2.NewDescribeSubnetsPaginator(c.ec2, &ec2.DescribeSubnetsInput{
-			Filters: append(inVPC(vpcID), filter(by, part...)), MaxResults: aws.Int32(PageSize),
-		})
-		for paginator.HasMorePages() {
-			page, err := paginator.NextPage(ctx)
-			if err == nil {
-				err = read.next(page.NextToken)
+func (c *Client) subnets(ctx context.Context, vpcID, by string, values []string) (all []Subnet, err error) {
+	list := func(filters []types.Filter) paginator[ec2.DescribeSubnetsOutput] {
+		return ec2.NewDescribeSubnetsPaginator(c.ec2, &ec2.DescribeSubnetsInput{Filters: filters, MaxResults: aws.Int32(PageSize)})
+	}
+	err = lookUp(ctx, vpcID, by, values, list, func(page *ec2.DescribeSubnetsOutput) (*string, error) {
+		for _, s := range page.Subnets {
+			if elsewhere(vpcID, s.VpcId) {
+				continue
 			}
+			subnet, err := subnetFromEC2(s)
 			if err != nil {
-				return err
+				return nil, err
 			}
-			for _, s := range page.Subnets {
-				if elsewhere(vpcID, s.VpcId) {
-					continue
-				}
-				subnet := subnetFromEC2(s)
-				if subnet.ID == "" || subnet.Zone == "" { // or it would seem to be in another zone
-					return fmt.Errorf("EC2 answered DescribeSubnets with a subnet %q in zone %q; %w", subnet.ID, subnet.Zone, errIncomplete)
-				}
-				if subnet.CIDR == "" && !subnet.IPv6Only {
-					return fmt.Errorf("EC2 answered DescribeSubnets with a subnet %q without a CIDR; %w", subnet.ID, errIncomplete)
-				}
-				all = append(all, subnet)
-			}
+			all = append(all, subnet)
 		}
-		return nil
+		return page.NextToken, nil
 	})
 	return all, err
 }
 
-func subnetFromEC2(s types.Subnet) Subnet {
-	return Subnet{
+func subnetFromEC2(s types.Subnet) (Subnet, error) {
+	subnet := Subnet{
 		ID:    aws.ToString(s.SubnetId),
 		Name:  nameTag(s.Tags),
 		Zone:  aws.ToString(s.AvailabilityZone),
@@ -96,6 +90,13 @@ func subnetFromEC2(s types.Subnet) Subnet {
 
 		IPv6Only: aws.ToBool(s.Ipv6Native) || s.CidrBlock == nil && len(s.Ipv6CidrBlockAssociationSet) > 0,
 	}
+	switch {
+	case subnet.ID == "" || subnet.Zone == "": // or it would seem to be in another zone
+		return subnet, fmt.Errorf("EC2 answered DescribeSubnets with a subnet %q in zone %q; %w", subnet.ID, subnet.Zone, errIncomplete)
+	case subnet.CIDR == "" && !subnet.IPv6Only:
+		return subnet, fmt.Errorf("EC2 answered DescribeSubnets with a subnet %q without a CIDR; %w", subnet.ID, errIncomplete)
+	}
+	return subnet, nil
 }
 
 // GroupsByName finds the security groups in the VPC that each name stands for, by id:
@@ -132,27 +133,17 @@ func (c *Client) GroupsByID(ctx context.Context, ids []string) ([]Group, error) 
 	return c.groups(ctx, "", "group-id", ids)
 }
 
-func (c *Client) groups(ctx context.Context, vpcID, by string, values []string) ([]Group, error) {
-	var all []Group
-	err := chunks(values, func(part []string) error {
-		read, paginator := pages{}, ec2.NewDescribeSecurityGroupsPaginator(c.ec2, &ec2.DescribeSecurityGroupsInput{
-			Filters: append(inVPC(vpcID), filter(by, part...)), MaxResults: aws.Int32(PageSize),
-		})
-		for paginator.HasMorePages() {
-			page, err := paginator.NextPage(ctx)
-			if err == nil {
-				err = read.next(page.NextToken)
-			}
-			if err != nil {
-				return err
-			}
-			for _, g := range page.SecurityGroups {
-				if !elsewhere(vpcID, g.VpcId) && g.GroupId != nil {
-					all = append(all, Group{ID: *g.GroupId, Name: aws.ToString(g.GroupName), VPCID: aws.ToString(g.VpcId), NameTag: nameTag(g.Tags)})
-				}
+func (c *Client) groups(ctx context.Context, vpcID, by string, values []string) (all []Group, err error) {
+	list := func(filters []types.Filter) paginator[ec2.DescribeSecurityGroupsOutput] {
+		return ec2.NewDescribeSecurityGroupsPaginator(c.ec2, &ec2.DescribeSecurityGroupsInput{Filters: filters, MaxResults: aws.Int32(PageSize)})
+	}
+	err = lookUp(ctx, vpcID, by, values, list, func(page *ec2.DescribeSecurityGroupsOutput) (*string, error) {
+		for _, g := range page.SecurityGroups {
+			if !elsewhere(vpcID, g.VpcId) && g.GroupId != nil {
+				all = append(all, Group{ID: *g.GroupId, Name: aws.ToString(g.GroupName), VPCID: aws.ToString(g.VpcId), NameTag: nameTag(g.Tags)})
 			}
 		}
-		return nil
+		return page.NextToken, nil
 	})
 	return all, err
 }
