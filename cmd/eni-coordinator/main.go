@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/uuid"
-	"k8s.io/client-go/rest"
 
 	"github.com/aws-multi-eni/aws-multi-eni/coordinator"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
@@ -96,13 +95,12 @@ func serve(ctx context.Context, args []string) error {
 	}
 	// Each Detach and each Delete asks the API server three times before.
 	kubeConfig.QPS, kubeConfig.Burst = 100, 200
-	client, err := kube.NewClient(kubeConfig, program.UserAgent(name))
+	kubeConfig.UserAgent = program.UserAgent(name)
+	client, err := kube.NewClient(kubeConfig, kubeConfig.UserAgent)
 	if err != nil {
 		return err
 	}
-	leaseConfig := rest.CopyConfig(kubeConfig)
-	leaseConfig.UserAgent = program.UserAgent(name)
-	leases, err := coordinator.LeaseClient(leaseConfig, o.config.RenewDeadline)
+	leases, err := coordinator.LeaseClient(kubeConfig, o.config.RenewDeadline)
 	if err != nil {
 		return err
 	}
