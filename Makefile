@@ -105,8 +105,8 @@ test-compat: ## Run the tests of COMPAT with the oldest kube-apiserver that is s
 	@assets=$$(OLDEST=1 hack/controlplane/build.sh) && \
 	set -x && KUBEBUILDER_ASSETS=$$assets go test -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(COMPAT)
 
-# Benchmarks: each writes docs/benchmarks/NAME.json, and the pages are made from all
-# that are there. A size or a count that misses its goal fails.
+# Benchmarks: each writes docs/benchmarks/NAME.json, and the page is made from all of
+# them. A size or a count that misses its goal fails.
 benchmarks := go footprint latency scale
 
 .PHONY: bench
@@ -115,10 +115,10 @@ bench: ## Take all figures again, on a machine with nothing else to do, and make
 	[ -z "$$failed" ] || { echo "these benchmarks failed, or missed a goal:$$failed" >&2; exit 1; }
 
 .PHONY: bench-report
-bench-report: ## Make docs/benchmarks.md and its plots from docs/benchmarks/*.json.
+bench-report: ## Make docs/benchmarks.md from docs/benchmarks/*.json.
 	@go run ./hack/bench/report
 
-# run_benchmark runs hack/bench/NAME, which may miss a goal, and makes the pages.
+# run_benchmark runs hack/bench/NAME, which may miss a goal, and makes the page.
 run_benchmark = assets=$$(hack/controlplane/build.sh) && mkdir -p bin/bench && \
 	CGO_ENABLED=0 go build -trimpath -o bin/bench/$(1) ./hack/bench/$(1) && \
 	{ KUBEBUILDER_ASSETS=$$assets bin/bench/$(1); status=$$?; } && \

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/budget"
-	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/layer"
 )
 
 // Each program is nearly all of its image.
@@ -21,13 +20,13 @@ func TestBinaries(t *testing.T) {
 			if !bytes.Equal(program, read(t, filepath.Join(builds.elsewhere, file))) {
 				t.Error("another directory, without git, gives other bytes")
 			}
-			image, err := layer.Size(name, program)
+			image, err := budget.ImageSize(name, program)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for what, size := range map[string]struct{ is, most float64 }{
 				"program":          {float64(len(program)), b.Binary},
-				"compressed image": {float64(image), b.Image},
+				"compressed image": {image, b.Image},
 			} {
 				t.Logf("%s: %.2f MB", what, size.is/budget.MB)
 				if size.is > size.most {

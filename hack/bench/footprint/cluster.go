@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strconv"
 
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/budget"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
@@ -12,7 +13,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
-// nodeType is of no instance that there is: it takes ManyENIs beside the primary one.
+// nodeType does not exist in EC2: it takes ManyENIs beside the primary one.
 var nodeType = cloud.InstanceType{Name: "bench.large", MaxENIs: budget.ManyENIs + 1, IPv4PerENI: 15}
 
 // cluster has ManyENIs NodeENIs, and nodes that some of them select.
@@ -20,11 +21,13 @@ type cluster struct {
 	*testbed.Testbed
 	coordinator *server
 	agents      map[string]*server // by node
-	enis        map[string]int     // of each node
 }
 
-// startCluster starts a cluster without nodes, and its coordinator.
-func startCluster(ctx context.Context, programs, dir string) (*cluster, error) {
+func nodeWith(enis int) string { return "enis-" + strconv.Itoa(enis) }
+
+// startCluster starts a coordinator, and the agents of nodes with these numbers of
+// ENIs, and waits until all of them are Ready.
+func startCluster(ctx context.Context, programs, dir string, growth []int) (*cluster, error) {
 	timing := sim.RealisticTiming()
 	tb, err := testbed.Start(ctx, testbed.Config{
 		Programs: programs, Dir: dir,
@@ -33,112 +36,102 @@ func startCluster(ctx context.Context, programs, dir string) (*cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &cluster{Testbed: tb, agents: map[string]*server{}, enis: map[string]int{}}
-	for n := 1; n <= budget.ManyENIs; n++ {
-		if err = tb.Apply(ctx, nodeENI(n)); err != nil {
-			return nil, errors.Join(err, c.stop())
-		}
-	}
-	if err := c.startCoordinator(ctx); err != nil {
+	c := &cluster{Testbed: tb, agents: map[string]*server{}}
+	if err := c.start(ctx, growth); err != nil {
 		return nil, errors.Join(err, c.stop())
 	}
 	return c, nil
 }
 
-func labelOf(n int) string { return fmt.Sprintf("eni-%02d", n) }
-
-func nodeENI(n int) string {
-	return fmt.Sprintf(`apiVersion: networking.k8s.aws/v1alpha1
+func (c *cluster) start(ctx context.Context, growth []int) error {
+	for n := range budget.ManyENIs {
+		if err := c.Apply(ctx, fmt.Sprintf(`apiVersion: networking.k8s.aws/v1alpha1
 kind: NodeENI
 metadata: {name: %[1]s}
-spec:
-  nodeSelector: {%[1]s: "yes"}
-  subnetNames: [data]
-  securityGroupNames: [data]
-  mtu: 9001
-  addressing: Host
-`, labelOf(n))
+spec: {nodeSelector: {%[1]s: "yes"}, subnetNames: [data], securityGroupNames: [data], mtu: 9001, addressing: Host}
+`, labelOf(n))); err != nil {
+			return err
+		}
+	}
+	if err := c.startCoordinator(ctx); err != nil {
+		return err
+	}
+	for _, enis := range growth {
+		if err := c.addNode(ctx, nodeWith(enis), enis); err != nil {
+			return err
+		}
+	}
+	for _, enis := range growth {
+		agent := c.agents[nodeWith(enis)]
+		if _, err := agent.ready(ctx); err != nil {
+			return err
+		}
+		if _, err := agent.hasReady(ctx, enis); err != nil {
+			return err
+		}
+	}
+	_, err := c.coordinator.leads(ctx)
+	return err
 }
 
-// addNode launches an instance that shall have so many ENIs.
+func labelOf(n int) string { return fmt.Sprintf("eni-%02d", n+1) }
+
+// addNode launches an instance that gets so many ENIs, and starts its agent.
 func (c *cluster) addNode(ctx context.Context, name string, enis int) error {
 	if _, err := c.Sim.AddNode(sim.NodeSpec{Name: name, Type: nodeType.Name}); err != nil {
 		return err
 	}
 	labels := map[string]string{}
-	for n := 1; n <= enis; n++ {
+	for n := range enis {
 		labels[labelOf(n)] = "yes"
 	}
-	c.enis[name] = enis
-	return c.CreateNode(ctx, name, labels)
-}
-
-// addNodes adds a node with each of these numbers of ENIs and starts its agent, and
-// waits until all ENIs are Ready.
-func (c *cluster) addNodes(ctx context.Context, enis []int) error {
-	for _, n := range enis {
-		if err := c.addNode(ctx, nodeWith(n), n); err != nil {
-			return err
-		}
-		if _, err := c.startAgent(ctx, nodeWith(n)); err != nil {
-			return err
-		}
+	if err := c.CreateNode(ctx, name, labels); err != nil {
+		return err
 	}
-	return c.allReady(ctx)
+	return c.startAgent(ctx, name)
 }
 
 // startAgent starts the agent of a node with the flags that it has in its pod.
-func (c *cluster) startAgent(ctx context.Context, node string) (*server, error) {
+func (c *cluster) startAgent(ctx context.Context, node string) error {
 	n, err := c.Sim.Node(node)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	p, err := c.StartAgent(ctx, node, "--http-address", ":9480")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	c.agents[node] = newServer(p, "127.0.0.1:9480", n.Namespace.DialContext)
-	return c.agents[node], nil
+	return nil
 }
 
 func (c *cluster) startCoordinator(ctx context.Context) error {
-	address, err := freeAddress(ctx)
+	free, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
+		return err
+	}
+	address := free.Addr().String()
+	if err := free.Close(); err != nil {
 		return err
 	}
 	p, err := c.StartCoordinator(ctx, "coordinator", "--http-address", address)
 	if err != nil {
 		return err
 	}
-	c.coordinator = newServer(p, address, (&net.Dialer{}).DialContext)
+	c.coordinator = newServer(p, address, new(net.Dialer).DialContext)
 	return nil
 }
 
-// freeAddress is one on loopback that nobody uses at the moment.
-func freeAddress(ctx context.Context) (string, error) {
-	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
-}
-
-// allReady waits until every agent has its ENIs ready, and the coordinator leads.
-func (c *cluster) allReady(ctx context.Context) error {
+// servers are all agents, by node, and the coordinator as "".
+func (c *cluster) servers() map[string]*server {
+	all := map[string]*server{"": c.coordinator}
 	for node, agent := range c.agents {
-		if _, err := agent.ready(ctx); err != nil {
-			return err
-		}
-		if _, err := agent.reaches(ctx, float64(c.enis[node]), "eni_agent_enis", "phase", "Ready"); err != nil {
-			return err
-		}
+		all[node] = agent
 	}
-	_, err := c.coordinator.reaches(ctx, 1, "eni_coordinator_leader")
-	return err
+	return all
 }
 
-// callsOf counts the EC2 calls of a node's agent, from the first-th call on; with
-// "" the coordinator's.
+// callsOf counts the EC2 calls of a server, from the first-th call on.
 func (c *cluster) callsOf(node string, first int) (int, error) {
 	source := c.coordinator.Name
 	if node != "" {
@@ -157,13 +150,11 @@ func (c *cluster) callsOf(node string, first int) (int, error) {
 	return count, nil
 }
 
-// stop ends everything.
 func (c *cluster) stop() error {
-	for _, agent := range c.agents {
-		agent.Kill()
-	}
-	if c.coordinator != nil {
-		c.coordinator.Kill()
+	for _, s := range c.servers() {
+		if s != nil {
+			s.Kill()
+		}
 	}
 	return c.Stop()
 }

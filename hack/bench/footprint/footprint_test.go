@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/budget"
-	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/proc"
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
@@ -30,7 +28,8 @@ func TestMain(m *testing.M) {
 // have settled; here they are looked at until they have. Connections to EC2, which
 // the SDK keeps for 90 s, are left to the benchmark.
 func TestBudget(t *testing.T) {
-	c, err := startCluster(t.Context(), released(t), t.TempDir())
+	m := &measurement{scope: scope{growth: []int{1, budget.ManyENIs}, watched: 2 * time.Second, touches: 4, starts: 1}}
+	c, err := startCluster(t.Context(), released(t), t.TempDir(), m.growth)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,10 +38,6 @@ func TestBudget(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	m := newMeasurement(scope{growth: []int{1, budget.ManyENIs}, watched: 2 * time.Second, touches: 4, starts: 1})
-	if err := c.addNodes(t.Context(), m.growth); err != nil {
-		t.Fatal(err)
-	}
 	port := uint16(c.ControlPlane.Port())
 	many := budget.Agent
 	many.RSS += budget.ManyENIsRSS
@@ -59,12 +54,16 @@ func short(t *testing.T, m *measurement, c *cluster) {
 	if err := m.running(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
-	if size := m.reports[nodeWith(budget.ManyENIs)]; size == 0 || float64(size) > budget.BytesPerReport {
+	if size := m.idle[nodeWith(budget.ManyENIs)].report; size == 0 || float64(size) > budget.BytesPerReport {
 		t.Errorf("the NodeENIState of %d ENIs has %d bytes, want %v at most", budget.ManyENIs, size, budget.BytesPerReport)
 	}
 	for _, enis := range m.growth {
-		if calls := m.idle[nodeWith(enis)].calls; calls > budget.Agent.EC2Calls {
-			t.Errorf("with %d ENIs: %v EC2 calls in an idle minute, want %v", enis, calls, budget.Agent.EC2Calls)
+		i := m.idle[nodeWith(enis)]
+		if i.calls > budget.Agent.EC2Calls {
+			t.Errorf("with %d ENIs: %v EC2 calls in an idle minute, want %v", enis, i.calls, budget.Agent.EC2Calls)
+		}
+		if i.usage.Received == 0 || i.usage.Sent == 0 {
+			t.Errorf("with %d ENIs: %v bytes received and %v sent, want those of the start", enis, i.usage.Received, i.usage.Sent)
 		}
 	}
 	r := &result.Result{Name: "footprint"}
@@ -103,7 +102,7 @@ func released(t *testing.T) string {
 func within(t *testing.T, b budget.Program, s *server, apiServer uint16) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Second) {
-		u, err := s.usage()
+		u, err := usageOf(s.Pid())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -115,7 +114,7 @@ func within(t *testing.T, b budget.Program, s *server, apiServer uint16) {
 			}
 			if goroutines <= b.Goroutines {
 				t.Logf("RSS %.1f MiB, %v goroutines, %d threads, %d connections, %d netlink sockets",
-					float64(u.RSS)/budget.MiB, goroutines, u.Threads, u.Connections(apiServer), u.Count(proc.Netlink))
+					u.RSS/budget.MiB, goroutines, u.Threads, u.to(apiServer), u.Netlink)
 				return
 			}
 			problem = fmt.Sprintf("%v goroutines, want %v at most", goroutines, b.Goroutines)
@@ -126,16 +125,27 @@ func within(t *testing.T, b budget.Program, s *server, apiServer uint16) {
 	}
 }
 
+// to counts the connections to a port.
+func (u usage) to(port uint16) int {
+	n := 0
+	for _, p := range u.Connections {
+		if p == port {
+			n++
+		}
+	}
+	return n
+}
+
 // over says what is over the budget.
-func over(b budget.Program, u proc.Usage, apiServer uint16) string {
+func over(b budget.Program, u usage, apiServer uint16) string {
 	for _, part := range []struct {
 		what        string
 		value, most float64
 	}{
-		{"MiB of RSS", float64(u.RSS) / budget.MiB, b.RSS / budget.MiB},
+		{"MiB of RSS", u.RSS / budget.MiB, b.RSS / budget.MiB},
 		{"threads", float64(u.Threads), b.Threads},
-		{"connections to the API server", float64(u.Connections(apiServer)), b.Connections},
-		{"netlink sockets", float64(u.Count(proc.Netlink)), b.Netlink},
+		{"connections to the API server", float64(u.to(apiServer)), b.Connections},
+		{"netlink sockets", float64(u.Netlink), b.Netlink},
 	} {
 		if part.value > part.most {
 			return fmt.Sprintf("%.4v %s, want %v at most", part.value, part.what, part.most)
@@ -145,9 +155,7 @@ func over(b budget.Program, u proc.Usage, apiServer uint16) string {
 }
 
 func TestOver(t *testing.T) {
-	u := proc.Usage{RSS: 10, Threads: 1, Sockets: []proc.Socket{
-		{Kind: proc.TCP, Established: true, Remote: netip.MustParseAddrPort("192.0.2.2:443")},
-		{Kind: proc.TCP, Established: true, Remote: netip.MustParseAddrPort("192.0.2.1:80")}, {Kind: proc.Netlink}}}
+	u := usage{RSS: 10, Threads: 1, Connections: []uint16{443, 80}, Netlink: 1}
 	fits := budget.Program{RSS: 10, Threads: 1, Connections: 1, Netlink: 1}
 	if problem := over(fits, u, 443); problem != "" {
 		t.Errorf("within the budget: %s", problem)

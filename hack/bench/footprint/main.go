@@ -5,19 +5,14 @@ package main
 
 import (
 	"context"
+	"debug/buildinfo"
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"runtime"
-	"strconv"
-	"syscall"
 	"time"
-
-	"k8s.io/klog/v2"
 
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/budget"
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
@@ -31,32 +26,14 @@ func main() {
 		fmt.Fprintln(os.Stderr, "footprint:", err)
 		os.Exit(1)
 	}
-	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's; errors are returned too
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	err := run(ctx, *programs)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "footprint:", err)
-		os.Exit(1)
-	}
-}
-
-// run measures, saves and prints. A size or a count over its budget is an error.
-func run(ctx context.Context, programs string) error {
-	r, err := result.New(ctx, "footprint", "Footprint")
-	if err != nil {
-		return err
-	}
-	m, err := measure(ctx, programs)
-	if err != nil {
-		return err
-	}
-	m.report(r)
-	if err := r.Save(result.Dir); err != nil {
-		return err
-	}
-	r.Print(os.Stdout)
-	return r.Err()
+	result.Main("footprint", func(ctx context.Context, r *result.Result) (bool, error) {
+		m := measurement{scope: whole}
+		if err := m.measure(ctx, *programs); err != nil {
+			return false, err
+		}
+		m.report(r)
+		return true, nil
+	})
 }
 
 // scope is how much is measured.
@@ -70,54 +47,41 @@ type scope struct {
 var whole = scope{
 	growth: []int{0, 1, 3, 7, budget.ManyENIs},
 	settle: 100 * time.Second, // the SDK closes a connection that is idle for 90 s
-	// So long are pauses between the collections of garbage that Go forces.
+	// Go forces a garbage collection every two minutes.
 	watched: 2 * time.Minute,
 	touches: 50, starts: 7,
 }
-
-func nodeWith(enis int) string { return "enis-" + strconv.Itoa(enis) }
 
 // measurement is all that is found.
 type measurement struct {
 	scope
 	agent, coordinator map[string]size // by architecture
 	idle               map[string]idle // by node; "" is the coordinator
-	pass               map[string]time.Duration
-	reports            map[string]int
-	times              starts
+	starts             starts
 }
 
-func measure(ctx context.Context, programs string) (m *measurement, err error) {
-	m = newMeasurement(whole)
-	if m.agent, err = measureSizes(programs, "eni-agent"); err != nil {
-		return nil, err
+func (m *measurement) measure(ctx context.Context, programs string) (err error) {
+	if m.agent, err = sizes(programs, "eni-agent"); err != nil {
+		return err
 	}
-	if m.coordinator, err = measureSizes(programs, "eni-coordinator"); err != nil {
-		return nil, err
+	if m.coordinator, err = sizes(programs, "eni-coordinator"); err != nil {
+		return err
 	}
 	dir, err := os.MkdirTemp("", "aws-multi-eni-footprint-")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer os.RemoveAll(dir)
-	programs, err = filepath.Abs(filepath.Join(programs, "linux-"+runtime.GOARCH))
-	if err != nil {
-		return nil, err
+	if programs, err = filepath.Abs(filepath.Join(programs, "linux-"+runtime.GOARCH)); err != nil {
+		return err
 	}
 	say("starting an API server, simulated EC2, a coordinator, and nodes with %v ENIs", m.growth)
-	c, err := startCluster(ctx, programs, dir)
+	c, err := startCluster(ctx, programs, dir, m.growth)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, c.stop()) }()
-	if err := c.addNodes(ctx, m.growth); err != nil {
-		return nil, err
-	}
-	return m, m.running(ctx, c)
-}
-
-func newMeasurement(s scope) *measurement {
-	return &measurement{scope: s, pass: map[string]time.Duration{}, reports: map[string]int{}}
+	return m.running(ctx, c)
 }
 
 // running measures running programs, whose ENIs are Ready.
@@ -128,17 +92,50 @@ func (m *measurement) running(ctx context.Context, c *cluster) (err error) {
 	}
 	say("touching each host %d times", m.touches)
 	for node := range c.agents {
-		if m.pass[node], err = c.pass(ctx, node, m.touches); err != nil {
+		i := m.idle[node]
+		if i.pass, err = c.pass(ctx, node, m.touches); err != nil {
 			return err
 		}
-		if m.reports[node], err = c.reportSize(ctx, node); err != nil {
+		if i.report, err = c.reportSize(ctx, node); err != nil {
 			return err
 		}
+		m.idle[node] = i
 	}
 	say("starting agents and coordinators %d times", m.scope.starts)
-	m.times, err = c.measureStarts(ctx, nodeWith(1), m.scope.starts)
+	m.starts, err = c.measureStarts(ctx, nodeWith(1), m.scope.starts)
 	return err
 }
 
 // say tells what is being done, which takes minutes.
 func say(format string, args ...any) { fmt.Fprintf(os.Stderr, format+" ...\n", args...) }
+
+// architectures are those that are released.
+var architectures = []string{"amd64", "arm64"}
+
+// size is that of a program as it is released.
+type size struct {
+	binary, image float64
+	modules       int // that it is made of
+}
+
+// sizes are those of a program in each linux-ARCH of the directory.
+func sizes(dir, name string) (map[string]size, error) {
+	all := map[string]size{}
+	for _, arch := range architectures {
+		path := filepath.Join(dir, "linux-"+arch, name)
+		program, err := os.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("%w; make binaries builds it", err)
+		}
+		image, err := budget.ImageSize(name, program)
+		if err != nil {
+			return nil, err
+		}
+		info, err := buildinfo.ReadFile(path)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		all[arch] = size{float64(len(program)), image, len(info.Deps)}
+	}
+	return all, nil
+}

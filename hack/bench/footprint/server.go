@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/proc"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
@@ -24,17 +23,13 @@ type server struct {
 	began   time.Time // when it was executed
 }
 
-type dialer func(ctx context.Context, network, address string) (net.Conn, error)
-
 // newServer keeps no connection open: those would be counted.
-func newServer(p *testbed.Process, address string, dial dialer) *server {
+func newServer(p *testbed.Process, address string, dial func(ctx context.Context, network, address string) (net.Conn, error)) *server {
 	return &server{
 		Process: p, address: address, began: time.Now(),
 		http: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}},
 	}
 }
-
-func (s *server) usage() (proc.Usage, error) { return proc.Read(s.Pid()) }
 
 // get reads a page; one that is not 200 is an error.
 func (s *server) get(path string) (body []byte, err error) {
@@ -83,22 +78,18 @@ const patience = 2 * time.Minute
 
 // await polls until check succeeds, and says how long the process had run then.
 func (s *server) await(ctx context.Context, what string, check func() error) (time.Duration, error) {
-	const every = 2 * time.Millisecond
 	for {
 		err := check()
-		if err == nil {
-			return time.Since(s.began), nil
-		}
 		switch {
+		case err == nil:
+			return time.Since(s.began), nil
 		case s.Exited():
 			return 0, fmt.Errorf("%s has ended:\n%s", s.Name, s.Tail(20))
 		case time.Since(s.began) > patience:
 			return 0, fmt.Errorf("%s: %s: not within %v: %w\n%s", s.Name, what, patience, err, s.Tail(20))
 		}
-		select {
-		case <-time.After(every):
-		case <-ctx.Done():
-			return 0, ctx.Err()
+		if err := pause(ctx, 2*time.Millisecond); err != nil {
+			return 0, err
 		}
 	}
 }
@@ -111,13 +102,32 @@ func (s *server) ready(ctx context.Context) (time.Duration, error) {
 	})
 }
 
+// hasReady waits until an agent has so many ENIs that are Ready.
+func (s *server) hasReady(ctx context.Context, enis int) (time.Duration, error) {
+	return s.reaches(ctx, enis, "eni_agent_enis", "phase", "Ready")
+}
+
+// leads waits until a coordinator leads.
+func (s *server) leads(ctx context.Context) (time.Duration, error) {
+	return s.reaches(ctx, 1, "eni_coordinator_leader")
+}
+
 // reaches waits until a metric has a value.
-func (s *server) reaches(ctx context.Context, want float64, name string, label ...string) (time.Duration, error) {
+func (s *server) reaches(ctx context.Context, want int, name string, label ...string) (time.Duration, error) {
 	return s.await(ctx, name, func() error {
 		got, err := s.metric(name, label...)
-		if err == nil && got != want {
+		if err == nil && got != float64(want) {
 			err = fmt.Errorf("it is %v, want %v", got, want)
 		}
 		return err
 	})
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }

@@ -4,101 +4,150 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
-	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
-	"syscall"
+
+	"golang.org/x/perf/benchfmt"
 
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
-const (
-	// runs is how often each benchmark is taken; the medians count.
-	runs     = 5
-	duration = "200ms"
-)
-
-// packages are those with benchmarks, and what they are about.
-var packages = []struct{ path, title string }{
-	{"./agent", "The agent's decisions and reports"},
-	{"./agent/inventory", "The agent's inventory of ENIs"},
-	{"./agent/hostnet", "The host: netlink"},
-	{"./internal/eni", "Requests to EC2 and its answers"},
-	{"./api/v1alpha1", "NodeENIs"},
-	{"./coordinator", "The coordinator's decisions, for 1,000 nodes with two ENIs each"},
-}
+// packages are those with benchmarks.
+var packages = []string{"agent", "agent/inventory", "agent/hostnet", "internal/eni", "api/v1alpha1", "coordinator"}
 
 func main() {
 	short := flag.Bool("short", false, "run each benchmark once and save nothing: to see whether it works")
 	flag.Parse()
-	if err := run(*short); err != nil {
-		fmt.Fprintln(os.Stderr, "go benchmarks:", err)
-		os.Exit(1)
+	count, duration := 5, "200ms" // the medians count
+	if *short {
+		count, duration = 1, "1x"
 	}
+	result.Main("go", func(ctx context.Context, r *result.Result) (bool, error) {
+		return !*short, measure(ctx, r, count, duration)
+	})
 }
 
-func run(short bool) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	r, err := result.New(ctx, "go", "Go benchmarks")
-	if err != nil {
-		return err
-	}
-	root, err := testbed.Root(ctx)
-	if err != nil {
-		return err
-	}
-	count, long := runs, duration
-	if short {
-		count, long = 1, "1x"
-	}
+func measure(ctx context.Context, r *result.Result, count int, duration string) error {
 	var all []benchmark
-	for _, p := range packages {
-		out, err := bench(ctx, root, p.path, count, long)
-		if err != nil {
-			return err
+	for _, path := range packages {
+		fmt.Fprintf(os.Stderr, "%s ...\n", path)
+		cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "-benchmem",
+			"-benchtime", duration, "-count", strconv.Itoa(count), "./"+path)
+		var out bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &out, os.Stderr
+		if err := cmd.Run(); err != nil {
+			return fmt.Errorf("go test -bench of %s: %w\n%s", path, err, &out)
 		}
-		some, err := parse(out)
+		some, err := parse(&out, path)
 		if err != nil {
-			return fmt.Errorf("%s: %w", p.path, err)
+			return fmt.Errorf("%s: %w", path, err)
 		}
-		r.Tables = append(r.Tables, table(p.title, some))
 		all = append(all, some...)
 	}
-	r.How = []string{
-		fmt.Sprintf("`go test -bench . -benchmem -benchtime %s -count %d` of the packages agent, agent/inventory, agent/hostnet, internal/eni, api/v1alpha1 and coordinator, one after the other; the median of each benchmark counts.", duration, runs),
-		"The benchmarks of the host talk to the kernel, in a network namespace with 300 pods as the Amazon VPC CNI makes them: a link and a route each, and two rules. Their times are mostly the kernel's. All others run in memory alone.",
-		"Bytes and allocations do not depend on the machine; tests hold the ones that matter.",
-	}
-	if r.Figures, err = figures(all); err != nil {
-		return err
-	}
-	r.Print(os.Stdout)
-	if !short {
-		if err := r.Save(filepath.Join(root, result.Dir)); err != nil {
-			return err
-		}
-	}
-	return r.Err()
+	r.Tables = []result.Table{table(all)}
+	var err error
+	r.Figures, err = figures(all)
+	return err
 }
 
-// bench runs the benchmarks of a package.
-func bench(ctx context.Context, root, path string, count int, long string) (io.Reader, error) {
-	fmt.Fprintf(os.Stderr, "%s ...\n", path)
-	cmd := exec.CommandContext(ctx, "go", "test", "-run", "^$", "-bench", ".", "-benchmem",
-		"-benchtime", long, "-count", strconv.Itoa(count), path)
-	cmd.Dir = root
-	var out bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, os.Stderr
-	if err := cmd.Run(); err != nil {
-		return nil, fmt.Errorf("go test -bench of %s: %w\n%s", path, err, &out)
+// benchmark is one line of the table: the medians of all its runs.
+type benchmark struct {
+	pkg, name            string
+	nanos, bytes, allocs float64
+}
+
+var cores = regexp.MustCompile(`-[0-9]+$`)
+
+// parse reads what `go test -bench` writes about a package.
+func parse(out io.Reader, pkg string) ([]benchmark, error) {
+	var names []string
+	taken := map[string]map[string][]float64{} // by name and unit
+	reader := benchfmt.NewReader(out, "go test")
+	for reader.Scan() {
+		switch line := reader.Result().(type) {
+		case *benchfmt.Result:
+			name := cores.ReplaceAllString(string(line.Name), "")
+			if taken[name] == nil {
+				names = append(names, name)
+				taken[name] = map[string][]float64{}
+			}
+			for _, v := range line.Values {
+				taken[name][v.Unit] = append(taken[name][v.Unit], v.Value)
+			}
+		case *benchfmt.SyntaxError:
+			return nil, line
+		}
 	}
-	return &out, nil
+	if err := reader.Err(); err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return nil, errors.New("there are no benchmarks")
+	}
+	var all []benchmark
+	for _, name := range names {
+		of := taken[name]
+		all = append(all, benchmark{pkg, name, 1e9 * median(of["sec/op"]), median(of["B/op"]), median(of["allocs/op"])})
+	}
+	return all, nil
+}
+
+func median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	return slices.SortedFunc(slices.Values(values), cmp.Compare[float64])[(len(values)-1)/2]
+}
+
+func table(all []benchmark) result.Table {
+	t := result.Table{Title: "All benchmarks", Columns: []string{"package", "benchmark", "time", "bytes", "allocations"}}
+	for _, b := range all {
+		t.Rows = append(t.Rows, []string{b.pkg, b.name, short(b.nanos), result.Number(b.bytes), result.Number(b.allocs)})
+	}
+	return t
+}
+
+// short is a duration with three digits.
+func short(nanos float64) string {
+	switch {
+	case nanos < 1e3:
+		return fmt.Sprintf("%.0f ns", nanos)
+	case nanos < 1e6:
+		return result.Number(nanos/1e3) + " µs"
+	}
+	return result.Number(nanos/1e6) + " ms"
+}
+
+// figures are the costs that matter most. Times are the machine's; what a goal is for
+// are counts.
+func figures(all []benchmark) ([]result.Figure, error) {
+	var fs []result.Figure
+	for _, f := range []struct {
+		benchmark, name string
+		goal            float64 // of allocations
+	}{
+		{"PassSettled/enis=1", "a pass with nothing to do, 1 ENI, without netlink", 200},
+		{"PassSettled/enis=15", "a pass with nothing to do, 15 ENIs, without netlink", 3000},
+		{"Configure/nothing_to_do", "a look at a link that is as it shall be, on a node with 300 pods", 100},
+		{"Decode/rules=603", "603 rules read", 0},
+		{"LeftOverOfFleet", "2,000 decisions whether an ENI is left over", 0},
+	} {
+		i := slices.IndexFunc(all, func(b benchmark) bool { return b.name == f.benchmark })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no benchmark %s; its figure needs another", f.benchmark)
+		}
+		fs = append(fs,
+			result.Figure{Name: f.name + ": allocations", Value: all[i].allocs, Goal: &f.goal, Note: f.benchmark},
+			result.Figure{Name: f.name + ": time", Value: all[i].nanos / 1e3, Unit: "µs", Note: f.benchmark})
+	}
+	return fs, nil
 }

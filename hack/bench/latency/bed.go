@@ -8,13 +8,17 @@ import (
 	"path/filepath"
 	"time"
 
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
 const (
-	// nodes are enough for one to be cold again when its turn comes.
 	nodes = 12
 	// enisPerNode is what the instance type takes besides the primary ENI.
 	enisPerNode = 15
@@ -38,15 +42,20 @@ func realistic() cloud.Timing {
 	return t
 }
 
-// bed is a cluster whose nodes are labelled again and again.
+// bed is a cluster whose nodes are labelled again and again, in turn.
 type bed struct {
 	*testbed.Testbed
 	dir       string
 	processes []*testbed.Process
-	reports   *reports
-	hosts     map[string]*recorder // by node
-	cold      chan string          // nodes that have nothing of an earlier lap
-	failed    chan error           // of a node that does not get cold
+	nodes     map[string]*node
+	turn      int
+}
+
+// node is a node with what is seen of it.
+type node struct {
+	sim.Node
+	host    *recorder
+	reports *history[report]
 }
 
 func newBed(ctx context.Context, programs string) (*bed, error) {
@@ -54,7 +63,7 @@ func newBed(ctx context.Context, programs string) (*bed, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &bed{dir: dir, hosts: map[string]*recorder{}, cold: make(chan string, nodes), failed: make(chan error, nodes)}
+	b := &bed{dir: dir, nodes: map[string]*node{}}
 	if err := b.start(ctx, programs); err != nil {
 		return nil, errors.Join(b.explained(err), b.stop())
 	}
@@ -77,49 +86,68 @@ func (b *bed) start(ctx context.Context, programs string) (err error) {
 		InstanceTypes: []cloud.InstanceType{{Name: "bench.large", MaxENIs: enisPerNode + 1, IPv4PerENI: 4}},
 	}
 	for i := range nodes {
-		topology.Nodes = append(topology.Nodes, sim.NodeSpec{Name: fmt.Sprintf("node-%d", i+1), Type: "bench.large"})
+		topology.Nodes = append(topology.Nodes, sim.NodeSpec{Name: nodeName(i), Type: "bench.large"})
 	}
-	b.Testbed, err = testbed.Start(ctx, testbed.Config{Programs: programs, Dir: b.dir, Topology: topology})
-	if err != nil {
+	if b.Testbed, err = testbed.Start(ctx, testbed.Config{Programs: programs, Dir: b.dir, Topology: topology}); err != nil {
 		return err
 	}
-	if b.reports, err = watchReports(ctx, b.Client); err != nil {
+	for _, n := range b.Sim.Nodes() {
+		host, err := record(n.Namespace)
+		if err != nil {
+			return err
+		}
+		b.nodes[n.Name] = &node{n, host, newHistory[report]()}
+	}
+	if err := errors.Join(b.watchReports(ctx), b.Apply(ctx, nodeENIs())); err != nil {
 		return err
 	}
-	if err := b.Apply(ctx, nodeENIs()); err != nil {
-		return err
-	}
+	return b.startPrograms(ctx)
+}
+
+func nodeName(i int) string { return fmt.Sprintf("node-%d", i%nodes+1) }
+
+func (b *bed) startPrograms(ctx context.Context) error {
 	coordinator, err := b.StartCoordinator(ctx, "coordinator", "--poll-interval", "200ms", "--max-concurrent-eni-cleanup", "20")
 	if err != nil {
 		return err
 	}
 	b.processes = append(b.processes, coordinator)
-	return b.startNodes(ctx)
-}
-
-func (b *bed) startNodes(ctx context.Context) error {
-	for _, n := range b.Sim.Nodes() {
-		if err := b.CreateNode(ctx, n.Name, nil); err != nil {
-			return fmt.Errorf("register %s: %w", n.Name, err)
+	for name := range b.nodes {
+		if err := b.CreateNode(ctx, name, nil); err != nil {
+			return fmt.Errorf("register %s: %w", name, err)
 		}
-		var err error
-		if b.hosts[n.Name], err = record(n.Namespace); err != nil {
-			return err
-		}
-		agent, err := b.StartAgent(ctx, n.Name)
+		agent, err := b.StartAgent(ctx, name)
 		if err != nil {
 			return err
 		}
 		b.processes = append(b.processes, agent)
 	}
-	for _, n := range b.Sim.Nodes() {
-		err := b.await(ctx, n.Name+"'s agent has asked EC2 what is there", func() bool {
-			return len(b.calls(n.Name, time.Time{}, time.Now())) > 0
+	for name, n := range b.nodes {
+		err := b.await(ctx, name+"'s agent has asked EC2 what is there", func() bool {
+			return len(b.calls(n, time.Time{}, time.Now())) > 0
 		})
 		if err != nil {
 			return err
 		}
-		b.cold <- n.Name
+	}
+	return nil
+}
+
+// watchReports keeps what somebody who watches NodeENIStates sees.
+func (b *bed) watchReports(ctx context.Context) error {
+	lw := cache.NewListWatchFromClient(b.Client.API, kube.NodeENIStates, "", fields.Everything())
+	informer := cache.NewSharedIndexInformer(lw, &v1alpha1.NodeENIState{}, 0, nil)
+	add := func(o any) {
+		state := o.(*v1alpha1.NodeENIState)
+		b.nodes[state.Name].reports.add(nil, report{time.Now(), state.Status.ENIs})
+	}
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: add, UpdateFunc: func(_, o any) { add(o) }})
+	if err != nil {
+		return err
+	}
+	go informer.RunWithContext(ctx)
+	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		return ctx.Err()
 	}
 	return nil
 }
@@ -163,11 +191,7 @@ func (b *bed) await(ctx context.Context, what string, is func() bool) error {
 }
 
 // calls are the EC2 calls of a node's agent that began between two moments.
-func (b *bed) calls(node string, from, to time.Time) []cloud.Call {
-	n, err := b.Sim.Node(node)
-	if err != nil {
-		return nil
-	}
+func (b *bed) calls(n *node, from, to time.Time) []cloud.Call {
 	var calls []cloud.Call
 	for _, c := range b.Sim.Cloud().Calls() {
 		if c.SourceID == cloud.AccessKeyID(n.ID) && !c.Time.Before(from) && c.Time.Before(to) {
@@ -177,8 +201,11 @@ func (b *bed) calls(node string, from, to time.Time) []cloud.Call {
 	return calls
 }
 
-// explained keeps the logs of what went wrong.
+// explained adds the logs of processes that have ended to an error.
 func (b *bed) explained(err error) error {
+	if err == nil {
+		return nil
+	}
 	for _, p := range b.processes {
 		if p.Exited() {
 			err = fmt.Errorf("%w\n%s: %s", err, p.Name, p.Tail(5))
@@ -188,15 +215,15 @@ func (b *bed) explained(err error) error {
 }
 
 func (b *bed) stop() error {
-	var errs []error
 	for _, p := range b.processes {
 		p.Kill()
 	}
-	for _, h := range b.hosts {
-		h.close()
+	for _, n := range b.nodes {
+		n.host.socket.Close()
 	}
+	var err error
 	if b.Testbed != nil {
-		errs = append(errs, b.Testbed.Stop())
+		err = b.Stop()
 	}
-	return errors.Join(append(errs, os.RemoveAll(b.dir))...)
+	return errors.Join(err, os.RemoveAll(b.dir))
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"net/netip"
 	"time"
 
@@ -78,11 +79,6 @@ func (p plugged) is(e v1alpha1.ENIState, s spec) bool {
 			return false
 		}
 	}
-	routes := 0
-	for _, there := range p.routes {
-		if there {
-			routes++
-		}
-	}
-	return routes == wantedRoutes
+	maps.DeleteFunc(p.routes, func(_ netip.Prefix, there bool) bool { return !there })
+	return len(p.routes) == wantedRoutes
 }

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
-	"sync"
 	"syscall"
 	"time"
 
@@ -43,110 +41,84 @@ type hostEvent struct {
 	to      netip.Prefix // of a route; not valid: everywhere
 }
 
+func (e hostEvent) when() time.Time { return e.at }
+
 // recorder keeps all changes of a node's links, addresses, rules and routes, with
 // the time at which it was told. The kernel tells each listener when it tells the
 // agent.
 type recorder struct {
+	*history[hostEvent]
 	socket *nl.NetlinkSocket
-
-	mu     sync.Mutex
-	events []hostEvent
-	err    error
-	change chan struct{} // closed with the next one
 }
 
 // bufferSize holds what the kernel tells while this program does not get to run.
 const bufferSize = 8 << 20
 
 func record(ns *netns.Namespace) (*recorder, error) {
-	r := &recorder{change: make(chan struct{})}
+	r := &recorder{history: newHistory[hostEvent]()}
 	err := ns.Do(func() (err error) {
 		r.socket, err = nl.Subscribe(unix.NETLINK_ROUTE,
 			unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV4_ROUTE)
 		return err
 	})
+	// Only the host's root may have more than the system's limit.
+	if err == nil && r.socket.SetReceiveBufferSize(bufferSize, true) != nil {
+		err = r.socket.SetReceiveBufferSize(bufferSize, false)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("listen to a node's changes: %w", err)
-	}
-	// Only the host's root may have more than the system's limit.
-	if r.socket.SetReceiveBufferSize(bufferSize, true) != nil {
-		if err := r.socket.SetReceiveBufferSize(bufferSize, false); err != nil {
-			return nil, fmt.Errorf("listen to a node's changes: %w", err)
-		}
 	}
 	go r.run()
 	return r, nil
 }
 
-func (r *recorder) close() { r.socket.Close() }
-
 func (r *recorder) run() {
 	for {
 		msgs, _, err := r.socket.Receive()
 		now := time.Now()
-		r.mu.Lock()
-		r.err = err
+		var events []hostEvent
 		for _, m := range msgs {
 			if e, ok := decode(m); ok {
 				e.at = now
-				r.events = append(r.events, e)
+				events = append(events, e)
 			}
 		}
-		close(r.change)
-		r.change = make(chan struct{})
-		r.mu.Unlock()
 		if err != nil {
+			err = fmt.Errorf("the kernel's events are lost: %w", err)
+		}
+		if r.add(err, events...); err != nil {
 			return
 		}
 	}
 }
 
-// since are the events from a moment on.
-func (r *recorder) since(from time.Time) []hostEvent {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	i, _ := slices.BinarySearchFunc(r.events, from, func(e hostEvent, t time.Time) int { return e.at.Compare(t) })
-	return slices.Clone(r.events[i:])
-}
-
-// await waits for the first event since a moment that is so.
-func (r *recorder) await(from time.Time, what string, is func(hostEvent) bool) (hostEvent, error) {
-	timeout := time.After(patience)
-	for {
-		r.mu.Lock()
-		change, err := r.change, r.err
-		r.mu.Unlock()
-		events := r.since(from)
-		if i := slices.IndexFunc(events, is); i >= 0 {
-			return events[i], nil
-		}
-		if err != nil {
-			return hostEvent{}, fmt.Errorf("%s: the kernel's events are lost: %w", what, err)
-		}
-		select {
-		case <-change:
-		case <-timeout:
-			return hostEvent{}, fmt.Errorf("%s: not within %v", what, patience)
-		}
-	}
-}
-
-func decode(m syscall.NetlinkMessage) (hostEvent, bool) {
+// decode reads a message; not ok is one of another kind.
+func decode(m syscall.NetlinkMessage) (e hostEvent, ok bool) {
 	switch m.Header.Type {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-		return decodeLink(m)
+		header := nl.DeserializeIfInfomsg(m.Data)
+		e = hostEvent{kind: linkEvent, gone: m.Header.Type == unix.RTM_DELLINK, index: int(header.Index), up: header.Flags&unix.IFF_UP != 0}
+		ok = attributes(m.Data[unix.SizeofIfInfomsg:], func(attribute uint16, v []byte) {
+			switch attribute {
+			case unix.IFLA_ADDRESS:
+				e.mac = net.HardwareAddr(v).String()
+			case unix.IFLA_IFNAME:
+				e.name = nl.BytesToString(v)
+			case unix.IFLA_MTU:
+				e.mtu = number(v)
+			}
+		})
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		e := hostEvent{kind: addressEvent, gone: m.Header.Type == unix.RTM_DELADDR}
-		e.index = int(nl.DeserializeIfAddrmsg(m.Data).Index)
-		return e, attributes(m.Data[unix.SizeofIfAddrmsg:], func(typ uint16, v []byte) {
-			if typ == unix.IFA_LOCAL {
+		e = hostEvent{kind: addressEvent, gone: m.Header.Type == unix.RTM_DELADDR, index: int(nl.DeserializeIfAddrmsg(m.Data).Index)}
+		ok = attributes(m.Data[unix.SizeofIfAddrmsg:], func(attribute uint16, v []byte) {
+			if attribute == unix.IFA_LOCAL {
 				e.address, _ = netip.AddrFromSlice(v)
 			}
 		})
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
-		e := hostEvent{kind: ruleEvent, gone: m.Header.Type == unix.RTM_DELRULE}
-		return e, attributes(m.Data[unix.SizeofRtMsg:], func(typ uint16, v []byte) {
-			switch typ {
+		e = hostEvent{kind: ruleEvent, gone: m.Header.Type == unix.RTM_DELRULE}
+		ok = attributes(m.Data[unix.SizeofRtMsg:], func(attribute uint16, v []byte) {
+			switch attribute {
 			case nl.FRA_SRC:
 				e.address, _ = netip.AddrFromSlice(v)
 			case nl.FRA_TABLE:
@@ -154,9 +126,9 @@ func decode(m syscall.NetlinkMessage) (hostEvent, bool) {
 			}
 		})
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		e := hostEvent{kind: routeEvent, gone: m.Header.Type == unix.RTM_DELROUTE}
-		return e, attributes(m.Data[unix.SizeofRtMsg:], func(typ uint16, v []byte) {
-			switch typ {
+		e = hostEvent{kind: routeEvent, gone: m.Header.Type == unix.RTM_DELROUTE}
+		ok = attributes(m.Data[unix.SizeofRtMsg:], func(attribute uint16, v []byte) {
+			switch attribute {
 			case unix.RTA_OIF:
 				e.index = number(v)
 			case unix.RTA_TABLE:
@@ -167,29 +139,10 @@ func decode(m syscall.NetlinkMessage) (hostEvent, bool) {
 			}
 		})
 	}
-	return hostEvent{}, false
-}
-
-func decodeLink(m syscall.NetlinkMessage) (hostEvent, bool) {
-	header := nl.DeserializeIfInfomsg(m.Data)
-	e := hostEvent{
-		kind: linkEvent, gone: m.Header.Type == unix.RTM_DELLINK,
-		index: int(header.Index), up: header.Flags&unix.IFF_UP != 0,
-	}
-	ok := attributes(m.Data[unix.SizeofIfInfomsg:], func(typ uint16, v []byte) {
-		switch typ {
-		case unix.IFLA_ADDRESS:
-			e.mac = net.HardwareAddr(v).String()
-		case unix.IFLA_IFNAME:
-			e.name = nl.BytesToString(v)
-		case unix.IFLA_MTU:
-			e.mtu = number(v)
-		}
-	})
 	return e, ok
 }
 
-func attributes(data []byte, f func(typ uint16, value []byte)) bool {
+func attributes(data []byte, f func(attribute uint16, value []byte)) bool {
 	attrs, err := nl.ParseRouteAttr(data)
 	for _, a := range attrs {
 		f(a.Attr.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), a.Value)

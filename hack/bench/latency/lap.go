@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
@@ -28,45 +31,79 @@ type lap struct {
 	released   time.Time // when somebody who watches has seen that
 }
 
-// take waits for a node that has nothing.
-func (b *bed) take(ctx context.Context) (string, error) {
-	select {
-	case node := <-b.cold:
-		return node, nil
-	case err := <-b.failed:
-		return "", err
-	case <-ctx.Done():
-		return "", ctx.Err()
+// run runs the laps of a series.
+func (b *bed) run(ctx context.Context, s *series) (err error) {
+	timing := quick
+	if s.slow {
+		timing = realistic()
 	}
+	if err := b.Sim.Cloud().SetTiming(timing); err != nil {
+		return err
+	}
+	if s.crowded {
+		quiet := b.disturb()
+		defer func() { err = errors.Join(err, quiet()) }()
+	}
+	for len(s.seen) < s.laps {
+		laps, err := b.take(ctx, s.spec, s.atOnce)
+		if err != nil {
+			return err
+		}
+		var group errgroup.Group
+		for _, l := range laps {
+			group.Go(func() error {
+				if err := b.arrive(ctx, l, s.enis); err != nil {
+					return err
+				}
+				return b.leave(ctx, l)
+			})
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		s.seen = append(s.seen, laps...)
+	}
+	return nil
 }
 
-// run labels a node, waits until its n ENIs are Ready, and takes the label off again.
-// The node's return to nothing goes on in the background.
-func (b *bed) run(ctx context.Context, node string, s spec, n int) (*lap, error) {
-	l := &lap{node: node, spec: s}
-	if err := b.arrive(ctx, l, n); err != nil {
+// take begins laps of the nodes whose turn it is, once neither EC2 nor their agents
+// have anything of earlier ones: the kernel takes links away under a lock that all
+// namespaces share, and real nodes have a kernel each.
+func (b *bed) take(ctx context.Context, s spec, n int) ([]*lap, error) {
+	if err := b.await(ctx, "EC2 has nothing of earlier laps", func() bool { return len(b.ENIs()) == 0 }); err != nil {
 		return nil, err
 	}
-	if err := b.leave(ctx, l); err != nil {
-		return nil, err
+	var laps []*lap
+	for range n {
+		name := nodeName(b.turn)
+		b.turn++
+		err := b.await(ctx, name+" reports nothing of earlier laps", func() bool {
+			seen := b.nodes[name].reports.since(time.Time{})
+			return len(seen) == 0 || in(v1alpha1.PhaseReleased, 0)(seen[len(seen)-1]) // what else it has names no ENI
+		})
+		if err != nil {
+			return nil, err
+		}
+		laps = append(laps, &lap{node: name, spec: s})
 	}
-	go func() { b.cool(ctx, node) }()
-	return l, nil
+	return laps, nil
 }
 
+// arrive labels a node and waits until its n ENIs are Ready.
 func (b *bed) arrive(ctx context.Context, l *lap, n int) error {
+	node := b.nodes[l.node]
 	l.labelled = time.Now()
 	if err := b.Label(ctx, l.node, labelKey, l.spec.nodeENI); err != nil {
 		return fmt.Errorf("label %s: %w", l.node, err)
 	}
 	l.answered = time.Now()
-	ready, err := b.reports.await(ctx, l.node, l.labelled, "Ready", in(v1alpha1.PhaseReady, n))
+	ready, err := node.reports.await(ctx, l.labelled, l.node+" is Ready", in(v1alpha1.PhaseReady, n))
 	if err != nil {
 		return err
 	}
 	l.ready, l.enis = ready.at, slices.DeleteFunc(slices.Clone(ready.enis), func(e v1alpha1.ENIState) bool { return e.ENIID == "" })
-	l.calls = b.calls(l.node, l.labelled, l.ready)
-	for _, seen := range b.reports.since(l.node, l.labelled) {
+	l.calls = b.calls(node, l.labelled, l.ready)
+	for _, seen := range node.reports.since(l.labelled) {
 		if !seen.at.After(l.ready) {
 			l.writes++
 		}
@@ -74,18 +111,20 @@ func (b *bed) arrive(ctx context.Context, l *lap, n int) error {
 	return nil
 }
 
+// leave takes the label off again and waits until the links are down.
 func (b *bed) leave(ctx context.Context, l *lap) error {
+	node := b.nodes[l.node]
 	l.unlabelled = time.Now()
 	if err := b.Unlabel(ctx, l.node, labelKey); err != nil {
 		return fmt.Errorf("unlabel %s: %w", l.node, err)
 	}
-	released, err := b.reports.await(ctx, l.node, l.unlabelled, "Released", in(v1alpha1.PhaseReleased, len(l.enis)))
+	released, err := node.reports.await(ctx, l.unlabelled, l.node+" is Released", in(v1alpha1.PhaseReleased, len(l.enis)))
 	if err != nil {
 		return err
 	}
 	l.released = released.at
 	for _, e := range l.enis {
-		down, err := b.hosts[l.node].await(l.unlabelled, l.node+"'s link goes down", func(event hostEvent) bool {
+		down, err := node.host.await(ctx, l.unlabelled, l.node+"'s link goes down", func(event hostEvent) bool {
 			return event.kind == linkEvent && event.mac == e.MAC && (event.gone || !event.up)
 		})
 		if err != nil {
@@ -95,33 +134,7 @@ func (b *bed) leave(ctx context.Context, l *lap) error {
 			l.down = down.at
 		}
 	}
-	events := b.hosts[l.node].since(l.labelled)
+	events := node.host.since(l.labelled)
 	l.events = slices.DeleteFunc(events, func(e hostEvent) bool { return e.at.After(l.unlabelled) })
 	return nil
-}
-
-// calm waits until no link of an earlier lap is left: the kernel takes links away
-// under a lock that all namespaces share, and nodes have a kernel each.
-func (b *bed) calm(ctx context.Context) error {
-	return b.await(ctx, "EC2 has nothing of earlier laps", func() bool { return len(b.ENIs()) == 0 })
-}
-
-// cool gives a node back when neither EC2 nor its agent has anything of the lap.
-func (b *bed) cool(ctx context.Context, node string) {
-	n, err := b.Sim.Node(node)
-	if err == nil {
-		err = b.await(ctx, node+" has nothing any more", func() bool {
-			for _, e := range b.ENIs() {
-				if e.Attachment != nil && e.Attachment.InstanceID == n.ID {
-					return false
-				}
-			}
-			return in(v1alpha1.PhaseReleased, 0)(b.reports.last(node).enis) // what else it has names no ENI
-		})
-	}
-	if err != nil {
-		b.failed <- err
-		return
-	}
-	b.cold <- node
 }

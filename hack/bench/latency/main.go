@@ -10,66 +10,106 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"log/slog"
 	"os"
-	"os/signal"
-	"path/filepath"
-	"syscall"
-
-	"k8s.io/klog/v2"
+	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
 func main() {
 	programs := flag.String("programs", "", "directory with eni-agent and eni-coordinator; by default they are built")
 	short := flag.Bool("short", false, "take a tenth of the samples and save nothing: to see whether it works")
 	flag.Parse()
-	err := netns.Elevate(netns.Elevation{PrivateNetwork: true})
-	if err == nil {
-		klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's; errors are returned too
-		err = runUntilSignal(*programs, *short)
-	}
-	if err != nil {
+	if err := netns.Elevate(netns.Elevation{PrivateNetwork: true}); err != nil {
 		fmt.Fprintln(os.Stderr, "latency:", err)
 		os.Exit(1)
 	}
+	m := newMeasurement(100, 13, 8, 10)
+	if *short {
+		m = newMeasurement(6, 1, 6, 2)
+	}
+	result.Main("latency", func(ctx context.Context, r *result.Result) (bool, error) {
+		if err := m.measure(ctx, *programs); err != nil {
+			return false, err
+		}
+		return !*short, m.report(r)
+	})
 }
 
-func runUntilSignal(programs string, short bool) error {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
-	return run(ctx, programs, short)
+// measurement is what is measured, and all that was seen.
+type measurement struct {
+	series  []*series
+	repairs int // of each kind of object
+	back    map[kind]sample
+	late    sample
 }
 
-func run(ctx context.Context, programs string, short bool) (err error) {
-	r, err := result.New(ctx, "latency", "Latency")
-	if err != nil {
-		return err
-	}
-	root, err := testbed.Root(ctx)
-	if err != nil {
-		return err
-	}
+// series are laps under the same conditions, so many nodes at once.
+type series struct {
+	ready, plug   string // names in the tables from label to Ready, and from hot-plug to configured
+	spec          spec
+	enis          int
+	laps, atOnce  int
+	slow, crowded bool // EC2 is as slow as it is; others change the node, too
+
+	seen []*lap
+}
+
+func newMeasurement(samples, batches, atOnce, many int) *measurement {
+	return &measurement{repairs: samples, back: map[kind]sample{}, series: []*series{
+		{"one node after the other", "addressing Host, EC2 as slow as it is", hostSpec, 1, samples, 1, true, false, nil},
+		{fmt.Sprintf("%d nodes at once", atOnce), fmt.Sprintf("the same, %d nodes at once", atOnce), hostSpec, 1, batches * atOnce, atOnce, true, false, nil},
+		{"EC2 in no time", "addressing Host", hostSpec, 1, samples, 1, false, false, nil},
+		{"", "addressing None", noneSpec, 1, samples, 1, false, false, nil},
+		{"", "addressing Host, renamed", renamedSpec, 1, samples, 1, false, false, nil},
+		{"", "addressing Host, others change the node 200 times a second", hostSpec, 1, samples, 1, false, true, nil},
+		{fmt.Sprintf("EC2 in no time, %d ENIs on one node", enisPerNode), fmt.Sprintf("addressing Host, %d ENIs on one node", enisPerNode), manySpec, enisPerNode, many, 1, false, false, nil},
+	}}
+}
+
+func (m *measurement) measure(ctx context.Context, programs string) (err error) {
 	b, err := newBed(ctx, programs)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, b.stop()) }()
-	m, err := b.measure(ctx, amounts(short))
-	if err != nil {
-		return b.explained(err)
-	}
-	if err := m.write(r); err != nil {
-		return err
-	}
-	r.Print(os.Stdout)
-	if !short {
-		if err := r.Save(filepath.Join(root, result.Dir)); err != nil {
-			return err
+	defer func() { err = errors.Join(b.explained(err), b.stop()) }()
+	lateness := watchLateness()
+	for _, s := range m.series {
+		began := time.Now()
+		if err := b.run(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w", s.plug, err)
 		}
+		fmt.Fprintf(os.Stderr, "%s: measured, which took %v\n", s.plug, time.Since(began).Round(time.Second))
 	}
-	return r.Err()
+	if err := b.measureRepairs(ctx, m); err != nil {
+		return fmt.Errorf("repair: %w", err)
+	}
+	m.late = lateness()
+	return nil
+}
+
+// watchLateness takes the machine's own part: how much later than asked for a process
+// of it gets to run.
+func watchLateness() (stop func() sample) {
+	const every = 5 * time.Millisecond
+	done, taken := make(chan struct{}), make(chan sample)
+	go func() {
+		var late sample
+		for {
+			select {
+			case <-done:
+				taken <- late
+				return
+			default:
+			}
+			asked := time.Now().Add(every)
+			time.Sleep(every)
+			late = append(late, time.Since(asked))
+		}
+	}()
+	return func() sample {
+		close(done)
+		return <-taken
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -15,103 +16,69 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 )
 
-// repairs are how long things that somebody deletes stay away.
-type repairs struct {
-	name string
-	took sample
-}
-
-// repairsApart is the least time between a repair and the next deletion.
+// repairsApart is the least time between a repair and the next deletion: longer than
+// twice the agent's pace, which also looks at what its own change has come to.
 const repairsApart = 250 * time.Millisecond
 
 // measureRepairs deletes rules, routes and addresses of an ENI that is Ready, one at
 // a time.
-func (b *bed) measureRepairs(ctx context.Context, m *measured) error {
-	node, err := b.take(ctx)
+func (b *bed) measureRepairs(ctx context.Context, m *measurement) error {
+	laps, err := b.take(ctx, hostSpec, 1)
 	if err != nil {
 		return err
 	}
-	l := &lap{node: node, spec: hostSpec}
+	l, node := laps[0], b.nodes[laps[0].node]
 	if err := b.arrive(ctx, l, 1); err != nil {
 		return err
 	}
-	n, err := b.Sim.Node(node)
-	if err != nil {
-		return err
-	}
-	h, err := n.Namespace.Netlink()
+	h, err := node.Namespace.Netlink()
 	if err != nil {
 		return err
 	}
 	defer h.Close()
-	table := firstTable + int(l.enis[0].DeviceIndex)
-	for _, object := range []struct {
-		name   string
-		kind   kind
-		delete func(*netlink.Handle, int) error
-	}{
-		{"rule", ruleEvent, deleteRule},
-		{"route", routeEvent, deleteRoute},
-		{"address", addressEvent, deleteAddress},
-	} {
-		r := repairs{name: object.name}
-		for range m.amount.repairs {
-			// Longer than twice the agent's pace: it also looks at what its own
-			// change has come to.
+	for _, object := range []kind{ruleEvent, routeEvent, addressEvent} {
+		for range m.repairs {
 			time.Sleep(repairsApart + rand.N(100*time.Millisecond))
-			from := time.Now()
-			if err := object.delete(h, table); err != nil {
-				return fmt.Errorf("delete a %s: %w", object.name, err)
+			from, err := deleteOne(h, object, firstTable+int(l.enis[0].DeviceIndex))
+			if err != nil {
+				return fmt.Errorf("delete a %s: %w", object, err)
 			}
-			back, err := b.hosts[node].await(from, object.name+" comes back", func(e hostEvent) bool { return e.kind == object.kind && !e.gone })
+			back, err := node.host.await(ctx, from, string(object)+" comes back", func(e hostEvent) bool { return e.kind == object && !e.gone })
 			if err != nil {
 				return err
 			}
-			r.took = append(r.took, back.at.Sub(from))
+			m.back[object] = append(m.back[object], back.at.Sub(from))
 		}
-		m.repairs = append(m.repairs, r)
 	}
 	return b.leave(ctx, l)
 }
 
-func deleteRule(h *netlink.Handle, table int) error {
-	rules, err := h.RuleListFiltered(unix.AF_INET, &netlink.Rule{Table: table}, netlink.RT_FILTER_TABLE)
-	if err != nil || len(rules) == 0 {
-		return errors.Join(err, errors.New("there is none"))
+// deleteOne deletes the rule of a table, its last route, or the address that the rule
+// is for, and says when.
+func deleteOne(h *netlink.Handle, object kind, table int) (at time.Time, err error) {
+	rules, errRules := h.RuleListFiltered(unix.AF_INET, &netlink.Rule{Table: table}, netlink.RT_FILTER_TABLE)
+	routes, errRoutes := h.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
+	addresses, errAddresses := h.AddrList(nil, unix.AF_INET)
+	if err := errors.Join(errRules, errRoutes, errAddresses); err != nil {
+		return at, err
 	}
-	return h.RuleDel(&rules[0])
-}
-
-func deleteRoute(h *netlink.Handle, table int) error {
-	routes, err := h.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: table}, netlink.RT_FILTER_TABLE)
-	if err != nil || len(routes) == 0 {
-		return errors.Join(err, errors.New("there is none"))
+	if len(rules) == 0 || len(routes) == 0 || rules[0].Src == nil {
+		return at, errors.New("there is none")
 	}
-	return h.RouteDel(&routes[len(routes)-1])
-}
-
-// deleteAddress deletes the address that the table's rule is for.
-func deleteAddress(h *netlink.Handle, table int) error {
-	rules, err := h.RuleListFiltered(unix.AF_INET, &netlink.Rule{Table: table}, netlink.RT_FILTER_TABLE)
-	if err != nil {
-		return err
+	i := slices.IndexFunc(addresses, func(a netlink.Addr) bool { return rules[0].Src.IP.Equal(a.IP) })
+	if i < 0 {
+		return at, errors.New("its rule is for an address that is not there")
 	}
-	addresses, err := h.AddrList(nil, unix.AF_INET)
-	if err != nil {
-		return err
+	at = time.Now()
+	switch object {
+	case ruleEvent:
+		err = h.RuleDel(&rules[0])
+	case routeEvent:
+		err = h.RouteDel(&routes[len(routes)-1])
+	default:
+		err = h.AddrDel(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: addresses[i].LinkIndex}}, &addresses[i])
 	}
-	for _, r := range rules {
-		for _, a := range addresses {
-			if r.Src != nil && r.Src.IP.Equal(a.IP) {
-				link, err := h.LinkByIndex(a.LinkIndex)
-				if err != nil {
-					return err
-				}
-				return h.AddrDel(link, &a)
-			}
-		}
-	}
-	return errors.New("there is none")
+	return at, err
 }
 
 // disturbedEvery is how often something changes on each node that disturb is for.

@@ -1,8 +1,8 @@
 package main
 
 import (
-	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -44,13 +44,6 @@ var steps = []struct{ own, ec2 string }{
 // way is how long a node's only ENI took from label to Ready.
 type way struct {
 	own, ec2 []time.Duration // by step
-}
-
-func (w way) sum() (own, ec2 time.Duration) {
-	for i := range steps {
-		own, ec2 = own+w.own[i], ec2+w.ec2[i]
-	}
-	return own, ec2
 }
 
 // busy is when EC2 was at work for a node: while one of its calls was under way, and
@@ -121,16 +114,8 @@ func (s sample) quantile(q float64) time.Duration {
 	if len(s) == 0 {
 		return 0
 	}
-	sorted := slices.SortedFunc(slices.Values(s), cmp.Compare[time.Duration])
-	return sorted[max(0, min(len(s)-1, ceil(q*float64(len(s)))-1))]
-}
-
-func ceil(v float64) int {
-	n := int(v)
-	if float64(n) < v {
-		n++
-	}
-	return n
+	i := int(math.Ceil(q*float64(len(s)))) - 1
+	return slices.Sorted(slices.Values(s))[max(0, i)]
 }
 
 func (s sample) mean() time.Duration {

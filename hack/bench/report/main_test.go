@@ -1,152 +1,78 @@
 package main
 
 import (
-	"bytes"
-	"flag"
-	"maps"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
 )
 
-var update = flag.Bool("update", false, "write the page in testdata anew; read it")
-
-// sample is a tree with results and no pages.
-func sample(t *testing.T) string {
-	t.Helper()
-	tree := t.TempDir()
-	if err := os.WriteFile(filepath.Join(tree, "go.mod"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	dir := filepath.Join(tree, result.Dir)
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.CopyFS(dir, os.DirFS("testdata/results")); err != nil {
-		t.Fatal(err)
-	}
-	return tree
-}
-
-func TestPage(t *testing.T) {
-	tree := sample(t)
-	stale := filepath.Join(tree, result.Dir, "gone.svg")
-	if err := os.WriteFile(stale, nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := run(tree); err != nil {
-		t.Fatal(err)
-	}
-	got, err := os.ReadFile(filepath.Join(tree, result.Dir+".md"))
+// The page in the tree is the one that its results make.
+func TestTree(t *testing.T) {
+	t.Chdir("../../..")
+	want, err := page(result.Dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const golden = "testdata/page.golden" // not .md: it is no page of the documentation
-	if *update {
-		if err := os.WriteFile(golden, got, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(golden)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !bytes.Equal(got, want) {
-		t.Errorf("the page is another; read it, and run this test with -update if it is right:\n%s", got)
-	}
-	if _, err := os.Stat(stale); err == nil {
-		t.Error("a plot that no result has is still there")
-	}
-	for _, plot := range []string{"footprint-memory.svg", "latency-phases.svg"} {
-		if svg, err := os.ReadFile(filepath.Join(tree, result.Dir, plot)); err != nil || !bytes.HasPrefix(svg, []byte("<svg ")) {
-			t.Errorf("%s: %v", plot, err)
-		}
-		if !strings.Contains(string(got), "](benchmarks/"+plot+")") {
-			t.Errorf("the page does not show %s", plot)
-		}
+	if got, err := os.ReadFile(result.Dir + ".md"); err != nil || string(got) != string(want) {
+		t.Errorf("%s.md is not what the results make (%v): run make bench-report", result.Dir, err)
 	}
 }
 
-func TestErrors(t *testing.T) {
-	empty := t.TempDir()
-	if err := run(empty); err == nil || !strings.Contains(err.Error(), "run it from the top of the tree") {
-		t.Errorf("elsewhere: %v", err)
-	}
-	if err := os.WriteFile(filepath.Join(empty, "go.mod"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := run(empty); err == nil || !strings.Contains(err.Error(), "run make bench") {
+func TestNoResult(t *testing.T) {
+	if _, err := page(t.TempDir()); err == nil || !strings.Contains(err.Error(), "run make bench-latency") {
 		t.Errorf("without results: %v", err)
 	}
-	tree := sample(t)
-	all, err := result.Load(filepath.Join(tree, result.Dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	all[1].Plots[0].File = all[0].Plots[0].File
-	if _, err := render(all); err == nil || !strings.Contains(err.Error(), "two plots") {
-		t.Errorf("two plots in one file: %v", err)
-	}
 }
 
-// The pages in the tree are those that its results make.
-func TestTree(t *testing.T) {
-	const tree = "../../.."
-	all, err := result.Load(filepath.Join(tree, result.Dir))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string][]byte{}
-	if len(all) > 0 {
-		if want, err = render(all); err != nil {
-			t.Fatal(err)
-		}
-	}
-	present := []string{}
-	for _, pattern := range []string{result.Dir + ".md", result.Dir + "/*.svg"} {
-		found, err := filepath.Glob(filepath.Join(tree, pattern))
-		if err != nil {
-			t.Fatal(err)
-		}
-		present = append(present, found...)
-	}
-	for i, path := range present {
-		rel, err := filepath.Rel(tree, path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		present[i] = filepath.ToSlash(rel)
-		if content, err := os.ReadFile(path); err != nil || !bytes.Equal(content, want[present[i]]) {
-			t.Errorf("%s is not what the results make (%v): run make bench-report", present[i], err)
-		}
-	}
-	slices.Sort(present)
-	if wanted := slices.Sorted(maps.Keys(want)); !slices.Equal(present, wanted) {
-		t.Errorf("in the tree: %v\nthe results make %v: run make bench-report", present, wanted)
-	}
-}
+var sample = results{{
+	Name: "footprint", Taken: time.Date(2026, 11, 24, 18, 0, 0, 0, time.UTC), Commit: "0123456789ab", Remark: "It was late.",
+	Machine: result.Machine{CPU: "A CPU", Cores: 2, Memory: 8 << 30, Kernel: "Linux 6.18", Go: "go1.26 linux/amd64", Load: 0.02},
+	Figures: []result.Figure{
+		{Name: "binary", Value: 18.93, Unit: "MB", Goal: new(22.0)},
+		{Name: "image", Value: 8, Unit: "MB", Goal: new(22.0)},
+		{Name: "memory", Value: 26.1, Unit: "MiB", Goal: new(25.0), Note: "A dependency has grown."},
+		{Name: "threads", Value: 9},
+	},
+	Tables: []result.Table{{Title: "Growth", Columns: []string{"ENIs", "RSS", "remark"}, Rows: [][]string{{"1", "22.1 MiB", "a | b"}, {"15", "1,023 MiB", ""}}}},
+	Plots: []result.Plot{{
+		Title: "Memory", XLabel: "ENIs", YLabel: "MiB", Categories: []string{"1", "15"},
+		Series: []result.Series{{Name: "RSS", Y: []float64{26.1, 30}}, {Name: "budget", Y: []float64{25, 25}, Line: true}},
+	}},
+}}
 
-func TestNumeric(t *testing.T) {
-	for _, test := range []struct {
-		cells []string
-		want  bool
-	}{
-		{[]string{"1", "**2.5 MB**", "≤ 3", "-4"}, true},
-		{[]string{"1", ""}, true},
-		{[]string{"", ""}, false},
-		{[]string{"1", "one"}, false},
-		{[]string{"2026-11-24"}, false},
+func TestParts(t *testing.T) {
+	part := func(text string, err error) string {
+		if err != nil {
+			return err.Error()
+		}
+		return text
+	}
+	for _, test := range []struct{ got, want string }{
+		{part(sample.row("sizes", "footprint", "binary", "image")), "| sizes | **18.9 MB**, **8 MB** | 22 MB | met |"},
+		{part(sample.row("all", "footprint", "memory", "binary")), "| all | **26.1 MiB**, **18.9 MB** | 25 MiB, 22 MB | **missed** |"},
+		{part(sample.row("threads", "footprint", "threads")), "| threads | **9** | | |"},
+		{part(sample.row("x", "footprint", "another")), `footprint.json has no "another"`},
+		{sample.goals(), "Missed, of 3 goals:\n\n* **memory**: 26.1 MiB, the goal is at most 25 MiB. A dependency has grown."},
+		{results{{Figures: sample[0].Figures[:2]}}.goals(), "All 2 goals are met."},
+		{part(sample.table("footprint", "Growth")), `| ENIs | RSS | remark |
+|--:|--:|---|
+| 1 | 22.1 MiB | a \| b |
+| 15 | 1,023 MiB | |`},
+		{part(sample.table("footprint", "Growths")), `footprint.json has no "Growths"`},
+		{part(sample.plot("footprint", "Memory")), "```mermaid\nxychart-beta\n" + `    title "Memory"
+    x-axis "ENIs" ["1", "15"]
+    y-axis "MiB" 0 --> 33
+    bar [26.10, 30.00]
+    line [25.00, 25.00]` + "\n```\n\nBars: RSS. Line: budget."},
+		{sample.runs(), "Machine: A CPU, 2 cores, 8.0 GiB, Linux 6.18, go1.26 linux/amd64.\n\n" +
+			"| taken with | when | commit | load before |\n|---|---|---|--:|\n" +
+			"| `make bench-footprint` | 2026-11-24 18:00 UTC | `0123456789ab` | 0.02 |\n\nAbout `make bench-footprint`: It was late."},
 	} {
-		var rows [][]string
-		for _, cell := range test.cells {
-			rows = append(rows, []string{cell})
-		}
-		if got := numeric(rows, 0); got != test.want {
-			t.Errorf("%q: %v", test.cells, got)
+		if test.got != test.want {
+			t.Errorf("got:\n%s\nwant:\n%s", test.got, test.want)
 		}
 	}
 }

@@ -1,44 +1,42 @@
 // Package result holds what the benchmark programs find: figures with their goals,
-// tables and plots. Each program saves one file; hack/bench/report makes the pages
+// tables and plots. Each program saves one file; hack/bench/report makes the page
 // from them.
 package result
 
 import (
-	"context"
-	"errors"
+	"bytes"
+	"encoding/json"
 	"fmt"
-	"math"
-	"os/exec"
-	"regexp"
-	"strings"
+	"os"
+	"path/filepath"
 	"time"
 )
 
 // Dir is where results are kept, from the top of the tree.
 const Dir = "docs/benchmarks"
 
+// Names are those of all results, in the order of their chapters.
+var Names = []string{"latency", "scale", "footprint", "go"}
+
 // Result is what one benchmark program has found.
 type Result struct {
 	Name    string    `json:"name"` // of the file, and of the target: bench-NAME
-	Title   string    `json:"title"`
-	Command string    `json:"command"` // what takes it again
 	Taken   time.Time `json:"taken"`
 	Commit  string    `json:"commit"`
 	Machine Machine   `json:"machine"`
-	How     []string  `json:"how"`               // paragraphs: how figures were taken, what is simulated, limits
-	Figures []Figure  `json:"figures,omitempty"` // each a line of the summary
-	Tables  []Table   `json:"tables,omitempty"`
+	Remark  string    `json:"remark,omitempty"` // written by hand: what was special about this run
+	Figures []Figure  `json:"figures"`
+	Tables  []Table   `json:"tables"`
 	Plots   []Plot    `json:"plots,omitempty"`
 }
 
-// Figure is a number that matters.
+// Figure is a number that matters. Its goal is the most that it may be.
 type Figure struct {
-	Name    string   `json:"name"`
-	Value   float64  `json:"value"`
-	Unit    string   `json:"unit,omitempty"`
-	Goal    *float64 `json:"goal,omitempty"`
-	AtLeast bool     `json:"atLeast,omitempty"` // the goal is the least, not the most
-	Note    string   `json:"note,omitempty"`
+	Name  string   `json:"name"`
+	Value float64  `json:"value"`
+	Unit  string   `json:"unit,omitempty"`
+	Goal  *float64 `json:"goal,omitempty"`
+	Note  string   `json:"note,omitempty"`
 }
 
 // Table has as many cells in each row as it has columns.
@@ -46,138 +44,61 @@ type Table struct {
 	Title   string     `json:"title"`
 	Columns []string   `json:"columns"`
 	Rows    [][]string `json:"rows"`
-	Note    string     `json:"note,omitempty"`
 }
 
-// Kinds of plots.
-const (
-	Line  = "line"  // series over numbers
-	Bar   = "bar"   // series side by side over categories
-	Stack = "stack" // series on top of each other over categories
-)
-
-// Plot is drawn into a file of Dir.
+// Plot is a chart over categories.
 type Plot struct {
-	File       string   `json:"file"` // NAME.svg
 	Title      string   `json:"title"`
-	XLabel     string   `json:"xLabel,omitempty"`
-	YLabel     string   `json:"yLabel,omitempty"`
-	LogX       bool     `json:"logX,omitempty"`
-	LogY       bool     `json:"logY,omitempty"`
-	Kind       string   `json:"kind"`
-	Categories []string `json:"categories,omitempty"` // of bars and stacks
+	XLabel     string   `json:"xLabel"`
+	YLabel     string   `json:"yLabel"`
+	Categories []string `json:"categories"`
 	Series     []Series `json:"series"`
-	Note       string   `json:"note,omitempty"`
 }
 
-// Series has a Y for each X, or for each category of the plot.
+// Series has a Y for each category. It is drawn as bars, or as a line: Mermaid has no
+// legend, so a plot has at most one of each.
 type Series struct {
-	Name   string    `json:"name"`
-	X      []float64 `json:"x,omitempty"`
-	Y      []float64 `json:"y"`
-	Dashed bool      `json:"dashed,omitempty"` // a bound or a goal, not a measurement
+	Name string    `json:"name"`
+	Y    []float64 `json:"y"`
+	Line bool      `json:"line,omitempty"`
 }
 
-// New is the result of a benchmark that starts now, on this machine, with this
-// tree. Its command is make bench-NAME.
-func New(ctx context.Context, name, title string) (*Result, error) {
-	commit, err := commit(ctx)
+// Save writes the result into dir, as NAME.json.
+func (r *Result) Save(dir string) error {
+	data, err := json.MarshalIndent(r, "", "  ")
+	if err == nil {
+		err = r.check()
+	}
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("result %s: %w", r.Name, err)
 	}
-	return &Result{
-		Name: name, Title: title, Command: "make bench-" + name,
-		Taken: time.Now().UTC().Truncate(time.Second), Commit: commit, Machine: ThisMachine(),
-	}, nil
+	return os.WriteFile(filepath.Join(dir, r.Name+".json"), append(data, '\n'), 0o644)
 }
 
-// commit names the tree's commit, and says when there is more in it than that; what
-// benchmarks have written does not count.
-func commit(ctx context.Context) (string, error) {
-	head, err := git(ctx, "rev-parse", "--short=12", "HEAD")
+// Load reads a result of dir.
+func Load(dir, name string) (*Result, error) {
+	path := filepath.Join(dir, name+".json")
+	data, err := os.ReadFile(path)
 	if err != nil {
-		return "", err
+		return nil, fmt.Errorf("%w; run make bench-%s", err, name)
 	}
-	changed, err := git(ctx, "status", "--porcelain", "--", ":(top)", ":(top,exclude)"+Dir, ":(top,exclude)"+Dir+".md")
-	if changed != "" {
-		head += " with changes"
+	r := &Result{}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err = d.Decode(r); err == nil {
+		err = r.check()
 	}
-	return head, err
-}
-
-func git(ctx context.Context, args ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, "git", args...).Output()
+	if err == nil && r.Name != name {
+		err = fmt.Errorf("it holds the result %q", r.Name)
+	}
 	if err != nil {
-		return "", fmt.Errorf("git %s: %w; figures say of which commit they are, so take them in a clone", args[0], err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return strings.TrimSpace(string(out)), nil
+	return r, nil
 }
-
-// Goal is for Figure.Goal.
-func Goal(v float64) *float64 { return &v }
-
-// Met says whether the figure is what it should be. One without a goal is.
-func (f Figure) Met() bool {
-	switch {
-	case f.Goal == nil:
-		return true
-	case f.AtLeast:
-		return f.Value >= *f.Goal
-	}
-	return f.Value <= *f.Goal
-}
-
-// Time says whether the figure is a time, which a busy machine changes. All others
-// are sizes, counts and ratios.
-func (f Figure) Time() bool {
-	switch f.Unit {
-	case "ns", "µs", "ms", "s", "min", "h":
-		return true
-	}
-	return false
-}
-
-// Missed are the figures that are not what they should be.
-func (r *Result) Missed() []Figure {
-	var missed []Figure
-	for _, f := range r.Figures {
-		if !f.Met() {
-			missed = append(missed, f)
-		}
-	}
-	return missed
-}
-
-// Err is an error when the goal of a size or a count is missed. A missed time is
-// none: it may be the machine's fault.
-func (r *Result) Err() error {
-	var missed []string
-	for _, f := range r.Missed() {
-		if !f.Time() {
-			missed = append(missed, f.String())
-		}
-	}
-	if len(missed) == 0 {
-		return nil
-	}
-	return fmt.Errorf("%s misses its goals:\n  %s", r.Name, strings.Join(missed, "\n  "))
-}
-
-var (
-	nameForm = regexp.MustCompile(`^[a-z][a-z-]*$`)
-	plotForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]*\.svg$`)
-)
 
 // check says what no page could be made of.
 func (r *Result) check() error {
-	if !nameForm.MatchString(r.Name) {
-		return fmt.Errorf("a result's name is of the letters a-z and hyphens: %q", r.Name)
-	}
-	for _, f := range r.Figures {
-		if !finite(f.Value) || f.Goal != nil && !finite(*f.Goal) {
-			return fmt.Errorf("figure %q: %v is no number", f.Name, f.Value)
-		}
-	}
 	for _, t := range r.Tables {
 		for i, row := range t.Rows {
 			if len(row) != len(t.Columns) {
@@ -186,46 +107,11 @@ func (r *Result) check() error {
 		}
 	}
 	for _, p := range r.Plots {
-		if err := p.check(); err != nil {
-			return fmt.Errorf("plot %q: %w", p.Title, err)
-		}
-	}
-	return nil
-}
-
-func (p Plot) check() error {
-	if !plotForm.MatchString(p.File) {
-		return fmt.Errorf("its file is named with a-z, 0-9 and hyphens, and .svg at the end: %q", p.File)
-	}
-	if len(p.Series) == 0 {
-		return errors.New("it has no series")
-	}
-	if p.Kind != Line && p.Kind != Bar && p.Kind != Stack {
-		return fmt.Errorf("its kind is %q: want %q, %q or %q", p.Kind, Line, Bar, Stack)
-	}
-	if p.Kind == Stack && p.LogY {
-		return errors.New("a stack on a log axis shows nothing: its parts would not add up")
-	}
-	for _, s := range p.Series {
-		over := len(s.X)
-		if p.Kind != Line {
-			over = len(p.Categories)
-		}
-		if len(s.Y) != over || over == 0 {
-			return fmt.Errorf("series %q has %d values for %d places", s.Name, len(s.Y), over)
-		}
-		for _, v := range s.X {
-			if !finite(v) || p.LogX && v <= 0 {
-				return fmt.Errorf("series %q: %v is not on its x axis", s.Name, v)
-			}
-		}
-		for _, v := range s.Y {
-			if !finite(v) || p.LogY && v <= 0 {
-				return fmt.Errorf("series %q: %v is not on its y axis", s.Name, v)
+		for _, s := range p.Series {
+			if len(s.Y) != len(p.Categories) || len(s.Y) == 0 {
+				return fmt.Errorf("plot %q: series %q has %d values for %d categories", p.Title, s.Name, len(s.Y), len(p.Categories))
 			}
 		}
 	}
 	return nil
 }
-
-func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }

@@ -1,6 +1,8 @@
 package result
 
 import (
+	"context"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -13,20 +15,16 @@ import (
 
 func sample() *Result {
 	return &Result{
-		Name: "footprint", Title: "Footprint", Command: "make bench-footprint",
-		Taken: time.Date(2026, 11, 24, 18, 0, 0, 0, time.UTC), Commit: "0123456789ab",
+		Name: "footprint", Taken: time.Date(2026, 11, 24, 18, 0, 0, 0, time.UTC), Commit: "0123456789ab",
 		Machine: Machine{CPU: "A CPU", Cores: 2, Memory: 8 << 30, Kernel: "Linux 6.18", Go: "go1.26 linux/amd64"},
 		Figures: []Figure{
-			{Name: "binary", Value: 18.93, Unit: "MB", Goal: Goal(22)},
-			{Name: "start", Value: 1.5, Unit: "s", Goal: Goal(1), Note: "busy"},
-			{Name: "fairness", Value: 0.5, Goal: Goal(0.9), AtLeast: true},
+			{Name: "binary", Value: 18.93, Unit: "MB", Goal: new(22.0)},
+			{Name: "start", Value: 1.5, Unit: "s", Goal: new(1.0), Note: "busy"},
+			{Name: "connections", Value: 2, Goal: new(1.0)},
 			{Name: "threads", Value: 9},
 		},
-		Tables: []Table{{Title: "Growth", Columns: []string{"ENIs", "RSS"}, Rows: [][]string{{"1", "22 MiB"}, {"15", "23 MiB"}}, Note: "Idle."}},
-		Plots: []Plot{{
-			File: "footprint-rss.svg", Title: "RSS", Kind: Line, LogX: true,
-			Series: []Series{{Name: "RSS", X: []float64{1, 15}, Y: []float64{22, 23}}},
-		}},
+		Tables: []Table{{Title: "Growth", Columns: []string{"ENIs", "RSS"}, Rows: [][]string{{"1", "22 MiB"}, {"15", "23 MiB"}}}},
+		Plots:  []Plot{{Title: "RSS", YLabel: "MiB", Categories: []string{"1", "15"}, Series: []Series{{Name: "RSS", Y: []float64{22, 23}}}}},
 	}
 }
 
@@ -37,10 +35,8 @@ func TestFigure(t *testing.T) {
 		text string
 	}{
 		{Figure{Name: "a", Value: 3}, true, "a: 3"},
-		{Figure{Name: "a", Value: 22, Unit: "MB", Goal: Goal(22)}, true, "a: 22 MB (goal: at most 22 MB)"},
-		{Figure{Name: "a", Value: 22.04, Unit: "MB", Goal: Goal(22)}, false, "a: 22 MB (goal: at most 22 MB) MISSED"},
-		{Figure{Name: "a", Value: 1.2, Unit: "×", Goal: Goal(1.25), AtLeast: true}, false, "a: 1.2× (goal: at least 1.25×) MISSED"},
-		{Figure{Name: "a", Value: 1.25, Unit: "×", Goal: Goal(1.25), AtLeast: true}, true, "a: 1.25× (goal: at least 1.25×)"},
+		{Figure{Name: "a", Value: 22, Unit: "MB", Goal: new(22.0)}, true, "a: 22 MB (goal: at most 22 MB)"},
+		{Figure{Name: "a", Value: 22.04, Unit: "MB", Goal: new(22.0)}, false, "a: 22 MB (goal: at most 22 MB) MISSED"},
 	} {
 		if test.f.Met() != test.met || test.f.String() != test.text {
 			t.Errorf("%+v: met %v, %q; want %v, %q", test.f, test.f.Met(), test.f, test.met, test.text)
@@ -66,12 +62,12 @@ func TestErr(t *testing.T) {
 	for _, f := range r.Missed() {
 		names = append(names, f.Name)
 	}
-	if want := []string{"start", "fairness"}; !slices.Equal(names, want) {
+	if want := []string{"start", "connections"}; !slices.Equal(names, want) {
 		t.Errorf("missed: %v, want %v", names, want)
 	}
 	err := r.Err()
-	if err == nil || !strings.Contains(err.Error(), "fairness: 0.5") || strings.Contains(err.Error(), "start") {
-		t.Errorf("error: %v; want one about fairness alone", err)
+	if err == nil || !strings.Contains(err.Error(), "connections: 2") || strings.Contains(err.Error(), "start") {
+		t.Errorf("error: %v; want one about connections alone", err)
 	}
 	r.Figures[2].Value = 1
 	if err := r.Err(); err != nil {
@@ -80,21 +76,15 @@ func TestErr(t *testing.T) {
 }
 
 func TestSaveAndLoad(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "new")
-	if all, err := Load(dir); err != nil || len(all) > 0 {
-		t.Errorf("nothing there: %v, %v", all, err)
+	dir := t.TempDir()
+	if _, err := Load(dir, "footprint"); err == nil || !strings.Contains(err.Error(), "make bench-footprint") {
+		t.Errorf("nothing there: %v", err)
 	}
-	want := []*Result{}
-	for _, name := range []string{"scale", "footprint", "another"} {
-		r := sample()
-		r.Name = name
-		if err := r.Save(dir); err != nil {
-			t.Fatal(err)
-		}
-		want = append(want, r)
+	want := sample()
+	if err := want.Save(dir); err != nil {
+		t.Fatal(err)
 	}
-	got, err := Load(dir)
-	if err != nil || !reflect.DeepEqual(got, want) {
+	if got, err := Load(dir, "footprint"); err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("%v\n got %+v\nwant %+v", err, got, want)
 	}
 }
@@ -111,25 +101,19 @@ func TestLoadErrors(t *testing.T) {
 			if err := os.WriteFile(filepath.Join(dir, "x.json"), []byte(test.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := Load(dir); err == nil || !strings.Contains(err.Error(), "x.json: ") || !strings.Contains(err.Error(), test.err) {
+			if _, err := Load(dir, "x"); err == nil || !strings.Contains(err.Error(), "x.json: ") || !strings.Contains(err.Error(), test.err) {
 				t.Errorf("%v; want the file's name and %q", err, test.err)
 			}
 		})
 	}
 }
 
-func TestCheck(t *testing.T) {
+func TestSaveErrors(t *testing.T) {
 	for err, spoil := range map[string]func(*Result){
-		"letters a-z":              func(r *Result) { r.Name = "../x" },
-		"NaN is no number":         func(r *Result) { r.Figures[0].Value = math.NaN() },
-		"its file is named":        func(r *Result) { r.Plots[0].File = "a/b.svg" },
-		`its kind is "pie"`:        func(r *Result) { r.Plots[0].Kind = "pie" },
-		"no series":                func(r *Result) { r.Plots[0].Series = nil },
-		"has 2 values for 1 place": func(r *Result) { r.Plots[0].Series[0].X = []float64{1} },
-		"0 is not on its x axis":   func(r *Result) { r.Plots[0].Series[0].X[0] = 0 },
-		"+Inf is not on its y":     func(r *Result) { r.Plots[0].Series[0].Y[0] = math.Inf(1) },
-		"would not add up":         func(r *Result) { r.Plots[0].Kind, r.Plots[0].LogY = Stack, true },
-		"2 values for 0 places":    func(r *Result) { r.Plots[0].Kind = Bar },
+		"NaN":                        func(r *Result) { r.Figures[0].Value = math.NaN() },
+		"+Inf":                       func(r *Result) { r.Plots[0].Series[0].Y[0] = math.Inf(1) },
+		"has 1 values for 2 categor": func(r *Result) { r.Plots[0].Series[0].Y = []float64{1} },
+		"has 3 cells for 2 columns":  func(r *Result) { r.Tables[0].Rows[1] = []string{"1", "2", "3"} },
 	} {
 		r := sample()
 		spoil(r)
@@ -142,20 +126,19 @@ func TestCheck(t *testing.T) {
 func TestPrint(t *testing.T) {
 	var b strings.Builder
 	sample().Print(&b)
-	want := `Footprint
+	want := `footprint
 2026-11-24 18:00 UTC, 0123456789ab
 A CPU, 2 cores, 8.0 GiB, Linux 6.18, go1.26 linux/amd64
 
-  binary    18.9 MB  at most 22 MB
-  start     1.5 s    at most 1 s    MISSED  busy
-  fairness  0.5      at least 0.9   MISSED
-  threads   9
+  binary       18.9 MB  at most 22 MB
+  start        1.5 s    at most 1 s  MISSED  busy
+  connections  2        at most 1    MISSED
+  threads      9
 
 Growth
   ENIs  RSS
   1     22 MiB
   15    23 MiB
-Idle.
 
 2 of 4 figures miss their goal.
 `
@@ -164,18 +147,10 @@ Idle.
 	}
 }
 
-func TestCommit(t *testing.T) {
-	tree := t.TempDir()
-	t.Chdir(tree)
-	write := func(path string) {
-		t.Helper()
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, nil, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+// newTree makes a tree with one commit, and goes there.
+func newTree(t *testing.T) {
+	t.Helper()
+	t.Chdir(t.TempDir())
 	for _, args := range [][]string{
 		{"init", "--quiet"},
 		{"-c", "user.name=x", "-c", "user.email=x@example.com", "commit", "--quiet", "--allow-empty", "--message=x"},
@@ -184,10 +159,23 @@ func TestCommit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.MkdirAll(Dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestCommit(t *testing.T) {
+	newTree(t)
+	write := func(path string) {
+		t.Helper()
+		if err := os.WriteFile(path, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 	write(filepath.Join(Dir, "go.json"))
 	write(Dir + ".md")
-	if r, err := New(t.Context(), "go", "Go"); err != nil || len(r.Commit) != 12 || r.Command != "make bench-go" {
-		t.Errorf("%+v, %v; want twelve digits", r, err)
+	if got, err := commit(t.Context()); err != nil || len(got) != 12 {
+		t.Errorf("%q, %v; want twelve digits", got, err)
 	}
 	write("agent.go")
 	if got, err := commit(t.Context()); err != nil || !strings.HasSuffix(got, " with changes") {
@@ -195,8 +183,26 @@ func TestCommit(t *testing.T) {
 	}
 }
 
+// What was measured is saved if measure says so, and is an error if a size or a count
+// misses its goal.
+func TestRun(t *testing.T) {
+	newTree(t)
+	for _, save := range []bool{false, true} {
+		err := run(t.Context(), "go", func(_ context.Context, r *Result) (bool, error) {
+			r.Figures = sample().Figures
+			return save, errors.New("it took too long")
+		})
+		if err == nil || !strings.Contains(err.Error(), "it took too long") || !strings.Contains(err.Error(), "connections: 2") {
+			t.Errorf("error: %v; want measure's and the missed goal", err)
+		}
+		if r, err := Load(Dir, "go"); (err == nil) != save || save && len(r.Figures) != 4 {
+			t.Errorf("saved: %+v, %v; want it to be %v", r, err, save)
+		}
+	}
+}
+
 func TestThisMachine(t *testing.T) {
-	if m := ThisMachine(); m.Cores < 1 || m.Memory < 1<<20 || m.Kernel == "Linux" || !strings.HasPrefix(m.Go, "go1.") {
-		t.Errorf("%+v", m)
+	if m, err := thisMachine(); err != nil || m.CPU == "" || m.Cores < 1 || m.Memory < 1<<20 || m.Kernel == "Linux" || !strings.HasPrefix(m.Go, "go1.") {
+		t.Errorf("%+v, %v", m, err)
 	}
 }

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/fleet"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 )
 
@@ -37,6 +39,31 @@ type bench struct {
 	figures     *figures
 }
 
+// figures is what was found at one size.
+type figures struct {
+	size
+	outcomes       map[phase]*outcome // of the phases that were not left out
+	agents         fleet.Stats        // before there is anything to do
+	agentsReady    fleet.Stats        // with all ENIs
+	largestState   int                // bytes
+	largestNodeENI atomic.Int64       // bytes
+}
+
+// outcome is what a phase has come to.
+type outcome struct {
+	done  time.Duration   // until everything was as it should be
+	times []time.Duration // each node's until it was ready, in order
+	begun time.Duration   // until the last node was labelled, or the last agent started
+	left  int             // ENIs more than wanted, in the end
+
+	took        time.Duration // for which was counted
+	calls       fleet.Calls
+	api         fleet.APIServer
+	gets        int           // of NodeENIs, by this program
+	coordinator fleet.Process // CPU of the phase; memory at most since the start
+	restarts    int           // of the coordinator, since the start
+}
+
 // measure carries out a plan.
 func measure(ctx context.Context, p plan) (*figures, error) {
 	dir, err := os.MkdirTemp("", "eni-scale-")
@@ -47,11 +74,11 @@ func measure(ctx context.Context, p plan) (*figures, error) {
 	defer cancel()
 	b := &bench{
 		plan: p, dir: dir, began: time.Now(),
-		workers: newWorkers(dir), figures: &figures{size: p.size},
+		workers: newWorkers(dir), figures: &figures{size: p.size, outcomes: map[phase]*outcome{}},
 	}
 	err = b.play(ctx)
 	if err != nil && b.coordinator != nil {
-		err = fmt.Errorf("%w\nThe coordinator says:\n%s\nLogs are in %s", err, b.coordinator.tail(), dir)
+		err = fmt.Errorf("%w\nThe coordinator says:\n%s\nLogs are in %s", err, b.coordinator.process.Load().Tail(20), dir)
 	}
 	cancel()
 	err = errors.Join(err, b.stop())
@@ -65,22 +92,16 @@ func (b *bench) play(ctx context.Context) error {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
-	for _, step := range []struct {
-		phase
-		run func(context.Context) error
-	}{
-		{phaseLabel, b.label},
-		{phaseIdle, b.idle},
-		{phaseRoll, b.roll},
-		{phaseDelete, b.delete},
-		{phaseCold, b.cold},
-	} {
-		if !b.has(step.phase) {
+	run := map[phase]func(context.Context) error{
+		phaseLabel: b.label, phaseIdle: b.idle, phaseRoll: b.roll, phaseDelete: b.delete, phaseCold: b.cold,
+	}
+	for _, p := range phases {
+		if !slices.Contains(b.phases, p) {
 			continue
 		}
-		b.say("%s ...", step.phase)
-		if err := step.run(ctx); err != nil {
-			return fmt.Errorf("%s: %w", step.phase, err)
+		b.say("%s ...", p)
+		if err := run[p](ctx); err != nil {
+			return fmt.Errorf("%s: %w", p, err)
 		}
 	}
 	return nil
@@ -92,14 +113,15 @@ func (b *bench) say(format string, args ...any) {
 }
 
 // start starts everything up to agents without anything to do.
-func (b *bench) start(ctx context.Context) error {
+func (b *bench) start(ctx context.Context) (err error) {
 	if err := b.workers.grow(b.size.nodes); err != nil {
 		return err
 	}
-	var err error
-	b.cluster, err = fleet.StartCluster(ctx, fleet.ClusterConfig{
-		Dir: b.dir, Hosts: b.workers, Timing: sim.RealisticTiming(), APIServerArgs: apiServerArgs(b.size.nodes),
-	})
+	var limits []string // as control planes of that size have them
+	if b.size.nodes >= 1000 {
+		limits = []string{"--max-requests-inflight=1600", "--max-mutating-requests-inflight=800"}
+	}
+	b.cluster, err = fleet.StartCluster(ctx, fleet.ClusterConfig{Dir: b.dir, Hosts: b.workers, Timing: sim.RealisticTiming(), APIServerArgs: limits})
 	if err != nil {
 		return err
 	}
@@ -117,28 +139,15 @@ func (b *bench) start(ctx context.Context) error {
 		return err
 	}
 	b.say("%d nodes are registered; their agents start", len(b.nodes))
-	if err := b.startAgents(ctx, b.nodes, startAtOnce, 0); err != nil {
-		return err
-	}
-	if err := b.workers.awaitAnswered(ctx); err != nil {
+	if err := b.startAnswered(ctx, 0); err != nil {
 		return err
 	}
 	if err := sleep(ctx, settle/2); err != nil {
 		return err
 	}
-	if b.figures.Agents, err = b.workers.stats(); err != nil {
-		return err
-	}
 	b.say("the agents have started")
-	return nil
-}
-
-// apiServerArgs are limits as control planes of that size have them.
-func apiServerArgs(nodes int) []string {
-	if nodes < 1000 {
-		return nil
-	}
-	return []string{"--max-requests-inflight=1600", "--max-mutating-requests-inflight=800"}
+	b.figures.agents, err = b.workers.stats()
+	return err
 }
 
 func (b *bench) newNames(n int) []string {
@@ -162,20 +171,63 @@ func (b *bench) startAgents(ctx context.Context, names []string, atOnce int, ver
 	return b.workers.start(servers, nodes)
 }
 
+// startAnswered starts all agents, and waits until each has heard from EC2.
+func (b *bench) startAnswered(ctx context.Context, verifyEvery time.Duration) error {
+	if err := b.startAgents(ctx, b.nodes, startAtOnce, verifyEvery); err != nil {
+		return err
+	}
+	return b.workers.awaitAnswered(ctx)
+}
+
+// count carries out a phase, and counts until it has ended.
+func (b *bench) count(ctx context.Context, p phase, do func(o *outcome, began time.Time) error) (*outcome, error) {
+	api, err := b.cluster.Requests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	o := &outcome{}
+	before, _ := b.coordinator.usage()
+	began, calls, gets := time.Now(), b.cluster.Calls(), b.gets.Load()
+	if err := do(o, began); err != nil {
+		return nil, err
+	}
+	if o.api, err = b.cluster.Requests(ctx); err != nil {
+		return nil, err
+	}
+	o.took, o.calls, o.api, o.gets = time.Since(began), b.cluster.Calls().Since(calls), o.api.Since(api), int(b.gets.Load()-gets)
+	o.coordinator, o.restarts = b.coordinator.usage()
+	o.coordinator.CPU -= before.CPU
+	b.figures.outcomes[p] = o
+	return o, nil
+}
+
+// watchSize keeps the size of the largest NodeENI up to date, until ctx ends.
+func (b *bench) watchSize(ctx context.Context) {
+	for {
+		for _, name := range fleet.NodeENIs(b.enis) {
+			b.gets.Add(1)
+			object, err := b.cluster.Client.API.Get().Resource(kube.NodeENIs).Name(name).Do(ctx).Raw()
+			if bytes := int64(len(object)); err == nil && bytes > b.figures.largestNodeENI.Load() {
+				b.figures.largestNodeENI.Store(bytes)
+			}
+		}
+		if sleep(ctx, 5*time.Second) != nil {
+			return
+		}
+	}
+}
+
 // stop ends everything.
 func (b *bench) stop() error {
 	errs := []error{b.workers.stop()}
 	if b.coordinator != nil {
-		b.coordinator.stop()
+		b.coordinator.process.Load().Kill()
 	}
 	if b.cluster != nil {
 		errs = append(errs, b.cluster.Stop())
 	}
 	return errors.Join(errs...)
 }
-
-// limitEC2 turns EC2's limits on, with full buckets, or off.
-func (b *bench) limitEC2(on bool) { b.cluster.Cloud.SetThrottle(on) }
 
 func sleep(ctx context.Context, d time.Duration) error {
 	select {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/fleet"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
@@ -13,13 +14,13 @@ import (
 // coordinatorProgram is where make puts it.
 const coordinatorProgram = "bin/eni-coordinator"
 
-// coordinator is the process, started anew when it ends as a kubelet does: one
+// coordinator is the process, started again when it ends as a kubelet does: one
 // that could not renew its Lease in time ends itself.
 type coordinator struct {
 	cluster *fleet.Cluster
+	process atomic.Pointer[testbed.Process]
 
 	mu       sync.Mutex
-	process  *testbed.Process
 	last     fleet.Process // of the process that runs
 	before   fleet.Process // of those before it: CPU together, memory at most
 	restarts int
@@ -27,65 +28,45 @@ type coordinator struct {
 
 func startCoordinator(ctx context.Context, cluster *fleet.Cluster) (*coordinator, error) {
 	c := &coordinator{cluster: cluster}
-	var err error
-	c.process, err = cluster.StartCoordinator(ctx, coordinatorProgram)
-	if err != nil {
+	if err := c.start(ctx); err != nil {
 		return nil, err
 	}
 	go c.keep(ctx)
 	return c, nil
 }
 
+func (c *coordinator) start(ctx context.Context) error {
+	process, err := c.cluster.StartCoordinator(ctx, coordinatorProgram)
+	if err == nil {
+		c.process.Store(process)
+	}
+	return err
+}
+
 // keep looks after the process until ctx ends.
 func (c *coordinator) keep(ctx context.Context) {
 	for sleep(ctx, pollEvery) == nil {
-		c.look()
-		if !c.process.Exited() {
+		before, _ := c.usage()
+		if !c.process.Load().Exited() {
 			continue
 		}
-		process, err := c.cluster.StartCoordinator(ctx, coordinatorProgram)
-		if err != nil {
+		if err := c.start(ctx); err != nil {
 			fmt.Fprintln(os.Stderr, "the coordinator has ended, and cannot be started:", err)
 			continue
 		}
 		c.mu.Lock()
-		c.process = process
-		c.before, c.last = c.sum(), fleet.Process{}
+		c.before, c.last = before, fleet.Process{}
 		c.restarts++
 		c.mu.Unlock()
 	}
 }
 
-func (c *coordinator) look() {
+// usage is what it has cost so far, and how often it was started again.
+func (c *coordinator) usage() (fleet.Process, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := fleet.ReadProcess(c.process.Pid()); now.RSS > 0 {
+	if now := fleet.ReadProcess(c.process.Load().Pid()); now.RSS > 0 {
 		c.last = now
 	}
-}
-
-// sum wants mu held.
-func (c *coordinator) sum() fleet.Process {
-	return fleet.Process{RSS: c.last.RSS, Peak: max(c.before.Peak, c.last.Peak), CPU: c.before.CPU + c.last.CPU}
-}
-
-// usage is what it has cost so far, and how often it was started anew.
-func (c *coordinator) usage() (fleet.Process, int) {
-	c.look()
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.sum(), c.restarts
-}
-
-// stop is for when keep has been told to end.
-func (c *coordinator) stop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.process.Kill()
-}
-
-func (c *coordinator) tail() string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.process.Tail(20)
+	return fleet.Process{RSS: c.last.RSS, Peak: max(c.before.Peak, c.last.Peak), CPU: c.before.CPU + c.last.CPU}, c.restarts
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -12,18 +11,19 @@ import (
 
 // patience bounds a phase: a few times what its buckets allow.
 func (b *bench) patience(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, 5*time.Minute+4*seconds(attachBound(b.total())))
+	return context.WithTimeout(ctx, 5*time.Minute+4*time.Duration(b.bound()*float64(time.Second)))
 }
 
+// limitEC2 turns EC2's limits on, with full buckets, or off.
+func (b *bench) limitEC2(on bool) { b.cluster.Cloud.SetThrottle(on) }
+
 // label measures from the label to Ready.
-func (b *bench) label(ctx context.Context) error {
+func (b *bench) label(ctx context.Context) (err error) {
 	b.limitEC2(true)
-	arrival, err := b.arrive(ctx, func() error { return b.cluster.Label(ctx, b.nodes) })
-	if err != nil {
+	if err := b.arrive(ctx, phaseLabel, func() error { return b.cluster.Label(ctx, b.nodes) }); err != nil {
 		return err
 	}
-	b.figures.Label = arrival
-	b.figures.AgentsReady, err = b.workers.stats()
+	b.figures.agentsReady, err = b.workers.stats()
 	return err
 }
 
@@ -43,36 +43,37 @@ func (b *bench) cold(ctx context.Context) error {
 		return err
 	}
 	b.limitEC2(true)
-	var err error
-	b.figures.Cold, err = b.arrive(ctx, func() error { return b.startAgents(ctx, b.nodes, 0, 0) })
-	return err
+	return b.arrive(ctx, phaseCold, func() error { return b.startAgents(ctx, b.nodes, 0, 0) })
 }
 
 // arrive does what makes agents want ENIs, and measures until all are ready.
-func (b *bench) arrive(ctx context.Context, begin func() error) (*arrival, error) {
+func (b *bench) arrive(ctx context.Context, p phase, begin func() error) error {
 	wait, cancel := b.patience(ctx)
 	defer cancel()
-	m, err := b.meter(ctx)
+	_, err := b.count(ctx, p, func(o *outcome, began time.Time) error {
+		b.reports.Begin(b.enis)
+		go b.watchSize(wait)
+		if err := begin(); err != nil {
+			return err
+		}
+		o.begun = time.Since(began)
+		if err := b.reports.Await(wait, b.nodes); err != nil {
+			return err
+		}
+		o.times = b.reports.Ready()
+		o.done = o.times[len(o.times)-1]
+		b.sayDone(o)
+		return sleep(ctx, settle)
+	})
+	b.figures.largestState = max(b.figures.largestState, b.reports.Largest())
 	if err != nil {
-		return nil, err
+		return err
 	}
-	b.reports.Begin(b.enis)
-	go b.watchSize(wait)
-	if err := begin(); err != nil {
-		return nil, err
-	}
-	begun := time.Since(m.began)
-	if err := b.reports.Await(wait, b.nodes); err != nil {
-		return nil, err
-	}
-	a := &arrival{Times: b.reports.Ready(), Begun: begun}
-	b.say("all are ready after %.1f s, by the buckets %.1f s", a.last(), attachBound(b.total()))
-	if err := sleep(ctx, settle); err != nil {
-		return nil, err
-	}
-	a.counts, err = m.read(ctx)
-	b.figures.LargestState = max(b.figures.LargestState, b.reports.Largest())
-	return a, errors.Join(err, b.noLeak())
+	return b.noLeak()
+}
+
+func (b *bench) sayDone(o *outcome) {
+	b.say("done after %.1f s, by the buckets %.1f s", o.done.Seconds(), b.bound())
 }
 
 // ready gets every node its ENIs, unmeasured.
@@ -93,6 +94,9 @@ func (b *bench) ready(ctx context.Context) error {
 	return sleep(ctx, settle)
 }
 
+// idleHour stands for an hour.
+const idleHour = time.Minute
+
 // idle measures an hour without events. The agents' own interval of an hour is a
 // minute here: nothing else that an agent does by itself concerns EC2, or writes.
 func (b *bench) idle(ctx context.Context) error {
@@ -103,29 +107,17 @@ func (b *bench) idle(ctx context.Context) error {
 	if err := b.workers.end(b.nodes); err != nil {
 		return err
 	}
-	if err := b.startAgents(ctx, b.nodes, startAtOnce, idleHour); err != nil {
-		return err
-	}
-	if err := b.workers.awaitAnswered(ctx); err != nil {
+	if err := b.startAnswered(ctx, idleHour); err != nil {
 		return err
 	}
 	if err := sleep(ctx, settle); err != nil {
 		return err
 	}
-	m, err := b.meter(ctx)
-	if err != nil {
+	if _, err := b.count(ctx, phaseIdle, func(*outcome, time.Time) error { return sleep(ctx, idleHour) }); err != nil {
 		return err
 	}
-	if err := sleep(ctx, idleHour); err != nil {
-		return err
-	}
-	c, err := m.read(ctx)
-	b.figures.Idle = &c
-	return errors.Join(err, b.noLeak())
+	return b.noLeak()
 }
-
-// idleHour stands for an hour.
-const idleHour = time.Minute
 
 // roll replaces all nodes, a tenth at a time: new ones come, and when their ENIs
 // are ready, as many old ones go.
@@ -134,27 +126,22 @@ func (b *bench) roll(ctx context.Context) error {
 		return err
 	}
 	b.limitEC2(true)
-	m, err := b.meter(ctx)
-	if err != nil {
-		return err
-	}
 	wait, cancel := b.patience(ctx)
 	defer cancel()
-	b.reports.Begin(b.enis)
-	old := b.nodes
-	for len(old) > 0 {
-		step := min(len(old), max(1, b.size.nodes/10))
-		names := b.newNames(step)
-		if err := b.replace(wait, old[:step], names); err != nil {
-			return err
+	o, err := b.count(ctx, phaseRoll, func(o *outcome, began time.Time) error {
+		b.reports.Begin(b.enis)
+		for old := b.nodes; len(old) > 0; {
+			step := min(len(old), max(1, b.size.nodes/10))
+			names := b.newNames(step)
+			if err := b.replace(wait, old[:step], names); err != nil {
+				return err
+			}
+			old, b.nodes = old[step:], append(b.nodes[step:], names...)
 		}
-		b.nodes = append(b.nodes[step:], names...)
-		old = old[step:]
-	}
-	r := &rolling{}
-	r.counts, err = m.read(ctx)
-	b.figures.Roll = r
-	b.say("all nodes are replaced after %.1f s, by the buckets %.1f s", r.Took.Seconds(), attachBound(b.total()))
+		o.done = time.Since(began)
+		b.sayDone(o)
+		return nil
+	})
 	if err != nil {
 		return err
 	}
@@ -162,7 +149,7 @@ func (b *bench) roll(ctx context.Context) error {
 	if err := sleep(ctx, settle); err != nil {
 		return err
 	}
-	r.Leaks = len(b.cluster.ENIs()) - b.total()
+	o.left = len(b.cluster.ENIs()) - b.total()
 	return b.noLeak()
 }
 
@@ -191,20 +178,14 @@ func (b *bench) delete(ctx context.Context) error {
 		return err
 	}
 	b.limitEC2(true)
-	m, err := b.meter(ctx)
-	if err != nil {
-		return err
-	}
-	if err := b.empty(ctx); err != nil {
-		return err
-	}
-	r := &removal{Gone: time.Since(m.began)}
-	b.say("all ENIs and NodeENIs are gone after %.1f s, by the buckets %.1f s", r.Gone.Seconds(), attachBound(b.total()))
-	if err := sleep(ctx, settle); err != nil {
-		return err
-	}
-	r.counts, err = m.read(ctx)
-	b.figures.Delete = r
+	_, err := b.count(ctx, phaseDelete, func(o *outcome, began time.Time) error {
+		if err := b.empty(ctx); err != nil {
+			return err
+		}
+		o.done = time.Since(began)
+		b.sayDone(o)
+		return sleep(ctx, settle)
+	})
 	return err
 }
 

@@ -19,6 +19,10 @@ func (s size) String() string {
 
 func (s size) total() int { return s.nodes * s.enis }
 
+// bound is the least time in seconds that EC2's bucket lets so many calls of
+// AttachNetworkInterface take, and as many of DetachNetworkInterface.
+func (s size) bound() float64 { return max(0, float64(s.total()-50)/5) }
+
 // phase is something that happens to a fleet. They run in this order.
 type phase string
 
@@ -38,14 +42,15 @@ type plan struct {
 	phases []phase
 }
 
-func (p plan) has(one phase) bool { return slices.Contains(p.phases, one) }
-
 const (
 	defaultSizes = "10,50,100,250,1000,1000x2,5000"
 	// fullSize is the size at which everything is measured.
 	fullSize = 1000
 	// largeSize is the size from which a cold start takes too long to be added.
 	largeSize = 2500
+	// maxNodes is what the subnets of package fleet hold, with an old and a new
+	// node for each.
+	maxNodes = 8000
 )
 
 // defaultPhases leaves out what would take long and tell little.
@@ -66,23 +71,27 @@ func defaultPhases(s size) []phase {
 func parsePlans(sizes, chosen string) (plans []plan, partial bool, err error) {
 	var only []phase
 	for _, text := range split(chosen) {
-		p := phase(text)
-		if !slices.Contains(phases, p) {
+		if only = append(only, phase(text)); !slices.Contains(phases, phase(text)) {
 			return nil, false, fmt.Errorf("PHASES: %q is none of %v", text, phases)
 		}
-		only = append(only, p)
 	}
 	if len(split(sizes)) == 0 {
 		sizes = defaultSizes
 	}
 	for _, text := range split(sizes) {
-		s, err := parseSize(text)
-		if err != nil {
-			return nil, false, err
+		nodes, enis, two := strings.Cut(text, "x")
+		if two && enis != "1" && enis != "2" {
+			return nil, false, fmt.Errorf("SIZES: %q: a node gets 1 or 2 ENIs", text)
 		}
-		p := plan{s, only}
+		p := plan{size{enis: 1}, only}
+		if enis == "2" {
+			p.enis = 2
+		}
+		if p.nodes, err = strconv.Atoi(nodes); err != nil || p.nodes < 1 || p.nodes > maxNodes {
+			return nil, false, fmt.Errorf("SIZES: %q: want a number of nodes from 1 to %d, such as 1000, or 1000x2 for two ENIs each", text, maxNodes)
+		}
 		if len(only) == 0 {
-			p.phases = defaultPhases(s)
+			p.phases = defaultPhases(p.size)
 		}
 		plans = append(plans, p)
 	}
@@ -91,24 +100,4 @@ func parsePlans(sizes, chosen string) (plans []plan, partial bool, err error) {
 
 func split(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
-}
-
-// maxNodes is what the subnets of package fleet hold, with an old and a new node
-// for each.
-const maxNodes = 8000
-
-func parseSize(text string) (size, error) {
-	nodes, enis, two := strings.Cut(text, "x")
-	s := size{enis: 1}
-	var err error
-	if s.nodes, err = strconv.Atoi(nodes); err != nil || s.nodes < 1 || s.nodes > maxNodes {
-		return s, fmt.Errorf("SIZES: %q: want a number of nodes from 1 to %d, such as 1000, or 1000x2 for two ENIs each", text, maxNodes)
-	}
-	if two && enis != "1" && enis != "2" {
-		return s, fmt.Errorf("SIZES: %q: a node gets 1 or 2 ENIs", text)
-	}
-	if enis == "2" {
-		s.enis = 2
-	}
-	return s, nil
 }

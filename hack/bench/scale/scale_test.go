@@ -46,20 +46,21 @@ func TestParsePlans(t *testing.T) {
 	}
 }
 
-func TestAttachBound(t *testing.T) {
+func TestBound(t *testing.T) {
 	for enis, want := range map[int]float64{1: 0, 50: 0, 51: .2, 1000: 190, 5000: 990} {
-		if got := attachBound(enis); got != want {
+		if got := (size{enis, 1}).bound(); got != want {
 			t.Errorf("%d ENIs: %v s, want %v", enis, got, want)
 		}
 	}
 }
 
-// TestSummarize: a run of an hour must not end with figures that cannot be kept,
+// TestReport: a run of an hour must not end with figures that cannot be kept,
 // whatever phases it had.
-func TestSummarize(t *testing.T) {
-	some := func(nodes int) counts {
-		return counts{
-			Calls: fleet.Calls{
+func TestReport(t *testing.T) {
+	some := func(nodes int) *outcome {
+		o := &outcome{
+			done: time.Duration(nodes) * time.Second, took: time.Duration(nodes+12) * time.Second, gets: 7,
+			calls: fleet.Calls{
 				{Action: "CreateNetworkInterface"}:                       nodes,
 				{Action: "AttachNetworkInterface"}:                       nodes,
 				{Action: "AttachNetworkInterface", Throttled: true}:      nodes / 2,
@@ -69,62 +70,61 @@ func TestSummarize(t *testing.T) {
 				{Action: "DetachNetworkInterface", Coordinator: true}:    nodes,
 				{Action: "DeleteNetworkInterface", Coordinator: true}:    nodes,
 			},
-			API: fleet.APIServer{Requests: map[fleet.Request]int{
+			api: fleet.APIServer{Requests: map[fleet.Request]int{
 				{Verb: "PUT", Resource: "nodeenistates", Code: "200"}: 4 * nodes,
 				{Verb: "PUT", Resource: "nodeenistates", Code: "409"}: 1,
 				{Verb: "GET", Resource: "nodeenis", Code: "200"}:      7,
 			}},
-			OwnGets: 7,
 		}
+		for i := range nodes {
+			o.times = append(o.times, time.Duration(i+1)*time.Second)
+		}
+		return o
 	}
-	full := func(nodes, enis int, all bool) *figures {
-		f := &figures{size: size{nodes, enis}}
-		times := make([]time.Duration, nodes)
-		for i := range times {
-			times[i] = time.Duration(i+1) * time.Second
-		}
-		f.Label = &arrival{counts: some(nodes), Times: times}
-		f.Delete = &removal{counts: some(nodes), Gone: 100 * time.Second}
-		if all {
-			f.Cold = &arrival{counts: some(nodes), Times: times}
-			f.Roll = &rolling{counts: some(nodes)}
-			idle := some(nodes)
-			f.Idle = &idle
+	with := func(nodes, enis int, phases ...phase) *figures {
+		f := &figures{size: size{nodes, enis}, outcomes: map[phase]*outcome{}}
+		for _, p := range phases {
+			f.outcomes[p] = some(nodes)
 		}
 		return f
 	}
 	for name, all := range map[string][]*figures{
-		"all":           {full(10, 1, true), full(250, 1, true), full(1000, 1, true), full(1000, 2, false)},
-		"one":           {full(10, 1, false)},
-		"nothing":       {{size: size{10, 1}}},
-		"without label": {{size: size{1000, 1}, Idle: new(some(1000))}},
+		"all":           {with(10, 1, phases...), with(250, 1, phases...), with(1000, 1, phases...), with(1000, 2, phaseLabel, phaseDelete)},
+		"one":           {with(10, 1, phaseLabel, phaseDelete)},
+		"nothing":       {with(10, 1)},
+		"without label": {with(1000, 1, phaseIdle)},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &result.Result{Name: "scale", Title: "Scale"}
-			summarize(r, all)
+			r := &result.Result{Name: "scale"}
+			report(r, all)
 			if err := r.Save(t.TempDir()); err != nil {
 				t.Error(err)
 			}
 		})
 	}
-	goals := full(1000, 1, true).goals()
-	find := func(name string) result.Figure {
-		for _, g := range goals {
-			if strings.HasSuffix(g.Name, name) {
-				return g
-			}
-		}
-		t.Fatalf("there is no figure %q", name)
-		return result.Figure{}
-	}
+	r := &result.Result{}
+	report(r, []*figures{with(1000, 1, phases...), with(1000, 2, phaseLabel)})
 	for name, want := range map[string]float64{
 		"changing EC2 calls per ENI, throttled ones included":      3.5,
 		"all EC2 calls of agents per ENI, throttled ones included": 4.5,
 		"from the label until all are ready":                       1000,
 		"conflicts of NodeENIState writes per node":                .001,
 	} {
-		if got := find(name); got.Value != want {
-			t.Errorf("%s: %v, want %v", name, got.Value, want)
+		i := slices.IndexFunc(r.Figures, func(f result.Figure) bool { return f.Name == "1,000 nodes: "+name })
+		if i < 0 || r.Figures[i].Value != want {
+			t.Errorf("%s: want %v; there are %v", name, want, r.Figures)
+		}
+	}
+	for title, want := range map[string][]string{
+		"Time until all is done, in seconds":                                     {"1000×2", "390", "1000.0 (2.56×)", "501.0", "990.0", "0.0", "–", "–", "–", "–", "–"},
+		"EC2 calls of the agents per ENI":                                        {"1000×2", "label", "0.50", "0.75", "0.50", "1.75", "0.25", "0.50", "0.00", "2.25"},
+		"EC2 calls of the coordinator per ENI, from the deletion of the NodeENI": {"1000", "1.00", "1.00", "0.00", "0.00", "2.00"},
+		"Requests to the API server from the label until all are ready":          {"1000×2", "0", "0", "4.00", "1", "0", "0", "0.00", "4.00", "0.0", "0", "0.0 KiB", "0.0 KiB"},
+		"What it costs": {"1000×2", "0 KiB", "0", "0.00", "0.00", "0.0 MiB", "0.0 s", "–", "0 MiB", "0 s"},
+	} {
+		i := slices.IndexFunc(r.Tables, func(t result.Table) bool { return t.Title == title })
+		if i < 0 || !slices.Equal(r.Tables[i].Rows[len(r.Tables[i].Rows)-1], want) {
+			t.Errorf("%s: the last row is not %v; there are %v", title, want, r.Tables)
 		}
 	}
 }

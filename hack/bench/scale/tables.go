@@ -2,221 +2,201 @@ package main
 
 import (
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
+	"strconv"
 
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/fleet"
 )
 
-// absent stands for what was not measured.
-const absent = "–"
-
-// overTheBound is a time and how many times the bound it is.
-func overTheBound(took, bound float64) string {
-	if bound == 0 {
-		return fmt.Sprintf("%.1f", took)
-	}
-	return fmt.Sprintf("%.1f (%.2f×)", took, took/bound)
+// row is what a row of a table is about.
+type row struct {
+	*figures
+	phase    phase
+	*outcome // nil if the table is about all phases
 }
 
-func timeTable(all []*figures) []result.Table {
-	t := result.Table{
-		Title:   "Time until all is done, in seconds",
-		Columns: []string{"nodes", "bound", "label: all ready", "p50", "p99", "last label", "cold: all ready", "p50", "p99", "rolling", "delete"},
-		Note:    "Bound: what the bucket of AttachNetworkInterface or DetachNetworkInterface allows, (ENIs − 50)/5. In parentheses: times the bound.",
-	}
+type column struct {
+	title string
+	cell  func(row) string
+}
+
+// table has a row for each size, or for each size and phase that was measured.
+func table(title string, all []*figures, about []phase, columns ...column) result.Table {
+	t := result.Table{Title: title}
+	var rows []row
 	for _, f := range all {
-		bound := attachBound(f.total())
-		row := []string{f.size.String(), fmt.Sprintf("%.0f", bound)}
-		row = append(row, f.Label.times(bound)[:4]...)
-		row = append(row, f.Cold.times(bound)[:3]...)
-		roll, gone := absent, absent
-		if f.Roll != nil {
-			roll = overTheBound(f.Roll.Took.Seconds(), bound)
+		if about == nil {
+			rows = append(rows, row{f, "", nil})
 		}
-		if f.Delete != nil {
-			gone = overTheBound(f.Delete.Gone.Seconds(), bound)
-		}
-		t.Rows = append(t.Rows, append(row, roll, gone))
-	}
-	return []result.Table{t}
-}
-
-func (a *arrival) times(bound float64) []string {
-	if a == nil {
-		return []string{absent, absent, absent, absent}
-	}
-	return []string{
-		overTheBound(a.last(), bound),
-		fmt.Sprintf("%.1f", a.quantile(.5)), fmt.Sprintf("%.1f", a.quantile(.99)), fmt.Sprintf("%.1f", a.Begun.Seconds()),
-	}
-}
-
-// callTable has a row for each phase in which agents call EC2 for ENIs.
-func callTable(all []*figures) []result.Table {
-	actions := []string{"CreateNetworkInterface", "AttachNetworkInterface", "ModifyNetworkInterfaceAttribute"}
-	t := result.Table{
-		Title:   "EC2 calls of the agents per ENI",
-		Columns: []string{"nodes", "phase", "Create", "Attach", "Modify", "changing", "of them throttled", "describes", "of them throttled", "all"},
-		Note:    "Throttled calls are among all numbers.",
-	}
-	for _, f := range all {
-		for _, p := range []struct {
-			name string
-			*counts
-		}{{"label", countsOf(f.Label)}, {"cold", countsOf(f.Cold)}} {
-			if p.counts == nil {
-				continue
+		for _, p := range about {
+			if o := f.outcomes[p]; o != nil {
+				rows = append(rows, row{f, p, o})
 			}
-			row := []string{f.size.String(), p.name}
-			per := func(match func(fleet.Call) bool) { row = append(row, fmt.Sprintf("%.2f", p.perENI(f.size, match))) }
-			for _, action := range actions {
-				per(func(c fleet.Call) bool { return byAgents(c) && c.Action == action })
+		}
+	}
+	for _, c := range slices.Concat([]column{{"nodes", func(r row) string { return r.size.String() }}}, columns) {
+		t.Columns = append(t.Columns, c.title)
+		for i, r := range rows {
+			if len(t.Rows) <= i {
+				t.Rows = append(t.Rows, nil)
 			}
-			per(mutating)
-			per(func(c fleet.Call) bool { return mutating(c) && c.Throttled })
-			per(describing)
-			per(func(c fleet.Call) bool { return describing(c) && c.Throttled })
-			per(byAgents)
-			t.Rows = append(t.Rows, row)
+			t.Rows[i] = append(t.Rows[i], c.cell(r))
 		}
-	}
-	return []result.Table{t, removalTable(all)}
-}
-
-func countsOf(a *arrival) *counts {
-	if a == nil {
-		return nil
-	}
-	return &a.counts
-}
-
-func removalTable(all []*figures) result.Table {
-	t := result.Table{
-		Title:   "EC2 calls of the coordinator per ENI, from the deletion of the NodeENI",
-		Columns: []string{"nodes", "Detach", "Delete", "of them throttled", "describes", "all"},
-	}
-	for _, f := range all {
-		if f.Delete == nil {
-			continue
-		}
-		row := []string{f.size.String()}
-		per := func(match func(fleet.Call) bool) {
-			row = append(row, fmt.Sprintf("%.2f", f.Delete.perENI(f.size, func(c fleet.Call) bool { return c.Coordinator && match(c) })))
-		}
-		per(func(c fleet.Call) bool { return c.Action == "DetachNetworkInterface" })
-		per(func(c fleet.Call) bool { return c.Action == "DeleteNetworkInterface" })
-		per(func(c fleet.Call) bool { return c.Mutating() && c.Throttled })
-		per(func(c fleet.Call) bool { return !c.Mutating() })
-		per(func(fleet.Call) bool { return true })
-		t.Rows = append(t.Rows, row)
 	}
 	return t
 }
 
-func requestTables(all []*figures) []result.Table {
-	t := result.Table{
-		Title:   "Requests to the API server from the label until all are ready",
-		Columns: []string{"nodes", "LIST", "GET", "writes of NodeENIStates per node", "their conflicts", "NodeENI writes", "their conflicts", "Events per node", "all per node", "KiB per node", "watches now", "largest NodeENI", "largest NodeENIState"},
-		Note:    "KiB per node: what went over the agents' connections, both ways, TLS included. The label itself, and what this program asks for, are left out.",
-	}
-	for _, f := range all {
-		if f.Label == nil {
-			continue
+// in is a column about one phase; what was not measured is absent.
+func in(p phase, title string, cell func(row) string) column {
+	return column{title, func(r row) string {
+		if r.outcome = r.outcomes[p]; r.outcome == nil {
+			return "–"
 		}
-		api := f.Label.API
-		per := func(n int) string { return fmt.Sprintf("%.2f", float64(n)/float64(f.nodes)) }
-		number := func(n int) string { return fmt.Sprint(n) }
-		wire := f.AgentsReady.API.Sent + f.AgentsReady.API.Received - f.Agents.API.Sent - f.Agents.API.Received
-		watches := 0
-		for _, n := range api.Watches {
-			watches += n
-		}
-		t.Rows = append(t.Rows, []string{
-			f.size.String(),
-			number(api.Sum(ofVerb("LIST"))),
-			number(api.Sum(ofVerb("GET")) - f.Label.OwnGets),
-			per(api.Sum(func(r fleet.Request) bool { return r.Resource == "nodeenistates" && r.Writes() })),
-			number(api.Sum(conflictOf("nodeenistates"))),
-			number(api.Sum(func(r fleet.Request) bool {
-				return strings.HasPrefix(r.Resource, "nodeenis") && r.Resource != "nodeenistates" && r.Writes()
-			})),
-			number(api.Sum(conflictOf("nodeenis")) + api.Sum(conflictOf("nodeenis/status"))),
-			per(api.Sum(func(r fleet.Request) bool { return r.Resource == "events" && r.Writes() })),
-			fmt.Sprintf("%.2f", f.Label.requestsPerNode(f.nodes)),
-			fmt.Sprintf("%.1f", float64(wire)/1024/float64(f.nodes)),
-			number(watches),
-			fmt.Sprintf("%.1f KiB", float64(f.LargestNodeENI)/1024),
-			fmt.Sprintf("%.1f KiB", float64(f.LargestState)/1024),
-		})
-	}
-	return []result.Table{t}
+		return cell(r)
+	}}
 }
 
-// requestsPerNode are those of agents and coordinator.
-func (c counts) requestsPerNode(nodes int) float64 {
-	return float64(c.API.Sum(ours)-c.OwnGets) / float64(nodes)
+// done is the time until everything was as it should be, and how many times the bound
+// that is.
+func done(r row) string {
+	if r.bound() == 0 {
+		return fmt.Sprintf("%.1f", r.done.Seconds())
+	}
+	return fmt.Sprintf("%.1f (%.2f×)", r.done.Seconds(), r.done.Seconds()/r.bound())
 }
 
-func costTable(all []*figures) []result.Table {
-	t := result.Table{
-		Title:   "What it costs",
-		Columns: []string{"nodes", "heap and stacks per agent", "goroutines per agent", "connections per agent: API", "EC2", "coordinator's memory at most", "its CPU: label", "delete", "API server's memory", "its CPU: label"},
-		Note:    "Of agents with their ENIs ready; 1,000 of them share a process, whose own part weighs more in small fleets. Heap is what is in use after a collection, other memory is resident; CPU is time on this machine, for the whole phase. The API server's memory grows with its watches, three for each agent.",
-	}
-	for _, f := range all {
-		a := f.AgentsReady
-		if a.Agents == 0 {
-			a = f.Agents
-		}
-		per := func(n int64) float64 { return float64(n) / float64(max(1, a.Agents)) }
-		row := []string{
-			f.size.String(),
-			fmt.Sprintf("%.0f KiB", per(a.Heap+a.Stacks)/1024),
-			fmt.Sprintf("%.0f", per(int64(a.Goroutines))),
-			fmt.Sprintf("%.2f", per(a.API.Open)),
-			fmt.Sprintf("%.2f", per(a.EC2.Open)),
-			fmt.Sprintf("%.1f MiB", mebibytes(f.coordinatorPeak())),
-		}
-		label, gone, memory, cpu := absent, absent, absent, absent
-		if f.Label != nil {
-			label = fmt.Sprintf("%.1f s", f.Label.Coordinator.CPU.Seconds())
-			memory = fmt.Sprintf("%.0f MiB", mebibytes(f.Label.API.RSS))
-			cpu = fmt.Sprintf("%.0f s", f.Label.API.CPU.Seconds())
-		}
-		if f.Delete != nil {
-			gone = fmt.Sprintf("%.1f s", f.Delete.Coordinator.CPU.Seconds())
-		}
-		t.Rows = append(t.Rows, append(row, label, gone, memory, cpu))
-	}
-	return []result.Table{t}
+func quantile(q float64) func(row) string {
+	return func(r row) string { return fmt.Sprintf("%.1f", r.quantile(q)) }
 }
 
-// requestsByResource has the requests of the largest fleet one by one.
-func requestsByResource(all []*figures) []result.Table {
-	var largest *figures
-	for _, f := range all {
-		if f.Label != nil && (largest == nil || f.total() > largest.total()) {
-			largest = f
+// calls is a column of calls to EC2 per ENI.
+func calls(title string, match func(fleet.Call) bool) column {
+	return column{title, func(r row) string { return fmt.Sprintf("%.2f", r.perENI(r.outcome, match)) }}
+}
+
+func action(name string) func(fleet.Call) bool {
+	return func(c fleet.Call) bool { return c.Action == name+"NetworkInterface" }
+}
+
+func both(a, b func(fleet.Call) bool) func(fleet.Call) bool {
+	return func(c fleet.Call) bool { return a(c) && b(c) }
+}
+
+func throttled(c fleet.Call) bool     { return c.Throttled }
+func byCoordinator(c fleet.Call) bool { return c.Coordinator }
+
+// requests is a column of requests to the API server, per node if it says so.
+func requests(title string, perNode bool, match func(fleet.Request) bool) column {
+	return column{title, func(r row) string {
+		n := r.api.Sum(match)
+		if perNode {
+			return fmt.Sprintf("%.2f", float64(n)/float64(r.nodes))
 		}
+		return strconv.Itoa(n)
+	}}
+}
+
+func writeOf(resources ...string) func(fleet.Request) bool {
+	return func(r fleet.Request) bool { return slices.Contains(resources, r.Resource) && r.Writes() }
+}
+
+func tables(all []*figures) []result.Table {
+	coordinator := func(match func(fleet.Call) bool) func(fleet.Call) bool { return both(byCoordinator, match) }
+	return []result.Table{
+		table("Time until all is done, in seconds", all, nil,
+			column{"bound", func(r row) string { return fmt.Sprintf("%.0f", r.bound()) }},
+			in(phaseLabel, "label: all ready", done), in(phaseLabel, "p50", quantile(.5)), in(phaseLabel, "p99", quantile(.99)),
+			in(phaseLabel, "last label", func(r row) string { return fmt.Sprintf("%.1f", r.begun.Seconds()) }),
+			in(phaseCold, "cold: all ready", done), in(phaseCold, "p50", quantile(.5)), in(phaseCold, "p99", quantile(.99)),
+			in(phaseRoll, "rolling", done), in(phaseDelete, "delete", done)),
+		table("EC2 calls of the agents per ENI", all, []phase{phaseLabel, phaseCold},
+			column{"phase", func(r row) string { return string(r.phase) }},
+			calls("Create", both(byAgents, action("Create"))), calls("Attach", both(byAgents, action("Attach"))),
+			calls("Modify", both(byAgents, func(c fleet.Call) bool { return c.Action == "ModifyNetworkInterfaceAttribute" })),
+			calls("changing", mutating), calls("of them throttled", both(mutating, throttled)),
+			calls("describes", describing), calls("of them throttled", both(describing, throttled)), calls("all", byAgents)),
+		table("EC2 calls of the coordinator per ENI, from the deletion of the NodeENI", all, []phase{phaseDelete},
+			calls("Detach", coordinator(action("Detach"))), calls("Delete", coordinator(action("Delete"))),
+			calls("of them throttled", coordinator(both(fleet.Call.Mutating, throttled))),
+			calls("describes", coordinator(func(c fleet.Call) bool { return !c.Mutating() })), calls("all", byCoordinator)),
+		requestTable(all), costTable(all),
 	}
-	if largest == nil {
+}
+
+func requestTable(all []*figures) result.Table {
+	kib := func(bytes int64) string { return fmt.Sprintf("%.1f KiB", float64(bytes)/1024) }
+	return table("Requests to the API server from the label until all are ready", all, []phase{phaseLabel},
+		requests("LIST", false, ofVerb("LIST")),
+		column{"GET", func(r row) string { return strconv.Itoa(r.api.Sum(ofVerb("GET")) - r.gets) }},
+		requests("writes of NodeENIStates per node", true, writeOf("nodeenistates")),
+		requests("their conflicts", false, conflictOf("nodeenistates")),
+		requests("NodeENI writes", false, writeOf("nodeenis", "nodeenis/status")),
+		requests("their conflicts", false, conflictOf("nodeenis", "nodeenis/status")),
+		requests("Events per node", true, writeOf("events")),
+		column{"all per node", func(r row) string { return fmt.Sprintf("%.2f", r.requestsPerNode(r.outcome)) }},
+		column{"KiB per node", func(r row) string {
+			before, after := r.agents.API, r.agentsReady.API
+			return fmt.Sprintf("%.1f", float64(after.Sent+after.Received-before.Sent-before.Received)/1024/float64(r.nodes))
+		}},
+		column{"watches now", func(r row) string {
+			watches := 0
+			for _, n := range r.api.Watches {
+				watches += n
+			}
+			return strconv.Itoa(watches)
+		}},
+		column{"largest NodeENI", func(r row) string { return kib(r.largestNodeENI.Load()) }},
+		column{"largest NodeENIState", func(r row) string { return kib(int64(r.largestState)) }})
+}
+
+func costTable(all []*figures) result.Table {
+	perAgent := func(title, format string, of func(fleet.Stats) float64) column {
+		return column{title, func(r row) string {
+			stats := r.agentsReady
+			if stats.Agents == 0 {
+				stats = r.agents
+			}
+			return fmt.Sprintf(format, of(stats)/float64(max(1, stats.Agents)))
+		}}
+	}
+	cpu := func(r row) string { return fmt.Sprintf("%.1f s", r.outcome.coordinator.CPU.Seconds()) }
+	return table("What it costs", all, nil,
+		perAgent("heap and stacks per agent", "%.0f KiB", func(s fleet.Stats) float64 { return float64(s.Heap+s.Stacks) / 1024 }),
+		perAgent("goroutines per agent", "%.0f", func(s fleet.Stats) float64 { return float64(s.Goroutines) }),
+		perAgent("connections per agent: API", "%.2f", func(s fleet.Stats) float64 { return float64(s.API.Open) }),
+		perAgent("EC2", "%.2f", func(s fleet.Stats) float64 { return float64(s.EC2.Open) }),
+		column{"coordinator's memory at most", func(r row) string {
+			peak, _ := r.figures.coordinator()
+			return fmt.Sprintf("%.1f MiB", peak)
+		}},
+		in(phaseLabel, "its CPU: label", cpu), in(phaseDelete, "delete", cpu),
+		in(phaseLabel, "API server's memory", func(r row) string { return fmt.Sprintf("%.0f MiB", mebibytes(r.api.RSS)) }),
+		in(phaseLabel, "its CPU: label", func(r row) string { return fmt.Sprintf("%.0f s", r.api.CPU.Seconds()) }))
+}
+
+// plots show the growth of fleets with one ENI per node.
+func plots(all []*figures) []result.Plot {
+	growth := slices.DeleteFunc(slices.Clone(all), func(f *figures) bool { return f.enis != 1 || f.outcomes[phaseLabel] == nil })
+	if len(growth) < 2 {
 		return nil
 	}
-	t := result.Table{
-		Title:   "Requests to the API server at " + largest.nodesAndENIs() + ", from the label until all are ready",
-		Columns: []string{"verb", "resource", "code", "requests", "per node"},
-		Note:    "Everything that the API server counted: also the labels (PATCH nodes), and what this program asks for (some GETs of nodeenis, the metrics).",
+	slices.SortFunc(growth, func(a, b *figures) int { return a.nodes - b.nodes })
+	plot := func(title, unit, bars, line string, bar, limit func(*figures, *outcome) float64) result.Plot {
+		p := result.Plot{Title: title, XLabel: "nodes, one ENI each", YLabel: unit, Series: []result.Series{{Name: bars}, {Name: line, Line: true}}}
+		for _, f := range growth {
+			o := f.outcomes[phaseLabel]
+			p.Categories = append(p.Categories, strconv.Itoa(f.nodes))
+			p.Series[0].Y, p.Series[1].Y = append(p.Series[0].Y, bar(f, o)), append(p.Series[1].Y, limit(f, o))
+		}
+		return p
 	}
-	order := func(a, b fleet.Request) int {
-		return strings.Compare(a.Verb+" "+a.Resource+" "+a.Code, b.Verb+" "+b.Resource+" "+b.Code)
+	return []result.Plot{
+		plot("Until all nodes are ready", "s", "from the label", "what EC2's bucket allows",
+			func(_ *figures, o *outcome) float64 { return o.done.Seconds() },
+			func(f *figures, _ *outcome) float64 { return f.bound() }),
+		plot("EC2 calls per ENI, from the label", "calls per ENI", "changing calls, throttled ones included", "goal",
+			func(f *figures, o *outcome) float64 { return f.perENI(o, mutating) },
+			func(*figures, *outcome) float64 { return callsPerENI }),
 	}
-	requests := largest.Label.API.Requests
-	for _, r := range slices.SortedFunc(maps.Keys(requests), order) {
-		n := requests[r]
-		t.Rows = append(t.Rows, []string{r.Verb, r.Resource, r.Code, fmt.Sprint(n), fmt.Sprintf("%.2f", float64(n)/float64(largest.nodes))})
-	}
-	return []result.Table{t}
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 
+	"k8s.io/klog/v2"
+
 	"github.com/aws-multi-eni/aws-multi-eni/internal/fleet"
 )
 
@@ -27,51 +29,43 @@ const agentsPerWorker = 1000
 // Worker is what a worker does for its parent; net/rpc wants it exported.
 type Worker struct{ agents *fleet.Agents }
 
-// none is for calls that say nothing.
-type none = struct{}
+// Order is what a worker gets to do; the fields that are set count.
+type Order struct {
+	Config       *fleet.Config // how agents are started from now on
+	Start        []fleet.Node
+	Stop, Forget []string
+	Plug, Unplug *fleet.Plug
 
-// Configure replaces how agents are started.
-func (w *Worker) Configure(cfg fleet.Config, _ *none) error {
-	w.agents.Configure(cfg)
-	return nil
+	Unready, Stats bool // to be answered
 }
 
-// Start starts agents.
-func (w *Worker) Start(nodes []fleet.Node, _ *none) error { return w.agents.Start(nodes) }
+// Answer is what a worker was asked for.
+type Answer struct {
+	Unready int // agents that have not heard from EC2
+	Stats   fleet.Stats
+}
 
-// Stop ends agents.
-func (w *Worker) Stop(names []string, _ *none) error { return w.agents.Stop(names) }
-
-// Forget drops nodes that are gone.
-func (w *Worker) Forget(names []string, _ *none) error {
-	for _, name := range names {
+// Do carries out an order.
+func (w *Worker) Do(o Order, a *Answer) error {
+	if o.Config != nil {
+		w.agents.Configure(*o.Config)
+	}
+	if o.Plug != nil {
+		w.agents.Plug(*o.Plug)
+	}
+	if o.Unplug != nil {
+		w.agents.Unplug(o.Unplug.Node, o.Unplug.ENI)
+	}
+	for _, name := range o.Forget {
 		w.agents.Forget(name)
 	}
-	return nil
-}
-
-// Plug makes a link appear.
-func (w *Worker) Plug(p fleet.Plug, _ *none) error {
-	w.agents.Plug(p)
-	return nil
-}
-
-// Unplug makes an ENI's link disappear; of p only node and ENI count.
-func (w *Worker) Unplug(p fleet.Plug, _ *none) error {
-	w.agents.Unplug(p.Node, p.ENI)
-	return nil
-}
-
-// Unready counts agents that have not heard from EC2.
-func (w *Worker) Unready(_ none, n *int) error {
-	*n = w.agents.Unready()
-	return nil
-}
-
-// Stats tells what the agents cost.
-func (w *Worker) Stats(_ none, s *fleet.Stats) error {
-	*s = w.agents.Stats()
-	return nil
+	if o.Unready {
+		a.Unready = w.agents.Unready()
+	}
+	if o.Stats {
+		a.Stats = w.agents.Stats()
+	}
+	return errors.Join(w.agents.Start(o.Start), w.agents.Stop(o.Stop))
 }
 
 type stdio struct {
@@ -80,14 +74,14 @@ type stdio struct {
 }
 
 // work is a worker's whole life: until its parent closes stdin.
-func work() error {
+func work() {
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's; errors are returned too
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	server := rpc.NewServer()
 	if err := server.Register(&Worker{fleet.NewAgents(fleet.Config{}, log)}); err != nil {
-		return err
+		panic(err) // its methods are wrong
 	}
 	server.ServeConn(stdio{os.Stdin, os.Stdout})
-	return nil
 }
 
 // workers are the processes that run agents.
@@ -103,6 +97,11 @@ type worker struct {
 	cmd   *exec.Cmd
 	rpc   *rpc.Client
 	nodes int
+}
+
+func (w *worker) do(o Order) (a Answer, err error) {
+	err = w.rpc.Call("Worker.Do", o, &a)
+	return a, err
 }
 
 var _ fleet.Hosts = (*workers)(nil)
@@ -135,12 +134,9 @@ func startWorker(logFile string) (*worker, error) {
 	cmd.Env = append(os.Environ(), workerEnv+"=1")
 	cmd.Stderr = log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the parent
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
+	in, errIn := cmd.StdinPipe()
+	out, errOut := cmd.StdoutPipe()
+	if err := errors.Join(errIn, errOut); err != nil {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
@@ -163,120 +159,109 @@ func (w *workers) stop() error {
 func (w *workers) place(node string) *worker {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if child := w.of[node]; child != nil {
-		return child
-	}
-	least := w.list[0]
-	for _, child := range w.list {
-		if child.nodes < least.nodes {
-			least = child
+	if w.of[node] == nil {
+		least := w.list[0]
+		for _, child := range w.list {
+			if child.nodes < least.nodes {
+				least = child
+			}
 		}
+		least.nodes++
+		w.of[node] = least
 	}
-	least.nodes++
-	w.of[node] = least
-	return least
+	return w.of[node]
 }
 
-// share splits by worker.
-func share[T any](w *workers, all []T, node func(T) string) map[*worker][]T {
+// each gives every worker that is concerned its part of the nodes, side by side.
+func each[T any](w *workers, nodes []T, name func(T) string, order func([]T) Order) error {
 	parts := map[*worker][]T{}
-	for _, one := range all {
-		child := w.place(node(one))
-		parts[child] = append(parts[child], one)
+	for _, n := range nodes {
+		child := w.place(name(n))
+		parts[child] = append(parts[child], n)
 	}
-	return parts
+	errs := make(chan error, len(parts))
+	for child, part := range parts {
+		go func() {
+			_, err := child.do(order(part))
+			errs <- err
+		}()
+	}
+	var err error
+	for range parts {
+		err = errors.Join(err, <-errs)
+	}
+	return err
 }
 
-// each makes a call to every worker that has a part, side by side.
-func each[T any](parts map[*worker][]T, method string) error {
-	var mu sync.Mutex
-	var errs []error
-	var calls sync.WaitGroup
-	for child, part := range parts {
-		calls.Go(func() {
-			err := child.rpc.Call("Worker."+method, part, &none{})
-			mu.Lock()
-			defer mu.Unlock()
-			errs = append(errs, err)
-		})
-	}
-	calls.Wait()
-	return errors.Join(errs...)
+// start starts agents, so many side by side; 0 is all at once.
+func (w *workers) start(cfg fleet.Config, nodes []fleet.Node) error {
+	return each(w, nodes, func(n fleet.Node) string { return n.Name }, func(part []fleet.Node) Order { return Order{Config: &cfg, Start: part} })
 }
 
 func itself(name string) string { return name }
 
-// start starts agents, so many side by side; 0 is all at once.
-func (w *workers) start(cfg fleet.Config, nodes []fleet.Node) error {
-	for _, child := range w.list {
-		if err := child.rpc.Call("Worker.Configure", cfg, &none{}); err != nil {
-			return err
-		}
-	}
-	return each(share(w, nodes, func(n fleet.Node) string { return n.Name }), "Start")
+func (w *workers) end(names []string) error {
+	return each(w, names, itself, func(part []string) Order { return Order{Stop: part} })
 }
 
-func (w *workers) end(names []string) error { return each(share(w, names, itself), "Stop") }
-
 func (w *workers) forget(names []string) error {
-	if err := each(share(w, names, itself), "Forget"); err != nil {
-		return err
-	}
+	err := each(w, names, itself, func(part []string) Order { return Order{Forget: part} })
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, name := range names {
 		w.of[name].nodes--
 		delete(w.of, name)
 	}
-	return nil
+	return err
 }
 
 // Plug implements fleet.Hosts.
-func (w *workers) Plug(p fleet.Plug) { w.tell("Plug", p) }
+func (w *workers) Plug(p fleet.Plug) { w.tell(p.Node, Order{Plug: &p}) }
 
 // Unplug implements fleet.Hosts.
-func (w *workers) Unplug(node, eni string) { w.tell("Unplug", fleet.Plug{Node: node, ENI: eni}) }
+func (w *workers) Unplug(node, eni string) {
+	w.tell(node, Order{Unplug: &fleet.Plug{Node: node, ENI: eni}})
+}
 
-func (w *workers) tell(method string, p fleet.Plug) {
+func (w *workers) tell(node string, o Order) {
 	w.mu.Lock()
-	child := w.of[p.Node]
+	child := w.of[node]
 	w.mu.Unlock()
 	if child == nil {
 		return // a node that is going, or one whose agent was never started
 	}
-	if err := child.rpc.Call("Worker."+method, p, &none{}); err != nil && !errors.Is(err, rpc.ErrShutdown) {
-		slog.Error("a link", "what", method, "node", p.Node, "err", err)
+	if _, err := child.do(o); err != nil && !errors.Is(err, rpc.ErrShutdown) {
+		slog.Error("a link", "node", node, "err", err)
 	}
+}
+
+// ask asks all workers and adds up what they say.
+func (w *workers) ask(o Order) (sum Answer, err error) {
+	for _, child := range w.list {
+		a, err := child.do(o)
+		if err != nil {
+			return sum, err
+		}
+		sum.Unready += a.Unready
+		sum.Stats = sum.Stats.Add(a.Stats)
+	}
+	return sum, nil
 }
 
 // awaitAnswered waits until every agent has heard from EC2.
 func (w *workers) awaitAnswered(ctx context.Context) error {
 	for {
-		unready := 0
-		for _, child := range w.list {
-			var n int
-			if err := child.rpc.Call("Worker.Unready", none{}, &n); err != nil {
-				return err
-			}
-			unready += n
-		}
-		if unready == 0 {
-			return nil
+		a, err := w.ask(Order{Unready: true})
+		if err != nil || a.Unready == 0 {
+			return err
 		}
 		if err := sleep(ctx, pollEvery); err != nil {
-			return fmt.Errorf("%d agents have not heard from EC2: %w", unready, err)
+			return fmt.Errorf("%d agents have not heard from EC2: %w", a.Unready, err)
 		}
 	}
 }
 
 func (w *workers) stats() (fleet.Stats, error) {
-	var sum fleet.Stats
-	for _, child := range w.list {
-		var s fleet.Stats
-		if err := child.rpc.Call("Worker.Stats", none{}, &s); err != nil {
-			return sum, err
-		}
-		sum = sum.Add(s)
-	}
-	return sum, nil
+	a, err := w.ask(Order{Stats: true})
+	return a.Stats, err
 }

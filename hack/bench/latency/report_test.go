@@ -2,25 +2,27 @@ package main
 
 import (
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
 )
 
-// What is written can be saved and drawn, and says what was seen.
-func TestWrite(t *testing.T) {
+// What is reported can be saved, and says what was seen.
+func TestReport(t *testing.T) {
 	l := sampleLap()
 	l.answered, l.writes = at(3), 5
 	l.unlabelled, l.down, l.released = at(300), at(304), at(311)
-	laps := []*lap{l}
-	m := &measured{
-		amount: amounts(true), alone: laps, batches: laps, quick: laps, many: laps,
-		plugs:   []plugs{{"addressing None", laps}},
-		repairs: []repairs{{"rule", millis(7)}},
-		late:    millis(1),
+	m := newMeasurement(1, 1, 2, 1)
+	for _, s := range m.series {
+		s.seen = []*lap{l}
 	}
+	for _, object := range []kind{ruleEvent, routeEvent, addressEvent} {
+		m.back[object] = millis(7)
+	}
+	m.late = millis(1)
 	r := &result.Result{Name: "latency"}
-	if err := m.write(r); err != nil {
+	if err := m.report(r); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.Save(t.TempDir()); err != nil {
@@ -37,12 +39,17 @@ func TestWrite(t *testing.T) {
 			t.Errorf("%s: want %v; there are %+v", name, want, r.Figures)
 		}
 	}
-	// The parts of each bar add up to the whole.
+	// The steps add up to the whole way.
+	i := slices.IndexFunc(r.Tables, func(t result.Table) bool { return t.Title == "The parts of the way" })
 	sum := 0.0
-	for _, s := range r.Plots[1].Series {
-		sum += s.Y[0]
+	for _, row := range r.Tables[i].Rows {
+		v, err := strconv.ParseFloat(row[2], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += v
 	}
 	if whole := ms(l.ready.Sub(l.labelled)); sum != whole {
-		t.Errorf("the bar is %v ms high, want %v", sum, whole)
+		t.Errorf("the steps are %v ms together, want %v", sum, whole)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 const output = `goos: linux
@@ -19,29 +18,27 @@ PASS
 ok  	github.com/aws-multi-eni/aws-multi-eni/agent	11.377s
 `
 
+// What is read becomes rows of the table.
 func TestParse(t *testing.T) {
-	got, err := parse(strings.NewReader(output))
-	want := []benchmark{
-		{"Next/enis=1", 7379 * time.Nanosecond, 1552, 6},
-		{"Plan/nothing_to_do", 12 * time.Nanosecond, 0, 0},
-	}
-	if err != nil || !slices.Equal(got, want) {
-		t.Errorf("%v\n got %+v\nwant %+v", err, got, want)
+	all, err := parse(strings.NewReader(output), "agent")
+	want := [][]string{{"agent", "Next/enis=1", "7.38 µs", "1,552", "6"}, {"agent", "Plan/nothing_to_do", "13 ns", "0", "0"}}
+	if got := table(all).Rows; err != nil || !slices.EqualFunc(got, want, slices.Equal[[]string]) {
+		t.Errorf("%v\n got %v\nwant %v", err, got, want)
 	}
 	for name, text := range map[string]string{
 		"nothing": "PASS\n",
 		"damaged": "BenchmarkX 1 one ns/op\n",
 	} {
-		if got, err := parse(strings.NewReader(text)); err == nil {
+		if got, err := parse(strings.NewReader(text), "agent"); err == nil {
 			t.Errorf("%s: no error but %+v", name, got)
 		}
 	}
 }
 
 func TestTable(t *testing.T) {
-	all := []benchmark{{"A", 12, 0, 0}, {"B", 1234567, 13559385, 1}, {"C", 2500, 5, 2}}
-	want := [][]string{{"A", "12 ns", "0", "0"}, {"B", "1.23 ms", "13,559,385", "1"}, {"C", "2.5 µs", "5", "2"}}
-	if got := table("T", all).Rows; !slices.EqualFunc(got, want, slices.Equal[[]string]) {
+	all := []benchmark{{"p", "A", 12, 0, 0}, {"p", "B", 1234567, 13559385, 1}, {"p", "C", 2500, 5, 2}}
+	want := [][]string{{"p", "A", "12 ns", "0", "0"}, {"p", "B", "1.23 ms", "13,559,385", "1"}, {"p", "C", "2.5 µs", "5", "2"}}
+	if got := table(all).Rows; !slices.EqualFunc(got, want, slices.Equal[[]string]) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }

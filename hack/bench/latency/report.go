@@ -1,0 +1,163 @@
+package main
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
+)
+
+// The goals, in milliseconds.
+const (
+	readyMedian = 300
+	readyWorst  = 1000
+	plugGoal    = 100
+)
+
+// report fills in the result.
+func (m *measurement) report(r *result.Result) error {
+	if err := m.reportReady(r); err != nil {
+		return err
+	}
+	if err := m.reportSteps(r); err != nil {
+		return err
+	}
+	if err := m.reportPlugs(r); err != nil {
+		return err
+	}
+	quick, many := m.series[2].seen, m.series[len(m.series)-1].seen
+	changes := table("After changes on the host and of the label")
+	add := func(name string, s sample) { changes.Rows = append(changes.Rows, times(name, s)) }
+	for _, object := range []kind{ruleEvent, routeEvent, addressEvent} {
+		name := "a deleted " + string(object) + " is back"
+		add(name, m.back[object])
+		r.Figures = append(r.Figures, figure(name+", p99", m.back[object].quantile(.99), 0, len(m.back[object])))
+	}
+	released := of(quick, func(l *lap) time.Duration { return l.released.Sub(l.unlabelled) })
+	add("the label is gone: the link is down", of(quick, func(l *lap) time.Duration { return l.down.Sub(l.unlabelled) }))
+	add("the label is gone: that is reported", released)
+	r.Figures = append(r.Figures, figure("label gone to link down and reported, p99", released.quantile(.99), 0, len(released)))
+	writes := func(l *lap) time.Duration { return time.Duration(l.writes) }
+	r.Tables = append(r.Tables, changes, table("API server and machine",
+		times("a patch of a Node, there and back, ms", of(quick, func(l *lap) time.Duration { return l.answered.Sub(l.labelled) })),
+		quantiles("writes of a NodeENIState from label to Ready", of(m.series[0].seen, writes), count),
+		quantiles(fmt.Sprintf("the same with %d ENIs", enisPerNode), of(many, writes), count),
+		times("a process that wants to sleep for 5 ms sleeps longer by, ms", m.late)))
+	return nil
+}
+
+func (m *measurement) reportReady(r *result.Result) error {
+	t := result.Table{
+		Title:   "From label to Ready",
+		Columns: []string{"", "samples", "own time p50", "p99", "most", "EC2's time p50", "whole p50", "p99"},
+	}
+	for _, s := range m.series {
+		if s.ready == "" {
+			continue
+		}
+		var own, ec2, whole sample
+		for _, l := range s.seen {
+			spans, err := busy(l)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s.ready, err)
+			}
+			took, busy := l.ready.Sub(l.labelled), within(spans, l.labelled, l.ready)
+			own, ec2, whole = append(own, took-busy), append(ec2, busy), append(whole, took)
+		}
+		if s.enis == 1 { // the goals are for one ENI
+			r.Figures = append(r.Figures,
+				figure("label to Ready, own time, "+s.ready+", p50", own.quantile(.5), readyMedian, len(own)),
+				figure("label to Ready, own time, "+s.ready+", p99", own.quantile(.99), readyWorst, len(own)))
+		}
+		t.Rows = append(t.Rows, append(times(s.ready, own), text(ec2.quantile(.5)), text(whole.quantile(.5)), text(whole.quantile(.99))))
+	}
+	r.Tables = append(r.Tables, t)
+	return nil
+}
+
+// reportSteps has the means of all steps.
+func (m *measurement) reportSteps(r *result.Result) error {
+	t := result.Table{Title: "The parts of the way", Columns: []string{"step", "by"}}
+	for _, s := range steps {
+		if s.ec2 != "" {
+			t.Rows = append(t.Rows, []string{s.ec2, "EC2"})
+		}
+		t.Rows = append(t.Rows, []string{s.own, "agent"})
+	}
+	for _, s := range m.series[:3] {
+		t.Columns = append(t.Columns, s.ready)
+		ways := make([]way, len(s.seen))
+		for i, l := range s.seen {
+			var err error
+			if ways[i], err = wayOf(l); err != nil {
+				return fmt.Errorf("%s: %w", s.ready, err)
+			}
+		}
+		row := 0
+		for i := range steps {
+			if steps[i].ec2 != "" {
+				t.Rows[row] = append(t.Rows[row], text(of(ways, func(w way) time.Duration { return w.ec2[i] }).mean()))
+				row++
+			}
+			t.Rows[row] = append(t.Rows[row], text(of(ways, func(w way) time.Duration { return w.own[i] }).mean()))
+			row++
+		}
+	}
+	r.Tables = append(r.Tables, t)
+	return nil
+}
+
+func (m *measurement) reportPlugs(r *result.Result) error {
+	t := table("From hot-plug to configured")
+	for _, s := range m.series {
+		var took sample
+		for _, l := range s.seen {
+			for _, e := range l.enis {
+				appeared, configured := follow(l.events, e, l.spec)
+				if configured.IsZero() {
+					return fmt.Errorf("%s: %s on %s was Ready and not configured", s.plug, e.ENIID, l.node)
+				}
+				took = append(took, configured.Sub(appeared))
+			}
+		}
+		r.Figures = append(r.Figures,
+			figure("hot-plug to configured, "+s.plug+", p50", took.quantile(.5), plugGoal, len(took)),
+			figure("hot-plug to configured, "+s.plug+", p99", took.quantile(.99), plugGoal, len(took)))
+		t.Rows = append(t.Rows, times(s.plug, took))
+	}
+	r.Tables = append(r.Tables, t)
+	return nil
+}
+
+// of is a sample of what laps, or ways, have in common.
+func of[T any](all []T, part func(T) time.Duration) sample {
+	var s sample
+	for _, one := range all {
+		s = append(s, part(one))
+	}
+	return s
+}
+
+// figure is a time; 0 is no goal.
+func figure(name string, value time.Duration, goal float64, samples int) result.Figure {
+	f := result.Figure{Name: name, Value: ms(value), Unit: "ms", Note: count(time.Duration(samples)) + " samples"}
+	if goal != 0 {
+		f.Goal = &goal
+	}
+	return f
+}
+
+func table(title string, rows ...[]string) result.Table {
+	return result.Table{Title: title, Columns: []string{"", "samples", "p50", "p99", "most"}, Rows: rows}
+}
+
+func times(name string, s sample) []string { return quantiles(name, s, text) }
+
+func quantiles(name string, s sample, text func(time.Duration) string) []string {
+	return []string{name, strconv.Itoa(len(s)), text(s.quantile(.5)), text(s.quantile(.99)), text(s.quantile(1))}
+}
+
+func count(n time.Duration) string { return strconv.Itoa(int(n)) }
+func ms(d time.Duration) float64   { return float64(d) / float64(time.Millisecond) }
+func text(d time.Duration) string  { return result.Number(ms(d)) }
