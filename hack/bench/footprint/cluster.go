@@ -1,13 +1,13 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"strconv"
 
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/budget"
+	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
@@ -18,143 +18,100 @@ var nodeType = cloud.InstanceType{Name: "bench.large", MaxENIs: budget.ManyENIs 
 
 // cluster has ManyENIs NodeENIs, and nodes that some of them select.
 type cluster struct {
+	result.T
 	*testbed.Testbed
 	coordinator *server
 	agents      map[string]*server // by node
+}
+
+func (c *cluster) must(err error) {
+	c.Helper()
+	result.Must(c, err)
 }
 
 func nodeWith(enis int) string { return "enis-" + strconv.Itoa(enis) }
 
 // startCluster starts a coordinator, and the agents of nodes with these numbers of
 // ENIs, and waits until all of them are Ready.
-func startCluster(ctx context.Context, programs, dir string, growth []int) (*cluster, error) {
+func startCluster(t result.T, programs, dir string, growth []int) *cluster {
+	c := &cluster{T: t, agents: map[string]*server{}}
 	timing := sim.RealisticTiming()
-	tb, err := testbed.Start(ctx, testbed.Config{
+	var err error
+	c.Testbed, err = testbed.Start(c.Context(), testbed.Config{
 		Programs: programs, Dir: dir,
 		Topology: sim.Topology{Nodes: []sim.NodeSpec{}, InstanceTypes: []cloud.InstanceType{nodeType}, Timing: &timing},
 	})
-	if err != nil {
-		return nil, err
-	}
-	c := &cluster{Testbed: tb, agents: map[string]*server{}}
-	if err := c.start(ctx, growth); err != nil {
-		return nil, errors.Join(err, c.stop())
-	}
-	return c, nil
-}
-
-func (c *cluster) start(ctx context.Context, growth []int) error {
+	c.must(err)
+	c.Cleanup(func() {
+		for _, s := range c.servers() {
+			s.Kill()
+		}
+		if err := c.Stop(); err != nil {
+			c.Errorf("%v", err)
+		}
+	})
 	for n := range budget.ManyENIs {
-		if err := c.Apply(ctx, fmt.Sprintf(`apiVersion: networking.k8s.aws/v1alpha1
+		c.must(c.Apply(c.Context(), fmt.Sprintf(`apiVersion: networking.k8s.aws/v1alpha1
 kind: NodeENI
 metadata: {name: %[1]s}
 spec: {nodeSelector: {%[1]s: "yes"}, subnetNames: [data], securityGroupNames: [data], mtu: 9001, addressing: Host}
-`, labelOf(n))); err != nil {
-			return err
-		}
+`, labelOf(n))))
 	}
-	if err := c.startCoordinator(ctx); err != nil {
-		return err
+	c.startCoordinator()
+	for _, enis := range growth {
+		c.addNode(nodeWith(enis), enis)
 	}
 	for _, enis := range growth {
-		if err := c.addNode(ctx, nodeWith(enis), enis); err != nil {
-			return err
-		}
+		c.agents[nodeWith(enis)].ready()
+		c.agents[nodeWith(enis)].hasReady(enis)
 	}
-	for _, enis := range growth {
-		agent := c.agents[nodeWith(enis)]
-		if _, err := agent.ready(ctx); err != nil {
-			return err
-		}
-		if _, err := agent.hasReady(ctx, enis); err != nil {
-			return err
-		}
-	}
-	_, err := c.coordinator.leads(ctx)
-	return err
+	c.coordinator.leads()
+	return c
 }
 
 func labelOf(n int) string { return fmt.Sprintf("eni-%02d", n+1) }
 
 // addNode launches an instance that gets so many ENIs, and starts its agent.
-func (c *cluster) addNode(ctx context.Context, name string, enis int) error {
-	if _, err := c.Sim.AddNode(sim.NodeSpec{Name: name, Type: nodeType.Name}); err != nil {
-		return err
-	}
+func (c *cluster) addNode(name string, enis int) {
+	_, err := c.Sim.AddNode(sim.NodeSpec{Name: name, Type: nodeType.Name})
+	c.must(err)
 	labels := map[string]string{}
 	for n := range enis {
 		labels[labelOf(n)] = "yes"
 	}
-	if err := c.CreateNode(ctx, name, labels); err != nil {
-		return err
-	}
-	return c.startAgent(ctx, name)
+	c.must(c.CreateNode(c.Context(), name, labels))
+	c.startAgent(name)
 }
 
 // startAgent starts the agent of a node with the flags that it has in its pod.
-func (c *cluster) startAgent(ctx context.Context, node string) error {
-	n, err := c.Sim.Node(node)
-	if err != nil {
-		return err
-	}
-	p, err := c.StartAgent(ctx, node, "--http-address", ":9480")
-	if err != nil {
-		return err
-	}
-	c.agents[node] = newServer(p, "127.0.0.1:9480", n.Namespace.DialContext)
-	return nil
+func (c *cluster) startAgent(node string) {
+	n := c.node(node)
+	p, err := c.StartAgent(c.Context(), node, "--http-address", ":9480")
+	c.must(err)
+	c.agents[node] = newServer(c, p, "127.0.0.1:9480", n.Namespace.DialContext, cloud.AccessKeyID(n.ID))
 }
 
-func (c *cluster) startCoordinator(ctx context.Context) error {
-	free, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return err
-	}
+func (c *cluster) node(name string) sim.Node {
+	n, err := c.Sim.Node(name)
+	c.must(err)
+	return n
+}
+
+func (c *cluster) startCoordinator() {
+	free, err := new(net.ListenConfig).Listen(c.Context(), "tcp", "127.0.0.1:0")
+	c.must(err)
 	address := free.Addr().String()
-	if err := free.Close(); err != nil {
-		return err
-	}
-	p, err := c.StartCoordinator(ctx, "coordinator", "--http-address", address)
-	if err != nil {
-		return err
-	}
-	c.coordinator = newServer(p, address, new(net.Dialer).DialContext)
-	return nil
+	c.must(free.Close())
+	p, err := c.StartCoordinator(c.Context(), "coordinator", "--http-address", address)
+	c.must(err)
+	c.coordinator = newServer(c, p, address, new(net.Dialer).DialContext, p.Name)
 }
 
 // servers are all agents, by node, and the coordinator as "".
 func (c *cluster) servers() map[string]*server {
-	all := map[string]*server{"": c.coordinator}
-	for node, agent := range c.agents {
-		all[node] = agent
+	all := maps.Clone(c.agents)
+	if c.coordinator != nil {
+		all[""] = c.coordinator
 	}
 	return all
-}
-
-// callsOf counts the EC2 calls of a server, from the first-th call on.
-func (c *cluster) callsOf(node string, first int) (int, error) {
-	source := c.coordinator.Name
-	if node != "" {
-		n, err := c.Sim.Node(node)
-		if err != nil {
-			return 0, err
-		}
-		source = cloud.AccessKeyID(n.ID)
-	}
-	count := 0
-	for _, call := range c.Sim.Cloud().Calls()[first:] {
-		if call.SourceID == source {
-			count++
-		}
-	}
-	return count, nil
-}
-
-func (c *cluster) stop() error {
-	for _, s := range c.servers() {
-		if s != nil {
-			s.Kill()
-		}
-	}
-	return c.Stop()
 }

@@ -29,15 +29,7 @@ func TestMain(m *testing.M) {
 // the SDK keeps for 90 s, are left to the benchmark.
 func TestBudget(t *testing.T) {
 	m := &measurement{scope: scope{growth: []int{1, budget.ManyENIs}, watched: 2 * time.Second, touches: 4, starts: 1}}
-	c, err := startCluster(t.Context(), released(t), t.TempDir(), m.growth)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := c.stop(); err != nil {
-			t.Error(err)
-		}
-	}()
+	c := startCluster(t, released(t), t.TempDir(), m.growth)
 	port := uint16(c.ControlPlane.Port())
 	many := budget.Agent
 	many.RSS += budget.ManyENIsRSS
@@ -51,9 +43,7 @@ func TestBudget(t *testing.T) {
 // not have to settle.
 func short(t *testing.T, m *measurement, c *cluster) {
 	t.Helper()
-	if err := m.running(t.Context(), c); err != nil {
-		t.Fatal(err)
-	}
+	m.measure(c)
 	if size := m.idle[nodeWith(budget.ManyENIs)].report; size == 0 || float64(size) > budget.BytesPerReport {
 		t.Errorf("the NodeENIState of %d ENIs has %d bytes, want %v at most", budget.ManyENIs, size, budget.BytesPerReport)
 	}
@@ -102,16 +92,10 @@ func released(t *testing.T) string {
 func within(t *testing.T, b budget.Program, s *server, apiServer uint16) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Second) {
-		u, err := usageOf(s.Pid())
-		if err != nil {
-			t.Fatal(err)
-		}
+		u := s.usage()
 		problem := over(b, u, apiServer)
 		if problem == "" { // asking costs memory
-			goroutines, err := s.metric("go_goroutines")
-			if err != nil {
-				t.Fatal(err)
-			}
+			goroutines := s.value("go_goroutines")
 			if goroutines <= b.Goroutines {
 				t.Logf("RSS %.1f MiB, %v goroutines, %d threads, %d connections, %d netlink sockets",
 					u.RSS/budget.MiB, goroutines, u.Threads, u.to(apiServer), u.Netlink)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -28,129 +27,79 @@ type idle struct {
 }
 
 // watchIdle lets all settle, and then watches for a while without a touch.
-func (c *cluster) watchIdle(ctx context.Context, settle, watched time.Duration) (map[string]idle, error) {
-	if err := pause(ctx, settle); err != nil {
-		return nil, err
+func (c *cluster) watchIdle(settle, watched time.Duration) map[string]idle {
+	usages := func() map[string]usage {
+		all := map[string]usage{}
+		for name, s := range c.servers() {
+			all[name] = s.usage()
+		}
+		return all
 	}
-	first := len(c.Sim.Cloud().Calls())
-	before, err := c.usages()
-	if err != nil {
-		return nil, err
-	}
-	if err := pause(ctx, watched); err != nil {
-		return nil, err
-	}
-	after, err := c.usages()
-	if err != nil {
-		return nil, err
-	}
+	c.pause(settle)
+	first, before := len(c.Sim.Cloud().Calls()), usages()
+	c.pause(watched)
+	after := usages()
 	all := map[string]idle{}
 	minutes := watched.Minutes()
 	for name, s := range c.servers() {
 		from, to := before[name], after[name]
 		i := idle{
-			usage: to, cpu: time.Duration(float64(to.CPU-from.CPU) / minutes), wakeUps: (to.WakeUps - from.WakeUps) / minutes,
+			usage: to, goroutines: s.value("go_goroutines"), heap: s.value("go_memstats_heap_inuse_bytes"),
+			cpu: time.Duration(float64(to.CPU-from.CPU) / minutes), wakeUps: (to.WakeUps - from.WakeUps) / minutes,
 			received: (to.Received - from.Received) / minutes, sent: (to.Sent - from.Sent) / minutes,
 		}
-		calls, err := c.callsOf(name, first)
-		if err != nil {
-			return nil, err
-		}
-		i.calls = float64(calls) / minutes
-		if i.goroutines, err = s.metric("go_goroutines"); err != nil {
-			return nil, err
-		}
-		if i.heap, err = s.metric("go_memstats_heap_inuse_bytes"); err != nil {
-			return nil, err
+		for _, call := range c.Sim.Cloud().Calls()[first:] {
+			if call.SourceID == s.source {
+				i.calls += 1 / minutes
+			}
 		}
 		all[name] = i
 	}
-	return all, nil
-}
-
-func (c *cluster) usages() (all map[string]usage, err error) {
-	all = map[string]usage{}
-	for name, s := range c.servers() {
-		if all[name], err = usageOf(s.Pid()); err != nil {
-			return nil, err
-		}
-	}
-	return all, nil
+	return all
 }
 
 // pass makes the agent look at the host so often, and tells what CPU each of its
 // passes takes.
-func (c *cluster) pass(ctx context.Context, node string, times int) (time.Duration, error) {
+func (c *cluster) pass(node string, times int) time.Duration {
 	const passes = "eni_agent_reconciles_total"
 	agent := c.agents[node]
-	before, err := agent.metric(passes)
-	if err != nil {
-		return 0, err
+	before, from := agent.value(passes), agent.usage()
+	c.touch(node, times)
+	to, after := agent.usage(), agent.value(passes)
+	if after <= before {
+		c.Fatalf("%s has not looked at its host after %d changes", agent.Name, times)
 	}
-	from, err := usageOf(agent.Pid())
-	if err != nil {
-		return 0, err
-	}
-	if err := c.touch(ctx, node, times); err != nil {
-		return 0, err
-	}
-	to, err := usageOf(agent.Pid())
-	if err != nil {
-		return 0, err
-	}
-	now, err := agent.metric(passes)
-	if err != nil {
-		return 0, err
-	}
-	if now <= before {
-		return 0, fmt.Errorf("%s has not looked at its host after %d changes", agent.Name, times)
-	}
-	return (to.CPU - from.CPU) / time.Duration(now-before), nil
+	return (to.CPU - from.CPU) / time.Duration(after-before)
 }
 
 // touch adds and removes an address that is none of the agent's business.
-func (c *cluster) touch(ctx context.Context, node string, times int) error {
-	n, err := c.Sim.Node(node)
-	if err != nil {
-		return err
-	}
-	h, err := n.Namespace.Netlink()
-	if err != nil {
-		return err
-	}
+func (c *cluster) touch(node string, times int) {
+	h, err := c.node(node).Namespace.Netlink()
+	c.must(err)
 	defer h.Close()
 	lo, err := h.LinkByName("lo")
-	if err != nil {
-		return err
-	}
+	c.must(err)
 	address, err := netlink.ParseAddr("127.9.9.9/32")
-	if err != nil {
-		return err
-	}
+	c.must(err)
 	for i := range times {
 		change := h.AddrAdd
 		if i%2 == 1 {
 			change = h.AddrDel
 		}
-		if err := change(lo, address); err != nil {
-			return err
-		}
-		// The agent looks ten times a second at most.
-		if err := pause(ctx, 120*time.Millisecond); err != nil {
-			return err
-		}
+		c.must(change(lo, address))
+		c.pause(120 * time.Millisecond) // the agent looks ten times a second at most
 	}
-	return nil
 }
 
 // reportSize is the size of a node's NodeENIState as the API server hands it out. A
 // node that never had an ENI has none.
-func (c *cluster) reportSize(ctx context.Context, node string) (int, error) {
-	body, err := c.Client.API.Get().Resource(kube.NodeENIStates).Name(node).Do(ctx).Raw()
+func (c *cluster) reportSize(node string) int {
+	body, err := c.Client.API.Get().Resource(kube.NodeENIStates).Name(node).Do(c.Context()).Raw()
 	if apierrors.IsNotFound(err) {
-		return 0, nil
+		return 0
 	}
-	return len(body), err
+	c.must(err)
+	return len(body)
 }
 
 // starts are the times from exec on, of several starts.
@@ -163,45 +112,24 @@ type starts struct {
 
 // measureStarts restarts the agent of a node with one ENI and the coordinator so
 // often, and starts as many agents of new nodes.
-func (c *cluster) measureStarts(ctx context.Context, node string, times int) (s starts, err error) {
-	var took time.Duration
+func (c *cluster) measureStarts(node string, times int) (s starts) {
 	for range times {
 		c.agents[node].Kill()
-		if err := c.startAgent(ctx, node); err != nil {
-			return s, err
-		}
-		if took, err = c.agents[node].ready(ctx); err != nil {
-			return s, err
-		}
-		s.agentReady = append(s.agentReady, took)
-		if took, err = c.agents[node].hasReady(ctx, 1); err != nil {
-			return s, err
-		}
-		s.agentKnown = append(s.agentKnown, took)
+		c.startAgent(node)
+		s.agentReady = append(s.agentReady, c.agents[node].ready())
+		s.agentKnown = append(s.agentKnown, c.agents[node].hasReady(1))
 	}
 	for i := range times {
 		name := fmt.Sprintf("new-%d", i+1)
-		if err := c.addNode(ctx, name, 1); err != nil {
-			return s, err
-		}
-		if took, err = c.agents[name].hasReady(ctx, 1); err != nil {
-			return s, err
-		}
-		s.firstReady = append(s.firstReady, took)
+		c.addNode(name, 1)
+		s.firstReady = append(s.firstReady, c.agents[name].hasReady(1))
 	}
 	for range times {
-		if err := c.coordinator.Stop(); err != nil { // it gives the Lease back
-			return s, err
-		}
-		if err := c.startCoordinator(ctx); err != nil {
-			return s, err
-		}
-		if took, err = c.coordinator.leads(ctx); err != nil {
-			return s, err
-		}
-		s.coordinator = append(s.coordinator, took)
+		c.must(c.coordinator.Stop()) // it gives the Lease back
+		c.startCoordinator()
+		s.coordinator = append(s.coordinator, c.coordinator.leads())
 	}
-	return s, nil
+	return s
 }
 
 func median(d []time.Duration) time.Duration {

@@ -4,9 +4,7 @@
 package main
 
 import (
-	"context"
 	"debug/buildinfo"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -26,13 +24,17 @@ func main() {
 		fmt.Fprintln(os.Stderr, "footprint:", err)
 		os.Exit(1)
 	}
-	result.Main("footprint", func(ctx context.Context, r *result.Result) (bool, error) {
-		m := measurement{scope: whole}
-		if err := m.measure(ctx, *programs); err != nil {
-			return false, err
-		}
+	result.Main("footprint", func(t result.T, r *result.Result) bool {
+		m := measurement{scope: whole, agent: sizes(t, *programs, "eni-agent"), coordinator: sizes(t, *programs, "eni-coordinator")}
+		dir, err := os.MkdirTemp("", "aws-multi-eni-footprint-")
+		result.Must(t, err)
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		native, err := filepath.Abs(filepath.Join(*programs, "linux-"+runtime.GOARCH))
+		result.Must(t, err)
+		say("starting an API server, simulated EC2, a coordinator, and nodes with %v ENIs", m.growth)
+		m.measure(startCluster(t, native, dir, m.growth))
 		m.report(r)
-		return true, nil
+		return true
 	})
 }
 
@@ -57,53 +59,21 @@ type measurement struct {
 	scope
 	agent, coordinator map[string]size // by architecture
 	idle               map[string]idle // by node; "" is the coordinator
-	starts             starts
+	times              starts
 }
 
-func (m *measurement) measure(ctx context.Context, programs string) (err error) {
-	if m.agent, err = sizes(programs, "eni-agent"); err != nil {
-		return err
-	}
-	if m.coordinator, err = sizes(programs, "eni-coordinator"); err != nil {
-		return err
-	}
-	dir, err := os.MkdirTemp("", "aws-multi-eni-footprint-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	if programs, err = filepath.Abs(filepath.Join(programs, "linux-"+runtime.GOARCH)); err != nil {
-		return err
-	}
-	say("starting an API server, simulated EC2, a coordinator, and nodes with %v ENIs", m.growth)
-	c, err := startCluster(ctx, programs, dir, m.growth)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, c.stop()) }()
-	return m.running(ctx, c)
-}
-
-// running measures running programs, whose ENIs are Ready.
-func (m *measurement) running(ctx context.Context, c *cluster) (err error) {
+// measure measures running programs, whose ENIs are Ready.
+func (m *measurement) measure(c *cluster) {
 	say("watching them idle for %v, after %v to settle", m.watched, m.settle)
-	if m.idle, err = c.watchIdle(ctx, m.settle, m.watched); err != nil {
-		return err
-	}
+	m.idle = c.watchIdle(m.settle, m.watched)
 	say("touching each host %d times", m.touches)
 	for node := range c.agents {
 		i := m.idle[node]
-		if i.pass, err = c.pass(ctx, node, m.touches); err != nil {
-			return err
-		}
-		if i.report, err = c.reportSize(ctx, node); err != nil {
-			return err
-		}
+		i.pass, i.report = c.pass(node, m.touches), c.reportSize(node)
 		m.idle[node] = i
 	}
-	say("starting agents and coordinators %d times", m.scope.starts)
-	m.starts, err = c.measureStarts(ctx, nodeWith(1), m.scope.starts)
-	return err
+	say("starting agents and coordinators %d times", m.starts)
+	m.times = c.measureStarts(nodeWith(1), m.starts)
 }
 
 // say tells what is being done, which takes minutes.
@@ -118,24 +88,19 @@ type size struct {
 	modules       int // that it is made of
 }
 
-// sizes are those of a program in each linux-ARCH of the directory.
-func sizes(dir, name string) (map[string]size, error) {
+// sizes are those of a program in each linux-ARCH of the directory, which make
+// binaries fills.
+func sizes(t result.T, dir, name string) map[string]size {
 	all := map[string]size{}
 	for _, arch := range architectures {
 		path := filepath.Join(dir, "linux-"+arch, name)
 		program, err := os.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("%w; make binaries builds it", err)
-		}
+		result.Must(t, err)
 		image, err := budget.ImageSize(name, program)
-		if err != nil {
-			return nil, err
-		}
+		result.Must(t, err)
 		info, err := buildinfo.ReadFile(path)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
+		result.Must(t, err)
 		all[arch] = size{float64(len(program)), image, len(info.Deps)}
 	}
-	return all, nil
+	return all
 }

@@ -23,13 +23,13 @@ func (m *measurement) report(r *result.Result) {
 			{Name: "agent with 15 ENIs, more RSS than with one", Value: max(0, many.usage.RSS-one.usage.RSS) / budget.MiB, Unit: "MiB", Goal: new(budget.ManyENIsRSS / budget.MiB)},
 			{Name: "agent with 15 ENIs, EC2 calls in an idle minute", Value: many.calls, Goal: new(budget.Agent.EC2Calls), Note: "There is one in an hour."},
 			{Name: "agent with 15 ENIs, its NodeENIState", Value: float64(many.report) / 1e3, Unit: "kB", Goal: new(budget.BytesPerReport / 1e3)},
-			{Name: "agent, restart to ready", Value: median(m.starts.agentReady).Seconds(), Unit: "s"},
-			{Name: "agent, start on a new node to the first ENI Ready", Value: median(m.starts.firstReady).Seconds(), Unit: "s", Note: "EC2's own, simulated time is in it."},
+			{Name: "agent, restart to ready", Value: median(m.times.agentReady).Seconds(), Unit: "s"},
+			{Name: "agent, start on a new node to the first ENI Ready", Value: median(m.times.firstReady).Seconds(), Unit: "s", Note: "EC2's own, simulated time is in it."},
 		},
 		programFigures("coordinator", budget.Coordinator, m.coordinator, coordinator),
 		[]result.Figure{
 			{Name: "coordinator, CPU in an idle minute", Value: ms(coordinator.cpu), Unit: "ms", Note: "It renews its Lease every few seconds."},
-			{Name: "coordinator, start to leading", Value: median(m.starts.coordinator).Seconds(), Unit: "s", Note: "When its forerunner has given the Lease back."},
+			{Name: "coordinator, start to leading", Value: median(m.times.coordinator).Seconds(), Unit: "s", Note: "When its forerunner has given the Lease back."},
 		})
 	r.Tables = []result.Table{m.sizeTable(), m.idleTable(one, coordinator), m.growthTable(), m.startTable()}
 }
@@ -121,10 +121,10 @@ func (m *measurement) startTable() result.Table {
 		what  string
 		times []time.Duration
 	}{
-		{"the agent is ready, on a node with one ENI", m.starts.agentReady},
-		{"it knows that this ENI is Ready", m.starts.agentKnown},
-		{"the first ENI of a new node is Ready", m.starts.firstReady},
-		{"the coordinator leads", m.starts.coordinator},
+		{"the agent is ready, on a node with one ENI", m.times.agentReady},
+		{"it knows that this ENI is Ready", m.times.agentKnown},
+		{"the first ENI of a new node is Ready", m.times.firstReady},
+		{"the coordinator leads", m.times.coordinator},
 	} {
 		row := []string{line.what}
 		for _, d := range []time.Duration{slices.Min(line.times), median(line.times), slices.Max(line.times)} {

@@ -1,16 +1,14 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
-
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
@@ -18,116 +16,122 @@ import (
 // server is a running agent or coordinator, and the way to its pages.
 type server struct {
 	*testbed.Process
+	cluster *cluster
 	http    *http.Client
 	address string
+	source  string    // of its EC2 calls
 	began   time.Time // when it was executed
 }
 
 // newServer keeps no connection open: those would be counted.
-func newServer(p *testbed.Process, address string, dial func(ctx context.Context, network, address string) (net.Conn, error)) *server {
+func newServer(c *cluster, p *testbed.Process, address string, dial func(context.Context, string, string) (net.Conn, error), source string) *server {
 	return &server{
-		Process: p, address: address, began: time.Now(),
+		Process: p, cluster: c, address: address, source: source, began: time.Now(),
 		http: &http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}},
 	}
 }
 
+func (s *server) usage() usage {
+	u, err := usageOf(s.Pid())
+	s.cluster.must(err)
+	return u
+}
+
 // get reads a page; one that is not 200 is an error.
-func (s *server) get(path string) (body []byte, err error) {
+func (s *server) get(path string) (string, error) {
 	resp, err := s.http.Get("http://" + s.address + path)
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	defer resp.Body.Close()
-	body, err = io.ReadAll(resp.Body)
+	body, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != http.StatusOK {
 		err = fmt.Errorf("%s of %s: %s: %s", path, s.Name, resp.Status, body)
 	}
-	return body, err
+	return string(body), err
 }
 
-// metric is the sum of a metric's series that have the label, or of all.
-func (s *server) metric(name string, label ...string) (float64, error) {
+// metric is the sum of a metric's series that have the label.
+func (s *server) metric(name, label string) (float64, error) {
 	page, err := s.get("/metrics")
 	if err != nil {
 		return 0, err
 	}
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(bytes.NewReader(page))
-	if err != nil {
-		return 0, fmt.Errorf("/metrics of %s: %w", s.Name, err)
-	}
-	family, ok := families[name]
-	if !ok {
-		return 0, fmt.Errorf("/metrics of %s: there is no %s", s.Name, name)
-	}
-	sum := 0.0
-	for _, m := range family.GetMetric() {
-		has := len(label) == 0
-		for _, l := range m.GetLabel() {
-			has = has || l.GetName() == label[0] && l.GetValue() == label[1]
+	sum, found := 0.0, false
+	for line := range strings.Lines(page) {
+		series, value, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if metric, labels, _ := strings.Cut(series, "{"); metric != name || !strings.Contains(labels, label) {
+			continue
 		}
-		if has {
-			sum += m.GetGauge().GetValue() + m.GetCounter().GetValue()
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return 0, fmt.Errorf("/metrics of %s: %w", s.Name, err)
 		}
+		sum, found = sum+v, true
+	}
+	if !found {
+		return 0, fmt.Errorf("/metrics of %s: there is no %s %s", s.Name, name, label)
 	}
 	return sum, nil
+}
+
+// value is that of a metric which is there.
+func (s *server) value(name string) float64 {
+	v, err := s.metric(name, "")
+	s.cluster.must(err)
+	return v
 }
 
 // patience bounds what takes a second or two.
 const patience = 2 * time.Minute
 
 // await polls until check succeeds, and says how long the process had run then.
-func (s *server) await(ctx context.Context, what string, check func() error) (time.Duration, error) {
+func (s *server) await(what string, check func() error) time.Duration {
 	for {
 		err := check()
 		switch {
 		case err == nil:
-			return time.Since(s.began), nil
+			return time.Since(s.began)
 		case s.Exited():
-			return 0, fmt.Errorf("%s has ended:\n%s", s.Name, s.Tail(20))
+			s.cluster.Fatalf("%s has ended:\n%s", s.Name, s.Tail(20))
 		case time.Since(s.began) > patience:
-			return 0, fmt.Errorf("%s: %s: not within %v: %w\n%s", s.Name, what, patience, err, s.Tail(20))
+			s.cluster.Fatalf("%s: %s: not within %v: %v\n%s", s.Name, what, patience, err, s.Tail(20))
 		}
-		if err := pause(ctx, 2*time.Millisecond); err != nil {
-			return 0, err
-		}
+		s.cluster.pause(2 * time.Millisecond)
 	}
 }
 
 // ready waits until /readyz says so.
-func (s *server) ready(ctx context.Context) (time.Duration, error) {
-	return s.await(ctx, "ready", func() error {
+func (s *server) ready() time.Duration {
+	return s.await("ready", func() error {
 		_, err := s.get("/readyz")
 		return err
 	})
 }
 
 // hasReady waits until an agent has so many ENIs that are Ready.
-func (s *server) hasReady(ctx context.Context, enis int) (time.Duration, error) {
-	return s.reaches(ctx, enis, "eni_agent_enis", "phase", "Ready")
+func (s *server) hasReady(enis int) time.Duration {
+	return s.reaches(float64(enis), "eni_agent_enis", `phase="Ready"`)
 }
 
 // leads waits until a coordinator leads.
-func (s *server) leads(ctx context.Context) (time.Duration, error) {
-	return s.reaches(ctx, 1, "eni_coordinator_leader")
-}
+func (s *server) leads() time.Duration { return s.reaches(1, "eni_coordinator_leader", "") }
 
 // reaches waits until a metric has a value.
-func (s *server) reaches(ctx context.Context, want int, name string, label ...string) (time.Duration, error) {
-	return s.await(ctx, name, func() error {
-		got, err := s.metric(name, label...)
-		if err == nil && got != float64(want) {
+func (s *server) reaches(want float64, name, label string) time.Duration {
+	return s.await(name, func() error {
+		got, err := s.metric(name, label)
+		if err == nil && got != want {
 			err = fmt.Errorf("it is %v, want %v", got, want)
 		}
 		return err
 	})
 }
 
-func pause(ctx context.Context, d time.Duration) error {
+func (c *cluster) pause(d time.Duration) {
 	select {
 	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-c.Context().Done():
+		c.must(c.Context().Err())
 	}
 }

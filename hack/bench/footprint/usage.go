@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,8 +16,8 @@ import (
 
 // usage is what the kernel says that a process uses, and has used since its start.
 type usage struct {
-	RSS, PSS    float64  // bytes
-	Threads     int      //
+	RSS, PSS    float64 // bytes
+	Threads     int
 	Files       int      // open, sockets among them
 	Connections []uint16 // of TCP, established: the remote ports
 	Netlink     int      // sockets
@@ -29,53 +30,34 @@ type usage struct {
 // primaryLink is what the simulator calls the link of a node's primary ENI.
 const primaryLink = "eth0"
 
-func usageOf(pid int) (usage, error) {
-	u, err := readUsage(pid)
-	if err != nil {
-		return usage{}, fmt.Errorf("usage of process %d: %w", pid, err)
-	}
-	return u, nil
-}
-
-func readUsage(pid int) (u usage, err error) {
+func usageOf(pid int) (u usage, err error) {
 	p, err := procfs.NewProc(pid)
 	if err != nil {
 		return u, err
 	}
-	memory, err := p.ProcSMapsRollup()
-	if err != nil {
-		return u, err
+	memory, errMemory := p.ProcSMapsRollup()
+	links, errLinks := p.NetDev()
+	files, errFiles := p.FileDescriptorTargets()
+	threads, errThreads := procfs.AllThreads(pid)
+	if err := errors.Join(errMemory, errLinks, errFiles, errThreads); err != nil {
+		return u, fmt.Errorf("usage of process %d: %w", pid, err)
 	}
-	u.RSS, u.PSS = float64(memory.Rss), float64(memory.Pss)
-	links, err := p.NetDev()
-	if err != nil {
-		return u, err
-	}
-	u.Received, u.Sent = float64(links[primaryLink].RxBytes), float64(links[primaryLink].TxBytes)
-	threads, err := procfs.AllThreads(pid)
-	if err != nil {
-		return u, err
+	u = usage{
+		RSS: float64(memory.Rss), PSS: float64(memory.Pss), Files: len(files),
+		Received: float64(links[primaryLink].RxBytes), Sent: float64(links[primaryLink].TxBytes),
 	}
 	for _, t := range threads {
 		if err := u.thread(t); err != nil && !errors.Is(err, fs.ErrNotExist) { // one that has ended
 			return u, err
 		}
 	}
-	files, err := p.FileDescriptorTargets()
-	if err != nil {
-		return u, err
-	}
-	u.Files = len(files)
 	return u, u.sockets(pid, files)
 }
 
 func (u *usage) thread(t procfs.Proc) error {
-	ran, err := t.Schedstat() // in nanoseconds, while stat has hundredths of a second
-	if err != nil {
-		return err
-	}
-	status, err := t.NewStatus()
-	if err != nil {
+	ran, errRan := t.Schedstat() // in nanoseconds, while stat has hundredths of a second
+	status, errStatus := t.NewStatus()
+	if err := cmp.Or(errRan, errStatus); err != nil {
 		return err
 	}
 	u.Threads++

@@ -31,8 +31,9 @@ func main() {
 	if *short {
 		count, duration = 1, "1x"
 	}
-	result.Main("go", func(ctx context.Context, r *result.Result) (bool, error) {
-		return !*short, measure(ctx, r, count, duration)
+	result.Main("go", func(t result.T, r *result.Result) bool {
+		result.Must(t, measure(t.Context(), r, count, duration))
+		return !*short
 	})
 }
 

@@ -1,17 +1,17 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
@@ -44,11 +44,16 @@ func realistic() cloud.Timing {
 
 // bed is a cluster whose nodes are labelled again and again, in turn.
 type bed struct {
+	result.T
 	*testbed.Testbed
-	dir       string
 	processes []*testbed.Process
 	nodes     map[string]*node
 	turn      int
+}
+
+func (b *bed) must(err error) {
+	b.Helper()
+	result.Must(b, err)
 }
 
 // node is a node with what is seen of it.
@@ -58,28 +63,17 @@ type node struct {
 	reports *history[report]
 }
 
-func newBed(ctx context.Context, programs string) (*bed, error) {
+func newBed(t result.T, programs string) *bed {
+	b := &bed{T: t, nodes: map[string]*node{}}
 	dir, err := os.MkdirTemp("", "aws-multi-eni-latency-")
-	if err != nil {
-		return nil, err
-	}
-	b := &bed{dir: dir, nodes: map[string]*node{}}
-	if err := b.start(ctx, programs); err != nil {
-		return nil, errors.Join(b.explained(err), b.stop())
-	}
-	return b, nil
-}
-
-func (b *bed) start(ctx context.Context, programs string) (err error) {
+	b.must(err)
+	b.Cleanup(func() { os.RemoveAll(dir) })
 	if programs == "" {
-		programs = b.dir
-		if err := testbed.Build(ctx, programs, false); err != nil {
-			return err
-		}
+		programs = dir
+		b.must(testbed.Build(b.Context(), programs, false))
 	}
-	if programs, err = filepath.Abs(programs); err != nil {
-		return err
-	}
+	programs, err = filepath.Abs(programs)
+	b.must(err)
 	timing := realistic()
 	topology := sim.Topology{
 		Timing:        &timing,
@@ -88,53 +82,57 @@ func (b *bed) start(ctx context.Context, programs string) (err error) {
 	for i := range nodes {
 		topology.Nodes = append(topology.Nodes, sim.NodeSpec{Name: nodeName(i), Type: "bench.large"})
 	}
-	if b.Testbed, err = testbed.Start(ctx, testbed.Config{Programs: programs, Dir: b.dir, Topology: topology}); err != nil {
-		return err
-	}
+	b.Testbed, err = testbed.Start(b.Context(), testbed.Config{Programs: programs, Dir: dir, Topology: topology})
+	b.must(err)
+	b.Cleanup(b.stop)
 	for _, n := range b.Sim.Nodes() {
 		host, err := record(n.Namespace)
-		if err != nil {
-			return err
-		}
+		b.must(err)
 		b.nodes[n.Name] = &node{n, host, newHistory[report]()}
 	}
-	if err := errors.Join(b.watchReports(ctx), b.Apply(ctx, nodeENIs())); err != nil {
-		return err
-	}
-	return b.startPrograms(ctx)
+	b.watchReports()
+	b.must(b.Apply(b.Context(), nodeENIs()))
+	b.startPrograms()
+	return b
 }
 
 func nodeName(i int) string { return fmt.Sprintf("node-%d", i%nodes+1) }
 
-func (b *bed) startPrograms(ctx context.Context) error {
-	coordinator, err := b.StartCoordinator(ctx, "coordinator", "--poll-interval", "200ms", "--max-concurrent-eni-cleanup", "20")
-	if err != nil {
-		return err
-	}
+func (b *bed) startPrograms() {
+	coordinator, err := b.StartCoordinator(b.Context(), "coordinator", "--poll-interval", "200ms", "--max-concurrent-eni-cleanup", "20")
+	b.must(err)
 	b.processes = append(b.processes, coordinator)
 	for name := range b.nodes {
-		if err := b.CreateNode(ctx, name, nil); err != nil {
-			return fmt.Errorf("register %s: %w", name, err)
-		}
-		agent, err := b.StartAgent(ctx, name)
-		if err != nil {
-			return err
-		}
+		b.must(b.CreateNode(b.Context(), name, nil))
+		agent, err := b.StartAgent(b.Context(), name)
+		b.must(err)
 		b.processes = append(b.processes, agent)
 	}
 	for name, n := range b.nodes {
-		err := b.await(ctx, name+"'s agent has asked EC2 what is there", func() bool {
+		b.await(name+"'s agent has asked EC2 what is there", func() bool {
 			return len(b.calls(n, time.Time{}, time.Now())) > 0
 		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+}
+
+// stop says of the processes that have ended what they said, and ends the others.
+func (b *bed) stop() {
+	for _, p := range b.processes {
+		if p.Exited() {
+			b.Errorf("%s has ended: %s", p.Name, p.Tail(5))
+		}
+		p.Kill()
+	}
+	for _, n := range b.nodes {
+		n.host.socket.Close()
+	}
+	if err := b.Stop(); err != nil {
+		b.Errorf("%v", err)
+	}
 }
 
 // watchReports keeps what somebody who watches NodeENIStates sees.
-func (b *bed) watchReports(ctx context.Context) error {
+func (b *bed) watchReports() {
 	lw := cache.NewListWatchFromClient(b.Client.API, kube.NodeENIStates, "", fields.Everything())
 	informer := cache.NewSharedIndexInformer(lw, &v1alpha1.NodeENIState{}, 0, nil)
 	add := func(o any) {
@@ -142,14 +140,11 @@ func (b *bed) watchReports(ctx context.Context) error {
 		b.nodes[state.Name].reports.add(nil, report{time.Now(), state.Status.ENIs})
 	}
 	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: add, UpdateFunc: func(_, o any) { add(o) }})
-	if err != nil {
-		return err
+	b.must(err)
+	go informer.RunWithContext(b.Context())
+	if !cache.WaitForCacheSync(b.Context().Done(), informer.HasSynced) {
+		b.Fatalf("NodeENIStates cannot be watched")
 	}
-	go informer.RunWithContext(ctx)
-	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
-		return ctx.Err()
-	}
-	return nil
 }
 
 // nodeENIs are manifests that select bench=NAME.
@@ -171,23 +166,13 @@ spec: {nodeSelector: {%s: %s}, subnetNames: [data], securityGroupNames: [data], 
 }
 
 // await polls until something is so.
-func (b *bed) await(ctx context.Context, what string, is func() bool) error {
-	for end := time.Now().Add(patience); !is(); {
-		for _, p := range b.processes {
-			if p.Exited() {
-				return fmt.Errorf("%s has ended; it was awaited that %s", p.Name, what)
-			}
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("not within %v: %s", patience, what)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(5 * time.Millisecond):
+func (b *bed) await(what string, is func() bool) {
+	for end := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
+		b.must(b.Context().Err())
+		if time.Now().After(end) || slices.ContainsFunc(b.processes, (*testbed.Process).Exited) {
+			b.Fatalf("not within %v, or not before a process ended: %s", patience, what)
 		}
 	}
-	return nil
 }
 
 // calls are the EC2 calls of a node's agent that began between two moments.
@@ -199,31 +184,4 @@ func (b *bed) calls(n *node, from, to time.Time) []cloud.Call {
 		}
 	}
 	return calls
-}
-
-// explained adds the logs of processes that have ended to an error.
-func (b *bed) explained(err error) error {
-	if err == nil {
-		return nil
-	}
-	for _, p := range b.processes {
-		if p.Exited() {
-			err = fmt.Errorf("%w\n%s: %s", err, p.Name, p.Tail(5))
-		}
-	}
-	return err
-}
-
-func (b *bed) stop() error {
-	for _, p := range b.processes {
-		p.Kill()
-	}
-	for _, n := range b.nodes {
-		n.host.socket.Close()
-	}
-	var err error
-	if b.Testbed != nil {
-		err = b.Stop()
-	}
-	return errors.Join(err, os.RemoveAll(b.dir))
 }

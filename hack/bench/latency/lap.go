@@ -1,8 +1,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -32,72 +30,58 @@ type lap struct {
 }
 
 // run runs the laps of a series.
-func (b *bed) run(ctx context.Context, s *series) (err error) {
+func (b *bed) run(s *series) {
 	timing := quick
 	if s.slow {
 		timing = realistic()
 	}
-	if err := b.Sim.Cloud().SetTiming(timing); err != nil {
-		return err
-	}
+	b.must(b.Sim.Cloud().SetTiming(timing))
 	if s.crowded {
-		quiet := b.disturb()
-		defer func() { err = errors.Join(err, quiet()) }()
+		defer b.disturb()()
 	}
 	for len(s.seen) < s.laps {
-		laps, err := b.take(ctx, s.spec, s.atOnce)
-		if err != nil {
-			return err
-		}
+		laps := b.take(s.spec, s.atOnce)
 		var group errgroup.Group
 		for _, l := range laps {
 			group.Go(func() error {
-				if err := b.arrive(ctx, l, s.enis); err != nil {
+				if err := b.arrive(l, s.enis); err != nil {
 					return err
 				}
-				return b.leave(ctx, l)
+				return b.leave(l)
 			})
 		}
-		if err := group.Wait(); err != nil {
-			return err
-		}
+		b.must(group.Wait())
 		s.seen = append(s.seen, laps...)
 	}
-	return nil
 }
 
 // take begins laps of the nodes whose turn it is, once neither EC2 nor their agents
 // have anything of earlier ones: the kernel takes links away under a lock that all
 // namespaces share, and real nodes have a kernel each.
-func (b *bed) take(ctx context.Context, s spec, n int) ([]*lap, error) {
-	if err := b.await(ctx, "EC2 has nothing of earlier laps", func() bool { return len(b.ENIs()) == 0 }); err != nil {
-		return nil, err
-	}
+func (b *bed) take(s spec, n int) []*lap {
+	b.await("EC2 has nothing of earlier laps", func() bool { return len(b.ENIs()) == 0 })
 	var laps []*lap
 	for range n {
 		name := nodeName(b.turn)
 		b.turn++
-		err := b.await(ctx, name+" reports nothing of earlier laps", func() bool {
+		b.await(name+" reports nothing of earlier laps", func() bool {
 			seen := b.nodes[name].reports.since(time.Time{})
 			return len(seen) == 0 || in(v1alpha1.PhaseReleased, 0)(seen[len(seen)-1]) // what else it has names no ENI
 		})
-		if err != nil {
-			return nil, err
-		}
 		laps = append(laps, &lap{node: name, spec: s})
 	}
-	return laps, nil
+	return laps
 }
 
 // arrive labels a node and waits until its n ENIs are Ready.
-func (b *bed) arrive(ctx context.Context, l *lap, n int) error {
+func (b *bed) arrive(l *lap, n int) error {
 	node := b.nodes[l.node]
 	l.labelled = time.Now()
-	if err := b.Label(ctx, l.node, labelKey, l.spec.nodeENI); err != nil {
+	if err := b.Label(b.Context(), l.node, labelKey, l.spec.nodeENI); err != nil {
 		return fmt.Errorf("label %s: %w", l.node, err)
 	}
 	l.answered = time.Now()
-	ready, err := node.reports.await(ctx, l.labelled, l.node+" is Ready", in(v1alpha1.PhaseReady, n))
+	ready, err := node.reports.await(b.Context(), l.labelled, l.node+" is Ready", in(v1alpha1.PhaseReady, n))
 	if err != nil {
 		return err
 	}
@@ -112,19 +96,19 @@ func (b *bed) arrive(ctx context.Context, l *lap, n int) error {
 }
 
 // leave takes the label off again and waits until the links are down.
-func (b *bed) leave(ctx context.Context, l *lap) error {
+func (b *bed) leave(l *lap) error {
 	node := b.nodes[l.node]
 	l.unlabelled = time.Now()
-	if err := b.Unlabel(ctx, l.node, labelKey); err != nil {
+	if err := b.Unlabel(b.Context(), l.node, labelKey); err != nil {
 		return fmt.Errorf("unlabel %s: %w", l.node, err)
 	}
-	released, err := node.reports.await(ctx, l.unlabelled, l.node+" is Released", in(v1alpha1.PhaseReleased, len(l.enis)))
+	released, err := node.reports.await(b.Context(), l.unlabelled, l.node+" is Released", in(v1alpha1.PhaseReleased, len(l.enis)))
 	if err != nil {
 		return err
 	}
 	l.released = released.at
 	for _, e := range l.enis {
-		down, err := node.host.await(ctx, l.unlabelled, l.node+"'s link goes down", func(event hostEvent) bool {
+		down, err := node.host.await(b.Context(), l.unlabelled, l.node+"'s link goes down", func(event hostEvent) bool {
 			return event.kind == linkEvent && event.mac == e.MAC && (event.gone || !event.up)
 		})
 		if err != nil {

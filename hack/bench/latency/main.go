@@ -6,8 +6,6 @@
 package main
 
 import (
-	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -29,11 +27,10 @@ func main() {
 	if *short {
 		m = newMeasurement(6, 1, 6, 2)
 	}
-	result.Main("latency", func(ctx context.Context, r *result.Result) (bool, error) {
-		if err := m.measure(ctx, *programs); err != nil {
-			return false, err
-		}
-		return !*short, m.report(r)
+	result.Main("latency", func(t result.T, r *result.Result) bool {
+		m.measure(newBed(t, *programs))
+		result.Must(t, m.report(r))
+		return !*short
 	})
 }
 
@@ -68,25 +65,15 @@ func newMeasurement(samples, batches, atOnce, many int) *measurement {
 	}}
 }
 
-func (m *measurement) measure(ctx context.Context, programs string) (err error) {
-	b, err := newBed(ctx, programs)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(b.explained(err), b.stop()) }()
+func (m *measurement) measure(b *bed) {
 	lateness := watchLateness()
 	for _, s := range m.series {
 		began := time.Now()
-		if err := b.run(ctx, s); err != nil {
-			return fmt.Errorf("%s: %w", s.plug, err)
-		}
+		b.run(s)
 		fmt.Fprintf(os.Stderr, "%s: measured, which took %v\n", s.plug, time.Since(began).Round(time.Second))
 	}
-	if err := b.measureRepairs(ctx, m); err != nil {
-		return fmt.Errorf("repair: %w", err)
-	}
+	b.measureRepairs(m)
 	m.late = lateness()
-	return nil
 }
 
 // watchLateness takes the machine's own part: how much later than asked for a process

@@ -3,14 +3,12 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"net"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
@@ -22,35 +20,24 @@ const repairsApart = 250 * time.Millisecond
 
 // measureRepairs deletes rules, routes and addresses of an ENI that is Ready, one at
 // a time.
-func (b *bed) measureRepairs(ctx context.Context, m *measurement) error {
-	laps, err := b.take(ctx, hostSpec, 1)
-	if err != nil {
-		return err
-	}
-	l, node := laps[0], b.nodes[laps[0].node]
-	if err := b.arrive(ctx, l, 1); err != nil {
-		return err
-	}
+func (b *bed) measureRepairs(m *measurement) {
+	l := b.take(hostSpec, 1)[0]
+	b.must(b.arrive(l, 1))
+	node := b.nodes[l.node]
 	h, err := node.Namespace.Netlink()
-	if err != nil {
-		return err
-	}
+	b.must(err)
 	defer h.Close()
 	for _, object := range []kind{ruleEvent, routeEvent, addressEvent} {
 		for range m.repairs {
 			time.Sleep(repairsApart + rand.N(100*time.Millisecond))
 			from, err := deleteOne(h, object, firstTable+int(l.enis[0].DeviceIndex))
-			if err != nil {
-				return fmt.Errorf("delete a %s: %w", object, err)
-			}
-			back, err := node.host.await(ctx, from, string(object)+" comes back", func(e hostEvent) bool { return e.kind == object && !e.gone })
-			if err != nil {
-				return err
-			}
+			b.must(err)
+			back, err := node.host.await(b.Context(), from, string(object)+" comes back", func(e hostEvent) bool { return e.kind == object && !e.gone })
+			b.must(err)
 			m.back[object] = append(m.back[object], back.at.Sub(from))
 		}
 	}
-	return b.leave(ctx, l)
+	b.must(b.leave(l))
 }
 
 // deleteOne deletes the rule of a table, its last route, or the address that the rule
@@ -86,22 +73,17 @@ const disturbedEvery = 5 * time.Millisecond
 
 // disturb changes what is none of the agent's business on all nodes, as pods that
 // come and go do, until stop.
-func (b *bed) disturb() (stop func() error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	errs := make(chan error, nodes)
-	for _, n := range b.Sim.Nodes() {
-		running.Go(func() {
-			if err := disturb(ctx, n.Namespace); err != nil {
-				errs <- fmt.Errorf("change things on %s: %w", n.Name, err)
-			}
-		})
+func (b *bed) disturb() (stop func()) {
+	ctx, cancel := context.WithCancel(b.Context())
+	var running errgroup.Group
+	for _, n := range b.nodes {
+		running.Go(func() error { return disturb(ctx, n.Namespace) })
 	}
-	return func() error {
+	return func() {
 		cancel()
-		running.Wait()
-		close(errs)
-		return <-errs
+		if err := running.Wait(); err != nil {
+			b.Errorf("change things on a node: %v", err)
+		}
 	}
 }
 
@@ -115,21 +97,12 @@ func disturb(ctx context.Context, ns *netns.Namespace) error {
 	if err != nil {
 		return err
 	}
-	address := &netlink.Addr{IPNet: &net.IPNet{IP: net.IPv4(127, 1, 0, 1).To4(), Mask: net.CIDRMask(32, 32)}}
+	address, err := netlink.ParseAddr("127.1.0.1/32")
 	tick := time.NewTicker(disturbedEvery)
 	defer tick.Stop()
-	for there := false; ; there = !there {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-tick.C:
-		}
-		change := h.AddrAdd
-		if there {
-			change = h.AddrDel
-		}
-		if err := change(lo, address); err != nil {
-			return err
-		}
+	for change, next := h.AddrAdd, h.AddrDel; err == nil && ctx.Err() == nil; change, next = next, change {
+		<-tick.C
+		err = change(lo, address)
 	}
+	return err
 }

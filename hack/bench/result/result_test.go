@@ -1,8 +1,8 @@
 package result
 
 import (
-	"context"
 	"errors"
+	"fmt"
 	"math"
 	"os"
 	"path/filepath"
@@ -188,9 +188,10 @@ func TestCommit(t *testing.T) {
 func TestRun(t *testing.T) {
 	newTree(t)
 	for _, save := range []bool{false, true} {
-		err := run(t.Context(), "go", func(_ context.Context, r *Result) (bool, error) {
+		err := run(t.Context(), "go", func(bench T, r *Result) bool {
 			r.Figures = sample().Figures
-			return save, errors.New("it took too long")
+			bench.Errorf("it took too long")
+			return save
 		})
 		if err == nil || !strings.Contains(err.Error(), "it took too long") || !strings.Contains(err.Error(), "connections: 2") {
 			t.Errorf("error: %v; want measure's and the missed goal", err)
@@ -198,6 +199,27 @@ func TestRun(t *testing.T) {
 		if r, err := Load(Dir, "go"); (err == nil) != save || save && len(r.Figures) != 4 {
 			t.Errorf("saved: %+v, %v; want it to be %v", r, err, save)
 		}
+	}
+}
+
+// A benchmark ends with its first error, and cleans up in reverse order.
+func TestTry(t *testing.T) {
+	var done []string
+	err := Try(t.Context(), func(bench T) {
+		bench.Cleanup(func() { done = append(done, "first", fmt.Sprint(bench.Context().Err())) })
+		bench.Cleanup(func() { done = append(done, "second") })
+		Must(bench, nil)
+		Must(bench, errors.New("it is too late"))
+		done = append(done, "more")
+	})
+	if err == nil || err.Error() != "it is too late" {
+		t.Errorf("error: %v", err)
+	}
+	if want := []string{"second", "first", "context canceled"}; !slices.Equal(done, want) {
+		t.Errorf("done: %v, want %v", done, want)
+	}
+	if err := Try(t.Context(), func(T) {}); err != nil {
+		t.Errorf("error: %v", err)
 	}
 }
 

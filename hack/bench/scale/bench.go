@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/fleet"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
@@ -26,6 +27,7 @@ const (
 
 // bench is a fleet under measurement.
 type bench struct {
+	result.T
 	plan
 	dir         string
 	began       time.Time
@@ -37,6 +39,7 @@ type bench struct {
 	next        int          // number of the next node
 	gets        atomic.Int64 // of NodeENIs, for their size
 	figures     *figures
+	ended       bool // as it should
 }
 
 // figures is what was found at one size.
@@ -64,47 +67,48 @@ type outcome struct {
 	restarts    int           // of the coordinator, since the start
 }
 
-// measure carries out a plan.
-func measure(ctx context.Context, p plan) (*figures, error) {
-	dir, err := os.MkdirTemp("", "eni-scale-")
-	if err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	b := &bench{
-		plan: p, dir: dir, began: time.Now(),
-		workers: newWorkers(dir), figures: &figures{size: p.size, outcomes: map[phase]*outcome{}},
-	}
-	err = b.play(ctx)
-	if err != nil && b.coordinator != nil {
-		err = fmt.Errorf("%w\nThe coordinator says:\n%s\nLogs are in %s", err, b.coordinator.process.Load().Tail(20), dir)
-	}
-	cancel()
-	err = errors.Join(err, b.stop())
-	if err == nil {
-		err = os.RemoveAll(dir)
-	}
-	return b.figures, err
+func (b *bench) must(err error) {
+	b.Helper()
+	result.Must(b, err)
 }
 
-func (b *bench) play(ctx context.Context) error {
-	if err := b.start(ctx); err != nil {
-		return err
-	}
-	run := map[phase]func(context.Context) error{
-		phaseLabel: b.label, phaseIdle: b.idle, phaseRoll: b.roll, phaseDelete: b.delete, phaseCold: b.cold,
-	}
+// measure carries out a plan.
+func measure(t result.T, p plan, into *figures) {
+	dir, err := os.MkdirTemp("", "eni-scale-")
+	result.Must(t, err)
+	b := &bench{T: t, plan: p, dir: dir, began: time.Now(), workers: newWorkers(dir), figures: into}
+	b.Cleanup(b.stop)
+	b.start()
+	run := map[phase]func(){phaseLabel: b.label, phaseIdle: b.idle, phaseRoll: b.roll, phaseDelete: b.delete, phaseCold: b.cold}
 	for _, p := range phases {
-		if !slices.Contains(b.phases, p) {
-			continue
-		}
-		b.say("%s ...", p)
-		if err := run[p](ctx); err != nil {
-			return fmt.Errorf("%s: %w", p, err)
+		if slices.Contains(b.phases, p) {
+			b.say("%s ...", p)
+			run[p]()
 		}
 	}
-	return nil
+	b.ended = true
+}
+
+// stop ends everything, and says what can be known if it ends early.
+func (b *bench) stop() {
+	errs := []error{b.workers.stop()}
+	if b.coordinator != nil {
+		process := b.coordinator.process.Load()
+		if process.Kill(); !b.ended {
+			errs = append(errs, fmt.Errorf("the coordinator says:\n%s", process.Tail(20)))
+		}
+	}
+	if b.cluster != nil {
+		errs = append(errs, b.cluster.Stop())
+	}
+	if b.ended {
+		errs = append(errs, os.RemoveAll(b.dir))
+	} else {
+		errs = append(errs, fmt.Errorf("logs are in %s", b.dir))
+	}
+	if err := errors.Join(errs...); err != nil {
+		b.Errorf("%v", err)
+	}
 }
 
 // say tells what is going on.
@@ -113,41 +117,28 @@ func (b *bench) say(format string, args ...any) {
 }
 
 // start starts everything up to agents without anything to do.
-func (b *bench) start(ctx context.Context) (err error) {
-	if err := b.workers.grow(b.size.nodes); err != nil {
-		return err
-	}
+func (b *bench) start() {
+	b.must(b.workers.grow(b.size.nodes))
 	var limits []string // as control planes of that size have them
 	if b.size.nodes >= 1000 {
 		limits = []string{"--max-requests-inflight=1600", "--max-mutating-requests-inflight=800"}
 	}
-	b.cluster, err = fleet.StartCluster(ctx, fleet.ClusterConfig{Dir: b.dir, Hosts: b.workers, Timing: sim.RealisticTiming(), APIServerArgs: limits})
-	if err != nil {
-		return err
-	}
-	if b.coordinator, err = startCoordinator(ctx, b.cluster); err != nil {
-		return err
-	}
-	if b.reports, err = b.cluster.Follow(ctx); err != nil {
-		return err
-	}
+	var err error
+	b.cluster, err = fleet.StartCluster(b.Context(), fleet.ClusterConfig{Dir: b.dir, Hosts: b.workers, Timing: sim.RealisticTiming(), APIServerArgs: limits})
+	b.must(err)
+	b.coordinator, err = startCoordinator(b.Context(), b.cluster)
+	b.must(err)
+	b.reports, err = b.cluster.Follow(b.Context())
+	b.must(err)
 	b.nodes = b.newNames(b.size.nodes)
-	if err := b.cluster.AddNodes(ctx, b.nodes, nil); err != nil {
-		return err
-	}
-	if err := b.cluster.WantENIs(ctx, b.enis); err != nil {
-		return err
-	}
+	b.must(b.cluster.AddNodes(b.Context(), b.nodes, nil))
+	b.must(b.cluster.WantENIs(b.Context(), b.enis))
 	b.say("%d nodes are registered; their agents start", len(b.nodes))
-	if err := b.startAnswered(ctx, 0); err != nil {
-		return err
-	}
-	if err := sleep(ctx, settle/2); err != nil {
-		return err
-	}
-	b.say("the agents have started")
+	b.startAnswered(0)
+	b.sleep(settle / 2)
 	b.figures.agents, err = b.workers.stats()
-	return err
+	b.must(err)
+	b.say("the agents have started")
 }
 
 func (b *bench) newNames(n int) []string {
@@ -161,44 +152,41 @@ func (b *bench) newNames(n int) []string {
 
 // startAgents gives nodes' agents their tokens and starts them, so many of a
 // process side by side; 0 is all at once.
-func (b *bench) startAgents(ctx context.Context, names []string, atOnce int, verifyEvery time.Duration) error {
-	nodes, err := b.cluster.Nodes(ctx, names)
-	if err != nil {
-		return err
-	}
+func (b *bench) startAgents(names []string, atOnce int, verifyEvery time.Duration) {
+	nodes, err := b.cluster.Nodes(b.Context(), names)
+	b.must(err)
 	servers := b.cluster.Servers()
 	servers.AtOnce, servers.VerifyEvery = atOnce, verifyEvery
-	return b.workers.start(servers, nodes)
+	b.must(b.workers.start(servers, nodes))
 }
 
 // startAnswered starts all agents, and waits until each has heard from EC2.
-func (b *bench) startAnswered(ctx context.Context, verifyEvery time.Duration) error {
-	if err := b.startAgents(ctx, b.nodes, startAtOnce, verifyEvery); err != nil {
-		return err
+func (b *bench) startAnswered(verifyEvery time.Duration) {
+	b.startAgents(b.nodes, startAtOnce, verifyEvery)
+	for {
+		unready, err := b.workers.unready()
+		if b.must(err); unready == 0 {
+			return
+		}
+		b.sleep(pollEvery)
 	}
-	return b.workers.awaitAnswered(ctx)
 }
 
 // count carries out a phase, and counts until it has ended.
-func (b *bench) count(ctx context.Context, p phase, do func(o *outcome, began time.Time) error) (*outcome, error) {
-	api, err := b.cluster.Requests(ctx)
-	if err != nil {
-		return nil, err
-	}
+func (b *bench) count(p phase, do func(o *outcome, began time.Time)) *outcome {
+	api, err := b.cluster.Requests(b.Context())
+	b.must(err)
 	o := &outcome{}
 	before, _ := b.coordinator.usage()
 	began, calls, gets := time.Now(), b.cluster.Calls(), b.gets.Load()
-	if err := do(o, began); err != nil {
-		return nil, err
-	}
-	if o.api, err = b.cluster.Requests(ctx); err != nil {
-		return nil, err
-	}
+	do(o, began)
+	o.api, err = b.cluster.Requests(b.Context())
+	b.must(err)
 	o.took, o.calls, o.api, o.gets = time.Since(began), b.cluster.Calls().Since(calls), o.api.Since(api), int(b.gets.Load()-gets)
 	o.coordinator, o.restarts = b.coordinator.usage()
 	o.coordinator.CPU -= before.CPU
 	b.figures.outcomes[p] = o
-	return o, nil
+	return o
 }
 
 // watchSize keeps the size of the largest NodeENI up to date, until ctx ends.
@@ -217,17 +205,7 @@ func (b *bench) watchSize(ctx context.Context) {
 	}
 }
 
-// stop ends everything.
-func (b *bench) stop() error {
-	errs := []error{b.workers.stop()}
-	if b.coordinator != nil {
-		b.coordinator.process.Load().Kill()
-	}
-	if b.cluster != nil {
-		errs = append(errs, b.cluster.Stop())
-	}
-	return errors.Join(errs...)
-}
+func (b *bench) sleep(d time.Duration) { b.must(sleep(b.Context(), d)) }
 
 func sleep(ctx context.Context, d time.Duration) error {
 	select {

@@ -5,8 +5,6 @@
 package main
 
 import (
-	"context"
-	"fmt"
 	"os"
 
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
@@ -17,16 +15,14 @@ func main() {
 		work()
 		return
 	}
-	result.Main("scale", func(ctx context.Context, r *result.Result) (bool, error) {
+	result.Main("scale", func(t result.T, r *result.Result) bool {
 		plans, partial, err := parsePlans(os.Getenv("SIZES"), os.Getenv("PHASES"))
-		if err != nil {
-			return false, err
-		}
+		result.Must(t, err)
 		var all []*figures
 		for _, p := range plans {
-			f, failed := measure(ctx, p)
-			if failed != nil {
-				err = fmt.Errorf("%s: %w", p.size, failed)
+			f := &figures{size: p.size, outcomes: map[phase]*outcome{}}
+			if err := result.Try(t.Context(), func(t result.T) { measure(t, p, f) }); err != nil {
+				t.Errorf("%s: %v", p.size, err)
 				break // what has been measured in an hour is not lost
 			}
 			all = append(all, f)
@@ -34,6 +30,6 @@ func main() {
 		if len(all) > 0 {
 			report(r, all)
 		}
-		return len(all) > 0 && !partial, err
+		return len(all) > 0 && !partial
 	})
 }

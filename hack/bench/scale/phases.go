@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/fleet"
@@ -10,88 +9,68 @@ import (
 )
 
 // patience bounds a phase: a few times what its buckets allow.
-func (b *bench) patience(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, 5*time.Minute+4*time.Duration(b.bound()*float64(time.Second)))
+func (b *bench) patience() (context.Context, context.CancelFunc) {
+	return context.WithTimeout(b.Context(), 5*time.Minute+4*time.Duration(b.bound()*float64(time.Second)))
 }
 
 // limitEC2 turns EC2's limits on, with full buckets, or off.
 func (b *bench) limitEC2(on bool) { b.cluster.Cloud.SetThrottle(on) }
 
 // label measures from the label to Ready.
-func (b *bench) label(ctx context.Context) (err error) {
+func (b *bench) label() {
 	b.limitEC2(true)
-	if err := b.arrive(ctx, phaseLabel, func() error { return b.cluster.Label(ctx, b.nodes) }); err != nil {
-		return err
-	}
+	b.arrive(phaseLabel, func() { b.must(b.cluster.Label(b.Context(), b.nodes)) })
+	var err error
 	b.figures.agentsReady, err = b.workers.stats()
-	return err
+	b.must(err)
 }
 
 // cold measures the same for agents that start where everything waits for them.
-func (b *bench) cold(ctx context.Context) error {
+func (b *bench) cold() {
 	b.limitEC2(false)
-	if err := b.empty(ctx); err != nil {
-		return err
-	}
-	if err := b.workers.end(b.nodes); err != nil {
-		return err
-	}
-	if err := b.cluster.Label(ctx, b.nodes); err != nil {
-		return err
-	}
-	if err := b.cluster.WantENIs(ctx, b.enis); err != nil {
-		return err
-	}
+	b.empty()
+	b.must(b.workers.end(b.nodes))
+	b.must(b.cluster.Label(b.Context(), b.nodes))
+	b.must(b.cluster.WantENIs(b.Context(), b.enis))
 	b.limitEC2(true)
-	return b.arrive(ctx, phaseCold, func() error { return b.startAgents(ctx, b.nodes, 0, 0) })
+	b.arrive(phaseCold, func() { b.startAgents(b.nodes, 0, 0) })
 }
 
 // arrive does what makes agents want ENIs, and measures until all are ready.
-func (b *bench) arrive(ctx context.Context, p phase, begin func() error) error {
-	wait, cancel := b.patience(ctx)
+func (b *bench) arrive(p phase, begin func()) {
+	wait, cancel := b.patience()
 	defer cancel()
-	_, err := b.count(ctx, p, func(o *outcome, began time.Time) error {
+	b.count(p, func(o *outcome, began time.Time) {
 		b.reports.Begin(b.enis)
 		go b.watchSize(wait)
-		if err := begin(); err != nil {
-			return err
-		}
+		begin()
 		o.begun = time.Since(began)
-		if err := b.reports.Await(wait, b.nodes); err != nil {
-			return err
-		}
+		b.must(b.reports.Await(wait, b.nodes))
 		o.times = b.reports.Ready()
-		o.done = o.times[len(o.times)-1]
-		b.sayDone(o)
-		return sleep(ctx, settle)
+		b.done(o, o.times[len(o.times)-1])
+		b.sleep(settle)
 	})
 	b.figures.largestState = max(b.figures.largestState, b.reports.Largest())
-	if err != nil {
-		return err
-	}
-	return b.noLeak()
+	b.noLeak()
 }
 
-func (b *bench) sayDone(o *outcome) {
-	b.say("done after %.1f s, by the buckets %.1f s", o.done.Seconds(), b.bound())
+func (b *bench) done(o *outcome, after time.Duration) {
+	o.done = after
+	b.say("done after %.1f s, by the buckets %.1f s", after.Seconds(), b.bound())
 }
 
 // ready gets every node its ENIs, unmeasured.
-func (b *bench) ready(ctx context.Context) error {
+func (b *bench) ready() {
 	if len(b.cluster.ENIs()) == b.total() {
-		return nil
+		return
 	}
 	b.limitEC2(false)
 	b.reports.Begin(b.enis)
-	if err := b.cluster.Label(ctx, b.nodes); err != nil {
-		return err
-	}
-	wait, cancel := b.patience(ctx)
+	b.must(b.cluster.Label(b.Context(), b.nodes))
+	wait, cancel := b.patience()
 	defer cancel()
-	if err := b.reports.Await(wait, b.nodes); err != nil {
-		return err
-	}
-	return sleep(ctx, settle)
+	b.must(b.reports.Await(wait, b.nodes))
+	b.sleep(settle)
 }
 
 // idleHour stands for an hour.
@@ -99,105 +78,67 @@ const idleHour = time.Minute
 
 // idle measures an hour without events. The agents' own interval of an hour is a
 // minute here: nothing else that an agent does by itself concerns EC2, or writes.
-func (b *bench) idle(ctx context.Context) error {
-	if err := b.ready(ctx); err != nil {
-		return err
-	}
+func (b *bench) idle() {
+	b.ready()
 	b.limitEC2(false)
-	if err := b.workers.end(b.nodes); err != nil {
-		return err
-	}
-	if err := b.startAnswered(ctx, idleHour); err != nil {
-		return err
-	}
-	if err := sleep(ctx, settle); err != nil {
-		return err
-	}
-	if _, err := b.count(ctx, phaseIdle, func(*outcome, time.Time) error { return sleep(ctx, idleHour) }); err != nil {
-		return err
-	}
-	return b.noLeak()
+	b.must(b.workers.end(b.nodes))
+	b.startAnswered(idleHour)
+	b.sleep(settle)
+	b.count(phaseIdle, func(*outcome, time.Time) { b.sleep(idleHour) })
+	b.noLeak()
 }
 
 // roll replaces all nodes, a tenth at a time: new ones come, and when their ENIs
 // are ready, as many old ones go.
-func (b *bench) roll(ctx context.Context) error {
-	if err := b.ready(ctx); err != nil {
-		return err
-	}
+func (b *bench) roll() {
+	b.ready()
 	b.limitEC2(true)
-	wait, cancel := b.patience(ctx)
+	wait, cancel := b.patience()
 	defer cancel()
-	o, err := b.count(ctx, phaseRoll, func(o *outcome, began time.Time) error {
+	o := b.count(phaseRoll, func(o *outcome, began time.Time) {
 		b.reports.Begin(b.enis)
 		for old := b.nodes; len(old) > 0; {
 			step := min(len(old), max(1, b.size.nodes/10))
 			names := b.newNames(step)
-			if err := b.replace(wait, old[:step], names); err != nil {
-				return err
-			}
+			b.replace(wait, old[:step], names)
 			old, b.nodes = old[step:], append(b.nodes[step:], names...)
 		}
-		o.done = time.Since(began)
-		b.sayDone(o)
-		return nil
+		b.done(o, time.Since(began))
 	})
-	if err != nil {
-		return err
-	}
-	// The last instances end, and with them their ENIs.
-	if err := sleep(ctx, settle); err != nil {
-		return err
-	}
+	b.sleep(settle) // the last instances end, and with them their ENIs
 	o.left = len(b.cluster.ENIs()) - b.total()
-	return b.noLeak()
+	b.noLeak()
 }
 
-func (b *bench) replace(ctx context.Context, old, names []string) error {
-	if err := b.cluster.AddNodes(ctx, names, fleet.Labels()); err != nil {
-		return err
-	}
-	if err := b.startAgents(ctx, names, startAtOnce, 0); err != nil {
-		return err
-	}
-	if err := b.reports.Await(ctx, names); err != nil {
-		return err
-	}
-	if err := b.workers.end(old); err != nil {
-		return err
-	}
-	if err := b.cluster.Remove(ctx, old); err != nil {
-		return err
-	}
-	return b.workers.forget(old)
+func (b *bench) replace(wait context.Context, old, names []string) {
+	b.must(b.cluster.AddNodes(wait, names, fleet.Labels()))
+	b.startAgents(names, startAtOnce, 0)
+	b.must(b.reports.Await(wait, names))
+	b.must(b.workers.end(old))
+	b.must(b.cluster.Remove(wait, old))
+	b.must(b.workers.forget(old))
 }
 
 // delete measures until every ENI and every NodeENI is gone.
-func (b *bench) delete(ctx context.Context) error {
-	if err := b.ready(ctx); err != nil {
-		return err
-	}
+func (b *bench) delete() {
+	b.ready()
 	b.limitEC2(true)
-	_, err := b.count(ctx, phaseDelete, func(o *outcome, began time.Time) error {
-		if err := b.empty(ctx); err != nil {
-			return err
-		}
-		o.done = time.Since(began)
-		b.sayDone(o)
-		return sleep(ctx, settle)
+	b.count(phaseDelete, func(o *outcome, began time.Time) {
+		b.empty()
+		b.done(o, time.Since(began))
+		b.sleep(settle)
 	})
-	return err
 }
 
 // empty takes all ENIs away.
-func (b *bench) empty(ctx context.Context) error {
-	wait, cancel := b.patience(ctx)
+func (b *bench) empty() {
+	wait, cancel := b.patience()
 	defer cancel()
-	return b.cluster.Empty(wait, b.enis)
+	b.must(b.cluster.Empty(wait, b.enis))
 }
 
 // noLeak: there are as many ENIs as are wanted, and all are attached.
-func (b *bench) noLeak() error {
+func (b *bench) noLeak() {
 	enis := b.cluster.ENIs()
 	attached := 0
 	for _, e := range enis {
@@ -206,7 +147,6 @@ func (b *bench) noLeak() error {
 		}
 	}
 	if len(enis) != b.total() || attached != b.total() {
-		return fmt.Errorf("EC2 has %d ENIs, %d of them attached; want %d", len(enis), attached, b.total())
+		b.Fatalf("EC2 has %d ENIs, %d of them attached; want %d", len(enis), attached, b.total())
 	}
-	return nil
 }

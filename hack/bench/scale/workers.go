@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -248,17 +247,10 @@ func (w *workers) ask(o Order) (sum Answer, err error) {
 	return sum, nil
 }
 
-// awaitAnswered waits until every agent has heard from EC2.
-func (w *workers) awaitAnswered(ctx context.Context) error {
-	for {
-		a, err := w.ask(Order{Unready: true})
-		if err != nil || a.Unready == 0 {
-			return err
-		}
-		if err := sleep(ctx, pollEvery); err != nil {
-			return fmt.Errorf("%d agents have not heard from EC2: %w", a.Unready, err)
-		}
-	}
+// unready counts the agents that have not heard from EC2.
+func (w *workers) unready() (int, error) {
+	a, err := w.ask(Order{Unready: true})
+	return a.Unready, err
 }
 
 func (w *workers) stats() (fleet.Stats, error) {
