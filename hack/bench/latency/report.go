@@ -80,28 +80,22 @@ func (m *measurement) reportReady(r *result.Result) error {
 func (m *measurement) reportSteps(r *result.Result) error {
 	t := result.Table{Title: "The parts of the way", Columns: []string{"step", "by"}}
 	for _, s := range steps {
-		if s.ec2 != "" {
-			t.Rows = append(t.Rows, []string{s.ec2, "EC2"})
-		}
-		t.Rows = append(t.Rows, []string{s.own, "agent"})
+		t.Rows = append(t.Rows, []string{s.name, s.by})
 	}
 	for _, s := range m.series[:3] {
 		t.Columns = append(t.Columns, s.ready)
-		ways := make([]way, len(s.seen))
-		for i, l := range s.seen {
-			var err error
-			if ways[i], err = wayOf(l); err != nil {
+		took := make([]sample, len(steps))
+		for _, l := range s.seen {
+			way, err := wayOf(l)
+			if err != nil {
 				return fmt.Errorf("%s: %w", s.ready, err)
 			}
-		}
-		row := 0
-		for i := range steps {
-			if steps[i].ec2 != "" {
-				t.Rows[row] = append(t.Rows[row], text(of(ways, func(w way) time.Duration { return w.ec2[i] }).mean()))
-				row++
+			for i, d := range way {
+				took[i] = append(took[i], d)
 			}
-			t.Rows[row] = append(t.Rows[row], text(of(ways, func(w way) time.Duration { return w.own[i] }).mean()))
-			row++
+		}
+		for i := range steps {
+			t.Rows[i] = append(t.Rows[i], text(took[i].mean()))
 		}
 	}
 	r.Tables = append(r.Tables, t)
@@ -130,11 +124,11 @@ func (m *measurement) reportPlugs(r *result.Result) error {
 	return nil
 }
 
-// of is a sample of what laps, or ways, have in common.
-func of[T any](all []T, part func(T) time.Duration) sample {
+// of is a sample of what laps have in common.
+func of(laps []*lap, part func(*lap) time.Duration) sample {
 	var s sample
-	for _, one := range all {
-		s = append(s, part(one))
+	for _, l := range laps {
+		s = append(s, part(l))
 	}
 	return s
 }

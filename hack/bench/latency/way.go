@@ -31,19 +31,13 @@ func within(spans []span, from, to time.Time) time.Duration {
 	return sum
 }
 
-// steps are the parts of the way from label to Ready, in their order. What EC2 does
-// in each has a name of its own.
-var steps = []struct{ own, ec2 string }{
-	{"label noticed", ""},
-	{"decision recorded", "names looked up"},
-	{"attach begun", "Create"},
-	{"link configured", "Attach and hot-plug"},
-	{"Ready reported", "rest of Modify"},
-}
-
-// way is how long a node's only ENI took from label to Ready.
-type way struct {
-	own, ec2 []time.Duration // by step
+// steps are the parts of the way from label to Ready, in their order.
+var steps = []struct{ name, by string }{
+	{"label noticed", "agent"},
+	{"names looked up", "EC2"}, {"decision recorded", "agent"},
+	{"Create", "EC2"}, {"attach begun", "agent"},
+	{"Attach and hot-plug", "EC2"}, {"link configured", "agent"},
+	{"rest of Modify", "EC2"}, {"Ready reported", "agent"},
 }
 
 // busy is when EC2 was at work for a node: while one of its calls was under way, and
@@ -70,40 +64,35 @@ func busy(l *lap) ([]span, error) {
 	return spans, nil
 }
 
-// wayOf tells the agent's own time from EC2's.
-func wayOf(l *lap) (way, error) {
+// wayOf is how long each step of a node's only ENI took.
+func wayOf(l *lap) ([]time.Duration, error) {
 	if len(l.enis) != 1 {
-		return way{}, fmt.Errorf("%s has %d ENIs, want 1", l.node, len(l.enis))
+		return nil, fmt.Errorf("%s has %d ENIs, want 1", l.node, len(l.enis))
 	}
 	spans, err := busy(l)
 	if err != nil {
-		return way{}, err
+		return nil, err
 	}
-	create, created := firstCall(l.calls, "CreateNetworkInterface")
-	attach, _ := firstCall(l.calls, "AttachNetworkInterface")
-	if !created {
-		return way{}, fmt.Errorf("%s was ready without a create: %v", l.node, cloud.CountCalls(l.calls))
+	first := map[string]time.Time{}
+	for _, c := range slices.Backward(l.calls) {
+		first[c.Action] = c.Time
+	}
+	create, attach := first["CreateNetworkInterface"], first["AttachNetworkInterface"]
+	if create.IsZero() {
+		return nil, fmt.Errorf("%s was ready without a create: %v", l.node, cloud.CountCalls(l.calls))
 	}
 	_, configured := follow(l.events, l.enis[0], l.spec)
-	w := way{}
+	var way []time.Duration
 	from := l.labelled
-	for _, to := range []time.Time{l.calls[0].Time, create.Time, attach.Time, configured, l.ready} {
+	for _, to := range []time.Time{l.calls[0].Time, create, attach, configured, l.ready} {
 		if to.Before(from) {
 			to = from // Ready was seen before this program got to read the kernel's last event
 		}
 		busy := within(spans, from, to)
-		w.own, w.ec2 = append(w.own, to.Sub(from)-busy), append(w.ec2, busy)
+		way = append(way, busy, to.Sub(from)-busy)
 		from = to
 	}
-	return w, nil
-}
-
-func firstCall(calls []cloud.Call, action string) (cloud.Call, bool) {
-	i := slices.IndexFunc(calls, func(c cloud.Call) bool { return c.Action == action })
-	if i < 0 {
-		return cloud.Call{}, false
-	}
-	return calls[i], true
+	return way[1:], nil // EC2 has no part before the first call
 }
 
 // sample is many measurements of one thing.

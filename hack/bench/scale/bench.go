@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +32,7 @@ type bench struct {
 	plan
 	dir         string
 	began       time.Time
-	workers     *workers
+	workers     workers
 	cluster     *fleet.Cluster
 	reports     *fleet.Reports
 	coordinator *coordinator
@@ -76,7 +77,7 @@ func (b *bench) must(err error) {
 func measure(t result.T, p plan, into *figures) {
 	dir, err := os.MkdirTemp("", "eni-scale-")
 	result.Must(t, err)
-	b := &bench{T: t, plan: p, dir: dir, began: time.Now(), workers: newWorkers(dir), figures: into}
+	b := &bench{T: t, plan: p, dir: dir, began: time.Now(), figures: into}
 	b.Cleanup(b.stop)
 	b.start()
 	run := map[phase]func(){phaseLabel: b.label, phaseIdle: b.idle, phaseRoll: b.roll, phaseDelete: b.delete, phaseCold: b.cold}
@@ -118,12 +119,13 @@ func (b *bench) say(format string, args ...any) {
 
 // start starts everything up to agents without anything to do.
 func (b *bench) start() {
-	b.must(b.workers.grow(b.size.nodes))
+	var err error
+	b.workers, err = startWorkers(b.dir, b.size.nodes)
+	b.must(err)
 	var limits []string // as control planes of that size have them
 	if b.size.nodes >= 1000 {
 		limits = []string{"--max-requests-inflight=1600", "--max-mutating-requests-inflight=800"}
 	}
-	var err error
 	b.cluster, err = fleet.StartCluster(b.Context(), fleet.ClusterConfig{Dir: b.dir, Hosts: b.workers, Timing: sim.RealisticTiming(), APIServerArgs: limits})
 	b.must(err)
 	b.coordinator, err = startCoordinator(b.Context(), b.cluster)
@@ -145,7 +147,7 @@ func (b *bench) newNames(n int) []string {
 	names := make([]string, n)
 	for i := range names {
 		b.next++
-		names[i] = fmt.Sprintf("node-%d", b.next)
+		names[i] = nodePrefix + strconv.Itoa(b.next)
 	}
 	return names
 }

@@ -9,7 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"k8s.io/klog/v2"
@@ -84,18 +85,11 @@ func work() {
 }
 
 // workers are the processes that run agents.
-type workers struct {
-	dir  string
-	list []*worker
-
-	mu sync.Mutex
-	of map[string]*worker // by node
-}
+type workers []*worker
 
 type worker struct {
-	cmd   *exec.Cmd
-	rpc   *rpc.Client
-	nodes int
+	cmd *exec.Cmd
+	rpc *rpc.Client
 }
 
 func (w *worker) do(o Order) (a Answer, err error) {
@@ -103,20 +97,19 @@ func (w *worker) do(o Order) (a Answer, err error) {
 	return a, err
 }
 
-var _ fleet.Hosts = (*workers)(nil)
+var _ fleet.Hosts = (workers)(nil)
 
-func newWorkers(dir string) *workers { return &workers{dir: dir, of: map[string]*worker{}} }
-
-// grow starts as many workers as that many agents need.
-func (w *workers) grow(agents int) error {
-	for len(w.list)*agentsPerWorker < agents {
-		child, err := startWorker(filepath.Join(w.dir, fmt.Sprintf("agents-%d.log", len(w.list)+1)))
+// startWorkers starts as many workers as that many agents need.
+func startWorkers(dir string, agents int) (workers, error) {
+	var w workers
+	for len(w)*agentsPerWorker < agents {
+		child, err := startWorker(filepath.Join(dir, fmt.Sprintf("agents-%d.log", len(w)+1)))
 		if err != nil {
-			return fmt.Errorf("a process for agents: %w", err)
+			return w, fmt.Errorf("a process for agents: %w", err)
 		}
-		w.list = append(w.list, child)
+		w = append(w, child)
 	}
-	return nil
+	return w, nil
 }
 
 func startWorker(logFile string) (*worker, error) {
@@ -145,37 +138,27 @@ func startWorker(logFile string) (*worker, error) {
 }
 
 // stop ends the processes, whatever their agents do.
-func (w *workers) stop() error {
+func (w workers) stop() error {
 	var errs []error
-	for _, child := range w.list {
+	for _, child := range w {
 		errs = append(errs, child.rpc.Close(), child.cmd.Wait())
 	}
-	w.list = nil
 	return errors.Join(errs...)
 }
 
-// place says which worker runs a node's agent.
-func (w *workers) place(node string) *worker {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.of[node] == nil {
-		least := w.list[0]
-		for _, child := range w.list {
-			if child.nodes < least.nodes {
-				least = child
-			}
-		}
-		least.nodes++
-		w.of[node] = least
-	}
-	return w.of[node]
+const nodePrefix = "node-"
+
+// of is the worker that runs a node's agent.
+func (w workers) of(node string) *worker {
+	n, _ := strconv.Atoi(strings.TrimPrefix(node, nodePrefix))
+	return w[n%len(w)]
 }
 
 // each gives every worker that is concerned its part of the nodes, side by side.
-func each[T any](w *workers, nodes []T, name func(T) string, order func([]T) Order) error {
+func each[T any](w workers, nodes []T, name func(T) string, order func([]T) Order) error {
 	parts := map[*worker][]T{}
 	for _, n := range nodes {
-		child := w.place(name(n))
+		child := w.of(name(n))
 		parts[child] = append(parts[child], n)
 	}
 	errs := make(chan error, len(parts))
@@ -193,50 +176,37 @@ func each[T any](w *workers, nodes []T, name func(T) string, order func([]T) Ord
 }
 
 // start starts agents, so many side by side; 0 is all at once.
-func (w *workers) start(cfg fleet.Config, nodes []fleet.Node) error {
+func (w workers) start(cfg fleet.Config, nodes []fleet.Node) error {
 	return each(w, nodes, func(n fleet.Node) string { return n.Name }, func(part []fleet.Node) Order { return Order{Config: &cfg, Start: part} })
 }
 
 func itself(name string) string { return name }
 
-func (w *workers) end(names []string) error {
+func (w workers) end(names []string) error {
 	return each(w, names, itself, func(part []string) Order { return Order{Stop: part} })
 }
 
-func (w *workers) forget(names []string) error {
-	err := each(w, names, itself, func(part []string) Order { return Order{Forget: part} })
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, name := range names {
-		w.of[name].nodes--
-		delete(w.of, name)
-	}
-	return err
+func (w workers) forget(names []string) error {
+	return each(w, names, itself, func(part []string) Order { return Order{Forget: part} })
 }
 
 // Plug implements fleet.Hosts.
-func (w *workers) Plug(p fleet.Plug) { w.tell(p.Node, Order{Plug: &p}) }
+func (w workers) Plug(p fleet.Plug) { w.tell(p.Node, Order{Plug: &p}) }
 
 // Unplug implements fleet.Hosts.
-func (w *workers) Unplug(node, eni string) {
+func (w workers) Unplug(node, eni string) {
 	w.tell(node, Order{Unplug: &fleet.Plug{Node: node, ENI: eni}})
 }
 
-func (w *workers) tell(node string, o Order) {
-	w.mu.Lock()
-	child := w.of[node]
-	w.mu.Unlock()
-	if child == nil {
-		return // a node that is going, or one whose agent was never started
-	}
-	if _, err := child.do(o); err != nil && !errors.Is(err, rpc.ErrShutdown) {
+func (w workers) tell(node string, o Order) {
+	if _, err := w.of(node).do(o); err != nil && !errors.Is(err, rpc.ErrShutdown) {
 		slog.Error("a link", "node", node, "err", err)
 	}
 }
 
 // ask asks all workers and adds up what they say.
-func (w *workers) ask(o Order) (sum Answer, err error) {
-	for _, child := range w.list {
+func (w workers) ask(o Order) (sum Answer, err error) {
+	for _, child := range w {
 		a, err := child.do(o)
 		if err != nil {
 			return sum, err
@@ -248,12 +218,12 @@ func (w *workers) ask(o Order) (sum Answer, err error) {
 }
 
 // unready counts the agents that have not heard from EC2.
-func (w *workers) unready() (int, error) {
+func (w workers) unready() (int, error) {
 	a, err := w.ask(Order{Unready: true})
 	return a.Unready, err
 }
 
-func (w *workers) stats() (fleet.Stats, error) {
+func (w workers) stats() (fleet.Stats, error) {
 	a, err := w.ask(Order{Stats: true})
 	return a.Stats, err
 }
