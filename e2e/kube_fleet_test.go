@@ -24,7 +24,9 @@ func TestScenario27Fleet(t *testing.T) {
 	before := f.requests()
 	access, err := f.Nodes(t.Context(), f.names)
 	f.must(err)
-	f.must(f.agents.Start(access))
+	servers := f.Servers()
+	servers.AtOnce = 10
+	f.must(f.agents.Start(servers, access))
 	f.await("all agents have heard from EC2", func() bool { return f.agents.Unready() == 0 })
 	// An agent has three informers, and so has the coordinator; each lists once.
 	f.atMost("lists by agents that start", f.requests().Since(before).Sum(lists), 3*nodes+3)
@@ -79,7 +81,7 @@ func newFleet(t *testing.T, nodes, nodeENIs int) *fleetTest {
 	if err := built(); err != nil {
 		t.Fatal(err)
 	}
-	f := &fleetTest{t: t, nodeENIs: nodeENIs, agents: fleet.NewAgents(fleet.Config{}, slog.New(slog.DiscardHandler))}
+	f := &fleetTest{t: t, nodeENIs: nodeENIs, agents: fleet.NewAgents(slog.New(slog.DiscardHandler))}
 	var err error
 	f.Cluster, err = fleet.StartCluster(t.Context(), fleet.ClusterConfig{Dir: logsOf(t), Hosts: f.agents, Timing: quick})
 	f.must(err)
@@ -92,9 +94,6 @@ func newFleet(t *testing.T, nodes, nodeENIs int) *fleetTest {
 		}
 	})
 	t.Cleanup(func() { f.check(f.agents.Stop(f.names)) })
-	servers := f.Servers()
-	servers.AtOnce = 10
-	f.agents.Configure(servers)
 	f.reports, err = f.Follow(t.Context())
 	f.must(err)
 	for i := range nodes {

@@ -34,7 +34,7 @@ type Node struct {
 
 // run wires one agent as eni-agent does and runs it until ctx ends.
 func (a *Agents) run(ctx context.Context, m *member) error {
-	servers := a.config()
+	servers := m.cfg
 	cfg := agent.Config{
 		Node: m.node.Name, Identity: m.node.Identity, Links: m.host, Metadata: m.host,
 		Log: a.log.With("node", m.node.Name), Metrics: agent.NewMetrics(prometheus.NewRegistry()),

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 )
 
@@ -30,13 +32,13 @@ type Agents struct {
 	api, ec2 wire
 
 	mu      sync.Mutex
-	cfg     Config
 	hosts   map[string]*host
 	running map[string]*member
 }
 
 // member is a running agent.
 type member struct {
+	cfg   Config
 	node  Node
 	host  *host
 	stop  context.CancelFunc
@@ -48,47 +50,26 @@ type member struct {
 }
 
 // NewAgents makes a fleet without agents.
-func NewAgents(cfg Config, log *slog.Logger) *Agents {
-	return &Agents{cfg: cfg, log: log, hosts: map[string]*host{}, running: map[string]*member{}}
-}
-
-// Configure replaces how agents are started from now on.
-func (a *Agents) Configure(cfg Config) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.cfg = cfg
-}
-
-func (a *Agents) config() Config {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.cfg
+func NewAgents(log *slog.Logger) *Agents {
+	return &Agents{log: log, hosts: map[string]*host{}, running: map[string]*member{}}
 }
 
 // Start starts the agents of nodes. It returns when all have read what is wanted
 // of them, which is before they have asked EC2, or when some could not.
-func (a *Agents) Start(nodes []Node) error {
-	atOnce := a.config().AtOnce
-	if atOnce == 0 {
-		atOnce = len(nodes)
+func (a *Agents) Start(cfg Config, nodes []Node) error {
+	var starting errgroup.Group
+	if cfg.AtOnce > 0 {
+		starting.SetLimit(cfg.AtOnce)
 	}
-	tickets := make(chan struct{}, max(1, atOnce))
-	errs := make([]error, len(nodes))
-	var starting sync.WaitGroup
-	for i, n := range nodes {
-		tickets <- struct{}{}
-		starting.Go(func() {
-			defer func() { <-tickets }()
-			errs[i] = a.start(n)
-		})
+	for _, n := range nodes {
+		starting.Go(func() error { return a.start(cfg, n) })
 	}
-	starting.Wait()
-	return errors.Join(errs...)
+	return starting.Wait()
 }
 
-func (a *Agents) start(n Node) error {
+func (a *Agents) start(cfg Config, n Node) error {
 	ctx, stop := context.WithCancel(context.Background())
-	m := &member{node: n, host: a.host(n.Name), stop: stop, begun: make(chan struct{}), done: make(chan struct{})}
+	m := &member{cfg: cfg, node: n, host: a.host(n.Name), stop: stop, begun: make(chan struct{}), done: make(chan struct{})}
 	a.mu.Lock()
 	taken := a.running[n.Name] != nil
 	if !taken {

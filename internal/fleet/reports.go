@@ -18,34 +18,29 @@ import (
 
 // Reports follows what agents report, by a watch of all NodeENIStates.
 type Reports struct {
-	informer cache.SharedIndexInformer
-	wake     chan struct{}
+	wake chan struct{}
 
 	mu      sync.Mutex
 	since   time.Time
 	wanted  int                      // ENIs per node
 	ready   map[string]time.Duration // since, by node
-	writes  int
-	largest int // bytes of a NodeENIState
+	largest int                      // bytes of a NodeENIState
 }
 
 // Follow begins to follow.
 func (c *Cluster) Follow(ctx context.Context) (*Reports, error) {
 	lw := cache.NewListWatchFromClient(c.Client.API, kube.NodeENIStates, "", fields.Everything())
-	r := &Reports{
-		informer: cache.NewSharedIndexInformer(lw, &v1alpha1.NodeENIState{}, 0, nil),
-		wake:     make(chan struct{}, 1),
-		ready:    map[string]time.Duration{},
-	}
-	_, err := r.informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+	informer := cache.NewSharedIndexInformer(lw, &v1alpha1.NodeENIState{}, 0, nil)
+	r := &Reports{wake: make(chan struct{}, 1), ready: map[string]time.Duration{}}
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(o any) { r.saw(o.(*v1alpha1.NodeENIState)) },
 		UpdateFunc: func(_, o any) { r.saw(o.(*v1alpha1.NodeENIState)) },
 	})
 	if err != nil {
 		return nil, err
 	}
-	go r.informer.RunWithContext(ctx)
-	if !cache.WaitForCacheSync(ctx.Done(), r.informer.HasSynced) {
+	go informer.RunWithContext(ctx)
+	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
 		return nil, errors.New("NodeENIStates cannot be watched")
 	}
 	return r, nil
@@ -56,7 +51,7 @@ func (c *Cluster) Follow(ctx context.Context) (*Reports, error) {
 func (r *Reports) Begin(enisPerNode int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.since, r.wanted, r.writes, r.largest = time.Now(), enisPerNode, 0, 0
+	r.since, r.wanted, r.largest = time.Now(), enisPerNode, 0
 	clear(r.ready)
 }
 
@@ -64,7 +59,6 @@ func (r *Reports) saw(state *v1alpha1.NodeENIState) {
 	data, err := json.Marshal(state)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.writes++
 	if err == nil {
 		r.largest = max(r.largest, len(data))
 	}

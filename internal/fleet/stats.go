@@ -5,9 +5,9 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"strconv"
-	"strings"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // Stats is what agents cost the process that they run in.
@@ -65,41 +65,19 @@ func (p Process) add(o Process) Process {
 	return Process{p.RSS + o.RSS, p.Peak + o.Peak, p.CPU + o.CPU}
 }
 
-// clockTick is the kernel's unit of CPU time for users, on every architecture
-// that Go runs on.
-const clockTick = 10 * time.Millisecond
-
 // ReadProcess reads /proc/PID; it is empty for one that has ended.
 func ReadProcess(pid int) Process {
-	var p Process
-	dir := "/proc/" + strconv.Itoa(pid)
-	status, err := os.ReadFile(dir + "/status")
+	p, err := procfs.NewProc(pid)
 	if err != nil {
-		return p
+		return Process{}
 	}
-	p.RSS, p.Peak = kilobytes(string(status), "VmRSS:"), kilobytes(string(status), "VmHWM:")
-	stat, err := os.ReadFile(dir + "/stat")
-	if err != nil {
-		return p
+	status, errStatus := p.NewStatus()
+	stat, errStat := p.Stat()
+	if errStatus != nil || errStat != nil {
+		return Process{}
 	}
-	// Behind the name, which is in parentheses, comes the third field.
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
-	const user, system = 14 - 3, 15 - 3
-	if len(fields) > system {
-		for _, field := range []string{fields[user], fields[system]} {
-			ticks, _ := strconv.ParseInt(field, 10, 64)
-			p.CPU += time.Duration(ticks) * clockTick
-		}
+	return Process{
+		RSS: int64(status.VmRSS), Peak: int64(status.VmHWM),
+		CPU: time.Duration(stat.CPUTime() * float64(time.Second)),
 	}
-	return p
-}
-
-func kilobytes(status, field string) int64 {
-	for line := range strings.Lines(status) {
-		if value, ok := strings.CutPrefix(line, field); ok {
-			n, _ := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-			return n << 10
-		}
-	}
-	return 0
 }

@@ -31,7 +31,7 @@ type Worker struct{ agents *fleet.Agents }
 
 // Order is what a worker gets to do; the fields that are set count.
 type Order struct {
-	Config       *fleet.Config // how agents are started from now on
+	Config       fleet.Config // for those to start
 	Start        []fleet.Node
 	Stop, Forget []string
 	Plug, Unplug *fleet.Plug
@@ -47,9 +47,6 @@ type Answer struct {
 
 // Do carries out an order.
 func (w *Worker) Do(o Order, a *Answer) error {
-	if o.Config != nil {
-		w.agents.Configure(*o.Config)
-	}
 	if o.Plug != nil {
 		w.agents.Plug(*o.Plug)
 	}
@@ -65,7 +62,7 @@ func (w *Worker) Do(o Order, a *Answer) error {
 	if o.Stats {
 		a.Stats = w.agents.Stats()
 	}
-	return errors.Join(w.agents.Start(o.Start), w.agents.Stop(o.Stop))
+	return errors.Join(w.agents.Start(o.Config, o.Start), w.agents.Stop(o.Stop))
 }
 
 type stdio struct {
@@ -78,7 +75,7 @@ func work() {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's; errors are returned too
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	server := rpc.NewServer()
-	if err := server.Register(&Worker{fleet.NewAgents(fleet.Config{}, log)}); err != nil {
+	if err := server.Register(&Worker{fleet.NewAgents(log)}); err != nil {
 		panic(err) // its methods are wrong
 	}
 	server.ServeConn(stdio{os.Stdin, os.Stdout})
@@ -177,7 +174,7 @@ func each[T any](w workers, nodes []T, name func(T) string, order func([]T) Orde
 
 // start starts agents, so many side by side; 0 is all at once.
 func (w workers) start(cfg fleet.Config, nodes []fleet.Node) error {
-	return each(w, nodes, func(n fleet.Node) string { return n.Name }, func(part []fleet.Node) Order { return Order{Config: &cfg, Start: part} })
+	return each(w, nodes, func(n fleet.Node) string { return n.Name }, func(part []fleet.Node) Order { return Order{Config: cfg, Start: part} })
 }
 
 func itself(name string) string { return name }
