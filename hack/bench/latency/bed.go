@@ -20,8 +20,6 @@ import (
 
 const (
 	nodes = 12
-	// enisPerNode is what the instance type takes besides the primary ENI.
-	enisPerNode = 15
 	// patience bounds every wait.
 	patience = 90 * time.Second
 	labelKey = "bench"
@@ -77,7 +75,7 @@ func newBed(t result.T, programs string) *bed {
 	timing := realistic()
 	topology := sim.Topology{
 		Timing:        &timing,
-		InstanceTypes: []cloud.InstanceType{{Name: "bench.large", MaxENIs: enisPerNode + 1, IPv4PerENI: 4}},
+		InstanceTypes: []cloud.InstanceType{{Name: "bench.large", MaxENIs: manySpec.enis + 1, IPv4PerENI: 4}},
 	}
 	for i := range nodes {
 		topology.Nodes = append(topology.Nodes, sim.NodeSpec{Name: nodeName(i), Type: "bench.large"})
@@ -147,22 +145,26 @@ func (b *bed) watchReports() {
 	}
 }
 
-// nodeENIs are manifests that select bench=NAME.
-func nodeENIs() string {
-	one := func(name, selected, more string) string {
-		return fmt.Sprintf(`---
+// nodeENIs are manifests of what each spec selects.
+func nodeENIs() (manifests string) {
+	for _, s := range []spec{hostSpec, noneSpec, renamedSpec, manySpec} {
+		more := "addressing: None"
+		if s.host {
+			more = "addressing: Host"
+		}
+		if s.name != "" {
+			more += ", interfaceName: " + s.name
+		}
+		for i := range s.enis {
+			manifests += fmt.Sprintf(`---
 apiVersion: networking.k8s.aws/v1alpha1
 kind: NodeENI
-metadata: {name: %s}
-spec: {nodeSelector: {%s: %s}, subnetNames: [data], securityGroupNames: [data], mtu: 1500, %s}
-`, name, labelKey, selected, more)
+metadata: {name: %[1]s-%[2]d}
+spec: {nodeSelector: {%[3]s: %[1]s}, subnetNames: [data], securityGroupNames: [data], mtu: %[4]d, deviceIndex: %[2]d, %[5]s}
+`, s.label, i+1, labelKey, wantedMTU, more)
+		}
 	}
-	all := one("host", "host", "addressing: Host") + one("none", "none", "addressing: None") +
-		one("renamed", "renamed", "addressing: Host, interfaceName: data0")
-	for i := range enisPerNode {
-		all += one(fmt.Sprintf("many-%02d", i+1), "many", fmt.Sprintf("addressing: Host, deviceIndex: %d", i+1))
-	}
-	return all
+	return manifests
 }
 
 // await polls until something is so.

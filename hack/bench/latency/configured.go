@@ -8,18 +8,19 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
-// spec is what a NodeENI of this benchmark wants of a link.
+// spec is what a label of this benchmark selects.
 type spec struct {
-	nodeENI string
-	host    bool   // addresses with policy routing
-	name    string // "": any
+	label string
+	enis  int
+	host  bool   // addresses with policy routing
+	name  string // of the link; "": any
 }
 
 var (
-	hostSpec    = spec{nodeENI: "host", host: true}
-	noneSpec    = spec{nodeENI: "none"}
-	renamedSpec = spec{nodeENI: "renamed", host: true, name: "data0"}
-	manySpec    = spec{nodeENI: "many", host: true}
+	hostSpec    = spec{label: "host", enis: 1, host: true}
+	noneSpec    = spec{label: "none", enis: 1}
+	renamedSpec = spec{label: "renamed", enis: 1, host: true, name: "data0"}
+	manySpec    = spec{label: "many", enis: 15, host: true}
 )
 
 const (

@@ -40,11 +40,11 @@ func (b *bed) run(s *series) {
 		defer b.disturb()()
 	}
 	for len(s.seen) < s.laps {
-		laps := b.take(s.spec, s.atOnce)
+		laps := b.take(s.spec, max(1, s.atOnce))
 		var group errgroup.Group
 		for _, l := range laps {
 			group.Go(func() error {
-				if err := b.arrive(l, s.enis); err != nil {
+				if err := b.arrive(l); err != nil {
 					return err
 				}
 				return b.leave(l)
@@ -73,15 +73,15 @@ func (b *bed) take(s spec, n int) []*lap {
 	return laps
 }
 
-// arrive labels a node and waits until its n ENIs are Ready.
-func (b *bed) arrive(l *lap, n int) error {
+// arrive labels a node and waits until its ENIs are Ready.
+func (b *bed) arrive(l *lap) error {
 	node := b.nodes[l.node]
 	l.labelled = time.Now()
-	if err := b.Label(b.Context(), l.node, labelKey, l.spec.nodeENI); err != nil {
+	if err := b.Label(b.Context(), l.node, labelKey, l.spec.label); err != nil {
 		return fmt.Errorf("label %s: %w", l.node, err)
 	}
 	l.answered = time.Now()
-	ready, err := node.reports.await(b.Context(), l.labelled, l.node+" is Ready", in(v1alpha1.PhaseReady, n))
+	ready, err := node.reports.await(b.Context(), l.labelled, l.node+" is Ready", in(v1alpha1.PhaseReady, l.spec.enis))
 	if err != nil {
 		return err
 	}

@@ -22,7 +22,7 @@ const repairsApart = 250 * time.Millisecond
 // a time.
 func (b *bed) measureRepairs(m *measurement) {
 	l := b.take(hostSpec, 1)[0]
-	b.must(b.arrive(l, 1))
+	b.must(b.arrive(l))
 	node := b.nodes[l.node]
 	h, err := node.Namespace.Netlink()
 	b.must(err)

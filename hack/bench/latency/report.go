@@ -16,16 +16,10 @@ const (
 )
 
 // report fills in the result.
-func (m *measurement) report(r *result.Result) error {
-	if err := m.reportReady(r); err != nil {
-		return err
-	}
-	if err := m.reportSteps(r); err != nil {
-		return err
-	}
-	if err := m.reportPlugs(r); err != nil {
-		return err
-	}
+func (m *measurement) report(t result.T, r *result.Result) {
+	m.reportReady(t, r)
+	m.reportSteps(t, r)
+	m.reportPlugs(t, r)
 	quick, many := m.series[2].seen, m.series[len(m.series)-1].seen
 	changes := table("After changes on the host and of the label")
 	add := func(name string, s sample) { changes.Rows = append(changes.Rows, times(name, s)) }
@@ -42,13 +36,12 @@ func (m *measurement) report(r *result.Result) error {
 	r.Tables = append(r.Tables, changes, table("API server and machine",
 		times("a patch of a Node, there and back, ms", of(quick, func(l *lap) time.Duration { return l.answered.Sub(l.labelled) })),
 		quantiles("writes of a NodeENIState from label to Ready", of(m.series[0].seen, writes), count),
-		quantiles(fmt.Sprintf("the same with %d ENIs", enisPerNode), of(many, writes), count),
+		quantiles(fmt.Sprintf("the same with %d ENIs", manySpec.enis), of(many, writes), count),
 		times("a process that wants to sleep for 5 ms sleeps longer by, ms", m.late)))
-	return nil
 }
 
-func (m *measurement) reportReady(r *result.Result) error {
-	t := result.Table{
+func (m *measurement) reportReady(t result.T, r *result.Result) {
+	all := result.Table{
 		Title:   "From label to Ready",
 		Columns: []string{"", "samples", "own time p50", "p99", "most", "EC2's time p50", "whole p50", "p99"},
 	}
@@ -59,58 +52,52 @@ func (m *measurement) reportReady(r *result.Result) error {
 		var own, ec2, whole sample
 		for _, l := range s.seen {
 			spans, err := busy(l)
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.ready, err)
-			}
+			result.Must(t, err)
 			took, busy := l.ready.Sub(l.labelled), within(spans, l.labelled, l.ready)
 			own, ec2, whole = append(own, took-busy), append(ec2, busy), append(whole, took)
 		}
-		if s.enis == 1 { // the goals are for one ENI
+		if s.spec.enis == 1 { // the goals are for one ENI
 			r.Figures = append(r.Figures,
 				figure("label to Ready, own time, "+s.ready+", p50", own.quantile(.5), readyMedian, len(own)),
 				figure("label to Ready, own time, "+s.ready+", p99", own.quantile(.99), readyWorst, len(own)))
 		}
-		t.Rows = append(t.Rows, append(times(s.ready, own), text(ec2.quantile(.5)), text(whole.quantile(.5)), text(whole.quantile(.99))))
+		all.Rows = append(all.Rows, append(times(s.ready, own), text(ec2.quantile(.5)), text(whole.quantile(.5)), text(whole.quantile(.99))))
 	}
-	r.Tables = append(r.Tables, t)
-	return nil
+	r.Tables = append(r.Tables, all)
 }
 
 // reportSteps has the means of all steps.
-func (m *measurement) reportSteps(r *result.Result) error {
-	t := result.Table{Title: "The parts of the way", Columns: []string{"step", "by"}}
+func (m *measurement) reportSteps(t result.T, r *result.Result) {
+	all := result.Table{Title: "The parts of the way", Columns: []string{"step", "by"}}
 	for _, s := range steps {
-		t.Rows = append(t.Rows, []string{s.name, s.by})
+		all.Rows = append(all.Rows, []string{s.name, s.by})
 	}
 	for _, s := range m.series[:3] {
-		t.Columns = append(t.Columns, s.ready)
+		all.Columns = append(all.Columns, s.ready)
 		took := make([]sample, len(steps))
 		for _, l := range s.seen {
 			way, err := wayOf(l)
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.ready, err)
-			}
+			result.Must(t, err)
 			for i, d := range way {
 				took[i] = append(took[i], d)
 			}
 		}
 		for i := range steps {
-			t.Rows[i] = append(t.Rows[i], text(took[i].mean()))
+			all.Rows[i] = append(all.Rows[i], text(took[i].mean()))
 		}
 	}
-	r.Tables = append(r.Tables, t)
-	return nil
+	r.Tables = append(r.Tables, all)
 }
 
-func (m *measurement) reportPlugs(r *result.Result) error {
-	t := table("From hot-plug to configured")
+func (m *measurement) reportPlugs(t result.T, r *result.Result) {
+	all := table("From hot-plug to configured")
 	for _, s := range m.series {
 		var took sample
 		for _, l := range s.seen {
 			for _, e := range l.enis {
 				appeared, configured := follow(l.events, e, l.spec)
 				if configured.IsZero() {
-					return fmt.Errorf("%s: %s on %s was Ready and not configured", s.plug, e.ENIID, l.node)
+					t.Fatalf("%s: %s on %s was Ready and not configured", s.plug, e.ENIID, l.node)
 				}
 				took = append(took, configured.Sub(appeared))
 			}
@@ -118,10 +105,9 @@ func (m *measurement) reportPlugs(r *result.Result) error {
 		r.Figures = append(r.Figures,
 			figure("hot-plug to configured, "+s.plug+", p50", took.quantile(.5), plugGoal, len(took)),
 			figure("hot-plug to configured, "+s.plug+", p99", took.quantile(.99), plugGoal, len(took)))
-		t.Rows = append(t.Rows, times(s.plug, took))
+		all.Rows = append(all.Rows, times(s.plug, took))
 	}
-	r.Tables = append(r.Tables, t)
-	return nil
+	r.Tables = append(r.Tables, all)
 }
 
 // of is a sample of what laps have in common.

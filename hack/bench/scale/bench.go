@@ -138,8 +138,7 @@ func (b *bench) start() {
 	b.say("%d nodes are registered; their agents start", len(b.nodes))
 	b.startAnswered(0)
 	b.sleep(settle / 2)
-	b.figures.agents, err = b.workers.stats()
-	b.must(err)
+	b.figures.agents = b.ask(Order{Stats: true}).Stats
 	b.say("the agents have started")
 }
 
@@ -165,11 +164,7 @@ func (b *bench) startAgents(names []string, atOnce int, verifyEvery time.Duratio
 // startAnswered starts all agents, and waits until each has heard from EC2.
 func (b *bench) startAnswered(verifyEvery time.Duration) {
 	b.startAgents(b.nodes, startAtOnce, verifyEvery)
-	for {
-		unready, err := b.workers.unready()
-		if b.must(err); unready == 0 {
-			return
-		}
+	for b.ask(Order{Unready: true}).Unready > 0 {
 		b.sleep(pollEvery)
 	}
 }

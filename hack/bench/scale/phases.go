@@ -20,9 +20,7 @@ func (b *bench) limitEC2(on bool) { b.cluster.Cloud.SetThrottle(on) }
 func (b *bench) label() {
 	b.limitEC2(true)
 	b.arrive(phaseLabel, func() { b.must(b.cluster.Label(b.Context(), b.nodes)) })
-	var err error
-	b.figures.agentsReady, err = b.workers.stats()
-	b.must(err)
+	b.figures.agentsReady = b.ask(Order{Stats: true}).Stats
 }
 
 // cold measures the same for agents that start where everything waits for them.

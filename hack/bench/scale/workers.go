@@ -202,25 +202,12 @@ func (w workers) tell(node string, o Order) {
 }
 
 // ask asks all workers and adds up what they say.
-func (w workers) ask(o Order) (sum Answer, err error) {
-	for _, child := range w {
+func (b *bench) ask(o Order) (sum Answer) {
+	for _, child := range b.workers {
 		a, err := child.do(o)
-		if err != nil {
-			return sum, err
-		}
+		b.must(err)
 		sum.Unready += a.Unready
 		sum.Stats = sum.Stats.Add(a.Stats)
 	}
-	return sum, nil
-}
-
-// unready counts the agents that have not heard from EC2.
-func (w workers) unready() (int, error) {
-	a, err := w.ask(Order{Unready: true})
-	return a.Unready, err
-}
-
-func (w workers) stats() (fleet.Stats, error) {
-	a, err := w.ask(Order{Stats: true})
-	return a.Stats, err
+	return sum
 }
