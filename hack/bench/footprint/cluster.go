@@ -18,30 +18,25 @@ var nodeType = cloud.InstanceType{Name: "bench.large", MaxENIs: budget.ManyENIs 
 
 // cluster has ManyENIs NodeENIs, and nodes that some of them select.
 type cluster struct {
-	result.T
+	result.Bench
 	*testbed.Testbed
 	coordinator *server
 	agents      map[string]*server // by node
-}
-
-func (c *cluster) must(err error) {
-	c.Helper()
-	result.Must(c, err)
 }
 
 func nodeWith(enis int) string { return "enis-" + strconv.Itoa(enis) }
 
 // startCluster starts a coordinator, and the agents of nodes with these numbers of
 // ENIs, and waits until all of them are Ready.
-func startCluster(t result.T, programs, dir string, growth []int) *cluster {
-	c := &cluster{T: t, agents: map[string]*server{}}
+func startCluster(t result.Bench, programs, dir string, growth []int) *cluster {
+	c := &cluster{Bench: t, agents: map[string]*server{}}
 	timing := sim.RealisticTiming()
 	var err error
 	c.Testbed, err = testbed.Start(c.Context(), testbed.Config{
 		Programs: programs, Dir: dir,
 		Topology: sim.Topology{Nodes: []sim.NodeSpec{}, InstanceTypes: []cloud.InstanceType{nodeType}, Timing: &timing},
 	})
-	c.must(err)
+	c.Must(err)
 	c.Cleanup(func() {
 		for _, s := range c.servers() {
 			s.Kill()
@@ -51,7 +46,7 @@ func startCluster(t result.T, programs, dir string, growth []int) *cluster {
 		}
 	})
 	for n := range budget.ManyENIs {
-		c.must(c.Apply(c.Context(), fmt.Sprintf(`apiVersion: networking.k8s.aws/v1alpha1
+		c.Must(c.Apply(c.Context(), fmt.Sprintf(`apiVersion: networking.k8s.aws/v1alpha1
 kind: NodeENI
 metadata: {name: %[1]s}
 spec: {nodeSelector: {%[1]s: "yes"}, subnetNames: [data], securityGroupNames: [data], mtu: 9001, addressing: Host}
@@ -74,12 +69,12 @@ func labelOf(n int) string { return fmt.Sprintf("eni-%02d", n+1) }
 // addNode launches an instance that gets so many ENIs, and starts its agent.
 func (c *cluster) addNode(name string, enis int) {
 	_, err := c.Sim.AddNode(sim.NodeSpec{Name: name, Type: nodeType.Name})
-	c.must(err)
+	c.Must(err)
 	labels := map[string]string{}
 	for n := range enis {
 		labels[labelOf(n)] = "yes"
 	}
-	c.must(c.CreateNode(c.Context(), name, labels))
+	c.Must(c.CreateNode(c.Context(), name, labels))
 	c.startAgent(name)
 }
 
@@ -87,23 +82,23 @@ func (c *cluster) addNode(name string, enis int) {
 func (c *cluster) startAgent(node string) {
 	n := c.node(node)
 	p, err := c.StartAgent(c.Context(), node, "--http-address", ":9480")
-	c.must(err)
+	c.Must(err)
 	c.agents[node] = newServer(c, p, "127.0.0.1:9480", n.Namespace.DialContext, cloud.AccessKeyID(n.ID))
 }
 
 func (c *cluster) node(name string) sim.Node {
 	n, err := c.Sim.Node(name)
-	c.must(err)
+	c.Must(err)
 	return n
 }
 
 func (c *cluster) startCoordinator() {
 	free, err := new(net.ListenConfig).Listen(c.Context(), "tcp", "127.0.0.1:0")
-	c.must(err)
+	c.Must(err)
 	address := free.Addr().String()
-	c.must(free.Close())
+	c.Must(free.Close())
 	p, err := c.StartCoordinator(c.Context(), "coordinator", "--http-address", address)
-	c.must(err)
+	c.Must(err)
 	c.coordinator = newServer(c, p, address, new(net.Dialer).DialContext, p.Name)
 }
 

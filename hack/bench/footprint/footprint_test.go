@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 // the SDK keeps for 90 s, are left to the benchmark.
 func TestBudget(t *testing.T) {
 	m := &measurement{scope: scope{growth: []int{1, budget.ManyENIs}, watched: 2 * time.Second, touches: 4, starts: 1}}
-	c := startCluster(t, released(t), t.TempDir(), m.growth)
+	c := startCluster(result.Bench{T: t}, released(t), t.TempDir(), m.growth)
 	port := uint16(c.ControlPlane.Port())
 	many := budget.Agent
 	many.RSS += budget.ManyENIsRSS

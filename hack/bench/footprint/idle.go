@@ -35,9 +35,9 @@ func (c *cluster) watchIdle(settle, watched time.Duration) map[string]idle {
 		}
 		return all
 	}
-	c.pause(settle)
+	c.Sleep(settle)
 	first, before := len(c.Sim.Cloud().Calls()), usages()
-	c.pause(watched)
+	c.Sleep(watched)
 	after := usages()
 	all := map[string]idle{}
 	minutes := watched.Minutes()
@@ -75,19 +75,19 @@ func (c *cluster) pass(node string, times int) time.Duration {
 // touch adds and removes an address that is none of the agent's business.
 func (c *cluster) touch(node string, times int) {
 	h, err := c.node(node).Namespace.Netlink()
-	c.must(err)
+	c.Must(err)
 	defer h.Close()
 	lo, err := h.LinkByName("lo")
-	c.must(err)
+	c.Must(err)
 	address, err := netlink.ParseAddr("127.9.9.9/32")
-	c.must(err)
+	c.Must(err)
 	for i := range times {
 		change := h.AddrAdd
 		if i%2 == 1 {
 			change = h.AddrDel
 		}
-		c.must(change(lo, address))
-		c.pause(120 * time.Millisecond) // the agent looks ten times a second at most
+		c.Must(change(lo, address))
+		c.Sleep(120 * time.Millisecond) // the agent looks ten times a second at most
 	}
 }
 
@@ -98,7 +98,7 @@ func (c *cluster) reportSize(node string) int {
 	if apierrors.IsNotFound(err) {
 		return 0
 	}
-	c.must(err)
+	c.Must(err)
 	return len(body)
 }
 
@@ -125,7 +125,7 @@ func (c *cluster) measureStarts(node string, times int) (s starts) {
 		s.firstReady = append(s.firstReady, c.agents[name].hasReady(1))
 	}
 	for range times {
-		c.must(c.coordinator.Stop()) // it gives the Lease back
+		c.Must(c.coordinator.Stop()) // it gives the Lease back
 		c.startCoordinator()
 		s.coordinator = append(s.coordinator, c.coordinator.leads())
 	}

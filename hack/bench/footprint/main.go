@@ -24,13 +24,13 @@ func main() {
 		fmt.Fprintln(os.Stderr, "footprint:", err)
 		os.Exit(1)
 	}
-	result.Main("footprint", func(t result.T, r *result.Result) bool {
+	result.Main("footprint", func(t result.Bench, r *result.Result) bool {
 		m := measurement{scope: whole, agent: sizes(t, *programs, "eni-agent"), coordinator: sizes(t, *programs, "eni-coordinator")}
 		dir, err := os.MkdirTemp("", "aws-multi-eni-footprint-")
-		result.Must(t, err)
+		t.Must(err)
 		t.Cleanup(func() { os.RemoveAll(dir) })
 		native, err := filepath.Abs(filepath.Join(*programs, "linux-"+runtime.GOARCH))
-		result.Must(t, err)
+		t.Must(err)
 		say("starting an API server, simulated EC2, a coordinator, and nodes with %v ENIs", m.growth)
 		m.measure(startCluster(t, native, dir, m.growth))
 		m.report(r)
@@ -90,16 +90,16 @@ type size struct {
 
 // sizes are those of a program in each linux-ARCH of the directory, which make
 // binaries fills.
-func sizes(t result.T, dir, name string) map[string]size {
+func sizes(t result.Bench, dir, name string) map[string]size {
 	all := map[string]size{}
 	for _, arch := range architectures {
 		path := filepath.Join(dir, "linux-"+arch, name)
 		program, err := os.ReadFile(path)
-		result.Must(t, err)
+		t.Must(err)
 		image, err := budget.ImageSize(name, program)
-		result.Must(t, err)
+		t.Must(err)
 		info, err := buildinfo.ReadFile(path)
-		result.Must(t, err)
+		t.Must(err)
 		all[arch] = size{float64(len(program)), image, len(info.Deps)}
 	}
 	return all

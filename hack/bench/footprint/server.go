@@ -33,7 +33,7 @@ func newServer(c *cluster, p *testbed.Process, address string, dial func(context
 
 func (s *server) usage() usage {
 	u, err := usageOf(s.Pid())
-	s.cluster.must(err)
+	s.cluster.Must(err)
 	return u
 }
 
@@ -78,7 +78,7 @@ func (s *server) metric(name, label string) (float64, error) {
 // value is that of a metric which is there.
 func (s *server) value(name string) float64 {
 	v, err := s.metric(name, "")
-	s.cluster.must(err)
+	s.cluster.Must(err)
 	return v
 }
 
@@ -97,7 +97,7 @@ func (s *server) await(what string, check func() error) time.Duration {
 		case time.Since(s.began) > patience:
 			s.cluster.Fatalf("%s: %s: not within %v: %v\n%s", s.Name, what, patience, err, s.Tail(20))
 		}
-		s.cluster.pause(2 * time.Millisecond)
+		s.cluster.Sleep(2 * time.Millisecond)
 	}
 }
 
@@ -126,12 +126,4 @@ func (s *server) reaches(want float64, name, label string) time.Duration {
 		}
 		return err
 	})
-}
-
-func (c *cluster) pause(d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-c.Context().Done():
-		c.must(c.Context().Err())
-	}
 }

@@ -31,8 +31,8 @@ func main() {
 	if *short {
 		count, duration = 1, "1x"
 	}
-	result.Main("go", func(t result.T, r *result.Result) bool {
-		result.Must(t, measure(t.Context(), r, count, duration))
+	result.Main("go", func(t result.Bench, r *result.Result) bool {
+		t.Must(measure(t.Context(), r, count, duration))
 		return !*short
 	})
 }

@@ -42,16 +42,11 @@ func realistic() cloud.Timing {
 
 // bed is a cluster whose nodes are labelled again and again, in turn.
 type bed struct {
-	result.T
+	result.Bench
 	*testbed.Testbed
 	processes []*testbed.Process
 	nodes     map[string]*node
 	turn      int
-}
-
-func (b *bed) must(err error) {
-	b.Helper()
-	result.Must(b, err)
 }
 
 // node is a node with what is seen of it.
@@ -61,17 +56,17 @@ type node struct {
 	reports *history[report]
 }
 
-func newBed(t result.T, programs string) *bed {
-	b := &bed{T: t, nodes: map[string]*node{}}
+func newBed(t result.Bench, programs string) *bed {
+	b := &bed{Bench: t, nodes: map[string]*node{}}
 	dir, err := os.MkdirTemp("", "aws-multi-eni-latency-")
-	b.must(err)
+	b.Must(err)
 	b.Cleanup(func() { os.RemoveAll(dir) })
 	if programs == "" {
 		programs = dir
-		b.must(testbed.Build(b.Context(), programs, false))
+		b.Must(testbed.Build(b.Context(), programs, false))
 	}
 	programs, err = filepath.Abs(programs)
-	b.must(err)
+	b.Must(err)
 	timing := realistic()
 	topology := sim.Topology{
 		Timing:        &timing,
@@ -81,15 +76,15 @@ func newBed(t result.T, programs string) *bed {
 		topology.Nodes = append(topology.Nodes, sim.NodeSpec{Name: nodeName(i), Type: "bench.large"})
 	}
 	b.Testbed, err = testbed.Start(b.Context(), testbed.Config{Programs: programs, Dir: dir, Topology: topology})
-	b.must(err)
+	b.Must(err)
 	b.Cleanup(b.stop)
 	for _, n := range b.Sim.Nodes() {
 		host, err := record(n.Namespace)
-		b.must(err)
+		b.Must(err)
 		b.nodes[n.Name] = &node{n, host, newHistory[report]()}
 	}
 	b.watchReports()
-	b.must(b.Apply(b.Context(), nodeENIs()))
+	b.Must(b.Apply(b.Context(), nodeENIs()))
 	b.startPrograms()
 	return b
 }
@@ -98,12 +93,12 @@ func nodeName(i int) string { return fmt.Sprintf("node-%d", i%nodes+1) }
 
 func (b *bed) startPrograms() {
 	coordinator, err := b.StartCoordinator(b.Context(), "coordinator", "--poll-interval", "200ms", "--max-concurrent-eni-cleanup", "20")
-	b.must(err)
+	b.Must(err)
 	b.processes = append(b.processes, coordinator)
 	for name := range b.nodes {
-		b.must(b.CreateNode(b.Context(), name, nil))
+		b.Must(b.CreateNode(b.Context(), name, nil))
 		agent, err := b.StartAgent(b.Context(), name)
-		b.must(err)
+		b.Must(err)
 		b.processes = append(b.processes, agent)
 	}
 	for name, n := range b.nodes {
@@ -138,7 +133,7 @@ func (b *bed) watchReports() {
 		b.nodes[state.Name].reports.add(nil, report{time.Now(), state.Status.ENIs})
 	}
 	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: add, UpdateFunc: func(_, o any) { add(o) }})
-	b.must(err)
+	b.Must(err)
 	go informer.RunWithContext(b.Context())
 	if !cache.WaitForCacheSync(b.Context().Done(), informer.HasSynced) {
 		b.Fatalf("NodeENIStates cannot be watched")
@@ -170,7 +165,7 @@ spec: {nodeSelector: {%[3]s: %[1]s}, subnetNames: [data], securityGroupNames: [d
 // await polls until something is so.
 func (b *bed) await(what string, is func() bool) {
 	for end := time.Now().Add(patience); !is(); time.Sleep(5 * time.Millisecond) {
-		b.must(b.Context().Err())
+		b.Must(b.Context().Err())
 		if time.Now().After(end) || slices.ContainsFunc(b.processes, (*testbed.Process).Exited) {
 			b.Fatalf("not within %v, or not before a process ended: %s", patience, what)
 		}

@@ -35,7 +35,7 @@ func (b *bed) run(s *series) {
 	if s.slow {
 		timing = realistic()
 	}
-	b.must(b.Sim.Cloud().SetTiming(timing))
+	b.Must(b.Sim.Cloud().SetTiming(timing))
 	if s.crowded {
 		defer b.disturb()()
 	}
@@ -50,7 +50,7 @@ func (b *bed) run(s *series) {
 				return b.leave(l)
 			})
 		}
-		b.must(group.Wait())
+		b.Must(group.Wait())
 		s.seen = append(s.seen, laps...)
 	}
 }

@@ -27,7 +27,7 @@ func main() {
 	if *short {
 		m = newMeasurement(6, 1, 6, 2)
 	}
-	result.Main("latency", func(t result.T, r *result.Result) bool {
+	result.Main("latency", func(t result.Bench, r *result.Result) bool {
 		m.measure(newBed(t, *programs))
 		m.report(t, r)
 		return !*short

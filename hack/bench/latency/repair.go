@@ -22,22 +22,22 @@ const repairsApart = 250 * time.Millisecond
 // a time.
 func (b *bed) measureRepairs(m *measurement) {
 	l := b.take(hostSpec, 1)[0]
-	b.must(b.arrive(l))
+	b.Must(b.arrive(l))
 	node := b.nodes[l.node]
 	h, err := node.Namespace.Netlink()
-	b.must(err)
+	b.Must(err)
 	defer h.Close()
 	for _, object := range []kind{ruleEvent, routeEvent, addressEvent} {
 		for range m.repairs {
 			time.Sleep(repairsApart + rand.N(100*time.Millisecond))
 			from, err := deleteOne(h, object, firstTable+int(l.enis[0].DeviceIndex))
-			b.must(err)
+			b.Must(err)
 			back, err := node.host.await(b.Context(), from, string(object)+" comes back", func(e hostEvent) bool { return e.kind == object && !e.gone })
-			b.must(err)
+			b.Must(err)
 			m.back[object] = append(m.back[object], back.at.Sub(from))
 		}
 	}
-	b.must(b.leave(l))
+	b.Must(b.leave(l))
 }
 
 // deleteOne deletes the rule of a table, its last route, or the address that the rule

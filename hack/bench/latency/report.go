@@ -16,7 +16,7 @@ const (
 )
 
 // report fills in the result.
-func (m *measurement) report(t result.T, r *result.Result) {
+func (m *measurement) report(t result.Bench, r *result.Result) {
 	m.reportReady(t, r)
 	m.reportSteps(t, r)
 	m.reportPlugs(t, r)
@@ -40,7 +40,7 @@ func (m *measurement) report(t result.T, r *result.Result) {
 		times("a process that wants to sleep for 5 ms sleeps longer by, ms", m.late)))
 }
 
-func (m *measurement) reportReady(t result.T, r *result.Result) {
+func (m *measurement) reportReady(t result.Bench, r *result.Result) {
 	all := result.Table{
 		Title:   "From label to Ready",
 		Columns: []string{"", "samples", "own time p50", "p99", "most", "EC2's time p50", "whole p50", "p99"},
@@ -52,7 +52,7 @@ func (m *measurement) reportReady(t result.T, r *result.Result) {
 		var own, ec2, whole sample
 		for _, l := range s.seen {
 			spans, err := busy(l)
-			result.Must(t, err)
+			t.Must(err)
 			took, busy := l.ready.Sub(l.labelled), within(spans, l.labelled, l.ready)
 			own, ec2, whole = append(own, took-busy), append(ec2, busy), append(whole, took)
 		}
@@ -67,7 +67,7 @@ func (m *measurement) reportReady(t result.T, r *result.Result) {
 }
 
 // reportSteps has the means of all steps.
-func (m *measurement) reportSteps(t result.T, r *result.Result) {
+func (m *measurement) reportSteps(t result.Bench, r *result.Result) {
 	all := result.Table{Title: "The parts of the way", Columns: []string{"step", "by"}}
 	for _, s := range steps {
 		all.Rows = append(all.Rows, []string{s.name, s.by})
@@ -77,7 +77,7 @@ func (m *measurement) reportSteps(t result.T, r *result.Result) {
 		took := make([]sample, len(steps))
 		for _, l := range s.seen {
 			way, err := wayOf(l)
-			result.Must(t, err)
+			t.Must(err)
 			for i, d := range way {
 				took[i] = append(took[i], d)
 			}
@@ -89,7 +89,7 @@ func (m *measurement) reportSteps(t result.T, r *result.Result) {
 	r.Tables = append(r.Tables, all)
 }
 
-func (m *measurement) reportPlugs(t result.T, r *result.Result) {
+func (m *measurement) reportPlugs(t result.Bench, r *result.Result) {
 	all := table("From hot-plug to configured")
 	for _, s := range m.series {
 		var took sample

@@ -22,7 +22,7 @@ func TestReport(t *testing.T) {
 	}
 	m.late = millis(1)
 	r := &result.Result{Name: "latency"}
-	m.report(t, r)
+	m.report(result.Bench{T: t}, r)
 	if err := r.Save(t.TempDir()); err != nil {
 		t.Error(err)
 	}

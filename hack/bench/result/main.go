@@ -23,7 +23,7 @@ import (
 // Main is what the benchmark programs have in common: it measures until a signal
 // comes, prints what was found, and saves it if measure says so. It runs from the top
 // of the tree. A size or a count that misses its goal is an error.
-func Main(name string, measure func(T, *Result) (save bool)) {
+func Main(name string, measure func(Bench, *Result) (save bool)) {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's; errors are returned too
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	err := run(ctx, name, measure)
@@ -34,7 +34,7 @@ func Main(name string, measure func(T, *Result) (save bool)) {
 	}
 }
 
-func run(ctx context.Context, name string, measure func(T, *Result) bool) error {
+func run(ctx context.Context, name string, measure func(Bench, *Result) bool) error {
 	r := &Result{Name: name, Taken: time.Now().UTC().Truncate(time.Second)}
 	var err error
 	if r.Commit, err = commit(ctx); err != nil {
@@ -44,7 +44,7 @@ func run(ctx context.Context, name string, measure func(T, *Result) bool) error 
 		return err
 	}
 	save := false
-	err = Try(ctx, func(t T) { save = measure(t, r) })
+	err = Try(ctx, func(b Bench) { save = measure(b, r) })
 	if len(r.Figures)+len(r.Tables) > 0 {
 		r.Print(os.Stdout)
 	}

@@ -188,7 +188,7 @@ func TestCommit(t *testing.T) {
 func TestRun(t *testing.T) {
 	newTree(t)
 	for _, save := range []bool{false, true} {
-		err := run(t.Context(), "go", func(bench T, r *Result) bool {
+		err := run(t.Context(), "go", func(bench Bench, r *Result) bool {
 			r.Figures = sample().Figures
 			bench.Errorf("it took too long")
 			return save
@@ -205,11 +205,11 @@ func TestRun(t *testing.T) {
 // A benchmark ends with its first error, and cleans up in reverse order.
 func TestTry(t *testing.T) {
 	var done []string
-	err := Try(t.Context(), func(bench T) {
+	err := Try(t.Context(), func(bench Bench) {
 		bench.Cleanup(func() { done = append(done, "first", fmt.Sprint(bench.Context().Err())) })
 		bench.Cleanup(func() { done = append(done, "second") })
-		Must(bench, nil)
-		Must(bench, errors.New("it is too late"))
+		bench.Must(nil)
+		bench.Must(errors.New("it is too late"))
 		done = append(done, "more")
 	})
 	if err == nil || err.Error() != "it is too late" {
@@ -218,7 +218,7 @@ func TestTry(t *testing.T) {
 	if want := []string{"second", "first", "context canceled"}; !slices.Equal(done, want) {
 		t.Errorf("done: %v, want %v", done, want)
 	}
-	if err := Try(t.Context(), func(T) {}); err != nil {
+	if err := Try(t.Context(), func(Bench) {}); err != nil {
 		t.Errorf("error: %v", err)
 	}
 }

@@ -28,7 +28,7 @@ const (
 
 // bench is a fleet under measurement.
 type bench struct {
-	result.T
+	result.Bench
 	plan
 	dir         string
 	began       time.Time
@@ -68,16 +68,11 @@ type outcome struct {
 	restarts    int           // of the coordinator, since the start
 }
 
-func (b *bench) must(err error) {
-	b.Helper()
-	result.Must(b, err)
-}
-
 // measure carries out a plan.
-func measure(t result.T, p plan, into *figures) {
+func measure(t result.Bench, p plan, into *figures) {
 	dir, err := os.MkdirTemp("", "eni-scale-")
-	result.Must(t, err)
-	b := &bench{T: t, plan: p, dir: dir, began: time.Now(), figures: into}
+	t.Must(err)
+	b := &bench{Bench: t, plan: p, dir: dir, began: time.Now(), figures: into}
 	b.Cleanup(b.stop)
 	b.start()
 	run := map[phase]func(){phaseLabel: b.label, phaseIdle: b.idle, phaseRoll: b.roll, phaseDelete: b.delete, phaseCold: b.cold}
@@ -121,23 +116,23 @@ func (b *bench) say(format string, args ...any) {
 func (b *bench) start() {
 	var err error
 	b.workers, err = startWorkers(b.dir, b.size.nodes)
-	b.must(err)
+	b.Must(err)
 	var limits []string // as control planes of that size have them
 	if b.size.nodes >= 1000 {
 		limits = []string{"--max-requests-inflight=1600", "--max-mutating-requests-inflight=800"}
 	}
 	b.cluster, err = fleet.StartCluster(b.Context(), fleet.ClusterConfig{Dir: b.dir, Hosts: b.workers, Timing: sim.RealisticTiming(), APIServerArgs: limits})
-	b.must(err)
+	b.Must(err)
 	b.coordinator, err = startCoordinator(b.Context(), b.cluster)
-	b.must(err)
+	b.Must(err)
 	b.reports, err = b.cluster.Follow(b.Context())
-	b.must(err)
+	b.Must(err)
 	b.nodes = b.newNames(b.size.nodes)
-	b.must(b.cluster.AddNodes(b.Context(), b.nodes, nil))
-	b.must(b.cluster.WantENIs(b.Context(), b.enis))
+	b.Must(b.cluster.AddNodes(b.Context(), b.nodes, nil))
+	b.Must(b.cluster.WantENIs(b.Context(), b.enis))
 	b.say("%d nodes are registered; their agents start", len(b.nodes))
 	b.startAnswered(0)
-	b.sleep(settle / 2)
+	b.Sleep(settle / 2)
 	b.figures.agents = b.ask(Order{Stats: true}).Stats
 	b.say("the agents have started")
 }
@@ -155,30 +150,30 @@ func (b *bench) newNames(n int) []string {
 // process side by side; 0 is all at once.
 func (b *bench) startAgents(names []string, atOnce int, verifyEvery time.Duration) {
 	nodes, err := b.cluster.Nodes(b.Context(), names)
-	b.must(err)
+	b.Must(err)
 	servers := b.cluster.Servers()
 	servers.AtOnce, servers.VerifyEvery = atOnce, verifyEvery
-	b.must(b.workers.start(servers, nodes))
+	b.Must(b.workers.start(servers, nodes))
 }
 
 // startAnswered starts all agents, and waits until each has heard from EC2.
 func (b *bench) startAnswered(verifyEvery time.Duration) {
 	b.startAgents(b.nodes, startAtOnce, verifyEvery)
 	for b.ask(Order{Unready: true}).Unready > 0 {
-		b.sleep(pollEvery)
+		b.Sleep(pollEvery)
 	}
 }
 
 // count carries out a phase, and counts until it has ended.
 func (b *bench) count(p phase, do func(o *outcome, began time.Time)) *outcome {
 	api, err := b.cluster.Requests(b.Context())
-	b.must(err)
+	b.Must(err)
 	o := &outcome{}
 	before, _ := b.coordinator.usage()
 	began, calls, gets := time.Now(), b.cluster.Calls(), b.gets.Load()
 	do(o, began)
 	o.api, err = b.cluster.Requests(b.Context())
-	b.must(err)
+	b.Must(err)
 	o.took, o.calls, o.api, o.gets = time.Since(began), b.cluster.Calls().Since(calls), o.api.Since(api), int(b.gets.Load()-gets)
 	o.coordinator, o.restarts = b.coordinator.usage()
 	o.coordinator.CPU -= before.CPU
@@ -201,8 +196,6 @@ func (b *bench) watchSize(ctx context.Context) {
 		}
 	}
 }
-
-func (b *bench) sleep(d time.Duration) { b.must(sleep(b.Context(), d)) }
 
 func sleep(ctx context.Context, d time.Duration) error {
 	select {

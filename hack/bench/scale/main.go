@@ -15,13 +15,13 @@ func main() {
 		work()
 		return
 	}
-	result.Main("scale", func(t result.T, r *result.Result) bool {
+	result.Main("scale", func(t result.Bench, r *result.Result) bool {
 		plans, partial, err := parsePlans(os.Getenv("SIZES"), os.Getenv("PHASES"))
-		result.Must(t, err)
+		t.Must(err)
 		var all []*figures
 		for _, p := range plans {
 			f := &figures{size: p.size, outcomes: map[phase]*outcome{}}
-			if err := result.Try(t.Context(), func(t result.T) { measure(t, p, f) }); err != nil {
+			if err := result.Try(t.Context(), func(t result.Bench) { measure(t, p, f) }); err != nil {
 				t.Errorf("%s: %v", p.size, err)
 				break // what has been measured in an hour is not lost
 			}

@@ -19,7 +19,7 @@ func (b *bench) limitEC2(on bool) { b.cluster.Cloud.SetThrottle(on) }
 // label measures from the label to Ready.
 func (b *bench) label() {
 	b.limitEC2(true)
-	b.arrive(phaseLabel, func() { b.must(b.cluster.Label(b.Context(), b.nodes)) })
+	b.arrive(phaseLabel, func() { b.Must(b.cluster.Label(b.Context(), b.nodes)) })
 	b.figures.agentsReady = b.ask(Order{Stats: true}).Stats
 }
 
@@ -27,9 +27,9 @@ func (b *bench) label() {
 func (b *bench) cold() {
 	b.limitEC2(false)
 	b.empty()
-	b.must(b.workers.end(b.nodes))
-	b.must(b.cluster.Label(b.Context(), b.nodes))
-	b.must(b.cluster.WantENIs(b.Context(), b.enis))
+	b.Must(b.workers.end(b.nodes))
+	b.Must(b.cluster.Label(b.Context(), b.nodes))
+	b.Must(b.cluster.WantENIs(b.Context(), b.enis))
 	b.limitEC2(true)
 	b.arrive(phaseCold, func() { b.startAgents(b.nodes, 0, 0) })
 }
@@ -43,10 +43,10 @@ func (b *bench) arrive(p phase, begin func()) {
 		go b.watchSize(wait)
 		begin()
 		o.begun = time.Since(began)
-		b.must(b.reports.Await(wait, b.nodes))
+		b.Must(b.reports.Await(wait, b.nodes))
 		o.times = b.reports.Ready()
 		b.done(o, o.times[len(o.times)-1])
-		b.sleep(settle)
+		b.Sleep(settle)
 	})
 	b.figures.largestState = max(b.figures.largestState, b.reports.Largest())
 	b.noLeak()
@@ -64,11 +64,11 @@ func (b *bench) ready() {
 	}
 	b.limitEC2(false)
 	b.reports.Begin(b.enis)
-	b.must(b.cluster.Label(b.Context(), b.nodes))
+	b.Must(b.cluster.Label(b.Context(), b.nodes))
 	wait, cancel := b.patience()
 	defer cancel()
-	b.must(b.reports.Await(wait, b.nodes))
-	b.sleep(settle)
+	b.Must(b.reports.Await(wait, b.nodes))
+	b.Sleep(settle)
 }
 
 // idleHour stands for an hour.
@@ -79,10 +79,10 @@ const idleHour = time.Minute
 func (b *bench) idle() {
 	b.ready()
 	b.limitEC2(false)
-	b.must(b.workers.end(b.nodes))
+	b.Must(b.workers.end(b.nodes))
 	b.startAnswered(idleHour)
-	b.sleep(settle)
-	b.count(phaseIdle, func(*outcome, time.Time) { b.sleep(idleHour) })
+	b.Sleep(settle)
+	b.count(phaseIdle, func(*outcome, time.Time) { b.Sleep(idleHour) })
 	b.noLeak()
 }
 
@@ -103,18 +103,18 @@ func (b *bench) roll() {
 		}
 		b.done(o, time.Since(began))
 	})
-	b.sleep(settle) // the last instances end, and with them their ENIs
+	b.Sleep(settle) // the last instances end, and with them their ENIs
 	o.left = len(b.cluster.ENIs()) - b.total()
 	b.noLeak()
 }
 
 func (b *bench) replace(wait context.Context, old, names []string) {
-	b.must(b.cluster.AddNodes(wait, names, fleet.Labels()))
+	b.Must(b.cluster.AddNodes(wait, names, fleet.Labels()))
 	b.startAgents(names, startAtOnce, 0)
-	b.must(b.reports.Await(wait, names))
-	b.must(b.workers.end(old))
-	b.must(b.cluster.Remove(wait, old))
-	b.must(b.workers.forget(old))
+	b.Must(b.reports.Await(wait, names))
+	b.Must(b.workers.end(old))
+	b.Must(b.cluster.Remove(wait, old))
+	b.Must(b.workers.forget(old))
 }
 
 // delete measures until every ENI and every NodeENI is gone.
@@ -124,7 +124,7 @@ func (b *bench) delete() {
 	b.count(phaseDelete, func(o *outcome, began time.Time) {
 		b.empty()
 		b.done(o, time.Since(began))
-		b.sleep(settle)
+		b.Sleep(settle)
 	})
 }
 
@@ -132,7 +132,7 @@ func (b *bench) delete() {
 func (b *bench) empty() {
 	wait, cancel := b.patience()
 	defer cancel()
-	b.must(b.cluster.Empty(wait, b.enis))
+	b.Must(b.cluster.Empty(wait, b.enis))
 }
 
 // noLeak: there are as many ENIs as are wanted, and all are attached.

@@ -205,7 +205,7 @@ func (w workers) tell(node string, o Order) {
 func (b *bench) ask(o Order) (sum Answer) {
 	for _, child := range b.workers {
 		a, err := child.do(o)
-		b.must(err)
+		b.Must(err)
 		sum.Unready += a.Unready
 		sum.Stats = sum.Stats.Add(a.Stats)
 	}
