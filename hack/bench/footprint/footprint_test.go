@@ -92,10 +92,16 @@ func released(t *testing.T) string {
 func within(t *testing.T, b budget.Program, s *server, apiServer uint16) {
 	t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(2 * time.Second) {
-		u := s.usage()
+		u, err := usageOf(s.Pid())
+		if err != nil {
+			t.Fatal(err)
+		}
 		problem := over(b, u, apiServer)
 		if problem == "" { // asking costs memory
-			goroutines := s.value("go_goroutines")
+			goroutines, err := s.metric("go_goroutines", "")
+			if err != nil {
+				t.Fatal(err)
+			}
 			if goroutines <= b.Goroutines {
 				t.Logf("RSS %.1f MiB, %v goroutines, %d threads, %d connections, %d netlink sockets",
 					u.RSS/budget.MiB, goroutines, u.Threads, u.to(apiServer), u.Netlink)

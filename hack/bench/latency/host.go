@@ -92,62 +92,56 @@ func (r *recorder) run() {
 	}
 }
 
-// decode reads a message; not ok is one of another kind.
-func decode(m syscall.NetlinkMessage) (e hostEvent, ok bool) {
-	switch m.Header.Type {
-	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
-		header := nl.DeserializeIfInfomsg(m.Data)
-		e = hostEvent{kind: linkEvent, gone: m.Header.Type == unix.RTM_DELLINK, index: int(header.Index), up: header.Flags&unix.IFF_UP != 0}
-		ok = attributes(m.Data[unix.SizeofIfInfomsg:], func(attribute uint16, v []byte) {
-			switch attribute {
-			case unix.IFLA_ADDRESS:
-				e.mac = net.HardwareAddr(v).String()
-			case unix.IFLA_IFNAME:
-				e.name = nl.BytesToString(v)
-			case unix.IFLA_MTU:
-				e.mtu = number(v)
-			}
-		})
-	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		e = hostEvent{kind: addressEvent, gone: m.Header.Type == unix.RTM_DELADDR, index: int(nl.DeserializeIfAddrmsg(m.Data).Index)}
-		ok = attributes(m.Data[unix.SizeofIfAddrmsg:], func(attribute uint16, v []byte) {
-			if attribute == unix.IFA_LOCAL {
-				e.address, _ = netip.AddrFromSlice(v)
-			}
-		})
-	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
-		e = hostEvent{kind: ruleEvent, gone: m.Header.Type == unix.RTM_DELRULE}
-		ok = attributes(m.Data[unix.SizeofRtMsg:], func(attribute uint16, v []byte) {
-			switch attribute {
-			case nl.FRA_SRC:
-				e.address, _ = netip.AddrFromSlice(v)
-			case nl.FRA_TABLE:
-				e.table = number(v)
-			}
-		})
-	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
-		e = hostEvent{kind: routeEvent, gone: m.Header.Type == unix.RTM_DELROUTE}
-		ok = attributes(m.Data[unix.SizeofRtMsg:], func(attribute uint16, v []byte) {
-			switch attribute {
-			case unix.RTA_OIF:
-				e.index = number(v)
-			case unix.RTA_TABLE:
-				e.table = number(v)
-			case unix.RTA_DST:
-				to, _ := netip.AddrFromSlice(v)
-				e.to = netip.PrefixFrom(to, int(m.Data[1])) // rtm_dst_len
-			}
-		})
-	}
-	return e, ok
+// messages are those that are recorded, with the size of their headers.
+var messages = map[uint16]struct {
+	kind   kind
+	gone   bool
+	header int
+}{
+	unix.RTM_NEWLINK: {linkEvent, false, unix.SizeofIfInfomsg}, unix.RTM_DELLINK: {linkEvent, true, unix.SizeofIfInfomsg},
+	unix.RTM_NEWADDR: {addressEvent, false, unix.SizeofIfAddrmsg}, unix.RTM_DELADDR: {addressEvent, true, unix.SizeofIfAddrmsg},
+	unix.RTM_NEWRULE: {ruleEvent, false, unix.SizeofRtMsg}, unix.RTM_DELRULE: {ruleEvent, true, unix.SizeofRtMsg},
+	unix.RTM_NEWROUTE: {routeEvent, false, unix.SizeofRtMsg}, unix.RTM_DELROUTE: {routeEvent, true, unix.SizeofRtMsg},
 }
 
-func attributes(data []byte, f func(attribute uint16, value []byte)) bool {
-	attrs, err := nl.ParseRouteAttr(data)
-	for _, a := range attrs {
-		f(a.Attr.Type&^(unix.NLA_F_NESTED|unix.NLA_F_NET_BYTEORDER), a.Value)
+func decode(m syscall.NetlinkMessage) (e hostEvent, ok bool) {
+	message, ok := messages[m.Header.Type]
+	if !ok {
+		return e, false
 	}
-	return err == nil
+	e.kind, e.gone = message.kind, message.gone
+	switch e.kind {
+	case linkEvent:
+		header := nl.DeserializeIfInfomsg(m.Data)
+		e.index, e.up = int(header.Index), header.Flags&unix.IFF_UP != 0
+	case addressEvent:
+		e.index = int(nl.DeserializeIfAddrmsg(m.Data).Index)
+	}
+	attributes, err := nl.ParseRouteAttr(m.Data[message.header:])
+	for _, a := range attributes {
+		type of struct {
+			kind      kind
+			attribute uint16
+		}
+		switch (of{e.kind, a.Attr.Type &^ (unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER)}) {
+		case of{linkEvent, unix.IFLA_ADDRESS}:
+			e.mac = net.HardwareAddr(a.Value).String()
+		case of{linkEvent, unix.IFLA_IFNAME}:
+			e.name = nl.BytesToString(a.Value)
+		case of{linkEvent, unix.IFLA_MTU}:
+			e.mtu = number(a.Value)
+		case of{addressEvent, unix.IFA_LOCAL}, of{ruleEvent, nl.FRA_SRC}:
+			e.address, _ = netip.AddrFromSlice(a.Value)
+		case of{ruleEvent, nl.FRA_TABLE}, of{routeEvent, unix.RTA_TABLE}:
+			e.table = number(a.Value)
+		case of{routeEvent, unix.RTA_OIF}:
+			e.index = number(a.Value)
+		case of{routeEvent, unix.RTA_DST}:
+			to, _ := netip.AddrFromSlice(a.Value)
+			e.to = netip.PrefixFrom(to, int(m.Data[1])) // rtm_dst_len
+		}
+	}
+	return e, err == nil
 }
 
 func number(v []byte) int {
