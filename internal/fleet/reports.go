@@ -3,17 +3,13 @@ package fleet
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"time"
 
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/client-go/tools/cache"
-
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
 // Reports follows what agents report, by a watch of all NodeENIStates.
@@ -29,21 +25,8 @@ type Reports struct {
 
 // Follow begins to follow.
 func (c *Cluster) Follow(ctx context.Context) (*Reports, error) {
-	lw := cache.NewListWatchFromClient(c.Client.API, kube.NodeENIStates, "", fields.Everything())
-	informer := cache.NewSharedIndexInformer(lw, &v1alpha1.NodeENIState{}, 0, nil)
 	r := &Reports{wake: make(chan struct{}, 1), ready: map[string]time.Duration{}}
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { r.saw(o.(*v1alpha1.NodeENIState)) },
-		UpdateFunc: func(_, o any) { r.saw(o.(*v1alpha1.NodeENIState)) },
-	})
-	if err != nil {
-		return nil, err
-	}
-	go informer.RunWithContext(ctx)
-	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
-		return nil, errors.New("NodeENIStates cannot be watched")
-	}
-	return r, nil
+	return r, testbed.WatchStates(ctx, c.Client, r.saw)
 }
 
 // Begin starts the clock: from now on a node is ready once it reports so many

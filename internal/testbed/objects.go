@@ -3,9 +3,12 @@ package testbed
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -78,6 +81,25 @@ func (tb *Testbed) States(ctx context.Context) ([]v1alpha1.NodeENIState, error) 
 	var list v1alpha1.NodeENIStateList
 	err := tb.Client.API.Get().Resource(kube.NodeENIStates).Do(ctx).Into(&list)
 	return list.Items, err
+}
+
+// WatchStates calls saw with each report that somebody who watches them sees, until
+// ctx ends.
+func WatchStates(ctx context.Context, client *kube.Client, saw func(*v1alpha1.NodeENIState)) error {
+	lw := cache.NewListWatchFromClient(client.API, kube.NodeENIStates, "", fields.Everything())
+	informer := cache.NewSharedIndexInformer(lw, &v1alpha1.NodeENIState{}, 0, nil)
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(o any) { saw(o.(*v1alpha1.NodeENIState)) },
+		UpdateFunc: func(_, o any) { saw(o.(*v1alpha1.NodeENIState)) },
+	})
+	if err != nil {
+		return err
+	}
+	go informer.RunWithContext(ctx)
+	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		return errors.New("NodeENIStates cannot be watched")
+	}
+	return nil
 }
 
 // ENIs are the ENIs in EC2 that agents have made, told by their tags and

@@ -7,12 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/client-go/tools/cache"
-
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
@@ -83,7 +79,9 @@ func newBed(t result.Bench, programs string) *bed {
 		b.Must(err)
 		b.nodes[n.Name] = &node{n, host, newHistory[report]()}
 	}
-	b.watchReports()
+	b.Must(testbed.WatchStates(b.Context(), b.Client, func(state *v1alpha1.NodeENIState) {
+		b.nodes[state.Name].reports.add(nil, report{time.Now(), state.Status.ENIs})
+	}))
 	b.Must(b.Apply(b.Context(), nodeENIs()))
 	b.startPrograms()
 	return b
@@ -121,22 +119,6 @@ func (b *bed) stop() {
 	}
 	if err := b.Stop(); err != nil {
 		b.Errorf("%v", err)
-	}
-}
-
-// watchReports keeps what somebody who watches NodeENIStates sees.
-func (b *bed) watchReports() {
-	lw := cache.NewListWatchFromClient(b.Client.API, kube.NodeENIStates, "", fields.Everything())
-	informer := cache.NewSharedIndexInformer(lw, &v1alpha1.NodeENIState{}, 0, nil)
-	add := func(o any) {
-		state := o.(*v1alpha1.NodeENIState)
-		b.nodes[state.Name].reports.add(nil, report{time.Now(), state.Status.ENIs})
-	}
-	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{AddFunc: add, UpdateFunc: func(_, o any) { add(o) }})
-	b.Must(err)
-	go informer.RunWithContext(b.Context())
-	if !cache.WaitForCacheSync(b.Context().Done(), informer.HasSynced) {
-		b.Fatalf("NodeENIStates cannot be watched")
 	}
 }
 
