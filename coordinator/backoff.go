@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -39,7 +40,36 @@ func (b *backoff) next() time.Duration {
 
 func (b *backoff) reset() { b.failures = 0 }
 
+// tokenBucket is how much may be spent at once, and in the long run a second. It may
+// be overdrawn: what something costs may be known only afterwards.
+type tokenBucket struct {
+	burst, perSecond float64
+
+	spent float64
+	at    time.Time
+}
+
+func (b *tokenBucket) spend(cost int, now time.Time) {
+	b.spent = max(b.spent-now.Sub(b.at).Seconds()*b.perSecond, 0) + float64(cost)
+	b.at = now
+}
+
+// next is when there is something left to spend: a whole unit of it.
+func (b *tokenBucket) next() time.Time {
+	return b.at.Add(time.Duration((b.spent + 1 - b.burst) / b.perSecond * float64(time.Second)))
+}
+
 // jitter spreads a duration by a fifth around itself.
 func jitter(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64()))
 }
+
+// earliest of two times; zero is no time.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }

@@ -38,16 +38,16 @@ type caches struct {
 	nodeENIs cache.SharedIndexInformer
 	nodes    cache.SharedIndexInformer
 	states   cache.SharedIndexInformer
-	deleted  *deletions
+	history  *history
 	synced   []cache.DoneChecker
 }
 
-func newCaches(client *kube.Client) (*caches, error) {
+func newCaches(client *kube.Client, history *history) (*caches, error) {
 	c := &caches{
 		nodeENIs: informer(client.API, kube.NodeENIs, &v1alpha1.NodeENI{}, cache.Indexers{byUID: uidOf}),
 		nodes:    informer(client.Core, kube.Nodes, &kube.Node{}, cache.Indexers{byInstance: instanceOf}),
 		states:   informer(client.API, kube.NodeENIStates, &v1alpha1.NodeENIState{}, cache.Indexers{}),
-		deleted:  newDeletions(),
+		history:  history,
 	}
 	for _, i := range c.all() {
 		if err := i.SetTransform(trim); err != nil {
@@ -147,7 +147,15 @@ func (c *caches) filled() error {
 // evidence gathers what is known about an ENI now.
 func (c *caches) evidence(e eni.ENI) evidence {
 	node := c.nodeOf(e)
-	return c.deleted.evidence(e, c.nodeENIByUID(e.Owner.NodeENIUID), c.node(node), c.state(node))
+	return c.combine(e, c.nodeENIByUID(e.Owner.NodeENIUID), c.node(node), c.state(node))
+}
+
+// combine puts the objects that an ENI's tags name, nil for each that is not there, together
+// with the deletions that were seen.
+func (c *caches) combine(e eni.ENI, nodeENI *v1alpha1.NodeENI, node *kube.Node, report *v1alpha1.NodeENIState) evidence {
+	ev := evidence{NodeENI: nodeENI, Node: node, Phase: reportedPhase(e, report)}
+	ev.NodeENIDeleted, ev.NodeDeleted = c.history.explains(e.Owner)
+	return ev
 }
 
 // nodeOf is the name of the Node that the ENI's instance has: that of its tag, unless

@@ -117,7 +117,7 @@ type coordinator struct {
 	sweeper *sweeper
 	status  *statusWriter
 	stale   bool // why it no longer leads
-	heeded  heeded
+	limiter reportLimiter
 }
 
 // ErrLeaseLost is returned by a leader that could not renew its Lease in time.
@@ -165,7 +165,7 @@ func run(ctx context.Context, cfg Config) error {
 }
 
 func newCoordinator(cfg Config) (*coordinator, error) {
-	caches, err := newCaches(cfg.Kube)
+	caches, err := newCaches(cfg.Kube, newHistory(max(cfg.ReleaseGrace, cfg.NodeGrace)))
 	if err != nil {
 		return nil, err
 	}
@@ -177,13 +177,12 @@ func newCoordinator(cfg Config) (*coordinator, error) {
 			cluster: cfg.Cluster, ec2: cfg.EC2, kube: cfg.Kube, caches: caches, events: cfg.Events, log: cfg.Log, metrics: cfg.Metrics,
 			times:    timing{ReleaseGrace: cfg.ReleaseGrace, NodeGrace: cfg.NodeGrace, OrphanAge: cfg.OrphanAge, Poll: cfg.PollInterval},
 			interval: cfg.SweepInterval, concurrency: cfg.Concurrency,
-			concerns: &concerns{wake: newSignal()}, describes: allowance{atOnce: describesAtOnce, perSecond: describesPerSecond}, tracks: map[string]*track{}, leaving: map[types.UID]*leaving{},
+			concerns: &concerns{wake: newSignal()}, describes: tokenBucket{burst: describeBurst, perSecond: describesPerSecond}, tracks: map[string]*track{}, leaving: map[types.UID]*leaving{},
 			heartbeat: program.NewHeartbeat("sweep loop", stepLimit), doubts: doubts,
-			losses: &losses{keep: max(cfg.ReleaseGrace, cfg.NodeGrace)},
 		},
 		status: &statusWriter{
 			kube: cfg.Kube, caches: caches, log: cfg.Log, metrics: cfg.Metrics, interval: cfg.StatusInterval,
-			fanOut: allowance{atOnce: fanOutAtOnce, perSecond: fanOutPerSecond},
+			fanOut: tokenBucket{burst: fanOutBurst, perSecond: fanOutPerSecond},
 			marked: map[string]bool{}, wake: newSignal(),
 			heartbeat: program.NewHeartbeat("status loop", stepLimit), doubts: doubts,
 		},

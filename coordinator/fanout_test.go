@@ -44,7 +44,7 @@ func (r *rig) agentsWatch(ctx context.Context, there int) (events, bytes *atomic
 }
 
 // TestStatusFanOut: ten NodeENIs under churn. What their writes come to at all
-// agents stays within the allowance, the last state of each is written, and a change
+// agents stays within the limit, the last state of each is written, and a change
 // of a spec does not wait.
 func TestStatusFanOut(t *testing.T) {
 	const nodeENIs, agents = 10, 20
@@ -83,7 +83,7 @@ func TestStatusFanOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.status.fanOut = allowance{atOnce: 2 * agents, perSecond: 2 * agents} // two writes a second
+	c.status.fanOut = tokenBucket{burst: 2 * agents, perSecond: 2 * agents} // two writes a second
 	done := make(chan struct{})
 	go func() { defer close(done); c.status.run(ctx) }()
 	defer func() { stop(); join(); <-done }()

@@ -272,47 +272,48 @@ func TestReportedPhase(t *testing.T) {
 	}
 }
 
-func TestDeletionsExplain(t *testing.T) {
+func TestHistoryExplains(t *testing.T) {
 	created := wantedENI().Owner.CreatedAt
 	node := func(instance string) *kube.Node {
 		return &kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-a"}, Spec: kube.NodeSpec{ProviderID: providerID(instance)}}
 	}
 	tests := []struct {
 		name          string
-		see           func(*deletions)
+		see           func(*history)
 		nodeENI, node bool
 	}{
-		{"nothing", func(*deletions) {}, false, false},
-		{"its NodeENI", func(d *deletions) { d.nodeENI("uid-1", created) }, true, false},
-		{"a NodeENI of that name", func(d *deletions) { d.nodeENI("uid-0", created) }, false, false},
-		{"its Node", func(d *deletions) { d.node(node("i-1"), created.Add(time.Minute)) }, false, true},
-		{"its Node, without providerID", func(d *deletions) { d.node(node(""), created.Add(time.Minute)) }, false, true},
-		{"a Node of that name, another instance", func(d *deletions) { d.node(node("i-0"), created.Add(time.Minute)) }, false, false},
-		{"its Node, before the ENI was made", func(d *deletions) { d.node(node("i-1"), created.Add(-time.Minute)) }, false, false},
-		{"both, long ago", func(d *deletions) {
-			d.nodeENI("uid-1", created)
-			d.node(node("i-1"), created)
-			d.forgetOld(created.Add(rememberDeletion + time.Second))
+		{"nothing", func(*history) {}, false, false},
+		{"its NodeENI", func(h *history) { h.nodeENIDeleted("uid-1", created) }, true, false},
+		{"a NodeENI of that name", func(h *history) { h.nodeENIDeleted("uid-0", created) }, false, false},
+		{"its Node", func(h *history) { h.nodeDeleted(node("i-1"), created.Add(time.Minute)) }, false, true},
+		{"its Node, without providerID", func(h *history) { h.nodeDeleted(node(""), created.Add(time.Minute)) }, false, true},
+		{"a Node of that name, another instance", func(h *history) { h.nodeDeleted(node("i-0"), created.Add(time.Minute)) }, false, false},
+		{"its Node, before the ENI was made", func(h *history) { h.nodeDeleted(node("i-1"), created.Add(-time.Minute)) }, false, false},
+		{"both, long ago", func(h *history) {
+			h.nodeENIDeleted("uid-1", created)
+			h.nodeDeleted(node("i-1"), created)
+			h.forget(created.Add(rememberDeletion + time.Second))
 		}, false, false},
 	}
 	for _, test := range tests {
-		d := newDeletions()
-		test.see(d)
-		if nodeENI, node := d.explain(wantedENI().Owner); nodeENI != test.nodeENI || node != test.node {
+		h := newHistory(time.Minute)
+		test.see(h)
+		if nodeENI, node := h.explains(wantedENI().Owner); nodeENI != test.nodeENI || node != test.node {
 			t.Errorf("%s: got %v, %v, want %v, %v", test.name, nodeENI, node, test.nodeENI, test.node)
 		}
 	}
 }
 
-// TestDeletionsAreForgotten: on a coordinator that stands by no sweep does it.
-func TestDeletionsAreForgotten(t *testing.T) {
-	d := newDeletions()
+// TestHistoryIsForgotten: on a coordinator that stands by no sweep does it.
+func TestHistoryIsForgotten(t *testing.T) {
+	h := newHistory(time.Minute)
 	for i := range 100 {
 		now := testNow.Add(time.Duration(i) * time.Hour)
-		d.nodeENI(types.UID(fmt.Sprint("uid-", i)), now)
-		d.node(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("node-", i)}}, now)
+		h.nodeENIDeleted(types.UID(fmt.Sprint("uid-", i)), now)
+		h.nodeDeleted(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("node-", i)}}, now)
+		h.nodeUnselected(types.UID(fmt.Sprint("uid-", i)), "node", now)
 	}
-	if len(d.nodeENIs) > 2 || len(d.nodes) > 2 {
-		t.Errorf("%d NodeENIs and %d Nodes are remembered, one of each a gone hour", len(d.nodeENIs), len(d.nodes))
+	if len(h.nodeENIs) > 2 || len(h.nodes) > 2 || len(h.unselected) > 1 {
+		t.Errorf("%d NodeENIs, %d Nodes and %d lost selections are remembered, one of each a gone hour", len(h.nodeENIs), len(h.nodes), len(h.unselected))
 	}
 }

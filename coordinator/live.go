@@ -40,7 +40,7 @@ func (s *sweeper) liveEvidence(ctx context.Context, e eni.ENI) (evidence, error)
 	if err != nil {
 		return evidence{}, err
 	}
-	return s.caches.deleted.evidence(e, nodeENI, node, report), nil
+	return s.caches.combine(e, nodeENI, node, report), nil
 }
 
 // read gets an object; nil when there is none, or no such resource.

@@ -125,7 +125,7 @@ func testChurn(t *testing.T, enis, pages int) {
 	for n := range maps.Values(filters) {
 		calls += n
 	}
-	if most := describesAtOnce + int(took.Seconds()*describesPerSecond) + 1; calls > most {
+	if most := describeBurst + int(took.Seconds()*describesPerSecond) + 1; calls > most {
 		t.Errorf("%d describes in %v, want %d at most: %v", calls, took, most, filters)
 	}
 	if all := filters[""]; pages > 1 && all != pages {
@@ -201,19 +201,19 @@ func TestScope(t *testing.T) {
 	}
 }
 
-func TestAllowance(t *testing.T) {
-	a := allowance{atOnce: describesAtOnce, perSecond: describesPerSecond}
+func TestTokenBucket(t *testing.T) {
+	b := tokenBucket{burst: describeBurst, perSecond: describesPerSecond}
 	now := testNow
 	calls := 0
-	for end := now.Add(time.Minute); now.Before(end); now = latest(now, a.next()) {
-		a.spend(1, now)
+	for end := now.Add(time.Minute); now.Before(end); now = latest(now, b.next()) {
+		b.spend(1, now)
 		calls++
 	}
-	if want := describesAtOnce + 60*describesPerSecond; calls < int(want)-1 || calls > int(want) {
+	if want := describeBurst + 60*describesPerSecond; calls < int(want)-1 || calls > int(want) {
 		t.Errorf("%d describes in a minute, want %v", calls, want)
 	}
-	a.spend(20, now)
-	if wait := a.next().Sub(now); wait < 20*time.Second {
+	b.spend(20, now)
+	if wait := b.next().Sub(now); wait < 20*time.Second {
 		t.Errorf("after an answer of 20 pages the next describe comes in %v", wait)
 	}
 }

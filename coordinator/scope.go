@@ -173,6 +173,6 @@ func (s *sweeper) listSome(ctx context.Context, q question) ([]eni.ENI, error) {
 // The describes beside full sweeps are at most so many at once, and in the long run so
 // many a second: with 5,000 ENIs listed every five minutes they stay below one a second.
 const (
-	describesAtOnce    = 5
+	describeBurst      = 5
 	describesPerSecond = 0.75
 )

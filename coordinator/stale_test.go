@@ -65,16 +65,16 @@ func TestLeaseIsGivenBack(t *testing.T) {
 }
 
 // One node's reports, whatever they say, have EC2 asked a few times.
-func TestReportsAreHeeded(t *testing.T) {
-	var h heeded
+func TestReportsAreLimited(t *testing.T) {
+	var l reportLimiter
 	asked := 0
 	for range 1000 {
-		if h.now("node-a", func() {}) {
+		if l.allow("node-a", func() {}) {
 			asked++
 		}
 	}
-	if asked != heedAtOnce || !h.now("node-b", func() {}) {
-		t.Errorf("asked %d times at once, want %d, and another node's to be heeded", asked, heedAtOnce)
+	if asked != reportBurst || !l.allow("node-b", func() {}) {
+		t.Errorf("asked %d times at once, want %d, and another node's to count", asked, reportBurst)
 	}
 }
 

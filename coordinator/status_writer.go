@@ -22,7 +22,7 @@ import (
 // hear of one write a second, five thousand of one every five seconds, which is what
 // agents wait for that take turns.
 const (
-	fanOutAtOnce    = 5000
+	fanOutBurst     = 5000
 	fanOutPerSecond = 1000
 )
 
@@ -35,7 +35,7 @@ type statusWriter struct {
 	log      *slog.Logger
 	metrics  *Metrics
 	interval time.Duration
-	fanOut   allowance
+	fanOut   tokenBucket
 
 	heartbeat *program.Heartbeat
 	doubts    *doubts

@@ -40,14 +40,13 @@ type sweeper struct {
 	mayAct       func() bool // false once the lease has run out
 	concerns     *concerns
 	doubts       *doubts
-	losses       *losses
 	mark         func(nodeENI string) // has its status written
 	stale        func()               // the caches show what the API server no longer has
 	heartbeat    *program.Heartbeat
 	tracks       map[string]*track // by ENI id
 	leaving      map[types.UID]*leaving
 	pages        int // that a list of all ENIs had last
-	describes    allowance
+	describes    tokenBucket
 	pace         backoff   // towards an EC2 that throttles or fails
 	quietUntil   time.Time // no call before
 	throttleTold time.Time // when the log said last that EC2 throttles
@@ -121,7 +120,7 @@ func (s *sweeper) sweep(ctx context.Context, full bool) error {
 		s.stale()
 		return errStale
 	}
-	s.caches.deleted.forgetOld(now)
+	s.caches.history.forget(now)
 	s.doubts.forgetGone(s.caches.nodeENIByUID)
 	// Before the describe: only what EC2 showed after a deletion was seen may
 	// free a NodeENI of its finalizer.
@@ -279,20 +278,10 @@ func (s *sweeper) judge(e eni.ENI, full bool) *track {
 		s.reportUndone(e, t)
 	}
 	if v.Reason == reasonNotSelected || v.Reason == reasonNodeDeleted {
-		t.ProvenSince = latest(t.ProvenSince, s.losses.last(e.Owner.NodeENIUID, s.caches.nodeOf(e)))
+		t.ProvenSince = latest(t.ProvenSince, s.caches.history.lastUnselected(e.Owner.NodeENIUID, s.caches.nodeOf(e)))
 	}
 	return t
 }
-
-// earliest of two times; zero is no time.
-func earliest(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-func latest(times ...time.Time) time.Time { return slices.MaxFunc(times, time.Time.Compare) }
 
 func ownerAttrs(e eni.ENI) []any {
 	return []any{"eni", e.ID, "node", e.Owner.Node, "instance", e.Owner.InstanceID(), "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID}

@@ -157,10 +157,10 @@ func TestAfterWake(t *testing.T) {
 		{"during a sweep", -time.Hour, 0, 0, sweepGap},
 		{"EC2 rests", time.Second, -time.Minute, 0, time.Second},
 		{"EC2 has almost rested", settle / 2, -time.Minute, 0, settle},
-		{"one describe is left", -time.Hour, -time.Minute, describesAtOnce - 1, settle},
-		{"no describe is left", -time.Hour, -time.Minute, describesAtOnce + 0.5, 2 * time.Second},
+		{"one describe is left", -time.Hour, -time.Minute, describeBurst - 1, settle},
+		{"no describe is left", -time.Hour, -time.Minute, describeBurst + 0.5, 2 * time.Second},
 	} {
-		s := &sweeper{quietUntil: testNow.Add(test.quietUntil), describes: allowance{describesAtOnce, describesPerSecond, test.spent, testNow}}
+		s := &sweeper{quietUntil: testNow.Add(test.quietUntil), describes: tokenBucket{describeBurst, describesPerSecond, test.spent, testNow}}
 		if got := s.afterWake(testNow.Add(test.began), testNow).Sub(testNow); got != test.want {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}

@@ -21,8 +21,8 @@ func (c *coordinator) watch() error {
 		informer cache.SharedIndexInformer
 		handler  cache.ResourceEventHandler
 	}{
-		{c.caches.nodeENIs, handler(c.nodeENIChanged, func(n *v1alpha1.NodeENI) { c.caches.deleted.nodeENI(n.UID, time.Now()) })},
-		{c.caches.nodes, handler(c.nodeChanged, func(n *kube.Node) { c.caches.deleted.node(n, time.Now()) })},
+		{c.caches.nodeENIs, handler(c.nodeENIChanged, func(n *v1alpha1.NodeENI) { c.caches.history.nodeENIDeleted(n.UID, time.Now()) })},
+		{c.caches.nodes, handler(c.nodeChanged, func(n *kube.Node) { c.caches.history.nodeDeleted(n, time.Now()) })},
 		{c.caches.states, handler(c.stateChanged, func(*v1alpha1.NodeENIState) {})},
 	} {
 		if err := c.caches.handle(h.informer, h.handler); err != nil {
@@ -61,7 +61,7 @@ func handler[T any](changed func(old, now *T), deleted func(last *T)) cache.Reso
 
 func (c *coordinator) nodeENIChanged(old, now *v1alpha1.NodeENI) {
 	if old != nil && now != nil && now.UID != old.UID { // its name is another's now
-		c.caches.deleted.nodeENI(old.UID, time.Now())
+		c.caches.history.nodeENIDeleted(old.UID, time.Now())
 	}
 	if nodeENILeavesOver(old, now) {
 		for _, n := range []*v1alpha1.NodeENI{old, now} {
@@ -97,7 +97,7 @@ func (c *coordinator) nodeChanged(old, now *kube.Node) {
 		return
 	}
 	if now == nil {
-		c.heeded.forget(old.Name)
+		c.limiter.forget(old.Name)
 	}
 	if old != nil && (now == nil || instanceReplaced(old, now)) {
 		c.sweeper.concerns.add(eni.ByNode, old.Name)
@@ -105,7 +105,7 @@ func (c *coordinator) nodeChanged(old, now *kube.Node) {
 	for _, n := range c.caches.allNodeENIs() {
 		before, after := old != nil && n.Selects(old.Labels), now != nil && n.Selects(now.Labels)
 		if before && !after {
-			c.sweeper.losses.note(n.UID, old.Name, time.Now())
+			c.caches.history.nodeUnselected(n.UID, old.Name, time.Now())
 			c.sweeper.concerns.add(eni.ByNode, old.Name)
 		}
 		if before || after {
@@ -125,7 +125,7 @@ func instanceReplaced(old, now *kube.Node) bool {
 }
 
 func (c *coordinator) stateChanged(old, now *v1alpha1.NodeENIState) {
-	if ids := released(old, now); len(ids) > 0 && c.heeded.now(now.Name, func() { c.heedLater(now.Name) }) {
+	if ids := released(old, now); len(ids) > 0 && c.limiter.allow(now.Name, func() { c.describeReleased(now.Name) }) {
 		c.sweeper.concerns.add(eni.ByID, ids...)
 	}
 	for _, state := range []*v1alpha1.NodeENIState{old, now} {
@@ -135,6 +135,13 @@ func (c *coordinator) stateChanged(old, now *v1alpha1.NodeENIState) {
 		for _, entry := range state.Status.ENIs {
 			c.status.mark(entry.NodeENI)
 		}
+	}
+}
+
+// describeReleased looks at all ENIs that the node releases by now.
+func (c *coordinator) describeReleased(node string) {
+	if ids := released(nil, c.caches.state(node)); len(ids) > 0 {
+		c.sweeper.concerns.add(eni.ByID, ids...)
 	}
 }
 
