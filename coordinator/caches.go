@@ -32,9 +32,14 @@ const byUID = "uid"
 // and its instance may have come back under another.
 const byInstance = "instance"
 
+// errStale is returned when the caches show what the API server no longer has. Watches
+// go on where they were, so that only new caches help.
+var errStale = errors.New("the caches are newer than the API server")
+
 // caches hold what the API server shows. They run on followers too, so that a
 // new leader begins with everything at hand, seen deletions included.
 type caches struct {
+	client   *kube.Client
 	nodeENIs cache.SharedIndexInformer
 	nodes    cache.SharedIndexInformer
 	states   cache.SharedIndexInformer
@@ -44,6 +49,7 @@ type caches struct {
 
 func newCaches(client *kube.Client, history *history) (*caches, error) {
 	c := &caches{
+		client:   client,
 		nodeENIs: informer(client.API, kube.NodeENIs, &v1alpha1.NodeENI{}, cache.Indexers{byUID: uidOf}),
 		nodes:    informer(client.Core, kube.Nodes, &kube.Node{}, cache.Indexers{byInstance: instanceOf}),
 		states:   informer(client.API, kube.NodeENIStates, &v1alpha1.NodeENIState{}, cache.Indexers{}),
@@ -158,6 +164,35 @@ func (c *caches) combine(e eni.ENI, nodeENI *v1alpha1.NodeENI, node *kube.Node, 
 	return ev
 }
 
+// liveEvidence asks the API server for what the caches may have missed: one that
+// cannot list or watch any more, for want of a right or for an object that it
+// cannot read, stays as it was and tells nobody. New ENIs would then be orphans,
+// and those whose label came back left over, for as long as that lasts.
+func (c *caches) liveEvidence(ctx context.Context, e eni.ENI) (evidence, error) {
+	name := e.Owner.NodeENI
+	if cached := c.nodeENIByUID(e.Owner.NodeENIUID); cached != nil {
+		name = cached.Name // a tag can be edited
+	}
+	nodeENI, err := read[v1alpha1.NodeENI](ctx, c.client.API, kube.NodeENIs, name)
+	if err != nil {
+		return evidence{}, err
+	}
+	if nodeENI != nil && nodeENI.UID != e.Owner.NodeENIUID {
+		nodeENI = nil
+	}
+	// Of the custom resources the CRDs may be gone, but no API server is without Nodes.
+	nodeName := c.nodeOf(e)
+	node, err := readStrictly[kube.Node](ctx, c.client.Core, kube.Nodes, nodeName)
+	if err != nil {
+		return evidence{}, err
+	}
+	report, err := read[v1alpha1.NodeENIState](ctx, c.client.API, kube.NodeENIStates, nodeName)
+	if err != nil {
+		return evidence{}, err
+	}
+	return c.combine(e, nodeENI, node, report), nil
+}
+
 // nodeOf is the name of the Node that the ENI's instance has: that of its tag, unless
 // that is another instance now, or gone, and the instance has another name.
 func (c *caches) nodeOf(e eni.ENI) string {
@@ -177,12 +212,12 @@ func (c *caches) hasInstance(id string) bool {
 	return err == nil && len(found) > 0
 }
 
-// instances are at most so many of those that Nodes are, the claims' first.
-func (c *caches) instances(claims []claim, most int) []string {
+// instances are at most so many of those that Nodes are, first those that report ENIs.
+func (c *caches) instances(reported []reportedENI, most int) []string {
 	set := map[string]bool{}
-	for _, claim := range claims {
+	for _, r := range reported {
 		if len(set) < most {
-			set[claim.Instance] = true
+			set[r.Instance] = true
 		}
 	}
 	for _, node := range c.allNodes() {
@@ -247,12 +282,12 @@ func before(version, other string) bool {
 
 // ahead says whether a cache holds what the API server has not, after a restore of etcd.
 // Its watch then waits for the time at which it was, and misses what happens until then.
-func (c *caches) ahead(ctx context.Context, client *kube.Client) (bool, error) {
+func (c *caches) ahead(ctx context.Context) (bool, error) {
 	for _, of := range []struct {
 		client   rest.Interface
 		resource string
 		informer cache.SharedIndexInformer
-	}{{client.API, kube.NodeENIs, c.nodeENIs}, {client.API, kube.NodeENIStates, c.states}, {client.Core, kube.Nodes, c.nodes}} {
+	}{{c.client.API, kube.NodeENIs, c.nodeENIs}, {c.client.API, kube.NodeENIStates, c.states}, {c.client.Core, kube.Nodes, c.nodes}} {
 		seen := of.informer.LastSyncResourceVersion() // before the API server's
 		var now struct {
 			Metadata metav1.ListMeta `json:"metadata"`

@@ -30,7 +30,7 @@ func (r *rig) coordinatorAsOf() *coordinator {
 	}
 	stop()
 	join()
-	c.sweeper.mayAct = func() bool { return true }
+	c.sweeper.executor.mayAct = func() bool { return true }
 	return c
 }
 
@@ -69,10 +69,10 @@ func TestCarryOut(t *testing.T) {
 			}
 			r.report(n, "node-a", a, phase, id)
 			s := r.sweeperAsOf()
-			s.mayAct = func() bool { return test.leads }
+			s.executor.mayAct = func() bool { return test.leads }
 			e := eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: owner(n, "node-a", a)}
 			e.Owner.Cluster = test.cluster
-			got := s.carryOut(t.Context(), job{e, test.verdict, actDelete}, s.newLane())
+			got := s.executor.carryOut(t.Context(), job{e, test.verdict, actDelete}, s.executor.newBatch())
 			if got.outcome != test.want {
 				t.Errorf("got %s (%v), want %s", got.outcome, got.err, test.want)
 			}
@@ -94,18 +94,18 @@ func TestNotConfirmed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s.kube, err = kube.NewClient(cfg, "test"); err != nil {
+	if s.caches.client, err = kube.NewClient(cfg, "test"); err != nil {
 		t.Fatal(err)
 	}
 	e := eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: owner(n, "node-a", "i-0fffffffffffffff0")}
 	e.Owner.Cluster = testCluster
-	if got := s.carryOut(t.Context(), job{e, verdict{reasonNodeENIDeleted, graceNone}, actDelete}, s.newLane()); got.outcome != outcomeDropped || !r.exists(id) {
+	if got := s.executor.carryOut(t.Context(), job{e, verdict{reasonNodeENIDeleted, graceNone}, actDelete}, s.executor.newBatch()); got.outcome != outcomeDropped || !r.exists(id) {
 		t.Errorf("got %s; the ENI exists: %v", got.outcome, r.exists(id))
 	}
 	r.awaitEvent("NotConfirmed", "Warning multi: "+id+" of node node-a is left over (its NodeENI is deleted), but it stays")
 
-	s.leaving[n.UID] = &leaving{}
-	s.freeNodeENIs(t.Context(), []*v1alpha1.NodeENI{n}, map[types.UID]bool{n.UID: true}, nil)
+	s.deletions.byUID = map[types.UID]*deletion{n.UID: {nodeENI: n}}
+	s.deletions.release(t.Context(), map[types.UID]bool{n.UID: true}, nil)
 	r.awaitEvent("FinalizerNotRemoved", "Warning multi: EC2 shows no ENI of it any more, but the finalizer "+v1alpha1.CleanupFinalizer+" could not be removed")
 }
 
@@ -158,7 +158,7 @@ func TestStaleCaches(t *testing.T) {
 			if got := leftOver(testCluster, e, s.caches.evidence(e)); got != test.verdict {
 				t.Fatalf("by the caches it is %+v, want %+v", got, test.verdict)
 			}
-			if got := s.carryOut(t.Context(), job{e, test.verdict, actDelete}, s.newLane()); got.outcome != test.want {
+			if got := s.executor.carryOut(t.Context(), job{e, test.verdict, actDelete}, s.executor.newBatch()); got.outcome != test.want {
 				t.Errorf("got %s (%v), want %s", got.outcome, got.err, test.want)
 			}
 			if r.exists(id) != (test.want == outcomeDropped) {
@@ -182,12 +182,12 @@ func TestStaleNodeENIs(t *testing.T) {
 	if got := leftOver(testCluster, e, s.caches.evidence(e)); got != orphan {
 		t.Fatalf("by the caches it is %+v, want %+v", got, orphan)
 	}
-	if got := s.carryOut(t.Context(), job{e, orphan, actDelete}, s.newLane()); got.outcome != outcomeDropped || !r.exists(id) {
+	if got := s.executor.carryOut(t.Context(), job{e, orphan, actDelete}, s.executor.newBatch()); got.outcome != outcomeDropped || !r.exists(id) {
 		t.Errorf("got %s (%v), and the ENI exists: %v", got.outcome, got.err, r.exists(id))
 	}
 	// One whose tags name no object that there could be is an orphan indeed.
 	e.Owner.NodeENI, e.Owner.NodeENIUID = "../nodes", "garbage"
-	if got := s.carryOut(t.Context(), job{e, orphan, actDelete}, s.newLane()); got.outcome != outcomeDone || r.exists(id) {
+	if got := s.executor.carryOut(t.Context(), job{e, orphan, actDelete}, s.executor.newBatch()); got.outcome != outcomeDone || r.exists(id) {
 		t.Errorf("garbled tags: got %s (%v), and the ENI exists: %v", got.outcome, got.err, r.exists(id))
 	}
 }

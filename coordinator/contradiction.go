@@ -44,7 +44,7 @@ const (
 	otherClusterName = "OtherClusterName"
 )
 
-var contradictions = []string{wrongRegion, instancesUnknown, eniElsewhere, otherClusterName}
+var contradictionReasons = []string{wrongRegion, instancesUnknown, eniElsewhere, otherClusterName}
 
 // wrongPlace says whether EC2 is asked in a Region that none of the Nodes is in. One
 // Node in the Region is enough: a cluster may have Nodes elsewhere, and a Node that
@@ -70,8 +70,8 @@ func wrongPlace(here string, nodes []*kube.Node) contradiction {
 		here, region, sample(elsewhere[region]), region)}
 }
 
-// claim is an ENI that the report of a living Node names.
-type claim struct {
+// reportedENI is an ENI that the report of a living Node names.
+type reportedENI struct {
 	ENI      string
 	NodeENI  types.UID
 	Node     string
@@ -79,14 +79,14 @@ type claim struct {
 	At       place
 }
 
-// maxClaims is how many ENIs of one report count; an instance takes fewer, and a
+// maxReported is how many ENIs of one report count; an instance takes fewer, and a
 // report may lie.
-const maxClaims = 64
+const maxReported = 64
 
-// claimsOf are what the reports of living Nodes name. The Region is the Node's own
+// reportedENIs are those that the reports of living Nodes name. The Region is the Node's own
 // word, for a report may lie.
-func claimsOf(reports []*v1alpha1.NodeENIState, nodeOf func(string) *kube.Node) []claim {
-	var all []claim
+func reportedENIs(reports []*v1alpha1.NodeENIState, nodeOf func(string) *kube.Node) []reportedENI {
+	var all []reportedENI
 	for _, report := range reports {
 		node := nodeOf(report.Name)
 		if !speaksFor(report, node) {
@@ -98,69 +98,69 @@ func claimsOf(reports []*v1alpha1.NodeENIState, nodeOf func(string) *kube.Node) 
 		}
 		named := 0
 		for _, entry := range report.Status.ENIs {
-			if entry.ENIID != "" && named < maxClaims {
+			if entry.ENIID != "" && named < maxReported {
 				named++
-				all = append(all, claim{entry.ENIID, entry.NodeENIUID, report.Name, report.Status.InstanceID, at})
+				all = append(all, reportedENI{entry.ENIID, entry.NodeENIUID, report.Name, report.Status.InstanceID, at})
 			}
 		}
 	}
 	return all
 }
 
-// testimony is what EC2 shows without regard to tags.
-type testimony struct {
+// observation is what EC2 shows without regard to tags.
+type observation struct {
 	here      place
 	enis      map[string]eni.ENI // by id, of those that it was asked for
 	instances map[string]bool    // of those that it was asked for
 	known     bool               // it has shown an instance of the cluster
 }
 
-// dispute says what speaks against the conclusion that the claimed ENI does not exist
-// any more, given that EC2 does not list it among the cluster's. EC2's tags count for
+// contradicts says what speaks against the conclusion that the reported ENI does not
+// exist any more, given that EC2 does not list it among the cluster's. EC2's tags count for
 // more than a report, and so does an instance that EC2 shows.
-func (t testimony) dispute(c claim, cluster string) contradiction {
-	e, shown := t.enis[c.ENI]
+func (o observation) contradicts(r reportedENI, cluster string) contradiction {
+	e, shown := o.enis[r.ENI]
 	switch {
-	case shown && e.Owner.Cluster != cluster && e.Owner.NodeENIUID == c.NodeENI && e.Owner.InstanceID() == c.Instance:
+	case shown && e.Owner.Cluster != cluster && e.Owner.NodeENIUID == r.NodeENI && e.Owner.InstanceID() == r.Instance:
 		return contradiction{otherClusterName, fmt.Sprintf(
 			"%s of node %s was made for this NodeENI and for instance %s, but its cluster tag is %q, and the coordinator's cluster is %q; the coordinator leaves it alone. "+
 				"Give coordinator and agents the same --cluster-name (clusterName in the Helm chart): the ENIs' tag tells which",
-			c.ENI, c.Node, c.Instance, e.Owner.Cluster, cluster)}
-	case shown, t.instances[c.Instance]:
+			r.ENI, r.Node, r.Instance, e.Owner.Cluster, cluster)}
+	case shown, o.instances[r.Instance]:
 		return contradiction{} // none of this NodeENI's, or gone
-	case c.At.differs(t.here):
+	case r.At.differs(o.here):
 		return contradiction{eniElsewhere, fmt.Sprintf(
 			"node %s reports %s in %s, and the coordinator asks EC2 in %s, which does not show it. "+
 				"Delete the ENI there, and then the Node if its instance is gone, or run the coordinator there",
-			c.Node, c.ENI, c.At, t.here)}
-	case t.known:
+			r.Node, r.ENI, r.At, o.here)}
+	case o.known:
 		return contradiction{} // the right place, and the instance has gone with its ENIs
 	}
-	return t.stranger([]claim{c})
+	return o.noReportedInstance([]reportedENI{r})
 }
 
 // ofPlace says whether EC2 should know one of the instances that it was asked for, and
 // does not.
-func (t testimony) ofPlace(claims []claim, instances []string) contradiction {
+func (o observation) ofPlace(reported []reportedENI, instances []string) contradiction {
 	switch {
-	case t.known || len(instances) == 0:
+	case o.known || len(instances) == 0:
 		return contradiction{}
-	case len(claims) > 0:
-		return t.stranger(claims)
+	case len(reported) > 0:
+		return o.noReportedInstance(reported)
 	}
-	return noInstance(t.here, "of the cluster's Nodes", instances)
+	return noInstance(o.here, "of the cluster's Nodes", instances)
 }
 
-// stranger is the contradiction when EC2 shows none of the instances whose agents
+// noReportedInstance is the contradiction when EC2 shows none of the instances whose agents
 // report ENIs.
-func (t testimony) stranger(claims []claim) contradiction {
+func (o observation) noReportedInstance(reported []reportedENI) contradiction {
 	var nodes []string
-	for _, c := range claims {
-		if text := fmt.Sprintf("%s (%s in %s)", c.Node, c.Instance, c.At); !slices.Contains(nodes, text) {
+	for _, r := range reported {
+		if text := fmt.Sprintf("%s (%s in %s)", r.Node, r.Instance, r.At); !slices.Contains(nodes, text) {
 			nodes = append(nodes, text)
 		}
 	}
-	return noInstance(t.here, "whose agents report ENIs", nodes)
+	return noInstance(o.here, "whose agents report ENIs", nodes)
 }
 
 func noInstance(here place, which string, instances []string) contradiction {

@@ -66,8 +66,8 @@ func lies(c *draw.Choices) (s v1alpha1.NodeENIStateStatus) {
 }
 
 // view is what EC2 shows the coordinator.
-func (r *region) view() testimony {
-	t := testimony{here: r.here}
+func (r *region) view() observation {
+	t := observation{here: r.here}
 	if r.here.differs(r.there) {
 		return t
 	}
@@ -81,19 +81,19 @@ func (r *region) blocked(uid types.UID) contradiction {
 	if c := wrongPlace(r.here.Region, r.nodes); c != (contradiction{}) {
 		return c
 	}
-	claims := claimsOf(r.reports, func(name string) *kube.Node {
+	reported := reportedENIs(r.reports, func(name string) *kube.Node {
 		return r.nodes[slices.IndexFunc(r.nodes, func(n *kube.Node) bool { return n.Name == name })]
 	})
-	t := r.view()
+	o := r.view()
 	var instances []string
 	for _, n := range r.nodes {
 		instances = append(instances, kube.InstanceID(n.Spec.ProviderID))
 	}
-	if c := t.ofPlace(claims, instances); c != (contradiction{}) {
+	if c := o.ofPlace(reported, instances); c != (contradiction{}) {
 		return c
 	}
-	for _, claim := range claims {
-		if d := t.dispute(claim, testCluster); claim.NodeENI == uid && d != (contradiction{}) {
+	for _, e := range reported {
+		if d := o.contradicts(e, testCluster); e.NodeENI == uid && d != (contradiction{}) {
 			return d
 		}
 	}

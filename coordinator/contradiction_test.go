@@ -49,8 +49,8 @@ func TestWrongPlace(t *testing.T) {
 	}
 }
 
-func TestDispute(t *testing.T) {
-	c := claim{ENI: "eni-1", NodeENI: "uid-1", Node: "node-a", Instance: "i-1", At: place{"us-east-1", "123456789012"}}
+func TestContradicts(t *testing.T) {
+	c := reportedENI{ENI: "eni-1", NodeENI: "uid-1", Node: "node-a", Instance: "i-1", At: place{"us-east-1", "123456789012"}}
 	shown := func(change func(*eni.ENI)) map[string]eni.ENI {
 		e := wantedENI()
 		change(&e)
@@ -60,24 +60,24 @@ func TestDispute(t *testing.T) {
 	here, elsewhere := place{"us-east-1", "123456789012"}, place{"us-east-1", "999999999999"}
 	for _, test := range []struct {
 		name string
-		t    testimony
+		t    observation
 		want string
 	}{
-		{"the instance is there, and the ENI is not", testimony{here: here, instances: map[string]bool{"i-1": true}}, ""},
-		{"though the report names another account", testimony{here: elsewhere, instances: map[string]bool{"i-1": true}}, ""},
-		{"the instance is gone, in the right place", testimony{here: here, known: true}, ""},
-		{"account not known", testimony{here: place{"us-east-1", ""}, known: true}, ""},
-		{"no instance was ever shown", testimony{here: here}, instancesUnknown},
-		{"another account", testimony{here: elsewhere, known: true}, eniElsewhere},
-		{"another Region", testimony{here: place{"eu-west-1", ""}, known: true}, eniElsewhere},
-		{"another cluster's name", testimony{here: here, enis: shown(other), known: true}, otherClusterName},
-		{"another cluster's name, while the instance is there", testimony{here: here, enis: shown(other), instances: map[string]bool{"i-1": true}}, otherClusterName},
-		{"another cluster's ENI of another NodeENI", testimony{here: here, enis: shown(func(e *eni.ENI) { other(e); e.Owner.NodeENIUID = "uid-2" })}, ""},
-		{"another cluster's ENI of another instance", testimony{here: here, enis: shown(func(e *eni.ENI) { other(e); e.Owner.Instance = arn("i-2") })}, ""},
-		{"an ENI without our tags", testimony{here: here, enis: shown(func(e *eni.ENI) { e.Owner = eni.Owner{} })}, ""},
-		{"the cluster's own", testimony{here: here, enis: shown(func(*eni.ENI) {})}, ""},
+		{"the instance is there, and the ENI is not", observation{here: here, instances: map[string]bool{"i-1": true}}, ""},
+		{"though the report names another account", observation{here: elsewhere, instances: map[string]bool{"i-1": true}}, ""},
+		{"the instance is gone, in the right place", observation{here: here, known: true}, ""},
+		{"account not known", observation{here: place{"us-east-1", ""}, known: true}, ""},
+		{"no instance was ever shown", observation{here: here}, instancesUnknown},
+		{"another account", observation{here: elsewhere, known: true}, eniElsewhere},
+		{"another Region", observation{here: place{"eu-west-1", ""}, known: true}, eniElsewhere},
+		{"another cluster's name", observation{here: here, enis: shown(other), known: true}, otherClusterName},
+		{"another cluster's name, while the instance is there", observation{here: here, enis: shown(other), instances: map[string]bool{"i-1": true}}, otherClusterName},
+		{"another cluster's ENI of another NodeENI", observation{here: here, enis: shown(func(e *eni.ENI) { other(e); e.Owner.NodeENIUID = "uid-2" })}, ""},
+		{"another cluster's ENI of another instance", observation{here: here, enis: shown(func(e *eni.ENI) { other(e); e.Owner.Instance = arn("i-2") })}, ""},
+		{"an ENI without our tags", observation{here: here, enis: shown(func(e *eni.ENI) { e.Owner = eni.Owner{} })}, ""},
+		{"the cluster's own", observation{here: here, enis: shown(func(*eni.ENI) {})}, ""},
 	} {
-		if got := test.t.dispute(c, testCluster); got.Reason != test.want {
+		if got := test.t.contradicts(c, testCluster); got.Reason != test.want {
 			t.Errorf("%s: got %+v, want %q", test.name, got, test.want)
 		}
 	}
@@ -85,7 +85,7 @@ func TestDispute(t *testing.T) {
 
 // A report is no proof of where its Node is when the Node itself says so, one of a
 // former instance counts for nothing, and one that names many ENIs is cut off.
-func TestClaims(t *testing.T) {
+func TestReportedENIs(t *testing.T) {
 	report := func(node, instance, region string, enis int) *v1alpha1.NodeENIState {
 		s := &v1alpha1.NodeENIState{Status: v1alpha1.NodeENIStateStatus{InstanceID: instance, Region: region, Account: "1"}}
 		s.Name = node
@@ -95,11 +95,11 @@ func TestClaims(t *testing.T) {
 		return s
 	}
 	nodes := map[string]*kube.Node{"a": nodeIn("a", "aws:///us-east-1a/i-1"), "b": nodeIn("b", "")}
-	got := claimsOf([]*v1alpha1.NodeENIState{
+	got := reportedENIs([]*v1alpha1.NodeENIState{
 		report("a", "i-1", "eu-west-1", 1), report("a", "i-0", "eu-west-1", 1), report("b", "i-2", "eu-west-1", 1000), report("gone", "i-3", "", 1),
 	}, func(name string) *kube.Node { return nodes[name] })
-	if len(got) != 1+maxClaims || got[0].At != (place{"us-east-1", "1"}) || got[1].At != (place{"eu-west-1", "1"}) {
-		t.Errorf("got %d claims: %+v …", len(got), got[:2])
+	if len(got) != 1+maxReported || got[0].At != (place{"us-east-1", "1"}) || got[1].At != (place{"eu-west-1", "1"}) {
+		t.Errorf("got %d ENIs: %+v …", len(got), got[:2])
 	}
 }
 

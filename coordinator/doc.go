@@ -7,13 +7,11 @@
 // harm: every action rests on what EC2 and the API server show, says the same
 // when said twice, and is refused by EC2 when the facts have moved on.
 //
-// The parts, each a loop or a pure function:
+// Each part of the state has one owner (docs/architecture.md has the order of a sweep):
 //
-//	caches        what the API server shows, and which deletions were seen
-//	leftOver      decides whether an ENI is left over, and why
-//	nextStep      decides what to do about it now
-//	sweeper       describes, decides, and has the steps carried out
-//	scope         what a sweep describes: all, or what events concern
-//	liveEvidence  asks the API server once more before each step
-//	statusOf      sums reports up; statusWriter writes it, at a bounded rate
+//	caches, history    what the API server shows, and what was seen to go
+//	triggers           connect changes to queue and marks, which wake the loops
+//	sweeper            describes, decides (leftOver, nextStep) and has steps carried out
+//	verifier           holds what EC2 shows against Nodes and reports
+//	statusWriter       writes what statusOf sums up, at a bounded rate
 package coordinator

@@ -2,12 +2,15 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
@@ -19,54 +22,53 @@ const leaseName = "eni-coordinator"
 // about to notice and to end.
 const leaseTolerance = 20 * time.Second
 
-// elect leads whenever the Lease is held. When ctx ends it stops the work first
-// and gives the Lease back then, so that the next leader takes over at once and
-// never beside this one.
-func (c *coordinator) elect(ctx context.Context) error {
+// LeaseClient is a client for nothing but the Lease: a burst of other calls must
+// not keep a leader from renewing. A renewal that gets no answer leaves time for
+// another one, on another connection: HTTP/1.1 gives up the one that does not
+// answer, HTTP/2 would keep it.
+func LeaseClient(cfg *rest.Config, renewDeadline time.Duration) (coordinationv1.LeasesGetter, error) {
+	cfg = rest.CopyConfig(cfg)
+	cfg.Timeout = renewDeadline / 2
+	cfg.NextProtos = []string{"http/1.1"}
+	return coordinationv1.NewForConfig(cfg)
+}
+
+// ErrLeaseLost is returned by a leader that could not renew its Lease in time.
+var ErrLeaseLost = errors.New("the Lease was lost: the API server could not be reached in time, or another coordinator took it")
+
+// lead does the leader's work until ctx ends. mayAct says whether the Lease is
+// still good: a process that was frozen may not have noticed yet that it is not.
+type lead func(ctx context.Context, mayAct func() bool) error
+
+// elect leads whenever the Lease is held, and returns the error of that. When ctx ends it
+// stops the work first and gives the Lease back then, so that the next leader takes over
+// at once and never beside this one.
+func elect(ctx context.Context, cfg Config, lead lead) error {
 	candidacy, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
-	var mayAct func() bool
 	// Either the work begins or it never will; and as whoever comes second to a
 	// Once waits for the first, "never" also waits for work that has begun.
 	var once sync.Once
 	never := func() {}
-	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Name: leaseName,
-		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Name: leaseName, Namespace: c.cfg.Namespace},
-			Client:     c.cfg.Leases,
-			LockConfig: resourcelock.ResourceLockConfig{Identity: c.cfg.Identity},
-		},
-		LeaseDuration:   c.cfg.LeaseDuration,
-		RenewDeadline:   c.cfg.RenewDeadline,
-		RetryPeriod:     c.cfg.RetryPeriod,
-		ReleaseOnCancel: true,
-		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(leading context.Context) {
-				once.Do(func() {
-					defer giveUp()
-					work, stop := context.WithCancel(leading)
-					defer context.AfterFunc(ctx, stop)()
-					defer stop()
-					c.cfg.Log.Info("leading", "identity", c.cfg.Identity)
-					c.cfg.Metrics.leads(true)
-					defer c.cfg.Metrics.leads(false)
-					c.lead(work, mayAct)
-				})
-			},
-			OnStoppedLeading: func() {},
-			OnNewLeader: func(identity string) {
-				if identity != c.cfg.Identity {
-					c.cfg.Log.Info("standing by", "leader", identity)
-				}
-			},
-		},
-	})
+	var worked error
+	var elector *leaderelection.LeaderElector
+	mayAct := func() bool { return elector.IsLeader() && elector.Check(0) == nil }
+	elector, err := leaderelection.NewLeaderElector(cfg.election(func(leading context.Context) {
+		once.Do(func() {
+			defer giveUp()
+			work, stop := context.WithCancel(leading)
+			defer context.AfterFunc(ctx, stop)()
+			defer stop()
+			cfg.Log.Info("leading", "identity", cfg.Identity)
+			cfg.Metrics.leads(true)
+			defer cfg.Metrics.leads(false)
+			worked = lead(work, mayAct)
+		})
+	}))
 	if err != nil {
 		return fmt.Errorf("leader election: %w", err)
 	}
-	c.cfg.Health.Live("leader election", func() error { return elector.Check(leaseTolerance) })
-	mayAct = func() bool { return elector.IsLeader() && elector.Check(0) == nil }
+	cfg.Health.Live("leader election", func() error { return elector.Check(leaseTolerance) })
 
 	defer context.AfterFunc(ctx, func() {
 		once.Do(never)
@@ -74,38 +76,69 @@ func (c *coordinator) elect(ctx context.Context) error {
 	})()
 	elector.Run(candidacy)
 	once.Do(never)
-	if c.giveBack(); ctx.Err() != nil {
+	giveBack(cfg)
+	switch {
+	case ctx.Err() != nil:
 		return nil
-	}
-	if c.stale {
-		return errStale
+	case worked != nil:
+		return worked
 	}
 	return ErrLeaseLost
+}
+
+func (cfg *Config) election(started func(leading context.Context)) leaderelection.LeaderElectionConfig {
+	return leaderelection.LeaderElectionConfig{
+		Name: leaseName,
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Name: leaseName, Namespace: cfg.Namespace},
+			Client:     cfg.Leases,
+			LockConfig: resourcelock.ResourceLockConfig{Identity: cfg.Identity},
+		},
+		LeaseDuration:   cfg.LeaseDuration,
+		RenewDeadline:   cfg.RenewDeadline,
+		RetryPeriod:     cfg.RetryPeriod,
+		ReleaseOnCancel: true,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: started,
+			OnStoppedLeading: func() {},
+			OnNewLeader: func(identity string) {
+				if identity != cfg.Identity {
+					cfg.Log.Info("standing by", "leader", identity)
+				}
+			},
+		},
+	}
 }
 
 // giveBack makes sure that the Lease is not held any longer by this candidate. The
 // elector does not know of one that it got in an answer which it did not wait for, and
 // tries only once.
-func (c *coordinator) giveBack() {
-	ctx, cancel := context.WithTimeout(context.Background(), c.cfg.RenewDeadline)
+func giveBack(cfg Config) {
+	ctx, cancel := context.WithTimeout(context.Background(), cfg.RenewDeadline)
 	defer cancel()
-	leases := c.cfg.Leases.Leases(c.cfg.Namespace)
 	for range 3 {
-		lease, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
-		if err == nil {
-			if holder := lease.Spec.HolderIdentity; holder == nil || *holder != c.cfg.Identity {
-				return
-			}
-			lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds = new(""), new(int32(1))
-			_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
-		}
+		err := release(ctx, cfg)
 		if err == nil || apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 			return
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(c.cfg.RetryPeriod):
+		case <-time.After(cfg.RetryPeriod):
 		}
 	}
+}
+
+func release(ctx context.Context, cfg Config) error {
+	leases := cfg.Leases.Leases(cfg.Namespace)
+	lease, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
+	if err != nil {
+		return err
+	}
+	if holder := lease.Spec.HolderIdentity; holder == nil || *holder != cfg.Identity {
+		return nil
+	}
+	lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds = new(""), new(int32(1))
+	_, err = leases.Update(ctx, lease, metav1.UpdateOptions{})
+	return err
 }

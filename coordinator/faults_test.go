@@ -326,7 +326,7 @@ func TestStuckDetach(t *testing.T) {
 	e.Owner.NodeENIUID = n.UID
 	e.Attachment.Status = "detaching"
 	report := func(since time.Duration) {
-		c.sweeper.reportStuck(e, &track{Verdict: verdict{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-since)}, nil)
+		c.sweeper.report.stuck(e, &track{Verdict: verdict{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-since)}, nil)
 	}
 	report(stuckAfter - 10*time.Second)
 	at := 3 * time.Minute
@@ -336,7 +336,7 @@ func TestStuckDetach(t *testing.T) {
 	r.awaitEvent("ENIStuck", "aws ec2 detach-network-interface --force --attachment-id eni-attach-1")
 	free := wantedENI()
 	free.ID, free.Attachment, free.Owner.NodeENIUID = "eni-2", nil, n.UID
-	c.sweeper.reportStuck(free, &track{Verdict: verdict{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-at)},
+	c.sweeper.report.stuck(free, &track{Verdict: verdict{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-at)},
 		&smithy.GenericAPIError{Code: "InvalidNetworkInterface.InUse", Message: "Interface is in use by vpce-1"})
 	r.awaitEvent("ENIStuck", "InvalidNetworkInterface.InUse: Interface is in use by vpce-1")
 	if all := r.events("ENIStuck"); len(all) != 2 {

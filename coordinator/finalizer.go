@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -15,97 +14,119 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-// apiTimeout is how long to wait for an answer of the API server.
-const apiTimeout = 10 * time.Second
+// deletions are the NodeENIs that are being deleted and wait for their ENIs to go.
+type deletions struct {
+	caches    *caches
+	found     *contradictions
+	report    *reporter
+	heartbeat *program.Heartbeat
+	times     timing
 
-// leaving is a NodeENI that is being deleted and waits for its ENIs to go.
-type leaving struct {
-	since time.Time // as first noticed
-	ask   time.Time // EC2 for its ENIs, not before
+	byUID map[types.UID]*deletion
 }
 
-// noteDeleting lists the NodeENIs that wait for their ENIs to go.
-func (s *sweeper) noteDeleting(now time.Time) []*v1alpha1.NodeENI {
-	var deleting []*v1alpha1.NodeENI
-	waiting := map[types.UID]bool{}
-	for _, n := range s.caches.allNodeENIs() {
-		if n.DeletionTimestamp == nil || !slices.Contains(n.Finalizers, v1alpha1.CleanupFinalizer) {
+type deletion struct {
+	nodeENI *v1alpha1.NodeENI
+	since   time.Time // as first noticed
+	ask     time.Time // EC2 for its ENIs, not before
+}
+
+// refresh takes in which there are.
+func (d *deletions) refresh(now time.Time) {
+	before := d.byUID
+	d.byUID = map[types.UID]*deletion{}
+	for _, n := range d.caches.allNodeENIs() {
+		if n.DeletionTimestamp == nil || !protected(n) {
 			continue
 		}
-		deleting = append(deleting, n)
-		waiting[n.UID] = true
-		if s.leaving[n.UID] == nil {
-			s.leaving[n.UID] = &leaving{since: now, ask: now}
+		is := before[n.UID]
+		if is == nil {
+			is = &deletion{since: now, ask: now}
 		}
+		is.nodeENI = n
+		d.byUID[n.UID] = is
 	}
-	maps.DeleteFunc(s.leaving, func(uid types.UID, _ *leaving) bool { return !waiting[uid] })
-	return deleting
 }
 
-// dueNodeENI is when EC2 is to be asked whether a NodeENI that is being deleted has
-// ENIs; zero as long as one of them is known, for its steps come first.
-func (s *sweeper) dueNodeENI(uid types.UID) time.Time {
-	for _, t := range s.tracks {
-		if t.NodeENI == uid && !t.Deleted {
-			return time.Time{}
-		}
+func (d *deletions) nodeENIs() (all []*v1alpha1.NodeENI) {
+	for _, is := range d.byUID {
+		all = append(all, is.nodeENI)
 	}
-	return s.leaving[uid].ask
+	return all
 }
 
-// withoutENIs are the NodeENIs that EC2, asked for their ENIs, shows none of.
-func (s *sweeper) withoutENIs(deleting []*v1alpha1.NodeENI, seen sight, left map[types.UID]int) map[types.UID]bool {
-	none := map[types.UID]bool{}
-	for _, n := range deleting {
-		if !seen.covers(eni.ByNodeENI, string(n.UID)) {
+// next is when EC2 is to be asked whether one of them has ENIs; zero is never. As long
+// as an ENI of it is known, that one's steps come first.
+func (d *deletions) next(tracks tracks) (next time.Time) {
+	for uid, is := range d.byUID {
+		if !tracks.of(uid) {
+			next = earliest(next, is.ask)
+		}
+	}
+	return next
+}
+
+// due are those that EC2 is to be asked about now.
+func (d *deletions) due(tracks tracks, now time.Time) (uids []string) {
+	for uid, is := range d.byUID {
+		if !tracks.of(uid) && !now.Before(is.ask) {
+			uids = append(uids, string(uid))
+		}
+	}
+	return uids
+}
+
+// eniDeleted has EC2 asked whether that was the last one.
+func (d *deletions) eniDeleted(nodeENI types.UID, now time.Time) {
+	if is := d.byUID[nodeENI]; is != nil {
+		is.ask = now
+	}
+}
+
+// empty are those that EC2, asked for their ENIs, shows none of.
+func (d *deletions) empty(seen listing, now time.Time) map[types.UID]bool {
+	has, empty := map[types.UID]bool{}, map[types.UID]bool{}
+	for _, e := range seen.enis {
+		has[e.Owner.NodeENIUID] = true
+	}
+	for uid, is := range d.byUID {
+		if !seen.cover(eni.ByNodeENI, string(uid)) {
 			continue // and so its absence proves nothing
 		}
-		now := time.Now()
-		waits := s.leaving[n.UID]
-		waits.ask = now.Add(max(s.times.Poll, min(now.Sub(waits.since)/4, maxPatience)))
-		if left[n.UID] == 0 {
-			none[n.UID] = true
+		is.ask = now.Add(patience(is.since, d.times.Poll, now))
+		if !has[uid] {
+			empty[uid] = true
 		}
 	}
-	return none
+	return empty
 }
 
-// freeNodeENIs takes the finalizer off the NodeENIs that EC2 shows no ENI of, unless
+// release takes the finalizer off the NodeENIs that EC2 shows no ENI of, unless
 // a report contradicts that. An agent that is still making an ENI, and one that names
 // an ENI which EC2 has never shown, hold it for the release grace at least: EC2 may
 // show it later.
-func (s *sweeper) freeNodeENIs(ctx context.Context, deleting []*v1alpha1.NodeENI, waiting map[types.UID]bool, claims []claim) {
+func (d *deletions) release(ctx context.Context, empty, unseen map[types.UID]bool) {
 	var reports []*v1alpha1.NodeENIState
-	if len(waiting) > 0 {
-		reports = s.caches.allStates()
+	if len(empty) > 0 {
+		reports = d.caches.allStates()
 	}
-	unseen := map[types.UID]bool{}
-	for _, c := range claims {
-		if !s.doubts.shown[c.ENI] {
-			unseen[c.NodeENI] = true
-		}
-	}
-	for _, n := range deleting {
-		if !waiting[n.UID] || s.doubts.of(n.UID) != (contradiction{}) {
+	for uid, is := range d.byUID {
+		if !empty[uid] || d.found.of(uid) != (contradiction{}) {
 			continue
 		}
-		s.heartbeat.Beat()
-		early := time.Now().Before(s.leaving[n.UID].since.Add(s.times.ReleaseGrace))
-		if early && (unseen[n.UID] || inTheMaking(n.UID, reports, s.caches.node)) {
+		d.heartbeat.Beat()
+		early := time.Now().Before(is.since.Add(d.times.ReleaseGrace))
+		if early && (unseen[uid] || inTheMaking(uid, reports, d.caches.node)) {
 			continue
 		}
-		if err := setFinalizer(ctx, s.kube, n.Name, n.UID, false); err != nil {
-			if ctx.Err() == nil {
-				s.log.Warn("the finalizer could not be removed; it is tried again", "nodeENI", n.Name, "error", err)
-				s.events.Event(refOf(n), kube.EventWarning, "FinalizerNotRemoved",
-					"EC2 shows no ENI of it any more, but the finalizer %s could not be removed, which is tried again and again: %v. The coordinator needs the right to patch nodeenis",
-					v1alpha1.CleanupFinalizer, err)
-			}
-			continue
+		if err := setFinalizer(ctx, d.caches.client, is.nodeENI.Name, uid, false); err == nil {
+			d.report.log.Info("NodeENI is free to go: EC2 shows no ENI of it", "nodeENI", is.nodeENI.Name)
+		} else if ctx.Err() == nil {
+			d.report.finalizerNotRemoved(is.nodeENI, err)
 		}
-		s.log.Info("NodeENI is free to go: EC2 shows no ENI of it", "nodeENI", n.Name)
 	}
 }
 
@@ -113,26 +134,16 @@ func (s *sweeper) freeNodeENIs(ctx context.Context, deleting []*v1alpha1.NodeENI
 // NodeENI that it has not begun to release: the call that creates it may be on
 // its way while EC2 does not show it yet.
 func inTheMaking(uid types.UID, reports []*v1alpha1.NodeENIState, nodeOf func(string) *kube.Node) bool {
-	for _, report := range reports {
-		if !speaksFor(report, nodeOf(report.Name)) {
-			continue
-		}
-		for _, entry := range report.Status.ENIs {
-			if entry.NodeENIUID == uid && entry.Phase != v1alpha1.PhaseReleasing && entry.Phase != v1alpha1.PhaseReleased {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(reports, func(report *v1alpha1.NodeENIState) bool {
+		return speaksFor(report, nodeOf(report.Name)) && slices.ContainsFunc(report.Status.ENIs, func(entry v1alpha1.ENIState) bool {
+			return entry.NodeENIUID == uid && !releases(entry)
+		})
+	})
 }
 
-// speaksFor says whether the report is of the instance that the Node is now.
-func speaksFor(report *v1alpha1.NodeENIState, node *kube.Node) bool {
-	if report == nil || node == nil {
-		return false
-	}
-	id := kube.InstanceID(node.Spec.ProviderID)
-	return id == "" || id == report.Status.InstanceID
+// protected says whether the NodeENI has the cleanup finalizer.
+func protected(n *v1alpha1.NodeENI) bool {
+	return slices.Contains(n.Finalizers, v1alpha1.CleanupFinalizer)
 }
 
 // setFinalizer puts the cleanup finalizer onto a living NodeENI, or takes it off
@@ -144,8 +155,7 @@ func setFinalizer(ctx context.Context, client *kube.Client, name string, uid typ
 		if n == nil || err != nil {
 			return err
 		}
-		has := slices.Contains(n.Finalizers, v1alpha1.CleanupFinalizer)
-		if n.UID != uid || present == has || present == (n.DeletionTimestamp != nil) {
+		if n.UID != uid || present == protected(n) || present == (n.DeletionTimestamp != nil) {
 			return nil
 		}
 		finalizers := slices.DeleteFunc(n.Finalizers, func(f string) bool { return f == v1alpha1.CleanupFinalizer })

@@ -93,7 +93,8 @@ func TestStuckLoop(t *testing.T) {
 	}
 	c.sweeper.heartbeat = program.NewHeartbeat("sweep loop", 100*time.Millisecond)
 	health, ask := r.serveHealth()
-	c.register(health)
+	c.cfg.Health = health
+	c.register()
 	r.inject(cloud.Fault{Action: "DescribeNetworkInterfaces", Hang: true})
 	ctx, stop := context.WithCancel(t.Context())
 	join, err := c.caches.run(ctx, cfg.Log)
@@ -103,7 +104,7 @@ func TestStuckLoop(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		c.lead(ctx, func() bool { return true })
+		_ = c.lead(ctx, func() bool { return true }) // it ends with ctx
 	}()
 	r.await("it says what is stuck", func() bool {
 		got := ask("/healthz")

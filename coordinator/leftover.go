@@ -177,3 +177,17 @@ func reportedPhase(e eni.ENI, report *v1alpha1.NodeENIState) v1alpha1.Phase {
 	}
 	return ""
 }
+
+// speaksFor says whether the report is of the instance that the Node is now.
+func speaksFor(report *v1alpha1.NodeENIState, node *kube.Node) bool {
+	if report == nil || node == nil {
+		return false
+	}
+	id := kube.InstanceID(node.Spec.ProviderID)
+	return id == "" || id == report.Status.InstanceID
+}
+
+// releases says whether the node's agent has begun to release the ENI.
+func releases(entry v1alpha1.ENIState) bool {
+	return entry.Phase == v1alpha1.PhaseReleasing || entry.Phase == v1alpha1.PhaseReleased
+}

@@ -102,7 +102,7 @@ func (m *Metrics) begin() {
 		m.leftOver.WithLabelValues(string(r))
 		m.found.WithLabelValues(string(r))
 	}
-	for _, reason := range contradictions {
+	for _, reason := range contradictionReasons {
 		m.contradicted.WithLabelValues(reason)
 	}
 	for _, a := range []act{actDetach, actDelete} {
@@ -155,7 +155,7 @@ func (m *Metrics) foundLeftOver(r reason) {
 }
 
 // swept takes in a sweep's end, and what is left over after one without an error.
-func (m *Metrics) swept(began time.Time, full bool, err error, tracks map[string]*track) {
+func (m *Metrics) swept(began time.Time, full bool, err error, tracks tracks) {
 	if m == nil {
 		return
 	}
@@ -172,7 +172,7 @@ func (m *Metrics) swept(began time.Time, full bool, err error, tracks map[string
 }
 
 // leftBehind takes in what is left over.
-func (m *Metrics) leftBehind(tracks map[string]*track) {
+func (m *Metrics) leftBehind(tracks tracks) {
 	count := map[reason]int{}
 	var oldest time.Time
 	for _, t := range tracks {
@@ -197,7 +197,7 @@ func (m *Metrics) blocked(counts map[string]int) {
 	if m == nil {
 		return
 	}
-	for _, reason := range contradictions {
+	for _, reason := range contradictionReasons {
 		m.contradicted.WithLabelValues(reason).Set(float64(counts[reason]))
 	}
 }

@@ -136,8 +136,8 @@ func testChurn(t *testing.T, enis, pages int) {
 	}
 }
 
-// TestAbsenceOutsideOfScope: an answer about some ENIs says nothing of others.
-func TestAbsenceOutsideOfScope(t *testing.T) {
+// TestAbsenceOutsideOfFilters: an answer about some ENIs says nothing of others.
+func TestAbsenceOutsideOfFilters(t *testing.T) {
 	r := newRig(t)
 	n := r.nodeENI("multi")
 	held := r.newENI(owner(n, "node-a", "i-0fffffffffffffff0"), subnetA)
@@ -145,9 +145,9 @@ func TestAbsenceOutsideOfScope(t *testing.T) {
 	s := r.sweeperAsOf()
 	r.remove(r.kube.API, kube.NodeENIs, n.Name) // no finalizer yet: it is gone
 	s.tracks[held] = &track{NodeENI: n.UID, FoundAt: time.Now()}
-	s.pages = 5
-	s.concerns.add(eni.ByNodeENI, string(other.UID))
-	s.concerns.add(eni.ByNode, "node-b")
+	s.ec2.pages = 5
+	s.queue.add(eni.ByNodeENI, string(other.UID))
+	s.queue.add(eni.ByNode, "node-b")
 	if err := s.sweep(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
@@ -157,9 +157,9 @@ func TestAbsenceOutsideOfScope(t *testing.T) {
 	if want := map[string]int{string(eni.ByNode): 1, string(eni.ByNodeENI): 1}; !maps.Equal(r.filters(), want) {
 		t.Errorf("asked for %v, want %v", r.filters(), want)
 	}
-	s.pages = 1 // then all cost less
-	s.concerns.add(eni.ByNodeENI, string(other.UID))
-	s.concerns.add(eni.ByNode, "node-b")
+	s.ec2.pages = 1 // then all cost less
+	s.queue.add(eni.ByNodeENI, string(other.UID))
+	s.queue.add(eni.ByNode, "node-b")
 	if err := s.sweep(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
@@ -168,35 +168,35 @@ func TestAbsenceOutsideOfScope(t *testing.T) {
 	}
 }
 
-func TestScope(t *testing.T) {
+func TestFilters(t *testing.T) {
 	var many []string
 	for i := range 2*eni.SelectorLimit + 1 {
 		many = append(many, fmt.Sprintf("node-%04d", i))
 	}
-	var c scope
-	c.add(eni.ByNode, many...)
-	c.add(eni.ByID, "eni-1", "eni-2", "eni-1")
-	questions := c.questions()
-	if len(questions) != 4 || questions[0].by != eni.ByID || !slices.Equal(questions[0].values, []string{"eni-1", "eni-2"}) {
-		t.Errorf("got %d questions, the first is %v", len(questions), questions[0])
+	var f filters
+	f.add(eni.ByNode, many...)
+	f.add(eni.ByID, "eni-1", "eni-2", "eni-1")
+	calls := f.calls()
+	if len(calls) != 4 || calls[0].by != eni.ByID || !slices.Equal(calls[0].values, []string{"eni-1", "eni-2"}) {
+		t.Errorf("got %d calls, the first is %v", len(calls), calls[0])
 	}
-	var answered scope
-	answered.add(questions[1].by, questions[1].values...)
-	rest := c.without(answered)
-	if got, want := rest.size(), c.size()-eni.SelectorLimit; got != want {
+	var answered filters
+	answered.add(calls[1].by, calls[1].values...)
+	rest := f.without(answered)
+	if got, want := rest.size(), f.size()-eni.SelectorLimit; got != want {
 		t.Errorf("%d are left to be asked for, want %d", got, want)
 	}
-	if rest.covers(eni.ByNode, "node-0000") || !rest.covers(eni.ByNode, "node-0200") || !(&scope{all: true}).covers(eni.ByID, "eni-3") {
+	if rest.cover(eni.ByNode, "node-0000") || !rest.cover(eni.ByNode, "node-0200") || !(&filters{all: true}).cover(eni.ByID, "eni-3") {
 		t.Error("what is covered is wrong")
 	}
-	if rest := c.without(scope{all: true}); rest.size() > 0 {
+	if rest := f.without(filters{all: true}); rest.size() > 0 {
 		t.Errorf("a list of all leaves %v", rest)
 	}
-	concerns := concerns{wake: newSignal()}
-	for i := range maxConcerns + 1 {
-		concerns.add(eni.ByNode, fmt.Sprint(i))
+	queue := newQueue()
+	for i := range maxQueued + 1 {
+		queue.add(eni.ByNode, fmt.Sprint(i))
 	}
-	if got := concerns.take(); !got.all || got.size() > 0 {
+	if got := queue.take(); !got.all || got.size() > 0 {
 		t.Errorf("the names of %d nodes are kept", got.size())
 	}
 }

@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -267,8 +268,8 @@ func takeDue(s *schedule, now time.Time) []string {
 
 func TestSchedule(t *testing.T) {
 	const interval = 5 * time.Second
-	s := newSchedule()
-	s.add("a", testNow, interval)
+	s := newSchedule(interval)
+	s.add("a", testNow)
 	if got := takeDue(&s, testNow.Add(settle-1)); len(got) != 0 {
 		t.Errorf("due before changes could gather: %q", got)
 	}
@@ -276,15 +277,15 @@ func TestSchedule(t *testing.T) {
 		t.Errorf("got %q due, want a", got)
 	}
 	s.written["a"] = testNow
-	s.add("a", testNow.Add(time.Second), interval)
-	s.add("b", testNow.Add(time.Second), interval)
+	s.add("a", testNow.Add(time.Second))
+	s.add("b", testNow.Add(time.Second))
 	if got := takeDue(&s, testNow.Add(interval-1)); !slices.Equal(got, []string{"b"}) {
 		t.Errorf("within the interval of a: got %q due, want b", got)
 	}
 	if got := s.due["a"]; !got.Equal(testNow.Add(interval)) {
 		t.Errorf("next is %v, want the end of the interval of a", got)
 	}
-	s.add("a", testNow.Add(4*time.Second), interval) // more changes do not put it off
+	s.add("a", testNow.Add(4*time.Second)) // more changes do not put it off
 	if got := takeDue(&s, testNow.Add(interval)); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("after the interval: got %q due, want a", got)
 	}
@@ -300,25 +301,20 @@ func TestSchedule(t *testing.T) {
 }
 
 // TestStatusConflict: a cache that lags behind the object keeps no status from being
-// written, and one that is of a state that is no more storms no API server until it is
-// thrown away.
+// written, and one that is of a state that is no more is thrown away at once.
 func TestStatusConflict(t *testing.T) {
 	r := newRig(t)
 	n := r.nodeENI("multi", func(n *v1alpha1.NodeENI) { n.Finalizers = []string{v1alpha1.CleanupFinalizer} })
 	w := r.coordinatorAsOf().status
-	stale := 0
-	w.stale = func() { stale++ }
 	r.patch(r.kube.API, kube.NodeENIs, n.Name, map[string]any{"spec": map[string]any{"mtu": 9001}})
-	s := newSchedule()
-	w.bringUpToDate(t.Context(), n.Name, &s)
-	if now := r.getNodeENI(n.Name); len(s.due) != 0 || now.Status.ObservedGeneration != now.Generation {
-		t.Errorf("due again: %v; the status is of generation %d instead of %d", s.due, now.Status.ObservedGeneration, now.Generation)
+	if err := w.bringUpToDate(t.Context(), n.Name); err != nil {
+		t.Fatal(err)
+	}
+	if now := r.getNodeENI(n.Name); len(w.schedule.due) != 0 || now.Status.ObservedGeneration != now.Generation {
+		t.Errorf("due again: %v; the status is of generation %d instead of %d", w.schedule.due, now.Status.ObservedGeneration, now.Generation)
 	}
 	w.caches.nodeENI(n.Name).ResourceVersion = "99999999999"
-	for i, want := range []time.Duration{time.Second, 2 * time.Second, 4 * time.Second} {
-		w.bringUpToDate(t.Context(), n.Name, &s)
-		if wait := time.Until(s.due[n.Name]); stale != i+1 || wait < want/2 || wait > 2*want {
-			t.Errorf("stale %d times, tried again after %v, want about %v", stale, wait, want)
-		}
+	if err := w.bringUpToDate(t.Context(), n.Name); !errors.Is(err, errStale) {
+		t.Errorf("the cache is of the future, and the writer goes on: %v", err)
 	}
 }

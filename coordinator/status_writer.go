@@ -3,9 +3,9 @@ package coordinator
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -30,25 +30,79 @@ const (
 // from anywhere; one goroutine writes, each status at most once an interval and
 // the last state always.
 type statusWriter struct {
-	kube     *kube.Client
-	caches   *caches
-	log      *slog.Logger
-	metrics  *Metrics
-	interval time.Duration
-	fanOut   tokenBucket
+	caches         *caches
+	marks          *marks
+	schedule       schedule
+	contradictions *contradictions
+	fanOut         tokenBucket
+	log            *slog.Logger
+	metrics        *Metrics
+	heartbeat      *program.Heartbeat
+}
 
-	heartbeat *program.Heartbeat
-	doubts    *doubts
-	stale     func() // the caches show what the API server no longer has
+func newStatusWriter(cfg Config, caches *caches, marks *marks, contradictions *contradictions) *statusWriter {
+	return &statusWriter{
+		caches: caches, marks: marks, schedule: newSchedule(cfg.StatusInterval), contradictions: contradictions,
+		fanOut: tokenBucket{burst: fanOutBurst, perSecond: fanOutPerSecond},
+		log:    cfg.Log, metrics: cfg.Metrics, heartbeat: program.NewHeartbeat("status loop", stepLimit),
+	}
+}
 
-	mu     sync.Mutex
-	marked map[string]bool // names
-	wake   signal
+// run writes until ctx ends, or returns errStale when the caches are ahead of the API
+// server. Whoever led before may have left anything, so it begins with all of them.
+func (w *statusWriter) run(ctx context.Context) error {
+	for _, n := range w.caches.allNodeENIs() {
+		w.marks.add(n.Name)
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	defer w.heartbeat.Rest()
+	for {
+		w.heartbeat.Rest()
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-w.marks.wake:
+		case <-timer.C:
+		}
+		now := time.Now()
+		w.addMarked(now)
+		if err := w.writeDue(ctx, now); err != nil {
+			return err
+		}
+		if next := w.next(); !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+	}
+}
+
+func (w *statusWriter) addMarked(now time.Time) {
+	for name := range w.marks.take() {
+		if unprotected(w.caches.nodeENI(name)) {
+			w.schedule.addAtOnce(name, now)
+		} else {
+			w.schedule.add(name, now)
+		}
+	}
+}
+
+func (w *statusWriter) writeDue(ctx context.Context, now time.Time) error {
+	for _, name := range w.schedule.whatIsDue(now) {
+		w.heartbeat.Beat()
+		if time.Now().Before(w.fanOut.next()) && !urgent(w.caches.nodeENI(name)) {
+			continue // it keeps its place
+		}
+		delete(w.schedule.due, name)
+		if err := w.bringUpToDate(ctx, name); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // next is when a NodeENI is due, and may be written.
-func (w *statusWriter) next(s *schedule) (next time.Time) {
-	for name, due := range s.due {
+func (w *statusWriter) next() (next time.Time) {
+	for name, due := range w.schedule.due {
 		if !urgent(w.caches.nodeENI(name)) {
 			due = latest(due, w.fanOut.next())
 		}
@@ -57,145 +111,31 @@ func (w *statusWriter) next(s *schedule) (next time.Time) {
 	return next
 }
 
-// mark says that the status of a NodeENI may have changed.
-func (w *statusWriter) mark(name string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.marked[name] = true
-	w.wake.set()
-}
-
-func (w *statusWriter) takeMarked() map[string]bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	taken := w.marked
-	w.marked = map[string]bool{}
-	return taken
-}
-
-// schedule says when each marked NodeENI is due.
-type schedule struct {
-	due     map[string]time.Time
-	written map[string]time.Time // when its status was written last
-	retry   map[string]*backoff
-}
-
-func newSchedule() schedule {
-	return schedule{due: map[string]time.Time{}, written: map[string]time.Time{}, retry: map[string]*backoff{}}
-}
-
-// run writes until ctx ends. Whoever led before may have left anything, so it
-// begins with all of them.
-func (w *statusWriter) run(ctx context.Context) {
-	for _, n := range w.caches.allNodeENIs() {
-		w.mark(n.Name)
-	}
-	s := newSchedule()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	defer w.heartbeat.Rest()
-	for {
-		w.heartbeat.Rest()
-		select {
-		case <-ctx.Done():
-			return
-		case <-w.wake:
-		case <-timer.C:
-		}
-		now := time.Now()
-		for name := range w.takeMarked() {
-			if unprotected(w.caches.nodeENI(name)) {
-				s.addAtOnce(name, now)
-			} else {
-				s.add(name, now, w.interval)
-			}
-		}
-		for _, name := range s.whatIsDue(now) {
-			w.heartbeat.Beat()
-			if time.Now().Before(w.fanOut.next()) && !urgent(w.caches.nodeENI(name)) {
-				continue // it keeps its place
-			}
-			delete(s.due, name)
-			w.bringUpToDate(ctx, name, &s)
-		}
-		if next := w.next(&s); !next.IsZero() {
-			timer.Reset(time.Until(next))
-		}
-	}
-}
-
-// add makes a NodeENI due: after a moment in which more changes gather, and not
-// before its interval is over.
-func (s *schedule) add(name string, now time.Time, interval time.Duration) {
-	if _, ok := s.due[name]; ok {
-		return
-	}
-	due := now.Add(min(settle, interval))
-	if free := s.written[name].Add(interval); free.After(due) {
-		due = free
-	}
-	s.due[name] = due
-}
-
-// addAtOnce makes a NodeENI due now, unless an error has put it off. Its status
-// may have been written a moment ago, when its name was another one's.
-func (s *schedule) addAtOnce(name string, now time.Time) {
-	if s.retry[name] == nil {
-		s.due[name] = now
-	}
-}
-
-// whatIsDue are the names that are due, the one that has waited longest first.
-func (s *schedule) whatIsDue(now time.Time) []string {
-	var names []string
-	for name, due := range s.due {
-		if !now.Before(due) {
-			names = append(names, name)
-		}
-	}
-	slices.SortFunc(names, func(a, b string) int { return cmp.Or(s.due[a].Compare(s.due[b]), cmp.Compare(a, b)) })
-	return names
-}
-
-func (s *schedule) tryAgain(name string, now time.Time) {
-	if s.retry[name] == nil {
-		s.retry[name] = &backoff{}
-	}
-	s.due[name] = now.Add(s.retry[name].next())
-}
-
-func (s *schedule) forget(name string) {
-	delete(s.due, name)
-	delete(s.written, name)
-	delete(s.retry, name)
-}
-
 // bringUpToDate sets the finalizer and writes the status, if they are not what
-// they should be.
-func (w *statusWriter) bringUpToDate(ctx context.Context, name string, s *schedule) {
+// they should be. The only error that it returns is errStale.
+func (w *statusWriter) bringUpToDate(ctx context.Context, name string) error {
 	n := w.caches.nodeENI(name)
 	if n == nil {
-		s.forget(name)
-		return
+		w.schedule.forget(name)
+		return nil
 	}
 	written, err := w.write(ctx, n)
 	now := time.Now()
 	switch {
 	case ctx.Err() != nil:
-		return
+	case errors.Is(err, errStale):
+		return err
 	case apierrors.IsConflict(err):
-		s.tryAgain(name, now) // the cache is about to show the newer object
-		return
+		w.schedule.tryAgain(name, now) // the cache is about to show the newer object
 	case err != nil:
 		w.log.Warn("finalizer or status could not be written; it is tried again", "nodeENI", name, "error", err)
-		s.tryAgain(name, now)
-		return
+		w.schedule.tryAgain(name, now)
+	default:
+		if w.schedule.done(name, written, now); written {
+			w.fanOut.spend(len(w.caches.allStates()), now)
+		}
 	}
-	delete(s.retry, name)
-	if written {
-		s.written[name] = now
-		w.fanOut.spend(len(w.caches.allStates()), now)
-	}
+	return nil
 }
 
 // urgent says whether the status is not that of the spec yet: somebody has just
@@ -207,31 +147,27 @@ func urgent(n *v1alpha1.NodeENI) bool {
 // unprotected says whether a NodeENI could be deleted before its ENIs: agents
 // make those without waiting for the finalizer.
 func unprotected(n *v1alpha1.NodeENI) bool {
-	return n != nil && n.DeletionTimestamp == nil && !slices.Contains(n.Finalizers, v1alpha1.CleanupFinalizer)
+	return n != nil && n.DeletionTimestamp == nil && !protected(n)
 }
 
 func (w *statusWriter) write(ctx context.Context, n *v1alpha1.NodeENI) (written bool, err error) {
 	if unprotected(n) {
-		if err := setFinalizer(ctx, w.kube, n.Name, n.UID, true); err != nil {
-			return false, err
-		}
-		// The object has a newer version now; its arrival marks it again.
-		return false, nil
+		// The object has a newer version then; its arrival marks it again.
+		return false, setFinalizer(ctx, w.caches.client, n.Name, n.UID, true)
 	}
 	written, err = w.writeStatus(ctx, n)
 	if !apierrors.IsConflict(err) {
 		return written, err
 	}
 	// The cache is behind, or it will never catch up: the newest object tells.
-	live, readErr := read[v1alpha1.NodeENI](ctx, w.kube.API, kube.NodeENIs, n.Name)
+	live, readErr := read[v1alpha1.NodeENI](ctx, w.caches.client.API, kube.NodeENIs, n.Name)
 	switch {
 	case readErr != nil:
 		return false, readErr
 	case live == nil || live.UID != n.UID:
 		return false, err
 	case older(live, n):
-		w.stale()
-		return false, err
+		return false, errStale
 	}
 	return w.writeStatus(ctx, live)
 }
@@ -239,13 +175,13 @@ func (w *statusWriter) write(ctx context.Context, n *v1alpha1.NodeENI) (written 
 func (w *statusWriter) writeStatus(ctx context.Context, n *v1alpha1.NodeENI) (written bool, err error) {
 	now := time.Now()
 	status := statusOf(n, w.reports(n), now)
-	w.doubts.condition(n, &status, now)
+	w.contradictions.condition(n, &status, now)
 	if equality.Semantic.DeepEqual(status, n.Status) {
 		return false, nil
 	}
 	update := n.DeepCopy()
 	update.Status = status
-	err = w.kube.API.Put().Resource(kube.NodeENIs).Name(n.Name).SubResource("status").Body(update).Timeout(apiTimeout).Do(ctx).Error()
+	err = w.caches.client.API.Put().Resource(kube.NodeENIs).Name(n.Name).SubResource("status").Body(update).Timeout(apiTimeout).Do(ctx).Error()
 	if apierrors.IsNotFound(err) {
 		return false, nil
 	}

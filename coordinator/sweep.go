@@ -4,15 +4,10 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"log/slog"
-	"maps"
 	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
@@ -27,34 +22,48 @@ const (
 // sweeper collects left-over ENIs. One goroutine runs it; only the calls of a
 // sweep run side by side.
 type sweeper struct {
-	cluster      string
-	ec2          *eni.Client
-	kube         *kube.Client
-	caches       *caches
-	events       *kube.Recorder
-	log          *slog.Logger
-	metrics      *Metrics
-	times        timing
-	interval     time.Duration // between full sweeps
-	concurrency  int
-	mayAct       func() bool // false once the lease has run out
-	concerns     *concerns
-	doubts       *doubts
-	mark         func(nodeENI string) // has its status written
-	stale        func()               // the caches show what the API server no longer has
-	heartbeat    *program.Heartbeat
-	tracks       map[string]*track // by ENI id
-	leaving      map[types.UID]*leaving
-	pages        int // that a list of all ENIs had last
-	describes    tokenBucket
-	pace         backoff   // towards an EC2 that throttles or fails
-	quietUntil   time.Time // no call before
-	throttleTold time.Time // when the log said last that EC2 throttles
+	caches    *caches
+	queue     *queue    // what events ask to be described
+	ec2       describer // what EC2 shows
+	verifier  verifier  // what contradicts that
+	tracks    tracks    // the ENIs that are left over
+	executor  executor
+	deletions deletions // the NodeENIs that wait for their ENIs to go
+	pause     pause
+	report    *reporter
+	metrics   *Metrics
+	times     timing
+	heartbeat *program.Heartbeat
+}
+
+// stepLimit is what the steps of the leader's loops take at most, each being a
+// few calls with timeouts of their own.
+const stepLimit = 3 * time.Minute
+
+func newSweeper(cfg Config, caches *caches, queue *queue, changed *marks, found *contradictions) *sweeper {
+	s := &sweeper{
+		caches: caches, queue: queue, tracks: tracks{}, metrics: cfg.Metrics,
+		report:    &reporter{cfg.Events, cfg.Log},
+		heartbeat: program.NewHeartbeat("sweep loop", stepLimit),
+		times:     timing{cfg.SweepInterval, cfg.ReleaseGrace, cfg.NodeGrace, cfg.OrphanAge, cfg.PollInterval},
+	}
+	s.ec2 = describer{
+		ec2: cfg.EC2, cluster: cfg.Cluster, heartbeat: s.heartbeat,
+		limit: tokenBucket{burst: describeBurst, perSecond: describesPerSecond},
+	}
+	s.verifier = verifier{
+		caches: caches, ec2: &s.ec2, found: found, report: s.report, changed: changed,
+		here: place{Region: cfg.Region}, shown: map[string]bool{},
+	}
+	s.executor = executor{ec2: cfg.EC2, cluster: cfg.Cluster, caches: caches, report: s.report, concurrency: cfg.Concurrency}
+	s.deletions = deletions{caches: caches, found: found, report: s.report, heartbeat: s.heartbeat, times: s.times}
+	return s
 }
 
 // run sweeps until ctx ends: at once, when woken, when something in progress
-// asks for another look, and every interval all ENIs.
-func (s *sweeper) run(ctx context.Context) {
+// asks for another look, and every interval all ENIs. It returns errStale when the
+// caches are ahead of the API server.
+func (s *sweeper) run(ctx context.Context) error {
 	var nextFull time.Time // zero: now
 	defer s.heartbeat.Rest()
 	for ctx.Err() == nil {
@@ -63,32 +72,35 @@ func (s *sweeper) run(ctx context.Context) {
 		full := !began.Before(nextFull)
 		err := s.sweep(ctx, full)
 		s.metrics.swept(began, full, err, s.tracks)
-		s.metrics.blocked(s.doubts.counts(len(s.caches.allNodeENIs())))
+		s.metrics.blocked(s.verifier.found.counts(len(s.caches.allNodeENIs())))
 		if err != nil {
-			s.slowDown()
+			s.pause.extend()
 		}
 		switch {
+		case errors.Is(err, errStale):
+			return err
 		case full && err == nil:
-			nextFull = began.Add(jitter(s.interval))
+			nextFull = began.Add(jitter(s.times.Sweep))
 		case full, errors.Is(err, errWrongPlace): // what events name has its turn before the next try
-			nextFull = s.quietUntil.Add(time.Until(s.quietUntil))
+			nextFull = s.pause.until.Add(time.Until(s.pause.until))
 		}
 		s.heartbeat.Rest()
 		s.sleep(ctx, began, earliest(s.nextLook(), nextFull))
 	}
+	return nil
 }
 
 // sleep waits until look, or until shortly after being woken, but never ends
 // before EC2 has had its rest.
 func (s *sweeper) sleep(ctx context.Context, began, look time.Time) {
-	timer := time.NewTimer(time.Until(latest(s.quietUntil, s.describes.next(), look)))
+	timer := time.NewTimer(time.Until(latest(s.pause.until, s.ec2.limit.next(), look)))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 		return
 	case <-timer.C:
 		return
-	case <-s.concerns.wake:
+	case <-s.queue.wake:
 	}
 	timer.Reset(time.Until(s.afterWake(began, time.Now())))
 	select {
@@ -96,20 +108,19 @@ func (s *sweeper) sleep(ctx context.Context, began, look time.Time) {
 	case <-timer.C:
 	}
 	select { // what has come meanwhile is covered
-	case <-s.concerns.wake:
+	case <-s.queue.wake:
 	default:
 	}
 }
 
 // afterWake is when a sweep begins for which an event asks now.
 func (s *sweeper) afterWake(began, now time.Time) time.Time {
-	return latest(s.quietUntil, s.describes.next(), now.Add(settle), began.Add(sweepGap))
+	return latest(s.pause.until, s.ec2.limit.next(), now.Add(settle), began.Add(sweepGap))
 }
 
-// slowDown leaves EC2 alone for a while, longer each time in a row.
-func (s *sweeper) slowDown() {
-	s.quietUntil = time.Now().Add(s.pace.next())
-}
+// nextLook is when EC2 is to be asked next without an event; zero means with the
+// next full sweep.
+func (s *sweeper) nextLook() time.Time { return earliest(s.tracks.next(), s.deletions.next(s.tracks)) }
 
 // sweep looks once at what is due, or at every ENI of the cluster, and takes the
 // steps that are due. After an error what EC2 has answered before counts, and the
@@ -117,122 +128,78 @@ func (s *sweeper) slowDown() {
 func (s *sweeper) sweep(ctx context.Context, full bool) error {
 	now := time.Now()
 	if full && s.cachesAreAhead(ctx) {
-		s.stale()
 		return errStale
 	}
 	s.caches.history.forget(now)
-	s.doubts.forgetGone(s.caches.nodeENIByUID)
+	s.verifier.found.forgetGone(s.caches.nodeENIByUID)
 	// Before the describe: only what EC2 showed after a deletion was seen may
 	// free a NodeENI of its finalizer.
-	deleting := s.noteDeleting(now)
-	defer s.tellBlocked(deleting)
-	if !s.checkRegion() {
+	s.deletions.refresh(now)
+	deleting := s.deletions.nodeENIs()
+	defer s.verifier.repeat(deleting)
+	if !s.verifier.region() {
 		return errWrongPlace
 	}
-	named := s.concerns.take()
-	seen, err := s.look(ctx, s.scope(full, named, now))
+
+	named := s.queue.take()
+	seen, err := s.ec2.describe(ctx, s.filters(full, named, now), full)
 	if err != nil {
-		s.describeFailed(ctx, err, deleting)
-		s.concerns.merge(named.without(seen.scope))
+		s.queue.merge(named.without(seen.filters))
+		if ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+			s.report.notListed(err, deleting)
+		}
 	}
-	if seen.all && !full {
-		s.describes.spend(s.pages, now)
+	reported := reportedENIs(s.caches.allStates(), s.caches.node)
+	if wrong := s.verifier.place(ctx, seen, reported); wrong != nil {
+		if !errors.Is(wrong, errWrongPlace) {
+			s.queue.merge(named) // nothing has been done about it
+		}
+		return cmp.Or(err, wrong)
 	}
-	claims := claimsOf(s.caches.allStates(), s.caches.node)
-	if doubt := s.checkPlace(ctx, seen, claims); doubt != nil {
-		s.concerns.merge(named) // nothing has been done about it
-		return cmp.Or(err, doubt)
-	}
-	if s.doubts.of("") != (contradiction{}) {
-		return cmp.Or(err, errWrongPlace)
-	}
-	jobs, left := s.judgeAll(seen, full)
+
+	jobs := s.decide(seen, full)
 	s.heartbeat.Beat()
-	results := s.execute(ctx, jobs)
-	for _, r := range results {
-		s.settleResult(r)
+	s.settle(s.executor.execute(ctx, jobs))
+
+	empty := s.deletions.empty(seen, time.Now())
+	if unknown := s.verifier.reports(ctx, full && err == nil, empty, reported); unknown != nil {
+		return cmp.Or(err, unknown)
 	}
-	s.keepPace(results)
-	waiting := s.withoutENIs(deleting, seen, left)
-	if doubt := s.checkClaims(ctx, full && err == nil, waiting, claims); doubt != nil {
-		return cmp.Or(err, doubt)
-	}
-	s.freeNodeENIs(ctx, deleting, waiting, claims)
+	s.deletions.release(ctx, empty, s.verifier.unseen(reported))
 	return err
 }
 
 // cachesAreAhead is asked with each full sweep. An API server that does not answer is
 // no reason not to sweep: it is asked again before anything is deleted.
 func (s *sweeper) cachesAreAhead(ctx context.Context) bool {
-	ahead, err := s.caches.ahead(ctx, s.kube)
+	ahead, err := s.caches.ahead(ctx)
 	if err != nil && ctx.Err() == nil {
-		s.log.Warn("the API server does not say how new its state is", "error", err)
+		s.report.log.Warn("the API server does not say how new its state is", "error", err)
 	}
 	return ahead
 }
 
-// errWrongPlace is the error of a sweep that has done nothing. Why is told elsewhere.
-var errWrongPlace = errors.New("EC2 is asked in the wrong place")
-
-// scope is what a sweep asks EC2 for: what events have named, the ENIs whose next
+// filters are what a sweep asks EC2 for: what events have named, the ENIs whose next
 // step is due, and NodeENIs that wait for nothing but EC2's word that no ENI of
 // theirs is left. When a list of all ENIs takes no more calls, it is taken.
-func (s *sweeper) scope(full bool, named scope, now time.Time) scope {
+func (s *sweeper) filters(full bool, named filters, now time.Time) filters {
 	if full || named.all {
-		return scope{all: true}
+		return filters{all: true}
 	}
-	var want scope
+	var want filters
 	want.merge(named)
-	want.add(eni.ByID, s.dueENIs(now)...)
-	for uid := range s.leaving {
-		if due := s.dueNodeENI(uid); !due.IsZero() && !now.Before(due) {
-			want.add(eni.ByNodeENI, string(uid))
-		}
-	}
-	if calls := len(want.questions()); calls > 1 && calls >= s.pages && s.pages > 0 {
-		return scope{all: true}
+	want.add(eni.ByID, s.tracks.due(now)...)
+	want.add(eni.ByNodeENI, s.deletions.due(s.tracks, now)...)
+	if calls := len(want.calls()); calls > 1 && calls >= s.ec2.pages && s.ec2.pages > 0 {
+		return filters{all: true}
 	}
 	return want
 }
 
-// dueENIs are those that are to be looked at now, as many as one question takes:
-// each step of a batch takes EC2 long enough. Those that were found first come first.
-func (s *sweeper) dueENIs(now time.Time) []string {
-	var ids []string
-	for id, t := range s.tracks {
-		if !t.Due.IsZero() && !now.Before(t.Due) {
-			ids = append(ids, id)
-		}
-	}
-	slices.SortFunc(ids, func(a, b string) int {
-		return cmp.Or(s.tracks[a].FoundAt.Compare(s.tracks[b].FoundAt), cmp.Compare(a, b))
-	})
-	return ids[:min(len(ids), eni.SelectorLimit)]
-}
-
-// nextLook is when EC2 is to be asked next without an event; zero means with the
-// next full sweep.
-func (s *sweeper) nextLook() (look time.Time) {
-	for _, t := range s.tracks {
-		look = earliest(look, t.Due)
-	}
-	for uid := range s.leaving {
-		look = earliest(look, s.dueNodeENI(uid))
-	}
-	return look
-}
-
-// judgeAll decides about every ENI that EC2 has shown. It returns the steps that
-// are due, and how many ENIs each NodeENI has left.
-func (s *sweeper) judgeAll(seen sight, full bool) (jobs []job, left map[types.UID]int) {
-	left = map[types.UID]int{}
-	exist := map[string]bool{}
+// decide judges every ENI that EC2 has shown, and returns the steps that are due. What
+// is known to be refused comes last: it keeps nothing else waiting.
+func (s *sweeper) decide(seen listing, full bool) (jobs []job) {
 	for _, e := range seen.enis {
-		if !s.ours(e) {
-			continue
-		}
-		left[e.Owner.NodeENIUID]++
-		exist[e.ID] = true
 		t := s.judge(e, full)
 		if t == nil {
 			continue
@@ -242,26 +209,23 @@ func (s *sweeper) judgeAll(seen sight, full bool) (jobs []job, left map[types.UI
 		if next.Act != actWait {
 			jobs = append(jobs, job{eni: e, verdict: t.Verdict, act: next.Act})
 		} else if e.Removal() == actWait { // for EC2, not for an agent or a person
-			s.reportStuck(e, t, nil)
+			s.report.stuck(e, t, nil)
 		}
 	}
-	maps.DeleteFunc(s.tracks, func(id string, _ *track) bool { return seen.covers(eni.ByID, id) && !exist[id] })
-	return jobs, left
-}
-
-// ours says whether the ENI bears this cluster's tag. EC2's filter said so too,
-// but in a filter * and ? match anything.
-func (s *sweeper) ours(e eni.ENI) bool {
-	return s.cluster != "" && e.Owner.Cluster == s.cluster
+	s.tracks.forgetGone(seen)
+	slices.SortStableFunc(jobs, func(a, b job) int {
+		return cmp.Compare(s.tracks[a.eni.ID].Refused, s.tracks[b.eni.ID].Refused)
+	})
+	return jobs
 }
 
 // judge decides about an ENI and keeps its track; nil means that it stays.
 func (s *sweeper) judge(e eni.ENI, full bool) *track {
-	v := leftOver(s.cluster, e, s.caches.evidence(e))
+	v := leftOver(s.ec2.cluster, e, s.caches.evidence(e))
 	t := s.tracks[e.ID]
 	if !v.collect() {
 		if t != nil {
-			s.log.Info("ENI is wanted again", ownerAttrs(e)...)
+			s.report.info("ENI is wanted again", e)
 			delete(s.tracks, e.ID)
 		}
 		return nil
@@ -272,17 +236,26 @@ func (s *sweeper) judge(e eni.ENI, full bool) *track {
 		s.metrics.foundLeftOver(v.Reason)
 	}
 	if t.Verdict != v {
-		s.log.Info("ENI is left over", append(ownerAttrs(e), "reason", v.Reason, "grace", v.Grace)...)
+		s.report.info("ENI is left over", e, "reason", v.Reason, "grace", v.Grace)
 	}
 	if t.observe(e, v, full, time.Now()) {
-		s.reportUndone(e, t)
+		s.metrics.undone()
+		s.report.attachedAgain(e, t)
 	}
-	if v.Reason == reasonNotSelected || v.Reason == reasonNodeDeleted {
-		t.ProvenSince = latest(t.ProvenSince, s.caches.history.lastUnselected(e.Owner.NodeENIUID, s.caches.nodeOf(e)))
-	}
+	t.unselected(s.caches.history.lastUnselected(e.Owner.NodeENIUID, s.caches.nodeOf(e)))
 	return t
 }
 
-func ownerAttrs(e eni.ENI) []any {
-	return []any{"eni", e.ID, "node", e.Owner.Node, "instance", e.Owner.InstanceID(), "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID}
+// settle notes what became of the jobs, and tells the user.
+func (s *sweeper) settle(results []result) {
+	for _, r := range results {
+		now := time.Now()
+		t := s.tracks[r.eni.ID]
+		s.metrics.stepped(r, t.FoundAt, now)
+		s.report.settled(r, t)
+		if t.settle(r, s.times, now); t.Deleted {
+			s.deletions.eniDeleted(t.NodeENI, now)
+		}
+	}
+	s.pause.note(results, s.report.log)
 }

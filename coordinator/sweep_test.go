@@ -25,7 +25,7 @@ func TestThrottledDetach(t *testing.T) {
 	r.node("node-a", "i-0fffffffffffffff0")
 	a := r.instance()
 	s := r.sweeperAsOf()
-	s.concurrency = 1
+	s.executor.concurrency = 1
 	var jobs []job
 	for i, act := range []act{actDetach, actDetach, actDelete, actDelete} {
 		id := r.newENI(owner(n, "node-a", a), subnetA)
@@ -39,7 +39,7 @@ func TestThrottledDetach(t *testing.T) {
 	}
 	r.inject(cloud.Fault{Action: "DetachNetworkInterface", Code: "RequestLimitExceeded"})
 	got := map[act][]outcome{}
-	for _, result := range s.execute(t.Context(), jobs) {
+	for _, result := range s.executor.execute(t.Context(), jobs) {
 		got[result.act] = append(got[result.act], result.outcome)
 	}
 	slices.Sort(got[actDetach]) // either of the two may come first
@@ -58,7 +58,7 @@ func TestSideBySide(t *testing.T) {
 	n := r.nodeENI("multi")
 	r.node("node-a", "i-0fffffffffffffff0")
 	s := r.sweeperAsOf()
-	s.concurrency = 2
+	s.executor.concurrency = 2
 	var jobs []job
 	for range 6 {
 		a := r.instance()
@@ -74,7 +74,7 @@ func TestSideBySide(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.cloud.ResetCalls()
-	s.execute(t.Context(), jobs)
+	s.executor.execute(t.Context(), jobs)
 	calls := r.cloud.Calls()
 	all := func(string) bool { return true }
 	is := func(action string) func(string) bool { return func(a string) bool { return a == action } }
@@ -125,7 +125,7 @@ func TestRefusedIsNotStuck(t *testing.T) {
 		s.tracks[primary].StateSince = time.Now().Add(-time.Hour)
 	}
 	r.awaitEvent("ENIRefused", "is the primary interface of "+a)
-	s.events.Event(refOf(n), kube.EventNormal, "AfterIt", "Events are written in order")
+	s.report.events.Event(refOf(n), kube.EventNormal, "AfterIt", "Events are written in order")
 	r.awaitEvent("AfterIt", "in order")
 	if stuck := r.events("ENIStuck"); len(stuck) > 0 {
 		t.Errorf("got %q", stuck)
@@ -136,9 +136,9 @@ func TestRefusedIsNotStuck(t *testing.T) {
 // minutes.
 func TestThrottlingIsToldOnce(t *testing.T) {
 	var log bytes.Buffer
-	s := &sweeper{log: slog.New(slog.NewTextHandler(&log, nil))}
+	var p pause
 	for range 3 {
-		s.keepPace([]result{{outcome: outcomeDone}, {outcome: outcomeThrottled}})
+		p.note([]result{{outcome: outcomeDone}, {outcome: outcomeThrottled}}, slog.New(slog.NewTextHandler(&log, nil)))
 	}
 	if lines := strings.Count(log.String(), "\n"); lines != 1 {
 		t.Errorf("%d lines, want 1: %s", lines, log.String())
@@ -160,7 +160,7 @@ func TestAfterWake(t *testing.T) {
 		{"one describe is left", -time.Hour, -time.Minute, describeBurst - 1, settle},
 		{"no describe is left", -time.Hour, -time.Minute, describeBurst + 0.5, 2 * time.Second},
 	} {
-		s := &sweeper{quietUntil: testNow.Add(test.quietUntil), describes: tokenBucket{describeBurst, describesPerSecond, test.spent, testNow}}
+		s := &sweeper{pause: pause{until: testNow.Add(test.quietUntil)}, ec2: describer{limit: tokenBucket{describeBurst, describesPerSecond, test.spent, testNow}}}
 		if got := s.afterWake(testNow.Add(test.began), testNow).Sub(testNow); got != test.want {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}

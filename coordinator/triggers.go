@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -13,23 +14,23 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// watch connects changes of objects to the loops: a look at the ENIs that a change
+// triggers connect changes of objects to the loops: a look at the ENIs that a change
 // can leave over, a fresh status for what can change it. What neither needs, such as a
 // kubelet's heartbeat, ends here.
-func (c *coordinator) watch() error {
-	for _, h := range []struct {
-		informer cache.SharedIndexInformer
-		handler  cache.ResourceEventHandler
-	}{
-		{c.caches.nodeENIs, handler(c.nodeENIChanged, func(n *v1alpha1.NodeENI) { c.caches.history.nodeENIDeleted(n.UID, time.Now()) })},
-		{c.caches.nodes, handler(c.nodeChanged, func(n *kube.Node) { c.caches.history.nodeDeleted(n, time.Now()) })},
-		{c.caches.states, handler(c.stateChanged, func(*v1alpha1.NodeENIState) {})},
-	} {
-		if err := c.caches.handle(h.informer, h.handler); err != nil {
-			return err
-		}
-	}
-	return nil
+type triggers struct {
+	caches  *caches
+	queue   *queue // for the sweeper
+	marks   *marks // for the status writer
+	limiter reportLimiter
+}
+
+func (t *triggers) watch() error {
+	history := t.caches.history
+	return errors.Join(
+		t.caches.handle(t.caches.nodeENIs, handler(t.nodeENIChanged, func(n *v1alpha1.NodeENI) { history.nodeENIDeleted(n.UID, time.Now()) })),
+		t.caches.handle(t.caches.nodes, handler(t.nodeChanged, func(n *kube.Node) { history.nodeDeleted(n, time.Now()) })),
+		t.caches.handle(t.caches.states, handler(t.stateChanged, func(*v1alpha1.NodeENIState) {})),
+	)
 }
 
 // handler makes one function of client-go's three: old is nil for an object
@@ -59,19 +60,19 @@ func handler[T any](changed func(old, now *T), deleted func(last *T)) cache.Reso
 	}
 }
 
-func (c *coordinator) nodeENIChanged(old, now *v1alpha1.NodeENI) {
+func (t *triggers) nodeENIChanged(old, now *v1alpha1.NodeENI) {
 	if old != nil && now != nil && now.UID != old.UID { // its name is another's now
-		c.caches.history.nodeENIDeleted(old.UID, time.Now())
+		t.caches.history.nodeENIDeleted(old.UID, time.Now())
 	}
 	if nodeENILeavesOver(old, now) {
 		for _, n := range []*v1alpha1.NodeENI{old, now} {
 			if n != nil {
-				c.sweeper.concerns.add(eni.ByNodeENI, string(n.UID))
+				t.queue.add(eni.ByNodeENI, string(n.UID))
 			}
 		}
 	}
 	if now != nil {
-		c.status.mark(now.Name)
+		t.marks.add(now.Name)
 	}
 }
 
@@ -92,31 +93,32 @@ func nodeENILeavesOver(old, now *v1alpha1.NodeENI) bool {
 		!slices.Equal(old.Spec.SubnetNames, now.Spec.SubnetNames)
 }
 
-func (c *coordinator) nodeChanged(old, now *kube.Node) {
-	if sameToUs(old, now) {
+func (t *triggers) nodeChanged(old, now *kube.Node) {
+	switch {
+	case old == nil:
+	case now == nil:
+		t.limiter.forget(old.Name)
+		t.queue.add(eni.ByNode, old.Name)
+	case sameToUs(old, now):
 		return
+	case instanceReplaced(old, now):
+		t.queue.add(eni.ByNode, old.Name)
 	}
-	if now == nil {
-		c.limiter.forget(old.Name)
-	}
-	if old != nil && (now == nil || instanceReplaced(old, now)) {
-		c.sweeper.concerns.add(eni.ByNode, old.Name)
-	}
-	for _, n := range c.caches.allNodeENIs() {
-		before, after := old != nil && n.Selects(old.Labels), now != nil && n.Selects(now.Labels)
+	selects := func(n *v1alpha1.NodeENI, node *kube.Node) bool { return node != nil && n.Selects(node.Labels) }
+	for _, n := range t.caches.allNodeENIs() {
+		before, after := selects(n, old), selects(n, now)
 		if before && !after {
-			c.caches.history.nodeUnselected(n.UID, old.Name, time.Now())
-			c.sweeper.concerns.add(eni.ByNode, old.Name)
+			t.caches.history.nodeUnselected(n.UID, old.Name, time.Now())
+			t.queue.add(eni.ByNode, old.Name)
 		}
 		if before || after {
-			c.status.mark(n.Name)
+			t.marks.add(n.Name)
 		}
 	}
 }
 
 func sameToUs(old, now *kube.Node) bool {
-	return old != nil && now != nil && old.UID == now.UID &&
-		old.Spec.ProviderID == now.Spec.ProviderID && maps.Equal(old.Labels, now.Labels)
+	return old.UID == now.UID && old.Spec.ProviderID == now.Spec.ProviderID && maps.Equal(old.Labels, now.Labels)
 }
 
 func instanceReplaced(old, now *kube.Node) bool {
@@ -124,35 +126,34 @@ func instanceReplaced(old, now *kube.Node) bool {
 	return before != "" && before != after
 }
 
-func (c *coordinator) stateChanged(old, now *v1alpha1.NodeENIState) {
-	if ids := released(old, now); len(ids) > 0 && c.limiter.allow(now.Name, func() { c.describeReleased(now.Name) }) {
-		c.sweeper.concerns.add(eni.ByID, ids...)
+func (t *triggers) stateChanged(old, now *v1alpha1.NodeENIState) {
+	if ids := released(old, now); len(ids) > 0 && t.limiter.allow(now.Name, func() { t.describeReleased(now.Name) }) {
+		t.queue.add(eni.ByID, ids...)
 	}
 	for _, state := range []*v1alpha1.NodeENIState{old, now} {
-		if state == nil {
-			continue
-		}
-		for _, entry := range state.Status.ENIs {
-			c.status.mark(entry.NodeENI)
+		if state != nil {
+			for _, entry := range state.Status.ENIs {
+				t.marks.add(entry.NodeENI)
+			}
 		}
 	}
 }
 
 // describeReleased looks at all ENIs that the node releases by now.
-func (c *coordinator) describeReleased(node string) {
-	if ids := released(nil, c.caches.state(node)); len(ids) > 0 {
-		c.sweeper.concerns.add(eni.ByID, ids...)
+func (t *triggers) describeReleased(node string) {
+	if ids := released(nil, t.caches.state(node)); len(ids) > 0 {
+		t.queue.add(eni.ByID, ids...)
 	}
 }
 
 // released are the ENIs of which the report says for the first time that the node
-// lets go of them.
+// releases them.
 func released(old, now *v1alpha1.NodeENIState) (ids []string) {
 	if now == nil {
 		return nil
 	}
 	for _, entry := range now.Status.ENIs {
-		if entry.ENIID == "" || entry.Phase != v1alpha1.PhaseReleasing && entry.Phase != v1alpha1.PhaseReleased {
+		if entry.ENIID == "" || !releases(entry) {
 			continue
 		}
 		if old == nil || !slices.ContainsFunc(old.Status.ENIs, func(before v1alpha1.ENIState) bool {
@@ -162,16 +163,4 @@ func released(old, now *v1alpha1.NodeENIState) (ids []string) {
 		}
 	}
 	return ids
-}
-
-// signal wakes one loop; many settings before it wakes count as one.
-type signal chan struct{}
-
-func newSignal() signal { return make(signal, 1) }
-
-func (s signal) set() {
-	select {
-	case s <- struct{}{}:
-	default:
-	}
 }

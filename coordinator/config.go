@@ -1,0 +1,108 @@
+package coordinator
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/tools/leaderelection"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
+)
+
+// Config is what a coordinator needs. There are no defaults here: the flags of
+// eni-coordinator have them.
+type Config struct {
+	Kube   *kube.Client
+	Leases coordinationv1.LeasesGetter
+	EC2    *eni.Client
+	Events *kube.Recorder
+	Log    *slog.Logger
+	// Health, when set, is told how to check the coordinator.
+	Health *program.Health
+	// Metrics counts nothing when it is nil.
+	Metrics *Metrics
+
+	// Cluster is the value of the tag networking.k8s.aws/cluster; ENIs with
+	// another one do not exist for the coordinator.
+	Cluster string
+	// Region is the one that EC2 is asked in; "" is not known.
+	Region string
+	// Namespace is where the Lease is.
+	Namespace string
+	// Identity tells candidates for the Lease apart.
+	Identity string
+
+	// Concurrency is how many Detach calls run side by side, and as many Delete
+	// calls.
+	Concurrency int
+	// SweepInterval is the time between two full sweeps, with a little jitter.
+	SweepInterval time.Duration
+	// ReleaseGrace is how long the agent of a living node has for taking a link
+	// down before its ENI is detached.
+	ReleaseGrace time.Duration
+	// NodeGrace is how long a Node that was deleted has for coming back while its
+	// instance runs, before that instance's ENIs are detached.
+	NodeGrace time.Duration
+	// OrphanAge is the age that an ENI has to have when no event explains it.
+	OrphanAge time.Duration
+	// StatusInterval is the least time between two status updates of a NodeENI.
+	StatusInterval time.Duration
+	// PollInterval is the least time between two looks at an ENI on its way out.
+	PollInterval time.Duration
+
+	// LeaseDuration is how long a leader that is gone keeps others waiting,
+	// RenewDeadline how long a leader tries to renew before it gives up, and
+	// RetryPeriod the time between tries.
+	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
+}
+
+func (cfg *Config) validate() error {
+	err := cfg.Check()
+	if cfg.Cluster == "" {
+		err = errors.Join(errors.New("the cluster has no name: without it no ENI can be told to be its own"), err)
+	}
+	return err
+}
+
+// Check says what is wrong with the namespace, the number of cleanups, or a time.
+func (cfg *Config) Check() error {
+	var errs []error
+	if cfg.Namespace == "" {
+		errs = append(errs, errors.New("--namespace is empty; name the namespace of the Lease"))
+	}
+	if cfg.Concurrency < 1 {
+		errs = append(errs, fmt.Errorf("--max-concurrent-eni-cleanup %d: at least 1 is needed", cfg.Concurrency))
+	}
+	for _, d := range []struct {
+		what  string
+		value time.Duration
+	}{
+		{"--sweep-interval", cfg.SweepInterval},
+		{"--release-grace", cfg.ReleaseGrace},
+		{"--node-grace", cfg.NodeGrace},
+		{"--orphan-age", cfg.OrphanAge},
+		{"--status-interval", cfg.StatusInterval},
+		{"--poll-interval", cfg.PollInterval},
+		{"--lease-retry-period", cfg.RetryPeriod},
+	} {
+		if d.value <= 0 {
+			errs = append(errs, fmt.Errorf("%s %v: it must be above 0", d.what, d.value))
+		}
+	}
+	// As client-go's election wants it, which ends the process otherwise.
+	if cfg.LeaseDuration <= cfg.RenewDeadline {
+		errs = append(errs, fmt.Errorf("--lease-duration %v must be longer than --lease-renew-deadline %v", cfg.LeaseDuration, cfg.RenewDeadline))
+	}
+	if float64(cfg.RenewDeadline) <= leaderelection.JitterFactor*float64(cfg.RetryPeriod) {
+		errs = append(errs, fmt.Errorf("--lease-renew-deadline %v must be longer than %.1f times --lease-retry-period %v", cfg.RenewDeadline, leaderelection.JitterFactor, cfg.RetryPeriod))
+	}
+	if cfg.LeaseDuration > 0 && cfg.LeaseDuration < time.Second {
+		errs = append(errs, fmt.Errorf("--lease-duration %v: a Lease counts in seconds, so at least 1s is needed", cfg.LeaseDuration))
+	}
+	return errors.Join(errs...)
+}

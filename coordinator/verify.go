@@ -1,0 +1,192 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// errWrongPlace is the error of a sweep that has done nothing. Why is said elsewhere.
+var errWrongPlace = errors.New("EC2 is asked in the wrong place")
+
+// verifier holds what EC2 shows against the Nodes and the agents' reports: in a wrong
+// place everything seems to be gone.
+type verifier struct {
+	caches  *caches
+	ec2     *describer
+	found   *contradictions
+	report  *reporter
+	changed *marks
+
+	here  place
+	known bool            // EC2 here has shown an instance of the cluster
+	shown map[string]bool // ENIs that reports name and that EC2 has listed as the cluster's
+}
+
+// region says whether EC2 may be asked at all: what it shows in another Region is
+// none of this cluster's.
+func (v *verifier) region() bool {
+	c := wrongPlace(v.here.Region, v.caches.allNodes())
+	if c != (contradiction{}) || v.found.ofAll().Reason == wrongRegion {
+		v.setPlace(c)
+	}
+	return c == (contradiction{})
+}
+
+// place returns errWrongPlace unless EC2 knows this cluster's instances: in another
+// account, or behind another endpoint, it shows none of them, and everything seems to be
+// gone. One that was shown is proof for the life of the process.
+func (v *verifier) place(ctx context.Context, seen listing, reported []reportedENI) error {
+	v.note(seen, reported)
+	switch {
+	case v.known:
+		v.setPlace(contradiction{})
+	case seen.all:
+		if err := v.askForInstances(ctx, reported); err != nil {
+			return err
+		}
+	}
+	if v.found.ofAll() != (contradiction{}) {
+		return errWrongPlace
+	}
+	return nil
+}
+
+// note takes in which of the ENIs that reports name EC2 has listed, and whether it knows
+// an instance of the cluster.
+func (v *verifier) note(seen listing, reported []reportedENI) {
+	named := map[string]bool{}
+	for _, r := range reported {
+		named[r.ENI] = true
+	}
+	if seen.all {
+		maps.DeleteFunc(v.shown, func(id string, _ bool) bool { return !named[id] })
+	}
+	for _, e := range seen.enis {
+		if named[e.ID] {
+			v.shown[e.ID] = true
+		}
+		if a := e.Attachment; a != nil && v.caches.hasInstance(a.InstanceID) {
+			v.known, v.here.Account = true, e.Account
+		}
+	}
+}
+
+func (v *verifier) askForInstances(ctx context.Context, reported []reportedENI) error {
+	instances := v.caches.instances(reported, eni.SelectorLimit)
+	if len(instances) > 0 {
+		enis, err := v.ec2.describeAny(ctx, eni.ByInstance, instances)
+		if err != nil {
+			return err
+		}
+		if len(enis) > 0 {
+			v.known, v.here.Account = true, enis[0].Account
+		}
+	}
+	v.setPlace(observation{here: v.here, known: v.known}.ofPlace(reported, instances))
+	return nil
+}
+
+// reports holds reports against EC2 that name ENIs which it does not list: those of
+// NodeENIs without ENIs, which wait for their finalizer to go, and of all with a full
+// sweep, so that a report makes no calls by itself.
+func (v *verifier) reports(ctx context.Context, full bool, empty map[types.UID]bool, reported []reportedENI) error {
+	open := slices.DeleteFunc(slices.Clone(reported), func(r reportedENI) bool {
+		return v.shown[r.ENI] || !full && !empty[r.NodeENI]
+	})
+	observed, err := v.observe(ctx, open)
+	if err != nil {
+		return err
+	}
+	is := map[types.UID]contradiction{}
+	for _, r := range open {
+		if is[r.NodeENI] == (contradiction{}) {
+			is[r.NodeENI] = observed.contradicts(r, v.ec2.cluster)
+		}
+	}
+	for _, n := range v.caches.allNodeENIs() {
+		if full || empty[n.UID] {
+			v.set(n, is[n.UID])
+		}
+	}
+	return nil
+}
+
+func (v *verifier) observe(ctx context.Context, reported []reportedENI) (observation, error) {
+	o := observation{here: v.here, enis: map[string]eni.ENI{}, instances: map[string]bool{}, known: v.known}
+	ids, instances := map[string]bool{}, map[string]bool{}
+	for _, r := range reported {
+		ids[r.ENI], instances[r.Instance] = true, true
+	}
+	enis, err := v.ec2.describeAny(ctx, eni.ByID, slices.Sorted(maps.Keys(ids)))
+	if err != nil {
+		return o, err
+	}
+	for _, e := range enis {
+		o.enis[e.ID] = e
+	}
+	if enis, err = v.ec2.describeAny(ctx, eni.ByInstance, slices.Sorted(maps.Keys(instances))); err != nil {
+		return o, err
+	}
+	for _, e := range enis {
+		o.instances[e.Attachment.InstanceID] = true
+	}
+	return o, nil
+}
+
+// unseen are the NodeENIs with an ENI that a report names and EC2 has never shown.
+func (v *verifier) unseen(reported []reportedENI) map[types.UID]bool {
+	unseen := map[types.UID]bool{}
+	for _, r := range reported {
+		if !v.shown[r.ENI] {
+			unseen[r.NodeENI] = true
+		}
+	}
+	return unseen
+}
+
+// setPlace says that nothing of what EC2 shows counts, or that all of it does again.
+func (v *verifier) setPlace(c contradiction) {
+	all := v.caches.allNodeENIs()
+	if !v.found.setPlace(c) {
+		return
+	}
+	if c == (contradiction{}) {
+		v.report.log.Info("EC2 is asked in the right place again")
+	} else {
+		v.report.log.Error("EC2 is asked in the wrong place", "reason", c.Reason, "error", c.Message)
+	}
+	for _, n := range all {
+		v.show(n, c)
+	}
+}
+
+func (v *verifier) set(n *v1alpha1.NodeENI, c contradiction) {
+	if !v.found.set(n.UID, c) {
+		return
+	}
+	if c != (contradiction{}) {
+		v.report.log.Warn("EC2 and the reports contradict each other", "nodeENI", n.Name, "reason", c.Reason, "error", c.Message)
+	}
+	v.show(n, c)
+}
+
+func (v *verifier) show(n *v1alpha1.NodeENI, c contradiction) {
+	v.changed.add(n.Name)
+	v.report.contradicted(n, c)
+}
+
+// repeat says of NodeENIs that are being deleted what blocks them, again and again: an
+// API server keeps an Event for an hour, and the deletion may have come after the
+// contradiction.
+func (v *verifier) repeat(deleting []*v1alpha1.NodeENI) {
+	for _, n := range deleting {
+		v.report.contradicted(n, v.found.of(n.UID))
+	}
+}
