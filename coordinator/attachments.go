@@ -6,11 +6,19 @@ import (
 	"slices"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 // maxAttachmentBytes bounds the attachments of a NodeENI as JSON. A hundred with
 // the longest names and messages need less, unless JSON has to escape them.
 const maxAttachmentBytes = 90 << 10
+
+// nodeReport is a node that the NodeENI selects and its agent's report, nil when
+// there is none of this instance.
+type nodeReport struct {
+	node   *kube.Node
+	report *v1alpha1.NodeENIState
+}
 
 // share chooses the attachments that a status shows from those of each node. No
 // node takes the place of another: each shows one, the failed ones of all nodes

@@ -12,7 +12,9 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/validate/content"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -254,13 +256,13 @@ func lookUp[T any](i cache.SharedIndexInformer, name string) *T {
 	return obj.(*T)
 }
 
-func (c *caches) allNodeENIs() []*v1alpha1.NodeENI { return list[v1alpha1.NodeENI](c.nodeENIs) }
-func (c *caches) allNodes() []*kube.Node           { return list[kube.Node](c.nodes) }
+func (c *caches) allNodeENIs() []*v1alpha1.NodeENI { return listOf[v1alpha1.NodeENI](c.nodeENIs) }
+func (c *caches) allNodes() []*kube.Node           { return listOf[kube.Node](c.nodes) }
 func (c *caches) allStates() []*v1alpha1.NodeENIState {
-	return list[v1alpha1.NodeENIState](c.states)
+	return listOf[v1alpha1.NodeENIState](c.states)
 }
 
-func list[T any](i cache.SharedIndexInformer) []*T {
+func listOf[T any](i cache.SharedIndexInformer) []*T {
 	objects := i.GetStore().List()
 	all := make([]*T, len(objects))
 	for n, obj := range objects {
@@ -269,12 +271,9 @@ func list[T any](i cache.SharedIndexInformer) []*T {
 	return all
 }
 
-// older says whether an object is of a time before another one: etcd has been restored.
-func older(a, b metav1.Object) bool {
-	return before(a.GetResourceVersion(), b.GetResourceVersion())
-}
-
-func before(version, other string) bool {
+// older says whether a resource version is of a time before another one: etcd has been
+// restored.
+func older(version, other string) bool {
 	x, errA := strconv.ParseUint(version, 10, 64)
 	y, errB := strconv.ParseUint(other, 10, 64)
 	return errA == nil && errB == nil && x < y
@@ -299,9 +298,37 @@ func (c *caches) ahead(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("reading the version of %s: %w", of.resource, err)
 		}
-		if before(now.Metadata.ResourceVersion, seen) {
+		if older(now.Metadata.ResourceVersion, seen) {
 			return true, nil
 		}
 	}
 	return false, nil
+}
+
+// apiTimeout is how long to wait for an answer of the API server.
+const apiTimeout = 10 * time.Second
+
+// read gets an object; nil when there is none, or no such resource.
+func read[T any](ctx context.Context, client rest.Interface, resource, name string) (*T, error) {
+	obj, err := readStrictly[T](ctx, client, resource, name)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return obj, err
+}
+
+// readStrictly gets an object; nil when the resource has none of this name.
+func readStrictly[T any](ctx context.Context, client rest.Interface, resource, name string) (*T, error) {
+	if name == "" || len(content.IsPathSegmentName(name)) > 0 {
+		return nil, nil // no object can have that name
+	}
+	obj := new(T)
+	err := client.Get().Resource(resource).Name(name).Timeout(apiTimeout).Do(ctx).Into(any(obj).(runtime.Object))
+	if kube.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s %s: %w", resource, name, err)
+	}
+	return obj, nil
 }

@@ -115,7 +115,7 @@ func TestNodeDeletedAndBack(t *testing.T) {
 	r.remove(r.kube.Core, kube.Nodes, "node-a")
 	r.await("a sweep because of it", func() bool { return r.count("DescribeNetworkInterfaces") > before })
 	r.node("node-a", a)
-	time.Sleep(nodeGrace + settle) // absence has no event to wait for
+	time.Sleep(nodeGrace + settleTime) // absence has no event to wait for
 	r.awaitSweep()
 	if !r.attached(id) || r.count("DetachNetworkInterface") > 0 {
 		t.Error("the ENI of a Node that came back was detached")

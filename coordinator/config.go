@@ -14,6 +14,10 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
+// stepLimit is what the steps of the leader's loops take at most, each being a
+// few calls with timeouts of their own.
+const stepLimit = 3 * time.Minute
+
 // Config is what a coordinator needs. There are no defaults here: the flags of
 // eni-coordinator have them.
 type Config struct {

@@ -117,7 +117,7 @@ func giveBack(cfg Config) {
 	ctx, cancel := context.WithTimeout(context.Background(), cfg.RenewDeadline)
 	defer cancel()
 	for range 3 {
-		err := release(ctx, cfg)
+		err := giveUpLease(ctx, cfg)
 		if err == nil || apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
 			return
 		}
@@ -129,7 +129,7 @@ func giveBack(cfg Config) {
 	}
 }
 
-func release(ctx context.Context, cfg Config) error {
+func giveUpLease(ctx context.Context, cfg Config) error {
 	leases := cfg.Leases.Leases(cfg.Namespace)
 	lease, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
 	if err != nil {

@@ -369,7 +369,7 @@ func TestIdle(t *testing.T) {
 		now := r.getNodeENI("multi")
 		return now.Status.ObservedGeneration == now.Generation && now.Status.Nodes == v1alpha1.NodeCounts{Matching: 2, Ready: 1}
 	})
-	time.Sleep(settle + sweepGap) // absence has no event to wait for
+	time.Sleep(settleTime + sweepGap) // absence has no event to wait for
 	if calls := r.count("DescribeNetworkInterfaces") - before; calls != 0 {
 		t.Errorf("%d EC2 calls without need", calls)
 	}

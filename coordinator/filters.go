@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
@@ -114,6 +115,10 @@ func (q *queue) take() filters {
 	q.named = filters{}
 	return taken
 }
+
+// settleTime is how long a loop waits for more events after the first: a NodeENI's
+// selector change unselects many nodes at once.
+const settleTime = 200 * time.Millisecond
 
 // signal wakes one loop; many settings before it wakes count as one.
 type signal chan struct{}

@@ -39,30 +39,20 @@ const (
 	reasonBothUnknown    reason = "NodeENIAndNodeUnknown"
 )
 
-// text puts the reason into words for Events.
-func (r reason) text() string {
-	switch r {
-	case reasonNodeENIDeleted:
-		return "its NodeENI is deleted"
-	case reasonNodeDeleted:
-		return "its Node is deleted"
-	case reasonNodeReplaced:
-		return "its Node is another instance now"
-	case reasonNotSelected:
-		return "the Node's labels no longer match the nodeSelector"
-	case reasonSubnetUnlisted:
-		return "its subnet is no longer listed"
-	case reasonReleased:
-		return "the node's agent no longer needs it"
-	case reasonNodeENIUnknown:
-		return "no NodeENI has the UID of its tag"
-	case reasonNodeUnknown:
-		return "no Node has the name of its tag"
-	case reasonBothUnknown:
-		return "neither its NodeENI nor its instance is of this cluster"
-	}
-	return string(r)
+// reasons are all of them, in words for Events.
+var reasons = map[reason]string{
+	reasonNodeENIDeleted: "its NodeENI is deleted",
+	reasonNodeDeleted:    "its Node is deleted",
+	reasonNodeReplaced:   "its Node is another instance now",
+	reasonNotSelected:    "the Node's labels no longer match the nodeSelector",
+	reasonSubnetUnlisted: "its subnet is no longer listed",
+	reasonReleased:       "the node's agent no longer needs it",
+	reasonNodeENIUnknown: "no NodeENI has the UID of its tag",
+	reasonNodeUnknown:    "no Node has the name of its tag",
+	reasonBothUnknown:    "neither its NodeENI nor its instance is of this cluster",
 }
+
+func (r reason) text() string { return reasons[r] }
 
 // grace is what has to pass before a left-over ENI may be touched.
 type grace string
@@ -97,12 +87,20 @@ func leftOver(cluster string, e eni.ENI, ev evidence) verdict {
 		return verdict{}
 	}
 	switch why := proof(e, ev); {
+	case why == "":
+		return orphan(e, ev)
 	case why == reasonNodeDeleted:
 		return verdict{why, graceNode}
-	case why != "" && nodeLives(e, ev) && ev.Phase != v1alpha1.PhaseReleased:
+	case nodeLives(e, ev) && ev.Phase != v1alpha1.PhaseReleased:
 		return verdict{why, graceAgent}
-	case why != "":
+	default:
 		return verdict{why, graceNone}
+	}
+}
+
+// orphan is the verdict when only absence speaks against the ENI.
+func orphan(e eni.ENI, ev evidence) verdict {
+	switch {
 	case ev.NodeENI == nil && !nodeLives(e, ev):
 		return verdict{reasonBothUnknown, graceOrphan}
 	case ev.NodeENI == nil:
@@ -113,23 +111,35 @@ func leftOver(cluster string, e eni.ENI, ev evidence) verdict {
 	return verdict{}
 }
 
-// proof is the first reason that somebody's word stands for. A Node of the same name
-// proves nothing when the NodeENI is not known here: another cluster with the same
-// --cluster-name, in another VPC, may have Nodes of the same names.
+// proof is the first reason that somebody's word stands for.
 func proof(e eni.ENI, ev evidence) reason {
 	switch {
 	case ev.NodeENI == nil && ev.NodeENIDeleted, ev.NodeENI != nil && ev.NodeENI.DeletionTimestamp != nil:
 		return reasonNodeENIDeleted
 	case ev.Node == nil && ev.NodeDeleted:
 		return reasonNodeDeleted
-	case ev.NodeENI != nil && ev.Node != nil && isOther(e, ev.Node):
-		return reasonNodeReplaced
-	case ev.NodeENI != nil && ev.Node != nil && deselected(ev.NodeENI, ev.Node):
-		return reasonNotSelected
-	case ev.NodeENI != nil && subnetUnlisted(&ev.NodeENI.Spec, e.SubnetID):
-		return reasonSubnetUnlisted
-	case ev.Phase == v1alpha1.PhaseReleasing, ev.Phase == v1alpha1.PhaseReleased:
+	}
+	if why := unwanted(e, ev.NodeENI, ev.Node); why != "" {
+		return why
+	}
+	if ev.Phase == v1alpha1.PhaseReleasing || ev.Phase == v1alpha1.PhaseReleased {
 		return reasonReleased
+	}
+	return ""
+}
+
+// unwanted is why the NodeENI no longer asks for the ENI. A Node of the same name proves
+// nothing when the NodeENI is not known here: another cluster with the same
+// --cluster-name, in another VPC, may have Nodes of the same names.
+func unwanted(e eni.ENI, n *v1alpha1.NodeENI, node *kube.Node) reason {
+	switch {
+	case n == nil:
+	case node != nil && isOther(e, node):
+		return reasonNodeReplaced
+	case node != nil && deselected(n, node):
+		return reasonNotSelected
+	case subnetUnlisted(&n.Spec, e.SubnetID):
+		return reasonSubnetUnlisted
 	}
 	return ""
 }

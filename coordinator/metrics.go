@@ -5,16 +5,11 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
-
-// reasons are all for which an ENI can be left over.
-var reasons = []reason{
-	reasonNodeENIDeleted, reasonNodeDeleted, reasonNodeReplaced, reasonNotSelected,
-	reasonSubnetUnlisted, reasonReleased, reasonNodeENIUnknown, reasonNodeUnknown, reasonBothUnknown,
-}
 
 // Metrics are the coordinator's. A nil Metrics counts nothing.
 type Metrics struct {
@@ -35,75 +30,58 @@ type Metrics struct {
 	oldest atomic.Int64 // Unix time in ns since when the oldest is left over; 0: none is
 }
 
-// NewMetrics makes metrics and registers them. Whatever may be missing for long is
-// there from the start with 0: an increase from nothing is none to Prometheus.
+// NewMetrics makes metrics and registers them.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
+	r := promauto.With(registry)
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		return r.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+	}
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return r.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	histogram := func(name, help string, buckets ...float64) prometheus.Histogram {
+		return r.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+	}
 	m := &Metrics{
 		calls: eni.NewMetrics(registry),
-		leader: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "eni_coordinator_leader",
-			Help: "1 in the coordinator that leads, 0 in those that wait.",
-		}),
-		leftOver: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "eni_coordinator_left_over_enis",
-			Help: "ENIs that are left over and not deleted yet, by reason, as the last sweep found them.",
-		}, []string{"reason"}),
-		found: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "eni_coordinator_left_over_enis_found_total",
-			Help: "ENIs that were found to be left over, each once, by reason.",
-		}, []string{"reason"}),
-		steps: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "eni_coordinator_collection_steps_total",
-			Help: "Steps of collection by step (detach, delete) and outcome: done, later (EC2 cannot yet), throttled, refused (until somebody changes something), held (EC2 refuses the same for other ENIs), postponed, dropped (something changed since the decision). The step refuse is for ENIs at device index 0, which are left alone.",
-		}, []string{"step", "outcome"}),
-		detachUndone: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "eni_coordinator_detaches_undone_total",
-			Help: "Detaches of ENIs that were attached again afterwards, as by an agent that does not reach the API server.",
-		}),
-		contradicted: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "eni_coordinator_cleanup_blocked",
-			Help: "NodeENIs whose ENIs are not deleted because what EC2 shows contradicts the Nodes and the agents' reports, by reason. WrongRegion and InstancesUnknown: EC2 is asked in the wrong place, and nothing is deleted.",
-		}, []string{"reason"}),
-		collection: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "eni_coordinator_collection_seconds",
-			Help:    "Time from when an ENI was found left over to its deletion.",
-			Buckets: []float64{1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600},
-		}),
-		sweeps: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "eni_coordinator_sweeps_total",
-			Help: "Sweeps through the cluster's ENIs, all or those that events concern, by result: ok, error (EC2 did not list them).",
-		}, []string{"result"}),
-		sweep: prometheus.NewHistogram(prometheus.HistogramOpts{
-			Name:    "eni_coordinator_sweep_duration_seconds",
-			Help:    "Duration of a sweep, its steps included.",
-			Buckets: []float64{.05, .1, .2, .5, 1, 2, 5, 10, 20, 30, 60},
-		}),
-		lastSweep: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "eni_coordinator_last_sweep_timestamp_seconds",
-			Help: "When the leader last swept through all ENIs without an error; 0 before it has.",
-		}),
-		statusWrites: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "eni_coordinator_status_writes_total",
-			Help: "Writes of a NodeENI's status by result: ok, conflict (tried again with the newer object), error.",
-		}, []string{"result"}),
+		leader: gauge("eni_coordinator_leader",
+			"1 in the coordinator that leads, 0 in those that wait.").WithLabelValues(),
+		leftOver: gauge("eni_coordinator_left_over_enis",
+			"ENIs that are left over and not deleted yet, by reason, as the last sweep found them.", "reason"),
+		found: counter("eni_coordinator_left_over_enis_found_total",
+			"ENIs that were found to be left over, each once, by reason.", "reason"),
+		steps: counter("eni_coordinator_collection_steps_total",
+			"Steps of collection by step (detach, delete) and outcome: done, later (EC2 cannot yet), throttled, refused (until somebody changes something), held (EC2 refuses the same for other ENIs), postponed, dropped (something changed since the decision). The step refuse is for ENIs at device index 0, which are left alone.", "step", "outcome"),
+		detachUndone: counter("eni_coordinator_detaches_undone_total",
+			"Detaches of ENIs that were attached again afterwards, as by an agent that does not reach the API server.").WithLabelValues(),
+		contradicted: gauge("eni_coordinator_cleanup_blocked",
+			"NodeENIs whose ENIs are not deleted because what EC2 shows contradicts the Nodes and the agents' reports, by reason. WrongRegion and InstancesUnknown: EC2 is asked in the wrong place, and nothing is deleted.", "reason"),
+		collection: histogram("eni_coordinator_collection_seconds",
+			"Time from when an ENI was found left over to its deletion.", 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600),
+		sweeps: counter("eni_coordinator_sweeps_total",
+			"Sweeps through the cluster's ENIs, all or those that events concern, by result: ok, error (EC2 did not list them).", "result"),
+		sweep: histogram("eni_coordinator_sweep_duration_seconds",
+			"Duration of a sweep, its steps included.", .05, .1, .2, .5, 1, 2, 5, 10, 20, 30, 60),
+		lastSweep: gauge("eni_coordinator_last_sweep_timestamp_seconds",
+			"When the leader last swept through all ENIs without an error; 0 before it has.").WithLabelValues(),
+		statusWrites: counter("eni_coordinator_status_writes_total",
+			"Writes of a NodeENI's status by result: ok, conflict (tried again with the newer object), error.", "result"),
 	}
-	age := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	r.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "eni_coordinator_oldest_left_over_seconds",
 		Help: "How long the ENI that has been left over for longest has been so; 0 when none is.",
 	}, m.oldestAge)
 	m.begin()
-	registry.MustRegister(m.leader, m.leftOver, age, m.found, m.steps, m.detachUndone, m.contradicted, m.collection, m.sweeps, m.sweep, m.lastSweep, m.statusWrites)
 	return m
 }
 
-// begin makes the series that are there from the start.
+// begin makes the series that are there from the start: what may be missing for long
+// starts with 0, for an increase from nothing is none to Prometheus.
 func (m *Metrics) begin() {
-	for _, r := range reasons {
-		m.leftOver.WithLabelValues(string(r))
+	m.leftBehind(nil)
+	m.blocked(nil)
+	for r := range reasons {
 		m.found.WithLabelValues(string(r))
-	}
-	for _, reason := range contradictionReasons {
-		m.contradicted.WithLabelValues(reason)
 	}
 	for _, a := range []act{actDetach, actDelete} {
 		for _, o := range []outcome{outcomeDone, outcomeRefused} {
@@ -182,7 +160,7 @@ func (m *Metrics) leftBehind(tracks tracks) {
 		count[t.Verdict.Reason]++
 		oldest = earliest(oldest, t.FoundAt)
 	}
-	for _, r := range reasons {
+	for r := range reasons {
 		m.leftOver.WithLabelValues(string(r)).Set(float64(count[r]))
 	}
 	if oldest.IsZero() {

@@ -48,7 +48,7 @@ func newSchedule(interval time.Duration) schedule {
 // before its interval is over.
 func (s *schedule) add(name string, now time.Time) {
 	if _, ok := s.due[name]; !ok {
-		s.due[name] = latest(now.Add(min(settle, s.interval)), s.written[name].Add(s.interval))
+		s.due[name] = latest(now.Add(min(settleTime, s.interval)), s.written[name].Add(s.interval))
 	}
 }
 

@@ -3,32 +3,14 @@ package coordinator
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
-
-const (
-	// maxNamed is how many nodes a condition's message names.
-	maxNamed = 3
-	// maxWords bounds, in bytes, what a message takes over from elsewhere.
-	maxWords = v1alpha1.MaxAttachmentMessageLength
-)
-
-// nodeReport is a node that the NodeENI selects and its agent's report, nil when
-// there is none of this instance.
-type nodeReport struct {
-	node   *kube.Node
-	report *v1alpha1.NodeENIState
-}
 
 // statusOf sums up the reports of the selected nodes, which are sorted by name.
 // What the status had before only lends the time of the condition's last
@@ -112,19 +94,6 @@ func words(entry v1alpha1.ENIState) string {
 	return shorten(cmp.Or(entry.Message, entry.Reason, string(entry.Phase)))
 }
 
-// shorten keeps a hundred messages of agents well below an object's limits.
-func shorten(text string) string {
-	const more = "…"
-	if len(text) <= maxWords {
-		return text
-	}
-	end := maxWords - len(more)
-	for !utf8.RuneStart(text[end]) {
-		end--
-	}
-	return text[:end] + more
-}
-
 func readiness(n *v1alpha1.NodeENI, nodes v1alpha1.NodeCounts, failed, unready []string) metav1.Condition {
 	condition := metav1.Condition{Status: metav1.ConditionFalse}
 	counts := fmt.Sprintf("%d of %d nodes are ready", nodes.Ready, nodes.Matching)
@@ -158,20 +127,4 @@ func invalid(n *v1alpha1.NodeENI) error {
 	n = n.DeepCopy()
 	v1alpha1.Default(n)
 	return v1alpha1.ValidateNodeENI(n).ToAggregate()
-}
-
-func selectorText(selector map[string]string) string {
-	var labels []string
-	for _, key := range slices.Sorted(maps.Keys(selector)) {
-		labels = append(labels, key+"="+selector[key])
-	}
-	return strings.Join(labels, ",")
-}
-
-// sample names the first few.
-func sample(all []string) string {
-	if len(all) <= maxNamed {
-		return strings.Join(all, "; ")
-	}
-	return fmt.Sprintf("%s; and %d more", strings.Join(all[:maxNamed], "; "), len(all)-maxNamed)
 }

@@ -270,10 +270,10 @@ func TestSchedule(t *testing.T) {
 	const interval = 5 * time.Second
 	s := newSchedule(interval)
 	s.add("a", testNow)
-	if got := takeDue(&s, testNow.Add(settle-1)); len(got) != 0 {
+	if got := takeDue(&s, testNow.Add(settleTime-1)); len(got) != 0 {
 		t.Errorf("due before changes could gather: %q", got)
 	}
-	if got := takeDue(&s, testNow.Add(settle)); !slices.Equal(got, []string{"a"}) {
+	if got := takeDue(&s, testNow.Add(settleTime)); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("got %q due, want a", got)
 	}
 	s.written["a"] = testNow

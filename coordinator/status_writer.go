@@ -166,7 +166,7 @@ func (w *statusWriter) write(ctx context.Context, n *v1alpha1.NodeENI) (written 
 		return false, readErr
 	case live == nil || live.UID != n.UID:
 		return false, err
-	case older(live, n):
+	case older(live.ResourceVersion, n.ResourceVersion):
 		return false, errStale
 	}
 	return w.writeStatus(ctx, live)

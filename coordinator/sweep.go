@@ -11,13 +11,8 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-const (
-	// settle is how long a sweep waits for more events after the first: a
-	// NodeENI's selector change unselects many nodes at once.
-	settle = 200 * time.Millisecond
-	// sweepGap keeps a stream of events from becoming a stream of describes.
-	sweepGap = 500 * time.Millisecond
-)
+// sweepGap keeps a stream of events from becoming a stream of describes.
+const sweepGap = 500 * time.Millisecond
 
 // sweeper collects left-over ENIs. One goroutine runs it; only the calls of a
 // sweep run side by side.
@@ -35,10 +30,6 @@ type sweeper struct {
 	times     timing
 	heartbeat *program.Heartbeat
 }
-
-// stepLimit is what the steps of the leader's loops take at most, each being a
-// few calls with timeouts of their own.
-const stepLimit = 3 * time.Minute
 
 func newSweeper(cfg Config, caches *caches, queue *queue, changed *marks, found *contradictions) *sweeper {
 	s := &sweeper{
@@ -115,7 +106,7 @@ func (s *sweeper) sleep(ctx context.Context, began, look time.Time) {
 
 // afterWake is when a sweep begins for which an event asks now.
 func (s *sweeper) afterWake(began, now time.Time) time.Time {
-	return latest(s.pause.until, s.ec2.limit.next(), now.Add(settle), began.Add(sweepGap))
+	return latest(s.pause.until, s.ec2.limit.next(), now.Add(settleTime), began.Add(sweepGap))
 }
 
 // nextLook is when EC2 is to be asked next without an event; zero means with the

@@ -153,11 +153,11 @@ func TestAfterWake(t *testing.T) {
 		spent      float64
 		want       time.Duration
 	}{
-		{"long after a sweep", -time.Hour, -time.Minute, 0, settle},
+		{"long after a sweep", -time.Hour, -time.Minute, 0, settleTime},
 		{"during a sweep", -time.Hour, 0, 0, sweepGap},
 		{"EC2 rests", time.Second, -time.Minute, 0, time.Second},
-		{"EC2 has almost rested", settle / 2, -time.Minute, 0, settle},
-		{"one describe is left", -time.Hour, -time.Minute, describeBurst - 1, settle},
+		{"EC2 has almost rested", settleTime / 2, -time.Minute, 0, settleTime},
+		{"one describe is left", -time.Hour, -time.Minute, describeBurst - 1, settleTime},
 		{"no describe is left", -time.Hour, -time.Minute, describeBurst + 0.5, 2 * time.Second},
 	} {
 		s := &sweeper{pause: pause{until: testNow.Add(test.quietUntil)}, ec2: describer{limit: tokenBucket{describeBurst, describesPerSecond, test.spent, testNow}}}
