@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -96,10 +97,7 @@ func reportedENIs(reports []*v1alpha1.NodeENIState, nodeOf func(string) *kube.No
 		if !speaksFor(report, node) {
 			continue
 		}
-		at := place{node.Region(), report.Status.Account}
-		if at.Region == "" {
-			at.Region = report.Status.Region
-		}
+		at := place{cmp.Or(node.Region(), report.Status.Region), report.Status.Account}
 		named := 0
 		for _, entry := range report.Status.ENIs {
 			if entry.ENIID != "" && named < maxReported {

@@ -104,6 +104,9 @@ func (c *coordinator) inRegion() error {
 
 // lead does the leader's work.
 func (c *coordinator) lead(ctx context.Context, mayAct func() bool) error {
+	c.cfg.Log.Info("leading", "identity", c.cfg.Identity)
+	c.cfg.Metrics.leads(true)
+	defer c.cfg.Metrics.leads(false)
 	c.sweeper.executor.mayAct = mayAct
 	work, ctx := errgroup.WithContext(ctx)
 	work.Go(func() error { return c.sweeper.run(ctx) })

@@ -126,19 +126,15 @@ func (s *sweeper) sweep(ctx context.Context, full bool) error {
 	// Before the describe: only what EC2 showed after a deletion was seen may
 	// free a NodeENI of its finalizer.
 	s.deletions.refresh(now)
-	deleting := s.deletions.nodeENIs()
-	defer s.verifier.repeat(deleting)
+	defer s.verifier.repeat(s.deletions.nodeENIs())
 	if !s.verifier.region() {
 		return errWrongPlace
 	}
 
 	named := s.queue.take()
-	seen, err := s.ec2.describe(ctx, s.filters(full, named, now), full)
+	seen, err := s.describe(ctx, s.filters(full, named, now), full)
 	if err != nil {
 		s.queue.merge(named.without(seen.filters))
-		if ctx.Err() == nil && !errors.Is(err, context.Canceled) {
-			s.report.notListed(err, deleting)
-		}
 	}
 	reported := reportedENIs(s.caches.allStates(), s.caches.node)
 	if wrong := s.verifier.place(ctx, seen, reported); wrong != nil {
@@ -168,6 +164,14 @@ func (s *sweeper) cachesAreAhead(ctx context.Context) bool {
 		s.report.log.Warn("the API server does not say how new its state is", "error", err)
 	}
 	return ahead
+}
+
+func (s *sweeper) describe(ctx context.Context, want filters, full bool) (listing, error) {
+	seen, err := s.ec2.describe(ctx, want, full)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, context.Canceled) {
+		s.report.notListed(err, s.deletions.nodeENIs())
+	}
+	return seen, err
 }
 
 // filters are what a sweep asks EC2 for: what events have named, the ENIs whose next

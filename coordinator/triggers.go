@@ -104,6 +104,11 @@ func (t *triggers) nodeChanged(old, now *kube.Node) {
 	case instanceReplaced(old, now):
 		t.queue.add(eni.ByNode, old.Name)
 	}
+	t.selectionChanged(old, now)
+}
+
+// selectionChanged begins grace periods of NodeENIs that no longer select the Node.
+func (t *triggers) selectionChanged(old, now *kube.Node) {
 	selects := func(n *v1alpha1.NodeENI, node *kube.Node) bool { return node != nil && n.Selects(node.Labels) }
 	for _, n := range t.caches.allNodeENIs() {
 		before, after := selects(n, old), selects(n, now)

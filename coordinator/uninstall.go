@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -32,44 +33,38 @@ type Uninstall struct {
 	Poll, Tell time.Duration
 }
 
+// progress is how far an uninstall is.
+type progress struct {
+	began, explained time.Time
+	listed           bool // the last look has shown which NodeENIs are left
+	left             []v1alpha1.NodeENI
+	names            map[string]bool    // of those, as last said
+	confirmed        map[types.UID]bool // NodeENIs that wait, or waited, for a coordinator's word
+	leading          time.Time          // since when a coordinator has led without a break
+	reported         []string           // ENIs that no coordinator has said to be gone
+	problem          string             // as last said
+}
+
 // Run ends without an error only when no NodeENI is left, and agents report no ENI of
 // one that went without a coordinator's word. An API server that cannot be reached, or
 // that does not yet know of the rights that this needs, is asked again.
 func (u *Uninstall) Run(ctx context.Context) error {
-	began := time.Now()
-	told := began
-	var before map[string]bool
-	var problem string
-	confirmed := map[types.UID]bool{}
-	var reported []string
-	var leading time.Time
+	p := &progress{began: time.Now(), explained: time.Now(), confirmed: map[types.UID]bool{}}
 	for {
-		left, err := u.list(ctx)
-		listed := err == nil
-		if listed {
-			confirm(confirmed, left)
-			err = u.removeAll(ctx, left, confirmed)
-		}
-		if listed && err == nil && len(left) == 0 {
-			leading = u.leads(ctx, leading)
-			reported, err = u.unconfirmed(ctx, confirmed, leading)
-		}
+		err := u.advance(ctx, p)
 		if ctx.Err() != nil {
-			return unfinished(ctx, before, reported, problem)
+			return p.unfinished(ctx)
 		}
-		if problem = u.tellNew(err, problem); listed {
-			now := names(left)
-			if u.changed(before, now) {
-				told = time.Now()
-			}
-			if before = now; len(left) == 0 && err == nil && len(reported) == 0 {
-				u.say("Done: there is no NodeENI, and so no ENI of one.")
-				return nil
-			}
+		if p.problem = u.sayNew(err, p.problem); u.sayChanges(p) {
+			p.explained = time.Now()
 		}
-		if time.Since(told) >= u.Tell {
-			told = time.Now()
-			u.explain(ctx, left, reported, time.Since(began))
+		if err == nil && len(p.left)+len(p.reported) == 0 {
+			u.say("Done: there is no NodeENI, and so no ENI of one.")
+			return nil
+		}
+		if time.Since(p.explained) >= u.Tell {
+			p.explained = time.Now()
+			u.explain(ctx, p)
 		}
 		select {
 		case <-ctx.Done():
@@ -78,11 +73,30 @@ func (u *Uninstall) Run(ctx context.Context) error {
 	}
 }
 
+// advance deletes what is not being deleted yet, and looks what is left.
+func (u *Uninstall) advance(ctx context.Context, p *progress) (err error) {
+	p.left, err = u.list(ctx)
+	if p.listed = err == nil; !p.listed {
+		return err
+	}
+	if err = u.removeAll(ctx, p); err != nil || len(p.left) > 0 {
+		return err
+	}
+	switch {
+	case leaderless(ctx, u.Leases, u.Namespace) != "":
+		p.leading = time.Time{}
+	case p.leading.IsZero():
+		p.leading = time.Now()
+	}
+	p.reported, err = unconfirmed(ctx, u.Kube, p.confirmed, p.leading)
+	return err
+}
+
 func (u *Uninstall) list(ctx context.Context) ([]v1alpha1.NodeENI, error) {
 	var all v1alpha1.NodeENIList
 	err := u.Kube.API.Get().Resource(kube.NodeENIs).Timeout(apiTimeout).Do(ctx).Into(&all)
 	if apierrors.IsNotFound(err) { // the API server does not know the kind (any more)
-		return nil, u.notServed(ctx, kube.NodeENIs)
+		return nil, notServed(ctx, u.Kube, kube.NodeENIs)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("listing NodeENIs: %w", err)
@@ -91,10 +105,13 @@ func (u *Uninstall) list(ctx context.Context) ([]v1alpha1.NodeENI, error) {
 }
 
 // removeAll deletes what is not being deleted yet; some of it may be new. It notes what
-// goes with a coordinator's word.
-func (u *Uninstall) removeAll(ctx context.Context, all []v1alpha1.NodeENI, confirmed map[types.UID]bool) error {
+// goes with a coordinator's word, which is what has the finalizer.
+func (u *Uninstall) removeAll(ctx context.Context, p *progress) error {
 	var errs []error
-	for _, n := range all {
+	for _, n := range p.left {
+		if protected(&n) {
+			p.confirmed[n.UID] = true
+		}
 		if n.DeletionTimestamp != nil {
 			continue
 		}
@@ -102,7 +119,7 @@ func (u *Uninstall) removeAll(ctx context.Context, all []v1alpha1.NodeENI, confi
 			errs = append(errs, fmt.Errorf("deleting NodeENI %s: %w", n.Name, err))
 			continue
 		}
-		confirmed[n.UID] = true // it has the finalizer now
+		p.confirmed[n.UID] = true
 	}
 	return errors.Join(errs...)
 }
@@ -122,56 +139,81 @@ func (u *Uninstall) remove(ctx context.Context, n v1alpha1.NodeENI) error {
 	return err
 }
 
-// tellNew tells of a problem unless it was told before, and returns its words.
-func (u *Uninstall) tellNew(err error, told string) string {
+// sayNew says what a problem is, unless it was said before, and returns its words.
+func (u *Uninstall) sayNew(err error, said string) string {
 	if err == nil {
 		return ""
 	}
-	if problem := err.Error(); problem != told {
+	if problem := err.Error(); problem != said {
 		u.say("Trying again: %s", problem)
 	}
 	return err.Error()
 }
 
-// changed tells what has come and gone, and returns whether anything has.
-func (u *Uninstall) changed(before, now map[string]bool) bool {
-	for _, name := range slices.Sorted(maps.Keys(now)) {
+// sayChanges says what has come and gone, and returns whether anything has.
+func (u *Uninstall) sayChanges(p *progress) bool {
+	if !p.listed {
+		return false
+	}
+	before := p.names
+	p.names = map[string]bool{}
+	for _, n := range p.left {
+		p.names[n.Name] = true
+	}
+	for _, name := range slices.Sorted(maps.Keys(p.names)) {
 		if !before[name] {
 			u.say("Deleting NodeENI %s.", name)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(before)) {
-		if !now[name] {
+		if !p.names[name] {
 			u.say("NodeENI %s is gone, and so are its ENIs.", name)
 		}
 	}
-	return !maps.Equal(before, now)
+	return !maps.Equal(before, p.names)
+}
+
+// explain says what is waited for, as far as the API server shows it.
+func (u *Uninstall) explain(ctx context.Context, p *progress) {
+	since := time.Since(p.began).Round(time.Second)
+	if len(p.left) == 0 && len(p.reported) > 0 {
+		u.say("After %v, there is no NodeENI, but agents report ENIs that no coordinator has said to be deleted: %s", since, sample(p.reported))
+	}
+	if len(p.left) > 0 {
+		u.say("After %v, %d NodeENIs are still there:", since, len(p.left))
+	}
+	for _, n := range p.left[:min(len(p.left), maxNamed)] {
+		why := waitsFor(n)
+		u.say("- %s", why)
+		if event := lastWarning(ctx, u.Kube, n); event != nil && !strings.Contains(why, event.Message) {
+			u.say("  %s: %s", event.Reason, event.Message)
+		}
+	}
+	if len(p.left) > maxNamed {
+		u.say("- and %d more", len(p.left)-maxNamed)
+	}
+	if why := leaderless(ctx, u.Leases, u.Namespace); why != "" {
+		u.say("No coordinator works on it: %s. Is there one that runs? kubectl -n %s get pods", why, u.Namespace)
+	}
 }
 
 func (u *Uninstall) say(format string, args ...any) {
 	fmt.Fprintln(u.Out, v1alpha1.Printable(fmt.Sprintf(format, args...))) // others wrote parts of it
 }
 
-func names(all []v1alpha1.NodeENI) map[string]bool {
-	set := map[string]bool{}
-	for _, n := range all {
-		set[n.Name] = true
-	}
-	return set
-}
-
 // unfinished is the error of an uninstall that was stopped, or not over in time.
-func unfinished(ctx context.Context, left map[string]bool, reported []string, problem string) error {
+func (p *progress) unfinished(ctx context.Context) error {
 	what := "not done in time"
 	if errors.Is(ctx.Err(), context.Canceled) {
 		what = "interrupted"
 	}
-	if problem != "" {
-		return fmt.Errorf("%s: %s", what, problem)
-	}
-	if len(left) == 0 && len(reported) > 0 {
-		return stillReported(what, reported)
+	switch {
+	case p.problem != "":
+		return fmt.Errorf("%s: %s", what, p.problem)
+	case len(p.names) == 0 && len(p.reported) > 0:
+		return fmt.Errorf("%s: there is no NodeENI any more, but agents report ENIs that no coordinator has said to be deleted: %s. "+
+			"Let a coordinator and the agents run, which delete them, and run this again; or delete those that exist in EC2, and then the nodes' reports: kubectl delete nodeenistate NODE", what, sample(p.reported))
 	}
 	return fmt.Errorf("%s: %d NodeENIs are still being deleted (%s), which goes on as long as a coordinator runs; "+
-		"put right what holds them up, and run this again", what, len(left), sample(slices.Sorted(maps.Keys(left))))
+		"put right what holds them up, and run this again", what, len(p.names), sample(slices.Sorted(maps.Keys(p.names))))
 }

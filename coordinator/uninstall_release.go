@@ -94,9 +94,9 @@ func (u *Uninstall) await(ctx context.Context, do func() error) error {
 			return err
 		}
 		if ctx.Err() != nil {
-			return unfinished(ctx, nil, nil, problem)
+			return (&progress{problem: problem}).unfinished(ctx)
 		}
-		problem = u.tellNew(err, problem)
+		problem = u.sayNew(err, problem)
 		select {
 		case <-ctx.Done():
 		case <-time.After(u.Poll):
@@ -128,7 +128,7 @@ func (u *Uninstall) meant(ctx context.Context, r Release, crds bool) error {
 		return err
 	}
 	if len(all) == 0 && !crds {
-		reported, err := u.unconfirmed(ctx, nil, time.Time{})
+		reported, err := unconfirmed(ctx, u.Kube, nil, time.Time{})
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,119 @@
+package coordinator
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// waitsFor says what holds a NodeENI up.
+func waitsFor(n v1alpha1.NodeENI) string {
+	for _, f := range n.Finalizers {
+		if f != v1alpha1.CleanupFinalizer {
+			return fmt.Sprintf("%s has the finalizer %s, which is not ours: whoever put it there has to remove it", n.Name, f)
+		}
+	}
+	text := fmt.Sprintf("%s waits for EC2 to show no ENI of it", n.Name)
+	if c := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionCleanupBlocked); c != nil {
+		text = fmt.Sprintf("%s: %s: %s", n.Name, c.Reason, c.Message)
+	}
+	for i, a := range n.Status.Attachments {
+		if i == maxNamed {
+			return text + fmt.Sprintf("; and %d more", len(n.Status.Attachments)-i)
+		}
+		text += fmt.Sprintf("; %s of node %s is %s", a.ENIID, a.NodeID, a.Status)
+		if a.Message != "" {
+			text += " (" + a.Message + ")"
+		}
+	}
+	return text
+}
+
+// lastWarning is the newest warning about the NodeENI, by agent or coordinator. The
+// API server says which that is: the other times are the writer's. Without the right
+// to read Events there is none.
+func lastWarning(ctx context.Context, client *kube.Client, n v1alpha1.NodeENI) *kube.Event {
+	events, err := client.Warnings(ctx, n.UID)
+	if err != nil || len(events) == 0 {
+		return nil
+	}
+	newest := slices.MaxFunc(events, func(a, b kube.Event) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+	return &newest
+}
+
+// leaderless says why no coordinator leads; "" when one does.
+func leaderless(ctx context.Context, leases coordinationv1.LeasesGetter, namespace string) string {
+	name := namespace + "/" + leaseName
+	lease, err := leases.Leases(namespace).Get(ctx, leaseName, metav1.GetOptions{})
+	switch {
+	case apierrors.IsNotFound(err):
+		return fmt.Sprintf("there is no Lease %s", name)
+	case err != nil:
+		return "" // nobody knows
+	case lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" || lease.Spec.RenewTime == nil:
+		return fmt.Sprintf("nobody holds the Lease %s", name)
+	}
+	var duration time.Duration
+	if seconds := lease.Spec.LeaseDurationSeconds; seconds != nil {
+		duration = time.Duration(*seconds) * time.Second
+	}
+	if age := time.Since(lease.Spec.RenewTime.Time); age > duration {
+		return fmt.Sprintf("the Lease %s was last renewed %v ago", name, age.Round(time.Second))
+	}
+	return ""
+}
+
+// releasedTime is how long a leading coordinator gets for ENIs that reports call
+// Released: it detaches and deletes them at once. A report that still names them then is
+// one of a node without an agent, as when the node has lost the label.
+const releasedTime = 20 * time.Second
+
+// unconfirmed are the ENIs that agents report and that no coordinator has said to be
+// gone: their NodeENIs went before this began, perhaps without a finalizer, because no
+// coordinator ever led. Those that are Released do not count once a coordinator, leading
+// since then, has had the time to delete them.
+func unconfirmed(ctx context.Context, client *kube.Client, confirmed map[types.UID]bool, leading time.Time) ([]string, error) {
+	collected := !leading.IsZero() && time.Since(leading) >= releasedTime
+	var reports v1alpha1.NodeENIStateList
+	err := client.API.Get().Resource(kube.NodeENIStates).Timeout(apiTimeout).Do(ctx).Into(&reports)
+	if apierrors.IsNotFound(err) {
+		return nil, notServed(ctx, client, kube.NodeENIStates)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing NodeENIStates, which tell what ENIs there are: %w", err)
+	}
+	var all []string
+	for _, report := range reports.Items {
+		report.Status.Clip()
+		at := place{cmp.Or(report.Status.Region, kube.RegionOf(report.Status.Zone)), report.Status.Account}
+		for _, entry := range report.Status.ENIs {
+			done := confirmed[entry.NodeENIUID] || collected && entry.Phase == v1alpha1.PhaseReleased
+			if entry.ENIID != "" && !done {
+				all = append(all, fmt.Sprintf("%s of node %s in %s (%s)", entry.ENIID, report.Name, at, entry.Phase))
+			}
+		}
+	}
+	slices.Sort(all)
+	return all, nil
+}
+
+// notServed makes sure that the API server has no such kind. A proxy's page is also
+// "not found".
+func notServed(ctx context.Context, client *kube.Client, resource string) error {
+	served, err := client.Serves(ctx, resource)
+	if err == nil && served {
+		err = fmt.Errorf("the API server serves %s, and answers that there are none such", resource)
+	}
+	return err
+}
