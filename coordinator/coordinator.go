@@ -96,7 +96,7 @@ func (c *coordinator) register() {
 // inRegion fails in a Region that none of the Nodes is in, so that the roll-out of a
 // wrong setting stops.
 func (c *coordinator) inRegion() error {
-	if wrong := wrongPlace(c.cfg.Region, c.caches.allNodes()); wrong != (contradiction{}) {
+	if wrong := wrongPlace(c.cfg.Region, c.caches.nodes.list()); wrong != (contradiction{}) {
 		return errors.New(wrong.Message)
 	}
 	return nil

@@ -38,7 +38,7 @@ type deletion struct {
 func (d *deletions) refresh(now time.Time) {
 	before := d.byUID
 	d.byUID = map[types.UID]*deletion{}
-	for _, n := range d.caches.allNodeENIs() {
+	for _, n := range d.caches.nodeENIs.list() {
 		if n.DeletionTimestamp == nil || !protected(n) {
 			continue
 		}
@@ -111,7 +111,7 @@ func (d *deletions) empty(seen listing, now time.Time) map[types.UID]bool {
 func (d *deletions) release(ctx context.Context, empty, unseen map[types.UID]bool) {
 	var reports []*v1alpha1.NodeENIState
 	if len(empty) > 0 {
-		reports = d.caches.allStates()
+		reports = d.caches.states.list()
 	}
 	for uid, is := range d.byUID {
 		if !empty[uid] || d.found.of(uid) != (contradiction{}) {
@@ -119,7 +119,7 @@ func (d *deletions) release(ctx context.Context, empty, unseen map[types.UID]boo
 		}
 		d.heartbeat.Beat()
 		early := time.Now().Before(is.since.Add(d.times.ReleaseGrace))
-		if early && (unseen[uid] || inTheMaking(uid, reports, d.caches.node)) {
+		if early && (unseen[uid] || inTheMaking(uid, reports, d.caches.nodes.get)) {
 			continue
 		}
 		if err := setFinalizer(ctx, d.caches.client, is.nodeENI.Name, uid, false); err == nil {

@@ -43,7 +43,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		return r.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
 	}
 	m := &Metrics{
-		calls: eni.NewMetrics(registry),
+		calls:  eni.NewMetrics(registry),
 		leader: gauge("eni_coordinator_leader", "1 in the coordinator that leads, 0 in those that wait.").WithLabelValues(),
 		leftOver: gauge("eni_coordinator_left_over_enis",
 			"ENIs that are left over and not deleted yet, by reason, as the last sweep found them.", "reason"),

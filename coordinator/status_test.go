@@ -313,7 +313,7 @@ func TestStatusConflict(t *testing.T) {
 	if now := r.getNodeENI(n.Name); len(w.schedule.due) != 0 || now.Status.ObservedGeneration != now.Generation {
 		t.Errorf("due again: %v; the status is of generation %d instead of %d", w.schedule.due, now.Status.ObservedGeneration, now.Generation)
 	}
-	w.caches.nodeENI(n.Name).ResourceVersion = "99999999999"
+	w.caches.nodeENIs.get(n.Name).ResourceVersion = "99999999999"
 	if err := w.bringUpToDate(t.Context(), n.Name); !errors.Is(err, errStale) {
 		t.Errorf("the cache is of the future, and the writer goes on: %v", err)
 	}

@@ -51,7 +51,7 @@ func newStatusWriter(cfg Config, caches *caches, marks *marks, contradictions *c
 // run writes until ctx ends, or returns errStale when the caches are ahead of the API
 // server. Whoever led before may have left anything, so it begins with all of them.
 func (w *statusWriter) run(ctx context.Context) error {
-	for _, n := range w.caches.allNodeENIs() {
+	for _, n := range w.caches.nodeENIs.list() {
 		w.marks.add(n.Name)
 	}
 	timer := time.NewTimer(0)
@@ -78,7 +78,7 @@ func (w *statusWriter) run(ctx context.Context) error {
 
 func (w *statusWriter) addMarked(now time.Time) {
 	for name := range w.marks.take() {
-		if unprotected(w.caches.nodeENI(name)) {
+		if unprotected(w.caches.nodeENIs.get(name)) {
 			w.schedule.addAtOnce(name, now)
 		} else {
 			w.schedule.add(name, now)
@@ -89,7 +89,7 @@ func (w *statusWriter) addMarked(now time.Time) {
 func (w *statusWriter) writeDue(ctx context.Context, now time.Time) error {
 	for _, name := range w.schedule.whatIsDue(now) {
 		w.heartbeat.Beat()
-		if time.Now().Before(w.fanOut.next()) && !urgent(w.caches.nodeENI(name)) {
+		if time.Now().Before(w.fanOut.next()) && !urgent(w.caches.nodeENIs.get(name)) {
 			continue // it keeps its place
 		}
 		delete(w.schedule.due, name)
@@ -103,7 +103,7 @@ func (w *statusWriter) writeDue(ctx context.Context, now time.Time) error {
 // next is when a NodeENI is due, and may be written.
 func (w *statusWriter) next() (next time.Time) {
 	for name, due := range w.schedule.due {
-		if !urgent(w.caches.nodeENI(name)) {
+		if !urgent(w.caches.nodeENIs.get(name)) {
 			due = latest(due, w.fanOut.next())
 		}
 		next = earliest(next, due)
@@ -114,7 +114,7 @@ func (w *statusWriter) next() (next time.Time) {
 // bringUpToDate sets the finalizer and writes the status, if they are not what
 // they should be. The only error that it returns is errStale.
 func (w *statusWriter) bringUpToDate(ctx context.Context, name string) error {
-	n := w.caches.nodeENI(name)
+	n := w.caches.nodeENIs.get(name)
 	if n == nil {
 		w.schedule.forget(name)
 		return nil
@@ -132,7 +132,7 @@ func (w *statusWriter) bringUpToDate(ctx context.Context, name string) error {
 		w.schedule.tryAgain(name, now)
 	default:
 		if w.schedule.done(name, written, now); written {
-			w.fanOut.spend(len(w.caches.allStates()), now)
+			w.fanOut.spend(len(w.caches.states.list()), now)
 		}
 	}
 	return nil
@@ -192,13 +192,13 @@ func (w *statusWriter) writeStatus(ctx context.Context, n *v1alpha1.NodeENI) (wr
 // reports are the selected nodes by name, with the reports of their instances.
 func (w *statusWriter) reports(n *v1alpha1.NodeENI) []nodeReport {
 	var all []nodeReport
-	for _, node := range w.caches.allNodes() {
+	for _, node := range w.caches.nodes.list() {
 		if !n.Selects(node.Labels) {
 			continue
 		}
 		nr := nodeReport{node: node}
 		// An agent that does nothing, because the Node is another instance's, says so.
-		if report := w.caches.state(node.Name); speaksFor(report, node) || report != nil && report.Status.Reason != "" {
+		if report := w.caches.states.get(node.Name); speaksFor(report, node) || report != nil && report.Status.Reason != "" {
 			nr.report = report
 		}
 		all = append(all, nr)

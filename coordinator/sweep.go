@@ -63,7 +63,7 @@ func (s *sweeper) run(ctx context.Context) error {
 		full := !began.Before(nextFull)
 		err := s.sweep(ctx, full)
 		s.metrics.swept(began, full, err, s.tracks)
-		s.metrics.blocked(s.verifier.found.counts(len(s.caches.allNodeENIs())))
+		s.metrics.blocked(s.verifier.found.counts(len(s.caches.nodeENIs.list())))
 		if err != nil {
 			s.pause.extend()
 		}
@@ -136,7 +136,7 @@ func (s *sweeper) sweep(ctx context.Context, full bool) error {
 	if err != nil {
 		s.queue.merge(named.without(seen.filters))
 	}
-	reported := reportedENIs(s.caches.allStates(), s.caches.node)
+	reported := reportedENIs(s.caches.states.list(), s.caches.nodes.get)
 	if wrong := s.verifier.place(ctx, seen, reported); wrong != nil {
 		if !errors.Is(wrong, errWrongPlace) {
 			s.queue.merge(named) // nothing has been done about it

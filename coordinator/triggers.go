@@ -110,7 +110,7 @@ func (t *triggers) nodeChanged(old, now *kube.Node) {
 // selectionChanged begins grace periods of NodeENIs that no longer select the Node.
 func (t *triggers) selectionChanged(old, now *kube.Node) {
 	selects := func(n *v1alpha1.NodeENI, node *kube.Node) bool { return node != nil && n.Selects(node.Labels) }
-	for _, n := range t.caches.allNodeENIs() {
+	for _, n := range t.caches.nodeENIs.list() {
 		before, after := selects(n, old), selects(n, now)
 		if before && !after {
 			t.caches.history.nodeUnselected(n.UID, old.Name, time.Now())
@@ -146,7 +146,7 @@ func (t *triggers) stateChanged(old, now *v1alpha1.NodeENIState) {
 
 // describeReleased looks at all ENIs that the node releases by now.
 func (t *triggers) describeReleased(node string) {
-	if ids := released(nil, t.caches.state(node)); len(ids) > 0 {
+	if ids := released(nil, t.caches.states.get(node)); len(ids) > 0 {
 		t.queue.add(eni.ByID, ids...)
 	}
 }

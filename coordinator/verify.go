@@ -32,7 +32,7 @@ type verifier struct {
 // region says whether EC2 may be asked at all: what it shows in another Region is
 // none of this cluster's.
 func (v *verifier) region() bool {
-	c := wrongPlace(v.here.Region, v.caches.allNodes())
+	c := wrongPlace(v.here.Region, v.caches.nodes.list())
 	if c != (contradiction{}) || v.found.ofAll().Reason == wrongRegion {
 		v.setPlace(c)
 	}
@@ -110,7 +110,7 @@ func (v *verifier) reports(ctx context.Context, full bool, empty map[types.UID]b
 			is[r.NodeENI] = observed.contradicts(r, v.ec2.cluster)
 		}
 	}
-	for _, n := range v.caches.allNodeENIs() {
+	for _, n := range v.caches.nodeENIs.list() {
 		if full || empty[n.UID] {
 			v.set(n, is[n.UID])
 		}
@@ -153,7 +153,7 @@ func (v *verifier) unseen(reported []reportedENI) map[types.UID]bool {
 
 // setPlace says that nothing of what EC2 shows counts, or that all of it does again.
 func (v *verifier) setPlace(c contradiction) {
-	all := v.caches.allNodeENIs()
+	all := v.caches.nodeENIs.list()
 	if !v.found.setPlace(c) {
 		return
 	}

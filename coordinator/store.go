@@ -1,0 +1,134 @@
+package coordinator
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/validate/content"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// store is an informer of one resource. What it lists must not be changed.
+type store[T any] struct {
+	cache.SharedIndexInformer
+	client   rest.Interface
+	resource string
+}
+
+// newStore keeps what an API server has of a resource. One that does not stream its
+// first list is asked for pages from etcd: of "any version" it gives all in one
+// answer, whatever the limit, and with some thousand Nodes that is more than the
+// memory that a coordinator is given.
+func newStore[T any](client rest.Interface, resource string, indexers cache.Indexers) store[T] {
+	lw := cache.NewFilteredListWatchFromClient(client, resource, "", func(o *metav1.ListOptions) {
+		if !o.Watch && o.ResourceVersion == "0" {
+			o.ResourceVersion = ""
+		}
+	})
+	example := any(new(T)).(runtime.Object)
+	return store[T]{cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(lw, client), example, 0, indexers), client, resource}
+}
+
+// trim drops what is never read, such as a Node's annotations, and what no report
+// may hold.
+func trim(obj any) (any, error) {
+	if m, err := meta.Accessor(obj); err == nil {
+		m.SetManagedFields(nil)
+	}
+	switch o := obj.(type) {
+	case *kube.Node:
+		o.Annotations, o.Spec.Taints = nil, nil
+	case *v1alpha1.NodeENIState:
+		o.Annotations, o.Labels = nil, nil
+		o.Status.Clip() // an agent says what it likes
+	}
+	return obj, nil
+}
+
+// get is the object of that name; nil when there is none.
+func (s store[T]) get(name string) *T {
+	obj, ok, err := s.GetStore().GetByKey(name)
+	if err != nil || !ok {
+		return nil
+	}
+	return obj.(*T)
+}
+
+func (s store[T]) list() []*T { return typed[T](s.GetStore().List()) }
+
+func (s store[T]) by(index, value string) []*T {
+	found, _ := s.GetIndexer().ByIndex(index, value) // an error is for an index that there is not
+	return typed[T](found)
+}
+
+func typed[T any](objects []any) []*T {
+	all := make([]*T, len(objects))
+	for n, obj := range objects {
+		all[n] = obj.(*T)
+	}
+	return all
+}
+
+// ahead says whether it holds what the API server has not, after a restore of etcd. The
+// watch then waits for the time at which it was, and misses what happens until then.
+func (s store[T]) ahead(ctx context.Context) (bool, error) {
+	seen := s.LastSyncResourceVersion() // before the API server's
+	var now struct {
+		Metadata metav1.ListMeta `json:"metadata"`
+	}
+	body, err := s.client.Get().Resource(s.resource).Param("limit", "1").Timeout(apiTimeout).Do(ctx).Raw()
+	if err == nil {
+		err = json.Unmarshal(body, &now)
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading the version of %s: %w", s.resource, err)
+	}
+	return older(now.Metadata.ResourceVersion, seen), nil
+}
+
+// older says whether a resource version is of a time before another one: etcd has been
+// restored.
+func older(version, other string) bool {
+	x, errA := strconv.ParseUint(version, 10, 64)
+	y, errB := strconv.ParseUint(other, 10, 64)
+	return errA == nil && errB == nil && x < y
+}
+
+// apiTimeout is how long to wait for an answer of the API server.
+const apiTimeout = 10 * time.Second
+
+// read gets an object; nil when there is none, or no such resource.
+func read[T any](ctx context.Context, client rest.Interface, resource, name string) (*T, error) {
+	obj, err := readStrictly[T](ctx, client, resource, name)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	return obj, err
+}
+
+// readStrictly gets an object; nil when the resource has none of this name.
+func readStrictly[T any](ctx context.Context, client rest.Interface, resource, name string) (*T, error) {
+	if name == "" || len(content.IsPathSegmentName(name)) > 0 {
+		return nil, nil // no object can have that name
+	}
+	obj := new(T)
+	err := client.Get().Resource(resource).Name(name).Timeout(apiTimeout).Do(ctx).Into(any(obj).(runtime.Object))
+	if kube.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s %s: %w", resource, name, err)
+	}
+	return obj, nil
+}
