@@ -56,26 +56,22 @@ func share(nodes [][]v1alpha1.Attachment) []v1alpha1.Attachment {
 func attachmentsOf(nr nodeReport, entries []v1alpha1.ENIState) []v1alpha1.Attachment {
 	var all []v1alpha1.Attachment
 	for _, entry := range entries {
-		all = append(all, attachment(nr, entry))
+		all = append(all, v1alpha1.Attachment{
+			NodeID:       nr.node.Name,
+			InstanceID:   nr.report.Status.InstanceID,
+			ENIID:        entry.ENIID,
+			AttachmentID: entry.AttachmentID,
+			SubnetID:     entry.SubnetID,
+			SubnetCIDR:   entry.SubnetCIDR,
+			DeviceIndex:  entry.DeviceIndex,
+			MTU:          entry.MTU,
+			Status:       string(entry.Phase),
+			Message:      shorten(entry.Message),
+			LastUpdated:  entry.LastTransitionTime,
+		})
 	}
 	slices.SortStableFunc(all, compareAttachments)
 	return all
-}
-
-func attachment(nr nodeReport, entry v1alpha1.ENIState) v1alpha1.Attachment {
-	return v1alpha1.Attachment{
-		NodeID:       nr.node.Name,
-		InstanceID:   nr.report.Status.InstanceID,
-		ENIID:        entry.ENIID,
-		AttachmentID: entry.AttachmentID,
-		SubnetID:     entry.SubnetID,
-		SubnetCIDR:   entry.SubnetCIDR,
-		DeviceIndex:  entry.DeviceIndex,
-		MTU:          entry.MTU,
-		Status:       string(entry.Phase),
-		Message:      shorten(entry.Message),
-		LastUpdated:  entry.LastTransitionTime,
-	}
 }
 
 // compareAttachments puts what needs attention first.

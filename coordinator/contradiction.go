@@ -172,46 +172,34 @@ func noInstance(here place, which string, instances []string) contradiction {
 		here, which, sample(instances))}
 }
 
+// allNodeENIs stands for the UID of each.
+const allNodeENIs types.UID = ""
+
 // contradictions keeps what speaks against the conclusion that an ENI does not exist
 // because EC2 does not show it. The verifier finds it, the status writer shows it.
 type contradictions struct {
-	mu        sync.Mutex
-	place     contradiction // of all that EC2 shows
-	ofNodeENI map[types.UID]contradiction
+	mu    sync.Mutex
+	byUID map[types.UID]contradiction
 }
 
 func newContradictions() *contradictions {
-	return &contradictions{ofNodeENI: map[types.UID]contradiction{}}
+	return &contradictions{byUID: map[types.UID]contradiction{}}
 }
 
 // of is what is to be said of a NodeENI.
 func (c *contradictions) of(uid types.UID) contradiction {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.place != (contradiction{}) {
-		return c.place
-	}
-	return c.ofNodeENI[uid]
+	return cmp.Or(c.byUID[allNodeENIs], c.byUID[uid])
 }
 
-// ofAll is what is to be said of every NodeENI.
-func (c *contradictions) ofAll() contradiction { return c.of("") }
-
-// setPlace and set return whether that is news.
-func (c *contradictions) setPlace(is contradiction) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	news := c.place != is
-	c.place = is
-	return news
-}
-
+// set returns whether that is news.
 func (c *contradictions) set(uid types.UID, is contradiction) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	news := c.ofNodeENI[uid] != is
-	if c.ofNodeENI[uid] = is; is == (contradiction{}) {
-		delete(c.ofNodeENI, uid)
+	news := c.byUID[uid] != is
+	if c.byUID[uid] = is; is == (contradiction{}) {
+		delete(c.byUID, uid)
 	}
 	return news
 }
@@ -221,7 +209,7 @@ func (c *contradictions) set(uid types.UID, is contradiction) bool {
 func (c *contradictions) forgetGone(find func(types.UID) *v1alpha1.NodeENI) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	maps.DeleteFunc(c.ofNodeENI, func(uid types.UID, _ contradiction) bool { return find(uid) == nil })
+	maps.DeleteFunc(c.byUID, func(uid types.UID, _ contradiction) bool { return uid != allNodeENIs && find(uid) == nil })
 }
 
 // counts are how many of so many NodeENIs each reason concerns.
@@ -229,11 +217,11 @@ func (c *contradictions) counts(nodeENIs int) map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	n := map[string]int{}
-	if c.place != (contradiction{}) {
-		n[c.place.Reason] = max(nodeENIs, 1)
+	if all := c.byUID[allNodeENIs]; all != (contradiction{}) {
+		n[all.Reason] = max(nodeENIs, 1)
 		return n
 	}
-	for _, is := range c.ofNodeENI {
+	for _, is := range c.byUID {
 		n[is.Reason]++
 	}
 	return n

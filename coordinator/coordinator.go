@@ -79,7 +79,7 @@ func newCoordinator(cfg Config) (*coordinator, error) {
 		sweeper: newSweeper(cfg, caches, queue, marks, contradictions),
 		status:  newStatusWriter(cfg, caches, marks, contradictions),
 	}
-	t := &triggers{caches: caches, queue: queue, marks: marks}
+	t := &triggers{caches: caches, queue: queue, marks: marks, limiter: newReportLimiter()}
 	return c, t.watch()
 }
 

@@ -13,49 +13,40 @@ import (
 // values. They are also what an answer speaks of.
 type filters struct {
 	all    bool
-	values map[eni.Selector]map[string]bool
+	values map[filterValue]bool
+}
+
+type filterValue struct {
+	of eni.Selector
+	is string
 }
 
 func (f *filters) add(by eni.Selector, values ...string) {
 	if f.values == nil {
-		f.values = map[eni.Selector]map[string]bool{}
+		f.values = map[filterValue]bool{}
 	}
-	if f.values[by] == nil {
-		f.values[by] = map[string]bool{}
-	}
-	for _, value := range values {
-		f.values[by][value] = true
+	for _, is := range values {
+		f.values[filterValue{by, is}] = true
 	}
 }
 
 func (f *filters) merge(other filters) {
 	f.all = f.all || other.all
-	for by, values := range other.values {
-		f.add(by, slices.Collect(maps.Keys(values))...)
+	for v := range other.values {
+		f.add(v.of, v.is)
 	}
 }
 
 // without is what others leave of these.
-func (f *filters) without(other filters) (rest filters) {
-	rest.all = f.all && !other.all
-	for by, values := range f.values {
-		for value := range values {
-			if !other.cover(by, value) {
-				rest.add(by, value)
-			}
-		}
-	}
+func (f *filters) without(other filters) filters {
+	rest := filters{all: f.all && !other.all, values: maps.Clone(f.values)}
+	maps.DeleteFunc(rest.values, func(v filterValue, _ bool) bool { return other.cover(v.of, v.is) })
 	return rest
 }
 
 // cover says whether they let all ENIs with the value through.
-func (f *filters) cover(by eni.Selector, value string) bool { return f.all || f.values[by][value] }
-
-func (f *filters) size() (n int) {
-	for _, values := range f.values {
-		n += len(values)
-	}
-	return n
+func (f *filters) cover(by eni.Selector, is string) bool {
+	return f.all || f.values[filterValue{by, is}]
 }
 
 // filter is that of one call.
@@ -67,9 +58,14 @@ type filter struct {
 // calls are the filters of the calls that they come to, ids first: the answers are
 // short and bring ENIs on their way.
 func (f *filters) calls() (all []filter) {
+	values := map[eni.Selector][]string{}
+	for v := range f.values {
+		values[v.of] = append(values[v.of], v.is)
+	}
 	for _, by := range []eni.Selector{eni.ByID, eni.ByNode, eni.ByNodeENI} {
-		for values := range slices.Chunk(slices.Sorted(maps.Keys(f.values[by])), eni.SelectorLimit) {
-			all = append(all, filter{by, values})
+		slices.Sort(values[by])
+		for part := range slices.Chunk(values[by], eni.SelectorLimit) {
+			all = append(all, filter{by, part})
 		}
 	}
 	return all
@@ -97,12 +93,12 @@ func (q *queue) add(by eni.Selector, values ...string) {
 }
 
 func (q *queue) merge(named filters) {
-	if !named.all && named.size() == 0 {
+	if !named.all && len(named.values) == 0 {
 		return
 	}
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.named.merge(named); q.named.size() > maxQueued {
+	if q.named.merge(named); len(q.named.values) > maxQueued {
 		q.named = filters{all: true}
 	}
 	q.wake.set()

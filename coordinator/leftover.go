@@ -52,8 +52,6 @@ var reasons = map[reason]string{
 	reasonBothUnknown:    "neither its NodeENI nor its instance is of this cluster",
 }
 
-func (r reason) text() string { return reasons[r] }
-
 // grace is what has to pass before a left-over ENI may be touched.
 type grace string
 

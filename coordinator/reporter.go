@@ -51,7 +51,7 @@ func (r *reporter) event(e eni.ENI, eventType, reason, format string, args ...an
 // nodeEvent tells whoever looks at the Node what has become of its ENI.
 func (r *reporter) nodeEvent(e eni.ENI, event, did string, why reason) {
 	if e.Owner.Node != "" {
-		r.events.Event(kube.NodeRef(e.Owner.Node), kube.EventNormal, event, "%s of NodeENI %s %s: %s", e.ID, e.Owner.NodeENI, did, why.text())
+		r.events.Event(kube.NodeRef(e.Owner.Node), kube.EventNormal, event, "%s of NodeENI %s %s: %s", e.ID, e.Owner.NodeENI, did, reasons[why])
 	}
 }
 
@@ -72,12 +72,12 @@ func (r *reporter) done(res result) {
 	e, why := res.eni, res.verdict.Reason
 	if res.act == actDetach {
 		r.info("ENI is being detached", e, "reason", why)
-		r.event(e, kube.EventNormal, "ENIDetached", "Detaching %s from node %s (%s): %s", e.ID, e.Owner.Node, e.Attachment.InstanceID, why.text())
+		r.event(e, kube.EventNormal, "ENIDetached", "Detaching %s from node %s (%s): %s", e.ID, e.Owner.Node, e.Attachment.InstanceID, reasons[why])
 		r.nodeEvent(e, "ENIDetached", "is being detached", why)
 		return
 	}
 	r.info("ENI is deleted", e, "reason", why)
-	r.event(e, kube.EventNormal, "ENIDeleted", "Deleted %s of node %s: %s", e.ID, e.Owner.Node, why.text())
+	r.event(e, kube.EventNormal, "ENIDeleted", "Deleted %s of node %s: %s", e.ID, e.Owner.Node, reasons[why])
 	r.nodeEvent(e, "ENIDeleted", "is deleted", why)
 }
 
@@ -87,7 +87,7 @@ func (r *reporter) refused(res result) {
 		why := refusal(e, res.verdict)
 		r.warn("ENI is left over, but it is not detached", e, "reason", res.verdict.Reason, "attachedTo", e.Attachment.InstanceID, "because", why)
 		r.event(e, kube.EventWarning, "ENIRefused", "%s of node %s is left over (%s), but it is not detached from %s: %s",
-			e.ID, e.Owner.Node, res.verdict.Reason.text(), e.Attachment.InstanceID, why)
+			e.ID, e.Owner.Node, reasons[res.verdict.Reason], e.Attachment.InstanceID, why)
 		return
 	}
 	advice := eni.Advice(actionOf(res.act), res.err)
@@ -143,14 +143,14 @@ func (r *reporter) attachedAgain(e eni.ENI, t *track) {
 	r.event(e, kube.EventWarning, "ENIAttachedAgain",
 		"%s of node %s is left over (%s) and was detached, but it has been attached to %s again (%d times so far). "+
 			"The node's agent may not reach the API server, and so not know; see its log and its network. Until that is put right, the ENI is detached less and less often",
-		e.ID, e.Owner.Node, t.Verdict.Reason.text(), e.Attachment.InstanceID, t.Undone)
+		e.ID, e.Owner.Node, reasons[t.Verdict.Reason], e.Attachment.InstanceID, t.Undone)
 }
 
 func (r *reporter) notConfirmed(j job, err error) {
 	r.warn("ENI stays until the API server confirms that it is left over", j.eni, "error", err)
 	r.event(j.eni, kube.EventWarning, "NotConfirmed",
 		"%s of node %s is left over (%s), but it stays until the API server confirms that, which it is asked again and again: %v. The coordinator needs the right to get nodeenis, nodeenistates and nodes",
-		j.eni.ID, j.eni.Owner.Node, j.verdict.Reason.text(), err)
+		j.eni.ID, j.eni.Owner.Node, reasons[j.verdict.Reason], err)
 }
 
 // notListed says that EC2 shows nothing, also of the NodeENIs that wait for it in vain.

@@ -183,21 +183,21 @@ func TestFilters(t *testing.T) {
 	var answered filters
 	answered.add(calls[1].by, calls[1].values...)
 	rest := f.without(answered)
-	if got, want := rest.size(), f.size()-eni.SelectorLimit; got != want {
+	if got, want := len(rest.values), len(f.values)-eni.SelectorLimit; got != want {
 		t.Errorf("%d are left to be asked for, want %d", got, want)
 	}
 	if rest.cover(eni.ByNode, "node-0000") || !rest.cover(eni.ByNode, "node-0200") || !(&filters{all: true}).cover(eni.ByID, "eni-3") {
 		t.Error("what is covered is wrong")
 	}
-	if rest := f.without(filters{all: true}); rest.size() > 0 {
+	if rest := f.without(filters{all: true}); len(rest.values) > 0 {
 		t.Errorf("a list of all leaves %v", rest)
 	}
 	queue := newQueue()
 	for i := range maxQueued + 1 {
 		queue.add(eni.ByNode, fmt.Sprint(i))
 	}
-	if got := queue.take(); !got.all || got.size() > 0 {
-		t.Errorf("the names of %d nodes are kept", got.size())
+	if got := queue.take(); !got.all || len(got.values) > 0 {
+		t.Errorf("the names of %d nodes are kept", len(got.values))
 	}
 }
 

@@ -63,7 +63,7 @@ func TestLeaseIsGivenBack(t *testing.T) {
 
 // One node's reports, whatever they say, have EC2 asked a few times.
 func TestReportsAreLimited(t *testing.T) {
-	var l reportLimiter
+	l := newReportLimiter()
 	asked := 0
 	for range 1000 {
 		if l.allow("node-a", func() {}) {

@@ -33,7 +33,7 @@ type verifier struct {
 // none of this cluster's.
 func (v *verifier) region() bool {
 	c := wrongPlace(v.here.Region, v.caches.nodes.list())
-	if c != (contradiction{}) || v.found.ofAll().Reason == wrongRegion {
+	if c != (contradiction{}) || v.found.of(allNodeENIs).Reason == wrongRegion {
 		v.setPlace(c)
 	}
 	return c == (contradiction{})
@@ -52,7 +52,7 @@ func (v *verifier) place(ctx context.Context, seen listing, reported []reportedE
 			return err
 		}
 	}
-	if v.found.ofAll() != (contradiction{}) {
+	if v.found.of(allNodeENIs) != (contradiction{}) {
 		return errWrongPlace
 	}
 	return nil
@@ -154,7 +154,7 @@ func (v *verifier) unseen(reported []reportedENI) map[types.UID]bool {
 // setPlace says that nothing of what EC2 shows counts, or that all of it does again.
 func (v *verifier) setPlace(c contradiction) {
 	all := v.caches.nodeENIs.list()
-	if !v.found.setPlace(c) {
+	if !v.found.set(allNodeENIs, c) {
 		return
 	}
 	if c == (contradiction{}) {
