@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"context"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -11,40 +10,9 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// coordinatorAsOf returns a coordinator whose caches hold what the API server
-// shows now and hear of nothing after that.
-func (r *rig) coordinatorAsOf() *coordinator {
-	r.Helper()
-	cfg, err := fastConfig(r.Context(), r.access, r.ec2URL, "leader")
-	if err != nil {
-		r.Fatal(err)
-	}
-	c, err := newCoordinator(cfg)
-	if err != nil {
-		r.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(r.Context())
-	join, err := c.caches.run(ctx, cfg.Log)
-	if err != nil {
-		r.Fatal(err)
-	}
-	stop()
-	join()
-	c.sweeper.executor.mayAct = func() bool { return true }
-	return c
-}
-
-func (r *rig) sweeperAsOf() *sweeper {
-	r.Helper()
-	return r.coordinatorAsOf().sweeper
-}
-
 // TestCarryOut: between a decision and its call things may have changed.
 func TestCarryOut(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
+	r, n, a := newNodeRig(t)
 	unselected, reported := verdict{reasonNotSelected, graceNone}, verdict{reasonReleased, graceNone}
 	tests := []struct {
 		name     string
@@ -112,9 +80,6 @@ func TestNotConfirmed(t *testing.T) {
 // TestStaleCaches: the caches have stopped following the API server, which they
 // tell nobody, and speak against an ENI that is wanted by now.
 func TestStaleCaches(t *testing.T) {
-	label := func(r *rig, value any) {
-		r.patch(r.kube.Core, kube.Nodes, "node-a", map[string]any{"metadata": map[string]any{"labels": map[string]any{"ng": value}}})
-	}
 	tests := []struct {
 		name string
 		// seen is what the caches have seen, meanwhile what they have missed.
@@ -122,11 +87,11 @@ func TestStaleCaches(t *testing.T) {
 		verdict         verdict
 		want            outcome
 	}{
-		{"nothing missed", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { label(r, nil) },
+		{"nothing missed", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { r.label("node-a", nil) },
 			func(*rig, *v1alpha1.NodeENI, string, string) {},
 			verdict{reasonNotSelected, graceAgent}, outcomeDone},
-		{"the label is back", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { label(r, nil) },
-			func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { label(r, "multi-eni") },
+		{"the label is back", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { r.label("node-a", nil) },
+			func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { r.label("node-a", "multi-eni") },
 			verdict{reasonNotSelected, graceAgent}, outcomeDropped},
 		{"the Node has come", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { r.remove(r.kube.Core, kube.Nodes, "node-a") },
 			func(r *rig, _ *v1alpha1.NodeENI, instance, _ string) { r.node("node-a", instance) },
@@ -146,10 +111,7 @@ func TestStaleCaches(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			r := newRig(t)
-			a := r.instance()
-			r.node("node-a", a)
-			n := r.nodeENI("multi")
+			r, n, a := newNodeRig(t)
 			id := r.newENI(owner(n, "node-a", a), subnetA)
 			test.seen(r, n, a, id)
 			s := r.sweeperAsOf()

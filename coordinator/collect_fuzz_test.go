@@ -23,7 +23,8 @@ func drawWorld(c *draw.Choices) (eni.ENI, evidence) {
 	e.SubnetID = draw.Of(c, subnetA, subnetB)
 	ev := evidence{
 		NodeENIDeleted: c.Rarely(4), NodeDeleted: c.Rarely(4),
-		Phase: draw.Of(c, v1alpha1.PhaseReady, v1alpha1.PhaseReleased, v1alpha1.PhaseReleasing, v1alpha1.PhaseFailed, ""),
+		Phase: draw.Of(c, v1alpha1.PhaseReady, v1alpha1.PhaseReleased, v1alpha1.PhaseReleasing, v1alpha1.PhaseFailed, "",
+			v1alpha1.PhasePending, v1alpha1.PhaseAttaching, v1alpha1.PhaseConfiguring),
 	}
 	if !c.Rarely(5) {
 		ev.NodeENI = &v1alpha1.NodeENI{

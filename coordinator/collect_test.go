@@ -54,11 +54,7 @@ func TestNodeENIDeleted(t *testing.T) {
 }
 
 func TestReleasedAtOnce(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
-	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r, n, a, id := newENIRig(t)
 	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
 	r.startLeading(forever)
 	r.awaitFinalizer(n)
@@ -103,11 +99,7 @@ func TestNodeDeleted(t *testing.T) {
 
 // A kubelet that is started again registers its Node again.
 func TestNodeDeletedAndBack(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
-	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r, n, a, id := newENIRig(t)
 	const nodeGrace = 5 * time.Second
 	r.startLeading(func(cfg *Config) { cfg.NodeGrace = nodeGrace })
 	r.awaitFinalizer(n)
@@ -169,11 +161,7 @@ func TestLabelLost(t *testing.T) {
 		{"no agent", func(*Config) {}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := newRig(t)
-			a := r.instance()
-			r.node("node-a", a)
-			n := r.nodeENI("multi")
-			id := r.fullENI(n, "node-a", a, subnetA, 2)
+			r, n, a, id := newENIRig(t)
 			r.startLeading(test.change)
 			r.label("node-a", nil)
 			if test.report {
@@ -191,11 +179,7 @@ func TestLabelLost(t *testing.T) {
 }
 
 func TestLabelComesBack(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
-	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r, _, _, id := newENIRig(t)
 	r.startLeading(forever)
 	r.label("node-a", nil)
 	r.awaitSweep()
@@ -223,11 +207,7 @@ func TestGoneAgain(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := newRig(t)
-			a := r.instance()
-			r.node("node-a", a)
-			n := r.nodeENI("multi")
-			id := r.fullENI(n, "node-a", a, subnetA, 2)
+			r, n, a, id := newENIRig(t)
 			r.startLeading(func(cfg *Config) { cfg.ReleaseGrace, cfg.NodeGrace = grace, grace })
 			r.awaitFinalizer(n)
 			before := r.count("DescribeNetworkInterfaces")
@@ -299,10 +279,7 @@ func TestForgedReport(t *testing.T) {
 }
 
 func TestOrphans(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
+	r, n, a := newNodeRig(t)
 	unknown := &v1alpha1.NodeENI{ObjectMeta: metav1.ObjectMeta{Name: "gone", UID: "00000000-dead-4000-8000-000000000000"}}
 	aged := func(o eni.Owner, age time.Duration) eni.Owner {
 		o.CreatedAt = time.Now().Add(-age).Truncate(time.Second)
@@ -325,10 +302,7 @@ func TestOrphans(t *testing.T) {
 			t.Fatalf("%s was collected after one full sweep", id)
 		}
 	}
-	c.stop()
-	if err := c.wait(); err != nil {
-		t.Fatal(err)
-	}
+	c.end()
 
 	r.cloud.ResetCalls()
 	r.startLeading(func(cfg *Config) { cfg.SweepInterval = 200 * time.Millisecond })
@@ -348,10 +322,7 @@ func TestOrphans(t *testing.T) {
 // TestCreatedTooLate: an agent's create was on its way while the NodeENI went. What
 // no report names is found by the next full sweep.
 func TestCreatedTooLate(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
+	r, n, a := newNodeRig(t)
 	r.startLeading(forever, func(cfg *Config) { cfg.SweepInterval = 2 * time.Second })
 	r.awaitFinalizer(n)
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
@@ -380,14 +351,8 @@ func TestFinalizerWaitsForAgent(t *testing.T) {
 	}
 	id := r.newENI(owner(n, "node-a", a), subnetA)
 	r.report(n, "node-a", a, v1alpha1.PhaseReleased, id)
-	r.awaitNoNodeENI("multi")
-	if r.exists(id) {
-		t.Error("the NodeENI is gone, but its ENI is not")
-	}
-	c.stop()
-	if err := c.wait(); err != nil {
-		t.Fatal(err)
-	}
+	r.awaitNoNodeENI("multi", id)
+	c.end()
 
 	r.report(stuck, "node-b", b, v1alpha1.PhasePending, "")
 	r.startLeading(func(cfg *Config) { cfg.ReleaseGrace = 300 * time.Millisecond })
@@ -405,8 +370,5 @@ func TestDescribeLags(t *testing.T) {
 	r.startLeading()
 	r.awaitFinalizer(n)
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
-	r.awaitNoNodeENI("multi")
-	if r.exists(id) {
-		t.Error("the NodeENI is gone, but its ENI is not")
-	}
+	r.awaitNoNodeENI("multi", id)
 }

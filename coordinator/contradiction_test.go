@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +14,6 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/query"
 )
 
 func nodeIn(name, providerID string) *kube.Node {
@@ -103,36 +101,6 @@ func TestReportedENIs(t *testing.T) {
 	}
 }
 
-// another is an EC2 of somebody else.
-func (r *rig) another(region, account string) (*cloud.Cloud, func(*Config)) {
-	r.Helper()
-	config := cloud.Config{Region: region, AccountID: account, VPCs: r.cloud.Config().VPCs, SecurityGroups: r.cloud.Config().SecurityGroups}
-	for _, subnet := range r.cloud.Config().Subnets {
-		subnet.Zone, subnet.ZoneID = region+"a", ""
-		config.Subnets = append(config.Subnets, subnet)
-	}
-	c, err := cloud.New(config)
-	if err != nil {
-		r.Fatal(err)
-	}
-	server := httptest.NewServer(query.New(c))
-	r.Cleanup(func() { c.Close(); server.Close() })
-	return c, func(cfg *Config) { cfg.EC2, cfg.Region = ec2Client(server.URL, cfg.Identity), region }
-}
-
-func (r *rig) awaitBlocked(name, reason, text string) {
-	r.Helper()
-	r.await(name+" is blocked: "+reason, func() bool {
-		n := r.getNodeENI(name)
-		if n == nil {
-			r.Fatalf("NodeENI %s is gone", name)
-		}
-		c := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionCleanupBlocked)
-		return c != nil && c.Reason == reason && strings.Contains(c.Message, text)
-	})
-	r.awaitEvent(reason, text)
-}
-
 // In the wrong place everything seems to be gone.
 func TestCoordinatorInTheWrongPlace(t *testing.T) {
 	for _, test := range []struct{ name, region, account, reason, text string }{
@@ -140,11 +108,7 @@ func TestCoordinatorInTheWrongPlace(t *testing.T) {
 		{"account", "us-east-1", "999999999999", instancesUnknown, "EC2, asked in Region us-east-1, shows none of the instances whose agents report ENIs: node-a ("},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := newRig(t)
-			a := r.instance()
-			r.node("node-a", a)
-			n := r.nodeENI("multi")
-			id := r.fullENI(n, "node-a", a, subnetA, 2)
+			r, n, a, id := newENIRig(t)
 			r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
 			there, wrong := r.another(test.region, test.account)
 			// Another cluster of that name is there.
@@ -178,15 +142,9 @@ func TestCoordinatorInTheWrongPlace(t *testing.T) {
 			if _, there := there.Interface(stranger.ID); !there || !r.attached(id) {
 				t.Errorf("the stranger is there: %v, the ENI is attached: %v", there, r.attached(id))
 			}
-			first.stop()
-			if err := first.wait(); err != nil {
-				t.Fatal(err)
-			}
+			first.end()
 			r.startLeading()
-			r.awaitNoNodeENI("multi")
-			if r.exists(id) {
-				t.Error("the NodeENI is gone, but its ENI is not")
-			}
+			r.awaitNoNodeENI("multi", id)
 		})
 	}
 }
@@ -204,24 +162,14 @@ func TestWrongAccountWithoutReports(t *testing.T) {
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
 	time.Sleep(time.Second)
 	r.awaitBlocked("multi", instancesUnknown, "")
-	first.stop()
-	if err := first.wait(); err != nil {
-		t.Fatal(err)
-	}
+	first.end()
 	r.startLeading()
-	r.awaitNoNodeENI("multi")
-	if r.exists(id) {
-		t.Error("the NodeENI is gone, but its ENI is not")
-	}
+	r.awaitNoNodeENI("multi", id)
 }
 
 // The coordinator's cluster has another name than the agents'.
 func TestOtherClusterName(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
-	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r, n, a, id := newENIRig(t)
 	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
 	metrics := NewMetrics(prometheus.NewRegistry())
 	r.start("leader", func(cfg *Config) {
@@ -299,11 +247,7 @@ func TestWrongReports(t *testing.T) {
 
 // A NodeENI that no coordinator has ever seen goes without its ENIs.
 func TestUninstallAfterNodeENIsWentUnseen(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
-	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r, n, a, id := newENIRig(t)
 	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
 	u := r.uninstall(3 * time.Second)

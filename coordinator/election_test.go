@@ -1,13 +1,9 @@
 package coordinator
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -18,70 +14,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
-	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
-
-// startProcess runs a coordinator in a process of its own.
-func (r *rig) startProcess(identity string) *exec.Cmd {
-	r.Helper()
-	kubeconfig, err := controlplane.Kubeconfig(r.access)
-	if err != nil {
-		r.Fatal(err)
-	}
-	encoded, err := json.Marshal(process{Kubeconfig: string(kubeconfig), EC2: r.ec2URL, Identity: identity})
-	if err != nil {
-		r.Fatal(err)
-	}
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), processEnv+"="+string(encoded))
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		r.Fatal(err)
-	}
-	r.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended
-		_ = cmd.Wait()
-		if s := stderr.String(); strings.Contains(s, "DATA RACE") || strings.Contains(s, "panic") {
-			r.Errorf("coordinator %s: %s", identity, s)
-		}
-	})
-	return cmd
-}
-
-func (r *rig) holder() string {
-	r.Helper()
-	lease, err := r.leases.Leases(testNamespace).Get(r.Context(), leaseName, metav1.GetOptions{})
-	if err != nil || lease.Spec.HolderIdentity == nil {
-		return ""
-	}
-	return *lease.Spec.HolderIdentity
-}
-
-func (r *rig) awaitHolder(identity string) {
-	r.Helper()
-	r.await(identity+" leads", func() bool { return r.holder() == identity })
-}
-
-// awaitLeading waits until the coordinator itself knows that it leads: one that is
-// told to stop before that has nothing to give back.
-func (r *rig) awaitLeading(identity string) {
-	r.Helper()
-	r.awaitHolder(identity)
-	r.await("the first sweep of "+identity, func() bool { return r.callsOf(identity, "DescribeNetworkInterfaces") > 0 })
-}
-
-func (r *rig) callsOf(sourceID, action string) int {
-	n := 0
-	for _, c := range r.cloud.Calls() {
-		if c.SourceID == sourceID && (action == "" || c.Action == action) {
-			n++
-		}
-	}
-	return n
-}
 
 // TestLeaderKilled: a leader dies without a word at each step of a collection;
 // the next one ends what it began.
@@ -93,10 +28,7 @@ func TestLeaderKilled(t *testing.T) {
 				name = "after " + action
 			}
 			t.Run(name, func(t *testing.T) {
-				r := newRig(t)
-				a := r.instance()
-				r.node("node-a", a)
-				n := r.nodeENI("multi")
+				r, n, a := newNodeRig(t)
 				one, two := r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-a", a, subnetA, 3)
 				first := r.startProcess("first")
 				r.awaitHolder("first")
@@ -109,10 +41,7 @@ func TestLeaderKilled(t *testing.T) {
 					t.Fatal(err)
 				}
 				r.start("second")
-				r.awaitNoNodeENI("multi")
-				if r.exists(one) || r.exists(two) {
-					t.Error("the NodeENI is gone, but not its ENIs")
-				}
+				r.awaitNoNodeENI("multi", one, two)
 				if r.holder() != "second" {
 					t.Errorf("%q leads", r.holder())
 				}
@@ -124,10 +53,7 @@ func TestLeaderKilled(t *testing.T) {
 // TestLeaderFrozen: a leader stands still in the middle of a collection, and
 // wakes up when the ENIs are wanted again and another one leads.
 func TestLeaderFrozen(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
+	r, n, a := newNodeRig(t)
 	var enis []string
 	for i := range int32(3) {
 		enis = append(enis, r.fullENI(n, "node-a", a, subnetA, i+1))
@@ -142,15 +68,12 @@ func TestLeaderFrozen(t *testing.T) {
 	}
 	first := r.startProcess("first")
 	r.awaitHolder("first")
-	label := func(value any) {
-		r.patch(r.kube.Core, kube.Nodes, "node-a", map[string]any{"metadata": map[string]any{"labels": map[string]any{"ng": value}}})
-	}
-	label(nil)
+	r.label("node-a", nil)
 	r.await("the first leader's calls", func() bool { return r.mutating("first") > 0 })
 	if err := first.Process.Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	label("multi-eni")
+	r.label("node-a", "multi-eni")
 	r.start("second")
 	r.awaitHolder("second")
 	r.await("the second leader's first sweep", func() bool { return r.callsOf("second", "DescribeNetworkInterfaces") > 0 })
@@ -170,11 +93,6 @@ func TestLeaderFrozen(t *testing.T) {
 	if r.mutating("second") > 0 {
 		t.Error("the second leader touched ENIs that are wanted")
 	}
-}
-
-// mutating counts Detach and Delete calls.
-func (r *rig) mutating(sourceID string) int {
-	return r.callsOf(sourceID, "DetachNetworkInterface") + r.callsOf(sourceID, "DeleteNetworkInterface")
 }
 
 // TestHandover: a leader that is told to stop gives the Lease back.
@@ -241,10 +159,7 @@ func TestTwoLeaders(t *testing.T) {
 		return r.callsOf("first", "DescribeNetworkInterfaces") > 0 && r.callsOf("second", "DescribeNetworkInterfaces") > 0
 	})
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
-	r.awaitNoNodeENI("multi")
-	if r.exists(one) || r.exists(two) {
-		t.Error("the NodeENI is gone, but not its ENIs")
-	}
+	r.awaitNoNodeENI("multi", one, two)
 	if !r.attached(wanted) {
 		t.Error("a wanted ENI was detached")
 	}
@@ -252,11 +167,7 @@ func TestTwoLeaders(t *testing.T) {
 
 // TestAPIServerAway: collection goes on where it was when the API server is back.
 func TestAPIServerAway(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
-	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r, n, _, id := newENIRig(t)
 	c := r.startLeading(shortLease)
 	r.awaitFinalizer(n)
 	r.cp.StopAPIServer()
@@ -273,10 +184,7 @@ func TestAPIServerAway(t *testing.T) {
 	}
 	r.awaitHolder("second")
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
-	r.awaitNoNodeENI("multi")
-	if r.exists(id) {
-		t.Error("the NodeENI is gone, but not its ENI")
-	}
+	r.awaitNoNodeENI("multi", id)
 }
 
 func TestConfigIsChecked(t *testing.T) {

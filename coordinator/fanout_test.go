@@ -71,22 +71,12 @@ func TestStatusFanOut(t *testing.T) {
 	report(v1alpha1.PhasePending, 0)
 
 	ctx, stop := context.WithCancel(t.Context())
-	cfg, err := fastConfig(ctx, r.access, r.ec2URL, "leader")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := newCoordinator(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	join, err := c.caches.run(ctx, cfg.Log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := r.coordinator()
+	unfollow := r.follow(c)
 	c.status.fanOut = tokenBucket{burst: 2 * agents, perSecond: 2 * agents} // two writes a second
 	done := make(chan struct{})
 	go func() { defer close(done); _ = c.status.run(ctx) }() // it ends with ctx
-	defer func() { stop(); join(); <-done }()
+	defer func() { stop(); <-done; unfollow() }()
 	r.await("the first status of each, which does not wait", func() bool {
 		for _, n := range all {
 			if r.getNodeENI(n.Name).Status.ObservedGeneration == 0 {

@@ -17,13 +17,6 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
-func (r *rig) inject(f cloud.Fault) {
-	r.Helper()
-	if err := r.cloud.Inject(f); err != nil {
-		r.Fatal(err)
-	}
-}
-
 // deleteUnderFaults deletes a NodeENI with two attached ENIs and waits until
 // everything is gone.
 func deleteUnderFaults(t *testing.T, config func(*cloud.Config), faults ...cloud.Fault) *rig {
@@ -40,10 +33,7 @@ func deleteUnderFaults(t *testing.T, config func(*cloud.Config), faults ...cloud
 		r.inject(f)
 	}
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
-	r.awaitNoNodeENI("multi")
-	if r.exists(one) || r.exists(two) {
-		t.Error("the NodeENI is gone, but not its ENIs")
-	}
+	r.awaitNoNodeENI("multi", one, two)
 	return r
 }
 
@@ -171,11 +161,7 @@ func TestPermissionIsGranted(t *testing.T) {
 // what was detached. The two do not keep EC2 busy, and once the agent has stopped,
 // the ENI goes.
 func TestAttachedAgain(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
-	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r, n, a, id := newENIRig(t)
 	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
 	if err := r.cloud.SetTiming(cloud.Timing{DeleteInUse: 300 * time.Millisecond}); err != nil {
 		t.Fatal(err)
@@ -198,20 +184,7 @@ func TestAttachedAgain(t *testing.T) {
 	}
 	stop()
 	r.report(n, "node-a", a, v1alpha1.PhaseReleased, id) // it is back
-	r.awaitNoNodeENI("multi")
-	if r.exists(id) {
-		t.Error("the NodeENI is gone, but not its ENI")
-	}
-}
-
-// awaitAnotherSweep wakes the coordinator and waits for a describe, without the
-// help of finalizers.
-func (r *rig) awaitAnotherSweep(n *v1alpha1.NodeENI) {
-	r.Helper()
-	before := r.count("DescribeNetworkInterfaces")
-	r.report(n, "node-w", "i-0fffffffffffffff1", v1alpha1.PhaseReady, "eni-0")
-	r.report(n, "node-w", "i-0fffffffffffffff1", v1alpha1.PhaseReleased, "eni-0")
-	r.await("another sweep", func() bool { return r.count("DescribeNetworkInterfaces") > before })
+	r.awaitNoNodeENI("multi", id)
 }
 
 func TestDescribeUnauthorized(t *testing.T) {
@@ -231,10 +204,7 @@ func TestDescribeUnauthorized(t *testing.T) {
 
 // TestStrangers: ENIs of others are never touched, whatever they are called.
 func TestStrangers(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
+	r, n, a := newNodeRig(t)
 	ours := r.fullENI(n, "node-a", a, subnetA, 2)
 	as := func(cluster string) eni.Owner {
 		o := owner(n, "node-a", a)
@@ -258,22 +228,6 @@ func TestStrangers(t *testing.T) {
 	assertUntouched(t, r, strangers)
 	if !r.attached(strangers[0]) {
 		t.Error("another cluster's ENI was detached")
-	}
-}
-
-func assertUntouched(t *testing.T, r *rig, ids []string) {
-	t.Helper()
-	for _, id := range ids {
-		i, ok := r.cloud.Interface(id)
-		if !ok {
-			t.Errorf("the stranger %s was deleted", id)
-		}
-		for _, c := range r.cloud.Calls() {
-			named := c.Params["NetworkInterfaceId"] == id || i.Attachment != nil && c.Params["AttachmentId"] == i.Attachment.ID
-			if named && c.SourceID != "AKIDTEST" {
-				t.Errorf("%s named the stranger %s", c.Action, id)
-			}
-		}
 	}
 }
 
@@ -313,15 +267,7 @@ func TestPrimaryTagged(t *testing.T) {
 func TestStuckDetach(t *testing.T) {
 	r := newRig(t)
 	n := r.nodeENI("multi")
-	ctx := t.Context()
-	cfg, err := fastConfig(ctx, r.access, r.ec2URL, "leader")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := newCoordinator(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := r.coordinator()
 	e := wantedENI()
 	e.Owner.NodeENIUID = n.UID
 	e.Attachment.Status = "detaching"
@@ -346,11 +292,7 @@ func TestStuckDetach(t *testing.T) {
 
 // TestIdle: what happens in a quiet cluster makes no EC2 call.
 func TestIdle(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
-	id := r.fullENI(n, "node-a", a, subnetA, 2)
+	r, n, a, id := newENIRig(t)
 	r.startLeading()
 	r.awaitFinalizer(n)
 	before := r.count("DescribeNetworkInterfaces")
@@ -380,10 +322,7 @@ func TestIdle(t *testing.T) {
 
 func TestStatusIsWritten(t *testing.T) {
 	const interval = time.Second
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
+	r, n, a := newNodeRig(t)
 	r.startLeading(func(cfg *Config) { cfg.StatusInterval = interval })
 	r.awaitFinalizer(n)
 	r.awaitReady(n, metav1.ConditionFalse, "NodesNotReady")
@@ -421,15 +360,6 @@ func TestStatusIsWritten(t *testing.T) {
 	if condition.Status != metav1.ConditionTrue || condition.Message != "1 of 1 nodes are ready" {
 		t.Errorf("got condition %+v", condition)
 	}
-}
-
-func (r *rig) awaitReady(n *v1alpha1.NodeENI, status metav1.ConditionStatus, reason string) {
-	r.Helper()
-	r.await("Ready="+string(status)+" "+reason, func() bool {
-		return slices.ContainsFunc(r.getNodeENI(n.Name).Status.Conditions, func(c metav1.Condition) bool {
-			return c.Type == v1alpha1.ConditionReady && c.Status == status && c.Reason == reason
-		})
-	})
 }
 
 // TestFinalizerDoesNotWaitForStatus: a NodeENI deleted and made anew would go before

@@ -83,24 +83,14 @@ func TestNotReady(t *testing.T) {
 // TestStuckLoop: a leader whose sweep stands still does not look healthy.
 func TestStuckLoop(t *testing.T) {
 	r := newRig(t)
-	cfg, err := fastConfig(t.Context(), r.access, r.ec2URL, "leader")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := newCoordinator(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := r.coordinator()
 	c.sweeper.heartbeat = program.NewHeartbeat("sweep loop", 100*time.Millisecond)
 	health, ask := r.serveHealth()
 	c.cfg.Health = health
 	c.register()
 	r.inject(cloud.Fault{Action: "DescribeNetworkInterfaces", Hang: true})
 	ctx, stop := context.WithCancel(t.Context())
-	join, err := c.caches.run(ctx, cfg.Log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	unfollow := r.follow(c)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -112,7 +102,7 @@ func TestStuckLoop(t *testing.T) {
 	})
 	stop()
 	<-ended
-	join()
+	unfollow()
 	if got := ask("/healthz"); !strings.HasPrefix(got, "200 ") {
 		t.Errorf("its loops have ended, and it answers %s", got)
 	}

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
@@ -146,7 +147,11 @@ func TestLeftOverKeeps(t *testing.T) {
 	r := rand.New(rand.NewPCG(seed, 0))
 	collected := 0
 	for range 50_000 {
-		e, ev := randomWorld(r)
+		data := make([]byte, 32)
+		for i := range data {
+			data[i] = byte(r.Uint32())
+		}
+		e, ev := drawWorld(draw.From(data))
 		got := leftOver(testCluster, e, ev)
 		if got.collect() {
 			collected++
@@ -165,43 +170,6 @@ func TestLeftOverKeeps(t *testing.T) {
 	if collected < 1000 {
 		t.Errorf("only %d of the random ENIs were collected; the worlds are too tame", collected)
 	}
-}
-
-func pick[T any](r *rand.Rand, from ...T) T { return from[r.IntN(len(from))] }
-
-func randomWorld(r *rand.Rand) (eni.ENI, evidence) {
-	e := wantedENI()
-	e.Owner.Cluster = pick(r, testCluster, testCluster, testCluster, "other", "")
-	e.Owner.Instance = pick(r, arn("i-1"), arn("i-1"), arn("i-2"), "")
-	e.SubnetID = pick(r, subnetA, subnetB)
-	ev := evidence{
-		NodeENIDeleted: r.IntN(4) == 0,
-		NodeDeleted:    r.IntN(4) == 0,
-		Phase: pick(r, "", v1alpha1.PhasePending, v1alpha1.PhaseAttaching, v1alpha1.PhaseConfiguring, v1alpha1.PhaseReady,
-			v1alpha1.PhaseFailed, v1alpha1.PhaseReleasing, v1alpha1.PhaseReleased),
-	}
-	if r.IntN(5) > 0 {
-		ev.NodeENI = &v1alpha1.NodeENI{
-			ObjectMeta: metav1.ObjectMeta{Name: "multi", UID: types.UID("uid-1")},
-			Spec: v1alpha1.NodeENISpec{
-				NodeSelector: pick(r, map[string]string{"ng": "multi-eni"}, map[string]string{"ng": "multi-eni", "zone": "a"}),
-				SubnetID:     pick(r, subnetA, subnetA, ""),
-				SubnetIDs:    pick(r, nil, nil, []string{subnetB}, []string{subnetA, subnetB}),
-				SubnetNames:  pick(r, nil, nil, nil, []string{"a"}),
-			},
-		}
-		if r.IntN(5) == 0 {
-			ev.NodeENI.DeletionTimestamp = &metav1.Time{}
-		}
-	}
-	if r.IntN(5) > 0 {
-		ev.Node = &kube.Node{
-			ObjectMeta: metav1.ObjectMeta{Name: "node-a", Labels: pick(r,
-				map[string]string{"ng": "multi-eni", "zone": "a"}, map[string]string{"ng": "multi-eni"}, map[string]string{"ng": "no"}, nil)},
-			Spec: kube.NodeSpec{ProviderID: providerID(pick(r, "i-1", "i-1", "i-2", ""))},
-		}
-	}
-	return e, ev
 }
 
 // isWanted states, in other words than the code, when an ENI must stay.

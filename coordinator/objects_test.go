@@ -9,6 +9,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -114,9 +115,15 @@ func (r *rig) awaitFinalizer(n *v1alpha1.NodeENI) {
 	})
 }
 
-func (r *rig) awaitNoNodeENI(name string) {
+// awaitNoNodeENI waits until the NodeENI is gone, and before it its ENIs.
+func (r *rig) awaitNoNodeENI(name string, enis ...string) {
 	r.Helper()
 	r.await("NodeENI "+name+" gone", func() bool { return r.getNodeENI(name) == nil })
+	for _, id := range enis {
+		if r.exists(id) {
+			r.Errorf("NodeENI %s is gone, but its ENI %s is not", name, id)
+		}
+	}
 }
 
 // owner is what an agent's tags say.
@@ -202,4 +209,58 @@ func (r *rig) awaitEvent(reason, text string) {
 	r.await(fmt.Sprintf("an Event %s with %q", reason, text), func() bool {
 		return slices.ContainsFunc(r.events(reason), func(e string) bool { return strings.Contains(e, text) })
 	})
+}
+
+func (r *rig) awaitBlocked(name, reason, text string) {
+	r.Helper()
+	r.await(name+" is blocked: "+reason, func() bool {
+		n := r.getNodeENI(name)
+		if n == nil {
+			r.Fatalf("NodeENI %s is gone", name)
+		}
+		c := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionCleanupBlocked)
+		return c != nil && c.Reason == reason && strings.Contains(c.Message, text)
+	})
+	r.awaitEvent(reason, text)
+}
+
+func (r *rig) awaitReady(n *v1alpha1.NodeENI, status metav1.ConditionStatus, reason string) {
+	r.Helper()
+	r.await("Ready="+string(status)+" "+reason, func() bool {
+		return slices.ContainsFunc(r.getNodeENI(n.Name).Status.Conditions, func(c metav1.Condition) bool {
+			return c.Type == v1alpha1.ConditionReady && c.Status == status && c.Reason == reason
+		})
+	})
+}
+
+// awaitAnotherSweep wakes the coordinator and waits for a describe, without the
+// help of finalizers.
+func (r *rig) awaitAnotherSweep(n *v1alpha1.NodeENI) {
+	r.Helper()
+	before := r.count("DescribeNetworkInterfaces")
+	r.report(n, "node-w", "i-0fffffffffffffff1", v1alpha1.PhaseReady, "eni-0")
+	r.report(n, "node-w", "i-0fffffffffffffff1", v1alpha1.PhaseReleased, "eni-0")
+	r.await("another sweep", func() bool { return r.count("DescribeNetworkInterfaces") > before })
+}
+
+func (r *rig) holder() string {
+	r.Helper()
+	lease, err := r.leases.Leases(testNamespace).Get(r.Context(), leaseName, metav1.GetOptions{})
+	if err != nil || lease.Spec.HolderIdentity == nil {
+		return ""
+	}
+	return *lease.Spec.HolderIdentity
+}
+
+func (r *rig) awaitHolder(identity string) {
+	r.Helper()
+	r.await(identity+" leads", func() bool { return r.holder() == identity })
+}
+
+// awaitLeading waits until the coordinator itself knows that it leads: one that is
+// told to stop before that has nothing to give back.
+func (r *rig) awaitLeading(identity string) {
+	r.Helper()
+	r.awaitHolder(identity)
+	r.await("the first sweep of "+identity, func() bool { return r.callsOf(identity, "DescribeNetworkInterfaces") > 0 })
 }

@@ -65,11 +65,7 @@ func TestOneNameForTwoClusters(t *testing.T) {
 // TestNodeRenamed: an instance comes back under another Node name. Its ENIs bear the
 // old one, and what the new Node and its agent say counts.
 func TestNodeRenamed(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
-	id := r.fullENI(n, "node-a", a, subnetA, 1)
+	r, n, a, id := newENIRig(t)
 	r.startLeading(func(cfg *Config) { cfg.SweepInterval = 100 * time.Millisecond })
 	r.node("node-b", a)
 	r.report(n, "node-b", a, v1alpha1.PhaseReady, id)

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +100,22 @@ func newRig(t *testing.T, change ...func(*cloud.Config)) *rig {
 		server.Close()
 	})
 	return r
+}
+
+// newNodeRig has an instance that is node-a, and a NodeENI that selects it.
+func newNodeRig(t *testing.T) (r *rig, n *v1alpha1.NodeENI, instance string) {
+	t.Helper()
+	r = newRig(t)
+	instance = r.instance()
+	r.node("node-a", instance)
+	return r, r.nodeENI("multi"), instance
+}
+
+// newENIRig has an ENI of that NodeENI, too, attached to the instance.
+func newENIRig(t *testing.T) (r *rig, n *v1alpha1.NodeENI, instance, id string) {
+	t.Helper()
+	r, n, instance = newNodeRig(t)
+	return r, n, instance, r.fullENI(n, "node-a", instance, subnetA, 2)
 }
 
 const testGroup = "sg-0123456789abcdef0"
@@ -216,6 +234,55 @@ func (c *running) wait() error {
 	}
 }
 
+// end stops the coordinator, which has led without an error.
+func (c *running) end() {
+	c.rig.Helper()
+	c.stop()
+	if err := c.wait(); err != nil {
+		c.rig.Fatal(err)
+	}
+}
+
+// coordinator is one that does not run.
+func (r *rig) coordinator() *coordinator {
+	r.Helper()
+	cfg, err := fastConfig(r.Context(), r.access, r.ec2URL, "leader")
+	if err != nil {
+		r.Fatal(err)
+	}
+	c, err := newCoordinator(cfg)
+	if err != nil {
+		r.Fatal(err)
+	}
+	c.sweeper.executor.mayAct = func() bool { return true }
+	return c
+}
+
+// follow has the coordinator's caches follow the API server until stop.
+func (r *rig) follow(c *coordinator) (stop func()) {
+	r.Helper()
+	ctx, cancel := context.WithCancel(r.Context())
+	join, err := c.caches.run(ctx, c.cfg.Log)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return func() { cancel(); join() }
+}
+
+// coordinatorAsOf returns a coordinator whose caches hold what the API server
+// shows now and hear of nothing after that.
+func (r *rig) coordinatorAsOf() *coordinator {
+	r.Helper()
+	c := r.coordinator()
+	r.follow(c)()
+	return c
+}
+
+func (r *rig) sweeperAsOf() *sweeper {
+	r.Helper()
+	return r.coordinatorAsOf().sweeper
+}
+
 func (r *rig) await(what string, holds func() bool) {
 	r.Helper()
 	deadline := time.Now().Add(30 * time.Second)
@@ -232,18 +299,6 @@ func (r *rig) calls() (all []string) {
 		all = append(all, strings.TrimSpace(c.Action+" "+c.Params["NetworkInterfaceId"]+c.Params["AttachmentId"]+" "+c.Code))
 	}
 	return all
-}
-
-// count counts the calls of an action by coordinators; the rig makes its own
-// ENIs as AKIDTEST.
-func (r *rig) count(action string) int {
-	n := 0
-	for _, c := range r.cloud.Calls() {
-		if c.Action == action && c.SourceID != "AKIDTEST" {
-			n++
-		}
-	}
-	return n
 }
 
 func (r *rig) describe() (all []string) {
@@ -287,6 +342,34 @@ type process struct {
 	Kubeconfig string
 	EC2        string
 	Identity   string
+}
+
+// startProcess runs a coordinator in a process of its own.
+func (r *rig) startProcess(identity string) *exec.Cmd {
+	r.Helper()
+	kubeconfig, err := controlplane.Kubeconfig(r.access, "")
+	if err != nil {
+		r.Fatal(err)
+	}
+	encoded, err := json.Marshal(process{Kubeconfig: string(kubeconfig), EC2: r.ec2URL, Identity: identity})
+	if err != nil {
+		r.Fatal(err)
+	}
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), processEnv+"="+string(encoded))
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	if err := cmd.Start(); err != nil {
+		r.Fatal(err)
+	}
+	r.Cleanup(func() {
+		_ = cmd.Process.Kill() // it may have ended
+		_ = cmd.Wait()
+		if s := stderr.String(); strings.Contains(s, "DATA RACE") || strings.Contains(s, "panic") {
+			r.Errorf("coordinator %s: %s", identity, s)
+		}
+	})
+	return cmd
 }
 
 func runProcess(encoded string) int {

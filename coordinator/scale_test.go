@@ -25,42 +25,6 @@ func withBigSubnet(c *cloud.Config) {
 
 func inBigSubnet(n *v1alpha1.NodeENI) { n.Spec.SubnetID = subnetBig }
 
-// crowd makes ENIs of nodes that the rig has no Node of, all of one NodeENI, past
-// the API: its calls are those of coordinators only.
-func (r *rig) crowd(n *v1alpha1.NodeENI, from, to int) (ids []string) {
-	r.Helper()
-	for i := from; i < to; i++ {
-		e, err := r.cloud.CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{SubnetID: subnetBig, Tags: map[string]string{
-			eni.TagCluster: testCluster, eni.TagNode: fmt.Sprint("crowd-", i), eni.TagInstance: arn(fmt.Sprintf("i-%017x", i)),
-			eni.TagNodeENI: n.Name, eni.TagNodeENIUID: string(n.UID), eni.TagCreatedAt: time.Now().UTC().Format(time.RFC3339),
-		}})
-		if err != nil {
-			r.Fatal(err)
-		}
-		ids = append(ids, e.ID)
-	}
-	return ids
-}
-
-// throttleEverySecond has every second describe throttled, for so many.
-func (r *rig) throttleEverySecond(many int) {
-	for n := range many {
-		// Each fault sees the calls that those before it let pass.
-		r.inject(cloud.Fault{Action: "DescribeNetworkInterfaces", Code: "RequestLimitExceeded", Skip: n + 1, Count: 1})
-	}
-}
-
-// filters are those of the describes that coordinators made.
-func (r *rig) filters() map[string]int {
-	count := map[string]int{}
-	for _, c := range r.cloud.Calls() {
-		if c.Action == "DescribeNetworkInterfaces" && c.SourceID != "AKIDTEST" {
-			count[c.Params["Filter.2.Name"]]++
-		}
-	}
-	return count
-}
-
 // TestThrottledDescribes: of a list of three pages every second page is throttled.
 // The leader still lists all, and a deletion makes progress.
 func TestThrottledDescribes(t *testing.T) {

@@ -1,7 +1,6 @@
 package coordinator
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"testing"
@@ -20,14 +19,7 @@ func TestStatusOfStaleCache(t *testing.T) {
 	r := newRig(t)
 	old := r.nodeENI("multi")
 	r.patch(r.kube.API, kube.NodeENIs, "multi", map[string]any{"spec": map[string]any{"mtu": 9001}})
-	cfg, err := fastConfig(t.Context(), r.access, r.ec2URL, "leader")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := newCoordinator(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := r.coordinator()
 	old.Finalizers = []string{v1alpha1.CleanupFinalizer}
 	if written, err := c.status.write(t.Context(), old); !written || err != nil {
 		t.Errorf("written %v, error %v", written, err)
@@ -80,31 +72,19 @@ func TestReportsAreLimited(t *testing.T) {
 func TestRestoredEtcd(t *testing.T) {
 	r := newRig(t)
 	r.node("node-a", r.instance())
-	cfg, err := fastConfig(t.Context(), r.cp.AdminConfig(), r.ec2URL, "leader")
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := newCoordinator(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.sweeper.executor.mayAct = func() bool { return true }
+	r.access = r.cp.AdminConfig()
+	c := r.coordinator()
 	if err := r.cp.Backup(); err != nil {
 		t.Fatal(err)
 	}
 	for i := range 10 {
 		r.patch(r.kube.Core, kube.Nodes, "node-a", map[string]any{"metadata": map[string]any{"labels": map[string]any{"n": fmt.Sprint(i)}}})
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	join, err := c.caches.run(ctx, cfg.Log)
-	if err != nil {
-		t.Fatal(err)
-	}
+	stop := r.follow(c)
 	if err := c.sweeper.sweep(t.Context(), true); err != nil {
 		t.Errorf("before: %v", err)
 	}
-	stop()
-	join() // as a watch that waits for its version
+	stop() // as a watch that waits for its version
 	if err := r.cp.Restore(t.Context()); err != nil {
 		t.Fatal(err)
 	}

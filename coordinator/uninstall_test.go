@@ -108,10 +108,7 @@ func TestUninstallWaitsForENIs(t *testing.T) {
 
 // What holds an uninstall up is said, and one that is not over is an error.
 func TestUninstallTellsWhatHoldsItUp(t *testing.T) {
-	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
-	n := r.nodeENI("multi")
+	r, n, a := newNodeRig(t)
 	r.nodeENI("kept", func(n *v1alpha1.NodeENI) { n.Finalizers = []string{"example.com/mine"} })
 	id := r.fullENI(n, "node-a", a, subnetA, 2)
 	r.report(n, "node-a", a, v1alpha1.PhaseReleased, id)
