@@ -29,16 +29,12 @@ func (p pace) delay(n int) time.Duration {
 }
 
 // backoff is how long to leave EC2 or the API server alone.
-type backoff struct {
-	failures int
-}
+type backoff struct{ failures int }
 
 func (b *backoff) next() time.Duration {
 	b.failures++
 	return briskPace.delay(b.failures - 1)
 }
-
-func (b *backoff) reset() { b.failures = 0 }
 
 // tokenBucket is how much may be spent at once, and in the long run a second. It may
 // be overdrawn: what something costs may be known only afterwards.

@@ -18,13 +18,10 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// byUID is the index of NodeENIs: ENIs are tagged with the UID, because a
-// deleted NodeENI may come back under its name.
-const byUID = "uid"
-
-// byInstance is the index of Nodes: ENIs are tagged with the name that a Node had,
-// and its instance may have come back under another.
-const byInstance = "instance"
+const (
+	byUID      = "uid"      // of NodeENIs: ENIs are tagged with it, for a name may come back
+	byInstance = "instance" // of Nodes: an instance may come back under another name
+)
 
 // errStale is returned when the caches show what the API server no longer has. Watches
 // go on where they were, so that only new caches help.
@@ -41,20 +38,14 @@ type caches struct {
 	synced   []cache.DoneChecker
 }
 
-func newCaches(client *kube.Client, history *history) (*caches, error) {
-	c := &caches{
+func newCaches(client *kube.Client, history *history) *caches {
+	return &caches{
 		client:   client,
 		nodeENIs: newStore[v1alpha1.NodeENI](client.API, kube.NodeENIs, cache.Indexers{byUID: uidOf}),
 		nodes:    newStore[kube.Node](client.Core, kube.Nodes, cache.Indexers{byInstance: instanceOf}),
 		states:   newStore[v1alpha1.NodeENIState](client.API, kube.NodeENIStates, cache.Indexers{}),
 		history:  history,
 	}
-	for _, i := range c.all() {
-		if err := i.SetTransform(trim); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
 }
 
 func uidOf(obj any) ([]string, error) { return []string{string(obj.(*v1alpha1.NodeENI).UID)}, nil }
@@ -64,10 +55,6 @@ func instanceOf(obj any) ([]string, error) {
 		return []string{id}, nil
 	}
 	return nil, nil
-}
-
-func (c *caches) all() []cache.SharedIndexInformer {
-	return []cache.SharedIndexInformer{c.nodeENIs.SharedIndexInformer, c.nodes.SharedIndexInformer, c.states.SharedIndexInformer}
 }
 
 // handle registers a handler; the caches are synced once it has seen
@@ -81,22 +68,24 @@ func (c *caches) handle(i cache.SharedIndexInformer, h cache.ResourceEventHandle
 	return nil
 }
 
-// run starts the caches and waits until they are filled. They stop with ctx;
-// join waits for that.
-func (c *caches) run(ctx context.Context, log *slog.Logger) (join func(), err error) {
+// run starts the caches and waits until they are filled.
+func (c *caches) run(ctx context.Context, log *slog.Logger) (stop func(), err error) {
+	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	for _, i := range c.all() {
-		running.Go(func() { i.RunWithContext(ctx) })
+	stop = func() { cancel(); running.Wait() }
+	for _, run := range []func(context.Context){c.nodeENIs.RunWithContext, c.nodes.RunWithContext, c.states.RunWithContext} {
+		running.Go(func() { run(ctx) })
 	}
 	slow := time.AfterFunc(30*time.Second, func() {
 		log.Warn("still waiting for NodeENIs, NodeENIStates and Nodes from the API server; is it there, are the CRDs installed, does RBAC allow list and watch?")
 	})
 	defer slow.Stop()
 	if !cache.WaitFor(ctx, "", c.synced...) {
-		running.Wait()
-		return nil, fmt.Errorf("the caches were not filled: %w", context.Cause(ctx))
+		err := fmt.Errorf("the caches were not filled: %w", context.Cause(ctx))
+		stop()
+		return nil, err
 	}
-	return running.Wait, nil
+	return stop, nil
 }
 
 // filled fails until all is known that a decision may rest on.
@@ -115,8 +104,7 @@ func (c *caches) evidence(e eni.ENI) evidence {
 	return c.combine(e, c.nodeENIByUID(e.Owner.NodeENIUID), c.nodes.get(node), c.states.get(node))
 }
 
-// combine puts the objects that an ENI's tags name, nil for each that is not there, together
-// with the deletions that were seen.
+// combine adds the deletions that were seen to the objects that an ENI's tags name.
 func (c *caches) combine(e eni.ENI, nodeENI *v1alpha1.NodeENI, node *kube.Node, report *v1alpha1.NodeENIState) evidence {
 	ev := evidence{NodeENI: nodeENI, Node: node, Phase: reportedPhase(e, report)}
 	ev.NodeENIDeleted, ev.NodeDeleted = c.history.explains(e.Owner)

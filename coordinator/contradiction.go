@@ -138,38 +138,34 @@ func (o observation) contradicts(r reportedENI, cluster string) contradiction {
 	case o.known:
 		return contradiction{} // the right place, and the instance has gone with its ENIs
 	}
-	return o.noReportedInstance([]reportedENI{r})
+	return o.noInstance([]reportedENI{r}, nil)
 }
 
 // ofPlace says whether EC2 should know one of the instances that it was asked for, and
 // does not.
 func (o observation) ofPlace(reported []reportedENI, instances []string) contradiction {
-	switch {
-	case o.known || len(instances) == 0:
+	if o.known || len(instances) == 0 {
 		return contradiction{}
-	case len(reported) > 0:
-		return o.noReportedInstance(reported)
 	}
-	return noInstance(o.here, "of the cluster's Nodes", instances)
+	return o.noInstance(reported, instances)
 }
 
-// noReportedInstance is the contradiction when EC2 shows none of the instances whose agents
-// report ENIs.
-func (o observation) noReportedInstance(reported []reportedENI) contradiction {
-	var nodes []string
+// noInstance is the contradiction when EC2 shows none of the instances whose agents
+// report ENIs, or when none does, of those that Nodes are.
+func (o observation) noInstance(reported []reportedENI, instances []string) contradiction {
+	which := "of the cluster's Nodes"
+	if len(reported) > 0 {
+		which, instances = "whose agents report ENIs", nil
+	}
 	for _, r := range reported {
-		if text := fmt.Sprintf("%s (%s in %s)", r.Node, r.Instance, r.At); !slices.Contains(nodes, text) {
-			nodes = append(nodes, text)
+		if text := fmt.Sprintf("%s (%s in %s)", r.Node, r.Instance, r.At); !slices.Contains(instances, text) {
+			instances = append(instances, text)
 		}
 	}
-	return noInstance(o.here, "whose agents report ENIs", nodes)
-}
-
-func noInstance(here place, which string, instances []string) contradiction {
 	return contradiction{instancesUnknown, fmt.Sprintf(
 		"EC2, asked in %s, shows none of the instances %s: %s; nothing is detached or deleted. "+
 			"See that the coordinator's credentials are of the nodes' account, and that AWS_ENDPOINT_URL_EC2, where it is set, leads to the nodes' EC2. If the instances are gone, delete their Nodes",
-		here, which, sample(instances))}
+		o.here, which, sample(instances))}
 }
 
 // allNodeENIs stands for the UID of each.

@@ -12,7 +12,7 @@
 //	caches, history    what the API server shows, and what was seen to go
 //	triggers           connect changes to queue and marks, which wake the loops
 //	sweeper            describes, decides (leftOver, nextStep) and has steps carried out
-//	verifier           holds what EC2 shows against Nodes and reports
+//	verifier           compares what EC2 shows with Nodes and reports
 //	statusWriter       writes what statusOf sums up, at a bounded rate
 package coordinator
 
@@ -21,6 +21,8 @@ import (
 	"errors"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
 // coordinator is the parts put together.
@@ -54,30 +56,28 @@ func runOnce(ctx context.Context, cfg Config) error {
 		return err
 	}
 	c.register()
-	cachesCtx, stop := context.WithCancel(ctx)
-	join, err := c.caches.run(cachesCtx, cfg.Log)
-	if err != nil {
-		stop()
-		if ctx.Err() != nil {
-			return nil
-		}
+	stop, err := c.caches.run(ctx, cfg.Log)
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return nil
+	case err != nil:
 		return err
 	}
-	defer join()
 	defer stop()
 	return elect(ctx, cfg, c.lead)
 }
 
 func newCoordinator(cfg Config) (*coordinator, error) {
-	caches, err := newCaches(cfg.Kube, newHistory(max(cfg.ReleaseGrace, cfg.NodeGrace)))
-	if err != nil {
-		return nil, err
-	}
+	caches := newCaches(cfg.Kube, newHistory(max(cfg.ReleaseGrace, cfg.NodeGrace)))
 	queue, marks, contradictions := newQueue(), newMarks(), newContradictions()
 	c := &coordinator{
 		cfg: cfg, caches: caches,
 		sweeper: newSweeper(cfg, caches, queue, marks, contradictions),
-		status:  newStatusWriter(cfg, caches, marks, contradictions),
+		status: &statusWriter{
+			caches: caches, marks: marks, contradictions: contradictions, schedule: newSchedule(cfg.StatusInterval),
+			fanOut: tokenBucket{burst: fanOutBurst, perSecond: fanOutPerSecond},
+			log:    cfg.Log, metrics: cfg.Metrics, heartbeat: program.NewHeartbeat("status loop", stepLimit),
+		},
 	}
 	t := &triggers{caches: caches, queue: queue, marks: marks, limiter: newReportLimiter()}
 	return c, t.watch()

@@ -9,18 +9,19 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
-// leaseName is the name of the Lease that the leader holds.
-const leaseName = "eni-coordinator"
-
-// leaseTolerance is how long a leader may go on whose Lease has run out: it is
-// about to notice and to end.
-const leaseTolerance = 20 * time.Second
+const (
+	leaseName = "eni-coordinator"
+	// leaseTolerance is how long a leader may go on whose Lease has run out: it is
+	// about to end.
+	leaseTolerance = 20 * time.Second
+)
 
 // LeaseClient is a client for nothing but the Lease: a burst of other calls must
 // not keep a leader from renewing. A renewal that gets no answer leaves time for
@@ -36,14 +37,11 @@ func LeaseClient(cfg *rest.Config, renewDeadline time.Duration) (coordinationv1.
 // ErrLeaseLost is returned by a leader that could not renew its Lease in time.
 var ErrLeaseLost = errors.New("the Lease was lost: the API server could not be reached in time, or another coordinator took it")
 
-// lead does the leader's work until ctx ends. mayAct says whether the Lease is
-// still good: a process that was frozen may not have noticed yet that it is not.
-type lead func(ctx context.Context, mayAct func() bool) error
-
-// elect leads whenever the Lease is held, and returns the error of that. When ctx ends it
-// stops the work first and gives the Lease back then, so that the next leader takes over
-// at once and never beside this one.
-func elect(ctx context.Context, cfg Config, lead lead) error {
+// elect calls lead while the Lease is held, and returns its error. mayAct says whether the
+// Lease is still good, which a process that was frozen does not know. When ctx ends, the
+// work is stopped first and the Lease is given back then, so that the next leader takes
+// over at once and never beside this one.
+func elect(ctx context.Context, cfg Config, lead func(ctx context.Context, mayAct func() bool) error) error {
 	candidacy, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	// Either the work begins or it never will; and as whoever comes second to a
@@ -113,17 +111,11 @@ func (cfg *Config) election(started func(leading context.Context)) leaderelectio
 func giveBack(cfg Config) {
 	ctx, cancel := context.WithTimeout(context.Background(), cfg.RenewDeadline)
 	defer cancel()
-	for range 3 {
-		err := giveUpLease(ctx, cfg)
-		if err == nil || apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(cfg.RetryPeriod):
-		}
-	}
+	tries := wait.Backoff{Duration: cfg.RetryPeriod, Steps: 3}
+	_ = wait.ExponentialBackoffWithContext(ctx, tries, func(ctx context.Context) (done bool, err error) {
+		err = giveUpLease(ctx, cfg)
+		return err == nil || apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err), nil
+	}) // whoever comes next waits until the Lease runs out
 }
 
 func giveUpLease(ctx context.Context, cfg Config) error {

@@ -12,13 +12,17 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
-// batchTime bounds the steps of one sweep, so that a sweep never acts for long
-// on one describe; the next one goes on.
-const batchTime = 3 * time.Second
-
-// maxRefusals is how many refusals of an act a sweep takes: what IAM refuses for one
-// ENI it refuses for all, and EC2's bucket is the account's.
-const maxRefusals = 3
+const (
+	// batchTime bounds the steps of one sweep, so that a sweep never acts for long
+	// on one describe; the next one goes on.
+	batchTime = 3 * time.Second
+	// maxRefusals is how many refusals of an act a sweep takes: what IAM refuses for one
+	// ENI it refuses for all, and EC2's bucket is the account's.
+	maxRefusals = 3
+	// throttleLogEvery is the least time between two log lines about throttling:
+	// a deletion of many ENIs is throttled all the time.
+	throttleLogEvery = time.Minute
+)
 
 // executor makes the Detach and Delete calls of a sweep.
 type executor struct {
@@ -83,8 +87,6 @@ func (b *batch) over() outcome {
 	return ""
 }
 
-func (b *batch) late() bool { return !time.Now().Before(b.deadline) }
-
 func (b *batch) note(o outcome) {
 	switch o {
 	case outcomeThrottled:
@@ -94,12 +96,12 @@ func (b *batch) note(o outcome) {
 	}
 }
 
-// carryOut makes the one call of a job, if all still speaks for it.
+// carryOut makes the one call of a job, if its reason still holds.
 func (x *executor) carryOut(ctx context.Context, j job, b *batch) result {
 	if o := b.over(); o != "" {
 		return result{job: j, outcome: o}
 	}
-	if ctx.Err() != nil || b.late() {
+	if ctx.Err() != nil || !time.Now().Before(b.deadline) {
 		return result{job: j, outcome: outcomePostponed}
 	}
 	if !x.confirmed(ctx, j) {
@@ -153,10 +155,6 @@ func (x *executor) confirmed(ctx context.Context, j job) bool {
 	return now == j.verdict
 }
 
-// throttleLogEvery is the least time between two log lines about throttling:
-// a deletion of many ENIs is throttled all the time.
-const throttleLogEvery = time.Minute
-
 // pause leaves an EC2 alone that throttles or fails.
 type pause struct {
 	backoff backoff
@@ -176,7 +174,7 @@ func (p *pause) note(results []result, log *slog.Logger) {
 		answered = answered || r.outcome == outcomeDone
 	}
 	if answered || !throttled {
-		p.backoff.reset()
+		p.backoff = backoff{}
 	}
 	if !throttled {
 		return

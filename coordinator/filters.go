@@ -71,9 +71,14 @@ func (f *filters) calls() (all []filter) {
 	return all
 }
 
-// maxQueued is how much events may name before everything is listed instead,
-// which is cheaper then. It also bounds what a coordinator that stands by keeps.
-const maxQueued = 5 * eni.SelectorLimit
+const (
+	// maxQueued is how much events may name before everything is listed instead,
+	// which is cheaper then. It also bounds what a coordinator that stands by keeps.
+	maxQueued = 5 * eni.SelectorLimit
+	// settleTime is how long a loop waits for more events after the first: a NodeENI's
+	// selector change unselects many nodes at once.
+	settleTime = 200 * time.Millisecond
+)
 
 // queue gathers what events name until the next sweep.
 type queue struct {
@@ -111,10 +116,6 @@ func (q *queue) take() filters {
 	q.named = filters{}
 	return taken
 }
-
-// settleTime is how long a loop waits for more events after the first: a NodeENI's
-// selector change unselects many nodes at once.
-const settleTime = 200 * time.Millisecond
 
 // signal wakes one loop; many settings before it wakes count as one.
 type signal chan struct{}

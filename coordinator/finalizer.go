@@ -30,7 +30,7 @@ type deletions struct {
 
 type deletion struct {
 	nodeENI *v1alpha1.NodeENI
-	since   time.Time // as first noticed
+	since   time.Time // when first seen
 	ask     time.Time // EC2 for its ENIs, not before
 }
 
@@ -96,7 +96,7 @@ func (d *deletions) empty(seen listing, now time.Time) map[types.UID]bool {
 		if !seen.cover(eni.ByNodeENI, string(uid)) {
 			continue // and so its absence proves nothing
 		}
-		is.ask = now.Add(patience(is.since, d.times.Poll, now))
+		is.ask = now.Add(pollDelay(is.since, d.times.Poll, now))
 		if !has[uid] {
 			empty[uid] = true
 		}
@@ -106,7 +106,7 @@ func (d *deletions) empty(seen listing, now time.Time) map[types.UID]bool {
 
 // release takes the finalizer off the NodeENIs that EC2 shows no ENI of, unless
 // a report contradicts that. An agent that is still making an ENI, and one that names
-// an ENI which EC2 has never shown, hold it for the release grace at least: EC2 may
+// an ENI which EC2 has never shown, keep it for the release grace at least: EC2 may
 // show it later.
 func (d *deletions) release(ctx context.Context, empty, unseen map[types.UID]bool) {
 	var reports []*v1alpha1.NodeENIState
@@ -136,7 +136,7 @@ func (d *deletions) release(ctx context.Context, empty, unseen map[types.UID]boo
 func inTheMaking(uid types.UID, reports []*v1alpha1.NodeENIState, nodeOf func(string) *kube.Node) bool {
 	return slices.ContainsFunc(reports, func(report *v1alpha1.NodeENIState) bool {
 		return speaksFor(report, nodeOf(report.Name)) && slices.ContainsFunc(report.Status.ENIs, func(entry v1alpha1.ENIState) bool {
-			return entry.NodeENIUID == uid && !releases(entry)
+			return entry.NodeENIUID == uid && !releases(entry.Phase)
 		})
 	})
 }

@@ -28,10 +28,10 @@ type history struct {
 	pruned     time.Time
 }
 
-// nodeDeletion holds the instance too: a Node may come back under its name as
+// nodeDeletion has the instance, too: a Node may come back under its name as
 // another instance, and the cache may learn of that after EC2 has.
 type nodeDeletion struct {
-	instanceID string // "" when the Node did not tell
+	instanceID string // "" is not known
 	at         time.Time
 }
 
@@ -70,7 +70,6 @@ func (h *history) record(now time.Time, what func()) {
 	what()
 }
 
-// forget drops what no longer counts.
 func (h *history) forget(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

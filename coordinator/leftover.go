@@ -10,18 +10,11 @@ import (
 
 // evidence is what the caches hold about one ENI.
 type evidence struct {
-	// NodeENI is the object with the UID of the ENI's tag; nil when there is none.
-	NodeENI *v1alpha1.NodeENI
-	// NodeENIDeleted: this process saw that UID's deletion.
-	NodeENIDeleted bool
-	// Node is the object with the name of the ENI's tag, or the one that its instance
-	// has now; nil when there is none.
-	Node *kube.Node
-	// NodeDeleted: this process saw that Node's deletion.
-	NodeDeleted bool
-	// Phase is what the agent on the ENI's own instance reports of it; "" when
-	// it reports nothing.
-	Phase v1alpha1.Phase
+	NodeENI        *v1alpha1.NodeENI // with the UID of the ENI's tag; nil when there is none
+	NodeENIDeleted bool              // this process saw its deletion
+	Node           *kube.Node        // with the name of the ENI's tag, or what its instance is now; nil when there is none
+	NodeDeleted    bool              // this process saw its deletion
+	Phase          v1alpha1.Phase    // that the agent on the ENI's own instance reports; "" when it reports none
 }
 
 // reason says why an ENI is left over; "" says it is not.
@@ -109,7 +102,7 @@ func orphan(e eni.ENI, ev evidence) verdict {
 	return verdict{}
 }
 
-// proof is the first reason that somebody's word stands for.
+// proof is the first reason that an object, a report or a deletion gives.
 func proof(e eni.ENI, ev evidence) reason {
 	switch {
 	case ev.NodeENI == nil && ev.NodeENIDeleted, ev.NodeENI != nil && ev.NodeENI.DeletionTimestamp != nil:
@@ -120,7 +113,7 @@ func proof(e eni.ENI, ev evidence) reason {
 	if why := unwanted(e, ev.NodeENI, ev.Node); why != "" {
 		return why
 	}
-	if ev.Phase == v1alpha1.PhaseReleasing || ev.Phase == v1alpha1.PhaseReleased {
+	if releases(ev.Phase) {
 		return reasonReleased
 	}
 	return ""
@@ -196,6 +189,6 @@ func speaksFor(report *v1alpha1.NodeENIState, node *kube.Node) bool {
 }
 
 // releases says whether the node's agent has begun to release the ENI.
-func releases(entry v1alpha1.ENIState) bool {
-	return entry.Phase == v1alpha1.PhaseReleasing || entry.Phase == v1alpha1.PhaseReleased
+func releases(phase v1alpha1.Phase) bool {
+	return phase == v1alpha1.PhaseReleasing || phase == v1alpha1.PhaseReleased
 }

@@ -121,7 +121,6 @@ func (m *Metrics) leads(does bool) {
 	}
 }
 
-// foundLeftOver counts an ENI that was not left over before.
 func (m *Metrics) foundLeftOver(r reason) {
 	if m != nil {
 		m.found.WithLabelValues(string(r)).Inc()

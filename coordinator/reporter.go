@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -40,22 +41,13 @@ func (r *reporter) warn(text string, e eni.ENI, attrs ...any) {
 	r.log.Warn(text, append(ownerAttrs(e), attrs...)...)
 }
 
-// event tells whoever looks at the NodeENI of the ENI's tag. Without that tag
-// the log has to do.
+// event is about the NodeENI of the ENI's tag. Without that tag the log has to do.
 func (r *reporter) event(e eni.ENI, eventType, reason, format string, args ...any) {
 	if e.Owner.NodeENI != "" {
 		r.events.Event(nodeENIRef(e.Owner), eventType, reason, format, args...)
 	}
 }
 
-// nodeEvent tells whoever looks at the Node what has become of its ENI.
-func (r *reporter) nodeEvent(e eni.ENI, event, did string, why reason) {
-	if e.Owner.Node != "" {
-		r.events.Event(kube.NodeRef(e.Owner.Node), kube.EventNormal, event, "%s of NodeENI %s %s: %s", e.ID, e.Owner.NodeENI, did, reasons[why])
-	}
-}
-
-// settled says what became of a job.
 func (r *reporter) settled(res result, t *track) {
 	switch res.outcome {
 	case outcomeDone:
@@ -69,16 +61,16 @@ func (r *reporter) settled(res result, t *track) {
 }
 
 func (r *reporter) done(res result) {
-	e, why := res.eni, res.verdict.Reason
+	e, why := res.eni, reasons[res.verdict.Reason]
+	event, did, text := "ENIDeleted", "is deleted", fmt.Sprintf("Deleted %s of node %s: %s", e.ID, e.Owner.Node, why)
 	if res.act == actDetach {
-		r.info("ENI is being detached", e, "reason", why)
-		r.event(e, kube.EventNormal, "ENIDetached", "Detaching %s from node %s (%s): %s", e.ID, e.Owner.Node, e.Attachment.InstanceID, reasons[why])
-		r.nodeEvent(e, "ENIDetached", "is being detached", why)
-		return
+		event, did, text = "ENIDetached", "is being detached", fmt.Sprintf("Detaching %s from node %s (%s): %s", e.ID, e.Owner.Node, e.Attachment.InstanceID, why)
 	}
-	r.info("ENI is deleted", e, "reason", why)
-	r.event(e, kube.EventNormal, "ENIDeleted", "Deleted %s of node %s: %s", e.ID, e.Owner.Node, reasons[why])
-	r.nodeEvent(e, "ENIDeleted", "is deleted", why)
+	r.info("ENI "+did, e, "reason", res.verdict.Reason)
+	r.event(e, kube.EventNormal, event, "%s", text)
+	if e.Owner.Node != "" {
+		r.events.Event(kube.NodeRef(e.Owner.Node), kube.EventNormal, event, "%s of NodeENI %s %s: %s", e.ID, e.Owner.NodeENI, did, why)
+	}
 }
 
 func (r *reporter) refused(res result) {
@@ -114,9 +106,8 @@ func actionOf(a act) string {
 	return "DeleteNetworkInterface"
 }
 
-// stuck says that an ENI has not moved for long. The words hold the time
-// since when, not how long, so that repeating them makes no new Event. err is EC2's
-// last word, if there is one.
+// stuck says that an ENI has not moved for long: since when, not how long, so that
+// repeating it makes no new Event. err is EC2's last answer, if there is one.
 func (r *reporter) stuck(e eni.ENI, t *track, err error) {
 	if t.StateSince.IsZero() || time.Since(t.StateSince) < stuckAfter || t.Verdict.Grace == graceOrphan {
 		return
@@ -136,8 +127,7 @@ func (r *reporter) stuck(e eni.ENI, t *track, err error) {
 		e.ID, e.Owner.Node, since, says)
 }
 
-// attachedAgain says that somebody has attached an ENI again that was detached. An
-// agent that reaches EC2 and not the API server may do so.
+// attachedAgain: an agent that reaches EC2 and not the API server may do so.
 func (r *reporter) attachedAgain(e eni.ENI, t *track) {
 	r.warn("a detached ENI was attached again", e, "reason", t.Verdict.Reason, "times", t.Undone, "nextDetach", t.DetachAfter)
 	r.event(e, kube.EventWarning, "ENIAttachedAgain",

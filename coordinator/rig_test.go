@@ -261,12 +261,11 @@ func (r *rig) coordinator() *coordinator {
 // follow has the coordinator's caches follow the API server until stop.
 func (r *rig) follow(c *coordinator) (stop func()) {
 	r.Helper()
-	ctx, cancel := context.WithCancel(r.Context())
-	join, err := c.caches.run(ctx, c.cfg.Log)
+	stop, err := c.caches.run(r.Context(), c.cfg.Log)
 	if err != nil {
 		r.Fatal(err)
 	}
-	return func() { cancel(); join() }
+	return stop
 }
 
 // coordinatorAsOf returns a coordinator whose caches hold what the API server

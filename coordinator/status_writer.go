@@ -16,11 +16,9 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-// Every write of a NodeENI is sent to the agent of every node: no watch leaves out
-// what it does not ask about. So what all writes come to, sent to all agents, is so
-// many events at once and in the long run so many a second. A thousand agents then
-// hear of one write a second, five thousand of one every five seconds, which is what
-// agents wait for that take turns.
+// Every write of a NodeENI is sent to the agent of every node. All writes together come to
+// so many events at once and in the long run so many a second: a thousand agents are sent
+// one a second, five thousand one every five seconds, which agents wait for that take turns.
 const (
 	fanOutBurst     = 5000
 	fanOutPerSecond = 1000
@@ -38,14 +36,6 @@ type statusWriter struct {
 	log            *slog.Logger
 	metrics        *Metrics
 	heartbeat      *program.Heartbeat
-}
-
-func newStatusWriter(cfg Config, caches *caches, marks *marks, contradictions *contradictions) *statusWriter {
-	return &statusWriter{
-		caches: caches, marks: marks, schedule: newSchedule(cfg.StatusInterval), contradictions: contradictions,
-		fanOut: tokenBucket{burst: fanOutBurst, perSecond: fanOutPerSecond},
-		log:    cfg.Log, metrics: cfg.Metrics, heartbeat: program.NewHeartbeat("status loop", stepLimit),
-	}
 }
 
 // run writes until ctx ends, or returns errStale when the caches are ahead of the API

@@ -26,10 +26,9 @@ type store[T any] struct {
 	resource string
 }
 
-// newStore keeps what an API server has of a resource. One that does not stream its
-// first list is asked for pages from etcd: of "any version" it gives all in one
-// answer, whatever the limit, and with some thousand Nodes that is more than the
-// memory that a coordinator is given.
+// newStore has an API server that does not stream its first list asked for pages from
+// etcd: of "any version" it gives all in one answer, whatever the limit, and with some
+// thousand Nodes that is more than the memory that a coordinator is given.
 func newStore[T any](client rest.Interface, resource string, indexers cache.Indexers) store[T] {
 	lw := cache.NewFilteredListWatchFromClient(client, resource, "", func(o *metav1.ListOptions) {
 		if !o.Watch && o.ResourceVersion == "0" {
@@ -37,7 +36,9 @@ func newStore[T any](client rest.Interface, resource string, indexers cache.Inde
 		}
 	})
 	example := any(new(T)).(runtime.Object)
-	return store[T]{cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(lw, client), example, 0, indexers), client, resource}
+	informer := cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(lw, client), example, 0, indexers)
+	_ = informer.SetTransform(trim) // it fails once the informer runs
+	return store[T]{informer, client, resource}
 }
 
 // trim drops what is never read, such as a Node's annotations, and what no report

@@ -76,7 +76,7 @@ func (s *sweeper) run(ctx context.Context) error {
 			nextFull = s.pause.until.Add(time.Until(s.pause.until))
 		}
 		s.heartbeat.Rest()
-		s.sleep(ctx, began, earliest(s.nextLook(), nextFull))
+		s.sleep(ctx, began, earliest(nextFull, earliest(s.tracks.next(), s.deletions.next(s.tracks))))
 	}
 	return nil
 }
@@ -108,10 +108,6 @@ func (s *sweeper) sleep(ctx context.Context, began, look time.Time) {
 func (s *sweeper) afterWake(began, now time.Time) time.Time {
 	return latest(s.pause.until, s.ec2.limit.next(), now.Add(settleTime), began.Add(sweepGap))
 }
-
-// nextLook is when EC2 is to be asked next without an event; zero means with the
-// next full sweep.
-func (s *sweeper) nextLook() time.Time { return earliest(s.tracks.next(), s.deletions.next(s.tracks)) }
 
 // sweep looks once at what is due, or at every ENI of the cluster, and takes the
 // steps that are due. After an error what EC2 has answered before counts, and the

@@ -78,29 +78,30 @@ type result struct {
 	err     error // EC2's answer, unless done
 }
 
-// orphanSweeps is how many full sweeps in a row have to find an orphan.
-const orphanSweeps = 2
+const (
+	// orphanSweeps is how many full sweeps in a row have to find an orphan.
+	orphanSweeps = 2
+	// clockSkew is how far in the future a created-at tag may lie before it is
+	// taken for garbage; an agent's clock may be a little ahead.
+	clockSkew = time.Hour
+	// maxPollDelay bounds the time between two looks at an ENI that does not move.
+	maxPollDelay = 30 * time.Second
+)
 
-// clockSkew is how far in the future a created-at tag may lie before it is
-// taken for garbage; an agent's clock may be a little ahead.
-const clockSkew = time.Hour
-
-// maxPatience bounds the time between two looks at an ENI that does not move.
-const maxPatience = 30 * time.Second
-
-// patience is how long to leave alone what has not moved for a while: the longer, the
+// pollDelay is how long to wait for what has not moved since then: the longer, the
 // longer, between the poll interval and half a minute.
-func patience(since time.Time, poll time.Duration, now time.Time) time.Duration {
-	return max(poll, min(now.Sub(since)/4, maxPatience))
+func pollDelay(since time.Time, poll time.Duration, now time.Time) time.Duration {
+	return max(poll, min(now.Sub(since)/4, maxPollDelay))
 }
 
 // track is what the sweeper remembers of an ENI that is left over. It is lost
 // with the process, which costs time and nothing else.
 type track struct {
+	NodeENI types.UID // in its tag
 	Verdict verdict
 	FoundAt time.Time
-	// ProvenSince is when it was first found left over on somebody's word, with
-	// the present grace.
+	// ProvenSince is when it was first found left over for more than absence, with the
+	// present grace.
 	ProvenSince time.Time
 	// Sightings counts the full sweeps in a row that found it an orphan.
 	Sightings int
@@ -112,13 +113,10 @@ type track struct {
 	NotBefore time.Time
 	// Due is when to look at it next; zero means with the next full sweep.
 	Due time.Time
-	// NodeENI is the UID in its tag.
-	NodeENI types.UID
 	// Deleted: EC2 has taken the Delete. Some describes may still show it.
 	Deleted bool
-	// Detached is the attachment that EC2 was asked to detach, Undone how often
-	// the ENI was attached again after that, and DetachAfter when the next Detach
-	// is due because of it.
+	// Detached is the attachment that EC2 was asked to detach, Undone how often the ENI was
+	// attached again after that, and DetachAfter when it may be detached again.
 	Detached    string
 	Undone      int
 	DetachAfter time.Time
@@ -198,7 +196,7 @@ func (t *track) wait(r result, times timing, now time.Time) time.Duration {
 	case outcomeHeld:
 		return refusedPace.delay(0)
 	case outcomeLater, outcomeDropped:
-		return patience(t.StateSince, times.Poll, now)
+		return pollDelay(t.StateSince, times.Poll, now)
 	}
 	return 0 // throttled or postponed: as soon as EC2 has had its rest
 }
@@ -225,7 +223,7 @@ func nextStep(e eni.ENI, t *track, times timing, now time.Time) step {
 		next.Act = actRefuse
 	}
 	if next.Act == actWait {
-		next.Until = now.Add(patience(t.StateSince, times.Poll, now))
+		next.Until = now.Add(pollDelay(t.StateSince, times.Poll, now))
 	}
 	return next
 }
@@ -237,18 +235,14 @@ func (t *track) waits(a act, times timing) (until []time.Time) {
 		until = append(until, t.ProvenSince.Add(times.ReleaseGrace))
 	}
 	until = append(until, t.NotBefore)
-	if a == actDetach {
-		until = append(until, t.attachedUntil(times))
+	switch {
+	case a != actDetach:
+	case t.Verdict.Grace == graceNode:
+		until = append(until, latest(t.DetachAfter, t.ProvenSince.Add(times.NodeGrace)))
+	default:
+		until = append(until, t.DetachAfter)
 	}
 	return until
-}
-
-// attachedUntil is until when the ENI, attached to an instance, is left there.
-func (t *track) attachedUntil(times timing) time.Time {
-	if t.Verdict.Grace == graceNode {
-		return latest(t.DetachAfter, t.ProvenSince.Add(times.NodeGrace))
-	}
-	return t.DetachAfter
 }
 
 // usedByOthers says whether the instance that the ENI is attached to is none that

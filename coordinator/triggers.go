@@ -34,12 +34,10 @@ func (t *triggers) watch() error {
 	)
 }
 
-// handler makes one function of client-go's three: old is nil for an object
-// that is new, now is nil for one that is gone. deleted is called before that for
-// an object of which the API server has told that it was deleted. One that a new
-// list does not show any more may have been, or the list is wrong: an API server
-// whose etcd has been restored to an older state shows none of what is younger.
-// Of those absence is all that is known.
+// handler makes one function of client-go's three: old is nil for an object that is
+// new, now is nil for one that is gone. deleted is called before that for an object
+// with a delete event. One that a new list lacks may have been deleted, or the list is
+// wrong: an etcd that was restored to an older state shows none of what is younger.
 func handler[T any](changed func(old, now *T), deleted func(last *T)) cache.ResourceEventHandler {
 	return cache.ResourceEventHandlerFuncs{
 		AddFunc:    func(obj any) { changed(nil, obj.(*T)) },
@@ -147,9 +145,7 @@ func (t *triggers) stateChanged(old, now *v1alpha1.NodeENIState) {
 
 // describeReleased looks at all ENIs that the node releases by now.
 func (t *triggers) describeReleased(node string) {
-	if ids := released(nil, t.caches.states.get(node)); len(ids) > 0 {
-		t.queue.add(eni.ByID, ids...)
-	}
+	t.queue.add(eni.ByID, released(nil, t.caches.states.get(node))...)
 }
 
 // released are the ENIs of which the report says for the first time that the node
@@ -159,7 +155,7 @@ func released(old, now *v1alpha1.NodeENIState) (ids []string) {
 		return nil
 	}
 	for _, entry := range now.Status.ENIs {
-		if entry.ENIID == "" || !releases(entry) {
+		if entry.ENIID == "" || !releases(entry.Phase) {
 			continue
 		}
 		if old == nil || !slices.ContainsFunc(old.Status.ENIs, func(before v1alpha1.ENIState) bool {

@@ -15,7 +15,7 @@ import (
 // errWrongPlace is the error of a sweep that has done nothing. Why is said elsewhere.
 var errWrongPlace = errors.New("EC2 is asked in the wrong place")
 
-// verifier holds what EC2 shows against the Nodes and the agents' reports: in a wrong
+// verifier compares what EC2 shows with the Nodes and the agents' reports: in a wrong
 // place everything seems to be gone.
 type verifier struct {
 	caches  *caches
@@ -93,7 +93,7 @@ func (v *verifier) askForInstances(ctx context.Context, reported []reportedENI) 
 	return nil
 }
 
-// reports holds reports against EC2 that name ENIs which it does not list: those of
+// reports asks EC2 for the ENIs that reports name and that it does not list: those of
 // NodeENIs without ENIs, which wait for their finalizer to go, and of all with a full
 // sweep, so that a report makes no calls by itself.
 func (v *verifier) reports(ctx context.Context, full bool, empty map[types.UID]bool, reported []reportedENI) error {
@@ -162,9 +162,7 @@ func (v *verifier) setPlace(c contradiction) {
 	} else {
 		v.report.log.Error("EC2 is asked in the wrong place", "reason", c.Reason, "error", c.Message)
 	}
-	for _, n := range all {
-		v.show(n, c)
-	}
+	v.show(c, all...)
 }
 
 func (v *verifier) set(n *v1alpha1.NodeENI, c contradiction) {
@@ -174,12 +172,14 @@ func (v *verifier) set(n *v1alpha1.NodeENI, c contradiction) {
 	if c != (contradiction{}) {
 		v.report.log.Warn("EC2 and the reports contradict each other", "nodeENI", n.Name, "reason", c.Reason, "error", c.Message)
 	}
-	v.show(n, c)
+	v.show(c, n)
 }
 
-func (v *verifier) show(n *v1alpha1.NodeENI, c contradiction) {
-	v.changed.add(n.Name)
-	v.report.contradicted(n, c)
+func (v *verifier) show(c contradiction, nodeENIs ...*v1alpha1.NodeENI) {
+	for _, n := range nodeENIs {
+		v.changed.add(n.Name)
+		v.report.contradicted(n, c)
+	}
 }
 
 // repeat says of NodeENIs that are being deleted what blocks them, again and again: an
