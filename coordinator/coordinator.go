@@ -7,13 +7,7 @@
 // harm: every action rests on what EC2 and the API server show, says the same
 // when said twice, and is refused by EC2 when the facts have moved on.
 //
-// Each part of the state has one owner (docs/architecture.md has the order of a sweep):
-//
-//	caches, history    what the API server shows, and what was seen to go
-//	triggers           connect changes to queue and marks, which wake the loops
-//	sweeper            describes, decides (leftOver, nextStep) and has steps carried out
-//	verifier           compares what EC2 shows with Nodes and reports
-//	statusWriter       writes what statusOf sums up, at a bounded rate
+// Each part of the state has one owner; docs/architecture.md has the order of a sweep.
 package coordinator
 
 import (

@@ -95,7 +95,7 @@ func TestStatusFanOut(t *testing.T) {
 	if most := int64(2*took) + 3; events.Load() > most {
 		t.Errorf("an agent heard of %d writes in %.1f s, want %d at most", events.Load(), took, most)
 	}
-	r.patch(r.kube.API, kube.NodeENIs, all[9].Name, map[string]any{"spec": map[string]any{"mtu": 9001}})
+	r.changeMTU(all[9].Name)
 	r.await("the changed spec in the status, before the others' turn", func() bool {
 		now := r.getNodeENI(all[9].Name)
 		return now.Status.ObservedGeneration == now.Generation

@@ -105,7 +105,7 @@ func TestThrottledForLong(t *testing.T) {
 	r.cloud.ClearFaults()
 	r.awaitNoNodeENI("multi")
 	if refused := r.events("ENIRefused"); len(refused) > 0 {
-		t.Errorf("throttling is nothing a user can mend: %q", refused)
+		t.Errorf("throttling is nothing a user can fix: %q", refused)
 	}
 }
 
@@ -303,7 +303,7 @@ func TestIdle(t *testing.T) {
 	r.report(n, "node-a", a, v1alpha1.PhaseConfiguring, id)
 	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
 	r.nodeENI("another")
-	r.patch(r.kube.API, kube.NodeENIs, "multi", map[string]any{"spec": map[string]any{"mtu": 9001}})
+	r.changeMTU("multi")
 	r.report(r.getNodeENI("multi"), "node-a", a, v1alpha1.PhaseReady, id)
 	// Its status shows that the coordinator has seen all of that, and more
 	// than a sweep's delay ago once the second change is in it.
@@ -362,7 +362,7 @@ func TestStatusIsWritten(t *testing.T) {
 	}
 }
 
-// TestFinalizerDoesNotWaitForStatus: a NodeENI deleted and made anew would go before
+// TestFinalizerDoesNotWaitForStatus: a NodeENI deleted and made again would go before
 // its ENIs for as long as the status of the one before it had been written.
 func TestFinalizerDoesNotWaitForStatus(t *testing.T) {
 	r := newRig(t)

@@ -62,7 +62,7 @@ func TestHealthChecks(t *testing.T) {
 }
 
 // TestNotReady: without the API server's answers nothing can be decided; to
-// start anew would not help.
+// start again would not help.
 func TestNotReady(t *testing.T) {
 	r := newRig(t)
 	r.cp.StopAPIServer()

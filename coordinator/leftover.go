@@ -140,9 +140,8 @@ func nodeLives(e eni.ENI, ev evidence) bool {
 	return ev.Node != nil && !isOther(e, ev.Node)
 }
 
-// isOther says whether the Node is surely not the instance that the ENI was
-// made for. A Node without providerID, as a new one is for a moment, may be
-// any instance.
+// isOther says whether the Node is surely not the instance that the ENI was made for. A
+// Node without providerID, as a new one is for a moment, may be any instance.
 func isOther(e eni.ENI, node *kube.Node) bool {
 	now, then := kube.InstanceID(node.Spec.ProviderID), e.Owner.InstanceID()
 	return now != "" && then != "" && now != then

@@ -27,7 +27,7 @@ type Metrics struct {
 	lastSweep    prometheus.Gauge
 	statusWrites *prometheus.CounterVec
 
-	oldest atomic.Int64 // Unix time in ns since when the oldest is left over; 0: none is
+	oldest atomic.Value // time.Time since when the oldest is left over; zero: none is
 }
 
 // NewMetrics makes metrics and registers them.
@@ -100,11 +100,10 @@ const (
 func (m *Metrics) Calls() *eni.Metrics { return m.calls }
 
 func (m *Metrics) oldestAge() float64 {
-	since := m.oldest.Load()
-	if since == 0 {
-		return 0
+	if since, _ := m.oldest.Load().(time.Time); !since.IsZero() {
+		return time.Since(since).Seconds()
 	}
-	return time.Since(time.Unix(0, since)).Seconds()
+	return 0
 }
 
 // leads takes in whether this coordinator leads. One that does not knows nothing of
@@ -144,7 +143,6 @@ func (m *Metrics) swept(began time.Time, full bool, err error, tracks tracks) {
 	m.leftBehind(tracks)
 }
 
-// leftBehind takes in what is left over.
 func (m *Metrics) leftBehind(tracks tracks) {
 	count := map[reason]int{}
 	var oldest time.Time
@@ -158,11 +156,7 @@ func (m *Metrics) leftBehind(tracks tracks) {
 	for r := range reasons {
 		m.leftOver.WithLabelValues(string(r)).Set(float64(count[r]))
 	}
-	if oldest.IsZero() {
-		m.oldest.Store(0)
-		return
-	}
-	m.oldest.Store(oldest.UnixNano())
+	m.oldest.Store(oldest)
 }
 
 // blocked takes in how many NodeENIs each reason of a contradiction concerns.

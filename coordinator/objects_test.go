@@ -102,6 +102,12 @@ func (r *rig) nodeENI(name string, change ...func(*v1alpha1.NodeENI)) *v1alpha1.
 	return create[v1alpha1.NodeENI](r, r.kube.API, kube.NodeENIs, n)
 }
 
+// changeMTU makes another generation of the NodeENI.
+func (r *rig) changeMTU(name string) {
+	r.Helper()
+	r.patch(r.kube.API, kube.NodeENIs, name, map[string]any{"spec": map[string]any{"mtu": 9001}})
+}
+
 func (r *rig) getNodeENI(name string) *v1alpha1.NodeENI {
 	r.Helper()
 	return get[v1alpha1.NodeENI](r, r.kube.API, kube.NodeENIs, name)

@@ -33,7 +33,6 @@ func ownerAttrs(e eni.ENI) []any {
 	return []any{"eni", e.ID, "node", e.Owner.Node, "instance", e.Owner.InstanceID(), "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID}
 }
 
-// info and warn log something about an ENI.
 func (r *reporter) info(text string, e eni.ENI, attrs ...any) {
 	r.log.Info(text, append(ownerAttrs(e), attrs...)...)
 }

@@ -81,6 +81,7 @@ func (s *schedule) tryAgain(name string, now time.Time) {
 
 // done notes that the status is what it should be, and whether that took a write.
 func (s *schedule) done(name string, written bool, now time.Time) {
+	delete(s.due, name)
 	delete(s.retry, name)
 	if written {
 		s.written[name] = now

@@ -18,7 +18,7 @@ import (
 func TestStatusOfStaleCache(t *testing.T) {
 	r := newRig(t)
 	old := r.nodeENI("multi")
-	r.patch(r.kube.API, kube.NodeENIs, "multi", map[string]any{"spec": map[string]any{"mtu": 9001}})
+	r.changeMTU("multi")
 	c := r.coordinator()
 	old.Finalizers = []string{v1alpha1.CleanupFinalizer}
 	if written, err := c.status.write(t.Context(), old); !written || err != nil {

@@ -306,7 +306,7 @@ func TestStatusConflict(t *testing.T) {
 	r := newRig(t)
 	n := r.nodeENI("multi", func(n *v1alpha1.NodeENI) { n.Finalizers = []string{v1alpha1.CleanupFinalizer} })
 	w := r.coordinatorAsOf().status
-	r.patch(r.kube.API, kube.NodeENIs, n.Name, map[string]any{"spec": map[string]any{"mtu": 9001}})
+	r.changeMTU(n.Name)
 	if err := w.bringUpToDate(t.Context(), n.Name); err != nil {
 		t.Fatal(err)
 	}

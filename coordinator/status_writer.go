@@ -82,7 +82,6 @@ func (w *statusWriter) writeDue(ctx context.Context, now time.Time) error {
 		if time.Now().Before(w.fanOut.next()) && !urgent(w.caches.nodeENIs.get(name)) {
 			continue // it keeps its place
 		}
-		delete(w.schedule.due, name)
 		if err := w.bringUpToDate(ctx, name); err != nil {
 			return err
 		}

@@ -118,7 +118,6 @@ func (s *sweeper) sweep(ctx context.Context, full bool) error {
 		return errStale
 	}
 	s.caches.history.forget(now)
-	s.verifier.found.forgetGone(s.caches.nodeENIByUID)
 	// Before the describe: only what EC2 showed after a deletion was seen may
 	// free a NodeENI of its finalizer.
 	s.deletions.refresh(now)
@@ -195,10 +194,8 @@ func (s *sweeper) decide(seen listing, full bool) (jobs []job) {
 		if t == nil {
 			continue
 		}
-		next := nextStep(e, t, s.times, time.Now())
-		t.Due = next.Until
-		if next.Act != actWait {
-			jobs = append(jobs, job{eni: e, verdict: t.Verdict, act: next.Act})
+		if act := t.plan(e, s.times, time.Now()); act != actWait {
+			jobs = append(jobs, job{eni: e, verdict: t.Verdict, act: act})
 		} else if e.Removal() == actWait { // for EC2, not for an agent or a person
 			s.report.stuck(e, t, nil)
 		}

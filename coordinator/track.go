@@ -208,6 +208,13 @@ func stateOf(e eni.ENI) string {
 	return e.Status + "/" + e.Attachment.ID + "/" + e.Attachment.Status
 }
 
+// plan returns what to do now, and notes when to look again.
+func (t *track) plan(e eni.ENI, times timing, now time.Time) act {
+	next := nextStep(e, t, times, now)
+	t.Due = next.Until
+	return next.Act
+}
+
 // nextStep decides what to do with an ENI that is left over.
 func nextStep(e eni.ENI, t *track, times timing, now time.Time) step {
 	if t.Verdict.Grace == graceOrphan && (t.Sightings < orphanSweeps || age(e, now) < times.OrphanAge) {

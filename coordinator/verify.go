@@ -32,6 +32,7 @@ type verifier struct {
 // region says whether EC2 may be asked at all: what it shows in another Region is
 // none of this cluster's.
 func (v *verifier) region() bool {
+	v.found.forgetGone(v.caches.nodeENIByUID)
 	c := wrongPlace(v.here.Region, v.caches.nodes.list())
 	if c != (contradiction{}) || v.found.of(allNodeENIs).Reason == wrongRegion {
 		v.setPlace(c)
@@ -182,9 +183,8 @@ func (v *verifier) show(c contradiction, nodeENIs ...*v1alpha1.NodeENI) {
 	}
 }
 
-// repeat says of NodeENIs that are being deleted what blocks them, again and again: an
-// API server keeps an Event for an hour, and the deletion may have come after the
-// contradiction.
+// repeat says again what blocks NodeENIs that are being deleted: an API server keeps an
+// Event for an hour, and the deletion may have come after the contradiction.
 func (v *verifier) repeat(deleting []*v1alpha1.NodeENI) {
 	for _, n := range deleting {
 		v.report.contradicted(n, v.found.of(n.UID))
