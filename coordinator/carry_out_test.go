@@ -6,7 +6,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -38,7 +37,7 @@ func TestCarryOut(t *testing.T) {
 			r.report(n, "node-a", a, phase, id)
 			s := r.sweeperAsOf()
 			s.executor.mayAct = func() bool { return test.leads }
-			e := eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: owner(n, "node-a", a)}
+			e := available(id, owner(n, "node-a", a))
 			e.Owner.Cluster = test.cluster
 			got := s.executor.carryOut(t.Context(), job{e, test.verdict, actDelete}, s.executor.newBatch())
 			if got.outcome != test.want {
@@ -65,7 +64,7 @@ func TestNotConfirmed(t *testing.T) {
 	if s.caches.client, err = kube.NewClient(cfg, "test"); err != nil {
 		t.Fatal(err)
 	}
-	e := eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: owner(n, "node-a", "i-0fffffffffffffff0")}
+	e := available(id, owner(n, "node-a", "i-0fffffffffffffff0"))
 	e.Owner.Cluster = testCluster
 	if got := s.executor.carryOut(t.Context(), job{e, verdict{reasonNodeENIDeleted, graceNone}, actDelete}, s.executor.newBatch()); got.outcome != outcomeDropped || !r.exists(id) {
 		t.Errorf("got %s; the ENI exists: %v", got.outcome, r.exists(id))
@@ -116,7 +115,7 @@ func TestStaleCaches(t *testing.T) {
 			test.seen(r, n, a, id)
 			s := r.sweeperAsOf()
 			test.meanwhile(r, n, a, id)
-			e := eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: owner(n, "node-a", a)}
+			e := available(id, owner(n, "node-a", a))
 			if got := leftOver(testCluster, e, s.caches.evidence(e)); got != test.verdict {
 				t.Fatalf("by the caches it is %+v, want %+v", got, test.verdict)
 			}
@@ -134,12 +133,11 @@ func TestStaleCaches(t *testing.T) {
 // ENIs of a whole fleet.
 func TestStaleNodeENIs(t *testing.T) {
 	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
+	a := r.newNode("node-a")
 	s := r.sweeperAsOf()
 	n := r.nodeENI("multi")
 	id := r.newENI(owner(n, "node-a", a), subnetA)
-	e := eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: owner(n, "node-a", a)}
+	e := available(id, owner(n, "node-a", a))
 	orphan := verdict{reasonNodeENIUnknown, graceOrphan}
 	if got := leftOver(testCluster, e, s.caches.evidence(e)); got != orphan {
 		t.Fatalf("by the caches it is %+v, want %+v", got, orphan)

@@ -114,3 +114,15 @@ func (r *rig) count(action string) int {
 	}
 	return n
 }
+
+// tagPrimary puts an agent's tags onto the primary ENI of the first instance.
+func (r *rig) tagPrimary(n *v1alpha1.NodeENI, instance string) (id string) {
+	r.Helper()
+	id = r.cloud.Interfaces()[0].ID
+	if err := r.cloud.CreateTags([]string{id}, map[string]string{
+		eni.TagCluster: testCluster, eni.TagNode: "node-a", eni.TagInstance: arn(instance), eni.TagNodeENI: n.Name, eni.TagNodeENIUID: string(n.UID),
+	}); err != nil {
+		r.Fatal(err)
+	}
+	return id
+}

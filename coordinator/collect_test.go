@@ -19,9 +19,7 @@ func forever(cfg *Config) { cfg.ReleaseGrace = time.Hour }
 func TestNodeENIDeleted(t *testing.T) {
 	const grace = 1500 * time.Millisecond // longer than any sweep waits by itself
 	r := newRig(t)
-	a, b := r.instance(), r.instance()
-	r.node("node-a", a)
-	r.node("node-b", b)
+	a, b := r.newNode("node-a"), r.newNode("node-b")
 	n, other := r.nodeENI("multi"), r.nodeENI("other")
 	enis := []string{r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-b", b, subnetA, 2), r.newENI(owner(n, "node-b", b), subnetB)}
 	stays := r.fullENI(other, "node-a", a, subnetA, 3)
@@ -71,9 +69,7 @@ func TestReleasedAtOnce(t *testing.T) {
 
 func TestNodeDeleted(t *testing.T) {
 	r := newRig(t)
-	a, b := r.instance(), r.instance()
-	r.node("node-a", a)
-	r.node("node-b", b)
+	a, b := r.newNode("node-a"), r.newNode("node-b")
 	n := r.nodeENI("multi")
 	gone, stays := r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-b", b, subnetA, 2)
 	free := r.newENI(owner(n, "node-a", a), subnetB)
@@ -229,8 +225,7 @@ func TestGoneAgain(t *testing.T) {
 
 func TestSubnetUnlisted(t *testing.T) {
 	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
+	a := r.newNode("node-a")
 	n := r.nodeENI("multi", func(n *v1alpha1.NodeENI) { n.Spec.SubnetID, n.Spec.SubnetIDs = "", []string{subnetA, subnetB} })
 	stays, gone := r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-a", a, subnetB, 3)
 	r.startLeading()
@@ -245,8 +240,7 @@ func TestSubnetUnlisted(t *testing.T) {
 // TestSurplusReleased: subnets by name and duplicates are the agent's to judge.
 func TestSurplusReleased(t *testing.T) {
 	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
+	a := r.newNode("node-a")
 	n := r.nodeENI("multi", func(n *v1alpha1.NodeENI) { n.Spec.SubnetID, n.Spec.SubnetName = "", "data" })
 	kept, surplus := r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-a", a, subnetA, 3)
 	r.startLeading(forever)
@@ -265,9 +259,7 @@ func TestSurplusReleased(t *testing.T) {
 // TestForgedReport: an agent can only let go of its own node's ENIs.
 func TestForgedReport(t *testing.T) {
 	r := newRig(t)
-	a, b := r.instance(), r.instance()
-	r.node("node-a", a)
-	r.node("node-b", b)
+	a, b := r.newNode("node-a"), r.newNode("node-b")
 	n := r.nodeENI("multi")
 	id := r.fullENI(n, "node-a", a, subnetA, 2)
 	r.startLeading()
@@ -337,9 +329,7 @@ func TestCreatedTooLate(t *testing.T) {
 // NodeENI, but not for ever.
 func TestFinalizerWaitsForAgent(t *testing.T) {
 	r := newRig(t)
-	a, b := r.instance(), r.instance()
-	r.node("node-a", a)
-	r.node("node-b", b)
+	a, b := r.newNode("node-a"), r.newNode("node-b")
 	n, stuck := r.nodeENI("multi"), r.nodeENI("stuck")
 	r.report(n, "node-a", a, v1alpha1.PhasePending, "")
 	c := r.startLeading(forever)
@@ -363,8 +353,7 @@ func TestFinalizerWaitsForAgent(t *testing.T) {
 // TestDescribeLags: EC2 does not show the newest state yet.
 func TestDescribeLags(t *testing.T) {
 	r := newRig(t, func(c *cloud.Config) { c.Timing.DescribeLag = 300 * time.Millisecond })
-	a := r.instance()
-	r.node("node-a", a)
+	a := r.newNode("node-a")
 	n := r.nodeENI("multi")
 	id := r.fullENI(n, "node-a", a, subnetA, 2)
 	r.startLeading()

@@ -153,7 +153,7 @@ func TestCoordinatorInTheWrongPlace(t *testing.T) {
 // EC2 shows none of the instances that the cluster has.
 func TestWrongAccountWithoutReports(t *testing.T) {
 	r := newRig(t)
-	r.node("node-other", r.instance())
+	r.newNode("node-other")
 	n := r.nodeENI("multi")
 	id := r.newENI(owner(n, "node-gone", "i-0fffffffffffffff0"), subnetA)
 	_, wrong := r.another("us-east-1", "999999999999")

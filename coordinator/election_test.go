@@ -141,8 +141,7 @@ func TestTwoLeaders(t *testing.T) {
 	r := newRig(t, func(c *cloud.Config) {
 		c.Timing.Detach, c.Timing.DeleteInUse = 100*time.Millisecond, 100*time.Millisecond
 	})
-	a := r.instance()
-	r.node("node-a", a)
+	a := r.newNode("node-a")
 	n, stays := r.nodeENI("multi"), r.nodeENI("stays")
 	one, two := r.fullENI(n, "node-a", a, subnetA, 2), r.newENI(owner(n, "node-a", a), subnetA)
 	wanted := r.fullENI(stays, "node-a", a, subnetA, 3)

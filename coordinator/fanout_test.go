@@ -49,8 +49,7 @@ func (r *rig) agentsWatch(ctx context.Context, there int) (events, bytes *atomic
 func TestStatusFanOut(t *testing.T) {
 	const nodeENIs, agents = 10, 20
 	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
+	a := r.newNode("node-a")
 	var all []*v1alpha1.NodeENI
 	for i := range nodeENIs {
 		all = append(all, r.nodeENI(fmt.Sprintf("multi-%d", i), func(n *v1alpha1.NodeENI) { n.Finalizers = []string{v1alpha1.CleanupFinalizer} }))

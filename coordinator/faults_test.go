@@ -22,8 +22,7 @@ import (
 func deleteUnderFaults(t *testing.T, config func(*cloud.Config), faults ...cloud.Fault) *rig {
 	t.Helper()
 	r := newRig(t, config)
-	a := r.instance()
-	r.node("node-a", a)
+	a := r.newNode("node-a")
 	n := r.nodeENI("multi", func(n *v1alpha1.NodeENI) { n.Spec.SubnetIDs = []string{subnetB} })
 	one, two := r.fullENI(n, "node-a", a, subnetA, 2), r.fullENI(n, "node-a", a, subnetB, 3)
 	r.startLeading()
@@ -249,12 +248,7 @@ func TestPrimaryTagged(t *testing.T) {
 	r := newRig(t)
 	a := r.instance()
 	n := r.nodeENI("multi")
-	primary := r.cloud.Interfaces()[0].ID
-	if err := r.cloud.CreateTags([]string{primary}, map[string]string{
-		eni.TagCluster: testCluster, eni.TagNode: "node-a", eni.TagInstance: arn(a), eni.TagNodeENI: n.Name, eni.TagNodeENIUID: string(n.UID),
-	}); err != nil {
-		t.Fatal(err)
-	}
+	primary := r.tagPrimary(n, a)
 	r.startLeading()
 	r.awaitFinalizer(n)
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
@@ -299,7 +293,7 @@ func TestIdle(t *testing.T) {
 
 	heartbeat := map[string]any{"metadata": map[string]any{"labels": map[string]any{"beat": time.Now().Format("150405")}}}
 	r.patch(r.kube.Core, kube.Nodes, "node-a", heartbeat)
-	r.node("node-b", r.instance())
+	r.newNode("node-b")
 	r.report(n, "node-a", a, v1alpha1.PhaseConfiguring, id)
 	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
 	r.nodeENI("another")

@@ -118,9 +118,7 @@ func FuzzStatus(f *testing.F) {
 // NodeENI from being written.
 func TestHostileReports(t *testing.T) {
 	r := newRig(t)
-	a, b := r.instance(), r.instance()
-	r.node("node-a", a)
-	r.node("node-b", b)
+	a, b := r.newNode("node-a"), r.newNode("node-b")
 	n := r.nodeENI("multi")
 	r.startLeading()
 	r.awaitFinalizer(n)

@@ -92,6 +92,14 @@ func (r *rig) node(name, instance string) *kube.Node {
 	})
 }
 
+// newNode makes a Node and its instance.
+func (r *rig) newNode(name string) (instance string) {
+	r.Helper()
+	instance = r.instance()
+	r.node(name, instance)
+	return instance
+}
+
 func (r *rig) nodeENI(name string, change ...func(*v1alpha1.NodeENI)) *v1alpha1.NodeENI {
 	r.Helper()
 	n := validNodeENI()
@@ -138,6 +146,11 @@ func owner(n *v1alpha1.NodeENI, node, instance string) eni.Owner {
 		Cluster: testCluster, Node: node, Instance: arn(instance), NodeENI: n.Name, NodeENIUID: n.UID,
 		CreatedAt: time.Now().Truncate(time.Second),
 	}
+}
+
+// available is an ENI in subnetA that is attached to nothing.
+func available(id string, o eni.Owner) eni.ENI {
+	return eni.ENI{ID: id, Status: "available", SubnetID: subnetA, Owner: o}
 }
 
 // newENI makes an ENI as an agent does, without attaching it. Each is another one.

@@ -106,8 +106,7 @@ func newRig(t *testing.T, change ...func(*cloud.Config)) *rig {
 func newNodeRig(t *testing.T) (r *rig, n *v1alpha1.NodeENI, instance string) {
 	t.Helper()
 	r = newRig(t)
-	instance = r.instance()
-	r.node("node-a", instance)
+	instance = r.newNode("node-a")
 	return r, r.nodeENI("multi"), instance
 }
 

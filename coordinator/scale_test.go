@@ -59,8 +59,7 @@ func testChurn(t *testing.T, enis, pages int) {
 	r := newRig(t, withBigSubnet)
 	n := r.nodeENI("multi", inBigSubnet)
 	r.crowd(n, churn, enis)
-	a := r.instance()
-	r.node("node-a", a)
+	a := r.newNode("node-a")
 	r.fullENI(r.nodeENI("other"), "node-a", a, subnetA, 2) // EC2 knows an instance
 	r.startLeading()
 	r.awaitFinalizer(n)

@@ -71,7 +71,7 @@ func TestReportsAreLimited(t *testing.T) {
 // conflict would tell. A full sweep finds that the caches are of the future.
 func TestRestoredEtcd(t *testing.T) {
 	r := newRig(t)
-	r.node("node-a", r.instance())
+	r.newNode("node-a")
 	r.access = r.cp.AdminConfig()
 	c := r.coordinator()
 	if err := r.cp.Backup(); err != nil {

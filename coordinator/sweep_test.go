@@ -110,13 +110,8 @@ func TestRefusedIsNotStuck(t *testing.T) {
 	r := newRig(t)
 	a := r.instance()
 	n := r.nodeENI("multi")
-	primary := r.cloud.Interfaces()[0].ID
-	r.node("node-a", r.instance()) // its Node is another one now
-	if err := r.cloud.CreateTags([]string{primary}, map[string]string{
-		eni.TagCluster: testCluster, eni.TagNode: "node-a", eni.TagInstance: arn(a), eni.TagNodeENI: n.Name, eni.TagNodeENIUID: string(n.UID),
-	}); err != nil {
-		t.Fatal(err)
-	}
+	primary := r.tagPrimary(n, a)
+	r.newNode("node-a") // its Node is another one now
 	s := r.sweeperAsOf()
 	for range 2 { // it is refused, and then it waits
 		if err := s.sweep(t.Context(), true); err != nil {
@@ -173,7 +168,7 @@ func TestAfterWake(t *testing.T) {
 func TestSlowAPIServer(t *testing.T) {
 	r := newRig(t)
 	n := r.nodeENI("multi")
-	r.node("node-a", r.instance())
+	r.newNode("node-a")
 	a := r.instance()
 	ids := []string{r.newENI(owner(n, "node-a", a), subnetA), r.newENI(owner(n, "node-a", a), subnetA)}
 	r.access = rest.CopyConfig(r.access)

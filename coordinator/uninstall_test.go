@@ -70,8 +70,7 @@ func (u *uninstalling) wait() error {
 // must not go before their ENIs do, or nobody is left to delete these.
 func TestUninstallWaitsForENIs(t *testing.T) {
 	r := newRig(t)
-	a := r.instance()
-	r.node("node-a", a)
+	a := r.newNode("node-a")
 	n, empty := r.nodeENI("multi"), r.nodeENI("empty")
 	enis := []string{r.fullENI(n, "node-a", a, subnetA, 2), r.newENI(owner(n, "node-a", a), subnetB)}
 	u := r.uninstall(time.Minute)
