@@ -190,11 +190,11 @@ func (c *contradictions) of(uid types.UID) contradiction {
 }
 
 // set returns whether that is news.
-func (c *contradictions) set(uid types.UID, is contradiction) bool {
+func (c *contradictions) set(uid types.UID, found contradiction) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	news := c.byUID[uid] != is
-	if c.byUID[uid] = is; is == (contradiction{}) {
+	news := c.byUID[uid] != found
+	if c.byUID[uid] = found; found == (contradiction{}) {
 		delete(c.byUID, uid)
 	}
 	return news
@@ -217,24 +217,24 @@ func (c *contradictions) counts(nodeENIs int) map[string]int {
 		n[all.Reason] = max(nodeENIs, 1)
 		return n
 	}
-	for _, is := range c.byUID {
-		n[is.Reason]++
+	for _, found := range c.byUID {
+		n[found.Reason]++
 	}
 	return n
 }
 
 // condition sets the condition CleanupBlocked, which is there as long as it holds.
 func (c *contradictions) condition(n *v1alpha1.NodeENI, status *v1alpha1.NodeENIStatus, now time.Time) {
-	is := c.of(n.UID)
-	if is == (contradiction{}) {
+	found := c.of(n.UID)
+	if found == (contradiction{}) {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionCleanupBlocked)
 		return
 	}
 	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-		Type: v1alpha1.ConditionCleanupBlocked, Status: metav1.ConditionTrue, Reason: is.Reason, Message: is.Message,
+		Type: v1alpha1.ConditionCleanupBlocked, Status: metav1.ConditionTrue, Reason: found.Reason, Message: found.Message,
 		ObservedGeneration: n.Generation, LastTransitionTime: metav1.NewTime(now),
 	})
 	if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); n.DeletionTimestamp != nil && ready != nil {
-		ready.Message = is.Message // nothing is detached or deleted, whatever Deleting says
+		ready.Message = found.Message // nothing is detached or deleted, whatever Deleting says
 	}
 }

@@ -17,36 +17,36 @@ type filters struct {
 }
 
 type filterValue struct {
-	of eni.Selector
-	is string
+	by    eni.Selector
+	value string
 }
 
 func (f *filters) add(by eni.Selector, values ...string) {
 	if f.values == nil {
 		f.values = map[filterValue]bool{}
 	}
-	for _, is := range values {
-		f.values[filterValue{by, is}] = true
+	for _, value := range values {
+		f.values[filterValue{by, value}] = true
 	}
 }
 
 func (f *filters) merge(other filters) {
 	f.all = f.all || other.all
 	for v := range other.values {
-		f.add(v.of, v.is)
+		f.add(v.by, v.value)
 	}
 }
 
 // without is what others leave of these.
 func (f *filters) without(other filters) filters {
 	rest := filters{all: f.all && !other.all, values: maps.Clone(f.values)}
-	maps.DeleteFunc(rest.values, func(v filterValue, _ bool) bool { return other.cover(v.of, v.is) })
+	maps.DeleteFunc(rest.values, func(v filterValue, _ bool) bool { return other.cover(v.by, v.value) })
 	return rest
 }
 
 // cover says whether they let all ENIs with the value through.
-func (f *filters) cover(by eni.Selector, is string) bool {
-	return f.all || f.values[filterValue{by, is}]
+func (f *filters) cover(by eni.Selector, value string) bool {
+	return f.all || f.values[filterValue{by, value}]
 }
 
 // filter is that of one call.
@@ -60,7 +60,7 @@ type filter struct {
 func (f *filters) calls() (all []filter) {
 	values := map[eni.Selector][]string{}
 	for v := range f.values {
-		values[v.of] = append(values[v.of], v.is)
+		values[v.by] = append(values[v.by], v.value)
 	}
 	for _, by := range []eni.Selector{eni.ByID, eni.ByNode, eni.ByNodeENI} {
 		slices.Sort(values[by])

@@ -42,18 +42,18 @@ func (d *deletions) refresh(now time.Time) {
 		if n.DeletionTimestamp == nil || !protected(n) {
 			continue
 		}
-		is := before[n.UID]
-		if is == nil {
-			is = &deletion{since: now, ask: now}
+		entry := before[n.UID]
+		if entry == nil {
+			entry = &deletion{since: now, ask: now}
 		}
-		is.nodeENI = n
-		d.byUID[n.UID] = is
+		entry.nodeENI = n
+		d.byUID[n.UID] = entry
 	}
 }
 
 func (d *deletions) nodeENIs() (all []*v1alpha1.NodeENI) {
-	for _, is := range d.byUID {
-		all = append(all, is.nodeENI)
+	for _, entry := range d.byUID {
+		all = append(all, entry.nodeENI)
 	}
 	return all
 }
@@ -61,9 +61,9 @@ func (d *deletions) nodeENIs() (all []*v1alpha1.NodeENI) {
 // next is when EC2 is to be asked whether one of them has ENIs; zero is never. As long
 // as an ENI of it is known, that one's steps come first.
 func (d *deletions) next(tracks tracks) (next time.Time) {
-	for uid, is := range d.byUID {
-		if !tracks.of(uid) {
-			next = earliest(next, is.ask)
+	for uid, entry := range d.byUID {
+		if !tracks.has(uid) {
+			next = earliest(next, entry.ask)
 		}
 	}
 	return next
@@ -71,8 +71,8 @@ func (d *deletions) next(tracks tracks) (next time.Time) {
 
 // due are those that EC2 is to be asked about now.
 func (d *deletions) due(tracks tracks, now time.Time) (uids []string) {
-	for uid, is := range d.byUID {
-		if !tracks.of(uid) && !now.Before(is.ask) {
+	for uid, entry := range d.byUID {
+		if !tracks.has(uid) && !now.Before(entry.ask) {
 			uids = append(uids, string(uid))
 		}
 	}
@@ -81,8 +81,8 @@ func (d *deletions) due(tracks tracks, now time.Time) (uids []string) {
 
 // eniDeleted has EC2 asked whether that was the last one.
 func (d *deletions) eniDeleted(nodeENI types.UID, now time.Time) {
-	if is := d.byUID[nodeENI]; is != nil {
-		is.ask = now
+	if entry := d.byUID[nodeENI]; entry != nil {
+		entry.ask = now
 	}
 }
 
@@ -92,11 +92,11 @@ func (d *deletions) empty(seen listing, now time.Time) map[types.UID]bool {
 	for _, e := range seen.enis {
 		has[e.Owner.NodeENIUID] = true
 	}
-	for uid, is := range d.byUID {
+	for uid, entry := range d.byUID {
 		if !seen.cover(eni.ByNodeENI, string(uid)) {
 			continue // and so its absence proves nothing
 		}
-		is.ask = now.Add(pollDelay(is.since, d.times.Poll, now))
+		entry.ask = now.Add(pollDelay(entry.since, d.times.Poll, now))
 		if !has[uid] {
 			empty[uid] = true
 		}
@@ -113,19 +113,19 @@ func (d *deletions) release(ctx context.Context, empty, unseen map[types.UID]boo
 	if len(empty) > 0 {
 		reports = d.caches.states.list()
 	}
-	for uid, is := range d.byUID {
+	for uid, entry := range d.byUID {
 		if !empty[uid] || d.found.of(uid) != (contradiction{}) {
 			continue
 		}
 		d.heartbeat.Beat()
-		early := time.Now().Before(is.since.Add(d.times.ReleaseGrace))
+		early := time.Now().Before(entry.since.Add(d.times.ReleaseGrace))
 		if early && (unseen[uid] || inTheMaking(uid, reports, d.caches.nodes.get)) {
 			continue
 		}
-		if err := setFinalizer(ctx, d.caches.client, is.nodeENI.Name, uid, false); err == nil {
-			d.report.log.Info("NodeENI is free to go: EC2 shows no ENI of it", "nodeENI", is.nodeENI.Name)
+		if err := setFinalizer(ctx, d.caches.client, entry.nodeENI.Name, uid, false); err == nil {
+			d.report.log.Info("NodeENI is free to go: EC2 shows no ENI of it", "nodeENI", entry.nodeENI.Name)
 		} else if ctx.Err() == nil {
-			d.report.finalizerNotRemoved(is.nodeENI, err)
+			d.report.finalizerNotRemoved(entry.nodeENI, err)
 		}
 	}
 }

@@ -297,8 +297,8 @@ func (t tracks) next() (next time.Time) {
 	return next
 }
 
-// of says whether there is an ENI of the NodeENI.
-func (t tracks) of(nodeENI types.UID) bool {
+// has says whether there is an ENI of the NodeENI.
+func (t tracks) has(nodeENI types.UID) bool {
 	for _, of := range t {
 		if of.NodeENI == nodeENI && !of.Deleted {
 			return true
