@@ -26,7 +26,7 @@ type Config struct {
 	EC2    *eni.Client
 	Events *kube.Recorder
 	Log    *slog.Logger
-	// Health, when set, is told how to check the coordinator.
+	// Health, when set, gets the checks of the coordinator.
 	Health *program.Health
 	// Metrics counts nothing when it is nil.
 	Metrics *Metrics

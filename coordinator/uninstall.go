@@ -28,9 +28,9 @@ type Uninstall struct {
 	Namespace string
 	// Out hears what happens, in words for people.
 	Out io.Writer
-	// Poll is the time between two looks, Tell that between two reports of what
+	// Poll is the time between two looks, Explain that between two reports of what
 	// is waited for when nothing changes.
-	Poll, Tell time.Duration
+	Poll, Explain time.Duration
 }
 
 // progress is how far an uninstall is.
@@ -62,7 +62,7 @@ func (u *Uninstall) Run(ctx context.Context) error {
 			u.say("Done: there is no NodeENI, and so no ENI of one.")
 			return nil
 		}
-		if time.Since(p.explained) >= u.Tell {
+		if time.Since(p.explained) >= u.Explain {
 			p.explained = time.Now()
 			u.explain(ctx, p)
 		}

@@ -43,7 +43,7 @@ func (r *rig) uninstall(timeout time.Duration) *uninstalling {
 	ctx, stop := context.WithTimeout(r.Context(), timeout)
 	u := &uninstalling{rig: r, stop: stop, done: make(chan error, 1)}
 	go func() {
-		job := Uninstall{Kube: r.kube, Leases: r.leases, Namespace: testNamespace, Out: u, Poll: 20 * time.Millisecond, Tell: 200 * time.Millisecond}
+		job := Uninstall{Kube: r.kube, Leases: r.leases, Namespace: testNamespace, Out: u, Poll: 20 * time.Millisecond, Explain: 200 * time.Millisecond}
 		u.done <- job.Run(ctx)
 	}()
 	r.Cleanup(stop)

@@ -67,7 +67,7 @@ func uninstall(ctx context.Context, args []string) error {
 	defer cancel()
 	u := coordinator.Uninstall{
 		Kube: client, Leases: leases, Namespace: *namespace, Out: os.Stdout,
-		Poll: time.Second, Tell: 15 * time.Second,
+		Poll: time.Second, Explain: 15 * time.Second,
 	}
 	if *all {
 		return u.Run(ctx)
