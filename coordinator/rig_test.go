@@ -345,7 +345,7 @@ type process struct {
 // startProcess runs a coordinator in a process of its own.
 func (r *rig) startProcess(identity string) *exec.Cmd {
 	r.Helper()
-	kubeconfig, err := controlplane.Kubeconfig(r.access, "")
+	kubeconfig, err := controlplane.Kubeconfig(r.access)
 	if err != nil {
 		r.Fatal(err)
 	}
