@@ -198,6 +198,7 @@ func (i *Inventory) assign(e *ENI) {
 type LinkChange int
 
 const (
+	// LinkUnchanged: nothing that concerns the ENI.
 	LinkUnchanged LinkChange = iota
 	// LinkHere: EC2 has attached the ENI.
 	LinkHere
