@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"strconv"
+	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/budget"
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/result"
@@ -56,6 +57,7 @@ spec: {nodeSelector: {%[1]s: "yes"}, subnetNames: [data], securityGroupNames: [d
 	for _, enis := range growth {
 		c.addNode(nodeWith(enis), enis)
 	}
+	c.Sleep(3 * time.Second) // most are Ready then: each question costs an agent memory
 	for _, enis := range growth {
 		c.agents[nodeWith(enis)].ready()
 		c.agents[nodeWith(enis)].hasReady(enis)
