@@ -52,7 +52,7 @@ type Account struct {
 }
 
 // Calls counts the calls that EC2 has answered.
-type Calls map[Call]int
+type Calls = Counts[Call]
 
 // Call is what calls are told apart by.
 type Call struct {
@@ -148,28 +148,6 @@ func (a *Account) Calls() Calls {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return maps.Clone(a.calls)
-}
-
-// Since is what has been added to an earlier count.
-func (c Calls) Since(before Calls) Calls {
-	added := Calls{}
-	for call, n := range c {
-		if n -= before[call]; n != 0 {
-			added[call] = n
-		}
-	}
-	return added
-}
-
-// Sum adds up the calls that match.
-func (c Calls) Sum(match func(Call) bool) int {
-	sum := 0
-	for call, n := range c {
-		if match(call) {
-			sum += n
-		}
-	}
-	return sum
 }
 
 // Mutating says whether the call changes something.

@@ -20,7 +20,7 @@ type Request struct {
 
 // APIServer is what the API server has counted since it started.
 type APIServer struct {
-	Requests map[Request]int
+	Requests Counts[Request]
 	// Watches run now; they are among Requests when they end.
 	Watches map[string]int // by resource
 	// Sent is the size of answers and watch events in bytes.
@@ -31,7 +31,7 @@ type APIServer struct {
 
 // Requests scrapes the API server's metrics.
 func (c *Cluster) Requests(ctx context.Context) (APIServer, error) {
-	s := APIServer{Requests: map[Request]int{}, Watches: map[string]int{}}
+	s := APIServer{Requests: Counts[Request]{}, Watches: map[string]int{}}
 	page, err := c.Client.Core.Get().AbsPath("/metrics").Do(ctx).Raw()
 	if err != nil {
 		return s, err
@@ -72,28 +72,14 @@ func resource(labels map[string]string) string {
 
 // Since is what has been added since an earlier count; what is a level stays.
 func (s APIServer) Since(before APIServer) APIServer {
-	added := map[Request]int{}
-	for r, n := range s.Requests {
-		if n -= before.Requests[r]; n != 0 {
-			added[r] = n
-		}
-	}
-	s.Requests = added
+	s.Requests = s.Requests.Since(before.Requests)
 	s.Sent -= before.Sent
 	s.CPU -= before.CPU
 	return s
 }
 
 // Sum adds up the requests that match.
-func (s APIServer) Sum(match func(Request) bool) int {
-	sum := 0
-	for r, n := range s.Requests {
-		if match(r) {
-			sum += n
-		}
-	}
-	return sum
-}
+func (s APIServer) Sum(match func(Request) bool) int { return s.Requests.Sum(match) }
 
 // Writes says whether a request changes something.
 func (r Request) Writes() bool {

@@ -81,9 +81,7 @@ func (b *bed) disturb() (stop func()) {
 	}
 	return func() {
 		cancel()
-		if err := running.Wait(); err != nil {
-			b.Errorf("change things on a node: %v", err)
-		}
+		b.Must(running.Wait())
 	}
 }
 

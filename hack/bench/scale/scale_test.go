@@ -70,7 +70,7 @@ func TestReport(t *testing.T) {
 				{Action: "DetachNetworkInterface", Coordinator: true}:    nodes,
 				{Action: "DeleteNetworkInterface", Coordinator: true}:    nodes,
 			},
-			api: fleet.APIServer{Requests: map[fleet.Request]int{
+			api: fleet.APIServer{Requests: fleet.Counts[fleet.Request]{
 				{Verb: "PUT", Resource: "nodeenistates", Code: "200"}: 4 * nodes,
 				{Verb: "PUT", Resource: "nodeenistates", Code: "409"}: 1,
 				{Verb: "GET", Resource: "nodeenis", Code: "200"}:      7,
