@@ -41,9 +41,9 @@ type caches struct {
 func newCaches(client *kube.Client, history *history) *caches {
 	return &caches{
 		client:   client,
-		nodeENIs: newStore[v1alpha1.NodeENI](client.API, kube.NodeENIs, cache.Indexers{byUID: uidOf}),
-		nodes:    newStore[kube.Node](client.Core, kube.Nodes, cache.Indexers{byInstance: instanceOf}),
-		states:   newStore[v1alpha1.NodeENIState](client.API, kube.NodeENIStates, cache.Indexers{}),
+		nodeENIs: store[v1alpha1.NodeENI]{newInformer(client.API, kube.NodeENIs, &v1alpha1.NodeENI{}, cache.Indexers{byUID: uidOf})},
+		nodes:    store[kube.Node]{newInformer(client.Core, kube.Nodes, &kube.Node{}, cache.Indexers{byInstance: instanceOf})},
+		states:   store[v1alpha1.NodeENIState]{newInformer(client.API, kube.NodeENIStates, &v1alpha1.NodeENIState{}, cache.Indexers{})},
 		history:  history,
 	}
 }

@@ -56,7 +56,7 @@ func TestPagedLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nodes := newStore[kube.Node](client.Core, kube.Nodes, cache.Indexers{})
+	nodes := store[kube.Node]{newInformer(client.Core, kube.Nodes, &kube.Node{}, cache.Indexers{})}
 	go nodes.RunWithContext(t.Context())
 	for end := time.Now().Add(20 * time.Second); len(nodes.GetStore().ListKeys()) < pages; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {

@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promauto"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -32,15 +31,20 @@ type Metrics struct {
 
 // NewMetrics makes metrics and registers them.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
-	r := promauto.With(registry)
 	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
-		return r.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+		v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+		registry.MustRegister(v)
+		return v
 	}
 	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return r.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		v := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+		registry.MustRegister(v)
+		return v
 	}
 	histogram := func(name, help string, buckets ...float64) prometheus.Histogram {
-		return r.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets})
+		registry.MustRegister(h)
+		return h
 	}
 	m := &Metrics{
 		calls:  eni.NewMetrics(registry),
@@ -63,10 +67,10 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		statusWrites: counter("eni_coordinator_status_writes_total",
 			"Writes of a NodeENI's status by result: ok, conflict (tried again with the newer object), error.", "result"),
 	}
-	r.NewGaugeFunc(prometheus.GaugeOpts{
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "eni_coordinator_oldest_left_over_seconds",
 		Help: "How long the ENI that has been left over for longest has been so; 0 when none is.",
-	}, m.oldestAge)
+	}, m.oldestAge))
 	m.begin()
 	return m
 }

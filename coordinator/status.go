@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sort"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -164,7 +165,7 @@ func share(nodes [][]v1alpha1.Attachment) []v1alpha1.Attachment {
 				candidates = append(candidates, attachments[round])
 			}
 		}
-		slices.SortStableFunc(candidates, compareAttachments)
+		sortAttachments(candidates)
 		for _, a := range candidates {
 			encoded, err := json.Marshal(a)
 			if err != nil {
@@ -177,7 +178,7 @@ func share(nodes [][]v1alpha1.Attachment) []v1alpha1.Attachment {
 			chosen = append(chosen, a)
 		}
 		if len(candidates) == 0 {
-			slices.SortStableFunc(chosen, compareAttachments)
+			sortAttachments(chosen)
 			return chosen
 		}
 	}
@@ -201,8 +202,14 @@ func attachmentsOf(nr nodeReport, entries []v1alpha1.ENIState) []v1alpha1.Attach
 			LastUpdated:  entry.LastTransitionTime,
 		})
 	}
-	slices.SortStableFunc(all, compareAttachments)
+	sortAttachments(all)
 	return all
+}
+
+// sortAttachments is not generic: code for a type as large as this one would be 9 KiB of
+// the program.
+func sortAttachments(all []v1alpha1.Attachment) {
+	sort.SliceStable(all, func(i, j int) bool { return compareAttachments(all[i], all[j]) < 0 })
 }
 
 // compareAttachments puts what needs attention first.

@@ -181,7 +181,9 @@ func (w *statusWriter) writeStatus(ctx context.Context, n *v1alpha1.NodeENI) (wr
 // reports are the selected nodes by name, with the reports of their instances.
 func (w *statusWriter) reports(n *v1alpha1.NodeENI) []nodeReport {
 	var all []nodeReport
-	for _, node := range w.caches.nodes.list() {
+	nodes := w.caches.nodes.list()
+	slices.SortFunc(nodes, func(a, b *kube.Node) int { return cmp.Compare(a.Name, b.Name) })
+	for _, node := range nodes {
 		if !n.Selects(node.Labels) {
 			continue
 		}
@@ -192,6 +194,5 @@ func (w *statusWriter) reports(n *v1alpha1.NodeENI) []nodeReport {
 		}
 		all = append(all, nr)
 	}
-	slices.SortFunc(all, func(a, b nodeReport) int { return cmp.Compare(a.node.Name, b.node.Name) })
 	return all
 }

@@ -20,25 +20,27 @@ import (
 )
 
 // store is an informer of one resource. What it lists must not be changed.
-type store[T any] struct {
+type store[T any] struct{ informer }
+
+// informer is what needs no type of its own: the compiler makes code for each type.
+type informer struct {
 	cache.SharedIndexInformer
 	client   rest.Interface
 	resource string
 }
 
-// newStore has an API server that does not stream its first list asked for pages from
+// newInformer has an API server that does not stream its first list asked for pages from
 // etcd: of "any version" it gives all in one answer, whatever the limit, and with some
 // thousand Nodes that is more than the memory that a coordinator is given.
-func newStore[T any](client rest.Interface, resource string, indexers cache.Indexers) store[T] {
+func newInformer(client rest.Interface, resource string, example runtime.Object, indexers cache.Indexers) informer {
 	lw := cache.NewFilteredListWatchFromClient(client, resource, "", func(o *metav1.ListOptions) {
 		if !o.Watch && o.ResourceVersion == "0" {
 			o.ResourceVersion = ""
 		}
 	})
-	example := any(new(T)).(runtime.Object)
-	informer := cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(lw, client), example, 0, indexers)
-	_ = informer.SetTransform(trim) // it fails once the informer runs
-	return store[T]{informer, client, resource}
+	i := cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(lw, client), example, 0, indexers)
+	_ = i.SetTransform(trim) // it fails once the informer runs
+	return informer{i, client, resource}
 }
 
 // trim drops what is never read, such as a Node's annotations, and what no report
@@ -83,17 +85,17 @@ func typed[T any](objects []any) []*T {
 
 // ahead says whether it holds what the API server has not, after a restore of etcd. The
 // watch then waits for the time at which it was, and misses what happens until then.
-func (s store[T]) ahead(ctx context.Context) (bool, error) {
-	seen := s.LastSyncResourceVersion() // before the API server's
+func (i informer) ahead(ctx context.Context) (bool, error) {
+	seen := i.LastSyncResourceVersion() // before the API server's
 	var now struct {
 		Metadata metav1.ListMeta `json:"metadata"`
 	}
-	body, err := s.client.Get().Resource(s.resource).Param("limit", "1").Timeout(apiTimeout).Do(ctx).Raw()
+	body, err := i.client.Get().Resource(i.resource).Param("limit", "1").Timeout(apiTimeout).Do(ctx).Raw()
 	if err == nil {
 		err = json.Unmarshal(body, &now)
 	}
 	if err != nil {
-		return false, fmt.Errorf("reading the version of %s: %w", s.resource, err)
+		return false, fmt.Errorf("reading the version of %s: %w", i.resource, err)
 	}
 	return older(now.Metadata.ResourceVersion, seen), nil
 }
@@ -120,16 +122,23 @@ func read[T any](ctx context.Context, client rest.Interface, resource, name stri
 
 // readStrictly gets an object; nil when the resource has none of this name.
 func readStrictly[T any](ctx context.Context, client rest.Interface, resource, name string) (*T, error) {
-	if name == "" || len(content.IsPathSegmentName(name)) > 0 {
-		return nil, nil // no object can have that name
-	}
 	obj := new(T)
-	err := client.Get().Resource(resource).Name(name).Timeout(apiTimeout).Do(ctx).Into(any(obj).(runtime.Object))
-	if kube.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("reading %s %s: %w", resource, name, err)
+	if found, err := readInto(ctx, client, resource, name, any(obj).(runtime.Object)); !found {
+		return nil, err
 	}
 	return obj, nil
+}
+
+func readInto(ctx context.Context, client rest.Interface, resource, name string, obj runtime.Object) (found bool, err error) {
+	if name == "" || len(content.IsPathSegmentName(name)) > 0 {
+		return false, nil // no object can have that name
+	}
+	err = client.Get().Resource(resource).Name(name).Timeout(apiTimeout).Do(ctx).Into(obj)
+	if kube.IsNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("reading %s %s: %w", resource, name, err)
+	}
+	return true, nil
 }

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"slices"
+	"sort"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -201,8 +201,8 @@ func (s *sweeper) decide(seen listing, full bool) (jobs []job) {
 		}
 	}
 	s.tracks.forgetGone(seen)
-	slices.SortStableFunc(jobs, func(a, b job) int {
-		return cmp.Compare(s.tracks[a.eni.ID].Refused, s.tracks[b.eni.ID].Refused)
+	sort.SliceStable(jobs, func(i, j int) bool {
+		return s.tracks[jobs[i].eni.ID].Refused < s.tracks[jobs[j].eni.ID].Refused
 	})
 	return jobs
 }
