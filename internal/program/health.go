@@ -74,9 +74,6 @@ func (h *Health) checks(of *[]check) []check {
 	return *of
 }
 
-// Handle adds a page to the same server.
-func (h *Health) Handle(pattern string, handler http.Handler) { h.mux.Handle(pattern, handler) }
-
 // answer writes a line for each check, and 503 when one fails.
 func answer(w http.ResponseWriter, checks []check) (failed []error) {
 	var body strings.Builder

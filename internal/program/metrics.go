@@ -26,9 +26,8 @@ func NewMetrics(prefix string) *prometheus.Registry {
 	return registry
 }
 
-// metricsPage answers with all metrics as text. promhttp does the same in more
-// formats and with compression, which would cost each image 0.1 MB, and the
-// coordinator's its budget.
+// metricsPage answers with all metrics as text. promhttp does the same in more formats,
+// and would make the coordinator's image larger than its budget.
 func metricsPage(metrics prometheus.Gatherer, log *slog.Logger) http.HandlerFunc {
 	format := expfmt.NewFormat(expfmt.TypeTextPlain)
 	return func(w http.ResponseWriter, _ *http.Request) {
