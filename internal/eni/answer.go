@@ -12,7 +12,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
@@ -118,22 +117,12 @@ var errIncomplete = errors.New("nothing is concluded from an incomplete answer")
 
 var errEndless = errors.New("EC2's list of pages does not end, or it gives a page again; nothing is concluded from it")
 
-// paginator is what the SDK's paginators have in common.
-type paginator[Page any] interface {
-	HasMorePages() bool
-	NextPage(context.Context, ...func(*ec2.Options)) (*Page, error)
-}
-
-// eachPage hands every page to read, which tells the token of the next one. It notices a
-// list that comes to no end.
-func eachPage[Page any](ctx context.Context, p paginator[Page], read func(*Page) (next *string, err error)) error {
+// eachPage calls read, which tells the token of the next page, as long as there are
+// more. It notices a list that comes to no end.
+func eachPage(more func() bool, read func() (next *string, err error)) error {
 	seen := map[string]bool{}
-	for p.HasMorePages() {
-		page, err := p.NextPage(ctx)
-		if err != nil {
-			return err
-		}
-		next, err := read(page)
+	for more() {
+		next, err := read()
 		if err != nil {
 			return err
 		}

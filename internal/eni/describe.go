@@ -86,7 +86,11 @@ func (c *Client) describe(ctx context.Context, again patience, meant func(ENI) b
 		Filters: filters, MaxResults: aws.Int32(PageSize),
 	})
 	listed := map[string]bool{}
-	err = eachPage(ctx, patientPages{pages, again}, func(page *ec2.DescribeNetworkInterfacesOutput) (*string, error) {
+	err = eachPage(pages.HasMorePages, func() (*string, error) {
+		page, err := again.nextPage(ctx, pages)
+		if err != nil {
+			return nil, err
+		}
 		for _, n := range page.NetworkInterfaces {
 			e := fromEC2(n)
 			if !meant(e) || listed[e.ID] { // pages may overlap when ENIs come and go
@@ -119,19 +123,14 @@ var (
 	patiently = patience{backoff.Exponential{First: 250 * time.Millisecond, Max: 4 * time.Second}, 3}
 )
 
-// patientPages are pages of ENIs. The time of each is bounded: how many there are is not
-// known before. The paginator stays where it is when a page fails.
-type patientPages struct {
-	*ec2.DescribeNetworkInterfacesPaginator
-	patience
-}
-
-func (p patientPages) NextPage(ctx context.Context, options ...func(*ec2.Options)) (*ec2.DescribeNetworkInterfacesOutput, error) {
+// nextPage bounds the time of each page: how many there are is not known before.
+// The paginator stays where it is when a page fails.
+func (p patience) nextPage(ctx context.Context, pages *ec2.DescribeNetworkInterfacesPaginator) (*ec2.DescribeNetworkInterfacesOutput, error) {
 	for n, other := 0, 0; ; n++ {
 		attempt, cancel := context.WithTimeout(ctx, CallTimeout)
-		page, err := p.DescribeNetworkInterfacesPaginator.NextPage(attempt, options...)
+		page, err := pages.NextPage(attempt)
 		cancel()
-		if err == nil || p.patience == once || IsTerminal(err) {
+		if err == nil || p == once || IsTerminal(err) {
 			return page, err
 		}
 		if !IsThrottled(err) {

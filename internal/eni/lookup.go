@@ -38,15 +38,15 @@ func (c *Client) SubnetsByName(ctx context.Context, vpcID string, names []string
 	return c.subnets(ctx, vpcID, "tag:Name", names)
 }
 
-// lookUp hands read every page of what has one of the values, in the VPC unless that is
-// not known.
-func lookUp[Page any](ctx context.Context, vpcID, by string, values []string, list func([]types.Filter) paginator[Page], read func(*Page) (*string, error)) error {
+// lookUp calls list with filters for what has one of the values, in the VPC unless that
+// is not known.
+func lookUp(vpcID, by string, values []string, list func([]types.Filter) error) error {
 	for part := range slices.Chunk(values, filterLimit) {
 		filters := []types.Filter{filter(by, part...)}
 		if vpcID != "" {
 			filters = []types.Filter{filter("vpc-id", vpcID), filters[0]}
 		}
-		if err := eachPage(ctx, list(filters), read); err != nil {
+		if err := list(filters); err != nil {
 			return err
 		}
 	}
@@ -60,21 +60,25 @@ func elsewhere(vpcID string, shown *string) bool {
 }
 
 func (c *Client) subnets(ctx context.Context, vpcID, by string, values []string) (all []Subnet, err error) {
-	list := func(filters []types.Filter) paginator[ec2.DescribeSubnetsOutput] {
-		return ec2.NewDescribeSubnetsPaginator(c.ec2, &ec2.DescribeSubnetsInput{Filters: filters, MaxResults: aws.Int32(PageSize)})
-	}
-	err = lookUp(ctx, vpcID, by, values, list, func(page *ec2.DescribeSubnetsOutput) (*string, error) {
-		for _, s := range page.Subnets {
-			if elsewhere(vpcID, s.VpcId) {
-				continue
-			}
-			subnet, err := subnetFromEC2(s)
+	err = lookUp(vpcID, by, values, func(filters []types.Filter) error {
+		pages := ec2.NewDescribeSubnetsPaginator(c.ec2, &ec2.DescribeSubnetsInput{Filters: filters, MaxResults: aws.Int32(PageSize)})
+		return eachPage(pages.HasMorePages, func() (*string, error) {
+			page, err := pages.NextPage(ctx)
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, subnet)
-		}
-		return page.NextToken, nil
+			for _, s := range page.Subnets {
+				if elsewhere(vpcID, s.VpcId) {
+					continue
+				}
+				subnet, err := subnetFromEC2(s)
+				if err != nil {
+					return nil, err
+				}
+				all = append(all, subnet)
+			}
+			return page.NextToken, nil
+		})
 	})
 	return all, err
 }
@@ -134,16 +138,20 @@ func (c *Client) GroupsByID(ctx context.Context, ids []string) ([]Group, error) 
 }
 
 func (c *Client) groups(ctx context.Context, vpcID, by string, values []string) (all []Group, err error) {
-	list := func(filters []types.Filter) paginator[ec2.DescribeSecurityGroupsOutput] {
-		return ec2.NewDescribeSecurityGroupsPaginator(c.ec2, &ec2.DescribeSecurityGroupsInput{Filters: filters, MaxResults: aws.Int32(PageSize)})
-	}
-	err = lookUp(ctx, vpcID, by, values, list, func(page *ec2.DescribeSecurityGroupsOutput) (*string, error) {
-		for _, g := range page.SecurityGroups {
-			if !elsewhere(vpcID, g.VpcId) && g.GroupId != nil {
-				all = append(all, Group{ID: *g.GroupId, Name: aws.ToString(g.GroupName), VPCID: aws.ToString(g.VpcId), NameTag: nameTag(g.Tags)})
+	err = lookUp(vpcID, by, values, func(filters []types.Filter) error {
+		pages := ec2.NewDescribeSecurityGroupsPaginator(c.ec2, &ec2.DescribeSecurityGroupsInput{Filters: filters, MaxResults: aws.Int32(PageSize)})
+		return eachPage(pages.HasMorePages, func() (*string, error) {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return nil, err
 			}
-		}
-		return page.NextToken, nil
+			for _, g := range page.SecurityGroups {
+				if !elsewhere(vpcID, g.VpcId) && g.GroupId != nil {
+					all = append(all, Group{ID: *g.GroupId, Name: aws.ToString(g.GroupName), VPCID: aws.ToString(g.VpcId), NameTag: nameTag(g.Tags)})
+				}
+			}
+			return page.NextToken, nil
+		})
 	})
 	return all, err
 }
