@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -49,23 +50,22 @@ func deleteOne(h *netlink.Handle, object kind, table int) (at time.Time, err err
 	if err := errors.Join(errRules, errRoutes, errAddresses); err != nil {
 		return at, err
 	}
-	if len(rules) == 0 || len(routes) == 0 || rules[0].Src == nil {
-		return at, errors.New("there is none")
-	}
-	i := slices.IndexFunc(addresses, func(a netlink.Addr) bool { return rules[0].Src.IP.Equal(a.IP) })
-	if i < 0 {
-		return at, errors.New("its rule is for an address that is not there")
-	}
-	at = time.Now()
-	switch object {
-	case ruleEvent:
-		err = h.RuleDel(&rules[0])
-	case routeEvent:
-		err = h.RouteDel(&routes[len(routes)-1])
+	i := slices.IndexFunc(addresses, func(a netlink.Addr) bool {
+		return slices.ContainsFunc(rules, func(r netlink.Rule) bool { return r.Src != nil && r.Src.IP.Equal(a.IP) })
+	})
+	var remove func() error
+	switch {
+	case object == ruleEvent && len(rules) > 0:
+		remove = func() error { return h.RuleDel(&rules[0]) }
+	case object == routeEvent && len(routes) > 0:
+		remove = func() error { return h.RouteDel(&routes[len(routes)-1]) }
+	case object == addressEvent && i >= 0:
+		link := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: addresses[i].LinkIndex}}
+		remove = func() error { return h.AddrDel(link, &addresses[i]) }
 	default:
-		err = h.AddrDel(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: addresses[i].LinkIndex}}, &addresses[i])
+		return at, fmt.Errorf("no %s to delete: there are the rules %v, the routes %v and the addresses %v", object, rules, routes, addresses)
 	}
-	return at, err
+	return time.Now(), remove()
 }
 
 // disturbedEvery is how often something changes on each node that disturb is for.
