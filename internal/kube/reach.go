@@ -39,51 +39,95 @@ func NewReach(log *slog.Logger) *Reach {
 }
 
 // Of is lw that does not give up; what names what it reads. Answers of the API
-// server, errors too, are passed on.
+// server, errors too, are passed on. It is for one informer.
 func (r *Reach) Of(what string, lw cache.ListerWatcher) cache.ListerWatcher {
-	lister, watcher := cache.ToListerWithContext(lw), cache.ToWatcherWithContext(lw)
-	return &cache.ListWatch{
-		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			return reach(ctx, r, what, func() (runtime.Object, error) { return lister.ListWithContext(ctx, o) })
-		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			return reach(ctx, r, what, func() (watch.Interface, error) { return watcher.WatchWithContext(ctx, o) })
-		},
+	reads := &reader{reach: r, what: what, lister: cache.ToListerWithContext(lw), watcher: cache.ToWatcherWithContext(lw)}
+	return &cache.ListWatch{ListWithContextFunc: reads.list, WatchFuncWithContext: reads.watch}
+}
+
+// reader is what one informer reads. An informer does one thing after the other.
+type reader struct {
+	reach   *Reach
+	what    string
+	lister  cache.ListerWithContext
+	watcher cache.WatcherWithContext
+	ends    time.Time // when the last watch has to end
+}
+
+// errRestored has the informer list again. While the API server was away, etcd may have
+// been restored from a backup: a watch that went on from the resourceVersion it had
+// reached would miss everything that happens until the restored etcd gets there.
+var errRestored = apierrors.NewResourceExpired("the API server was away, and etcd may have been restored from a backup; everything is listed again")
+
+// list asks for what etcd has now. An informer that lists again asks for nothing older
+// than it has seen, which a restored etcd does not have.
+func (r *reader) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	o.ResourceVersion, o.ResourceVersionMatch = "", ""
+	r.ends = time.Time{}
+	list, _, err := reach(ctx, r.reach, r.what, func() (runtime.Object, error) { return r.lister.ListWithContext(ctx, o) })
+	return list, err
+}
+
+// watch goes on where the informer was only if the API server was there all the time: the
+// last watch took as long as it was asked to, and this one is answered at once. A watch
+// that begins with a list has nothing to go on from.
+func (r *reader) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+	asked, broken := time.Now(), time.Until(r.ends) > time.Second
+	r.ends = time.Time{}
+	goesOn := o.SendInitialEvents == nil || !*o.SendInitialEvents
+	if goesOn && broken {
+		return nil, errRestored
 	}
+	if !goesOn {
+		o.ResourceVersion = "" // see list
+	}
+	w, away, err := reach(ctx, r.reach, r.what, func() (watch.Interface, error) { return r.watcher.WatchWithContext(ctx, o) })
+	if err != nil {
+		return nil, err
+	}
+	if goesOn && away {
+		w.Stop()
+		return nil, errRestored
+	}
+	if o.TimeoutSeconds != nil {
+		r.ends = asked.Add(time.Duration(*o.TimeoutSeconds) * time.Second)
+	}
+	return w, nil
 }
 
 var errNoAnswer = errors.New("the connection ended without an answer")
 
 // isEmptyWatch recognizes what client-go makes of a connection that ends, or
-// times out, before the API server answers. The reader lists anew after it, so it
-// is told of and handed on.
+// times out, before the API server answers. The informer lists again after it, so it
+// is logged and handed on.
 func isEmptyWatch(read any) bool {
 	return reflect.TypeOf(read) == reflect.TypeOf(watch.NewEmptyWatch())
 }
 
-func reach[T any](ctx context.Context, r *Reach, what string, read func() (T, error)) (T, error) {
+// reach reads until there is an answer. away says that there was none at first.
+func reach[T any](ctx context.Context, r *Reach, what string, read func() (T, error)) (result T, away bool, err error) {
 	for n := 0; ; n++ {
-		result, err := read()
+		result, err = read()
 		if ctx.Err() != nil {
-			return result, err
+			return result, n > 0, err
 		}
 		if isEmptyWatch(result) {
 			r.missed(what, errNoAnswer)
-			return result, err
+			return result, false, err
 		}
 		if err == nil || !unreachable(err) {
 			r.reached(what, err)
-			return result, err
+			return result, n > 0, err
 		}
 		r.missed(what, err)
 		if err := reachBackoff.Wait(ctx, n); err != nil {
-			return result, err
+			return result, true, err
 		}
 	}
 }
 
-// unreachable says whether no API server has answered: nobody, or somebody before
-// it who could not reach one either.
+// unreachable says whether no API server has answered: there was no answer, or it came
+// from a load balancer that could not reach one either.
 func unreachable(err error) bool {
 	var answer apierrors.APIStatus
 	if !errors.As(err, &answer) {

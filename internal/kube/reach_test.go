@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"reflect"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -52,8 +54,8 @@ func TestReach(t *testing.T) {
 		told string // words of the log, in their order
 	}{
 		{"there", nil, false, ""},
-		{"away", []error{refused, io.ErrUnexpectedEOF, refused, refused, refused, refused}, false, "cannot be reached|can be reached again"},
-		{"a balancer without an API server", []error{down, refused}, false, "cannot be reached|can be reached again"},
+		{"away", []error{refused, io.ErrUnexpectedEOF, refused, refused, refused, refused}, true, "cannot be reached|can be reached again"},
+		{"a balancer without an API server", []error{down, refused}, true, "cannot be reached|can be reached again"},
 		{"forbidden", []error{apierrors.NewForbidden(nodes, "", errors.New("no"))}, true, "refuses a read"},
 		{"forbidden when it is back", []error{refused, apierrors.NewForbidden(nodes, "", errors.New("no"))}, true, "cannot be reached|can be reached again|refuses a read"},
 		{"too old", []error{apierrors.NewResourceExpired("old")}, true, ""},
@@ -86,6 +88,80 @@ func TestReach(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A watch goes on where the informer was only if the API server was there all the time:
+// etcd may have been restored from a backup. The informer lists, and then watches again.
+func TestReachListsAgain(t *testing.T) {
+	const timeout = 5 * time.Minute
+	seconds, initial := int64(timeout/time.Second), true
+	for _, test := range []struct {
+		name    string
+		lasted  time.Duration // the first watch
+		errs    []error       // of reads after it
+		expired bool          // the second watch
+	}{
+		{"its time was over", timeout, nil, false},
+		{"its time was over a little early", timeout - time.Second, nil, false},
+		{"the API server stopped and is back already", time.Minute, nil, true},
+		{"the API server is away when its time is over", timeout, []error{syscall.ECONNREFUSED}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var at []time.Time
+				lw := cache.ToListerWatcherWithContext(NewReach(slog.New(slog.DiscardHandler)).Of("Nodes", failingReads(&at, slices.Insert(test.errs, 0, error(nil))...)))
+				watch := func(o metav1.ListOptions) error {
+					o.TimeoutSeconds = &seconds
+					_, err := lw.WatchWithContext(t.Context(), o)
+					return err
+				}
+				if err := watch(metav1.ListOptions{SendInitialEvents: &initial}); err != nil {
+					t.Fatalf("the first watch: %v", err)
+				}
+				time.Sleep(test.lasted)
+				if err := watch(metav1.ListOptions{}); apierrors.IsResourceExpired(err) != test.expired {
+					t.Errorf("the second watch: %v, want expired: %v", err, test.expired)
+				}
+				// It lists in one of two ways, and each ends what was before.
+				if _, err := lw.ListWithContext(t.Context(), metav1.ListOptions{}); err != nil {
+					t.Errorf("the list: %v", err)
+				}
+				if err := watch(metav1.ListOptions{}); err != nil {
+					t.Errorf("the watch after the list: %v", err)
+				}
+				time.Sleep(time.Minute)
+				if err := watch(metav1.ListOptions{SendInitialEvents: &initial}); err != nil {
+					t.Errorf("a watch that begins with a list: %v", err)
+				}
+			})
+		})
+	}
+}
+
+// What an informer has seen may be newer than all that a restored etcd has.
+func TestReachListsWhatThereIsNow(t *testing.T) {
+	var asked []metav1.ListOptions
+	lw := cache.ToListerWatcherWithContext(NewReach(slog.New(slog.DiscardHandler)).Of("Nodes", &cache.ListWatch{
+		ListWithContextFunc: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			asked = append(asked, o)
+			return &NodeList{}, nil
+		},
+		WatchFuncWithContext: func(_ context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			asked = append(asked, o)
+			return watch.NewFake(), nil
+		},
+	}))
+	initial := true
+	_, errList := lw.ListWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "7", ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan})
+	_, errFirst := lw.WatchWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "7", ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan, SendInitialEvents: &initial})
+	_, errWatch := lw.WatchWithContext(t.Context(), metav1.ListOptions{ResourceVersion: "7"})
+	if err := errors.Join(errList, errFirst, errWatch); err != nil {
+		t.Fatal(err)
+	}
+	want := []metav1.ListOptions{{}, {ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan, SendInitialEvents: &initial}, {ResourceVersion: "7"}}
+	if !reflect.DeepEqual(asked, want) {
+		t.Errorf("asked is\n%+v, want\n%+v", asked, want)
 	}
 }
 
