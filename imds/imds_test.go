@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/config"
@@ -395,5 +396,26 @@ func TestAssigned(t *testing.T) {
 				t.Errorf("it took %d requests, want 3 with that for a token", n)
 			}
 		})
+	}
+}
+
+// Between two rounds of questions, half a minute apart, no connection is kept.
+func TestClosesItsConnection(t *testing.T) {
+	closed := make(chan struct{}, 16)
+	server := httptest.NewUnstartedServer(newService(func(map[string]string) {}))
+	server.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	if _, err := clientOf(server.URL).Identity(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-closed:
+	case <-time.After(20 * time.Second):
+		t.Error("the connection is still open after 20 s")
 	}
 }

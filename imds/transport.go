@@ -13,6 +13,9 @@ import (
 const (
 	dialTimeout   = 250 * time.Millisecond
 	answerTimeout = 500 * time.Millisecond
+	// idleTimeout: IMDS is asked some questions in a row, and then none for half a
+	// minute. A new connection to this host costs less than one that is kept.
+	idleTimeout = time.Second
 )
 
 // transport is an HTTP client for IMDS that tells how a request ended. The SDK
@@ -24,7 +27,7 @@ func newTransport() transport {
 	return transport{awshttp.NewBuildableClient().
 		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
 		WithTransportOptions(func(t *http.Transport) {
-			t.ResponseHeaderTimeout = answerTimeout
+			t.ResponseHeaderTimeout, t.IdleConnTimeout = answerTimeout, idleTimeout
 			// A proxy cannot reach this instance's metadata: IMDS is
 			// link-local, and refuses forwarded requests for a token. That
 			// holds for whatever AWS_EC2_METADATA_SERVICE_ENDPOINT names.
