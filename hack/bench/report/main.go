@@ -102,7 +102,7 @@ func (all results) goals() string {
 				n++
 			}
 			if !f.Met() {
-				missed += fmt.Sprintf("\n* **%s**: %s, the goal is %s. %s", f.Name, f.Measured(), f.Wanted(), f.Note)
+				missed += strings.TrimRight(fmt.Sprintf("\n* **%s**: %s, the goal is %s. %s", f.Name, f.Measured(), f.Wanted(), f.Note), " ")
 			}
 		}
 	}
