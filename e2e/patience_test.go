@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
@@ -157,10 +159,25 @@ func TestOutOfTouch(t *testing.T) {
 		})
 		c.Gate.Clear()
 		c.awaitLogged(node, "what is wanted here is known again", 1)
+		// A save that was refused is tried again within 10 s; until then the report is old.
+		c.await("the ENI is no longer reported as ready", func() string {
+			if entries := c.entries(node, node); strings.Contains(phases(entries), string(v1alpha1.PhaseReady)) {
+				return fmt.Sprintf("%+v", entries)
+			}
+			return ""
+		})
 		c.must(c.Label(t.Context(), node, node, node))
 		if again := c.awaitOnly(node, node); again.ID == e.ID {
 			t.Error("the ENI that was deleted is back")
 		}
+		// Each of its watches comes back in its own time, and it would miss the deletion.
+		c.must(c.PatchNodeENI(t.Context(), node, `{"spec":{"mtu":1500}}`))
+		c.await("the agent hears of NodeENIs again", func() string {
+			if entries := c.entries(node, node); len(entries) != 1 || entries[0].MTU != 1500 {
+				return fmt.Sprintf("%+v", entries)
+			}
+			return ""
+		})
 		c.must(c.DeleteNodeENI(t.Context(), node))
 		c.awaitENIs(0)
 	}
