@@ -2,17 +2,13 @@ package agent
 
 import (
 	"errors"
-	"net/http/httptest"
 	"net/netip"
 	"testing"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
 
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/query"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/simtest"
 )
 
 // An EC2 that does not know the instance is another Region's or another account's,
@@ -20,23 +16,13 @@ import (
 func TestAnotherEC2IsNotBelieved(t *testing.T) {
 	const vpc = "vpc-00000000000000001"
 	account := func() (*eni.Client, *cloud.Cloud) {
-		c, err := cloud.New(cloud.Config{
+		c, access := simtest.Account(t, cloud.Config{
 			VPCs:           []cloud.VPC{{ID: vpc, CIDR: netip.MustParsePrefix("10.0.0.0/16")}},
 			Subnets:        []cloud.Subnet{{ID: subnetA, VPCID: vpc, Zone: "us-east-1a", CIDR: netip.MustParsePrefix("10.0.1.0/24")}},
 			SecurityGroups: []cloud.SecurityGroup{{ID: groupX, Name: "x", VPCID: vpc}},
 			InstanceTypes:  []cloud.InstanceType{{Name: "m5.large", MaxENIs: 3, IPv4PerENI: 10}},
 		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		server := httptest.NewServer(query.New(c))
-		t.Cleanup(func() {
-			c.Close()
-			server.Close()
-		})
-		return eni.NewClient(aws.Config{
-			Region: "us-east-1", BaseEndpoint: aws.String(server.URL), Credentials: credentials.NewStaticCredentialsProvider("id", "secret", ""),
-		}), c
+		return eni.NewClient(access), c
 	}
 	right, home := account()
 	wrong, _ := account()

@@ -2,17 +2,16 @@ package coordinator
 
 import (
 	"fmt"
-	"net/http/httptest"
 	"testing"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/query"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/simtest"
 )
 
-// another is an EC2 of somebody else.
+// another is another account's EC2.
 func (r *rig) another(region, account string) (*cloud.Cloud, func(*Config)) {
 	r.Helper()
 	config := cloud.Config{Region: region, AccountID: account, VPCs: r.cloud.Config().VPCs, SecurityGroups: r.cloud.Config().SecurityGroups}
@@ -20,13 +19,8 @@ func (r *rig) another(region, account string) (*cloud.Cloud, func(*Config)) {
 		subnet.Zone, subnet.ZoneID = region+"a", ""
 		config.Subnets = append(config.Subnets, subnet)
 	}
-	c, err := cloud.New(config)
-	if err != nil {
-		r.Fatal(err)
-	}
-	server := httptest.NewServer(query.New(c))
-	r.Cleanup(func() { c.Close(); server.Close() })
-	return c, func(cfg *Config) { cfg.EC2, cfg.Region = ec2Client(server.URL, cfg.Identity), region }
+	c, access := simtest.Account(r, config)
+	return c, func(cfg *Config) { cfg.EC2, cfg.Region = ec2Client(*access.BaseEndpoint, cfg.Identity), region }
 }
 
 func (r *rig) inject(f cloud.Fault) {

@@ -122,12 +122,12 @@ func TestHandover(t *testing.T) {
 func TestLeaseLost(t *testing.T) {
 	r := newRig(t)
 	c := r.startLeading(shortLease)
-	r.await("the Lease taken by somebody else", func() bool {
+	r.await("the Lease taken by another holder", func() bool {
 		lease, err := r.leases.Leases(testNamespace).Get(t.Context(), leaseName, metav1.GetOptions{})
 		if err != nil {
 			return false
 		}
-		lease.Spec.HolderIdentity = new("somebody")
+		lease.Spec.HolderIdentity = new("another")
 		_, err = r.leases.Leases(testNamespace).Update(t.Context(), lease, metav1.UpdateOptions{})
 		return err == nil
 	})
@@ -169,7 +169,7 @@ func TestAPIServerAway(t *testing.T) {
 	r, n, _, id := newENIRig(t)
 	c := r.startLeading(shortLease)
 	r.awaitFinalizer(n)
-	r.cp.StopAPIServer()
+	r.cp.APIServer.Kill()
 	if err := c.wait(); !errors.Is(err, ErrLeaseLost) {
 		t.Errorf("got %v, want %v", err, ErrLeaseLost)
 	}

@@ -65,7 +65,7 @@ func TestHealthChecks(t *testing.T) {
 // start again would not help.
 func TestNotReady(t *testing.T) {
 	r := newRig(t)
-	r.cp.StopAPIServer()
+	r.cp.APIServer.Kill()
 	health, ask := r.serveHealth()
 	r.start("first", func(cfg *Config) { cfg.Health = health })
 	r.await("it says what is missing", func() bool {

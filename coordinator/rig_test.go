@@ -7,10 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http/httptest"
 	"net/netip"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -30,7 +30,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/query"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/simtest"
 )
 
 const testNamespace = "eni-system"
@@ -38,7 +38,7 @@ const testNamespace = "eni-system"
 // sharedControlPlane is a real API server with our CRDs, started by the first
 // test that needs it. Tests that use it clean up and do not run in parallel.
 var sharedControlPlane = controlplane.Shared{Install: func(ctx context.Context, cp *controlplane.ControlPlane) error {
-	return cp.ApplyFiles(ctx, "../manifests/namespace.yaml", "../manifests/crds", "../manifests/rbac/coordinator.yaml")
+	return cp.ApplyFiles(ctx, "../manifests/namespace.yaml", "../manifests/crds/*.yaml", "../manifests/rbac/coordinator.yaml")
 }}
 
 func TestMain(m *testing.M) {
@@ -88,17 +88,11 @@ func newRig(t *testing.T, change ...func(*cloud.Config)) *rig {
 	for _, f := range change {
 		f(&config)
 	}
-	if r.cloud, err = cloud.New(config); err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(query.New(r.cloud))
-	r.ec2URL = server.URL
+	var access aws.Config
+	r.cloud, access = simtest.Account(t, config)
+	r.ec2URL = *access.BaseEndpoint
 	r.ec2 = ec2Client(r.ec2URL, "AKIDTEST")
-	t.Cleanup(func() {
-		r.removeObjects()
-		r.cloud.Close()
-		server.Close()
-	})
+	t.Cleanup(r.removeObjects)
 	return r
 }
 
@@ -326,7 +320,7 @@ func (r *rig) awaitGone(ids ...string) {
 // which it wakes the coordinator: a NodeENI comes and goes.
 func (r *rig) awaitSweep() {
 	r.Helper()
-	n := r.nodeENI("wake", func(n *v1alpha1.NodeENI) { n.Spec.NodeSelector = map[string]string{"nobody": "has-it"} })
+	n := r.nodeENI("wake", func(n *v1alpha1.NodeENI) { n.Spec.NodeSelector = map[string]string{"no-node": "has-it"} })
 	r.awaitFinalizer(n)
 	r.remove(r.kube.API, kube.NodeENIs, "wake")
 	r.awaitNoNodeENI("wake") // its finalizer goes at the end of a sweep
@@ -345,11 +339,11 @@ type process struct {
 // startProcess runs a coordinator in a process of its own.
 func (r *rig) startProcess(identity string) *exec.Cmd {
 	r.Helper()
-	kubeconfig, err := controlplane.Kubeconfig(r.access)
-	if err != nil {
+	kubeconfig := filepath.Join(r.TempDir(), "kubeconfig")
+	if err := controlplane.WriteKubeconfig(kubeconfig, r.access); err != nil {
 		r.Fatal(err)
 	}
-	encoded, err := json.Marshal(process{Kubeconfig: string(kubeconfig), EC2: r.ec2URL, Identity: identity})
+	encoded, err := json.Marshal(process{Kubeconfig: kubeconfig, EC2: r.ec2URL, Identity: identity})
 	if err != nil {
 		r.Fatal(err)
 	}
@@ -384,7 +378,7 @@ func runProcess(encoded string) int {
 }
 
 func (p process) run(ctx context.Context) error {
-	access, err := clientcmd.RESTConfigFromKubeConfig([]byte(p.Kubeconfig))
+	access, err := clientcmd.BuildConfigFromFlags("", p.Kubeconfig)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func TestManifests(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := cp.ApplyFiles(t.Context(), filepath.Join(root, "manifests/crds")); err != nil {
+	if err := cp.ApplyFiles(t.Context(), filepath.Join(root, "manifests/crds/*.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	defaultAccount := []byte("{apiVersion: v1, kind: ServiceAccount, metadata: {name: default, namespace: default}}")
@@ -117,7 +117,7 @@ func overlay(t *testing.T, text string) ([]byte, error) {
 
 func start(t *testing.T) *controlplane.ControlPlane {
 	t.Helper()
-	cp, err := controlplane.Start(t.Context(), controlplane.Config{})
+	cp, err := controlplane.Start(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,10 +224,7 @@ func TestMigration(t *testing.T) {
 	if err := cp.Apply(ctx, crd("NodeENI", group.Group, group.Version, "nodeenis", "Cluster")); err != nil {
 		t.Fatal(err)
 	}
-	client, err := dynamic.NewForConfig(cp.AdminConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := controlplane.Client(t, cp.AdminConfig())
 	create := func(name string, spec map[string]any) {
 		object := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": group.String(), "kind": "NodeENI",
@@ -251,7 +248,7 @@ func TestMigration(t *testing.T) {
 	create("dpdk", dpdk)
 	create("without-subnet", map[string]any{"nodeSelector": map[string]any{"ng": "multi-eni"}})
 
-	if err := cp.ApplyFiles(ctx, filepath.Join(root, "manifests/crds")); err != nil {
+	if err := cp.ApplyFiles(ctx, filepath.Join(root, "manifests/crds/*.yaml")); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"dpdk", "without-subnet"} {

@@ -111,19 +111,20 @@ func (tr *trial) opAPI(r *rand.Rand) string {
 		tr.Gate.Cut()
 		return "all connections to the API server are cut"
 	case k < 20:
-		tr.must(tr.ControlPlane.Pause())
-		tr.in(d, func() { _ = tr.ControlPlane.Resume() })
+		tr.must(tr.ControlPlane.APIServer.Pause())
+		tr.in(d, func() { _ = tr.ControlPlane.APIServer.Resume() })
 		return fmt.Sprintf("freeze the API server for %v", d)
 	case k < 28:
 		tr.Gate.Stall(name, d)
 		return fmt.Sprintf("the watches of %s tell nothing for %v", name, d)
 	case k < 31:
-		tr.must(tr.ControlPlane.PauseEtcd())
-		tr.in(d, func() { _ = tr.ControlPlane.ResumeEtcd() })
+		tr.must(tr.ControlPlane.Etcd.Pause())
+		tr.in(d, func() { _ = tr.ControlPlane.Etcd.Resume() })
 		return fmt.Sprintf("freeze etcd for %v", d)
 	}
-	tr.must(tr.ControlPlane.RestartAPIServer(tr.t.Context()))
-	return "the API server is killed and starts anew"
+	tr.ControlPlane.APIServer.Kill()
+	tr.must(tr.ControlPlane.StartAPIServer(tr.t.Context()))
+	return "the API server is killed and starts again"
 }
 
 // opFlap takes a label away and gives it back, again and again.

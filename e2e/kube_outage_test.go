@@ -29,7 +29,7 @@ func TestScenario25APIServerAway(t *testing.T) {
 	c.must(c.PatchNodeENI(t.Context(), "node-3", `{"spec":{"mtu":1500}}`))
 	c.await("node-3 follows", func() string { return c.configured("node-3", before["node-3"], true, 1500) })
 
-	c.ControlPlane.StopAPIServer()
+	c.ControlPlane.APIServer.Kill()
 	c.onHost("node-1", func(h *netlink.Handle) error {
 		for _, r := range c.host("node-1").rules {
 			if inBand(r.Priority) {

@@ -73,15 +73,15 @@ func TestAgentInPod(t *testing.T) {
 		c.agentInPod("node-1")
 		c.awaitConfigured("node-1", c.awaitOnly("node-1", "node-1"))
 	})
-	c.run("nobody answers while it is told to end", func(t *testing.T) {
+	c.run("neither EC2 nor the API server answers while it is told to end", func(t *testing.T) {
 		e := c.made("node-1")[0]
 		c.fault("node-1", cloud.Fault{Action: describeCall, Hang: true})
 		calls := len(c.calls(c.source("node-1"), describeCall))
 		c.await("it is detached by hand", func() string { return errorText(c.Sim.Cloud().DetachByHand(e.ID)) })
 		c.awaitCall("node-1", describeCall, calls+1)
-		c.must(c.ControlPlane.Pause())
+		c.must(c.ControlPlane.APIServer.Pause())
 		c.must(c.agents["node-1"].Stop()) // in ten seconds; the pod has thirty
-		c.must(c.ControlPlane.Resume())
+		c.must(c.ControlPlane.APIServer.Resume())
 	})
 }
 
@@ -141,7 +141,7 @@ func errorText(err error) string {
 	return err.Error()
 }
 
-// freePort is an address on loopback that nobody uses at the moment.
+// freePort is an address on loopback that is free at the moment.
 func freePort(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -16,8 +16,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/yaml"
-	"k8s.io/client-go/dynamic"
 
+	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
@@ -95,7 +95,7 @@ func TestInstall(t *testing.T) {
 
 // TestSamples: they are not installed, and the API server takes them.
 func TestSamples(t *testing.T) {
-	if err := installed.Get(t).ApplyFiles(t.Context(), "samples"); err != nil {
+	if err := installed.Get(t).ApplyFiles(t.Context(), "samples/*.yaml"); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -133,10 +133,7 @@ metadata: {name: %[1]s, labels: {pod-security.kubernetes.io/enforce: %[1]s}}
 			t.Fatal(err)
 		}
 	}
-	client, err := dynamic.NewForConfig(cp.AdminConfig())
-	if err != nil {
-		t.Fatal(err)
-	}
+	client := controlplane.Client(t, cp.AdminConfig())
 	for _, test := range []struct{ kind, name, namespace, refusal string }{
 		{"DaemonSet", "eni-agent", namespace, ""},
 		{"DaemonSet", "eni-agent", "baseline", `violates PodSecurity "baseline:latest": non-default capabilities (container "eni-agent" must not include "NET_ADMIN" in securityContext.capabilities.add), host namespaces (hostNetwork=true), hostPort (container "eni-agent" uses hostPort 9480)`},

@@ -24,8 +24,8 @@ var built = sync.OnceValues(func() ([]byte, error) {
 
 // installed is an API server to which all of it has been applied.
 var installed = controlplane.Shared{
-	Config:  controlplane.Config{APIServerArgs: []string{"--admission-control-config-file=" + absolute("testdata/admission.yaml")}},
-	Install: install,
+	APIServerArgs: []string{"--admission-control-config-file=" + absolute("testdata/admission.yaml")},
+	Install:       install,
 }
 
 func absolute(path string) string {

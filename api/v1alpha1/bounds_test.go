@@ -229,7 +229,7 @@ func TestAnOversizedStatusKeepsNothingFromBeingEdited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := c.controlPlane.ApplyFiles(t.Context(), "../../manifests/crds"); err != nil {
+	if err := c.controlPlane.ApplyFiles(t.Context(), "../../manifests/crds/*.yaml"); err != nil {
 		t.Fatal(err)
 	}
 	nodeENI.Spec.MTU = 1500

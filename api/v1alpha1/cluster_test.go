@@ -21,7 +21,7 @@ type cluster struct {
 
 // shared is the API server, started by the first test that needs it.
 var shared = controlplane.Shared{Install: func(ctx context.Context, cp *controlplane.ControlPlane) error {
-	return cp.ApplyFiles(ctx, "../../manifests/crds")
+	return cp.ApplyFiles(ctx, "../../manifests/crds/*.yaml")
 }}
 
 func TestMain(m *testing.M) { shared.Main(m) }

@@ -14,11 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 )
 
-// URL is how the API server is reached from this network namespace.
-func (cp *ControlPlane) URL() string {
-	return fmt.Sprintf("https://%s:%d", loopback, cp.port.number)
-}
-
 // ServingCertificate names the files of the API server's certificate and key, for
 // something that stands in front of it.
 func (cp *ControlPlane) ServingCertificate() (cert, key string) {
@@ -26,48 +21,21 @@ func (cp *ControlPlane) ServingCertificate() (cert, key string) {
 }
 
 // AdminConfig is access without limits (group system:masters).
-func (cp *ControlPlane) AdminConfig() *rest.Config {
-	return rest.CopyConfig(cp.admin)
-}
+func (cp *ControlPlane) AdminConfig() *rest.Config { return rest.CopyConfig(cp.admin) }
 
 // UserConfig is access as a user of the given name and groups, by a client
 // certificate. A node's kubelet is "system:node:NAME" in "system:nodes".
 func (cp *ControlPlane) UserConfig(name string, groups ...string) (*rest.Config, error) {
-	cp.mu.Lock()
-	defer cp.mu.Unlock()
-	user, err := cp.servers.AddUser(envtest.User{Name: name, Groups: groups}, cp.anonymous())
-	if err != nil {
-		return nil, err
-	}
-	return user.Config(), nil
+	cp.users.Lock()
+	defer cp.users.Unlock()
+	return cp.server.AddUser(envtest.User{Name: name, Groups: groups}, cp.anonymous())
 }
 
-// ServiceAccountConfig is access by ServiceAccountToken.
+// ServiceAccountConfig is access by a token of an existing ServiceAccount, valid for a
+// day, because it is not renewed. With boundNode, the name of an existing Node, the
+// token carries authentication.kubernetes.io/node-name, as the token of a pod on that
+// node does, and dies with the Node.
 func (cp *ControlPlane) ServiceAccountConfig(ctx context.Context, namespace, name, boundNode string) (*rest.Config, error) {
-	token, err := cp.ServiceAccountToken(ctx, namespace, name, boundNode)
-	if err != nil {
-		return nil, err
-	}
-	cfg := cp.anonymous()
-	cfg.BearerToken = token
-	return cfg, nil
-}
-
-// anonymous names the server, so that a copy with another host, which forwards to it,
-// trusts the same certificate.
-func (cp *ControlPlane) anonymous() *rest.Config {
-	return &rest.Config{
-		Host:            cp.URL(),
-		TLSClientConfig: rest.TLSClientConfig{ServerName: serverName, CAData: cp.servers.APIServer.CA},
-		QPS:             -1, // the server has its own limits
-	}
-}
-
-// ServiceAccountToken asks for a token of an existing ServiceAccount, valid for
-// a day: nobody renews it here. With boundNode, the name of an existing Node, the token carries
-// authentication.kubernetes.io/node-name, as the token of a pod on that node
-// does, and dies with the Node.
-func (cp *ControlPlane) ServiceAccountToken(ctx context.Context, namespace, name, boundNode string) (string, error) {
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
 	request := &authenticationv1.TokenRequest{}
 	request.Spec.ExpirationSeconds = new(int64(24 * 60 * 60))
@@ -75,16 +43,28 @@ func (cp *ControlPlane) ServiceAccountToken(ctx context.Context, namespace, name
 		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{APIVersion: "v1", Kind: "Node", Name: boundNode}
 	}
 	if err := cp.client.SubResource("token").Create(ctx, account, request); err != nil {
-		return "", fmt.Errorf("token of ServiceAccount %s/%s: %w", namespace, name, err)
+		return nil, fmt.Errorf("token of ServiceAccount %s/%s: %w", namespace, name, err)
 	}
-	return request.Status.Token, nil
+	cfg := cp.anonymous()
+	cfg.BearerToken = request.Status.Token
+	return cfg, nil
 }
 
-// Kubeconfig is a kubeconfig file with the access of cfg, which comes from this
-// control plane.
-func Kubeconfig(cfg *rest.Config) ([]byte, error) {
+// anonymous names the server, so that a copy with another host, which forwards to it,
+// trusts the same certificate.
+func (cp *ControlPlane) anonymous() *rest.Config {
+	return &rest.Config{
+		Host:            "https://" + cp.Address.String(),
+		TLSClientConfig: rest.TLSClientConfig{ServerName: serverName, CAData: cp.server.CA},
+		QPS:             -1, // the server has its own limits
+	}
+}
+
+// WriteKubeconfig writes a kubeconfig file with the access of cfg, which comes from
+// this control plane.
+func WriteKubeconfig(path string, cfg *rest.Config) error {
 	const name = "aws-multi-eni"
-	return clientcmd.Write(clientcmdapi.Config{
+	return clientcmd.WriteToFile(clientcmdapi.Config{
 		Clusters: map[string]*clientcmdapi.Cluster{name: {
 			Server:                   cfg.Host,
 			TLSServerName:            cfg.ServerName,
@@ -97,5 +77,5 @@ func Kubeconfig(cfg *rest.Config) ([]byte, error) {
 		}},
 		Contexts:       map[string]*clientcmdapi.Context{name: {Cluster: name, AuthInfo: name}},
 		CurrentContext: name,
-	})
+	}, path)
 }

@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/rest"
@@ -21,35 +21,28 @@ import (
 // machine with two cores.
 const startTimeout = 2 * time.Minute
 
-// Config says how to run a control plane. The zero value is usable.
-type Config struct {
-	// AssetsDir holds the executables etcd and kube-apiserver. By default it is
-	// $KUBEBUILDER_ASSETS, and without that the directory that `make
-	// controlplane` fills.
-	AssetsDir string
-	// APIServerArgs are more arguments of kube-apiserver, as --NAME=VALUE.
-	APIServerArgs []string
-}
-
-// ControlPlane is a running etcd and kube-apiserver. Its methods are safe for
-// concurrent use.
+// ControlPlane is a running etcd and kube-apiserver.
 type ControlPlane struct {
+	// APIServer, while it is paused, accepts connections and answers nothing. While
+	// Etcd is paused, the API server reads from its caches and cannot write.
+	Etcd, APIServer *Process
+	// Address of the API server. It stays the same across restarts.
+	Address netip.AddrPort
+
 	dir       string // certificates, logs and etcd's data
-	guard     *guard
-	port      *reservedPort
-	etcd, api *process
+	stopGuard func() // nil: there is none yet
+	server    *envtest.APIServer
+	users     sync.Mutex // guards the server's issuer of certificates
 	admin     *rest.Config
 	client    client.Client // the admin's
-
-	mu      sync.Mutex // guards the start and end of processes, and the issuer of certificates
-	servers envtest.ControlPlane
 }
 
 // Start starts a control plane and returns when it answers and has its system
-// namespaces. It runs until Stop, or until the calling process ends. A process that
-// does not start is reported with the last lines of its log.
-func Start(ctx context.Context, cfg Config) (*ControlPlane, error) {
-	assets, err := findAssets(cfg.AssetsDir)
+// namespaces. It runs until Stop, or until the calling process ends. Arguments of
+// kube-apiserver are added as --NAME=VALUE. The error of a process that does not start
+// ends with the last lines of its log.
+func Start(ctx context.Context, apiServerArgs ...string) (*ControlPlane, error) {
+	assets, err := findAssets()
 	if err != nil {
 		return nil, err
 	}
@@ -57,31 +50,25 @@ func Start(ctx context.Context, cfg Config) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	cp := &ControlPlane{dir: dir}
-	if err := cp.start(ctx, assets, cfg.APIServerArgs); err != nil {
+	cp := &ControlPlane{dir: dir, Address: newAddress()}
+	cp.configure(assets, apiServerArgs)
+	if err := cp.start(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("starting the control plane: %w", err), cp.Stop())
 	}
 	return cp, nil
 }
 
-func (cp *ControlPlane) start(ctx context.Context, assets string, apiServerArgs []string) (err error) {
-	if cp.guard, err = startGuard(cp.dir); err != nil {
+func (cp *ControlPlane) start(ctx context.Context) (err error) {
+	if cp.stopGuard, err = startGuard(cp.dir); err != nil {
 		return err
 	}
-	if cp.port, err = reservePort(); err != nil {
+	if err := cp.writeServingCertificate(); err != nil {
 		return err
 	}
-	if err := cp.prepareEtcd(assets); err != nil {
+	if err := cp.Etcd.start(); err != nil {
 		return err
 	}
-	if err := cp.prepareAPIServer(assets, apiServerArgs); err != nil {
-		return err
-	}
-	if err := cp.etcd.start(); err != nil {
-		return err
-	}
-	cp.servers.APIServer.EtcdURL = cp.servers.Etcd.URL
-	if err := cp.api.start(); err != nil {
+	if err := cp.APIServer.start(); err != nil {
 		return err
 	}
 	if cp.admin, err = cp.UserConfig("admin", "system:masters"); err != nil {
@@ -93,96 +80,75 @@ func (cp *ControlPlane) start(ctx context.Context, assets string, apiServerArgs 
 	return cp.awaitReady(ctx)
 }
 
-// Port is the TCP port of the API server. It stays the same across restarts.
-func (cp *ControlPlane) Port() int { return cp.port.number }
-
 // Stop ends both processes and removes what Start made. Stopping twice is fine.
 func (cp *ControlPlane) Stop() error {
-	cp.mu.Lock()
-	defer cp.mu.Unlock()
-	cp.api.kill()
-	cp.etcd.kill()
-	cp.guard.dismiss()
-	cp.port.release()
+	cp.APIServer.Kill()
+	cp.Etcd.Kill()
+	if cp.stopGuard != nil {
+		cp.stopGuard()
+	}
 	return os.RemoveAll(cp.dir)
 }
 
-// StopAPIServer ends the API server at once; clients find their connections
-// broken and new ones refused. Stopping a stopped one is fine.
-func (cp *ControlPlane) StopAPIServer() {
-	cp.mu.Lock()
-	defer cp.mu.Unlock()
-	cp.api.kill()
-}
-
-// StartAPIServer starts the API server after StopAPIServer and returns when it
-// is ready. Certificates, tokens, port and all objects are as before.
+// StartAPIServer starts the API server after it was killed and returns when it is
+// ready. Certificates, tokens, address and all objects are as before.
 func (cp *ControlPlane) StartAPIServer(ctx context.Context) error {
-	cp.mu.Lock()
-	defer cp.mu.Unlock()
-	if err := cp.api.start(); err != nil {
+	if err := cp.APIServer.start(); err != nil {
 		return err
 	}
-	if err := cp.awaitReady(ctx); err != nil {
-		cp.api.kill()
-		return err
-	}
-	return nil
+	return cp.awaitReady(ctx)
 }
-
-// RestartAPIServer is StopAPIServer and StartAPIServer.
-func (cp *ControlPlane) RestartAPIServer(ctx context.Context) error {
-	cp.StopAPIServer()
-	return cp.StartAPIServer(ctx)
-}
-
-// Pause freezes the API server: connections stay open and are accepted, but
-// nothing is answered until Resume.
-func (cp *ControlPlane) Pause() error {
-	cp.mu.Lock()
-	defer cp.mu.Unlock()
-	return cp.api.freeze()
-}
-
-// Resume lets a paused API server go on.
-func (cp *ControlPlane) Resume() error {
-	cp.mu.Lock()
-	defer cp.mu.Unlock()
-	return cp.api.thaw()
-}
-
-// PauseEtcd freezes etcd: the API server reads from its caches, and nothing can
-// be written until ResumeEtcd.
-func (cp *ControlPlane) PauseEtcd() error { return cp.etcd.freeze() }
-
-// ResumeEtcd lets a paused etcd go on. An API server that is starting waits for it.
-func (cp *ControlPlane) ResumeEtcd() error { return cp.etcd.thaw() }
 
 // awaitReady waits until the API server reports ready and has made kube-system
 // and default, which it does in the background.
 func (cp *ControlPlane) awaitReady(ctx context.Context) error {
-	disco, err := discovery.NewDiscoveryClientForConfig(cp.admin)
+	server, err := discovery.NewDiscoveryClientForConfig(cp.admin)
 	if err != nil {
 		return err
 	}
-	ready := func(ctx context.Context) error {
-		if err := disco.RESTClient().Get().AbsPath("/readyz").Do(ctx).Error(); err != nil {
-			return err
-		}
-		for _, namespace := range []string{metav1.NamespaceSystem, metav1.NamespaceDefault} {
-			if err := cp.client.Get(ctx, client.ObjectKey{Name: namespace}, new(corev1.Namespace)); err != nil {
-				return err
+	var unready error
+	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, startTimeout, true, func(ctx context.Context) (bool, error) {
+		for _, path := range []string{"/readyz", "/api/v1/namespaces/kube-system", "/api/v1/namespaces/default"} {
+			if unready = server.RESTClient().Get().AbsPath(path).Do(ctx).Error(); unready != nil {
+				return false, nil
 			}
 		}
-		return nil
-	}
-	var last error
-	err = wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, startTimeout, true, func(ctx context.Context) (bool, error) {
-		last = ready(ctx)
-		return last == nil, nil
+		return true, nil
 	})
 	if err != nil {
-		return cp.api.failure(fmt.Errorf("kube-apiserver is not ready: %w", errors.Join(err, last)))
+		return cp.APIServer.failure(fmt.Errorf("kube-apiserver is not ready: %w", errors.Join(err, unready)))
 	}
 	return nil
+}
+
+const (
+	etcdData   = "etcd-data"
+	etcdBackup = "etcd-backup"
+)
+
+// Backup keeps etcd's present state for Restore, in place of the one before.
+func (cp *ControlPlane) Backup() error {
+	if err := cp.Etcd.Pause(); err != nil { // then its files are as after a crash
+		return err
+	}
+	return errors.Join(cp.copyData(etcdData, etcdBackup), cp.Etcd.Resume())
+}
+
+// Restore brings the state of the last Backup back, resource versions included,
+// as one does after a disaster. The API server is restarted with it.
+func (cp *ControlPlane) Restore(ctx context.Context) error {
+	cp.APIServer.Kill()
+	cp.Etcd.Kill()
+	if err := cp.copyData(etcdBackup, etcdData); err != nil {
+		return err
+	}
+	if err := cp.Etcd.start(); err != nil {
+		return err
+	}
+	return cp.StartAPIServer(ctx)
+}
+
+func (cp *ControlPlane) copyData(from, to string) error {
+	to = filepath.Join(cp.dir, to)
+	return errors.Join(os.RemoveAll(to), os.CopyFS(to, os.DirFS(filepath.Join(cp.dir, from))))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -22,9 +23,9 @@ import (
 
 var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
 
-func start(t *testing.T, cfg Config) *ControlPlane {
+func start(t *testing.T) *ControlPlane {
 	t.Helper()
-	cp, err := Start(t.Context(), cfg)
+	cp, err := Start(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,16 +37,12 @@ func start(t *testing.T, cfg Config) *ControlPlane {
 	return cp
 }
 
-func dynamicClient(t *testing.T, cfg *rest.Config, err error) dynamic.Interface {
+func clientFor(t *testing.T, cfg *rest.Config, err error) dynamic.Interface {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := dynamic.NewForConfig(cfg)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return c
+	return Client(t, cfg)
 }
 
 func getKubeSystem(ctx context.Context, c dynamic.Interface) error {
@@ -55,25 +52,25 @@ func getKubeSystem(ctx context.Context, c dynamic.Interface) error {
 
 // One control plane serves all subtests; the last ones take it down.
 func TestControlPlane(t *testing.T) {
-	cp := start(t, Config{})
-	admin := dynamicClient(t, cp.AdminConfig(), nil)
+	cp := start(t)
+	admin := Client(t, cp.AdminConfig())
 
 	t.Run("kubeconfig with another server", func(t *testing.T) {
 		const server = "https://192.0.2.2"
 		forwarded := cp.AdminConfig()
 		forwarded.Host = server
-		kubeconfig, err := Kubeconfig(forwarded)
-		if err != nil {
+		kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
+		if err := WriteKubeconfig(kubeconfig, forwarded); err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := clientcmd.RESTConfigFromKubeConfig(kubeconfig)
-		if cfg.Host != server {
-			t.Errorf("server is %s, want %s", cfg.Host, server)
+		cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
+		if err != nil || cfg.Host != server {
+			t.Fatalf("server is %v (%v), want %s", cfg, err, server)
 		}
 		cfg.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return new(net.Dialer).DialContext(ctx, network, strings.TrimPrefix(cp.URL(), "https://"))
+			return new(net.Dialer).DialContext(ctx, network, cp.Address.String())
 		}
-		if err := getKubeSystem(t.Context(), dynamicClient(t, cfg, err)); err != nil {
+		if err := getKubeSystem(t.Context(), clientFor(t, cfg, err)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -84,7 +81,7 @@ func TestControlPlane(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg.Time = func() time.Time { return time.Now().Add(-30 * time.Minute) }
-		conn, err := tls.Dial("tcp", strings.TrimPrefix(cp.URL(), "https://"), cfg)
+		conn, err := tls.Dial("tcp", cp.Address.String(), cfg)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,11 +105,11 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: readers}]
 			t.Fatal(err)
 		}
 		cfg, err := cp.UserConfig("mallory")
-		if err := getKubeSystem(t.Context(), dynamicClient(t, cfg, err)); !apierrors.IsForbidden(err) {
+		if err := getKubeSystem(t.Context(), clientFor(t, cfg, err)); !apierrors.IsForbidden(err) {
 			t.Errorf("a user without a group: %v, want forbidden", err)
 		}
 		cfg, err = cp.UserConfig("alice", "readers")
-		alice := dynamicClient(t, cfg, err)
+		alice := clientFor(t, cfg, err)
 		// The authorizer hears of new roles through a watch.
 		err = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 10*time.Second, true, func(ctx context.Context) (bool, error) {
 			err := getKubeSystem(ctx, alice)
@@ -144,7 +141,7 @@ metadata: {name: eni-test}
 			t.Fatal(err)
 		}
 		cfg, err := cp.ServiceAccountConfig(t.Context(), "eni-test", "agent", "node-1")
-		user := whoAmI(t, dynamicClient(t, cfg, err))
+		user := whoAmI(t, clientFor(t, cfg, err))
 		if name, _, _ := unstructured.NestedString(user, "username"); name != "system:serviceaccount:eni-test:agent" {
 			t.Errorf("user name is %q", name)
 		}
@@ -152,7 +149,7 @@ metadata: {name: eni-test}
 		if len(nodes) != 1 || nodes[0] != "node-1" {
 			t.Errorf("node-name is %q, want node-1", nodes)
 		}
-		if _, err := cp.ServiceAccountToken(t.Context(), "eni-test", "nobody", ""); !apierrors.IsNotFound(err) {
+		if _, err := cp.ServiceAccountConfig(t.Context(), "eni-test", "missing", ""); !apierrors.IsNotFound(err) {
 			t.Errorf("token of a missing ServiceAccount: %v, want not found", err)
 		}
 	})
@@ -174,9 +171,10 @@ metadata: {name: eni-test}
 	t.Run("bad manifests are refused", func(t *testing.T) {
 		for manifest, want := range map[string]string{
 			"kind: [": "reading a manifest",
-			"{kind: ConfigMap, apiVersion: v1, metadata: {name: a}}":                              "metadata.namespace is missing",
-			"{kind: Gadget, apiVersion: v1, metadata: {name: a}}":                                 `no matches for kind "Gadget"`,
-			"{kind: ConfigMap, apiVersion: v1, metadata: {name: a, namespace: default}, dta: {}}": "dta",
+			"{kind: ConfigMap, apiVersion: v1, metadata: {name: a}}":                                              "metadata.namespace is missing",
+			"{kind: Gadget, apiVersion: v1, metadata: {name: a}}":                                                 `no matches for kind "Gadget"`,
+			"{kind: ConfigMap, apiVersion: v1, metadata: {name: a, namespace: default}, dta: {}}":                 "dta",
+			"{kind: CustomResourceDefinition, apiVersion: apiextensions.k8s.io/v1, metadata: {name: a}, spc: {}}": "spc",
 		} {
 			if err := cp.Apply(t.Context(), []byte(manifest)); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, want an error about %q", manifest, err, want)
@@ -185,7 +183,7 @@ metadata: {name: eni-test}
 	})
 
 	t.Run("pause and resume", func(t *testing.T) {
-		if err := cp.Pause(); err != nil {
+		if err := cp.APIServer.Pause(); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -193,7 +191,7 @@ metadata: {name: eni-test}
 		if err := getKubeSystem(ctx, admin); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("a paused API server: %v, want no answer", err)
 		}
-		if err := cp.Resume(); err != nil {
+		if err := cp.APIServer.Resume(); err != nil {
 			t.Fatal(err)
 		}
 		if err := getKubeSystem(t.Context(), admin); err != nil {
@@ -203,15 +201,15 @@ metadata: {name: eni-test}
 
 	t.Run("restart keeps everything", func(t *testing.T) {
 		cfg, err := cp.ServiceAccountConfig(t.Context(), "eni-test", "agent", "node-1")
-		agent := dynamicClient(t, cfg, err)
+		agent := clientFor(t, cfg, err)
 		if err := cp.Apply(t.Context(), []byte("{kind: ConfigMap, apiVersion: v1, metadata: {name: kept, namespace: default}}")); err != nil {
 			t.Fatal(err)
 		}
-		cp.StopAPIServer()
+		cp.APIServer.Kill()
 		if err := getKubeSystem(t.Context(), admin); err == nil {
 			t.Error("a stopped API server answers")
 		}
-		if err := cp.Pause(); err == nil {
+		if err := cp.APIServer.Pause(); err == nil {
 			t.Error("a stopped API server can be paused")
 		}
 		if err := cp.StartAPIServer(t.Context()); err != nil {

@@ -42,7 +42,7 @@ func TestStartFailureQuotesTheLog(t *testing.T) {
 			want:      []string{"process kube-apiserver"},
 		},
 	}
-	real, err := findAssets("")
+	real, err := findAssets()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,8 @@ func TestStartFailureQuotesTheLog(t *testing.T) {
 			}
 			temp := t.TempDir()
 			t.Setenv("TMPDIR", temp)
-			cp, err := Start(t.Context(), Config{AssetsDir: assets})
+			t.Setenv("KUBEBUILDER_ASSETS", assets)
+			cp, err := Start(t.Context())
 			if err == nil {
 				_ = cp.Stop()
 				t.Fatal("it starts")
@@ -78,7 +79,7 @@ func TestStartFailureQuotesTheLog(t *testing.T) {
 func TestMissingAssets(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("KUBEBUILDER_ASSETS", dir)
-	_, err := Start(t.Context(), Config{})
+	_, err := Start(t.Context())
 	if err == nil || !strings.Contains(err.Error(), dir) || !strings.Contains(err.Error(), "run `make controlplane`") {
 		t.Errorf("error is %v, want one that says what to do about %s", err, dir)
 	}
@@ -92,7 +93,7 @@ func TestCachedAssets(t *testing.T) {
 		t.Fatalf("build.sh: %v\n%s", err, out)
 	}
 	dir := strings.TrimSpace(string(out))
-	if _, err := findAssets(""); err == nil || !strings.Contains(err.Error(), dir) {
+	if _, err := findAssets(); err == nil || !strings.Contains(err.Error(), dir) {
 		t.Errorf("error is %v, want one about %s", err, dir)
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -100,7 +101,7 @@ func TestCachedAssets(t *testing.T) {
 	}
 	writeScript(t, dir, "etcd", "")
 	writeScript(t, dir, "kube-apiserver", "")
-	if got, err := findAssets(""); got != dir || err != nil {
+	if got, err := findAssets(); got != dir || err != nil {
 		t.Errorf("findAssets says %s, %v; want %s", got, err, dir)
 	}
 }
@@ -108,12 +109,12 @@ func TestCachedAssets(t *testing.T) {
 // The test runs itself as the parent, which starts a control plane and is killed.
 func TestProcessesDieWithTheirParent(t *testing.T) {
 	if os.Getenv("CONTROLPLANE_TEST_PARENT") != "" {
-		cp, err := Start(t.Context(), Config{})
+		cp, err := Start(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		etcd, etcdErr := cp.etcd.id()
-		api, apiErr := cp.api.id()
+		etcd, etcdErr := cp.Etcd.id()
+		api, apiErr := cp.APIServer.id()
 		if err := errors.Join(etcdErr, apiErr); err != nil {
 			t.Fatal(err)
 		}

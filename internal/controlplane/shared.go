@@ -12,31 +12,29 @@ import (
 )
 
 // Shared is a control plane that the tests of a package share. It starts for the
-// first that wants it.
+// first that asks for it.
 type Shared struct {
-	Config  Config
-	Install func(context.Context, *ControlPlane) error // what it shall hold
+	APIServerArgs []string
+	Install       func(context.Context, *ControlPlane) error // what it holds from its start
 
-	starting sync.Once
-	started  *ControlPlane
-	err      error
+	once    sync.Once
+	started *ControlPlane
+	err     error
 }
 
 // Get returns the control plane, or fails the test.
 func (s *Shared) Get(t testing.TB) *ControlPlane {
 	t.Helper()
-	s.starting.Do(func() { s.err = s.start(context.Background()) }) // it outlives the test
+	s.once.Do(func() {
+		ctx := context.Background() // it outlives the test
+		if s.started, s.err = Start(ctx, s.APIServerArgs...); s.err == nil {
+			s.err = s.Install(ctx, s.started)
+		}
+	})
 	if s.err != nil {
 		t.Fatal(s.err)
 	}
 	return s.started
-}
-
-func (s *Shared) start(ctx context.Context) (err error) {
-	if s.started, err = Start(ctx, s.Config); err != nil {
-		return err
-	}
-	return s.Install(ctx, s.started)
 }
 
 // Main runs the tests of a package and ends the control plane: the whole of a

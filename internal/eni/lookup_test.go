@@ -2,16 +2,12 @@ package eni
 
 import (
 	"maps"
-	"net/http/httptest"
 	"net/netip"
 	"slices"
 	"testing"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/credentials"
-
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/query"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/simtest"
 )
 
 const (
@@ -22,21 +18,11 @@ const (
 // simulated is a client of an account in the simulator, and the account.
 func simulated(t *testing.T, groups ...cloud.SecurityGroup) (*Client, *cloud.Cloud) {
 	t.Helper()
-	c, err := cloud.New(cloud.Config{
+	c, access := simtest.Account(t, cloud.Config{
 		VPCs:           []cloud.VPC{{ID: vpcHere, CIDR: netip.MustParsePrefix("10.0.0.0/16")}, {ID: vpcFar, CIDR: netip.MustParsePrefix("10.1.0.0/16")}},
 		SecurityGroups: groups,
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(query.New(c))
-	t.Cleanup(func() {
-		c.Close()
-		server.Close()
-	})
-	return NewClient(aws.Config{
-		Region: "us-east-1", BaseEndpoint: aws.String(server.URL), Credentials: credentials.NewStaticCredentialsProvider("id", "secret", ""),
-	}), c
+	return NewClient(access), c
 }
 
 // A name is a group's own name, and where no group has it, a Name tag. Names are

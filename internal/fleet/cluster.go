@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -46,9 +45,6 @@ type ClusterConfig struct {
 	APIServerArgs []string
 }
 
-// crdSettle is how long a new CRD's kind is not created at full speed.
-const crdSettle = 2100 * time.Millisecond
-
 // StartCluster starts API server and EC2, without nodes.
 func StartCluster(ctx context.Context, cfg ClusterConfig) (*Cluster, error) {
 	c := &Cluster{dir: cfg.Dir, nodes: map[string]imds.Identity{}}
@@ -58,33 +54,17 @@ func StartCluster(ctx context.Context, cfg ClusterConfig) (*Cluster, error) {
 	return c, nil
 }
 
-func (c *Cluster) start(ctx context.Context, cfg ClusterConfig) error {
-	root, err := testbed.Root(ctx)
-	if err != nil {
-		return err
-	}
+func (c *Cluster) start(ctx context.Context, cfg ClusterConfig) (err error) {
 	if c.Account, err = NewAccount(cfg.Hosts, cfg.Timing); err != nil {
 		return err
 	}
-	if c.ControlPlane, err = controlplane.Start(ctx, controlplane.Config{APIServerArgs: cfg.APIServerArgs}); err != nil {
+	if c.ControlPlane, err = controlplane.Start(ctx, cfg.APIServerArgs...); err != nil {
 		return err
 	}
 	if c.Client, err = kube.NewClient(c.ControlPlane.AdminConfig(), "fleet"); err != nil {
 		return err
 	}
-	var install []string
-	for _, part := range []string{"namespace.yaml", "crds", "rbac", "policy"} {
-		install = append(install, filepath.Join(root, "manifests", part))
-	}
-	if err := c.ControlPlane.ApplyFiles(ctx, install...); err != nil {
-		return err
-	}
-	select {
-	case <-time.After(crdSettle):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return testbed.Install(ctx, c.ControlPlane)
 }
 
 // Stop ends API server and EC2.
@@ -101,7 +81,8 @@ func (c *Cluster) Stop() error {
 
 // Servers is how agents reach API server and EC2.
 func (c *Cluster) Servers() Config {
-	return Config{APIURL: c.ControlPlane.URL(), APICA: c.ControlPlane.AdminConfig().CAData, EC2URL: c.URL()}
+	admin := c.ControlPlane.AdminConfig()
+	return Config{APIURL: admin.Host, APICA: admin.CAData, EC2URL: c.URL()}
 }
 
 // StartCoordinator starts the program in a process of its own.
@@ -110,12 +91,8 @@ func (c *Cluster) StartCoordinator(ctx context.Context, program string, args ...
 	if err != nil {
 		return nil, err
 	}
-	data, err := controlplane.Kubeconfig(access)
-	if err != nil {
-		return nil, err
-	}
 	kubeconfig := filepath.Join(c.dir, "kubeconfig-coordinator")
-	if err := os.WriteFile(kubeconfig, data, 0o600); err != nil {
+	if err := controlplane.WriteKubeconfig(kubeconfig, access); err != nil {
 		return nil, err
 	}
 	env := []string{
@@ -184,7 +161,7 @@ func (c *Cluster) Nodes(ctx context.Context, names []string) ([]Node, error) {
 	var mu sync.Mutex
 	var nodes []Node
 	err := each(names, func(name string) error {
-		token, err := c.ControlPlane.ServiceAccountToken(ctx, namespace, "eni-agent", name)
+		access, err := c.ControlPlane.ServiceAccountConfig(ctx, namespace, "eni-agent", name)
 		if err != nil {
 			return err
 		}
@@ -193,7 +170,7 @@ func (c *Cluster) Nodes(ctx context.Context, names []string) ([]Node, error) {
 		c.mu.Unlock()
 		mu.Lock()
 		defer mu.Unlock()
-		nodes = append(nodes, Node{Name: name, Token: token, Identity: id})
+		nodes = append(nodes, Node{Name: name, Token: access.BearerToken, Identity: id})
 		return nil
 	})
 	return nodes, err

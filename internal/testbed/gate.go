@@ -43,9 +43,9 @@ type APIFault struct {
 // Gate stands between the programs and the API server, whose certificate it
 // shows, and makes requests go wrong.
 type Gate struct {
-	server *http.Server
-	port   int
-	proxy  *httputil.ReverseProxy
+	server  *http.Server
+	address string
+	proxy   *httputil.ReverseProxy
 
 	mu        sync.Mutex
 	processes map[string]string // by their tokens
@@ -58,11 +58,11 @@ type Gate struct {
 
 // newGate starts a gate on a port of its own.
 func newGate(ctx context.Context, cp *controlplane.ControlPlane) (*Gate, error) {
-	target, err := url.Parse(cp.URL())
+	admin := cp.AdminConfig()
+	target, err := url.Parse(admin.Host)
 	if err != nil {
 		return nil, err
 	}
-	admin := cp.AdminConfig()
 	transport, err := rest.TransportFor(&rest.Config{Host: admin.Host, TLSClientConfig: rest.TLSClientConfig{CAData: admin.CAData}})
 	if err != nil {
 		return nil, err
@@ -72,7 +72,7 @@ func newGate(ctx context.Context, cp *controlplane.ControlPlane) (*Gate, error) 
 		return nil, err
 	}
 	g := &Gate{
-		port:      listener.Addr().(*net.TCPAddr).Port,
+		address:   listener.Addr().String(),
 		processes: map[string]string{}, released: make(chan struct{}), stalled: map[string]time.Time{}, isolated: map[string]time.Time{}, conns: map[net.Conn]bool{},
 	}
 	quiet := log.New(discard{}, "", 0)
@@ -101,8 +101,6 @@ func (g *Gate) close() error {
 	}
 	return nil
 }
-
-func (g *Gate) url() string { return fmt.Sprintf("https://127.0.0.1:%d", g.port) }
 
 func (g *Gate) connState(conn net.Conn, state http.ConnState) {
 	g.mu.Lock()
@@ -273,7 +271,7 @@ func refuse(w http.ResponseWriter, status int) {
 	})
 }
 
-// blackHole takes an answer that nobody shall see.
+// blackHole drops an answer.
 type blackHole struct{ header http.Header }
 
 func (b blackHole) Header() http.Header         { return b.header }

@@ -12,6 +12,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
@@ -20,9 +22,6 @@ import (
 // apiService is the name under which the nodes of the first cluster reach their
 // API server; those of others have a number behind it.
 const apiService = "kube-apiserver"
-
-// crdSettle is how long a new CRD's kind is not created at full speed.
-const crdSettle = 2100 * time.Millisecond
 
 // Namespace is where agent and coordinator live.
 const Namespace = "eni-system"
@@ -62,18 +61,13 @@ type Testbed struct {
 	Skew map[string]time.Duration
 
 	cfg     Config
-	root    string
 	service string // of the API server
 }
 
 // Start starts API server and simulator and installs what a cluster gets but the
 // programs: CRDs, roles, admission policy. It needs the privileges that netns.Elevate looks after.
 func Start(ctx context.Context, cfg Config) (*Testbed, error) {
-	root, err := Root(ctx)
-	if err != nil {
-		return nil, err
-	}
-	tb := &Testbed{cfg: cfg, root: root}
+	tb := &Testbed{cfg: cfg}
 	if err := tb.start(ctx); err != nil {
 		return nil, errors.Join(err, tb.Stop())
 	}
@@ -81,15 +75,24 @@ func Start(ctx context.Context, cfg Config) (*Testbed, error) {
 }
 
 func (tb *Testbed) start(ctx context.Context) error {
-	if tb.cfg.NoKubernetes {
-		return tb.startSim(ctx)
+	if !tb.cfg.NoKubernetes {
+		if err := tb.startAPIServer(ctx); err != nil {
+			return err
+		}
 	}
+	var group errgroup.Group
+	group.Go(func() error { return tb.startSim(ctx) })
+	if !tb.cfg.NoKubernetes && !tb.cfg.Bare {
+		group.Go(func() error { return Install(ctx, tb.ControlPlane) })
+	}
+	return group.Wait()
+}
+
+func (tb *Testbed) startAPIServer(ctx context.Context) (err error) {
 	if tb.service = apiService; tb.cfg.Sim != nil {
 		tb.service = fmt.Sprintf("%s-%d", apiService, len(tb.cfg.Sim.Services()))
 	}
-	var err error
-	tb.ControlPlane, err = controlplane.Start(ctx, controlplane.Config{APIServerArgs: tb.cfg.APIServerArgs})
-	if err != nil {
+	if tb.ControlPlane, err = controlplane.Start(ctx, tb.cfg.APIServerArgs...); err != nil {
 		return err
 	}
 	if tb.cfg.Gate {
@@ -98,27 +101,26 @@ func (tb *Testbed) start(ctx context.Context) error {
 		}
 	}
 	tb.Client, err = kube.NewClient(tb.ControlPlane.AdminConfig(), "testbed")
+	return err
+}
+
+// Install applies what a cluster gets but the programs: namespace, CRDs, roles and
+// admission policies.
+func Install(ctx context.Context, cp *controlplane.ControlPlane) error {
+	root, err := Root(ctx)
 	if err != nil {
 		return err
 	}
-	if tb.cfg.Bare {
-		return tb.startSim(ctx)
-	}
-	var install []string
-	for _, part := range []string{"namespace.yaml", "crds", "rbac", "policy"} {
-		install = append(install, filepath.Join(tb.root, "manifests", part))
-	}
-	if err := tb.ControlPlane.ApplyFiles(ctx, install...); err != nil {
-		return err
-	}
-	installed := time.Now()
-	if err := tb.startSim(ctx); err != nil {
+	manifests := filepath.Join(root, "manifests")
+	err = cp.ApplyFiles(ctx, filepath.Join(manifests, "namespace.yaml"),
+		filepath.Join(manifests, "crds/*.yaml"), filepath.Join(manifests, "rbac/*.yaml"), filepath.Join(manifests, "policy/*.yaml"))
+	if err != nil {
 		return err
 	}
 	// An API server answers a create of a kind that is younger than two
 	// seconds only after two more: agents would seem slow.
 	select {
-	case <-time.After(time.Until(installed.Add(crdSettle))):
+	case <-time.After(2100 * time.Millisecond):
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
@@ -130,11 +132,11 @@ func (tb *Testbed) start(ctx context.Context) error {
 func (tb *Testbed) startSim(ctx context.Context) error {
 	var forward []sim.Service
 	if tb.ControlPlane != nil {
-		port := tb.ControlPlane.Port()
+		target := tb.ControlPlane.Address.String()
 		if tb.Gate != nil {
-			port = tb.Gate.port
+			target = tb.Gate.address
 		}
-		forward = append(forward, sim.Service{Name: tb.service, Target: fmt.Sprintf("127.0.0.1:%d", port)})
+		forward = append(forward, sim.Service{Name: tb.service, Target: target})
 	}
 	var err error
 	if tb.Sim = tb.cfg.Sim; tb.Sim != nil {
@@ -226,23 +228,15 @@ func (tb *Testbed) kubeconfig(ctx context.Context, process, account, node, serve
 	}
 	if tb.Gate != nil {
 		tb.Gate.know(cfg.BearerToken, process)
-		server = cmp.Or(server, tb.Gate.url())
+		server = cmp.Or(server, "https://"+tb.Gate.address)
 	}
 	cfg.Host = cmp.Or(server, cfg.Host)
-	data, err := controlplane.Kubeconfig(cfg)
-	if err != nil {
-		return "", err
-	}
 	path := filepath.Join(tb.cfg.Dir, "kubeconfig-"+process)
-	return path, os.WriteFile(path, data, 0o600)
+	return path, controlplane.WriteKubeconfig(path, cfg)
 }
 
 // AdminKubeconfig writes a file with all rights, for kubectl and its like.
 func (tb *Testbed) AdminKubeconfig() (string, error) {
-	data, err := controlplane.Kubeconfig(tb.ControlPlane.AdminConfig())
-	if err != nil {
-		return "", err
-	}
 	path := filepath.Join(tb.cfg.Dir, "kubeconfig")
-	return path, os.WriteFile(path, data, 0o600)
+	return path, controlplane.WriteKubeconfig(path, tb.ControlPlane.AdminConfig())
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -78,12 +77,8 @@ func (k *kubelet) execute(ctx context.Context, job *unstructured.Unstructured) e
 	if err := mayTellWhy(ctx, cfg); err != nil {
 		return err
 	}
-	kubeconfig, err := controlplane.Kubeconfig(cfg)
-	if err != nil {
-		return err
-	}
 	path := filepath.Join(k.dir, "kubeconfig-job")
-	if err := os.WriteFile(path, kubeconfig, 0o600); err != nil {
+	if err := controlplane.WriteKubeconfig(path, cfg); err != nil {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, filepath.Join(programs, "eni-coordinator"), append(c.args, k.args...)...)

@@ -117,7 +117,7 @@ func (l *life) testNodeENIsStay(t *testing.T) {
 	l.wantENI()
 }
 
-// Without a coordinator nobody deletes ENIs. Then nothing may go, not even a
+// Without a coordinator ENIs are not deleted. Then nothing may go, not even a
 // NodeENI that no coordinator has seen yet.
 func (l *life) testUninstallInVain(t *testing.T) {
 	l.must(l.Apply(t.Context(), strings.Replace(nodeENI, "{name: data}", "{name: late}", 1)))
@@ -235,7 +235,7 @@ func (c *cluster) applyFromNotes(notes string) {
 // API server takes what each set of values renders.
 func TestForeignCRDAndValueSets(t *testing.T) {
 	c := newCluster(t)
-	c.must(c.ControlPlane.ApplyFiles(t.Context(), "../../manifests/crds"))
+	c.must(c.ControlPlane.ApplyFiles(t.Context(), "../../manifests/crds/*.yaml"))
 	install := []string{"install", release, chart, "--create-namespace"}
 	if _, err := c.helm(install...); err == nil || !strings.Contains(err.Error(), "invalid ownership metadata") {
 		t.Errorf("without being told so, helm says %v", err)

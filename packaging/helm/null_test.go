@@ -40,7 +40,7 @@ func TestNullValues(t *testing.T) {
 	everything := []string{"--set", "metrics.enabled=true,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"}
 	c := newCluster(t)
 	c.must(c.Apply(t.Context(), monitoringCRDs+"---\n{apiVersion: v1, kind: Namespace, metadata: {name: "+namespace+"}}\n"))
-	c.must(c.ControlPlane.ApplyFiles(t.Context(), "../../manifests/crds"))
+	c.must(c.ControlPlane.ApplyFiles(t.Context(), "../../manifests/crds/*.yaml"))
 	seen := map[string]bool{}
 	check := func(set string) {
 		objects, err := render(t, append(slices.Clone(everything), "--set", set)...)

@@ -3,7 +3,6 @@ package iam
 import (
 	"context"
 	"fmt"
-	"net/http/httptest"
 	"net/netip"
 	"testing"
 	"time"
@@ -16,7 +15,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/iam"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/query"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/simtest"
 )
 
 const (
@@ -37,7 +36,8 @@ type account struct {
 func newAccount(t *testing.T) *account {
 	t.Helper()
 	const otherVPC = "vpc-00000000000000002"
-	c, err := cloud.New(cloud.Config{
+	a := &account{T: t}
+	a.cloud, a.cfg = simtest.Account(t, cloud.Config{
 		VPCs: []cloud.VPC{{ID: vpcID, CIDR: netip.MustParsePrefix("10.0.0.0/16")}, {ID: otherVPC, CIDR: netip.MustParsePrefix("10.1.0.0/16")}},
 		Subnets: []cloud.Subnet{
 			{ID: subnet, VPCID: vpcID, Zone: "us-east-1a", CIDR: netip.MustParsePrefix("10.0.0.0/24")},
@@ -45,12 +45,6 @@ func newAccount(t *testing.T) *account {
 		},
 		SecurityGroups: []cloud.SecurityGroup{{ID: group, Name: "a", VPCID: vpcID}, {ID: groupOther, Name: "b", VPCID: otherVPC}},
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := httptest.NewServer(query.New(c))
-	t.Cleanup(func() { c.Close(); server.Close() })
-	a := &account{T: t, cloud: c, cfg: aws.Config{Region: "us-east-1", BaseEndpoint: &server.URL}}
 	a.me, a.you, a.alien = a.run(kubeName), a.run(kubeName), a.run("test")
 	return a
 }
@@ -82,7 +76,7 @@ func params(o eni.Owner, in string, groups []string, tags map[string]string) eni
 	return eni.CreateParams{Owner: o, SubnetID: in, Groups: groups, UserTags: tags, Replaces: fmt.Sprint(time.Now().UnixNano())}
 }
 
-// made is an ENI that somebody else has made and attached.
+// made is an ENI that root has created and attached.
 func (a *account) made(o eni.Owner, to cloud.Instance) (id, attachment string) {
 	a.Helper()
 	root, _ := a.as("root")
@@ -106,7 +100,7 @@ func (a *account) made(o eni.Owner, to cloud.Instance) (id, attachment string) {
 	return e.ID, attachment
 }
 
-// attempt is a call that somebody tries.
+// attempt is a call that a policy allows or denies.
 type attempt struct {
 	name string
 	// allowed is by which of the policies it is.
@@ -124,8 +118,8 @@ func by(policies ...string) map[string]bool {
 	return all
 }
 
-// attempts are what agents and coordinators do, and what somebody would do who
-// has stolen their credentials.
+// attempts are what agents and coordinators do, and what a thief of their
+// credentials would do.
 func (a *account) attempts() []attempt {
 	agents := []string{"agent", "agent-standalone", "agent-pod-role"}
 	mine, mineAt := a.made(owner(clusterID, a.me), a.me)

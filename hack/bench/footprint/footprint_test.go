@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 func TestBudget(t *testing.T) {
 	m := &measurement{scope: scope{growth: []int{1, budget.ManyENIs}, watched: 2 * time.Second, touches: 4, starts: 1}}
 	c := startCluster(result.Bench{T: t}, released(t), t.TempDir(), m.growth)
-	port := uint16(c.ControlPlane.Port())
+	port := c.ControlPlane.Address.Port()
 	many := budget.Agent
 	many.RSS += budget.ManyENIsRSS
 	t.Run("agent with one ENI", func(t *testing.T) { within(t, budget.Agent, c.agents[nodeWith(1)], port) })
