@@ -13,24 +13,12 @@ import (
 // FuzzForecast: the device indexes that the doctor foretells are those that the agent
 // gives, in whatever order EC2 carries its calls out.
 func FuzzForecast(f *testing.F) {
-	for _, seed := range draw.Seeds(200) {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c := draw.From(data)
+	draw.Fuzz(f, 200, func(t *testing.T, c *draw.Choices) {
 		v := view{
 			cluster: cluster, node: "node", instanceARN: self.InstanceARN(), instanceID: me, synced: true,
 			intents: map[inventory.Slot]intent{}, saved: map[inventory.Slot]intent{}, indexes: inventory.Indexes{Holders: map[int32]string{}}, attaching: map[string]int32{},
 		}
-		used := map[int32]bool{}
-		free := func() int32 {
-			i := int32(1 + c.N(5))
-			for used[i] {
-				i++
-			}
-			used[i] = true
-			return i
-		}
+		free, _ := drawIndexes(c, 5)
 		for range c.N(4) {
 			v.indexes.Holders[free()] = "eni-foreign"
 		}

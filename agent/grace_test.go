@@ -91,7 +91,7 @@ func TestPatienceCostsNothing(t *testing.T) {
 	a := New(Config{Log: slog.New(slog.NewTextHandler(&log, nil)), ReleaseDelay: 5 * time.Second, Identity: imds.Identity{InstanceID: me, Zone: "us-east-1a"}})
 	a.selection.read, a.catalog = true, testCatalog()
 	one := eniFor("eni-x", string(x.UID), subnetA)
-	one.Groups = []string{"sg-of-somebody"}
+	one.Groups = []string{"sg-of-a-user"}
 	a.synced(now, one)
 	for i, labels := range []map[string]string{matching, nil, matching} {
 		a.take(Snapshot{NodeExists: true, Labels: labels, NodeENIs: []v1alpha1.NodeENI{x}}, now)

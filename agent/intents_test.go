@@ -71,8 +71,8 @@ func TestDecisionOutlivesItsFile(t *testing.T) {
 // errPending stands for a call under way.
 var errPending = errors.New("no answer yet")
 
-// After a restart nobody knows whether EC2 was asked once more, unless it had
-// refused before.
+// After a restart the agent does not know whether EC2 was asked once more, unless it
+// had refused before.
 func TestDecisionIsRecalled(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	created := metav1.NewTime(now.Add(-time.Hour))

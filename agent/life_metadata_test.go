@@ -91,8 +91,8 @@ func TestIMDSLies(t *testing.T) {
 	})
 }
 
-// Somebody who sets groups back all the while has them set again soon for a while, and
-// then every few minutes: on a thousand nodes that must not use up EC2's buckets.
+// Groups that a user sets back all the while are set again soon for a while, and then
+// every few minutes: on a thousand nodes that must not use up EC2's buckets.
 func TestOthersGoOnChangingAnENI(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, e := settledWorld(t)

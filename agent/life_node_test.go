@@ -36,7 +36,7 @@ func TestNodeThatIsNotThere(t *testing.T) {
 		w.halt(false)
 		links("stopped", 1)
 		if n := len(w.cloud.Calls()); n > 0 {
-			t.Errorf("EC2 is asked %d times for nobody", n)
+			t.Errorf("EC2 is asked %d times without need", n)
 		}
 		w.boot()
 		there(true)
@@ -47,7 +47,7 @@ func TestNodeThatIsNotThere(t *testing.T) {
 	})
 }
 
-// A report that somebody has edited names an ENI of somebody else as one of ours that
+// A report that was edited names an ENI that is not ours as one of ours that
 // nothing wants. EC2 does not tell so, and its link stays as it is; after a while the
 // agent no longer believes the report.
 func TestReportNamesForeignENI(t *testing.T) {
@@ -77,7 +77,7 @@ func TestReportNamesForeignENI(t *testing.T) {
 	})
 }
 
-// The answer to a create call was lost, and somebody has edited the ENI's tags
+// The answer to a create call was lost, and a user has edited the ENI's tags
 // before it is asked again: EC2 answers with an ENI that is for something else. It is
 // not asked the same again and again; another ENI is created, and the edited one goes.
 func TestTagsEditedWhileAnAnswerIsLost(t *testing.T) {

@@ -26,7 +26,7 @@ func (w *world) someENI() (cloud.Interface, bool) {
 	return all[w.choices.N(len(all))], true
 }
 
-// meddle has somebody detach or delete one of our ENIs.
+// meddle detaches or deletes one of our ENIs by hand.
 func (w *world) meddle() {
 	e, ok := w.someENI()
 	if !ok {
@@ -54,7 +54,7 @@ func (w *world) takeLinks() {
 	w.host.take(w.choices.Bool())
 }
 
-// edit has somebody change an attribute of one of our ENIs in EC2.
+// edit changes an attribute of one of our ENIs by hand.
 func (w *world) edit() {
 	e, ok := w.someENI()
 	if !ok {
@@ -80,7 +80,7 @@ func (w *world) edit() {
 	_ = w.cloud.ModifyNetworkInterfaceAttribute(in) // it may be gone
 }
 
-// readdress has somebody assign addresses to one of our ENIs, or take them away.
+// readdress assigns addresses to one of our ENIs by hand, or takes them away.
 func (w *world) readdress() {
 	e, ok := w.someENI()
 	if !ok {
@@ -93,7 +93,7 @@ func (w *world) readdress() {
 	_, _ = w.cloud.AssignPrivateIPAddresses(cloud.AssignPrivateIPAddressesInput{NetworkInterfaceID: e.ID, SecondaryCount: 1 + w.choices.N(2)})
 }
 
-// intrude has somebody else's ENI attached, where ours may be wanted.
+// intrude attaches an ENI that is not ours, where ours may be wanted.
 func (w *world) intrude() {
 	if len(w.foreign) > 3 {
 		return
@@ -115,7 +115,7 @@ func (w *world) intrude() {
 	w.foreign = append(w.foreign, now)
 }
 
-// loseReport has somebody delete the report, with the Node or without.
+// loseReport deletes the report by hand, with the Node or without.
 func (w *world) loseReport() {
 	gone := w.choices.Bool() && !w.alone
 	w.distrustReport()
@@ -137,7 +137,7 @@ func (w *world) distrustReport() {
 	w.doubles, w.since = true, time.Now()
 }
 
-// lie has somebody edit the report. The agent finds out soon, or starts from it.
+// lie edits the report by hand. The agent finds out soon, or starts from it.
 func (w *world) lie() {
 	c := w.choices
 	w.distrustReport()

@@ -222,8 +222,8 @@ func TestLabelsFade(t *testing.T) {
 	})
 }
 
-// An agent whose node does not match any more leaves no label behind: nobody
-// else would remove it. It tries a few times, and then it goes.
+// An agent whose node does not match any more leaves no label behind: no
+// other program would remove it. It tries a few times, and then it goes.
 func TestLastPassRemovesLabels(t *testing.T) {
 	for name, test := range map[string]struct {
 		errs     []error

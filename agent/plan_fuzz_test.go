@@ -42,6 +42,20 @@ func drawNodeENIs(c *draw.Choices) []v1alpha1.NodeENI {
 	return all
 }
 
+// drawIndexes returns what gives device indexes, each once as EC2 does, and those that
+// are given.
+func drawIndexes(c *draw.Choices, most int) (free func() int32, used map[int32]bool) {
+	used = map[int32]bool{}
+	return func() int32 {
+		i := int32(1 + c.N(most))
+		for used[i] {
+			i++
+		}
+		used[i] = true
+		return i
+	}, used
+}
+
 // drawView is a situation, be it one that no order of events can bring about.
 func drawView(c *draw.Choices) view {
 	v := view{
@@ -52,15 +66,7 @@ func drawView(c *draw.Choices) view {
 	if c.Rarely(4) {
 		v.desired.known = map[types.UID]bool{"uid-a": true}
 	}
-	used := map[int32]bool{}
-	free := func() int32 { // EC2 gives an index once
-		i := int32(1 + c.N(4))
-		for used[i] {
-			i++
-		}
-		used[i] = true
-		return i
-	}
+	free, used := drawIndexes(c, 4)
 	for range c.N(3) {
 		v.indexes.Holders[free()] = "eni-foreign"
 	}
@@ -107,11 +113,7 @@ func drawView(c *draw.Choices) view {
 // FuzzPlan: whatever the situation, a plan breaks no rule, and carried out, call by
 // call, it comes to an end at which every want has its ENI and is left alone.
 func FuzzPlan(f *testing.F) {
-	for _, seed := range draw.Seeds(200) {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c := draw.From(data)
+	draw.Fuzz(f, 200, func(t *testing.T, c *draw.Choices) {
 		v := drawView(c)
 		p := next(v)
 		if problem := broken(v, p); problem != "" {
@@ -152,12 +154,12 @@ func broken(v view, p plan) string {
 		switch c.verb {
 		case create:
 			if made[c.slot] || p.assigned[c.slot] != "" || !v.saved[c.slot].is(v.intents[c.slot]) {
-				return fmt.Sprintf("a second ENI, or one that nobody knows of, is created for %v", c.slot)
+				return fmt.Sprintf("a second ENI, or one without a saved intent, is created for %v", c.slot)
 			}
 			made[c.slot] = true
 		case attach:
 			if v.desired.unresolved[c.slot.UID] || p.assigned[c.slot] != c.eni {
-				return c.eni + " is attached for nobody"
+				return c.eni + " is attached without need"
 			}
 		case detach, remove:
 			if e.Owner.Cluster != v.cluster || e.Owner.Instance != v.instanceARN || !v.collects || !e.TakenDown() || !slices.Contains(p.release, c.eni) {
@@ -313,11 +315,8 @@ func checkReport(t *testing.T, c *draw.Choices, v view) {
 // FuzzDesire: each place is wanted once, in this zone; a NodeENI that selects the
 // node is never passed over in silence; and asked again, nothing else is wanted.
 func FuzzDesire(f *testing.F) {
-	for _, seed := range draw.Seeds(200) {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		all := drawNodeENIs(draw.From(data))
+	draw.Fuzz(f, 200, func(t *testing.T, c *draw.Choices) {
+		all := drawNodeENIs(c)
 		known := testCatalog()
 		d := desire(all, matching, "us-east-1a", known, nil)
 		wanted := map[inventory.Slot]bool{}

@@ -60,7 +60,7 @@ func TestHeartbeat(t *testing.T) {
 		source.News <- struct{}{}
 		time.Sleep(2 * time.Minute)
 		if err := heartbeat.Check(); err == nil {
-			t.Error("the loop is stuck, and nobody is told")
+			t.Error("the loop is stuck, and the heartbeat does not tell")
 		}
 		free <- struct{}{}
 		time.Sleep(time.Minute)

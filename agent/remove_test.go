@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -293,16 +292,7 @@ func TestReportOfRemoval(t *testing.T) {
 		{"not shown", gone.with(func(e *inventory.ENI) { e.Evidence = inventory.Missed }), nil, "Released Verifying asked again"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := report(situationOf(collectView(test.eni), nil, test.fails), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
-			if len(r.ENIs) != 1 {
-				t.Fatalf("%d entries: %+v", len(r.ENIs), r.ENIs)
-			}
-			got := r.ENIs[0]
-			phase, rest, _ := strings.Cut(test.want, " ")
-			reason, words, _ := strings.Cut(rest, " ")
-			if string(got.Phase) != phase || got.Reason != reason || !strings.Contains(got.Message, words) {
-				t.Errorf("got %s %s %q, want %s", got.Phase, got.Reason, got.Message, test.want)
-			}
+			wantEntry(t, situationOf(collectView(test.eni), nil, test.fails), test.want)
 		})
 	}
 }

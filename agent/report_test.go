@@ -92,17 +92,24 @@ func TestReportPhases(t *testing.T) {
 		{"EC2 cannot be asked", view{desired: wants}, nil, failedWith(describeKey, ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			r := report(situationOf(test.view, test.links, test.fails), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
-			if len(r.ENIs) != 1 {
-				t.Fatalf("%d entries: %+v", len(r.ENIs), r.ENIs)
-			}
-			got := r.ENIs[0]
-			phase, rest, _ := strings.Cut(test.want, " ")
-			reason, words, _ := strings.Cut(rest, " ")
-			if string(got.Phase) != phase || got.Reason != reason || !strings.Contains(got.Message, words) {
-				t.Errorf("got %s %s %q, want %s", got.Phase, got.Reason, got.Message, test.want)
-			}
+			wantEntry(t, situationOf(test.view, test.links, test.fails), test.want)
 		})
+	}
+}
+
+// wantEntry checks the only entry of the report against a phase, a reason and words of
+// the message.
+func wantEntry(t *testing.T, s situation, want string) {
+	t.Helper()
+	r := report(s, v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
+	if len(r.ENIs) != 1 {
+		t.Fatalf("%d entries: %+v", len(r.ENIs), r.ENIs)
+	}
+	got := r.ENIs[0]
+	phase, rest, _ := strings.Cut(want, " ")
+	reason, words, _ := strings.Cut(rest, " ")
+	if string(got.Phase) != phase || got.Reason != reason || !strings.Contains(got.Message, words) {
+		t.Errorf("got %s %s %q, want %s", got.Phase, got.Reason, got.Message, want)
 	}
 }
 
@@ -116,7 +123,7 @@ func TestReportNamesWhatIsAwaited(t *testing.T) {
 	}{
 		{"AttachmentLimitExceeded", "not created before eni-x is attached"},
 		{"InternalError", "waiting for EC2"},
-		{"UnauthorizedOperation", "waiting for EC2"}, // it holds up nobody
+		{"UnauthorizedOperation", "waiting for EC2"}, // it holds up no other ENI
 	} {
 		f := failedWith(key, ec2Error(test.code, ""))
 		v.refused = f.Refused()

@@ -50,14 +50,14 @@ func TestCarryOut(t *testing.T) {
 	}
 }
 
-// TestNotConfirmed: a coordinator with roles of somebody's own, which allow list and watch
+// TestNotConfirmed: a coordinator with roles that a user wrote, which allow list and watch
 // and no more, deletes nothing, and the NodeENI's Events say why.
 func TestNotConfirmed(t *testing.T) {
 	r := newRig(t)
 	n := r.nodeENI("multi")
 	id := r.newENI(owner(n, "node-a", "i-0fffffffffffffff0"), subnetA)
 	s := r.sweeperAsOf()
-	cfg, err := r.cp.UserConfig("somebody")
+	cfg, err := r.cp.UserConfig("list-and-watch")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,8 +76,8 @@ func TestNotConfirmed(t *testing.T) {
 	r.awaitEvent("FinalizerNotRemoved", "Warning multi: EC2 shows no ENI of it any more, but the finalizer "+v1alpha1.CleanupFinalizer+" could not be removed")
 }
 
-// TestStaleCaches: the caches have stopped following the API server, which they
-// tell nobody, and speak against an ENI that is wanted by now.
+// TestStaleCaches: the caches have stopped following the API server, which
+// they do not show, and speak against an ENI that is wanted by now.
 func TestStaleCaches(t *testing.T) {
 	tests := []struct {
 		name string

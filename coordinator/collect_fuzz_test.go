@@ -57,11 +57,7 @@ var fuzzTimes = timing{ReleaseGrace: 15 * time.Second, NodeGrace: time.Minute, O
 // changes. It is detached and deleted only for a reason, after the time that the
 // reason asks for; and what stays left over goes in the end.
 func FuzzCollect(f *testing.F) {
-	for _, seed := range draw.Seeds(300) {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c := draw.From(data)
+	draw.Fuzz(f, 300, func(t *testing.T, c *draw.Choices) {
 		w := &watched{}
 		w.eni, w.evidence = drawWorld(c)
 		w.now = w.eni.Owner.CreatedAt
@@ -160,7 +156,7 @@ func (w *watched) settle(finish bool) {
 	}
 }
 
-// attach lets somebody attach the ENI again.
+// attach attaches the ENI again, as a user may.
 func (w *watched) attach() {
 	if w.eni.Attachment == nil {
 		w.eni.Status = "in-use"

@@ -103,11 +103,8 @@ func (r *region) blocked(uid types.UID) contradiction {
 // FuzzContradictions: in the wrong place no NodeENI is freed, whatever a node says; in
 // the right place a node that lies holds up none.
 func FuzzContradictions(f *testing.F) {
-	for _, seed := range draw.Seeds(300) {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		r := drawRegion(draw.From(data))
+	draw.Fuzz(f, 300, func(t *testing.T, c *draw.Choices) {
+		r := drawRegion(c)
 		for _, uid := range []types.UID{"uid-1", "uid-2"} {
 			why := r.blocked(uid)
 			if r.here.differs(r.there) {

@@ -187,7 +187,7 @@ func TestOtherClusterName(t *testing.T) {
 	}
 	blocked := func() float64 { return value(t, metrics.contradicted.WithLabelValues(otherClusterName)) }
 	r.await("a count of what is blocked", func() bool { return blocked() == 1 })
-	// Somebody who is tired of it takes the finalizer off by hand.
+	// A user takes the finalizer off by hand.
 	r.patch(r.kube.API, kube.NodeENIs, "multi", map[string]any{"metadata": map[string]any{"finalizers": nil}})
 	r.await("nothing is blocked any more", func() bool { return blocked() == 0 })
 }
@@ -215,7 +215,7 @@ func TestMetricsWithoutLeading(t *testing.T) {
 }
 
 // Reports that are wrong hold up nothing for ever, and cost few describes: an ENI that
-// never was, somebody else's, one of an instance that is gone, and an account that is
+// never was, one that is not ours, one of an instance that is gone, and an account that is
 // not the node's.
 func TestWrongReports(t *testing.T) {
 	r := newRig(t)

@@ -195,7 +195,7 @@ func TestDescribeUnauthorized(t *testing.T) {
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
 	r.awaitEvent("EC2Unavailable", "The deletion waits for EC2: IAM does not allow ec2:DescribeNetworkInterfaces")
 	if r.getNodeENI("multi") == nil {
-		t.Fatal("the NodeENI went though nobody knows what EC2 has")
+		t.Fatal("the NodeENI went though it is not known what EC2 has")
 	}
 	r.cloud.ClearFaults()
 	r.awaitNoNodeENI("multi")
@@ -243,7 +243,7 @@ func TestPatternForName(t *testing.T) {
 	assertUntouched(t, r, []string{stranger})
 }
 
-// TestPrimaryTagged: somebody put our tags onto a primary ENI.
+// TestPrimaryTagged: a user put our tags onto a primary ENI.
 func TestPrimaryTagged(t *testing.T) {
 	r := newRig(t)
 	a := r.instance()
@@ -371,7 +371,7 @@ func TestFinalizerDoesNotWaitForStatus(t *testing.T) {
 	}
 }
 
-// TestStatusRepaired: somebody else wrote the status.
+// TestStatusRepaired: another client wrote the status.
 func TestStatusRepaired(t *testing.T) {
 	r := newRig(t)
 	n := r.nodeENI("multi")

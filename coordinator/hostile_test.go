@@ -77,11 +77,7 @@ func drawReport(c *draw.Choices) *v1alpha1.NodeENIState {
 // FuzzStatus: whatever reports say, the status stays small, printable and one that
 // the API server takes, and a node that is well is shown.
 func FuzzStatus(f *testing.F) {
-	for _, seed := range draw.Seeds(100) {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c := draw.From(data)
+	draw.Fuzz(f, 100, func(t *testing.T, c *draw.Choices) {
 		nodes := []nodeReport{reported("zzz", entry("a", v1alpha1.PhaseReady, ""))}
 		for i := 0; i < 150 && c.More(); i++ {
 			nr := silent(fmt.Sprintf("node-%03d", i))

@@ -10,8 +10,8 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// TestAttachedElsewhere: an ENI that somebody attached to another instance is not
-// taken from it. It goes when they have detached it.
+// TestAttachedElsewhere: an ENI that a user attached to another instance is not
+// taken from it. It goes when the user has detached it.
 func TestAttachedElsewhere(t *testing.T) {
 	r := newRig(t)
 	a, b := r.instance(), r.instance()

@@ -39,11 +39,11 @@ func TestNextStep(t *testing.T) {
 		{"detaching for a minute", detaching, proven(graceNone, time.Minute), step{actWait, now.Add(15 * time.Second)}},
 		{"detaching for an hour", detaching, proven(graceNone, time.Hour), step{actWait, now.Add(30 * time.Second)}},
 		{"pending", func(e *eni.ENI) { available(e); e.Status = "pending" }, proven(graceNone, 0), step{actWait, now.Add(2 * time.Second)}},
-		{"in use by nobody, as between detached and available", func(e *eni.ENI) { e.Attachment = nil }, proven(graceNone, 0),
+		{"in use without an attachment, as between detached and available", func(e *eni.ENI) { e.Attachment = nil }, proven(graceNone, 0),
 			step{actWait, now.Add(2 * time.Second)}},
 		{"primary", func(e *eni.ENI) { e.Attachment.DeviceIndex = 0 }, proven(graceNone, 0), step{Act: actRefuse}},
 
-		{"somebody attached it elsewhere", elsewhere, proven(graceNone, 0), step{Act: actRefuse}},
+		{"attached elsewhere by hand", elsewhere, proven(graceNone, 0), step{Act: actRefuse}},
 		{"and it is being detached there", func(e *eni.ENI) { elsewhere(e); detaching(e) }, proven(graceNone, 0), step{actWait, now.Add(2 * time.Second)}},
 		{"the tag names no instance", func(e *eni.ENI) { e.Owner.Instance = "" }, proven(graceNone, 0), step{Act: actDetach}},
 		{"in use, and nothing of it is known", attached, unknown, step{Act: actRefuse}},

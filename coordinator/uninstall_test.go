@@ -66,8 +66,8 @@ func (u *uninstalling) wait() error {
 	}
 }
 
-// Nobody has put the finalizer on the NodeENIs yet, and no coordinator runs. They
-// must not go before their ENIs do, or nobody is left to delete these.
+// The NodeENIs do not have the finalizer yet, and no coordinator runs. They must not go
+// before their ENIs do, or no program is left to delete these.
 func TestUninstallWaitsForENIs(t *testing.T) {
 	r := newRig(t)
 	a := r.newNode("node-a")
@@ -139,7 +139,7 @@ func TestUninstallTellsWhatHoldsItUp(t *testing.T) {
 // An API server that is away, and rights that are not there yet, are waited for.
 func TestUninstallTriesAgain(t *testing.T) {
 	r := newRig(t)
-	cfg, err := r.cp.UserConfig("nobody")
+	cfg, err := r.cp.UserConfig("unbound")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func TestUninstallTriesAgain(t *testing.T) {
 	if r.kube, _ = kube.NewClient(r.cp.AdminConfig(), "test"); err == nil || !strings.HasPrefix(err.Error(), "not done in time: listing NodeENIs: ") {
 		t.Errorf("without rights it returns %v", err)
 	}
-	if said := u.said(); strings.Count(said, "Trying again: ") != 1 || !strings.Contains(said, `User "nobody" cannot list`) {
+	if said := u.said(); strings.Count(said, "Trying again: ") != 1 || !strings.Contains(said, `User "unbound" cannot list`) {
 		t.Errorf("it said\n%s", said)
 	}
 }

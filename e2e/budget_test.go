@@ -20,7 +20,7 @@ func describes(calls []cloud.Call) int {
 	return len(calls) - mutating(counts)
 }
 
-// noCalls checks that nobody calls EC2 for a while.
+// noCalls checks that EC2 is not called for a while.
 func (c *cluster) noCalls(d time.Duration) {
 	c.t.Helper()
 	before := len(c.Sim.Cloud().Calls())

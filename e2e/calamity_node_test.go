@@ -165,7 +165,7 @@ func (c *cluster) stranded(node string, r *rand.Rand) (what string, lines []stri
 			lines = append(lines, line)
 		}
 	}
-	return fmt.Sprintf("on %s: somebody's rule, route and address %s", node, own), lines
+	return fmt.Sprintf("on %s: a foreign rule, route and address %s", node, own), lines
 }
 
 // opVanish moves a link of ours into a pod, and back after a while.

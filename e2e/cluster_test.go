@@ -51,12 +51,17 @@ type cluster struct {
 // more arguments for its API server.
 func newCluster(t *testing.T, n int, change func(*sim.Topology), apiServerArgs ...string) *cluster {
 	t.Helper()
+	return startKubernetes(t, testbed.Config{Topology: quickNodes(n, change), APIServerArgs: apiServerArgs})
+}
+
+// quickNodes has n nodes, quick timing, and what a test changes.
+func quickNodes(n int, change func(*sim.Topology)) sim.Topology {
 	timing := quick
 	topology := sim.Topology{Nodes: sim.Nodes(n), Timing: &timing}
 	if change != nil {
 		change(&topology)
 	}
-	return startKubernetes(t, testbed.Config{Topology: topology, APIServerArgs: apiServerArgs})
+	return topology
 }
 
 // gated starts a cluster with a gate in front of its API server.

@@ -43,18 +43,13 @@ func (c *cluster) awaitAttachedAnew(node string, before cloud.Interface) cloud.I
 	return c.made(node)[0]
 }
 
-// An ENI that somebody detaches is attached again, and one that somebody deletes
-// is made anew: exactly one afterwards.
+// An ENI that is detached by hand is attached again, and one that is deleted is
+// replaced: exactly one afterwards.
 func TestScenario10ByHand(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 4, nil)
 	c.coordinator("coordinator-1", eager...)
-	before := map[string]cloud.Interface{}
-	for _, node := range []string{"node-1", "node-2", "node-3", "node-4"} {
-		c.agent(node)
-		c.want(node, node, c.plain("data")+"\naddressing: Host")
-		before[node] = c.awaitOnly(node, node)
-	}
+	before := c.oneENIEach(nodesOf(4), c.plain("data")+"\naddressing: Host")
 	for _, test := range []struct {
 		name, node string
 		hand       func(id string)

@@ -84,7 +84,7 @@ func TestScenario09IndexTaken(t *testing.T) {
 		displaced := c.awaitEntry("node-4", "b-younger", at(3, holder)).ENIID
 		c.expectCalls(c.source("node-4"), map[string]int{createCall: 2, attachCall: 2, modifyCall: 2})
 
-		// Whoever was there first leaves; nobody moves up.
+		// The ENI that was there first leaves; the other one does not move up.
 		c.must(c.DeleteNodeENI(t.Context(), "a-older"))
 		c.awaitMade("node-4", 1)
 		c.staysOnly("node-4", time.Second, displaced)

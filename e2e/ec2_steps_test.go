@@ -44,6 +44,29 @@ func (c *cluster) want(node, name, spec string) {
 	c.must(c.Label(c.t.Context(), node, name, node))
 }
 
+// oneENIEach starts the agents of nodes and gives each node an ENI, which is Ready.
+func (c *cluster) oneENIEach(nodes []string, spec string) map[string]cloud.Interface {
+	c.t.Helper()
+	enis := map[string]cloud.Interface{}
+	for _, node := range nodes {
+		c.agent(node)
+		c.want(node, node, spec)
+		enis[node] = c.awaitOnly(node, node)
+	}
+	return enis
+}
+
+// stopAndUnlabel stops an agent whose node loses the label at the same moment: the
+// agent learns of the signal first.
+func (c *cluster) stopAndUnlabel(node string) {
+	c.t.Helper()
+	p := c.agents[node]
+	c.must(p.Pause())
+	c.must(c.Unlabel(c.t.Context(), node, node))
+	time.AfterFunc(100*time.Millisecond, func() { _ = p.Resume() })
+	c.must(p.Stop())
+}
+
 // source is the access key by which EC2's log of calls knows a node's agent.
 func (c *cluster) source(node string) string {
 	c.t.Helper()

@@ -13,7 +13,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
-// EC2 throttles for a while: everybody goes slower, nobody gives up, nothing is
+// EC2 throttles for a while: all agents slow down, none gives up, nothing is
 // deleted, and all is well afterwards.
 func TestScenario04Throttled(t *testing.T) {
 	t.Parallel()
@@ -157,7 +157,7 @@ func TestScenario07WrongNames(t *testing.T) {
 		"no-subnet-name":  {"subnetName: nowhere" + group, "SubnetNotFound", "nowhere"},
 		"several-subnets": {"subnetName: twin" + group, "SubnetNameAmbiguous", c.topologySubnet("other-twin")},
 		"no-group-id":     {"subnetName: data\nsecurityGroupIDs: [sg-0123456789abcdef0]", "InvalidGroup.NotFound", "sg-0123456789abcdef0"},
-		"no-group-name":   {"subnetName: data\nsecurityGroupNames: [nobody]", "SecurityGroupNotFound", "nobody"},
+		"no-group-name":   {"subnetName: data\nsecurityGroupNames: [missing]", "SecurityGroupNotFound", "missing"},
 	} {
 		c.run(name, func(*testing.T) {
 			index++

@@ -226,7 +226,7 @@ func (c *cluster) reboot(node string, e cloud.Interface) {
 }
 
 // testRename: udev and the agent both rename the link; the name that the
-// NodeENI asks for wins, also when somebody renames the link later.
+// NodeENI asks for wins, also when the link is renamed by hand later.
 func (c *cluster) testRename(*testing.T) {
 	c.want("node-1", "named", strings.Replace(c.hostSpec(), "[data]", "[storage]", 1)+"\ninterfaceName: fast")
 	e := c.eni(c.awaitReady("node-1", "named", 1)[0].ENIID)
@@ -265,7 +265,7 @@ func (c *cluster) testRename(*testing.T) {
 	}
 	c.must(c.DeleteNodeENI(c.t.Context(), "other"))
 	c.awaitNodeENIGone("other")
-	// A name that somebody else has is reported; the rest works all the same.
+	// A name that another link has is reported; the rest works all the same.
 	c.must(c.PatchNodeENI(c.t.Context(), "named", `{"spec":{"interfaceName":"ens5"}}`))
 	c.awaitEntry("node-1", "named", says(v1alpha1.PhaseFailed, "InterfaceNameTaken", "ens5"))
 	c.awaitConfigured("node-1", e)

@@ -20,8 +20,8 @@ func (c *cluster) goneAfterENIs(name string) {
 	}
 }
 
-// A NodeENI is deleted while somebody who should care for its ENI is away, or is
-// just making it, and it comes back under its name.
+// A NodeENI is deleted while the agent or the coordinator is away, or while the agent
+// creates its ENI, and it comes back under its name.
 func TestScenario24Deletion(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2, nil)
@@ -85,7 +85,7 @@ func TestScenario24Deletion(t *testing.T) {
 			}
 			return ""
 		})
-		c.awaitENIs(0) // the NodeENI may not have waited for an ENI that nobody knew of
+		c.awaitENIs(0) // the NodeENI may not have waited for an ENI that was not known yet
 		nothingLeft("hasty")
 	})
 	c.run("and created again under the same name", func(t *testing.T) {

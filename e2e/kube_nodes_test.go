@@ -23,12 +23,7 @@ import (
 func TestAgentStops(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2, nil)
-	enis := map[string]cloud.Interface{}
-	for _, node := range []string{"node-1", "node-2"} {
-		c.agent(node)
-		c.want(node, node, c.hostSpec())
-		enis[node] = c.awaitOnly(node, node)
-	}
+	enis := c.oneENIEach(nodesOf(2), c.hostSpec())
 	c.run("all stays", func(t *testing.T) {
 		c.Sim.Cloud().ResetCalls()
 		c.must(c.agents["node-1"].Stop())
@@ -47,11 +42,7 @@ func TestAgentStops(t *testing.T) {
 		c.expectCalls(c.source("node-1"), nil)
 	})
 	c.run("the label is lost", func(t *testing.T) {
-		p := c.agents["node-2"]
-		c.must(p.Pause()) // so that it hears of the signal first
-		c.must(c.Unlabel(t.Context(), "node-2", "node-2"))
-		time.AfterFunc(100*time.Millisecond, func() { _ = p.Resume() })
-		c.must(p.Stop())
+		c.stopAndUnlabel("node-2")
 		if left := c.released("node-2", enis["node-2"]); left != "" {
 			t.Error(left)
 		}
@@ -68,12 +59,7 @@ func TestScenario23Nodes(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 4, nil)
 	c.coordinator("coordinator-1", eager...)
-	before := map[string]cloud.Interface{}
-	for _, node := range []string{"node-1", "node-2", "node-3", "node-4"} {
-		c.agent(node)
-		c.want(node, node, c.hostSpec())
-		before[node] = c.awaitOnly(node, node)
-	}
+	before := c.oneENIEach(nodesOf(4), c.hostSpec())
 	c.run("28 an agent's token", c.testAgentToken)
 	gone := func(node string) {
 		c.t.Helper()

@@ -152,7 +152,7 @@ func TestMetrics(t *testing.T) {
 		ofAgent, here := agent.total(row[1])
 		ofCoordinator, there := coordinator.total(row[1])
 		if !here && !there {
-			t.Errorf("%s is documented, and nobody serves it", row[1])
+			t.Errorf("%s is documented, and neither agent nor coordinator serves it", row[1])
 		} else if ofAgent+ofCoordinator == 0 && !zero[row[1]] {
 			t.Errorf("%s is served, and never set", row[1])
 		}

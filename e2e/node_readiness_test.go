@@ -67,11 +67,7 @@ func TestNodeReadiness(t *testing.T) {
 	c.run("while others change the Node without end", c.testContendedTaint)
 	c.run("an agent that goes leaves no label", func(t *testing.T) {
 		c.awaitLabels("node-3", "node-3")
-		p := c.agents["node-3"]
-		c.must(p.Pause()) // so that it hears of the signal first
-		c.must(c.Unlabel(t.Context(), "node-3", "node-3"))
-		time.AfterFunc(100*time.Millisecond, func() { _ = p.Resume() })
-		c.must(p.Stop())
+		c.stopAndUnlabel("node-3")
 		if labels := c.readyLabels("node-3"); len(labels) > 0 {
 			t.Errorf("it leaves the labels %v", labels)
 		}
@@ -119,7 +115,7 @@ func (c *cluster) testStartupTaint(t *testing.T) {
 		t.Errorf("the Node was patched %d times", n)
 	}
 
-	// Somebody puts it there again; an EKS node group that gets a taint does so.
+	// It is put there again, as an EKS node group that gets a taint does.
 	c.setTaints("node-1", joinTaints)
 	c.awaitTaints("node-1", otherTaints)
 }

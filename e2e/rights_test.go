@@ -72,7 +72,7 @@ func (c *cluster) liveThroughEverything() {
 		c.awaitOnly(node, node)
 	}
 
-	// A change, with a report that somebody else has touched, and without one.
+	// A change, with a report that a user has touched, and without one.
 	touch := []byte(`{"metadata":{"annotations":{"touched":"by hand"}}}`)
 	c.must(c.Client.API.Patch(types.MergePatchType).Resource(kube.NodeENIStates).Name("node-1").Body(touch).Do(t.Context()).Error())
 	c.must(c.PatchNodeENI(t.Context(), "node-1", `{"spec":{"mtu":1500}}`))

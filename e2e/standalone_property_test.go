@@ -27,7 +27,7 @@ type loners struct {
 	*cluster
 	rand     *rand.Rand
 	nodes    []*loner
-	stranger string              // an ENI of somebody else
+	stranger string              // an ENI that is not ours
 	before   map[string][]string // what is foreign on each host
 }
 
@@ -126,7 +126,7 @@ func (l *loners) clear() {
 		n.up = false
 	}
 	if e := l.eni(l.stranger); e.Attachment == nil || e.Attachment.Status != cloud.AttachmentAttached {
-		l.errorf("the ENI of somebody else has become %+v", e)
+		l.errorf("the foreign ENI has become %+v", e)
 	}
 }
 

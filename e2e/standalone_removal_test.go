@@ -346,7 +346,7 @@ func TestStandAloneCleanup(t *testing.T) {
 		t.Errorf("left on the host:\n%s", strings.Join(left, "\n"))
 	}
 	if e := c.eni(foreign); e.Attachment == nil || e.Attachment.Status != "attached" {
-		t.Errorf("the ENI of somebody else has become %+v", e)
+		t.Errorf("the foreign ENI has become %+v", e)
 	}
 	c.must(problem(c.configured("node-2", neighbour, true, 9001)))
 	if left, err := filepath.Glob(c.StateFile(node) + "*"); err != nil || len(left) > 0 {

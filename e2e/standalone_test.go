@@ -23,12 +23,7 @@ import (
 // each node, and agents detach and delete themselves.
 func newStandAlone(t *testing.T, n int, change func(*sim.Topology)) *cluster {
 	t.Helper()
-	timing := quick
-	topology := sim.Topology{Nodes: sim.Nodes(n), Timing: &timing}
-	if change != nil {
-		change(&topology)
-	}
-	return start(t, testbed.Config{Topology: topology, NoKubernetes: true})
+	return start(t, testbed.Config{Topology: quickNodes(n, change), NoKubernetes: true})
 }
 
 // subcommand runs eni-agent status or cleanup on a node to its end.
@@ -166,7 +161,7 @@ func TestStandAloneLife(t *testing.T) {
 		}
 	})
 	if e := c.eni(foreign); e.Attachment == nil || e.Attachment.Status != "attached" {
-		t.Errorf("the ENI of somebody else has become %+v", e)
+		t.Errorf("the foreign ENI has become %+v", e)
 	}
 }
 

@@ -23,8 +23,8 @@ func (c *cluster) primary(node string) cloud.Interface {
 	return cloud.Interface{}
 }
 
-// Somebody copies all tags of an ENI of ours to the node's primary one, as a
-// tag editor lets him: it stays as it is, and so does the node's way out.
+// A user copies all tags of an ENI of ours to the node's primary one, as a tag editor
+// allows: the primary one stays as it is, and so does the node's way out.
 func TestTagsCopiedToPrimary(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 1, nil)

@@ -185,7 +185,7 @@ func TestPartitionOf(t *testing.T) {
 	}
 	id, err := serve(t, newService(func(v map[string]string) { delete(v, "services/partition") })).Identity(t.Context())
 	if err != nil || !id.PartitionAssumed {
-		t.Errorf("nobody is told that the partition is assumed: %+v, %v", id, err)
+		t.Errorf("the identity does not say that the partition is assumed: %+v, %v", id, err)
 	}
 }
 

@@ -30,18 +30,14 @@ var (
 const claim = "authentication.kubernetes.io/node-name"
 
 // TestPolicy: what the agents of two nodes may write, with tokens as kubelet
-// gets them for pods, and with others; and that it concerns nobody else.
+// gets them for pods, and with others; and that it does not concern other clients.
 func TestPolicy(t *testing.T) {
 	cp := installed.Get(t)
 	r := newPolicyRig(t, cp)
 	inPod, onNode := r.podsAgent("node-1"), r.agent("node-1")
 
-	// Each step builds on the ones before it. With a refusal comes what it says.
-	for _, step := range []struct {
-		what    string
-		do      func() error
-		refusal string
-	}{
+	// Each step builds on the ones before it.
+	for _, step := range []step{
 		{"its node's report is created", r.create(inPod, report("node-1", ownedBy("node-1"))), ""},
 		{"and updated", r.update(inPod, "node-1", nil), ""},
 		{"also by an agent whose token is bound to the Node", r.update(onNode, "node-1", nil), ""},
@@ -55,7 +51,7 @@ func TestPolicy(t *testing.T) {
 		{"the report is given to another node", r.update(inPod, "node-1", ownedBy("node-2")), "must have one owner, the Node node-1"},
 		{"the report gets another owner besides", r.update(inPod, "node-1", append(ownedBy("node-1"), ownedBy("node-2")...)), "must have one owner"},
 		{"the report has its node as owner twice", r.update(inPod, "node-1", append(ownedBy("node-1"), map[string]any{"apiVersion": "v1", "kind": "Node", "name": "node-1", "uid": "another"})), "must have one owner"},
-		{"the report is left to nobody", r.update(inPod, "node-1", []any{}), "must have one owner"},
+		{"the report is left without an owner", r.update(inPod, "node-1", []any{}), "must have one owner"},
 		{"the report's owner is something else", r.update(inPod, "node-1", []any{owner("v1", "Namespace", "node-1")}), "must have one owner"},
 		{"the report gets a finalizer", r.create(r.podsAgent("node-3"), changedTo(report("node-3", ownedBy("node-3")), []any{"example.com/mine"}, "metadata", "finalizers")), "adds no labels, annotations and finalizers"},
 		{"the report gets an annotation", r.create(r.agent("node-3"), changed(report("node-3", ownedBy("node-3")), "x", "metadata", "annotations", "x")), "adds no labels, annotations and finalizers"},
@@ -74,7 +70,7 @@ func TestPolicy(t *testing.T) {
 		{"an Event about its node", r.create(inPod, event("node-1", involved("v1", "Node", "node-1"))), ""},
 		{"an Event about a NodeENI", r.create(inPod, event("node-1", involved("networking.k8s.aws/v1alpha1", "NodeENI", "wanted"))), ""},
 		{"an Event in another node's name", r.create(inPod, event("node-2", involved("v1", "Node", "node-1"))), "must have that node as its source.host"},
-		{"an Event in nobody's name", r.create(inPod, event("", involved("v1", "Node", "node-1"))), "must have that node as its source.host"},
+		{"an Event in no name", r.create(inPod, event("", involved("v1", "Node", "node-1"))), "must have that node as its source.host"},
 		{"an Event about another node", r.create(inPod, event("node-1", involved("v1", "Node", "node-2"))), "must be about that node or about a NodeENI"},
 		{"an Event about a report", r.create(inPod, event("node-1", involved("networking.k8s.aws/v1alpha1", "NodeENIState", "node-2"))), "must be about that node or about a NodeENI"},
 		{"an Event about a Pod", r.create(inPod, event("node-1", involved("v1", "Pod", "node-1"))), "must be about that node or about a NodeENI"},
@@ -104,13 +100,25 @@ func TestPolicy(t *testing.T) {
 		{"an account of the same name elsewhere", r.create(r.account("default", "eni-agent"), event("", involved("v1", "Pod", "any"))), ""},
 		{"the garbage collector deletes a report", r.remove(r.garbageCollector(), states, "node-1"), ""},
 	} {
-		err := step.do()
-		switch {
-		case step.refusal == "" && err != nil:
-			t.Errorf("%s: %v", step.what, err)
-		case step.refusal != "" && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy 'eni-") || !strings.Contains(err.Error(), step.refusal)):
-			t.Errorf("%s: %v, want the policy to refuse it with %q", step.what, err, step.refusal)
-		}
+		step.check(t)
+	}
+}
+
+// step is a request, and what the refusal says if a policy refuses it.
+type step struct {
+	what    string
+	do      func() error
+	refusal string
+}
+
+func (s step) check(t *testing.T) {
+	t.Helper()
+	err := s.do()
+	switch {
+	case s.refusal == "" && err != nil:
+		t.Errorf("%s: %v", s.what, err)
+	case s.refusal != "" && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy 'eni-") || !strings.Contains(err.Error(), s.refusal)):
+		t.Errorf("%s: %v, want the policy to refuse it with %q", s.what, err, s.refusal)
 	}
 }
 

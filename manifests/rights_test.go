@@ -28,11 +28,11 @@ var (
 // not a right more than the design's table, and not one less.
 func TestRights(t *testing.T) {
 	cp := installed.Get(t)
-	nobody := []byte("{apiVersion: v1, kind: ServiceAccount, metadata: {name: nobody, namespace: eni-system}}")
-	if err := cp.Apply(t.Context(), nobody); err != nil {
+	unbound := []byte("{apiVersion: v1, kind: ServiceAccount, metadata: {name: unbound, namespace: eni-system}}")
+	if err := cp.Apply(t.Context(), unbound); err != nil {
 		t.Fatal(err)
 	}
-	everybodys := rights(t, clientOf(t, cp, "nobody"), namespace)
+	everybodys := rights(t, clientOf(t, cp, "unbound"), namespace)
 
 	everywhere := map[string]map[string][]string{
 		"eni-agent": {

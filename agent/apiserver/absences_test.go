@@ -17,7 +17,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// What a list no longer shows is gone when somebody has said so, or when the API
+// What a list no longer shows is gone when a watch has said so, or when the API
 // server confirms it; until then its ENIs are left as they are.
 func TestAbsence(t *testing.T) {
 	backup, other := Object{kube.NodeENIs, "backup"}, Object{kube.NodeENIs, "other"}
@@ -29,7 +29,7 @@ func TestAbsence(t *testing.T) {
 		leaving bool
 		answer  types.UID // of the API server
 		err     error
-		// Missing and gone at once, and after everybody has waited.
+		// Missing and gone at once, and after the wait.
 		missing, gone, missingLater, goneLater bool
 	}{
 		{name: "there", there: map[types.UID]Object{"uid-1": backup}},

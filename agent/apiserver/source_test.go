@@ -24,6 +24,23 @@ import (
 // me is this instance.
 const me = "i-0123456789abcdef0"
 
+// newSource is the Source of node-1, whose API server is the handler.
+func newSource(t *testing.T, handler http.HandlerFunc) *Source {
+	t.Helper()
+	server := httptest.NewServer(handler)
+	t.Cleanup(server.Close)
+	cfg := &rest.Config{Host: server.URL}
+	client, err := kube.NewClient(cfg, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := New(cfg, client, "node-1", me, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 // A report that is collected together with its Node cannot be written again until the
 // Node is back. It is then, though nothing in it has changed; and the agent does not
 // save without end meanwhile.
@@ -34,7 +51,7 @@ func TestReportLostWithItsNode(t *testing.T) {
 		"collected":             (*Source).stateDeleted,
 	} {
 		t.Run(name, func(t *testing.T) {
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Type", "application/json")
 				if r.Method == http.MethodPut { // the watch has not told yet
 					w.WriteHeader(http.StatusNotFound)
@@ -42,17 +59,7 @@ func TestReportLostWithItsNode(t *testing.T) {
 					return
 				}
 				_, _ = io.Copy(w, r.Body)
-			}))
-			defer server.Close()
-			cfg := &rest.Config{Host: server.URL}
-			client, err := kube.NewClient(cfg, "test")
-			if err != nil {
-				t.Fatal(err)
-			}
-			s, err := New(cfg, client, "node-1", me, slog.New(slog.DiscardHandler))
-			if err != nil {
-				t.Fatal(err)
-			}
+			})
 			s.state = &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: "node-1", ResourceVersion: "1"}}
 			see := func(when string, want bool) {
 				t.Helper()
@@ -103,7 +110,7 @@ func TestSavesAreLimited(t *testing.T) {
 	}
 }
 
-// A report that somebody edits is written again, but not at once and for ever:
+// A report that is edited is written again, but not at once and for ever:
 // another agent by the same name may be the one that writes.
 func TestReportWrittenByOthers(t *testing.T) {
 	status := func(zone string) v1alpha1.NodeENIStateStatus {
@@ -162,21 +169,11 @@ func TestSpecsAreRead(t *testing.T) {
 	}
 	var served int64
 	reads := 0
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	s := newSource(t, func(w http.ResponseWriter, _ *http.Request) {
 		reads++
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(object(served))
-	}))
-	defer server.Close()
-	cfg := &rest.Config{Host: server.URL}
-	client, err := kube.NewClient(cfg, "test")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(cfg, client, "node-1", me, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
+	})
 	for _, step := range []struct {
 		name          string
 		shown, served int64

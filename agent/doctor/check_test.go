@@ -80,7 +80,7 @@ func TestChecks(t *testing.T) {
 		{"Pod Identity", func(f *Facts) { f.Credentials.Source = "CredentialsEndpointProvider" }, "credentials", OK, []string{"cannot confine"}},
 		{"keys", func(f *Facts) { f.Credentials.Source = "EnvConfigCredentials" }, "credentials", Warning, []string{"EnvConfigCredentials"}},
 		{"EC2 is not asked", func(f *Facts) { f.EC2 = nil }, "EC2", Skipped, nil},
-		{"nobody says what is wanted", func(f *Facts) { f.Wanted = nil }, "NodeENIs", Skipped, []string{"--node-name"}},
+		{"what is wanted is not told", func(f *Facts) { f.Wanted = nil }, "NodeENIs", Skipped, []string{"--node-name"}},
 		{"the token is not accepted", func(f *Facts) { f.Wanted.Err = fmt.Errorf("reading: %w", apierrors.NewUnauthorized("no")) }, "NodeENIs", Failure, []string{"token", "expired"}},
 		{"the API server is away", func(f *Facts) { f.Wanted.Err = errors.New("refused") }, "NodeENIs", Failure, []string{"https://api", "refused"}},
 		{"another instance", func(f *Facts) { f.Wanted.Problem = "Node n is i-2" }, "Node", Failure, []string{"i-2"}},
@@ -215,13 +215,13 @@ func host(f *Facts, env ...string) {
 }
 
 // Where no connection begins at an ENI's address, or no VPC CNI is known, its SNAT
-// is nobody's concern.
+// does not matter.
 func TestSNATDoesNotMatter(t *testing.T) {
 	for name, change := range map[string]func(*Facts){
 		"addressing None":            func(f *Facts) { f.Wanted.NodeENIs[0].Spec.Addressing = v1alpha1.AddressingNone },
 		"another node's":             func(f *Facts) { f.Wanted.Labels = nil },
 		"being deleted":              func(f *Facts) { f.Wanted.NodeENIs[0].DeletionTimestamp = &metav1.Time{} },
-		"nobody says what is wanted": func(f *Facts) { f.Wanted = nil },
+		"what is wanted is not told": func(f *Facts) { f.Wanted = nil },
 		"no VPC CNI":                 func(f *Facts) { f.CNI.Present = false },
 		"a VPC CNI that is not told": func(f *Facts) { f.CNI.Err = errors.New("forbidden") },
 		"no cluster":                 func(f *Facts) { f.CNI = nil },

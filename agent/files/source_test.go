@@ -308,7 +308,7 @@ func TestDirectoryMadeAnew(t *testing.T) {
 	}
 }
 
-// Without a state file, ENIs of which nobody knows the NodeENI are held for as
+// Without a state file, ENIs whose NodeENI is not known are held for as
 // long as a file may hold it.
 func TestNothingKnown(t *testing.T) {
 	t.Parallel()
@@ -331,7 +331,7 @@ func TestNothingKnown(t *testing.T) {
 			return
 		}
 		if time.Now().After(end) {
-			t.Fatal("what nobody knows is held though no file is wrong")
+			t.Fatal("what is not known is held though no file is wrong")
 		}
 	}
 }

@@ -96,7 +96,7 @@ func TestLock(t *testing.T) {
 	lock(t, path)
 }
 
-// A state file that is damaged stops nobody, and is not lost.
+// A state file that is damaged does not stop the agent, and is not lost.
 func TestDamagedState(t *testing.T) {
 	for name, text := range map[string]string{
 		"empty":              "",

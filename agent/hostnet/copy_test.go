@@ -199,7 +199,7 @@ throw 10.0.1.0/24 proto kernel
 throw 192.168.8.0/24 proto kernel
 192.168.9.0/24 proto kernel
 `)
-	// Somebody empties the table, as NetworkManager may.
+	// The table is emptied, as NetworkManager may do.
 	n.must(n.nl.RouteDel(&netlink.Route{Table: 20000, Dst: ipNet("172.17.0.0/16"), LinkIndex: docker.Attrs().Index, Scope: netlink.SCOPE_LINK}))
 	n.must(n.nl.RouteDel(&netlink.Route{Table: 20000, Dst: ipNet("10.0.0.0/24"), Type: unix.RTN_THROW}))
 	n.expectLeaves("emptied,", map[string]string{"10.0.0.1": "eth1", "172.17.0.9": "docker0"})

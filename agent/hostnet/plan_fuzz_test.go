@@ -166,11 +166,7 @@ func (s state) exposed(w Wanted) string {
 // FuzzPlan: what is planned is ours to do, leads to what is wanted in the rounds
 // that Configure takes, and leaves nothing to do and nothing foreign changed.
 func FuzzPlan(f *testing.F) {
-	for _, seed := range draw.Seeds(300) {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c := draw.From(data)
+	draw.Fuzz(f, 300, func(t *testing.T, c *draw.Choices) {
 		w := drawWanted(c)
 		have := drawState(c, w)
 		before := have

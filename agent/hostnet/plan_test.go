@@ -186,7 +186,7 @@ ip addr add 10.0.1.10/24 noprefixroute
 			s.addresses = append(s.addresses, manual("10.0.1.99/24"))
 			return s
 		}()},
-		{name: "Host became None, and somebody has deleted the rule", want: none, have: func() state {
+		{name: "Host became None, and the rule has been deleted", want: none, have: func() state {
 			s := configured(hostWanted("10.0.1.10"))
 			s.addresses, s.rules = append(s.addresses, manual("10.0.1.99/24")), nil
 			return s
@@ -195,7 +195,7 @@ ip addr del 10.0.1.10/24 noprefixroute
 ip route del 10.0.1.0/24 dev if7 proto kernel scope link table 20002
 ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
 `},
-		{name: "Host became None, and the rule is somebody else's", want: none, have: func() state {
+		{name: "Host became None, and the rule is not ours", want: none, have: func() state {
 			s := configured(hostWanted("10.0.1.10"))
 			s.rules[2].protocol, s.routes = unix.RTPROT_BOOT, nil
 			return s

@@ -171,7 +171,7 @@ func TestTranslatedReplies(t *testing.T) {
 		}
 	}
 	expect("at first")
-	n.must(n.ns.Do(func() error { // nft flush ruleset, by somebody who makes his own again
+	n.must(n.ns.Do(func() error { // nft flush ruleset, as a firewall does that then adds its own rules again
 		nft, err := nftables.New()
 		if err != nil {
 			return err

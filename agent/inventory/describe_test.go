@@ -77,8 +77,8 @@ func TestMerge(t *testing.T) {
 }
 
 // An ENI that is released before any describe has shown it is not forgotten, be its
-// link gone for as long as it takes to replace one in use: here nobody else would
-// delete it, and a file that returns would get a second one beside it.
+// link gone for as long as it takes to replace one in use: here no other program
+// would delete it, and a file that returns would get a second one beside it.
 func TestMergeKeepsWhatIsToBeRemoved(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	detached := fixture("eni-x", "x").with(func(e *ENI) {
@@ -159,7 +159,7 @@ func TestAttachmentBelieved(t *testing.T) {
 	}
 }
 
-// An ENI that is known stays that of its NodeENI when somebody removes the tag: it
+// An ENI that is known stays that of its NodeENI when the tag is removed: it
 // would be given up, and made again by the same token, without end.
 func TestTagRemoved(t *testing.T) {
 	shown := fixture("eni-a", "").ENI
@@ -207,11 +207,7 @@ func TestPrimaryIsNeverOurs(t *testing.T) {
 // FuzzMerge: no ENI gets lost between two describes, none appears twice, and none
 // is gone without proof.
 func FuzzMerge(f *testing.F) {
-	for _, seed := range draw.Seeds(200) {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c := draw.From(data)
+	draw.Fuzz(f, 200, func(t *testing.T, c *draw.Choices) {
 		now := time.Unix(10_000, 0)
 		ago := func() time.Time { return now.Add(-time.Duration(c.N(8)) * time.Minute) }
 		var before []ENI

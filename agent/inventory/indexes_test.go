@@ -56,11 +56,7 @@ func TestLearnHolders(t *testing.T) {
 // FuzzHoldersInMetadata: IMDS is believed of no ENI of ours, of no other card, and of
 // none that has neither a link nor EC2's word.
 func FuzzHoldersInMetadata(f *testing.F) {
-	for _, seed := range draw.Seeds(200) {
-		f.Add(seed)
-	}
-	f.Fuzz(func(t *testing.T, data []byte) {
-		c := draw.From(data)
+	draw.Fuzz(f, 200, func(t *testing.T, c *draw.Choices) {
 		var shown []imds.Interface
 		before := map[int32]string{}
 		for n := range c.N(6) {

@@ -53,7 +53,7 @@ func TestReturningAfterARestart(t *testing.T) {
 	}
 }
 
-// A report that somebody has edited may name an ENI twice; it is one all the same.
+// A report that was edited may name an ENI twice; it is one all the same.
 func TestRestoreOnce(t *testing.T) {
 	x := fixture("eni-x", "x").with(func(e *ENI) { e.Evidence = Reported })
 	i := told(false, time.Unix(10_000, 0), x, x.with(func(e *ENI) { e.Use = Released }))
@@ -96,7 +96,7 @@ func TestGivenUp(t *testing.T) {
 
 // An ENI whose link has gone since it was released is being detached, and others delete
 // it: when it is wanted again, one describe that lacks it is proof. Where this agent itself
-// deletes ENIs, nobody else does.
+// deletes ENIs, no other program does.
 func TestReturningAfterItsLinkLeft(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	for collects, gone := range map[bool]bool{false: true, true: false} {

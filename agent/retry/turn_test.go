@@ -22,7 +22,7 @@ func TestDrawTurn(t *testing.T) {
 		idle    time.Duration
 		within  time.Duration
 	}{
-		{"nobody else waits", 1, 100, attach, 1, 6 * time.Second, soonest},
+		{"no other agent waits", 1, 100, attach, 1, 6 * time.Second, soonest},
 		{"how many wait is not known", 0, 0, attach, 1, 0, soonest},
 		{"served while all waited", 30, 100, attach, 1, 6 * time.Second, soonest},
 		{"a crowd", 1000, 50, attach, 1, 0, 200 * time.Second},
@@ -55,7 +55,7 @@ func TestDrawTurn(t *testing.T) {
 }
 
 // A turn stays as it was drawn, unless the crowd has gone, or the status no longer
-// tells of one: nobody may be there to write it.
+// tells of one: the coordinator, which writes it, may be away.
 func TestTurnIsLookedAtAgain(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for _, test := range []struct {
@@ -119,16 +119,16 @@ func TestTurns(t *testing.T) {
 	}
 }
 
-// A fleet that asks at once is served as fast as EC2 serves anybody, nobody waits
-// much longer than the last has to, and few are refused twice. When nobody writes
-// the status it takes more calls, and no longer.
+// A fleet that asks at once is served as fast as EC2 serves, no agent waits much
+// longer than the last has to, and few are refused twice. When the status is not
+// written it takes more calls, and no longer.
 func TestTurnsShareABucket(t *testing.T) {
 	for name, test := range map[string]struct {
 		written bool
 		each    float64
 	}{
-		"with a status":                    {true, 2.5},
-		"with a status that nobody writes": {false, 8},
+		"with a status":                     {true, 2.5},
+		"with a status that is not written": {false, 8},
 	} {
 		t.Run(name, func(t *testing.T) { shareBucket(t, test.written, test.each) })
 	}

@@ -48,7 +48,7 @@ func run(args []string) int {
 
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	// The kernel sends SIGPIPE for each of the simulator's connections that somebody has
+	// The kernel sends SIGPIPE for each of the simulator's connections that its client has
 	// closed, too. As with `make demo | head`, the screen notices by itself.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE)
 	ctx, cancel := context.WithCancel(ctx)

@@ -40,7 +40,7 @@ func run(programs string, check bool) error {
 		case "values":
 			return values(argument)
 		}
-		return "", fmt.Errorf("%s has a part %q that nobody generates", page, what)
+		return "", fmt.Errorf("%s has a part %q that this program does not generate", page, what)
 	})
 	switch {
 	case err != nil:

@@ -3,7 +3,10 @@
 // changes of what is built.
 package draw
 
-import "math/rand/v2"
+import (
+	"math/rand/v2"
+	"testing"
+)
 
 // Choices are the bytes that are left. When they are used up, every choice is the
 // first one.
@@ -43,6 +46,14 @@ func Some[T any](c *Choices, options ...T) []T {
 		}
 	}
 	return some
+}
+
+// Fuzz runs a fuzz test on choices, beginning with those of that many Seeds.
+func Fuzz(f *testing.F, seeds int, test func(*testing.T, *Choices)) {
+	for _, seed := range Seeds(seeds) {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { test(t, From(data)) })
 }
 
 // Seeds are that many inputs to begin with, the first of them empty; they are the

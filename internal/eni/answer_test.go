@@ -146,7 +146,7 @@ func TestSubnetWithoutZone(t *testing.T) {
 	}
 }
 
-// What somebody else has answered is told as such: with its status, its kind and its
+// What a proxy or another server has answered is told as such: with its status, its kind and its
 // first words, whether it is a page, plain text or JSON.
 func TestForeignAnswers(t *testing.T) {
 	for _, test := range []struct {

@@ -135,8 +135,8 @@ func isMomentary(err error) bool {
 	return IsNotFound(err) || IsAttachmentGone(err) || IsInUse(err) || IsIndexTaken(err) || IsMismatch(err)
 }
 
-// IsTerminal: asking again does not help before somebody changes the NodeENI,
-// a quota, a permission or the instance.
+// IsTerminal: asking again does not help before a user changes the NodeENI, a quota,
+// a permission or the instance.
 func IsTerminal(err error) bool {
 	return IsUnauthenticated(err) || IsUnauthorized(err) || IsAttachmentLimit(err) || IsGroupGone(err) || IsSubnetGone(err) || isRefusedParameter(err) || is(err,
 		"NetworkInterfaceLimitExceeded", "SecurityGroupsPerInterfaceLimitExceeded",

@@ -85,7 +85,7 @@ func TestCallsAreCounted(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := NewClient(cfg).Delete(t.Context(), "eni-1"); err == nil {
-		t.Fatal("an answer of nobody")
+		t.Fatal("an answer without a server")
 	}
 	got := values(t, registry)
 	for name, want := range map[string]float64{

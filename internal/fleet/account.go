@@ -158,7 +158,7 @@ func (c Call) Mutating() bool { return !strings.HasPrefix(c.Action, "Describe") 
 const coordinatorKey = "COORDINATOR"
 
 // logKept is how many calls the account's own log holds before it is emptied: it
-// has every parameter, and nobody reads it here.
+// has every parameter, and is not read here.
 const logKept = 10_000
 
 // count counts calls in front of EC2.
@@ -228,5 +228,5 @@ func (a *Account) Unplug(instanceID, eniID string) error {
 	return nil
 }
 
-// Update implements cloud.Fabric: nobody looks at addresses here.
+// Update implements cloud.Fabric: addresses do not matter here.
 func (a *Account) Update(cloud.Interface) error { return nil }

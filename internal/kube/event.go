@@ -109,8 +109,8 @@ func (r *Recorder) Event(about ObjectReference, eventType, reason, format string
 	r.write(about, uint64(now.UnixNano()), eventType, reason, fmt.Sprintf(format, args...), now)
 }
 
-// Once reports something that holds for as long as nobody changes it, such as a
-// wrong setting: the Event is not written again while the API server has it,
+// Once reports something that holds until a user changes it, such as a wrong
+// setting: the Event is not written again while the API server has it,
 // whatever process has written it.
 func (r *Recorder) Once(about ObjectReference, eventType, reason, message string) {
 	h := fnv.New64a()

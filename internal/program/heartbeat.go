@@ -10,7 +10,7 @@ import (
 // its steps, and either Rest before it waits for something to do, which may take
 // any time, or Beat again and again while it waits. A loop that has not begun is
 // fine: what a program waits for at its start is no reason to start it anew. A
-// nil Heartbeat is nobody's.
+// nil Heartbeat takes beats and keeps none.
 type Heartbeat struct {
 	loop  string
 	limit time.Duration

@@ -38,7 +38,7 @@ func TestHeartbeat(t *testing.T) {
 	}
 }
 
-func TestNobodysHeartbeat(t *testing.T) {
+func TestNilHeartbeat(t *testing.T) {
 	var h *Heartbeat
 	h.Beat()
 	h.Rest()

@@ -83,8 +83,7 @@ func (tb *Testbed) States(ctx context.Context) ([]v1alpha1.NodeENIState, error) 
 	return list.Items, err
 }
 
-// WatchStates calls saw with each report that somebody who watches them sees, until
-// ctx ends.
+// WatchStates calls saw with each report that a watch shows, until ctx ends.
 func WatchStates(ctx context.Context, client *kube.Client, saw func(*v1alpha1.NodeENIState)) error {
 	lw := cache.NewListWatchFromClient(client.API, kube.NodeENIStates, "", fields.Everything())
 	informer := cache.NewSharedIndexInformer(lw, &v1alpha1.NodeENIState{}, 0, nil)

@@ -65,7 +65,7 @@ subjects:
 `
 
 // TestPolicy: what an agent may change on Nodes, with real tokens that are bound
-// to a Node; and that it concerns nobody else.
+// to a Node; and that it does not concern other clients.
 func TestPolicy(t *testing.T) {
 	r := newRig(t)
 	agent, admin := r.agent("node-1"), r.cp.AdminConfig()

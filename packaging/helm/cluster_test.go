@@ -114,8 +114,8 @@ func (c *cluster) mustHelm(args ...string) string {
 	return out
 }
 
-// uninstall is helm uninstall, with somebody who runs the Job if there is one, with
-// further arguments. It returns what helm and the Job's program have said.
+// uninstall is helm uninstall with further arguments, and a kubelet that runs the Job if
+// there is one. It returns what helm and the Job's program have said.
 func (c *cluster) uninstall(args ...string) (helm string, job *kubelet, err error) {
 	c.t.Helper()
 	job, stop := c.kubelet(args...)

@@ -73,7 +73,7 @@ func TestForm(t *testing.T) {
 			t.Errorf("%s has %d characters; half of IAM's limit of %d is kept for long ids", name, n, most)
 		}
 		if found := left.FindAllString(text, -1); len(found) > 0 {
-			t.Errorf("%s has placeholders that nobody knows: %q", name, found)
+			t.Errorf("%s has unknown placeholders: %q", name, found)
 		}
 		seen := map[string]bool{}
 		for _, s := range policy(t, name).Statements {

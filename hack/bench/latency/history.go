@@ -63,7 +63,7 @@ func (h *history[T]) await(ctx context.Context, from time.Time, what string, is 
 	}
 }
 
-// report is a NodeENIState as somebody who watches has seen it.
+// report is a NodeENIState as a watch has shown it.
 type report struct {
 	at   time.Time
 	enis []v1alpha1.ENIState

@@ -18,7 +18,7 @@ type lap struct {
 
 	labelled time.Time // when the label was sent
 	answered time.Time // when the API server had it
-	ready    time.Time // when somebody who watches has seen that all are Ready
+	ready    time.Time // when a watch has shown that all are Ready
 	writes   int       // of the node's report until then
 	enis     []v1alpha1.ENIState
 	calls    []cloud.Call // until Ready
@@ -26,7 +26,7 @@ type lap struct {
 
 	unlabelled time.Time
 	down       time.Time // when the last link was down
-	released   time.Time // when somebody who watches has seen that
+	released   time.Time // when a watch has shown that
 }
 
 // run runs the laps of a series.

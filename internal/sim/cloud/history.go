@@ -14,8 +14,8 @@ type version[T any] struct {
 	gone  bool
 }
 
-// put records what the resource is from now on, and forgets what nobody can
-// see any more with a lag of keep.
+// put records what the resource is from now on, and forgets what is
+// no longer visible with a lag of keep.
 func (h *history[T]) put(now time.Time, keep time.Duration, value T) {
 	h.add(now, keep, version[T]{since: now, value: value})
 }

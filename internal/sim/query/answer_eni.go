@@ -85,7 +85,7 @@ type xmlInterface struct {
 	Addresses        []xmlAddress   `xml:"privateIpAddressesSet>item"`
 	IPv6Addresses    []string       `xml:"ipv6AddressesSet>item"` // none
 	InterfaceType    string         `xml:"interfaceType"`
-	Managed          bool           `xml:"operator>managed"` // no: by nobody but the account
+	Managed          bool           `xml:"operator>managed"` // no: the account manages it
 }
 
 type xmlGroup struct {

@@ -201,8 +201,8 @@ func configurePrimary(name string, address netip.Addr, gateway netip.Prefix) err
 	return nil
 }
 
-// renameSoon renames a link as udev does: late, and only if nobody else has
-// been faster.
+// renameSoon renames a link as udev does: late, and only if it still has the name
+// that it came with.
 func (n *Network) renameSoon(ns *netns.Namespace, mac net.HardwareAddr, from, to string) {
 	n.background.Go(func() {
 		select {
