@@ -3,12 +3,10 @@ package coordinator
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
@@ -23,10 +21,6 @@ const (
 	byInstance = "instance" // of Nodes: an instance may come back under another name
 )
 
-// errStale is returned when the caches show what the API server no longer has. Watches
-// go on where they were, so that only new caches help.
-var errStale = errors.New("the caches are newer than the API server")
-
 // caches hold what the API server shows. They run on followers too, so that a
 // new leader begins with everything at hand, seen deletions included.
 type caches struct {
@@ -38,12 +32,13 @@ type caches struct {
 	synced   []cache.DoneChecker
 }
 
-func newCaches(client *kube.Client, history *history) *caches {
+func newCaches(client *kube.Client, log *slog.Logger, history *history) *caches {
+	reach := kube.NewReach(log)
 	return &caches{
 		client:   client,
-		nodeENIs: store[v1alpha1.NodeENI]{newInformer(client.API, kube.NodeENIs, &v1alpha1.NodeENI{}, cache.Indexers{byUID: uidOf})},
-		nodes:    store[kube.Node]{newInformer(client.Core, kube.Nodes, &kube.Node{}, cache.Indexers{byInstance: instanceOf})},
-		states:   store[v1alpha1.NodeENIState]{newInformer(client.API, kube.NodeENIStates, &v1alpha1.NodeENIState{}, cache.Indexers{})},
+		nodeENIs: store[v1alpha1.NodeENI]{newInformer(reach, client.API, kube.NodeENIs, &v1alpha1.NodeENI{}, cache.Indexers{byUID: uidOf})},
+		nodes:    store[kube.Node]{newInformer(reach, client.Core, kube.Nodes, &kube.Node{}, cache.Indexers{byInstance: instanceOf})},
+		states:   store[v1alpha1.NodeENIState]{newInformer(reach, client.API, kube.NodeENIStates, &v1alpha1.NodeENIState{}, cache.Indexers{})},
 		history:  history,
 	}
 }
@@ -68,24 +63,14 @@ func (c *caches) handle(i cache.SharedIndexInformer, h cache.ResourceEventHandle
 	return nil
 }
 
-// run starts the caches and waits until they are filled.
-func (c *caches) run(ctx context.Context, log *slog.Logger) (stop func(), err error) {
+// run starts the caches and waits until they are filled, or ctx ends.
+func (c *caches) run(ctx context.Context) (stop func(), filled bool) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
-	stop = func() { cancel(); running.Wait() }
 	for _, run := range []func(context.Context){c.nodeENIs.RunWithContext, c.nodes.RunWithContext, c.states.RunWithContext} {
 		running.Go(func() { run(ctx) })
 	}
-	slow := time.AfterFunc(30*time.Second, func() {
-		log.Warn("still waiting for NodeENIs, NodeENIStates and Nodes from the API server; is it there, are the CRDs installed, does RBAC allow list and watch?")
-	})
-	defer slow.Stop()
-	if !cache.WaitFor(ctx, "", c.synced...) {
-		err := fmt.Errorf("the caches were not filled: %w", context.Cause(ctx))
-		stop()
-		return nil, err
-	}
-	return stop, nil
+	return func() { cancel(); running.Wait() }, cache.WaitFor(ctx, "", c.synced...)
 }
 
 // filled fails until all is known that a decision may rest on.
@@ -176,14 +161,4 @@ func (c *caches) nodeENIByUID(uid types.UID) *v1alpha1.NodeENI {
 		return found[0]
 	}
 	return nil
-}
-
-// ahead says whether one of them holds what the API server has not.
-func (c *caches) ahead(ctx context.Context) (bool, error) {
-	for _, of := range []func(context.Context) (bool, error){c.nodeENIs.ahead, c.states.ahead, c.nodes.ahead} {
-		if ahead, err := of(ctx); ahead || err != nil {
-			return ahead, err
-		}
-	}
-	return false, nil
 }

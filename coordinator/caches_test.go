@@ -3,6 +3,7 @@ package coordinator
 import (
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -56,7 +57,7 @@ func TestPagedLists(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nodes := store[kube.Node]{newInformer(client.Core, kube.Nodes, &kube.Node{}, cache.Indexers{})}
+	nodes := store[kube.Node]{newInformer(kube.NewReach(slog.New(slog.DiscardHandler)), client.Core, kube.Nodes, &kube.Node{}, cache.Indexers{})}
 	go nodes.RunWithContext(t.Context())
 	for end := time.Now().Add(20 * time.Second); len(nodes.GetStore().ListKeys()) < pages; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {

@@ -13,8 +13,7 @@ package coordinator
 import (
 	"context"
 	"errors"
-
-	"golang.org/x/sync/errgroup"
+	"sync"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
@@ -35,34 +34,21 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	for {
-		err := runOnce(ctx, cfg)
-		if !errors.Is(err, errStale) || ctx.Err() != nil {
-			return err
-		}
-		cfg.Log.Warn("the API server shows an older state than before, as after a restore of etcd; everything is read again")
-	}
-}
-
-func runOnce(ctx context.Context, cfg Config) error {
 	c, err := newCoordinator(cfg)
 	if err != nil {
 		return err
 	}
 	c.register()
-	stop, err := c.caches.run(ctx, cfg.Log)
-	switch {
-	case ctx.Err() != nil && err != nil:
-		return nil
-	case err != nil:
-		return err
-	}
+	stop, filled := c.caches.run(ctx)
 	defer stop()
+	if !filled {
+		return nil
+	}
 	return elect(ctx, cfg, c.lead)
 }
 
 func newCoordinator(cfg Config) (*coordinator, error) {
-	caches := newCaches(cfg.Kube, newHistory(max(cfg.ReleaseGrace, cfg.NodeGrace)))
+	caches := newCaches(cfg.Kube, cfg.Log, newHistory(max(cfg.ReleaseGrace, cfg.NodeGrace)))
 	queue, marks, contradictions := newQueue(), newMarks(), newContradictions()
 	c := &coordinator{
 		cfg: cfg, caches: caches,
@@ -97,13 +83,13 @@ func (c *coordinator) inRegion() error {
 }
 
 // lead does the leader's work.
-func (c *coordinator) lead(ctx context.Context, mayAct func() bool) error {
+func (c *coordinator) lead(ctx context.Context, mayAct func() bool) {
 	c.cfg.Log.Info("leading", "identity", c.cfg.Identity)
 	c.cfg.Metrics.leads(true)
 	defer c.cfg.Metrics.leads(false)
 	c.sweeper.executor.mayAct = mayAct
-	work, ctx := errgroup.WithContext(ctx)
-	work.Go(func() error { return c.sweeper.run(ctx) })
-	work.Go(func() error { return c.status.run(ctx) })
-	return work.Wait()
+	var loops sync.WaitGroup
+	loops.Go(func() { c.sweeper.run(ctx) })
+	loops.Go(func() { c.status.run(ctx) })
+	loops.Wait()
 }

@@ -37,18 +37,17 @@ func LeaseClient(cfg *rest.Config, renewDeadline time.Duration) (coordinationv1.
 // ErrLeaseLost is returned by a leader that could not renew its Lease in time.
 var ErrLeaseLost = errors.New("the Lease was lost: the API server could not be reached in time, or another coordinator took it")
 
-// elect calls lead while the Lease is held, and returns its error. mayAct says whether the
-// Lease is still good, which a process that was frozen does not know. When ctx ends, the
-// work is stopped first and the Lease is given back then, so that the next leader takes
-// over at once and never beside this one.
-func elect(ctx context.Context, cfg Config, lead func(ctx context.Context, mayAct func() bool) error) error {
+// elect calls lead while the Lease is held, and returns ErrLeaseLost unless ctx has ended.
+// mayAct says whether the Lease is still good, which a process that was frozen does not
+// know. When ctx ends, the work is stopped first and the Lease is given back then, so that
+// the next leader takes over at once and never beside this one.
+func elect(ctx context.Context, cfg Config, lead func(ctx context.Context, mayAct func() bool)) error {
 	candidacy, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
 	// Either the work begins or it never will; and as whoever comes second to a
 	// Once waits for the first, "never" also waits for work that has begun.
 	var once sync.Once
 	never := func() {}
-	var worked error
 	var elector *leaderelection.LeaderElector
 	mayAct := func() bool { return elector.IsLeader() && elector.Check(0) == nil }
 	elector, err := leaderelection.NewLeaderElector(cfg.election(func(leading context.Context) {
@@ -57,7 +56,7 @@ func elect(ctx context.Context, cfg Config, lead func(ctx context.Context, mayAc
 			work, stop := context.WithCancel(leading)
 			defer context.AfterFunc(ctx, stop)()
 			defer stop()
-			worked = lead(work, mayAct)
+			lead(work, mayAct)
 		})
 	}))
 	if err != nil {
@@ -72,11 +71,8 @@ func elect(ctx context.Context, cfg Config, lead func(ctx context.Context, mayAc
 	elector.Run(candidacy)
 	once.Do(never)
 	giveBack(cfg)
-	switch {
-	case ctx.Err() != nil:
+	if ctx.Err() != nil {
 		return nil
-	case worked != nil:
-		return worked
 	}
 	return ErrLeaseLost
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
 
@@ -247,5 +248,26 @@ func TestRenewalHangs(t *testing.T) {
 		c.done <- err
 		t.Errorf("the leader ended: %v", err)
 	default:
+	}
+}
+
+// TestLeaseIsGivenBack: the API server gave the Lease in an answer that the candidate did
+// not wait for.
+func TestLeaseIsGivenBack(t *testing.T) {
+	r := newRig(t)
+	cfg, err := fastConfig(t.Context(), r.access, r.ec2URL, "leader")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := metav1.NewMicroTime(time.Now())
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: leaseName}, Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: new("leader"), LeaseDurationSeconds: new(int32(15)), RenewTime: &now, AcquireTime: &now,
+	}}
+	if _, err := r.leases.Leases(testNamespace).Create(t.Context(), lease, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	giveBack(cfg)
+	if holder := r.holder(); holder != "" {
+		t.Errorf("%q holds the Lease", holder)
 	}
 }

@@ -74,7 +74,7 @@ func TestStatusFanOut(t *testing.T) {
 	unfollow := r.follow(c)
 	c.status.fanOut = tokenBucket{burst: 2 * agents, perSecond: 2 * agents} // two writes a second
 	done := make(chan struct{})
-	go func() { defer close(done); _ = c.status.run(ctx) }() // it ends with ctx
+	go func() { defer close(done); c.status.run(ctx) }()
 	defer func() { stop(); <-done; unfollow() }()
 	r.await("the first status of each, which does not wait", func() bool {
 		for _, n := range all {

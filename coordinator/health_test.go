@@ -94,7 +94,7 @@ func TestStuckLoop(t *testing.T) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		_ = c.lead(ctx, func() bool { return true }) // it ends with ctx
+		c.lead(ctx, func() bool { return true })
 	}()
 	r.await("it says what is stuck", func() bool {
 		got := ask("/healthz")

@@ -254,9 +254,9 @@ func (r *rig) coordinator() *coordinator {
 // follow has the coordinator's caches follow the API server until stop.
 func (r *rig) follow(c *coordinator) (stop func()) {
 	r.Helper()
-	stop, err := c.caches.run(r.Context(), c.cfg.Log)
-	if err != nil {
-		r.Fatal(err)
+	stop, filled := c.caches.run(r.Context())
+	if !filled {
+		r.Fatal("the caches were not filled before the test ended")
 	}
 	return stop
 }

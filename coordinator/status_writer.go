@@ -3,7 +3,6 @@ package coordinator
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"time"
@@ -38,9 +37,9 @@ type statusWriter struct {
 	heartbeat      *program.Heartbeat
 }
 
-// run writes until ctx ends, or returns errStale when the caches are ahead of the API
-// server. Whoever led before may have left anything, so it begins with all of them.
-func (w *statusWriter) run(ctx context.Context) error {
+// run writes until ctx ends. The leader before may have left anything, so it begins with
+// all of them.
+func (w *statusWriter) run(ctx context.Context) {
 	for _, n := range w.caches.nodeENIs.list() {
 		w.marks.add(n.Name)
 	}
@@ -51,15 +50,13 @@ func (w *statusWriter) run(ctx context.Context) error {
 		w.heartbeat.Rest()
 		select {
 		case <-ctx.Done():
-			return nil
+			return
 		case <-w.marks.wake:
 		case <-timer.C:
 		}
 		now := time.Now()
 		w.addMarked(now)
-		if err := w.writeDue(ctx, now); err != nil {
-			return err
-		}
+		w.writeDue(ctx, now)
 		if next := w.next(); !next.IsZero() {
 			timer.Reset(time.Until(next))
 		}
@@ -76,17 +73,14 @@ func (w *statusWriter) addMarked(now time.Time) {
 	}
 }
 
-func (w *statusWriter) writeDue(ctx context.Context, now time.Time) error {
+func (w *statusWriter) writeDue(ctx context.Context, now time.Time) {
 	for _, name := range w.schedule.whatIsDue(now) {
 		w.heartbeat.Beat()
 		if time.Now().Before(w.fanOut.next()) && !urgent(w.caches.nodeENIs.get(name)) {
 			continue // it keeps its place
 		}
-		if err := w.bringUpToDate(ctx, name); err != nil {
-			return err
-		}
+		w.bringUpToDate(ctx, name)
 	}
-	return nil
 }
 
 // next is when a NodeENI is due, and may be written.
@@ -101,19 +95,17 @@ func (w *statusWriter) next() (next time.Time) {
 }
 
 // bringUpToDate sets the finalizer and writes the status, if they are not what
-// they should be. The only error that it returns is errStale.
-func (w *statusWriter) bringUpToDate(ctx context.Context, name string) error {
+// they should be.
+func (w *statusWriter) bringUpToDate(ctx context.Context, name string) {
 	n := w.caches.nodeENIs.get(name)
 	if n == nil {
 		w.schedule.forget(name)
-		return nil
+		return
 	}
 	written, err := w.write(ctx, n)
 	now := time.Now()
 	switch {
 	case ctx.Err() != nil:
-	case errors.Is(err, errStale):
-		return err
 	case apierrors.IsConflict(err):
 		w.schedule.tryAgain(name, now) // the cache is about to show the newer object
 	case err != nil:
@@ -124,7 +116,6 @@ func (w *statusWriter) bringUpToDate(ctx context.Context, name string) error {
 			w.fanOut.spend(len(w.caches.states.list()), now)
 		}
 	}
-	return nil
 }
 
 // urgent says whether the status is not that of the spec yet: somebody has just
@@ -148,15 +139,14 @@ func (w *statusWriter) write(ctx context.Context, n *v1alpha1.NodeENI) (written 
 	if !apierrors.IsConflict(err) {
 		return written, err
 	}
-	// The cache is behind, or it will never catch up: the newest object tells.
+	// The cache is behind the API server, which may also be for good, or ahead of it after
+	// a restore of etcd.
 	live, readErr := read[v1alpha1.NodeENI](ctx, w.caches.client.API, kube.NodeENIs, n.Name)
 	switch {
 	case readErr != nil:
 		return false, readErr
 	case live == nil || live.UID != n.UID:
 		return false, err
-	case older(live.ResourceVersion, n.ResourceVersion):
-		return false, errStale
 	}
 	return w.writeStatus(ctx, live)
 }

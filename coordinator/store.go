@@ -2,15 +2,13 @@ package coordinator
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"strconv"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/validate/content"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -20,27 +18,17 @@ import (
 )
 
 // store is an informer of one resource. What it lists must not be changed.
-type store[T any] struct{ informer }
+type store[T any] struct{ cache.SharedIndexInformer }
 
-// informer is what needs no type of its own: the compiler makes code for each type.
-type informer struct {
-	cache.SharedIndexInformer
-	client   rest.Interface
-	resource string
-}
-
-// newInformer has an API server that does not stream its first list asked for pages from
-// etcd: of "any version" it gives all in one answer, whatever the limit, and with some
-// thousand Nodes that is more than the memory that a coordinator is given.
-func newInformer(client rest.Interface, resource string, example runtime.Object, indexers cache.Indexers) informer {
-	lw := cache.NewFilteredListWatchFromClient(client, resource, "", func(o *metav1.ListOptions) {
-		if !o.Watch && o.ResourceVersion == "0" {
-			o.ResourceVersion = ""
-		}
-	})
-	i := cache.NewSharedIndexInformer(cache.ToListWatcherWithWatchListSemantics(lw, client), example, 0, indexers)
+// newInformer is not generic: the compiler would make code for each type. reach asks for
+// the newest state. An API server that does not stream lists answers that in pages; a list
+// of any resourceVersion would come in one answer, and with some thousand Nodes that is
+// more than the memory that a coordinator is given.
+func newInformer(reach *kube.Reach, client rest.Interface, resource string, example runtime.Object, indexers cache.Indexers) cache.SharedIndexInformer {
+	lw := cache.NewListWatchFromClient(client, resource, "", fields.Everything())
+	i := cache.NewSharedIndexInformer(reach.Of(resource, lw), example, 0, indexers)
 	_ = i.SetTransform(trim) // it fails once the informer runs
-	return informer{i, client, resource}
+	return i
 }
 
 // trim drops what is never read, such as a Node's annotations, and what no report
@@ -81,31 +69,6 @@ func typed[T any](objects []any) []*T {
 		all[n] = obj.(*T)
 	}
 	return all
-}
-
-// ahead says whether it holds what the API server has not, after a restore of etcd. The
-// watch then waits for the time at which it was, and misses what happens until then.
-func (i informer) ahead(ctx context.Context) (bool, error) {
-	seen := i.LastSyncResourceVersion() // before the API server's
-	var now struct {
-		Metadata metav1.ListMeta `json:"metadata"`
-	}
-	body, err := i.client.Get().Resource(i.resource).Param("limit", "1").Timeout(apiTimeout).Do(ctx).Raw()
-	if err == nil {
-		err = json.Unmarshal(body, &now)
-	}
-	if err != nil {
-		return false, fmt.Errorf("reading the version of %s: %w", i.resource, err)
-	}
-	return older(now.Metadata.ResourceVersion, seen), nil
-}
-
-// older says whether a resource version is of a time before another one: etcd has been
-// restored.
-func older(version, other string) bool {
-	x, errA := strconv.ParseUint(version, 10, 64)
-	y, errB := strconv.ParseUint(other, 10, 64)
-	return errA == nil && errB == nil && x < y
 }
 
 // apiTimeout is how long to wait for an answer of the API server.

@@ -52,9 +52,8 @@ func newSweeper(cfg Config, caches *caches, queue *queue, changed *marks, found 
 }
 
 // run sweeps until ctx ends: at once, when woken, when something in progress
-// asks for another look, and every interval all ENIs. It returns errStale when the
-// caches are ahead of the API server.
-func (s *sweeper) run(ctx context.Context) error {
+// asks for another look, and every interval all ENIs.
+func (s *sweeper) run(ctx context.Context) {
 	var nextFull time.Time // zero: now
 	defer s.heartbeat.Rest()
 	for ctx.Err() == nil {
@@ -68,8 +67,6 @@ func (s *sweeper) run(ctx context.Context) error {
 			s.pause.extend()
 		}
 		switch {
-		case errors.Is(err, errStale):
-			return err
 		case full && err == nil:
 			nextFull = began.Add(jitter(s.times.Sweep))
 		case full, errors.Is(err, errWrongPlace): // what events name has its turn before the next try
@@ -78,7 +75,6 @@ func (s *sweeper) run(ctx context.Context) error {
 		s.heartbeat.Rest()
 		s.sleep(ctx, began, earliest(nextFull, earliest(s.tracks.next(), s.deletions.next(s.tracks))))
 	}
-	return nil
 }
 
 // sleep waits until look, or until shortly after being woken, but never ends
@@ -114,9 +110,6 @@ func (s *sweeper) afterWake(began, now time.Time) time.Time {
 // rest is asked for again.
 func (s *sweeper) sweep(ctx context.Context, full bool) error {
 	now := time.Now()
-	if full && s.cachesAreAhead(ctx) {
-		return errStale
-	}
 	s.caches.history.forget(now)
 	// Before the describe: only what EC2 showed after a deletion was seen may
 	// free a NodeENI of its finalizer.
@@ -149,16 +142,6 @@ func (s *sweeper) sweep(ctx context.Context, full bool) error {
 	}
 	s.deletions.release(ctx, empty, s.verifier.unseen(reported))
 	return err
-}
-
-// cachesAreAhead is asked with each full sweep. An API server that does not answer is
-// no reason not to sweep: it is asked again before anything is deleted.
-func (s *sweeper) cachesAreAhead(ctx context.Context) bool {
-	ahead, err := s.caches.ahead(ctx)
-	if err != nil && ctx.Err() == nil {
-		s.report.log.Warn("the API server does not say how new its state is", "error", err)
-	}
-	return ahead
 }
 
 func (s *sweeper) describe(ctx context.Context, want filters, full bool) (listing, error) {

@@ -121,3 +121,17 @@ func TestOnlySeenDeletionsAreProof(t *testing.T) {
 		}
 	}
 }
+
+// One node's reports, whatever they say, have EC2 asked a few times.
+func TestReportsAreLimited(t *testing.T) {
+	l := newReportLimiter()
+	asked := 0
+	for range 1000 {
+		if l.allow("node-a", func() {}) {
+			asked++
+		}
+	}
+	if asked != reportBurst || !l.allow("node-b", func() {}) {
+		t.Errorf("asked %d times at once, want %d, and another node's to count", asked, reportBurst)
+	}
+}

@@ -112,6 +112,8 @@ func readAdvice(err error) string {
 		return "the API server does not accept the token or the certificate: it may have expired, or be another cluster's; see the ServiceAccount or the kubeconfig"
 	case apierrors.IsForbidden(err):
 		return "give this ServiceAccount or user the ClusterRole that comes with the program"
+	case apierrors.IsNotFound(err):
+		return "install the CustomResourceDefinitions that come with the program; if they are installed, see server in the kubeconfig"
 	case errors.As(err, new(x509.UnknownAuthorityError)), errors.As(err, new(x509.HostnameError)):
 		return "the API server's certificate is not signed by the CA that is trusted here, or is for another name: see certificate-authority-data and server in the kubeconfig, or the ServiceAccount's ca.crt"
 	}

@@ -150,8 +150,8 @@ func (r *Reach) missed(what string, err error) {
 	r.failing[what] = true
 }
 
-// reached notes an answer. An error that it is, is told when it is news, but for
-// those that are part of every watch's life.
+// reached notes an answer. An error is logged when it is another one than before, except
+// for those that every watch meets, and the one of an API server that cannot stream a list.
 func (r *Reach) reached(what string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -162,7 +162,7 @@ func (r *Reach) reached(what string, err error) {
 		}
 	}
 	told := ""
-	if err != nil && !errors.Is(err, context.Canceled) && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && !apierrors.IsTooManyRequests(err) {
+	if err != nil && !errors.Is(err, context.Canceled) && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && !apierrors.IsTooManyRequests(err) && !apierrors.IsInvalid(err) {
 		told = string(apierrors.ReasonForError(err))
 	}
 	if told != "" && told != r.refused[what] {

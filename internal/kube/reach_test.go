@@ -60,6 +60,8 @@ func TestReach(t *testing.T) {
 		{"forbidden when it is back", []error{refused, apierrors.NewForbidden(nodes, "", errors.New("no"))}, true, "cannot be reached|can be reached again|refuses a read"},
 		{"too old", []error{apierrors.NewResourceExpired("old")}, true, ""},
 		{"busy", []error{apierrors.NewTooManyRequests("later", 1)}, true, ""},
+		{"without streamed lists", []error{apierrors.NewInvalid(schema.GroupKind{Kind: "ListOptions"}, "", nil)}, true, ""},
+		{"without the CRDs", []error{apierrors.NewNotFound(nodes, "")}, true, "install the CustomResourceDefinitions"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
