@@ -157,31 +157,41 @@ func (x *executor) confirmed(ctx context.Context, j job) bool {
 
 // pause leaves an EC2 alone that throttles or fails.
 type pause struct {
-	backoff backoff
-	until   time.Time // no call before
-	logged  time.Time // when the log said last that EC2 throttles
+	backoff   backoff
+	until     time.Time // no call before
+	throttled bool      // in the last sweep, a Detach or a Delete
+	logged    time.Time // when throttling was logged last
 }
 
 // extend leaves EC2 alone for a while, longer each time in a row.
 func (p *pause) extend() { p.until = time.Now().Add(p.backoff.next()) }
 
-// note slows down when EC2 throttled; a call that went through shows that
-// the bucket is filling, so the pace starts again.
+// note slows down when EC2 throttles. A call that goes through shows that EC2's bucket
+// fills again, so the waits begin with the shortest.
 func (p *pause) note(results []result, log *slog.Logger) {
-	throttled, answered := false, len(results) == 0
+	p.throttled = false
 	for _, r := range results {
-		throttled = throttled || r.outcome == outcomeThrottled
-		answered = answered || r.outcome == outcomeDone
+		p.throttled = p.throttled || r.outcome == outcomeThrottled
+		if r.outcome == outcomeDone {
+			p.backoff = backoff{}
+		}
 	}
-	if answered || !throttled {
-		p.backoff = backoff{}
-	}
-	if !throttled {
+	if !p.throttled {
 		return
 	}
 	p.extend()
 	if time.Since(p.logged) > throttleLogEvery {
 		p.logged = time.Now()
 		log.Warn("EC2 throttles; going slower")
+	}
+}
+
+// swept notes how a sweep ended: in a row of failures each pause is longer.
+func (p *pause) swept(err error) {
+	switch {
+	case err != nil:
+		p.extend()
+	case !p.throttled:
+		p.backoff = backoff{}
 	}
 }

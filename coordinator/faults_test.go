@@ -201,6 +201,29 @@ func TestDescribeUnauthorized(t *testing.T) {
 	r.awaitNoNodeENI("multi")
 }
 
+// TestFailingDescribes: an EC2 that fails is asked ever more slowly.
+func TestFailingDescribes(t *testing.T) {
+	r := newRig(t)
+	s := r.sweeperAsOf()
+	r.inject(cloud.Fault{Action: "DescribeNetworkInterfaces", Code: "UnauthorizedOperation"})
+	for range 6 {
+		err := s.sweep(t.Context(), true)
+		if err == nil {
+			t.Fatal("EC2 fails, and the sweep does not")
+		}
+		s.pause.swept(err)
+	}
+	if wait := time.Until(s.pause.until); wait < 10*time.Second {
+		t.Errorf("after the sixth failure in a row EC2 is asked again in %v", wait)
+	}
+	r.cloud.ClearFaults()
+	s.pause.swept(s.sweep(t.Context(), true))
+	s.pause.extend()
+	if wait := time.Until(s.pause.until); wait > 3*time.Second {
+		t.Errorf("after a sweep that succeeded, the first pause is %v", wait)
+	}
+}
+
 // TestStrangers: ENIs of others are never touched, whatever they are called.
 func TestStrangers(t *testing.T) {
 	r, n, a := newNodeRig(t)

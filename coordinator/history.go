@@ -97,6 +97,13 @@ func (h *history) explains(o eni.Owner) (nodeENI, node bool) {
 	return nodeENI, node
 }
 
+// sawNodeDeleted says whether a Node of that name was deleted before.
+func (h *history) sawNodeDeleted(name string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return !h.nodes[name].at.IsZero()
+}
+
 // lastUnselected is when the Node last stopped being selected; zero when that is not
 // known or long ago.
 func (h *history) lastUnselected(nodeENI types.UID, node string) time.Time {

@@ -7,7 +7,9 @@ import (
 	"time"
 )
 
-// marks are the names of NodeENIs whose status may have changed.
+// marks are the names of NodeENIs whose status may have changed. It takes none before the
+// first take: a coordinator that stands by would keep them all, and a new leader begins
+// with every NodeENI.
 type marks struct {
 	wake signal
 
@@ -15,13 +17,15 @@ type marks struct {
 	names map[string]bool
 }
 
-func newMarks() *marks { return &marks{wake: newSignal(), names: map[string]bool{}} }
+func newMarks() *marks { return &marks{wake: newSignal()} }
 
 func (m *marks) add(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.names[name] = true
-	m.wake.set()
+	if m.names != nil {
+		m.names[name] = true
+		m.wake.set()
+	}
 }
 
 func (m *marks) take() map[string]bool {

@@ -40,6 +40,7 @@ type statusWriter struct {
 // run writes until ctx ends. The leader before may have left anything, so it begins with
 // all of them.
 func (w *statusWriter) run(ctx context.Context) {
+	w.marks.take()
 	for _, n := range w.caches.nodeENIs.list() {
 		w.marks.add(n.Name)
 	}

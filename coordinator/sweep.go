@@ -63,9 +63,7 @@ func (s *sweeper) run(ctx context.Context) {
 		err := s.sweep(ctx, full)
 		s.metrics.swept(began, full, err, s.tracks)
 		s.metrics.blocked(s.verifier.found.counts(len(s.caches.nodeENIs.list())))
-		if err != nil {
-			s.pause.extend()
-		}
+		s.pause.swept(err)
 		switch {
 		case full && err == nil:
 			nextFull = began.Add(jitter(s.times.Sweep))

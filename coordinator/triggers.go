@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -70,9 +71,7 @@ func (t *triggers) nodeENIChanged(old, now *v1alpha1.NodeENI) {
 			}
 		}
 	}
-	if now != nil {
-		t.marks.add(now.Name)
-	}
+	t.marks.add(cmp.Or(now, old).Name) // of one that is gone the writer forgets what it wrote
 }
 
 // nodeENILeavesOver says whether the change can leave ENIs over.
@@ -96,11 +95,10 @@ func (t *triggers) nodeChanged(old, now *kube.Node) {
 	switch {
 	case old == nil:
 	case now == nil:
-		t.limiter.forget(old.Name)
 		t.queue.add(eni.ByNode, old.Name)
 	case sameToUs(old, now):
 		return
-	case instanceReplaced(old, now):
+	case instanceReplaced(old, now), old.Spec.ProviderID != now.Spec.ProviderID && t.caches.history.sawNodeDeleted(now.Name):
 		t.queue.add(eni.ByNode, old.Name)
 	}
 	t.selectionChanged(old, now)
@@ -125,6 +123,9 @@ func sameToUs(old, now *kube.Node) bool {
 	return old.UID == now.UID && old.Spec.ProviderID == now.Spec.ProviderID && maps.Equal(old.Labels, now.Labels)
 }
 
+// instanceReplaced says whether the Node is another instance now. One without providerID,
+// as a new one may be for a moment, was none: only if a Node of that name was deleted
+// before, the ENIs may be of another instance.
 func instanceReplaced(old, now *kube.Node) bool {
 	before, after := kube.InstanceID(old.Spec.ProviderID), kube.InstanceID(now.Spec.ProviderID)
 	return before != "" && before != after
@@ -141,6 +142,31 @@ func (t *triggers) stateChanged(old, now *v1alpha1.NodeENIState) {
 			}
 		}
 	}
+	name := cmp.Or(now, old).Name
+	if problemOf(old) != problemOf(now) {
+		t.markSelecting(t.caches.nodes.get(name))
+	}
+	if now == nil {
+		t.limiter.forget(name)
+	}
+}
+
+// markSelecting marks all NodeENIs that select the Node: an agent that does nothing may
+// have no ENI to report.
+func (t *triggers) markSelecting(node *kube.Node) {
+	for _, n := range t.caches.nodeENIs.list() {
+		if node != nil && n.Selects(node.Labels) {
+			t.marks.add(n.Name)
+		}
+	}
+}
+
+// problemOf is why the agent does nothing, as far as it reports that.
+func problemOf(report *v1alpha1.NodeENIState) string {
+	if report == nil {
+		return ""
+	}
+	return report.Status.Reason + report.Status.Message
 }
 
 // describeReleased looks at all ENIs that the node releases by now.
@@ -215,6 +241,7 @@ func (l *reportLimiter) allow(node string, later func()) bool {
 	return false
 }
 
+// forget is for a report that is gone, as it goes after its Node.
 func (l *reportLimiter) forget(node string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -1,14 +1,21 @@
 package coordinator
 
 import (
+	"errors"
+	"log/slog"
+	"maps"
 	"slices"
 	"testing"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
 func TestNodeENILeavesOver(t *testing.T) {
@@ -133,5 +140,109 @@ func TestReportsAreLimited(t *testing.T) {
 	}
 	if asked != reportBurst || !l.allow("node-b", func() {}) {
 		t.Errorf("asked %d times at once, want %d, and another node's to count", asked, reportBurst)
+	}
+}
+
+// idleTriggers are those of a coordinator that watches nothing. Its caches hold what a
+// test puts there.
+func idleTriggers(t *testing.T) *triggers {
+	t.Helper()
+	client, err := kube.NewClient(&rest.Config{Host: "http://127.0.0.1:1"}, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tr := &triggers{
+		caches: newCaches(client, slog.New(slog.DiscardHandler), newHistory(time.Minute)),
+		queue:  newQueue(), marks: newMarks(), limiter: newReportLimiter(),
+	}
+	tr.marks.take() // it leads
+	return tr
+}
+
+func (tr *triggers) hold(t *testing.T, nodeENI *v1alpha1.NodeENI, node *kube.Node) {
+	t.Helper()
+	if err := errors.Join(tr.caches.nodeENIs.GetStore().Add(nodeENI), tr.caches.nodes.GetStore().Add(node)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The report of an agent that does nothing may name no ENI. It changes the status of
+// every NodeENI that selects the Node.
+func TestProblemsAreShown(t *testing.T) {
+	ev := wantedEvidence()
+	report := func(reason string, enis ...v1alpha1.ENIState) *v1alpha1.NodeENIState {
+		s := &v1alpha1.NodeENIState{Status: v1alpha1.NodeENIStateStatus{InstanceID: "i-1", Reason: reason, ENIs: enis}}
+		s.Name = ev.Node.Name
+		return s
+	}
+	other := v1alpha1.ENIState{NodeENI: "other"}
+	for _, test := range []struct {
+		name     string
+		old, now *v1alpha1.NodeENIState
+		want     []string
+	}{
+		{"a problem", nil, report("NotThisInstance"), []string{"multi"}},
+		{"the same problem", report("NotThisInstance"), report("NotThisInstance"), nil},
+		{"another problem", report("NotThisInstance"), report("WrongRegion"), []string{"multi"}},
+		{"no problem any more", report("WrongRegion"), report("", other), []string{"multi", "other"}},
+		{"no report any more", report("WrongRegion"), nil, []string{"multi"}},
+		{"another NodeENI's ENI", report(""), report("", other), []string{"other"}},
+	} {
+		tr := idleTriggers(t)
+		tr.hold(t, ev.NodeENI, ev.Node)
+		tr.stateChanged(test.old, test.now)
+		if got := slices.Sorted(maps.Keys(tr.marks.take())); !slices.Equal(got, test.want) {
+			t.Errorf("%s: the status of %v is written again, want %v", test.name, got, test.want)
+		}
+	}
+}
+
+// What a coordinator keeps does not grow while it stands by, nor with nodes and NodeENIs
+// that come and go.
+func TestNothingIsKept(t *testing.T) {
+	standby := newMarks()
+	standby.add("multi")
+	if names := standby.take(); len(names) != 0 {
+		t.Errorf("a coordinator that stands by keeps %v", names)
+	}
+	ev, tr := wantedEvidence(), idleTriggers(t)
+	report := &v1alpha1.NodeENIState{Status: v1alpha1.NodeENIStateStatus{InstanceID: "i-1", ENIs: []v1alpha1.ENIState{
+		{ENIID: "eni-1", Phase: v1alpha1.PhaseReleased},
+	}}}
+	report.Name = ev.Node.Name
+	tr.nodeChanged(ev.Node, nil)
+	tr.stateChanged(nil, report)
+	tr.stateChanged(report, nil)
+	if len(tr.limiter.nodes) != 0 {
+		t.Errorf("limits of %d nodes that are gone are kept", len(tr.limiter.nodes))
+	}
+	writer := &statusWriter{caches: tr.caches, marks: tr.marks, schedule: newSchedule(0), heartbeat: program.NewHeartbeat("status loop", stepLimit)}
+	writer.schedule.done("multi", true, testNow)
+	tr.nodeENIChanged(ev.NodeENI, nil)
+	writer.addMarked(testNow)
+	writer.writeDue(t.Context(), testNow)
+	if len(writer.schedule.written) != 0 {
+		t.Errorf("when the status of %d NodeENIs that are gone was written is kept", len(writer.schedule.written))
+	}
+}
+
+// A Node was deleted, and another instance has its name now: some cloud controllers set the
+// providerID only after the Node has been registered.
+func TestProviderIDComesLater(t *testing.T) {
+	for _, deleted := range []bool{true, false} {
+		tr, before := idleTriggers(t), wantedEvidence().Node
+		if deleted {
+			tr.caches.history.nodeDeleted(before, testNow)
+		}
+		registered, identified := before.DeepCopy(), before.DeepCopy()
+		registered.Spec.ProviderID, identified.Spec.ProviderID = "", providerID("i-2")
+		tr.nodeChanged(nil, registered)
+		if named := tr.queue.take(); len(named.values) != 0 {
+			t.Errorf("deleted %v: a Node that is registered has EC2 asked for %v", deleted, named.values)
+		}
+		tr.nodeChanged(registered, identified)
+		if named := tr.queue.take(); named.cover(eni.ByNode, before.Name) != deleted {
+			t.Errorf("deleted %v: its providerID has EC2 asked for %v", deleted, named.values)
+		}
 	}
 }

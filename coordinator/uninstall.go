@@ -82,8 +82,8 @@ func (u *Uninstall) advance(ctx context.Context, p *progress) (err error) {
 	if err = u.removeAll(ctx, p); err != nil || len(p.left) > 0 {
 		return err
 	}
-	switch {
-	case leaderless(ctx, u.Leases, u.Namespace) != "":
+	switch why, unknown := leaderless(ctx, u.Leases, u.Namespace); {
+	case why != "", unknown != nil:
 		p.leading = time.Time{}
 	case p.leading.IsZero():
 		p.leading = time.Now()
@@ -192,7 +192,10 @@ func (u *Uninstall) explain(ctx context.Context, p *progress) {
 	if len(p.left) > maxNamed {
 		u.say("- and %d more", len(p.left)-maxNamed)
 	}
-	if why := leaderless(ctx, u.Leases, u.Namespace); why != "" {
+	switch why, err := leaderless(ctx, u.Leases, u.Namespace); {
+	case err != nil:
+		u.say("Whether a coordinator works on it is not known: %v", err)
+	case why != "":
 		u.say("No coordinator works on it: %s. Is there one that runs? kubectl -n %s get pods", why, u.Namespace)
 	}
 }

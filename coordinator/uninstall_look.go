@@ -52,26 +52,27 @@ func lastWarning(ctx context.Context, client *kube.Client, n v1alpha1.NodeENI) *
 	return &newest
 }
 
-// leaderless says why no coordinator leads; "" when one does.
-func leaderless(ctx context.Context, leases coordinationv1.LeasesGetter, namespace string) string {
+// leaderless says why no coordinator leads; "" when one does. It returns an error when
+// that cannot be known.
+func leaderless(ctx context.Context, leases coordinationv1.LeasesGetter, namespace string) (why string, err error) {
 	name := namespace + "/" + leaseName
 	lease, err := leases.Leases(namespace).Get(ctx, leaseName, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Sprintf("there is no Lease %s", name)
+		return fmt.Sprintf("there is no Lease %s", name), nil
 	case err != nil:
-		return "" // nobody knows
+		return "", fmt.Errorf("reading the Lease %s: %w", name, err)
 	case lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" || lease.Spec.RenewTime == nil:
-		return fmt.Sprintf("nobody holds the Lease %s", name)
+		return fmt.Sprintf("no coordinator holds the Lease %s", name), nil
 	}
 	var duration time.Duration
 	if seconds := lease.Spec.LeaseDurationSeconds; seconds != nil {
 		duration = time.Duration(*seconds) * time.Second
 	}
 	if age := time.Since(lease.Spec.RenewTime.Time); age > duration {
-		return fmt.Sprintf("the Lease %s was last renewed %v ago", name, age.Round(time.Second))
+		return fmt.Sprintf("the Lease %s was last renewed %v ago", name, age.Round(time.Second)), nil
 	}
-	return ""
+	return "", nil
 }
 
 // releasedTime is how long a leading coordinator gets for ENIs that reports call

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordinationv1 "k8s.io/client-go/kubernetes/typed/coordination/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -185,4 +186,25 @@ func TestUninstallShowsNothingForged(t *testing.T) {
 		t.Error("it ends without an error")
 	}
 	r.patch(r.kube.API, kube.NodeENIs, "kept", map[string]any{"metadata": map[string]any{"finalizers": nil}})
+}
+
+// Reports of ENIs that are Released do not count once a coordinator has led for a while.
+// Whether one leads is not known when the Lease cannot be read.
+func TestUninstallKnowsNoLeader(t *testing.T) {
+	r := newRig(t)
+	r.startLeading()
+	cfg, err := r.cp.UserConfig("somebody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blind, err := coordinationv1.NewForConfig(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, leases := range map[string]coordinationv1.LeasesGetter{"the Lease is held": r.leases, "it cannot be read": blind} {
+		u, p := Uninstall{Kube: r.kube, Leases: leases, Namespace: testNamespace}, progress{}
+		if err := u.advance(t.Context(), &p); err != nil || p.leading.IsZero() != (leases == blind) {
+			t.Errorf("%s: a coordinator leads since %v (%v)", name, p.leading, err)
+		}
+	}
 }
