@@ -1,66 +1,90 @@
 package coordinator
 
 import (
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"time"
-)
 
-// pace is the time between tries: it doubles from first to most.
-type pace struct{ first, most time.Duration }
+	"github.com/aws-multi-eni/aws-multi-eni/internal/backoff"
+)
 
 var (
-	// EC2 that throttles or fails, and the API server.
-	briskPace = pace{time.Second, 30 * time.Second}
-	// What EC2 refuses until somebody changes something. Whoever has changed it
-	// watches, and an uninstall waits for it.
-	refusedPace = pace{10 * time.Second, time.Minute}
-	// Detaching an ENI that somebody attaches again each time.
-	undonePace = pace{30 * time.Second, 5 * time.Minute}
+	// For EC2 when it throttles or fails, and for the API server.
+	retryBackoff = backoff.Exponential{First: 2 * time.Second, Max: 30 * time.Second}
+	// For what EC2 refuses until permissions, or the ENI, are changed. Whether that has
+	// helped should be seen soon, and an uninstall waits for it.
+	refusedBackoff = backoff.Exponential{First: 20 * time.Second, Max: time.Minute}
+	// For the next Detach of an ENI that is attached again each time.
+	reattachedBackoff = backoff.Exponential{First: time.Minute, Max: 5 * time.Minute}
 )
 
-// undoneSoon is the wait instead, once something else is known of the ENI.
-const undoneSoon = 10 * time.Second
+const (
+	// reattachedRetry is how long that Detach waits at most once the decision about the
+	// ENI has changed.
+	reattachedRetry = 10 * time.Second
+	// maxPollDelay is the most between two looks at an ENI whose state does not change.
+	maxPollDelay = 30 * time.Second
+	// throttleLogInterval is the least between two log lines about throttling: while many
+	// ENIs are deleted, EC2 throttles all the time.
+	throttleLogInterval = time.Minute
+)
 
-// delay is how long to wait after the n-th time in a row, from 0, with jitter so
-// that many callers spread.
-func (p pace) delay(n int) time.Duration {
-	return jitter(min(p.first<<min(n, 20), p.most))
+// pollDelay is how long to wait for something that has not changed since then: a quarter of
+// that time, between the poll interval and half a minute.
+func pollDelay(since time.Time, poll time.Duration, now time.Time) time.Duration {
+	return max(poll, min(now.Sub(since)/4, maxPollDelay))
 }
 
-// backoff is how long to leave EC2 or the API server alone.
-type backoff struct{ failures int }
+// ec2Backoff is for how long no sweep begins, because EC2 throttles or fails.
+type ec2Backoff struct {
+	failures  int // in a row
+	until     time.Time
+	throttled bool      // in the last sweep, a Detach or a Delete
+	logged    time.Time // when throttling was logged last
+}
 
-func (b *backoff) next() time.Duration {
+func (b *ec2Backoff) extend() {
+	b.until = time.Now().Add(retryBackoff.Delay(b.failures))
 	b.failures++
-	return briskPace.delay(b.failures - 1)
 }
 
-// tokenBucket is how much may be spent at once, and in the long run a second. It may
-// be overdrawn: what something costs may be known only afterwards.
-type tokenBucket struct {
-	burst, perSecond float64
-
-	spent float64
-	at    time.Time
+// note notes the results of a sweep's Detach and Delete calls. One that succeeds shows
+// that EC2's token bucket fills again, so the waits begin with the shortest.
+func (b *ec2Backoff) note(results []result, log *slog.Logger) {
+	b.throttled = false
+	for _, r := range results {
+		b.throttled = b.throttled || r.outcome == outcomeThrottled
+		if r.outcome == outcomeDone {
+			b.failures = 0
+		}
+	}
+	if !b.throttled {
+		return
+	}
+	b.extend()
+	if time.Since(b.logged) > throttleLogInterval {
+		b.logged = time.Now()
+		log.Warn("EC2 throttles Detach or Delete calls; making fewer of them")
+	}
 }
 
-func (b *tokenBucket) spend(cost int, now time.Time) {
-	b.spent = max(b.spent-now.Sub(b.at).Seconds()*b.perSecond, 0) + float64(cost)
-	b.at = now
+// swept notes the end of a sweep, with its error.
+func (b *ec2Backoff) swept(err error) {
+	switch {
+	case err != nil:
+		b.extend()
+	case !b.throttled:
+		b.failures = 0
+	}
 }
 
-// next is when there is something left to spend: a whole unit of it.
-func (b *tokenBucket) next() time.Time {
-	return b.at.Add(time.Duration((b.spent + 1 - b.burst) / b.perSecond * float64(time.Second)))
-}
-
-// jitter spreads a duration by a fifth around itself.
+// jitter spreads a duration by a tenth to either side.
 func jitter(d time.Duration) time.Duration {
 	return time.Duration(float64(d) * (0.9 + 0.2*rand.Float64()))
 }
 
-// earliest of two times; zero is no time.
+// earliest is the earlier of two times; a zero time is none.
 func earliest(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b

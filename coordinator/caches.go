@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	byUID      = "uid"      // of NodeENIs: ENIs are tagged with it, for a name may come back
-	byInstance = "instance" // of Nodes: an instance may come back under another name
+	byUID      = "uid"      // of NodeENIs: ENIs are tagged with it, because another one may get the name
+	byInstance = "instance" // of Nodes: an instance may register again with another name
 )
 
-// caches hold what the API server shows. They run on followers too, so that a
-// new leader begins with everything at hand, seen deletions included.
+// caches hold what the API server shows. They also run on coordinators that do not lead, so
+// that a new leader begins with all objects, and the deletions that were seen.
 type caches struct {
 	client   *kube.Client
 	nodeENIs store[v1alpha1.NodeENI]
@@ -52,8 +52,8 @@ func instanceOf(obj any) ([]string, error) {
 	return nil, nil
 }
 
-// handle registers a handler; the caches are synced once it has seen
-// everything that was there at the start.
+// handle registers a handler. The caches are filled once it has been called for every object
+// of the first list.
 func (c *caches) handle(i cache.SharedIndexInformer, h cache.ResourceEventHandler) error {
 	registration, err := i.AddEventHandler(h)
 	if err != nil {
@@ -73,7 +73,7 @@ func (c *caches) run(ctx context.Context) (stop func(), filled bool) {
 	return func() { cancel(); running.Wait() }, cache.WaitFor(ctx, "", c.synced...)
 }
 
-// filled fails until all is known that a decision may rest on.
+// filled returns an error until the caches are filled. No decision is made before.
 func (c *caches) filled() error {
 	for _, s := range c.synced {
 		if !cache.IsDone(s) {
@@ -83,27 +83,27 @@ func (c *caches) filled() error {
 	return nil
 }
 
-// evidence gathers what is known about an ENI now.
+// evidence is what the caches show about an ENI.
 func (c *caches) evidence(e eni.ENI) evidence {
 	node := c.nodeOf(e)
 	return c.combine(e, c.nodeENIByUID(e.Owner.NodeENIUID), c.nodes.get(node), c.states.get(node))
 }
 
-// combine adds the deletions that were seen to the objects that an ENI's tags name.
+// combine adds the deletions that were seen to the objects in an ENI's tags.
 func (c *caches) combine(e eni.ENI, nodeENI *v1alpha1.NodeENI, node *kube.Node, report *v1alpha1.NodeENIState) evidence {
 	ev := evidence{NodeENI: nodeENI, Node: node, Phase: reportedPhase(e, report)}
-	ev.NodeENIDeleted, ev.NodeDeleted = c.history.explains(e.Owner)
+	ev.NodeENIDeleted, ev.NodeDeleted = c.history.seenDeletions(e.Owner)
 	return ev
 }
 
-// liveEvidence asks the API server for what the caches may have missed: one that
-// cannot list or watch any more, for want of a right or for an object that it
-// cannot read, stays as it was and tells nobody. New ENIs would then be orphans,
-// and those whose label came back left over, for as long as that lasts.
+// liveEvidence is what the API server shows about an ENI. A cache stays as it was while its
+// informer cannot list or watch, because a right is missing or an object cannot be decoded,
+// and until it has followed a restore of etcd. By such a cache, new ENIs would be orphans, and
+// ENIs of a Node whose label came back would be left over.
 func (c *caches) liveEvidence(ctx context.Context, e eni.ENI) (evidence, error) {
 	name := e.Owner.NodeENI
 	if cached := c.nodeENIByUID(e.Owner.NodeENIUID); cached != nil {
-		name = cached.Name // a tag can be edited
+		name = cached.Name // a tag may have been edited
 	}
 	nodeENI, err := read[v1alpha1.NodeENI](ctx, c.client.API, kube.NodeENIs, name)
 	if err != nil {
@@ -112,7 +112,7 @@ func (c *caches) liveEvidence(ctx context.Context, e eni.ENI) (evidence, error) 
 	if nodeENI != nil && nodeENI.UID != e.Owner.NodeENIUID {
 		nodeENI = nil
 	}
-	// Of the custom resources the CRDs may be gone, but no API server is without Nodes.
+	// The CRDs of NodeENIs and NodeENIStates may be gone, but every API server has Nodes.
 	nodeName := c.nodeOf(e)
 	node, err := readStrictly[kube.Node](ctx, c.client.Core, kube.Nodes, nodeName)
 	if err != nil {
@@ -125,10 +125,10 @@ func (c *caches) liveEvidence(ctx context.Context, e eni.ENI) (evidence, error) 
 	return c.combine(e, nodeENI, node, report), nil
 }
 
-// nodeOf is the name of the Node that the ENI's instance has: that of its tag, unless
-// that is another instance now, or gone, and the instance has another name.
+// nodeOf is the name of the Node that the ENI's instance is: the one in its tag, unless that
+// Node is gone or another instance, and the instance has another name now.
 func (c *caches) nodeOf(e eni.ENI) string {
-	if named := c.nodes.get(e.Owner.Node); named != nil && !isOther(e, named) {
+	if named := c.nodes.get(e.Owner.Node); named != nil && !isOtherInstance(e, named) {
 		return e.Owner.Node
 	}
 	if found := c.nodes.by(byInstance, e.Owner.InstanceID()); len(found) == 1 {
@@ -140,7 +140,8 @@ func (c *caches) nodeOf(e eni.ENI) string {
 // hasInstance says whether a Node is that instance.
 func (c *caches) hasInstance(id string) bool { return len(c.nodes.by(byInstance, id)) > 0 }
 
-// instances are at most so many of those that Nodes are, first those that report ENIs.
+// instances are those of the Nodes, first the ones whose agents report ENIs, and no more than
+// most.
 func (c *caches) instances(reported []reportedENI, most int) []string {
 	set := map[string]bool{}
 	for _, r := range reported {

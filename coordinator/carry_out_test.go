@@ -12,16 +12,16 @@ import (
 // TestCarryOut: between a decision and its call things may have changed.
 func TestCarryOut(t *testing.T) {
 	r, n, a := newNodeRig(t)
-	unselected, reported := verdict{reasonNotSelected, graceNone}, verdict{reasonReleased, graceNone}
+	unselected, reported := decision{reasonNotSelected, graceNone}, decision{reasonReleased, graceNone}
 	tests := []struct {
 		name     string
-		verdict  verdict
+		decision decision
 		released bool
 		leads    bool
 		cluster  string
 		want     outcome
 	}{
-		{"all speaks for it", reported, true, true, testCluster, outcomeDone},
+		{"confirmed", reported, true, true, testCluster, outcomeDone},
 		{"wanted again", unselected, false, true, testCluster, outcomeDropped},
 		{"for another reason", unselected, true, true, testCluster, outcomeDropped},
 		{"no longer leading", reported, true, false, testCluster, outcomeDropped},
@@ -36,10 +36,10 @@ func TestCarryOut(t *testing.T) {
 			}
 			r.report(n, "node-a", a, phase, id)
 			s := r.sweeperAsOf()
-			s.executor.mayAct = func() bool { return test.leads }
+			s.executor.holdsLease = func() bool { return test.leads }
 			e := available(id, owner(n, "node-a", a))
 			e.Owner.Cluster = test.cluster
-			got := s.executor.carryOut(t.Context(), job{e, test.verdict, actDelete}, s.executor.newBatch())
+			got := s.executor.carryOut(t.Context(), job{e, test.decision, actDelete}, s.executor.newBatch())
 			if got.outcome != test.want {
 				t.Errorf("got %s (%v), want %s", got.outcome, got.err, test.want)
 			}
@@ -66,14 +66,14 @@ func TestNotConfirmed(t *testing.T) {
 	}
 	e := available(id, owner(n, "node-a", "i-0fffffffffffffff0"))
 	e.Owner.Cluster = testCluster
-	if got := s.executor.carryOut(t.Context(), job{e, verdict{reasonNodeENIDeleted, graceNone}, actDelete}, s.executor.newBatch()); got.outcome != outcomeDropped || !r.exists(id) {
+	if got := s.executor.carryOut(t.Context(), job{e, decision{reasonNodeENIDeleted, graceNone}, actDelete}, s.executor.newBatch()); got.outcome != outcomeDropped || !r.exists(id) {
 		t.Errorf("got %s; the ENI exists: %v", got.outcome, r.exists(id))
 	}
 	r.awaitEvent("NotConfirmed", "Warning multi: "+id+" of node node-a is left over (its NodeENI is deleted), but it stays")
 
 	s.deletions.byUID = map[types.UID]*deletion{n.UID: {nodeENI: n}}
 	s.deletions.release(t.Context(), map[types.UID]bool{n.UID: true}, nil)
-	r.awaitEvent("FinalizerNotRemoved", "Warning multi: EC2 shows no ENI of it any more, but the finalizer "+v1alpha1.CleanupFinalizer+" could not be removed")
+	r.awaitEvent("FinalizerNotRemoved", "Warning multi: EC2 shows no ENI of it any more, but the coordinator cannot remove the finalizer "+v1alpha1.CleanupFinalizer+": ")
 }
 
 // TestStaleCaches: the caches have stopped following the API server, which
@@ -83,30 +83,30 @@ func TestStaleCaches(t *testing.T) {
 		name string
 		// seen is what the caches have seen, meanwhile what they have missed.
 		seen, meanwhile func(r *rig, n *v1alpha1.NodeENI, instance, id string)
-		verdict         verdict
+		decision        decision
 		want            outcome
 	}{
 		{"nothing missed", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { r.label("node-a", nil) },
 			func(*rig, *v1alpha1.NodeENI, string, string) {},
-			verdict{reasonNotSelected, graceAgent}, outcomeDone},
+			decision{reasonNotSelected, graceAgent}, outcomeDone},
 		{"the label is back", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { r.label("node-a", nil) },
 			func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { r.label("node-a", "multi-eni") },
-			verdict{reasonNotSelected, graceAgent}, outcomeDropped},
+			decision{reasonNotSelected, graceAgent}, outcomeDropped},
 		{"the Node has come", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) { r.remove(r.kube.Core, kube.Nodes, "node-a") },
 			func(r *rig, _ *v1alpha1.NodeENI, instance, _ string) { r.node("node-a", instance) },
-			verdict{reasonNodeUnknown, graceOrphan}, outcomeDropped},
+			decision{reasonNodeUnknown, graceOrphan}, outcomeDropped},
 		{"the Node is the instance again", func(r *rig, _ *v1alpha1.NodeENI, _, _ string) {
 			r.remove(r.kube.Core, kube.Nodes, "node-a")
 			r.node("node-a", "i-0fffffffffffffff0")
 		}, func(r *rig, _ *v1alpha1.NodeENI, instance, _ string) {
 			r.remove(r.kube.Core, kube.Nodes, "node-a")
 			r.node("node-a", instance)
-		}, verdict{reasonNodeReplaced, graceNone}, outcomeDropped},
+		}, decision{reasonNodeReplaced, graceNone}, outcomeDropped},
 		{"the agent uses it again", func(r *rig, n *v1alpha1.NodeENI, instance, id string) {
 			r.report(n, "node-a", instance, v1alpha1.PhaseReleased, id)
 		}, func(r *rig, n *v1alpha1.NodeENI, instance, id string) {
 			r.report(n, "node-a", instance, v1alpha1.PhaseReady, id)
-		}, verdict{reasonReleased, graceNone}, outcomeDropped},
+		}, decision{reasonReleased, graceNone}, outcomeDropped},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -116,10 +116,10 @@ func TestStaleCaches(t *testing.T) {
 			s := r.sweeperAsOf()
 			test.meanwhile(r, n, a, id)
 			e := available(id, owner(n, "node-a", a))
-			if got := leftOver(testCluster, e, s.caches.evidence(e)); got != test.verdict {
-				t.Fatalf("by the caches it is %+v, want %+v", got, test.verdict)
+			if got := leftOver(testCluster, e, s.caches.evidence(e)); got != test.decision {
+				t.Fatalf("by the caches it is %+v, want %+v", got, test.decision)
 			}
-			if got := s.executor.carryOut(t.Context(), job{e, test.verdict, actDelete}, s.executor.newBatch()); got.outcome != test.want {
+			if got := s.executor.carryOut(t.Context(), job{e, test.decision, actDelete}, s.executor.newBatch()); got.outcome != test.want {
 				t.Errorf("got %s (%v), want %s", got.outcome, got.err, test.want)
 			}
 			if r.exists(id) != (test.want == outcomeDropped) {
@@ -138,7 +138,7 @@ func TestStaleNodeENIs(t *testing.T) {
 	n := r.nodeENI("multi")
 	id := r.newENI(owner(n, "node-a", a), subnetA)
 	e := available(id, owner(n, "node-a", a))
-	orphan := verdict{reasonNodeENIUnknown, graceOrphan}
+	orphan := decision{reasonNodeENIUnknown, graceOrphan}
 	if got := leftOver(testCluster, e, s.caches.evidence(e)); got != orphan {
 		t.Fatalf("by the caches it is %+v, want %+v", got, orphan)
 	}

@@ -38,13 +38,13 @@ func (r *rig) throttleEverySecond(many int) {
 	}
 }
 
-// crowd makes ENIs of nodes that the rig has no Node of, all of one NodeENI, past
-// the API: its calls are those of coordinators only.
-func (r *rig) crowd(n *v1alpha1.NodeENI, from, to int) (ids []string) {
+// fleetENIs makes ENIs of nodes that the rig has no Node of, all of one NodeENI, without
+// calls of the API: those are the coordinators' only.
+func (r *rig) fleetENIs(n *v1alpha1.NodeENI, from, to int) (ids []string) {
 	r.Helper()
 	for i := from; i < to; i++ {
 		e, err := r.cloud.CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{SubnetID: subnetBig, Tags: map[string]string{
-			eni.TagCluster: testCluster, eni.TagNode: fmt.Sprint("crowd-", i), eni.TagInstance: arn(fmt.Sprintf("i-%017x", i)),
+			eni.TagCluster: testCluster, eni.TagNode: fmt.Sprint("fleet-", i), eni.TagInstance: arn(fmt.Sprintf("i-%017x", i)),
 			eni.TagNodeENI: n.Name, eni.TagNodeENIUID: string(n.UID), eni.TagCreatedAt: time.Now().UTC().Format(time.RFC3339),
 		}})
 		if err != nil {

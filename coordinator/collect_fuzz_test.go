@@ -14,7 +14,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// drawWorld is an ENI and what speaks for and against it.
+// drawWorld is an ENI and the evidence about it.
 func drawWorld(c *draw.Choices) (eni.ENI, evidence) {
 	e := wantedENI()
 	e.Owner.Cluster = draw.Of(c, testCluster, testCluster, testCluster, "other", "")
@@ -86,7 +86,7 @@ func FuzzCollect(f *testing.F) {
 				return
 			}
 		}
-		t.Fatalf("left over as %+v, and not collected: %+v %+v", w.track.Verdict, w.eni, w.evidence)
+		t.Fatalf("left over as %+v, and not collected: %+v %+v", w.track.Decision, w.eni, w.evidence)
 	})
 }
 
@@ -98,10 +98,10 @@ type watched struct {
 	track    *track
 	gone     bool
 
-	proven   time.Time // since when something speaks against it, without a break
+	proven   time.Time // since when a reason is proven, without a break
 	nodeless time.Time // since when that is that its Node was deleted
 	detached time.Time // when it was detached last
-	detaches int       // how often, since something speaks against it
+	detaches int       // how often, since it is left over
 	orphaned int       // full sweeps in a row in which only absence did
 }
 
@@ -118,7 +118,7 @@ func (w *watched) sweep(t *testing.T, full bool) step {
 	} else if w.nodeless.IsZero() {
 		w.nodeless = w.now
 	}
-	if v.Grace != graceOrphan {
+	if v.GracePeriod != graceOrphan {
 		w.orphaned = 0
 		if w.proven.IsZero() {
 			w.proven = w.now
@@ -182,9 +182,9 @@ func (w *watched) justified(t *testing.T, what act) {
 		t.Fatalf("an orphan goes after %d full sweeps at the age of %v", w.orphaned, w.now.Sub(e.Owner.CreatedAt))
 	case what == actDetach && w.nodeless != (time.Time{}) && w.now.Sub(w.nodeless) < fuzzTimes.NodeGrace:
 		t.Fatalf("the Node had only %v to come back", w.now.Sub(w.nodeless))
-	case what == actDetach && w.detaches >= 2 && w.now.Sub(w.detached) < undoneSoon*9/10:
+	case what == actDetach && w.detaches >= 2 && w.now.Sub(w.detached) < reattachedRetry*9/10:
 		t.Fatalf("detached %d times, the last time %v ago", w.detaches, w.now.Sub(w.detached))
-	case isProven(e, ev) && nodeLives(e, ev) && ev.Phase != v1alpha1.PhaseReleased && w.now.Sub(w.proven) < fuzzTimes.ReleaseGrace:
+	case isProven(e, ev) && nodeExists(e, ev) && ev.Phase != v1alpha1.PhaseReleased && w.now.Sub(w.proven) < fuzzTimes.ReleaseGrace:
 		t.Fatalf("the agent had only %v", w.now.Sub(w.proven))
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
-// forever is a grace that no test waits for.
+// forever is a grace period that no test waits for.
 func forever(cfg *Config) { cfg.ReleaseGrace = time.Hour }
 
 func TestNodeENIDeleted(t *testing.T) {
@@ -234,7 +234,7 @@ func TestSubnetUnlisted(t *testing.T) {
 	}
 }
 
-// TestSurplusReleased: subnets by name and duplicates are the agent's to judge.
+// TestSurplusReleased: the agent decides about subnets by name and about duplicates.
 func TestSurplusReleased(t *testing.T) {
 	r := newRig(t)
 	a := r.newNode("node-a")

@@ -14,12 +14,11 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-// stepLimit is what the steps of the leader's loops take at most, each being a
-// few calls with timeouts of their own.
+// stepLimit is how long a step of one of the leader's loops may take: a few calls, each with
+// a timeout.
 const stepLimit = 3 * time.Minute
 
-// Config is what a coordinator needs. There are no defaults here: the flags of
-// eni-coordinator have them.
+// Config is what a coordinator needs. The defaults are those of eni-coordinator's flags.
 type Config struct {
 	Kube   *kube.Client
 	Leases coordinationv1.LeasesGetter
@@ -31,36 +30,36 @@ type Config struct {
 	// Metrics counts nothing when it is nil.
 	Metrics *Metrics
 
-	// Cluster is the value of the tag networking.k8s.aws/cluster; ENIs with
-	// another one do not exist for the coordinator.
+	// Cluster is the value of the tag networking.k8s.aws/cluster. The coordinator never
+	// touches ENIs with another one.
 	Cluster string
-	// Region is the one that EC2 is asked in; "" is not known.
+	// Region is the one that EC2 is asked in; "" if it is not known.
 	Region string
 	// Namespace is where the Lease is.
 	Namespace string
-	// Identity tells candidates for the Lease apart.
+	// Identity is unique among the candidates for the Lease.
 	Identity string
 
-	// Concurrency is how many Detach calls run side by side, and as many Delete
-	// calls.
+	// Concurrency is how many Detach calls run side by side, and how many Delete calls.
 	Concurrency int
 	// SweepInterval is the time between two full sweeps, with a little jitter.
 	SweepInterval time.Duration
-	// ReleaseGrace is how long the agent of a living node has for taking a link
-	// down before its ENI is detached.
+	// ReleaseGrace is how long the agent of an existing Node has for taking a link down
+	// before its ENI is detached.
 	ReleaseGrace time.Duration
-	// NodeGrace is how long a Node that was deleted has for coming back while its
-	// instance runs, before that instance's ENIs are detached.
+	// NodeGrace is how long a Node that was deleted has for coming back while its instance
+	// runs, before that instance's ENIs are detached.
 	NodeGrace time.Duration
-	// OrphanAge is the age that an ENI has to have when no event explains it.
+	// OrphanAge is the least age of an ENI that is collected although no deletion was seen.
 	OrphanAge time.Duration
 	// StatusInterval is the least time between two status updates of a NodeENI.
 	StatusInterval time.Duration
-	// PollInterval is the least time between two looks at an ENI on its way out.
+	// PollInterval is the least time between two describes of an ENI that is being
+	// collected.
 	PollInterval time.Duration
 
-	// LeaseDuration is how long a leader that is gone keeps others waiting,
-	// RenewDeadline how long a leader tries to renew before it gives up, and
+	// LeaseDuration is how long the other candidates wait for a leader that does not renew
+	// the Lease, RenewDeadline how long a leader tries to renew it before it ends, and
 	// RetryPeriod the time between tries.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
 }
@@ -68,7 +67,7 @@ type Config struct {
 func (cfg *Config) validate() error {
 	err := cfg.Check()
 	if cfg.Cluster == "" {
-		err = errors.Join(errors.New("the cluster has no name: without it no ENI can be told to be its own"), err)
+		err = errors.Join(errors.New("the cluster has no name, which its ENIs are tagged with"), err)
 	}
 	return err
 }
@@ -98,7 +97,7 @@ func (cfg *Config) Check() error {
 			errs = append(errs, fmt.Errorf("%s %v: it must be above 0", d.what, d.value))
 		}
 	}
-	// As client-go's election wants it, which ends the process otherwise.
+	// client-go's election ends the process otherwise.
 	if cfg.LeaseDuration <= cfg.RenewDeadline {
 		errs = append(errs, fmt.Errorf("--lease-duration %v must be longer than --lease-renew-deadline %v", cfg.LeaseDuration, cfg.RenewDeadline))
 	}

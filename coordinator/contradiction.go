@@ -17,28 +17,28 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// place is where AWS keeps something; "" is not known.
-type place struct{ Region, Account string }
+// location is where something is in AWS; "" is not known.
+type location struct{ Region, Account string }
 
-func (p place) String() string {
+func (l location) String() string {
 	text := "an unknown Region"
-	if p.Region != "" {
-		text = "Region " + p.Region
+	if l.Region != "" {
+		text = "Region " + l.Region
 	}
-	if p.Account != "" {
-		text += ", account " + p.Account
+	if l.Account != "" {
+		text += ", account " + l.Account
 	}
 	return text
 }
 
-// differs says whether the two are surely not the same place.
-func (p place) differs(q place) bool {
-	return p.Region != "" && q.Region != "" && p.Region != q.Region ||
-		p.Account != "" && q.Account != "" && p.Account != q.Account
+// differs says whether the two are certainly not the same.
+func (l location) differs(m location) bool {
+	return l.Region != "" && m.Region != "" && l.Region != m.Region ||
+		l.Account != "" && m.Account != "" && l.Account != m.Account
 }
 
-// contradiction is why what EC2 shows must not be believed, or not of one NodeENI.
-// The zero value is none.
+// contradiction is why an ENI that EC2 does not show may exist all the same: of one NodeENI,
+// or of all. The zero value is none.
 type contradiction struct{ Reason, Message string }
 
 // Reasons of contradictions, for conditions, Events and metrics.
@@ -51,10 +51,10 @@ const (
 
 var contradictionReasons = []string{wrongRegion, instancesUnknown, eniElsewhere, otherClusterName}
 
-// wrongPlace says whether EC2 is asked in a Region that none of the Nodes is in. One
-// Node in the Region is enough: a cluster may have Nodes elsewhere, and a Node that
-// says so falsely must not stop the others' collection.
-func wrongPlace(here string, nodes []*kube.Node) contradiction {
+// regionMismatch is the contradiction when EC2 is asked in a Region that none of the Nodes is
+// in. One Node in the Region is enough: a cluster may have Nodes elsewhere, and a Node with
+// a wrong label must not block the collection for the others.
+func regionMismatch(here string, nodes []*kube.Node) contradiction {
 	elsewhere := map[string][]string{}
 	for _, node := range nodes {
 		region := node.Region()
@@ -75,33 +75,33 @@ func wrongPlace(here string, nodes []*kube.Node) contradiction {
 		here, region, sample(elsewhere[region]), region)}
 }
 
-// reportedENI is an ENI that the report of a living Node names.
+// reportedENI is an ENI in the report of an existing Node.
 type reportedENI struct {
 	ENI      string
 	NodeENI  types.UID
 	Node     string
 	Instance string
-	At       place
+	At       location
 }
 
-// maxReported is how many ENIs of one report count; an instance takes fewer, and a
-// report may lie.
+// maxReported is how many ENIs of one report count. An instance takes fewer, and a report
+// may be forged.
 const maxReported = 64
 
-// reportedENIs are those that the reports of living Nodes name. The Region is the Node's own
-// word, for a report may lie.
+// reportedENIs are the ENIs in the reports of existing Nodes. The Region is that of the Node's
+// labels if they have one, because a report may be forged.
 func reportedENIs(reports []*v1alpha1.NodeENIState, nodeOf func(string) *kube.Node) []reportedENI {
 	var all []reportedENI
 	for _, report := range reports {
 		node := nodeOf(report.Name)
-		if !speaksFor(report, node) {
+		if !isReportOf(report, node) {
 			continue
 		}
-		at := place{cmp.Or(node.Region(), report.Status.Region), report.Status.Account}
-		named := 0
+		at := location{cmp.Or(node.Region(), report.Status.Region), report.Status.Account}
+		counted := 0
 		for _, entry := range report.Status.ENIs {
-			if entry.ENIID != "" && named < maxReported {
-				named++
+			if entry.ENIID != "" && counted < maxReported {
+				counted++
 				all = append(all, reportedENI{entry.ENIID, entry.NodeENIUID, report.Name, report.Status.InstanceID, at})
 			}
 		}
@@ -111,47 +111,46 @@ func reportedENIs(reports []*v1alpha1.NodeENIState, nodeOf func(string) *kube.No
 
 // observation is what EC2 shows without regard to tags.
 type observation struct {
-	here      place
-	enis      map[string]eni.ENI // by id, of those that it was asked for
-	instances map[string]bool    // of those that it was asked for
-	known     bool               // it has shown an instance of the cluster
+	here         location
+	enis         map[string]eni.ENI // by id, of those that it was asked for
+	instances    map[string]bool    // of those that it was asked for
+	instanceSeen bool               // it has shown an instance of the cluster
 }
 
-// contradicts says what speaks against the conclusion that the reported ENI does not
-// exist any more, given that EC2 does not list it among the cluster's. EC2's tags count for
-// more than a report, and so does an instance that EC2 shows.
+// contradicts is why the reported ENI may exist, although EC2 does not list it as the
+// cluster's. EC2's tags, and an instance that EC2 shows, count for more than a report.
 func (o observation) contradicts(r reportedENI, cluster string) contradiction {
 	e, shown := o.enis[r.ENI]
 	switch {
 	case shown && e.Owner.Cluster != cluster && e.Owner.NodeENIUID == r.NodeENI && e.Owner.InstanceID() == r.Instance:
 		return contradiction{otherClusterName, fmt.Sprintf(
-			"%s of node %s was made for this NodeENI and for instance %s, but its cluster tag is %q, and the coordinator's cluster is %q; the coordinator leaves it alone. "+
-				"Give coordinator and agents the same --cluster-name (clusterName in the Helm chart): the ENIs' tag tells which",
+			"%s of node %s was made for this NodeENI and for instance %s, but its cluster tag is %q, and the coordinator's cluster is %q; the coordinator does not touch it. "+
+				"Give coordinator and agents the same --cluster-name (clusterName in the Helm chart), the one in the ENIs' tag",
 			r.ENI, r.Node, r.Instance, e.Owner.Cluster, cluster)}
 	case shown, o.instances[r.Instance]:
-		return contradiction{} // none of this NodeENI's, or gone
+		return contradiction{} // the ENI is not this NodeENI's, or is gone
 	case r.At.differs(o.here):
 		return contradiction{eniElsewhere, fmt.Sprintf(
 			"node %s reports %s in %s, and the coordinator asks EC2 in %s, which does not show it. "+
 				"Delete the ENI there, and then the Node if its instance is gone, or run the coordinator there",
 			r.Node, r.ENI, r.At, o.here)}
-	case o.known:
-		return contradiction{} // the right place, and the instance has gone with its ENIs
+	case o.instanceSeen:
+		return contradiction{} // the instance has gone with its ENIs
 	}
 	return o.noInstance([]reportedENI{r}, nil)
 }
 
-// ofPlace says whether EC2 should know one of the instances that it was asked for, and
-// does not.
-func (o observation) ofPlace(reported []reportedENI, instances []string) contradiction {
-	if o.known || len(instances) == 0 {
+// ofLocation is the contradiction when EC2 was asked for the cluster's instances and has
+// shown none.
+func (o observation) ofLocation(reported []reportedENI, instances []string) contradiction {
+	if o.instanceSeen || len(instances) == 0 {
 		return contradiction{}
 	}
 	return o.noInstance(reported, instances)
 }
 
-// noInstance is the contradiction when EC2 shows none of the instances whose agents
-// report ENIs, or when none does, of those that Nodes are.
+// noInstance is the contradiction when EC2 shows none of the instances whose agents report
+// ENIs or, if there is no report, none of the Nodes' instances.
 func (o observation) noInstance(reported []reportedENI, instances []string) contradiction {
 	which := "of the cluster's Nodes"
 	if len(reported) > 0 {
@@ -164,15 +163,14 @@ func (o observation) noInstance(reported []reportedENI, instances []string) cont
 	}
 	return contradiction{instancesUnknown, fmt.Sprintf(
 		"EC2, asked in %s, shows none of the instances %s: %s; nothing is detached or deleted. "+
-			"See that the coordinator's credentials are of the nodes' account, and that AWS_ENDPOINT_URL_EC2, where it is set, leads to the nodes' EC2. If the instances are gone, delete their Nodes",
+			"Check that the coordinator has credentials of the nodes' account, and that AWS_ENDPOINT_URL_EC2, if it is set, leads to the nodes' EC2. If the instances are gone, delete their Nodes",
 		o.here, which, sample(instances))}
 }
 
 // allNodeENIs stands for the UID of each.
 const allNodeENIs types.UID = ""
 
-// contradictions keeps what speaks against the conclusion that an ENI does not exist
-// because EC2 does not show it. The verifier finds it, the status writer shows it.
+// contradictions are those that the verifier has found. The status writer shows them.
 type contradictions struct {
 	mu    sync.Mutex
 	byUID map[types.UID]contradiction
@@ -182,33 +180,33 @@ func newContradictions() *contradictions {
 	return &contradictions{byUID: map[types.UID]contradiction{}}
 }
 
-// of is what is to be said of a NodeENI.
+// of is the contradiction of a NodeENI.
 func (c *contradictions) of(uid types.UID) contradiction {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return cmp.Or(c.byUID[allNodeENIs], c.byUID[uid])
 }
 
-// set returns whether that is news.
-func (c *contradictions) set(uid types.UID, found contradiction) bool {
+// set returns whether it is another one than before.
+func (c *contradictions) set(uid types.UID, found contradiction) (changed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	news := c.byUID[uid] != found
+	changed = c.byUID[uid] != found
 	if c.byUID[uid] = found; found == (contradiction{}) {
 		delete(c.byUID, uid)
 	}
-	return news
+	return changed
 }
 
-// forgetGone drops what was said of NodeENIs that are gone: somebody may have taken the
-// finalizer off one that was blocked.
+// forgetGone drops the contradictions of NodeENIs that are gone: the finalizer of one that
+// was blocked may have been removed by hand.
 func (c *contradictions) forgetGone(find func(types.UID) *v1alpha1.NodeENI) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	maps.DeleteFunc(c.byUID, func(uid types.UID, _ contradiction) bool { return uid != allNodeENIs && find(uid) == nil })
 }
 
-// counts are how many of so many NodeENIs each reason concerns.
+// counts is the number of NodeENIs by reason. nodeENIs is how many there are.
 func (c *contradictions) counts(nodeENIs int) map[string]int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -223,7 +221,7 @@ func (c *contradictions) counts(nodeENIs int) map[string]int {
 	return n
 }
 
-// condition sets the condition CleanupBlocked, which is there as long as it holds.
+// condition sets the condition CleanupBlocked as long as there is a contradiction.
 func (c *contradictions) condition(n *v1alpha1.NodeENI, status *v1alpha1.NodeENIStatus, now time.Time) {
 	found := c.of(n.UID)
 	if found == (contradiction{}) {
@@ -235,6 +233,6 @@ func (c *contradictions) condition(n *v1alpha1.NodeENI, status *v1alpha1.NodeENI
 		ObservedGeneration: n.Generation, LastTransitionTime: metav1.NewTime(now),
 	})
 	if ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); n.DeletionTimestamp != nil && ready != nil {
-		ready.Message = found.Message // nothing is detached or deleted, whatever Deleting says
+		ready.Message = found.Message // and not that its ENIs are being detached and deleted
 	}
 }

@@ -12,10 +12,10 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// region is a cluster in one place and a coordinator that asks EC2 in one, which may be
-// another: nodes, some of whose instances are gone, with ENIs, and one node that lies.
+// region is a cluster in one Region and account, and a coordinator that asks EC2 in one, which
+// may be another: nodes, some of whose instances are gone, with ENIs, and one node that lies.
 type region struct {
-	there, here place
+	there, here location
 	nodes       []*kube.Node
 	reports     []*v1alpha1.NodeENIState
 	instances   map[string]bool    // that exist there
@@ -25,8 +25,8 @@ type region struct {
 const liar = "node-c"
 
 func drawRegion(c *draw.Choices) *region {
-	r := &region{there: place{"us-east-1", "1"}, instances: map[string]bool{}, enis: map[string]eni.ENI{}}
-	r.here = draw.Of(c, r.there, r.there, place{"us-west-2", "1"}, place{"us-east-1", "2"}, place{"us-east-1", ""})
+	r := &region{there: location{"us-east-1", "1"}, instances: map[string]bool{}, enis: map[string]eni.ENI{}}
+	r.here = draw.Of(c, r.there, r.there, location{"us-west-2", "1"}, location{"us-east-1", "2"}, location{"us-east-1", ""})
 	for _, name := range []string{"node-a", "node-b", liar} {
 		instance := "i-" + name[len(name)-1:]
 		if name != liar { // that one exists, or it could not lie
@@ -72,13 +72,13 @@ func (r *region) view() observation {
 		return t
 	}
 	t.enis, t.instances = r.enis, r.instances
-	t.known = slices.ContainsFunc(r.nodes, func(n *kube.Node) bool { return r.instances[kube.InstanceID(n.Spec.ProviderID)] })
+	t.instanceSeen = slices.ContainsFunc(r.nodes, func(n *kube.Node) bool { return r.instances[kube.InstanceID(n.Spec.ProviderID)] })
 	return t
 }
 
 // blocked is why the finalizer of a NodeENI stays when EC2 lists no ENI of it.
 func (r *region) blocked(uid types.UID) contradiction {
-	if c := wrongPlace(r.here.Region, r.nodes); c != (contradiction{}) {
+	if c := regionMismatch(r.here.Region, r.nodes); c != (contradiction{}) {
 		return c
 	}
 	reported := reportedENIs(r.reports, func(name string) *kube.Node {
@@ -89,7 +89,7 @@ func (r *region) blocked(uid types.UID) contradiction {
 	for _, n := range r.nodes {
 		instances = append(instances, kube.InstanceID(n.Spec.ProviderID))
 	}
-	if c := o.ofPlace(reported, instances); c != (contradiction{}) {
+	if c := o.ofLocation(reported, instances); c != (contradiction{}) {
 		return c
 	}
 	for _, e := range reported {
@@ -100,8 +100,8 @@ func (r *region) blocked(uid types.UID) contradiction {
 	return contradiction{}
 }
 
-// FuzzContradictions: in the wrong place no NodeENI is freed, whatever a node says; in
-// the right place a node that lies holds up none.
+// FuzzContradictions: in the wrong Region or account no NodeENI goes, whatever a node reports.
+// In the right one, a node that reports lies blocks none.
 func FuzzContradictions(f *testing.F) {
 	draw.Fuzz(f, 300, func(t *testing.T, c *draw.Choices) {
 		r := drawRegion(c)
@@ -109,7 +109,7 @@ func FuzzContradictions(f *testing.F) {
 			why := r.blocked(uid)
 			if r.here.differs(r.there) {
 				if why == (contradiction{}) {
-					t.Fatalf("the coordinator is in %v, the cluster in %v, and %s is freed", r.here, r.there, uid)
+					t.Fatalf("the coordinator is in %v, the cluster in %v, and %s goes", r.here, r.there, uid)
 				}
 				continue
 			}
@@ -118,7 +118,7 @@ func FuzzContradictions(f *testing.F) {
 				named = named || e.Owner.NodeENIUID == uid && e.Owner.Cluster != testCluster
 			}
 			if why != (contradiction{}) && !named {
-				t.Fatalf("%s is held up in the right place: %+v; the lie is %+v", uid, why, r.reports[2].Status)
+				t.Fatalf("%s is blocked in the right Region and account: %+v; the lie is %+v", uid, why, r.reports[2].Status)
 			}
 		}
 	})

@@ -22,7 +22,7 @@ func nodeIn(name, providerID string) *kube.Node {
 	return n
 }
 
-func TestWrongPlace(t *testing.T) {
+func TestRegionMismatch(t *testing.T) {
 	east, lax, west := nodeIn("east", "aws:///us-east-1a/i-1"), nodeIn("lax", "aws:///us-west-2-lax-1a/i-2"), nodeIn("west", "aws:///us-west-2a/i-3")
 	hybrid, nameless := nodeIn("hybrid", "eks-hybrid:///eu-west-1/c/mi-1"), nodeIn("nameless", "")
 	for _, test := range []struct {
@@ -40,7 +40,7 @@ func TestWrongPlace(t *testing.T) {
 		{"another one", "eu-west-1", []*kube.Node{east, hybrid}, "asks EC2 in Region eu-west-1, but the cluster's Nodes are in us-east-1 (east)"},
 		{"another one than that of most", "eu-west-1", []*kube.Node{east, west, lax}, "are in us-west-2 (lax; west)"},
 	} {
-		got := wrongPlace(test.here, test.nodes)
+		got := regionMismatch(test.here, test.nodes)
 		if (got.Reason == wrongRegion) != (test.want != "") || !strings.Contains(got.Message, test.want) {
 			t.Errorf("%s: got %+v, want %q", test.name, got, test.want)
 		}
@@ -48,14 +48,14 @@ func TestWrongPlace(t *testing.T) {
 }
 
 func TestContradicts(t *testing.T) {
-	c := reportedENI{ENI: "eni-1", NodeENI: "uid-1", Node: "node-a", Instance: "i-1", At: place{"us-east-1", "123456789012"}}
+	c := reportedENI{ENI: "eni-1", NodeENI: "uid-1", Node: "node-a", Instance: "i-1", At: location{"us-east-1", "123456789012"}}
 	shown := func(change func(*eni.ENI)) map[string]eni.ENI {
 		e := wantedENI()
 		change(&e)
 		return map[string]eni.ENI{e.ID: e}
 	}
 	other := func(e *eni.ENI) { e.Owner.Cluster = "other" }
-	here, elsewhere := place{"us-east-1", "123456789012"}, place{"us-east-1", "999999999999"}
+	here, elsewhere := location{"us-east-1", "123456789012"}, location{"us-east-1", "999999999999"}
 	for _, test := range []struct {
 		name string
 		t    observation
@@ -63,12 +63,12 @@ func TestContradicts(t *testing.T) {
 	}{
 		{"the instance is there, and the ENI is not", observation{here: here, instances: map[string]bool{"i-1": true}}, ""},
 		{"though the report names another account", observation{here: elsewhere, instances: map[string]bool{"i-1": true}}, ""},
-		{"the instance is gone, in the right place", observation{here: here, known: true}, ""},
-		{"account not known", observation{here: place{"us-east-1", ""}, known: true}, ""},
+		{"the instance is gone, in the right Region and account", observation{here: here, instanceSeen: true}, ""},
+		{"account not known", observation{here: location{"us-east-1", ""}, instanceSeen: true}, ""},
 		{"no instance was ever shown", observation{here: here}, instancesUnknown},
-		{"another account", observation{here: elsewhere, known: true}, eniElsewhere},
-		{"another Region", observation{here: place{"eu-west-1", ""}, known: true}, eniElsewhere},
-		{"another cluster's name", observation{here: here, enis: shown(other), known: true}, otherClusterName},
+		{"another account", observation{here: elsewhere, instanceSeen: true}, eniElsewhere},
+		{"another Region", observation{here: location{"eu-west-1", ""}, instanceSeen: true}, eniElsewhere},
+		{"another cluster's name", observation{here: here, enis: shown(other), instanceSeen: true}, otherClusterName},
 		{"another cluster's name, while the instance is there", observation{here: here, enis: shown(other), instances: map[string]bool{"i-1": true}}, otherClusterName},
 		{"another cluster's ENI of another NodeENI", observation{here: here, enis: shown(func(e *eni.ENI) { other(e); e.Owner.NodeENIUID = "uid-2" })}, ""},
 		{"another cluster's ENI of another instance", observation{here: here, enis: shown(func(e *eni.ENI) { other(e); e.Owner.Instance = arn("i-2") })}, ""},
@@ -96,13 +96,13 @@ func TestReportedENIs(t *testing.T) {
 	got := reportedENIs([]*v1alpha1.NodeENIState{
 		report("a", "i-1", "eu-west-1", 1), report("a", "i-0", "eu-west-1", 1), report("b", "i-2", "eu-west-1", 1000), report("gone", "i-3", "", 1),
 	}, func(name string) *kube.Node { return nodes[name] })
-	if len(got) != 1+maxReported || got[0].At != (place{"us-east-1", "1"}) || got[1].At != (place{"eu-west-1", "1"}) {
+	if len(got) != 1+maxReported || got[0].At != (location{"us-east-1", "1"}) || got[1].At != (location{"eu-west-1", "1"}) {
 		t.Errorf("got %d ENIs: %+v …", len(got), got[:2])
 	}
 }
 
-// In the wrong place everything seems to be gone.
-func TestCoordinatorInTheWrongPlace(t *testing.T) {
+// In the wrong Region or account all ENIs seem to be gone.
+func TestWrongRegionAndAccount(t *testing.T) {
 	for _, test := range []struct{ name, region, account, reason, text string }{
 		{"Region", "eu-west-1", "123456789012", wrongRegion, "asks EC2 in Region eu-west-1, but the cluster's Nodes are in us-east-1 (node-a)"},
 		{"account", "us-east-1", "999999999999", instancesUnknown, "EC2, asked in Region us-east-1, shows none of the instances whose agents report ENIs: node-a ("},
@@ -167,6 +167,23 @@ func TestWrongAccountWithoutReports(t *testing.T) {
 	r.awaitNoNodeENI("multi", id)
 }
 
+// The first list of all ENIs fails, and EC2 is asked for the ENIs of a NodeENI before the next
+// one. Nor does it show any of those in the wrong account.
+func TestWrongAccountAfterAFailure(t *testing.T) {
+	r := newRig(t)
+	r.newNode("node-other")
+	n := r.nodeENI("multi", func(n *v1alpha1.NodeENI) { n.Finalizers = []string{v1alpha1.CleanupFinalizer} })
+	r.remove(r.kube.API, kube.NodeENIs, n.Name)
+	there, wrong := r.another("us-east-1", "999999999999")
+	if err := there.Inject(cloud.Fault{Action: "DescribeNetworkInterfaces", Code: "UnauthorizedOperation", Count: 1}); err != nil {
+		t.Fatal(err)
+	}
+	r.start("leader", wrong)
+	r.awaitBlocked(n.Name, instancesUnknown, "shows none of the instances of the cluster's Nodes: i-")
+	time.Sleep(3 * time.Second) // another sweep, whose absence has no event to wait for
+	r.awaitBlocked(n.Name, instancesUnknown, "")
+}
+
 // The coordinator's cluster has another name than the agents'.
 func TestOtherClusterName(t *testing.T) {
 	r, n, a, id := newENIRig(t)
@@ -206,7 +223,7 @@ func value(t *testing.T, m prometheus.Metric) float64 {
 func TestMetricsWithoutLeading(t *testing.T) {
 	m := NewMetrics(prometheus.NewRegistry())
 	m.leads(true)
-	m.swept(time.Now(), true, nil, map[string]*track{"eni-1": {Verdict: verdict{Reason: reasonReleased}, FoundAt: time.Now().Add(-time.Hour)}})
+	m.swept(time.Now(), true, nil, map[string]*track{"eni-1": {Decision: decision{Reason: reasonReleased}, FoundAt: time.Now().Add(-time.Hour)}})
 	m.blocked(map[string]int{eniElsewhere: 1})
 	m.leads(false)
 	if left, blocked, age := value(t, m.leftOver.WithLabelValues(string(reasonReleased))), value(t, m.contradicted.WithLabelValues(eniElsewhere)), m.oldestAge(); left+blocked+age != 0 {
@@ -251,7 +268,7 @@ func TestUninstallAfterNodeENIsWentUnseen(t *testing.T) {
 	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
 	u := r.uninstall(3 * time.Second)
-	u.awaitSaid("there is no NodeENI, but agents report ENIs that no coordinator has said to be deleted: " + id + " of node node-a in Region us-east-1 (Ready)")
+	u.awaitSaid("there is no NodeENI, but agents report ENIs whose deletion no coordinator has confirmed: " + id + " of node node-a in Region us-east-1 (Ready)")
 	err := u.wait()
 	if err == nil || strings.Contains(u.said(), "Done") || !strings.Contains(err.Error(), id) {
 		t.Errorf("it returns %v, having said\n%s", err, u.said())

@@ -1,13 +1,13 @@
-// Package coordinator does what one process in the cluster has to do: it
-// collects the ENIs that are left over when nodes depart and NodeENIs go, and
-// it sums the agents' reports up in the status of each NodeENI. Nothing here
-// stands in the way of a node that comes up.
+// Package coordinator does the work that one process does for the cluster: it collects the
+// ENIs that are left over when Nodes and NodeENIs go, and sums up the agents' reports in the
+// status of each NodeENI. No node needs it to come up.
 //
-// One leader works, the others watch. Two that both believe they lead do no
-// harm: every action rests on what EC2 and the API server show, says the same
-// when said twice, and is refused by EC2 when the facts have moved on.
+// One coordinator leads, and the others watch. Two that both believe they lead do no harm:
+// each action depends on what EC2 and the API server show, may be repeated, and is refused by
+// EC2 if that has changed.
 //
-// Each part of the state has one owner; docs/architecture.md has the order of a sweep.
+// Each part of the state has one owner. docs/architecture.md describes the steps of a sweep,
+// and where to find each.
 package coordinator
 
 import (
@@ -18,7 +18,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-// coordinator is the parts put together.
+// coordinator is all parts together.
 type coordinator struct {
 	cfg     Config
 	caches  *caches
@@ -26,10 +26,9 @@ type coordinator struct {
 	status  *statusWriter
 }
 
-// Run waits for leadership and coordinates until ctx ends, and then returns nil.
-// A leader that loses the Lease stops and returns ErrLeaseLost, and is meant to
-// be started again by whatever runs it: a fresh process has fresh caches and no
-// call under way, which is simpler to trust than one that demotes itself.
+// Run waits until it leads, and works until ctx ends; then it returns nil. A leader that
+// loses the Lease stops and returns ErrLeaseLost. The process should then end and be started
+// again: a new one has fresh caches and no call under way.
 func Run(ctx context.Context, cfg Config) error {
 	if err := cfg.validate(); err != nil {
 		return err
@@ -49,22 +48,22 @@ func Run(ctx context.Context, cfg Config) error {
 
 func newCoordinator(cfg Config) (*coordinator, error) {
 	caches := newCaches(cfg.Kube, cfg.Log, newHistory(max(cfg.ReleaseGrace, cfg.NodeGrace)))
-	queue, marks, contradictions := newQueue(), newMarks(), newContradictions()
+	describes, statuses, contradictions := newDescribeQueue(), newStatusQueue(), newContradictions()
 	c := &coordinator{
 		cfg: cfg, caches: caches,
-		sweeper: newSweeper(cfg, caches, queue, marks, contradictions),
+		sweeper: newSweeper(cfg, caches, describes, statuses, contradictions),
 		status: &statusWriter{
-			caches: caches, marks: marks, contradictions: contradictions, schedule: newSchedule(cfg.StatusInterval),
+			caches: caches, queue: statuses, contradictions: contradictions, schedule: newSchedule(cfg.StatusInterval),
 			fanOut: tokenBucket{burst: fanOutBurst, perSecond: fanOutPerSecond},
 			log:    cfg.Log, metrics: cfg.Metrics, heartbeat: program.NewHeartbeat("status loop", stepLimit),
 		},
 	}
-	t := &triggers{caches: caches, queue: queue, marks: marks, limiter: newReportLimiter()}
-	return c, t.watch()
+	h := &eventHandlers{caches: caches, describes: describes, statuses: statuses, limiter: newReportLimiter()}
+	return c, h.register()
 }
 
-// register adds the coordinator's checks; the one of the Lease is added with the
-// election. One that waits for leadership is as ready as the leader.
+// register adds the coordinator's health checks; elect adds the one of the Lease. A
+// coordinator that does not lead is as ready as the leader.
 func (c *coordinator) register() {
 	health := c.cfg.Health
 	health.Ready("caches", c.caches.filled)
@@ -73,21 +72,21 @@ func (c *coordinator) register() {
 	health.Live("status", c.status.heartbeat.Check)
 }
 
-// inRegion fails in a Region that none of the Nodes is in, so that the roll-out of a
-// wrong setting stops.
+// inRegion returns an error if none of the Nodes is in the coordinator's Region, so that the
+// roll-out of a wrong setting stops.
 func (c *coordinator) inRegion() error {
-	if wrong := wrongPlace(c.cfg.Region, c.caches.nodes.list()); wrong != (contradiction{}) {
+	if wrong := regionMismatch(c.cfg.Region, c.caches.nodes.list()); wrong != (contradiction{}) {
 		return errors.New(wrong.Message)
 	}
 	return nil
 }
 
 // lead does the leader's work.
-func (c *coordinator) lead(ctx context.Context, mayAct func() bool) {
+func (c *coordinator) lead(ctx context.Context, holdsLease func() bool) {
 	c.cfg.Log.Info("leading", "identity", c.cfg.Identity)
 	c.cfg.Metrics.leads(true)
 	defer c.cfg.Metrics.leads(false)
-	c.sweeper.executor.mayAct = mayAct
+	c.sweeper.executor.holdsLease = holdsLease
 	var loops sync.WaitGroup
 	loops.Go(func() { c.sweeper.run(ctx) })
 	loops.Go(func() { c.status.run(ctx) })

@@ -10,13 +10,13 @@ import (
 )
 
 const (
-	// listTime bounds a list of all ENIs, narrowTime one of some, with all the tries
-	// that throttled pages need.
-	listTime, narrowTime = 2 * time.Minute, 30 * time.Second
+	// listTimeout bounds a list of all ENIs, and filteredTimeout one of some, with the
+	// retries of throttled pages.
+	listTimeout, filteredTimeout = 2 * time.Minute, 30 * time.Second
 
-	// The describes beside full sweeps are at most so many at once, and in the long run
-	// so many a second: with 5,000 ENIs listed every five minutes they stay below one a
-	// second.
+	// Apart from full sweeps there are so many describes at most at once, and per second in
+	// the long run. With 5,000 ENIs listed every five minutes, all describes stay below one
+	// per second.
 	describeBurst      = 5
 	describesPerSecond = 0.75
 )
@@ -26,19 +26,19 @@ type describer struct {
 	ec2       *eni.Client
 	cluster   string
 	heartbeat *program.Heartbeat
-	limit     tokenBucket // of the describes beside full sweeps
-	pages     int         // that a list of all ENIs had last
+	limit     tokenBucket // of describes apart from full sweeps
+	pages     int         // of the last list of all ENIs
 }
 
-// listing is what EC2 has shown, and of what. Of ENIs that the filters do not cover it
-// says nothing: they may be there or not.
+// listing is the ENIs that EC2 has shown, and the filters that it was asked with. It says
+// nothing about ENIs that the filters do not cover.
 type listing struct {
 	filters
 	enis []eni.ENI
 }
 
-// describe asks for the cluster's ENIs. After an error it returns what has been answered
-// until then.
+// describe asks for the cluster's ENIs. After an error it returns what EC2 has answered
+// before.
 func (d *describer) describe(ctx context.Context, want filters, full bool) (seen listing, err error) {
 	if want.all {
 		enis, err := d.listAll(ctx)
@@ -69,21 +69,21 @@ func (d *describer) describe(ctx context.Context, want filters, full bool) (seen
 	return seen, nil
 }
 
-// ours are those that bear this cluster's tag. EC2's filter said so too, but in a filter
-// * and ? match anything.
+// ours are those with this cluster's tag. In EC2's filter, * and ? in the cluster's name match
+// anything.
 func (d *describer) ours(enis []eni.ENI) []eni.ENI {
 	return slices.DeleteFunc(enis, func(e eni.ENI) bool { return e.Owner.Cluster != d.cluster })
 }
 
 func (d *describer) listAll(ctx context.Context) ([]eni.ENI, error) {
-	ctx, cancel := context.WithTimeout(ctx, listTime)
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	return d.ec2.OfCluster(ctx, d.cluster)
 }
 
-// describeAny asks for ENIs whatever their tags.
+// describeAny asks for ENIs with any tags.
 func (d *describer) describeAny(ctx context.Context, by eni.Selector, values []string) (all []eni.ENI, err error) {
-	ctx, cancel := context.WithTimeout(ctx, narrowTime)
+	ctx, cancel := context.WithTimeout(ctx, filteredTimeout)
 	defer cancel()
 	for part := range slices.Chunk(values, eni.SelectorLimit) {
 		enis, err := d.list(ctx, func(ctx context.Context) ([]eni.ENI, error) { return d.ec2.Any(ctx, by, part) })
@@ -97,7 +97,7 @@ func (d *describer) describeAny(ctx context.Context, by eni.Selector, values []s
 
 func (d *describer) list(ctx context.Context, call func(context.Context) ([]eni.ENI, error)) ([]eni.ENI, error) {
 	d.heartbeat.Beat()
-	ctx, cancel := context.WithTimeout(ctx, narrowTime)
+	ctx, cancel := context.WithTimeout(ctx, filteredTimeout)
 	defer cancel()
 	enis, err := call(ctx)
 	d.limit.spend(1+len(enis)/eni.PageSize, time.Now())

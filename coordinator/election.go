@@ -18,15 +18,13 @@ import (
 
 const (
 	leaseName = "eni-coordinator"
-	// leaseTolerance is how long a leader may go on whose Lease has run out: it is
-	// about to end.
+	// leaseTolerance is how long a leader whose Lease has run out has to end by itself.
 	leaseTolerance = 20 * time.Second
 )
 
-// LeaseClient is a client for nothing but the Lease: a burst of other calls must
-// not keep a leader from renewing. A renewal that gets no answer leaves time for
-// another one, on another connection: HTTP/1.1 gives up the one that does not
-// answer, HTTP/2 would keep it.
+// LeaseClient makes a client for the Lease alone: a burst of other calls must not keep a
+// leader from renewing it. A renewal without an answer ends in time for another one, which
+// takes another connection: HTTP/1.1 closes the one without an answer, HTTP/2 would keep it.
 func LeaseClient(cfg *rest.Config, renewDeadline time.Duration) (coordinationv1.LeasesGetter, error) {
 	cfg = rest.CopyConfig(cfg)
 	cfg.Timeout = renewDeadline / 2
@@ -38,25 +36,25 @@ func LeaseClient(cfg *rest.Config, renewDeadline time.Duration) (coordinationv1.
 var ErrLeaseLost = errors.New("the Lease was lost: the API server could not be reached in time, or another coordinator took it")
 
 // elect calls lead while the Lease is held, and returns ErrLeaseLost unless ctx has ended.
-// mayAct says whether the Lease is still good, which a process that was frozen does not
-// know. When ctx ends, the work is stopped first and the Lease is given back then, so that
-// the next leader takes over at once and never beside this one.
-func elect(ctx context.Context, cfg Config, lead func(ctx context.Context, mayAct func() bool)) error {
-	candidacy, giveUp := context.WithCancel(context.WithoutCancel(ctx))
-	defer giveUp()
-	// Either the work begins or it never will; and as whoever comes second to a
-	// Once waits for the first, "never" also waits for work that has begun.
+// holdsLease says whether the Lease has not run out, as it may have while the process was
+// frozen. When ctx ends, the work is stopped before the Lease is released: the next leader
+// takes over at once, but never beside this one.
+func elect(ctx context.Context, cfg Config, lead func(ctx context.Context, holdsLease func() bool)) error {
+	candidacy, withdraw := context.WithCancel(context.WithoutCancel(ctx))
+	defer withdraw()
+	// Either the work begins or it never will. The second call of once.Do waits for the
+	// first, so never also waits until work that has begun has ended.
 	var once sync.Once
 	never := func() {}
 	var elector *leaderelection.LeaderElector
-	mayAct := func() bool { return elector.IsLeader() && elector.Check(0) == nil }
+	holdsLease := func() bool { return elector.IsLeader() && elector.Check(0) == nil }
 	elector, err := leaderelection.NewLeaderElector(cfg.election(func(leading context.Context) {
 		once.Do(func() {
-			defer giveUp()
+			defer withdraw()
 			work, stop := context.WithCancel(leading)
 			defer context.AfterFunc(ctx, stop)()
 			defer stop()
-			lead(work, mayAct)
+			lead(work, holdsLease)
 		})
 	}))
 	if err != nil {
@@ -66,11 +64,11 @@ func elect(ctx context.Context, cfg Config, lead func(ctx context.Context, mayAc
 
 	defer context.AfterFunc(ctx, func() {
 		once.Do(never)
-		giveUp()
+		withdraw()
 	})()
 	elector.Run(candidacy)
 	once.Do(never)
-	giveBack(cfg)
+	releaseLease(cfg)
 	if ctx.Err() != nil {
 		return nil
 	}
@@ -94,27 +92,27 @@ func (cfg *Config) election(started func(leading context.Context)) leaderelectio
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(identity string) {
 				if identity != cfg.Identity {
-					cfg.Log.Info("standing by", "leader", identity)
+					cfg.Log.Info("another coordinator leads", "leader", identity)
 				}
 			},
 		},
 	}
 }
 
-// giveBack makes sure that the Lease is not held any longer by this candidate. The
-// elector does not know of one that it got in an answer which it did not wait for, and
-// tries only once.
-func giveBack(cfg Config) {
+// releaseLease makes sure that this candidate does not hold the Lease any longer. The elector
+// tries that only once, and does not know that it got the Lease if it did not wait for the
+// API server's answer.
+func releaseLease(cfg Config) {
 	ctx, cancel := context.WithTimeout(context.Background(), cfg.RenewDeadline)
 	defer cancel()
 	tries := wait.Backoff{Duration: cfg.RetryPeriod, Steps: 3}
 	_ = wait.ExponentialBackoffWithContext(ctx, tries, func(ctx context.Context) (done bool, err error) {
-		err = giveUpLease(ctx, cfg)
+		err = clearHolder(ctx, cfg)
 		return err == nil || apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err), nil
-	}) // whoever comes next waits until the Lease runs out
+	}) // on an error the next leader waits until the Lease runs out
 }
 
-func giveUpLease(ctx context.Context, cfg Config) error {
+func clearHolder(ctx context.Context, cfg Config) error {
 	leases := cfg.Leases.Leases(cfg.Namespace)
 	lease, err := leases.Get(ctx, leaseName, metav1.GetOptions{})
 	if err != nil {

@@ -96,7 +96,7 @@ func TestLeaderFrozen(t *testing.T) {
 	}
 }
 
-// TestHandover: a leader that is told to stop gives the Lease back.
+// TestHandover: a leader that is stopped releases the Lease.
 func TestHandover(t *testing.T) {
 	r := newRig(t)
 	long := func(cfg *Config) { cfg.LeaseDuration, cfg.RenewDeadline = time.Hour, 30*time.Minute }
@@ -105,17 +105,17 @@ func TestHandover(t *testing.T) {
 	second := r.start("second", long)
 	first.stop()
 	if err := first.wait(); err != nil {
-		t.Errorf("told to stop, the leader returned %v", err)
+		t.Errorf("stopped, the leader returned %v", err)
 	}
 	r.awaitLeading("second")
 	third := r.start("third", long)
 	third.stop()
 	if err := third.wait(); err != nil {
-		t.Errorf("told to stop, a candidate returned %v", err)
+		t.Errorf("stopped, a candidate returned %v", err)
 	}
 	second.stop()
 	if err := second.wait(); err != nil {
-		t.Errorf("told to stop, the leader returned %v", err)
+		t.Errorf("stopped, the leader returned %v", err)
 	}
 	r.awaitHolder("")
 }
@@ -251,9 +251,9 @@ func TestRenewalHangs(t *testing.T) {
 	}
 }
 
-// TestLeaseIsGivenBack: the API server gave the Lease in an answer that the candidate did
+// TestLeaseIsReleased: the API server gave the Lease in an answer that the candidate did
 // not wait for.
-func TestLeaseIsGivenBack(t *testing.T) {
+func TestLeaseIsReleased(t *testing.T) {
 	r := newRig(t)
 	cfg, err := fastConfig(t.Context(), r.access, r.ec2URL, "leader")
 	if err != nil {
@@ -266,7 +266,7 @@ func TestLeaseIsGivenBack(t *testing.T) {
 	if _, err := r.leases.Leases(testNamespace).Create(t.Context(), lease, metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	giveBack(cfg)
+	releaseLease(cfg)
 	if holder := r.holder(); holder != "" {
 		t.Errorf("%q holds the Lease", holder)
 	}

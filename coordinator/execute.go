@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"context"
-	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -13,15 +12,13 @@ import (
 )
 
 const (
-	// batchTime bounds the steps of one sweep, so that a sweep never acts for long
-	// on one describe; the next one goes on.
-	batchTime = 3 * time.Second
-	// maxRefusals is how many refusals of an act a sweep takes: what IAM refuses for one
-	// ENI it refuses for all, and EC2's bucket is the account's.
+	// batchTimeout bounds the time in which jobs of one sweep begin, because what EC2 showed
+	// before them gets old. The next sweep goes on.
+	batchTimeout = 3 * time.Second
+	// maxRefusals is the number of refusals of an act after which a sweep skips the rest:
+	// what IAM refuses for one ENI, it refuses for all, and the calls count against the
+	// account's rate limit.
 	maxRefusals = 3
-	// throttleLogEvery is the least time between two log lines about throttling:
-	// a deletion of many ENIs is throttled all the time.
-	throttleLogEvery = time.Minute
 )
 
 // executor makes the Detach and Delete calls of a sweep.
@@ -29,13 +26,13 @@ type executor struct {
 	ec2         *eni.Client
 	cluster     string
 	caches      *caches
-	report      *reporter
+	recorder    *recorder
 	concurrency int
-	mayAct      func() bool // false once the Lease has run out
+	holdsLease  func() bool // false once the Lease has run out
 }
 
-// execute carries out jobs, a few of each act side by side: EC2 has a bucket for
-// each action, and neither is to wait for the other.
+// execute carries out jobs, a few of each act side by side: EC2 limits the rate of each
+// action by itself, so that neither waits for the other.
 func (x *executor) execute(ctx context.Context, jobs []job) []result {
 	results := make([]result, len(jobs))
 	var acts sync.WaitGroup
@@ -46,8 +43,8 @@ func (x *executor) execute(ctx context.Context, jobs []job) []result {
 	return results
 }
 
-// executeAll carries out the jobs of one act. While some are at EC2, as many
-// others are confirmed.
+// executeAll carries out the jobs of one act. While some wait for EC2, as many others are
+// confirmed by the API server.
 func (x *executor) executeAll(ctx context.Context, which act, jobs []job, results []result) {
 	b := x.newBatch()
 	var group errgroup.Group
@@ -61,28 +58,28 @@ func (x *executor) executeAll(ctx context.Context, which act, jobs []job, result
 			return nil
 		})
 	}
-	_ = group.Wait() // jobs return results, no errors
+	_ = group.Wait() // errors are in the results
 }
 
 // batch is the calls of one act in a sweep.
 type batch struct {
 	slots     chan struct{} // as many as calls may run side by side
 	deadline  time.Time
-	throttled atomic.Bool // the rest waits for another sweep
+	throttled atomic.Bool
 	refusals  atomic.Int32
 }
 
 func (x *executor) newBatch() *batch {
-	return &batch{slots: make(chan struct{}, x.concurrency), deadline: time.Now().Add(batchTime)}
+	return &batch{slots: make(chan struct{}, x.concurrency), deadline: time.Now().Add(batchTimeout)}
 }
 
-// over is what becomes of a job when EC2 is to get no more calls; "" when it is.
+// over is the outcome of a job when EC2 is to get no more calls; "" when it gets this one.
 func (b *batch) over() outcome {
 	switch {
 	case b.throttled.Load():
 		return outcomePostponed
 	case b.refusals.Load() >= maxRefusals:
-		return outcomeHeld
+		return outcomeSkipped
 	}
 	return ""
 }
@@ -96,7 +93,7 @@ func (b *batch) note(o outcome) {
 	}
 }
 
-// carryOut makes the one call of a job, if its reason still holds.
+// carryOut makes the call of a job if the API server confirms the decision.
 func (x *executor) carryOut(ctx context.Context, j job, b *batch) result {
 	if o := b.over(); o != "" {
 		return result{job: j, outcome: o}
@@ -109,10 +106,10 @@ func (x *executor) carryOut(ctx context.Context, j job, b *batch) result {
 	}
 	b.slots <- struct{}{}
 	defer func() { <-b.slots }()
-	if o := b.over(); o != "" { // the deadline is for those that have not begun
+	if o := b.over(); o != "" { // this job has begun, so the deadline is not its concern
 		return result{job: j, outcome: o}
 	}
-	if !x.mayAct() {
+	if !x.holdsLease() {
 		return result{job: j, outcome: outcomeDropped}
 	}
 	r := x.call(ctx, j)
@@ -122,7 +119,7 @@ func (x *executor) carryOut(ctx context.Context, j job, b *batch) result {
 	return r
 }
 
-// call makes the one call of a job.
+// call makes the call of a job.
 func (x *executor) call(ctx context.Context, j job) result {
 	ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
 	defer cancel()
@@ -137,61 +134,20 @@ func (x *executor) call(ctx context.Context, j job) result {
 	return result{job: j, outcome: outcomeRefused}
 }
 
-// confirmed says whether the API server gives the same reason as the caches did.
-// The describe and the jobs before this one took a while, and caches can be stale.
-// Any change is for the next sweep to judge.
+// confirmed says whether the decision is the same by what the API server shows now: the
+// describe and the jobs before this one took a while, and caches can be stale. After any
+// change the next sweep decides again.
 func (x *executor) confirmed(ctx context.Context, j job) bool {
 	ev, err := x.caches.liveEvidence(ctx, j.eni)
 	if err != nil {
 		if ctx.Err() == nil {
-			x.report.notConfirmed(j, err)
+			x.recorder.notConfirmed(j, err)
 		}
 		return false
 	}
 	now := leftOver(x.cluster, j.eni, ev)
-	if now != j.verdict {
-		x.report.info("ENI is judged again: by the API server it is no longer what it was", j.eni, "was", j.verdict.Reason, "is", now.Reason)
+	if now != j.decision {
+		x.recorder.info("ENI is not touched, because the API server does not show what the caches do", j.eni, "reason", j.decision.Reason, "newReason", now.Reason)
 	}
-	return now == j.verdict
-}
-
-// pause leaves an EC2 alone that throttles or fails.
-type pause struct {
-	backoff   backoff
-	until     time.Time // no call before
-	throttled bool      // in the last sweep, a Detach or a Delete
-	logged    time.Time // when throttling was logged last
-}
-
-// extend leaves EC2 alone for a while, longer each time in a row.
-func (p *pause) extend() { p.until = time.Now().Add(p.backoff.next()) }
-
-// note slows down when EC2 throttles. A call that goes through shows that EC2's bucket
-// fills again, so the waits begin with the shortest.
-func (p *pause) note(results []result, log *slog.Logger) {
-	p.throttled = false
-	for _, r := range results {
-		p.throttled = p.throttled || r.outcome == outcomeThrottled
-		if r.outcome == outcomeDone {
-			p.backoff = backoff{}
-		}
-	}
-	if !p.throttled {
-		return
-	}
-	p.extend()
-	if time.Since(p.logged) > throttleLogEvery {
-		p.logged = time.Now()
-		log.Warn("EC2 throttles; going slower")
-	}
-}
-
-// swept notes how a sweep ended: in a row of failures each pause is longer.
-func (p *pause) swept(err error) {
-	switch {
-	case err != nil:
-		p.extend()
-	case !p.throttled:
-		p.backoff = backoff{}
-	}
+	return now == j.decision
 }

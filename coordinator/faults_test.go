@@ -128,9 +128,8 @@ func TestUnauthorized(t *testing.T) {
 	}
 }
 
-// A role that may not detach is given the right: whoever waits for it, as an
-// uninstall does, sees it used within about a minute. Until then EC2 gets few calls
-// in vain, however many ENIs there are.
+// A role that may not detach is given the right. It is used within a minute, for which an
+// uninstall waits. Until then EC2 gets few calls, however many ENIs there are.
 func TestPermissionIsGranted(t *testing.T) {
 	r := newRig(t)
 	a, n := r.instance(), r.nodeENI("multi")
@@ -152,13 +151,12 @@ func TestPermissionIsGranted(t *testing.T) {
 	granted := time.Now()
 	r.awaitNoNodeENI("multi")
 	if took := time.Since(granted); took > time.Minute {
-		t.Errorf("the right was used after %v; the second try is due after 10 s", took)
+		t.Errorf("the right was used after %v; the second try is due after 20 s at most", took)
 	}
 }
 
-// TestAttachedAgain: an agent that hears EC2 and not the API server attaches again
-// what was detached. The two do not keep EC2 busy, and once the agent has stopped,
-// the ENI goes.
+// TestAttachedAgain: an agent that reaches EC2 and not the API server attaches again what was
+// detached. The two make few calls, and once the agent has stopped, the ENI goes.
 func TestAttachedAgain(t *testing.T) {
 	r, n, a, id := newENIRig(t)
 	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
@@ -211,15 +209,15 @@ func TestFailingDescribes(t *testing.T) {
 		if err == nil {
 			t.Fatal("EC2 fails, and the sweep does not")
 		}
-		s.pause.swept(err)
+		s.backoff.swept(err)
 	}
-	if wait := time.Until(s.pause.until); wait < 10*time.Second {
+	if wait := time.Until(s.backoff.until); wait < 10*time.Second {
 		t.Errorf("after the sixth failure in a row EC2 is asked again in %v", wait)
 	}
 	r.cloud.ClearFaults()
-	s.pause.swept(s.sweep(t.Context(), true))
-	s.pause.extend()
-	if wait := time.Until(s.pause.until); wait > 3*time.Second {
+	s.backoff.swept(s.sweep(t.Context(), true))
+	s.backoff.extend()
+	if wait := time.Until(s.backoff.until); wait > 3*time.Second {
 		t.Errorf("after a sweep that succeeded, the first pause is %v", wait)
 	}
 }
@@ -289,7 +287,7 @@ func TestStuckDetach(t *testing.T) {
 	e.Owner.NodeENIUID = n.UID
 	e.Attachment.Status = "detaching"
 	report := func(since time.Duration) {
-		c.sweeper.report.stuck(e, &track{Verdict: verdict{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-since)}, nil)
+		c.sweeper.recorder.stuck(e, &track{Decision: decision{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-since)}, nil)
 	}
 	report(stuckAfter - 10*time.Second)
 	at := 3 * time.Minute
@@ -299,11 +297,15 @@ func TestStuckDetach(t *testing.T) {
 	r.awaitEvent("ENIStuck", "aws ec2 detach-network-interface --force --attachment-id eni-attach-1")
 	free := wantedENI()
 	free.ID, free.Attachment, free.Owner.NodeENIUID = "eni-2", nil, n.UID
-	c.sweeper.report.stuck(free, &track{Verdict: verdict{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-at)},
+	c.sweeper.recorder.stuck(free, &track{Decision: decision{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-at)},
 		&smithy.GenericAPIError{Code: "InvalidNetworkInterface.InUse", Message: "Interface is in use by vpce-1"})
 	r.awaitEvent("ENIStuck", "InvalidNetworkInterface.InUse: Interface is in use by vpce-1")
-	if all := r.events("ENIStuck"); len(all) != 2 {
-		t.Errorf("got %d Events, want 2: %q", len(all), all)
+	e.ID, e.Attachment.Status = "eni-3", "attached"
+	c.sweeper.recorder.stuck(e, &track{Decision: decision{reasonNodeReplaced, graceNone}, StateSince: time.Now().Add(-at)},
+		&smithy.GenericAPIError{Code: "IncorrectState", Message: "instance i-1 is not in a valid state"})
+	r.awaitEvent("ENIStuck", "IncorrectState: instance i-1 is not in a valid state")
+	if all := r.events("ENIStuck"); len(all) != 3 {
+		t.Errorf("got %d Events, want 3: %q", len(all), all)
 	}
 }
 
@@ -328,7 +330,7 @@ func TestIdle(t *testing.T) {
 		now := r.getNodeENI("multi")
 		return now.Status.ObservedGeneration == now.Generation && now.Status.Nodes == v1alpha1.NodeCounts{Matching: 2, Ready: 1}
 	})
-	time.Sleep(settleTime + sweepGap) // absence has no event to wait for
+	time.Sleep(settleTime + minSweepGap) // absence has no event to wait for
 	if calls := r.count("DescribeNetworkInterfaces") - before; calls != 0 {
 		t.Errorf("%d EC2 calls without need", calls)
 	}
@@ -376,6 +378,26 @@ func TestStatusIsWritten(t *testing.T) {
 	condition := last.Conditions[0]
 	if condition.Status != metav1.ConditionTrue || condition.Message != "1 of 1 nodes are ready" {
 		t.Errorf("got condition %+v", condition)
+	}
+}
+
+// TestSetFinalizer: the log tells that a finalizer was removed only when it was.
+func TestSetFinalizer(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI("multi")
+	for i, step := range []struct{ present, deleted, changed bool }{
+		{true, false, true},
+		{true, false, false},  // it has the finalizer
+		{false, false, false}, // it is not being deleted
+		{false, true, true},
+		{false, true, false}, // it is gone
+	} {
+		if step.deleted && step.changed {
+			r.remove(r.kube.API, kube.NodeENIs, n.Name)
+		}
+		if changed, err := setFinalizer(t.Context(), r.kube, n.Name, n.UID, step.present); changed != step.changed || err != nil {
+			t.Errorf("step %d: changed %v, %v; want %v", i, changed, err, step.changed)
+		}
 	}
 }
 

@@ -19,11 +19,11 @@ import (
 
 // deletions are the NodeENIs that are being deleted and wait for their ENIs to go.
 type deletions struct {
-	caches    *caches
-	found     *contradictions
-	report    *reporter
-	heartbeat *program.Heartbeat
-	times     timing
+	caches         *caches
+	contradictions *contradictions
+	recorder       *recorder
+	heartbeat      *program.Heartbeat
+	times          timing
 
 	byUID map[types.UID]*deletion
 }
@@ -31,20 +31,20 @@ type deletions struct {
 type deletion struct {
 	nodeENI *v1alpha1.NodeENI
 	since   time.Time // when first seen
-	ask     time.Time // EC2 for its ENIs, not before
+	due     time.Time // when EC2 is asked for its ENIs
 }
 
-// refresh takes in which there are.
+// refresh updates which there are.
 func (d *deletions) refresh(now time.Time) {
 	before := d.byUID
 	d.byUID = map[types.UID]*deletion{}
 	for _, n := range d.caches.nodeENIs.list() {
-		if n.DeletionTimestamp == nil || !protected(n) {
+		if n.DeletionTimestamp == nil || !hasFinalizer(n) {
 			continue
 		}
 		entry := before[n.UID]
 		if entry == nil {
-			entry = &deletion{since: now, ask: now}
+			entry = &deletion{since: now, due: now}
 		}
 		entry.nodeENI = n
 		d.byUID[n.UID] = entry
@@ -58,12 +58,12 @@ func (d *deletions) nodeENIs() (all []*v1alpha1.NodeENI) {
 	return all
 }
 
-// next is when EC2 is to be asked whether one of them has ENIs; zero is never. As long
-// as an ENI of it is known, that one's steps come first.
+// next is when EC2 is to be asked whether one of them has ENIs; zero is never. As long as it
+// has one that is left over, the steps of that one come first.
 func (d *deletions) next(tracks tracks) (next time.Time) {
 	for uid, entry := range d.byUID {
 		if !tracks.has(uid) {
-			next = earliest(next, entry.ask)
+			next = earliest(next, entry.due)
 		}
 	}
 	return next
@@ -72,21 +72,21 @@ func (d *deletions) next(tracks tracks) (next time.Time) {
 // due are those that EC2 is to be asked about now.
 func (d *deletions) due(tracks tracks, now time.Time) (uids []string) {
 	for uid, entry := range d.byUID {
-		if !tracks.has(uid) && !now.Before(entry.ask) {
+		if !tracks.has(uid) && !now.Before(entry.due) {
 			uids = append(uids, string(uid))
 		}
 	}
 	return uids
 }
 
-// eniDeleted has EC2 asked whether that was the last one.
+// eniDeleted has EC2 asked whether that ENI was the last one.
 func (d *deletions) eniDeleted(nodeENI types.UID, now time.Time) {
 	if entry := d.byUID[nodeENI]; entry != nil {
-		entry.ask = now
+		entry.due = now
 	}
 }
 
-// empty are those that EC2, asked for their ENIs, shows none of.
+// empty are those that EC2 was asked for and shows no ENI of.
 func (d *deletions) empty(seen listing, now time.Time) map[types.UID]bool {
 	has, empty := map[types.UID]bool{}, map[types.UID]bool{}
 	for _, e := range seen.enis {
@@ -94,9 +94,9 @@ func (d *deletions) empty(seen listing, now time.Time) map[types.UID]bool {
 	}
 	for uid, entry := range d.byUID {
 		if !seen.cover(eni.ByNodeENI, string(uid)) {
-			continue // and so its absence proves nothing
+			continue // EC2 was not asked for them
 		}
-		entry.ask = now.Add(pollDelay(entry.since, d.times.Poll, now))
+		entry.due = now.Add(pollDelay(entry.since, d.times.Poll, now))
 		if !has[uid] {
 			empty[uid] = true
 		}
@@ -104,58 +104,53 @@ func (d *deletions) empty(seen listing, now time.Time) map[types.UID]bool {
 	return empty
 }
 
-// release takes the finalizer off the NodeENIs that EC2 shows no ENI of, unless
-// a report contradicts that. An agent that is still making an ENI, and one that names
-// an ENI which EC2 has never shown, keep it for the release grace at least: EC2 may
-// show it later.
+// release removes the finalizer from the NodeENIs that EC2 shows no ENI of, unless a report
+// contradicts that. If an agent is still creating an ENI, or reports one that EC2 has never
+// shown, the finalizer stays for the release grace period at least: EC2 may show it later.
 func (d *deletions) release(ctx context.Context, empty, unseen map[types.UID]bool) {
-	var reports []*v1alpha1.NodeENIState
-	if len(empty) > 0 {
-		reports = d.caches.states.list()
-	}
 	for uid, entry := range d.byUID {
-		if !empty[uid] || d.found.of(uid) != (contradiction{}) {
+		if !empty[uid] || d.contradictions.of(uid) != (contradiction{}) {
 			continue
 		}
 		d.heartbeat.Beat()
 		early := time.Now().Before(entry.since.Add(d.times.ReleaseGrace))
-		if early && (unseen[uid] || inTheMaking(uid, reports, d.caches.nodes.get)) {
+		if early && (unseen[uid] || beingCreated(uid, d.caches.states.list(), d.caches.nodes.get)) {
 			continue
 		}
-		if err := setFinalizer(ctx, d.caches.client, entry.nodeENI.Name, uid, false); err == nil {
-			d.report.log.Info("NodeENI is free to go: EC2 shows no ENI of it", "nodeENI", entry.nodeENI.Name)
-		} else if ctx.Err() == nil {
-			d.report.finalizerNotRemoved(entry.nodeENI, err)
+		switch removed, err := setFinalizer(ctx, d.caches.client, entry.nodeENI.Name, uid, false); {
+		case removed:
+			d.recorder.log.Info("removed the finalizer of a NodeENI: EC2 shows no ENI of it", "nodeENI", entry.nodeENI.Name)
+		case err != nil && ctx.Err() == nil:
+			d.recorder.finalizerNotRemoved(entry.nodeENI, err)
 		}
 	}
 }
 
-// inTheMaking says whether the agent of a living node reports an ENI of the
-// NodeENI that it has not begun to release: the call that creates it may be on
-// its way while EC2 does not show it yet.
-func inTheMaking(uid types.UID, reports []*v1alpha1.NodeENIState, nodeOf func(string) *kube.Node) bool {
+// beingCreated says whether the agent of an existing Node reports an ENI of the NodeENI that
+// it has not begun to release: EC2 may not show yet what it is creating.
+func beingCreated(uid types.UID, reports []*v1alpha1.NodeENIState, nodeOf func(string) *kube.Node) bool {
 	return slices.ContainsFunc(reports, func(report *v1alpha1.NodeENIState) bool {
-		return speaksFor(report, nodeOf(report.Name)) && slices.ContainsFunc(report.Status.ENIs, func(entry v1alpha1.ENIState) bool {
-			return entry.NodeENIUID == uid && !releases(entry.Phase)
+		return isReportOf(report, nodeOf(report.Name)) && slices.ContainsFunc(report.Status.ENIs, func(entry v1alpha1.ENIState) bool {
+			return entry.NodeENIUID == uid && !isReleasing(entry.Phase)
 		})
 	})
 }
 
-// protected says whether the NodeENI has the cleanup finalizer.
-func protected(n *v1alpha1.NodeENI) bool {
+// hasFinalizer says whether the NodeENI has the cleanup finalizer.
+func hasFinalizer(n *v1alpha1.NodeENI) bool {
 	return slices.Contains(n.Finalizers, v1alpha1.CleanupFinalizer)
 }
 
-// setFinalizer puts the cleanup finalizer onto a living NodeENI, or takes it off
-// one that is being deleted. It asks the API server for the newest object, and
-// does nothing when that is another one.
-func setFinalizer(ctx context.Context, client *kube.Client, name string, uid types.UID, present bool) error {
-	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+// setFinalizer adds the cleanup finalizer to a NodeENI that is not being deleted, or removes
+// it from one that is. It reads the object from the API server first, and changes nothing if
+// that is another one, or is not in that state.
+func setFinalizer(ctx context.Context, client *kube.Client, name string, uid types.UID, present bool) (changed bool, err error) {
+	err = retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		n, err := read[v1alpha1.NodeENI](ctx, client.API, kube.NodeENIs, name)
 		if n == nil || err != nil {
 			return err
 		}
-		if n.UID != uid || present == protected(n) || present == (n.DeletionTimestamp != nil) {
+		if n.UID != uid || present == hasFinalizer(n) || present == (n.DeletionTimestamp != nil) {
 			return nil
 		}
 		finalizers := slices.DeleteFunc(n.Finalizers, func(f string) bool { return f == v1alpha1.CleanupFinalizer })
@@ -173,6 +168,8 @@ func setFinalizer(ctx context.Context, client *kube.Client, name string, uid typ
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
+		changed = err == nil
 		return err
 	})
+	return changed, err
 }

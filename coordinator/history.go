@@ -11,15 +11,15 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// rememberDeletion is how long a deletion that was seen counts. What is still there
-// after that is an orphan, and old enough.
-const rememberDeletion = time.Hour
+// deletionTTL is how long a deletion that was seen counts after the longest grace period.
+// What is still there then is an orphan, and old enough.
+const deletionTTL = time.Hour
 
-// history is which objects this process saw go, and which Nodes it saw lose their
-// selection: between two sweeps a label, or a Node, may come back and go again, and the
-// grace period counts from the last time.
+// history is which objects this process saw being deleted, and which Nodes it saw stop being
+// selected: between two sweeps a label, or a Node, may come back and go again, and the grace
+// period counts from the last time.
 type history struct {
-	keepUnselected time.Duration // as long as the longest grace period
+	gracePeriod time.Duration // the longest one
 
 	mu         sync.Mutex
 	nodeENIs   map[types.UID]time.Time
@@ -28,10 +28,10 @@ type history struct {
 	pruned     time.Time
 }
 
-// nodeDeletion has the instance, too: a Node may come back under its name as
-// another instance, and the cache may learn of that after EC2 has.
+// nodeDeletion has the instance, too: another instance may get the Node's name, and may
+// have an ENI before the cache shows its Node.
 type nodeDeletion struct {
-	instanceID string // "" is not known
+	instanceID string // "" if it is not known
 	at         time.Time
 }
 
@@ -40,10 +40,10 @@ type selection struct {
 	node    string
 }
 
-func newHistory(keepUnselected time.Duration) *history {
+func newHistory(gracePeriod time.Duration) *history {
 	return &history{
-		keepUnselected: keepUnselected,
-		nodeENIs:       map[types.UID]time.Time{}, nodes: map[string]nodeDeletion{}, unselected: map[selection]time.Time{},
+		gracePeriod: gracePeriod,
+		nodeENIs:    map[types.UID]time.Time{}, nodes: map[string]nodeDeletion{}, unselected: map[selection]time.Time{},
 	}
 }
 
@@ -59,34 +59,34 @@ func (h *history) nodeUnselected(nodeENI types.UID, node string, now time.Time) 
 	h.record(now, func() { h.unselected[selection{nodeENI, node}] = now })
 }
 
-// record also drops what no longer counts: on a coordinator that stands by, nobody else
-// would.
+// record also drops what no longer counts: a coordinator that does not lead makes no sweeps,
+// which would.
 func (h *history) record(now time.Time, what func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if now.Sub(h.pruned) > time.Minute {
-		h.prune(now)
+		h.pruneLocked(now)
 	}
 	what()
 }
 
-func (h *history) forget(now time.Time) {
+func (h *history) prune(now time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.prune(now)
+	h.pruneLocked(now)
 }
 
-func (h *history) prune(now time.Time) {
+func (h *history) pruneLocked(now time.Time) {
 	h.pruned = now
-	maps.DeleteFunc(h.nodeENIs, func(_ types.UID, at time.Time) bool { return now.Sub(at) > rememberDeletion })
-	maps.DeleteFunc(h.nodes, func(_ string, gone nodeDeletion) bool { return now.Sub(gone.at) > rememberDeletion })
-	maps.DeleteFunc(h.unselected, func(_ selection, at time.Time) bool { return now.Sub(at) > h.keepUnselected })
+	maps.DeleteFunc(h.nodeENIs, func(_ types.UID, at time.Time) bool { return now.Sub(at) > deletionTTL+h.gracePeriod })
+	maps.DeleteFunc(h.nodes, func(_ string, gone nodeDeletion) bool { return now.Sub(gone.at) > deletionTTL+h.gracePeriod })
+	maps.DeleteFunc(h.unselected, func(_ selection, at time.Time) bool { return now.Sub(at) > h.gracePeriod })
 }
 
-// explains says whether a deletion that was seen accounts for the lack of the ENI's
-// NodeENI or Node. That of a Node accounts for ENIs made for that instance
-// before: one made after was made for a Node that is back.
-func (h *history) explains(o eni.Owner) (nodeENI, node bool) {
+// seenDeletions says whether the deletion of the ENI's NodeENI, or of its Node, was seen. That
+// of a Node counts for ENIs that were created for its instance before: a later one was
+// created for a Node that has come back.
+func (h *history) seenDeletions(o eni.Owner) (nodeENI, node bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	_, nodeENI = h.nodeENIs[o.NodeENIUID]
@@ -104,8 +104,8 @@ func (h *history) sawNodeDeleted(name string) bool {
 	return !h.nodes[name].at.IsZero()
 }
 
-// lastUnselected is when the Node last stopped being selected; zero when that is not
-// known or long ago.
+// lastUnselected is when the Node last stopped being selected; zero if that was not seen, or
+// was longer ago than any grace period.
 func (h *history) lastUnselected(nodeENI types.UID, node string) time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()

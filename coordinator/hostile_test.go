@@ -17,8 +17,8 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// TestNoNodeCrowdsOut: a node that reports many failures leaves the others theirs.
-func TestNoNodeCrowdsOut(t *testing.T) {
+// TestNodesShareAttachments: a node that reports many failures leaves the others theirs.
+func TestNodesShareAttachments(t *testing.T) {
 	flood := func(node string) nodeReport {
 		var entries []v1alpha1.ENIState
 		for i := range 150 {
@@ -100,7 +100,7 @@ func FuzzStatus(f *testing.F) {
 			t.Fatalf("the condition's message has %d characters", n)
 		}
 		for _, a := range n.Status.Attachments {
-			if v1alpha1.Printable(a.Message) != a.Message || len(a.Message) > maxWords || utf8.RuneCountInString(a.Status) > v1alpha1.MaxWordLength {
+			if v1alpha1.Printable(a.Message) != a.Message || len(a.Message) > maxMessage || utf8.RuneCountInString(a.Status) > v1alpha1.MaxWordLength {
 				t.Fatalf("status %q, message %q", a.Status, a.Message)
 			}
 			if year := a.LastUpdated.UTC().Year(); a.LastUpdated.IsZero() || year < 1970 || year > 9999 {

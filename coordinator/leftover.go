@@ -8,7 +8,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// evidence is what the caches hold about one ENI.
+// evidence is what the API server shows about one ENI, by the caches or just read.
 type evidence struct {
 	NodeENI        *v1alpha1.NodeENI // with the UID of the ENI's tag; nil when there is none
 	NodeENIDeleted bool              // this process saw its deletion
@@ -32,7 +32,7 @@ const (
 	reasonBothUnknown    reason = "NodeENIAndNodeUnknown"
 )
 
-// reasons are all of them, in words for Events.
+// reasons describes each reason in Events.
 var reasons = map[reason]string{
 	reasonNodeENIDeleted: "its NodeENI is deleted",
 	reasonNodeDeleted:    "its Node is deleted",
@@ -45,65 +45,66 @@ var reasons = map[reason]string{
 	reasonBothUnknown:    "neither its NodeENI nor its instance is of this cluster",
 }
 
-// grace is what has to pass before a left-over ENI may be touched.
-type grace string
+// gracePeriod is what has to pass before a left-over ENI may be touched.
+type gracePeriod string
 
 const (
-	// graceNone: at once.
-	graceNone grace = ""
-	// graceAgent: the node lives; its agent takes the link down first.
-	graceAgent grace = "agent"
+	// graceNone: nothing.
+	graceNone gracePeriod = ""
+	// graceAgent: the node exists, and its agent takes the link down first.
+	graceAgent gracePeriod = "agent"
 	// graceNode: the Node was deleted, and while its instance runs the kubelet may
 	// register it again.
-	graceNode grace = "node"
-	// graceOrphan: nothing but absence speaks against the ENI, and a cache can
-	// lag behind an object that was just made; age and a second look decide.
-	graceOrphan grace = "orphan"
+	graceNode gracePeriod = "node"
+	// graceOrphan: an object is missing, and no deletion of it was seen. A cache can lag
+	// behind an object that was just created, so the ENI has to have some age, and to be
+	// found by a second sweep.
+	graceOrphan gracePeriod = "orphan"
 )
 
-// verdict is the decision about one ENI. The zero value keeps it.
-type verdict struct {
-	Reason reason
-	Grace  grace
+// decision is what leftOver decides about one ENI. The zero value keeps it.
+type decision struct {
+	Reason      reason
+	GracePeriod gracePeriod
 }
 
-func (v verdict) collect() bool { return v.Reason != "" }
+func (d decision) collect() bool { return d.Reason != "" }
 
-// leftOver decides whether the ENI is left over. It collects on what objects
-// say and on deletions that were seen; bare absence only makes an orphan.
-// Several ENIs of one NodeENI in one subnet are the agent's to tell apart: it
-// reports the surplus one as Releasing. An ENI of another cluster is none of ours.
-func leftOver(cluster string, e eni.ENI, ev evidence) verdict {
+// leftOver decides whether the ENI is left over: because of what objects show and of
+// deletions that were seen. An object that is only missing makes it an orphan. Of
+// several ENIs of one NodeENI in one subnet the agent keeps one, and reports the others as
+// Releasing. An ENI of another cluster is never left over.
+func leftOver(cluster string, e eni.ENI, ev evidence) decision {
 	if cluster == "" || e.Owner.Cluster != cluster {
-		return verdict{}
+		return decision{}
 	}
-	switch why := proof(e, ev); {
+	switch why := provenReason(e, ev); {
 	case why == "":
 		return orphan(e, ev)
 	case why == reasonNodeDeleted:
-		return verdict{why, graceNode}
-	case nodeLives(e, ev) && ev.Phase != v1alpha1.PhaseReleased:
-		return verdict{why, graceAgent}
+		return decision{why, graceNode}
+	case nodeExists(e, ev) && ev.Phase != v1alpha1.PhaseReleased:
+		return decision{why, graceAgent}
 	default:
-		return verdict{why, graceNone}
+		return decision{why, graceNone}
 	}
 }
 
-// orphan is the verdict when only absence speaks against the ENI.
-func orphan(e eni.ENI, ev evidence) verdict {
+// orphan is the decision when nothing proves that the ENI is left over.
+func orphan(e eni.ENI, ev evidence) decision {
 	switch {
-	case ev.NodeENI == nil && !nodeLives(e, ev):
-		return verdict{reasonBothUnknown, graceOrphan}
+	case ev.NodeENI == nil && !nodeExists(e, ev):
+		return decision{reasonBothUnknown, graceOrphan}
 	case ev.NodeENI == nil:
-		return verdict{reasonNodeENIUnknown, graceOrphan}
+		return decision{reasonNodeENIUnknown, graceOrphan}
 	case ev.Node == nil:
-		return verdict{reasonNodeUnknown, graceOrphan}
+		return decision{reasonNodeUnknown, graceOrphan}
 	}
-	return verdict{}
+	return decision{}
 }
 
-// proof is the first reason that an object, a report or a deletion gives.
-func proof(e eni.ENI, ev evidence) reason {
+// provenReason is the first reason that an object, a report or a deletion gives.
+func provenReason(e eni.ENI, ev evidence) reason {
 	switch {
 	case ev.NodeENI == nil && ev.NodeENIDeleted, ev.NodeENI != nil && ev.NodeENI.DeletionTimestamp != nil:
 		return reasonNodeENIDeleted
@@ -113,21 +114,21 @@ func proof(e eni.ENI, ev evidence) reason {
 	if why := unwanted(e, ev.NodeENI, ev.Node); why != "" {
 		return why
 	}
-	if releases(ev.Phase) {
+	if isReleasing(ev.Phase) {
 		return reasonReleased
 	}
 	return ""
 }
 
 // unwanted is why the NodeENI no longer asks for the ENI. A Node of the same name proves
-// nothing when the NodeENI is not known here: another cluster with the same
-// --cluster-name, in another VPC, may have Nodes of the same names.
+// nothing when there is no such NodeENI: another cluster with the same --cluster-name, in
+// another VPC, may have Nodes of the same names.
 func unwanted(e eni.ENI, n *v1alpha1.NodeENI, node *kube.Node) reason {
 	switch {
 	case n == nil:
-	case node != nil && isOther(e, node):
+	case node != nil && isOtherInstance(e, node):
 		return reasonNodeReplaced
-	case node != nil && deselected(n, node):
+	case node != nil && notSelected(n, node):
 		return reasonNotSelected
 	case subnetUnlisted(&n.Spec, e.SubnetID):
 		return reasonSubnetUnlisted
@@ -135,37 +136,39 @@ func unwanted(e eni.ENI, n *v1alpha1.NodeENI, node *kube.Node) reason {
 	return ""
 }
 
-// nodeLives says whether an agent may still be using the ENI.
-func nodeLives(e eni.ENI, ev evidence) bool {
-	return ev.Node != nil && !isOther(e, ev.Node)
+// nodeExists says whether the instance that the ENI was made for is a Node, whose agent
+// may still use the ENI.
+func nodeExists(e eni.ENI, ev evidence) bool {
+	return ev.Node != nil && !isOtherInstance(e, ev.Node)
 }
 
-// isOther says whether the Node is surely not the instance that the ENI was made for. A
-// Node without providerID, as a new one is for a moment, may be any instance.
-func isOther(e eni.ENI, node *kube.Node) bool {
+// isOtherInstance says whether the Node is certainly not the instance that the ENI was made
+// for. A new Node has no providerID yet, and may be any instance.
+func isOtherInstance(e eni.ENI, node *kube.Node) bool {
 	now, then := kube.InstanceID(node.Spec.ProviderID), e.Owner.InstanceID()
 	return now != "" && then != "" && now != then
 }
 
-// deselected is not just !Selects: an empty selector proves nothing.
-func deselected(n *v1alpha1.NodeENI, node *kube.Node) bool {
+// notSelected is not just !Selects: the schema refuses an empty selector, so one proves
+// nothing.
+func notSelected(n *v1alpha1.NodeENI, node *kube.Node) bool {
 	return len(n.Spec.NodeSelector) > 0 && !n.Selects(node.Labels)
 }
 
-// subnetUnlisted compares ids only. Names are the agent's to resolve, so with
-// any name in the spec it is the agent's report that takes a subnet off the list.
+// subnetUnlisted compares ids only. The agent looks subnets up by name, so with a name in
+// the spec only the agent's report shows that the ENI's subnet is no longer listed.
 func subnetUnlisted(spec *v1alpha1.NodeENISpec, subnetID string) bool {
 	if spec.SubnetName != "" || len(spec.SubnetNames) > 0 {
 		return false
 	}
 	if spec.SubnetID == "" && len(spec.SubnetIDs) == 0 {
-		return false // refused by the schema; it proves nothing
+		return false // the schema refuses that, so it proves nothing
 	}
 	return subnetID != spec.SubnetID && !slices.Contains(spec.SubnetIDs, subnetID)
 }
 
-// reportedPhase is what the node's agent says about the ENI, in the report of its
-// Node. A new instance knows nothing of the links of the one before.
+// reportedPhase is the ENI's phase in its Node's report, if that is of the instance that the
+// ENI was made for. A new instance knows nothing of the links of the one before.
 func reportedPhase(e eni.ENI, report *v1alpha1.NodeENIState) v1alpha1.Phase {
 	if report == nil || report.Status.InstanceID != e.Owner.InstanceID() {
 		return ""
@@ -178,8 +181,8 @@ func reportedPhase(e eni.ENI, report *v1alpha1.NodeENIState) v1alpha1.Phase {
 	return ""
 }
 
-// speaksFor says whether the report is of the instance that the Node is now.
-func speaksFor(report *v1alpha1.NodeENIState, node *kube.Node) bool {
+// isReportOf says whether the report was written on the instance that the Node is now.
+func isReportOf(report *v1alpha1.NodeENIState, node *kube.Node) bool {
 	if report == nil || node == nil {
 		return false
 	}
@@ -187,7 +190,7 @@ func speaksFor(report *v1alpha1.NodeENIState, node *kube.Node) bool {
 	return id == "" || id == report.Status.InstanceID
 }
 
-// releases says whether the node's agent has begun to release the ENI.
-func releases(phase v1alpha1.Phase) bool {
+// isReleasing says whether the node's agent has begun to release the ENI.
+func isReleasing(phase v1alpha1.Phase) bool {
 	return phase == v1alpha1.PhaseReleasing || phase == v1alpha1.PhaseReleased
 }

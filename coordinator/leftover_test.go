@@ -58,75 +58,75 @@ func TestLeftOver(t *testing.T) {
 	tests := []struct {
 		name   string
 		change func(*eni.ENI, *evidence)
-		want   verdict
+		want   decision
 	}{
-		{"wanted", func(*eni.ENI, *evidence) {}, verdict{}},
-		{"no report yet", func(_ *eni.ENI, ev *evidence) { ev.Phase = "" }, verdict{}},
-		{"failed but wanted", func(_ *eni.ENI, ev *evidence) { ev.Phase = v1alpha1.PhaseFailed }, verdict{}},
-		{"another cluster's", func(e *eni.ENI, ev *evidence) { e.Owner.Cluster = "other"; *ev = evidence{NodeENIDeleted: true} }, verdict{}},
-		{"no cluster tag", func(e *eni.ENI, ev *evidence) { e.Owner.Cluster = ""; *ev = evidence{NodeENIDeleted: true} }, verdict{}},
+		{"wanted", func(*eni.ENI, *evidence) {}, decision{}},
+		{"no report yet", func(_ *eni.ENI, ev *evidence) { ev.Phase = "" }, decision{}},
+		{"failed but wanted", func(_ *eni.ENI, ev *evidence) { ev.Phase = v1alpha1.PhaseFailed }, decision{}},
+		{"another cluster's", func(e *eni.ENI, ev *evidence) { e.Owner.Cluster = "other"; *ev = evidence{NodeENIDeleted: true} }, decision{}},
+		{"no cluster tag", func(e *eni.ENI, ev *evidence) { e.Owner.Cluster = ""; *ev = evidence{NodeENIDeleted: true} }, decision{}},
 
 		{"NodeENI being deleted", func(_ *eni.ENI, ev *evidence) { ev.NodeENI.DeletionTimestamp = &metav1.Time{} },
-			verdict{reasonNodeENIDeleted, graceAgent}},
+			decision{reasonNodeENIDeleted, graceAgent}},
 		{"NodeENI being deleted, agent is still releasing", func(_ *eni.ENI, ev *evidence) {
 			ev.NodeENI.DeletionTimestamp = &metav1.Time{}
 			ev.Phase = v1alpha1.PhaseReleasing
-		}, verdict{reasonNodeENIDeleted, graceAgent}},
+		}, decision{reasonNodeENIDeleted, graceAgent}},
 		{"NodeENI being deleted, agent has released", func(_ *eni.ENI, ev *evidence) {
 			ev.NodeENI.DeletionTimestamp = &metav1.Time{}
 			ev.Phase = v1alpha1.PhaseReleased
-		}, verdict{reasonNodeENIDeleted, graceNone}},
+		}, decision{reasonNodeENIDeleted, graceNone}},
 		{"NodeENI being deleted, no Node", func(_ *eni.ENI, ev *evidence) {
 			ev.NodeENI.DeletionTimestamp = &metav1.Time{}
 			ev.Node = nil
-		}, verdict{reasonNodeENIDeleted, graceNone}},
+		}, decision{reasonNodeENIDeleted, graceNone}},
 		{"NodeENI's deletion seen", func(_ *eni.ENI, ev *evidence) { ev.NodeENI, ev.NodeENIDeleted = nil, true },
-			verdict{reasonNodeENIDeleted, graceAgent}},
-		{"NodeENI unknown", func(_ *eni.ENI, ev *evidence) { ev.NodeENI = nil }, verdict{reasonNodeENIUnknown, graceOrphan}},
+			decision{reasonNodeENIDeleted, graceAgent}},
+		{"NodeENI unknown", func(_ *eni.ENI, ev *evidence) { ev.NodeENI = nil }, decision{reasonNodeENIUnknown, graceOrphan}},
 		{"NodeENI unknown, agent has released", func(_ *eni.ENI, ev *evidence) {
 			ev.NodeENI, ev.Phase = nil, v1alpha1.PhaseReleased
-		}, verdict{reasonReleased, graceNone}},
+		}, decision{reasonReleased, graceNone}},
 
 		{"Node's deletion seen", func(_ *eni.ENI, ev *evidence) { ev.Node, ev.NodeDeleted = nil, true },
-			verdict{reasonNodeDeleted, graceNode}},
-		{"Node unknown", func(_ *eni.ENI, ev *evidence) { ev.Node = nil }, verdict{reasonNodeUnknown, graceOrphan}},
-		{"Node deleted and back", func(_ *eni.ENI, ev *evidence) { ev.NodeDeleted = true }, verdict{}},
+			decision{reasonNodeDeleted, graceNode}},
+		{"Node unknown", func(_ *eni.ENI, ev *evidence) { ev.Node = nil }, decision{reasonNodeUnknown, graceOrphan}},
+		{"Node deleted and back", func(_ *eni.ENI, ev *evidence) { ev.NodeDeleted = true }, decision{}},
 		{"neither known, Node's deletion seen", func(_ *eni.ENI, ev *evidence) { *ev = evidence{NodeDeleted: true} },
-			verdict{reasonNodeDeleted, graceNode}},
+			decision{reasonNodeDeleted, graceNode}},
 		{"Node's deletion seen, and the NodeENI is being deleted", func(_ *eni.ENI, ev *evidence) {
 			ev.Node, ev.NodeDeleted, ev.NodeENI.DeletionTimestamp = nil, true, &metav1.Time{}
-		}, verdict{reasonNodeENIDeleted, graceNone}},
+		}, decision{reasonNodeENIDeleted, graceNone}},
 		{"Node is another instance", func(_ *eni.ENI, ev *evidence) { ev.Node.Spec.ProviderID = providerID("i-2") },
-			verdict{reasonNodeReplaced, graceNone}},
-		{"neither known", func(_ *eni.ENI, ev *evidence) { *ev = evidence{} }, verdict{reasonBothUnknown, graceOrphan}},
+			decision{reasonNodeReplaced, graceNone}},
+		{"neither known", func(_ *eni.ENI, ev *evidence) { *ev = evidence{} }, decision{reasonBothUnknown, graceOrphan}},
 		{"NodeENI unknown, and another cluster's Node has the name", func(_ *eni.ENI, ev *evidence) {
 			ev.NodeENI, ev.Node.Spec.ProviderID = nil, providerID("i-2")
-		}, verdict{reasonBothUnknown, graceOrphan}},
-		{"Node has no providerID yet", func(_ *eni.ENI, ev *evidence) { ev.Node.Spec.ProviderID = "" }, verdict{}},
-		{"instance tag is garbled", func(e *eni.ENI, _ *evidence) { e.Owner.Instance = "" }, verdict{}},
+		}, decision{reasonBothUnknown, graceOrphan}},
+		{"Node has no providerID yet", func(_ *eni.ENI, ev *evidence) { ev.Node.Spec.ProviderID = "" }, decision{}},
+		{"instance tag is garbled", func(e *eni.ENI, _ *evidence) { e.Owner.Instance = "" }, decision{}},
 
-		{"label lost", func(_ *eni.ENI, ev *evidence) { delete(ev.Node.Labels, "ng") }, verdict{reasonNotSelected, graceAgent}},
+		{"label lost", func(_ *eni.ENI, ev *evidence) { delete(ev.Node.Labels, "ng") }, decision{reasonNotSelected, graceAgent}},
 		{"label changed, released", func(_ *eni.ENI, ev *evidence) {
 			ev.Node.Labels["ng"], ev.Phase = "other", v1alpha1.PhaseReleased
-		}, verdict{reasonNotSelected, graceNone}},
-		{"empty selector", func(_ *eni.ENI, ev *evidence) { ev.NodeENI.Spec.NodeSelector = nil }, verdict{}},
+		}, decision{reasonNotSelected, graceNone}},
+		{"empty selector", func(_ *eni.ENI, ev *evidence) { ev.NodeENI.Spec.NodeSelector = nil }, decision{}},
 
 		{"subnet unlisted", func(_ *eni.ENI, ev *evidence) { ev.NodeENI.Spec.SubnetID = subnetB },
-			verdict{reasonSubnetUnlisted, graceAgent}},
+			decision{reasonSubnetUnlisted, graceAgent}},
 		{"subnet listed among ids", func(_ *eni.ENI, ev *evidence) {
 			ev.NodeENI.Spec.SubnetID, ev.NodeENI.Spec.SubnetIDs = subnetB, []string{subnetA}
-		}, verdict{}},
+		}, decision{}},
 		{"subnets by name too", func(_ *eni.ENI, ev *evidence) {
 			ev.NodeENI.Spec.SubnetID, ev.NodeENI.Spec.SubnetNames = subnetB, []string{"a"}
-		}, verdict{}},
+		}, decision{}},
 		{"subnets by name, released", func(_ *eni.ENI, ev *evidence) {
 			ev.NodeENI.Spec.SubnetID, ev.NodeENI.Spec.SubnetName = "", "a"
 			ev.Phase = v1alpha1.PhaseReleased
-		}, verdict{reasonReleased, graceNone}},
-		{"no subnet at all", func(_ *eni.ENI, ev *evidence) { ev.NodeENI.Spec.SubnetID = "" }, verdict{}},
+		}, decision{reasonReleased, graceNone}},
+		{"no subnet at all", func(_ *eni.ENI, ev *evidence) { ev.NodeENI.Spec.SubnetID = "" }, decision{}},
 
-		{"agent is releasing", func(_ *eni.ENI, ev *evidence) { ev.Phase = v1alpha1.PhaseReleasing }, verdict{reasonReleased, graceAgent}},
-		{"agent has released", func(_ *eni.ENI, ev *evidence) { ev.Phase = v1alpha1.PhaseReleased }, verdict{reasonReleased, graceNone}},
+		{"agent is releasing", func(_ *eni.ENI, ev *evidence) { ev.Phase = v1alpha1.PhaseReleasing }, decision{reasonReleased, graceAgent}},
+		{"agent has released", func(_ *eni.ENI, ev *evidence) { ev.Phase = v1alpha1.PhaseReleased }, decision{reasonReleased, graceNone}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -161,7 +161,7 @@ func TestLeftOverKeeps(t *testing.T) {
 			t.Fatalf("seed %d: another cluster's ENI is collected: %+v %+v", seed, e, ev)
 		case got.collect() && isWanted(e, ev):
 			t.Fatalf("seed %d: a wanted ENI is collected as %+v: %+v %+v", seed, got, e, ev)
-		case got.collect() && got.Grace != graceOrphan && !isProven(e, ev):
+		case got.collect() && got.GracePeriod != graceOrphan && !isProven(e, ev):
 			t.Fatalf("seed %d: collected as %+v on absence alone: %+v %+v", seed, got, e, ev)
 		case leftOver("", e, ev).collect():
 			t.Fatalf("seed %d: collected without a cluster name", seed)
@@ -240,7 +240,7 @@ func TestReportedPhase(t *testing.T) {
 	}
 }
 
-func TestHistoryExplains(t *testing.T) {
+func TestSeenDeletions(t *testing.T) {
 	created := wantedENI().Owner.CreatedAt
 	node := func(instance string) *kube.Node {
 		return &kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-a"}, Spec: kube.NodeSpec{ProviderID: providerID(instance)}}
@@ -257,16 +257,21 @@ func TestHistoryExplains(t *testing.T) {
 		{"its Node, without providerID", func(h *history) { h.nodeDeleted(node(""), created.Add(time.Minute)) }, false, true},
 		{"a Node of that name, another instance", func(h *history) { h.nodeDeleted(node("i-0"), created.Add(time.Minute)) }, false, false},
 		{"its Node, before the ENI was made", func(h *history) { h.nodeDeleted(node("i-1"), created.Add(-time.Minute)) }, false, false},
+		{"both, as long ago as a grace period", func(h *history) {
+			h.nodeENIDeleted("uid-1", created)
+			h.nodeDeleted(node("i-1"), created)
+			h.prune(created.Add(deletionTTL + time.Minute))
+		}, true, true},
 		{"both, long ago", func(h *history) {
 			h.nodeENIDeleted("uid-1", created)
 			h.nodeDeleted(node("i-1"), created)
-			h.forget(created.Add(rememberDeletion + time.Second))
+			h.prune(created.Add(deletionTTL + time.Minute + time.Second))
 		}, false, false},
 	}
 	for _, test := range tests {
 		h := newHistory(time.Minute)
 		test.see(h)
-		if nodeENI, node := h.explains(wantedENI().Owner); nodeENI != test.nodeENI || node != test.node {
+		if nodeENI, node := h.seenDeletions(wantedENI().Owner); nodeENI != test.nodeENI || node != test.node {
 			t.Errorf("%s: got %v, %v, want %v, %v", test.name, nodeENI, node, test.nodeENI, test.node)
 		}
 	}

@@ -14,19 +14,19 @@ import (
 type Metrics struct {
 	calls *eni.Metrics
 
-	leader       prometheus.Gauge
-	leftOver     *prometheus.GaugeVec
-	found        *prometheus.CounterVec
-	steps        *prometheus.CounterVec
-	detachUndone prometheus.Counter
-	contradicted *prometheus.GaugeVec
-	collection   prometheus.Histogram
-	sweeps       *prometheus.CounterVec
-	sweep        prometheus.Histogram
-	lastSweep    prometheus.Gauge
-	statusWrites *prometheus.CounterVec
+	leader        prometheus.Gauge
+	leftOver      *prometheus.GaugeVec
+	found         *prometheus.CounterVec
+	steps         *prometheus.CounterVec
+	reattachments prometheus.Counter
+	contradicted  *prometheus.GaugeVec
+	collection    prometheus.Histogram
+	sweeps        *prometheus.CounterVec
+	sweep         prometheus.Histogram
+	lastSweep     prometheus.Gauge
+	statusWrites  *prometheus.CounterVec
 
-	oldest atomic.Value // time.Time since when the oldest is left over; zero: none is
+	oldest atomic.Value // time.Time since when the oldest is left over; zero if none is
 }
 
 // NewMetrics makes metrics and registers them.
@@ -48,17 +48,17 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		calls:  eni.NewMetrics(registry),
-		leader: gauge("eni_coordinator_leader", "1 in the coordinator that leads, 0 in those that wait.").WithLabelValues(),
+		leader: gauge("eni_coordinator_leader", "1 in the coordinator that leads, 0 in the others.").WithLabelValues(),
 		leftOver: gauge("eni_coordinator_left_over_enis",
 			"ENIs that are left over and not deleted yet, by reason, as the last sweep found them.", "reason"),
 		found: counter("eni_coordinator_left_over_enis_found_total", "ENIs that were found to be left over, each once, by reason.", "reason"),
 		steps: counter("eni_coordinator_collection_steps_total",
-			"Steps of collection by step (detach, delete) and outcome: done, later (EC2 cannot yet), throttled, refused (until somebody changes something), held (EC2 refuses the same for other ENIs), postponed, dropped (something changed since the decision). The step refuse is for ENIs at device index 0, which are left alone.", "step", "outcome"),
-		detachUndone: counter("eni_coordinator_detaches_undone_total",
-			"Detaches of ENIs that were attached again afterwards, as by an agent that does not reach the API server.").WithLabelValues(),
+			"Steps of collection by step (detach, delete) and outcome: done, later (EC2 cannot do it yet), throttled, refused (until permissions or the ENI are changed), skipped (EC2 refuses the same for other ENIs), postponed (to the next sweep), dropped (something has changed since the decision). The step refuse is for ENIs that are not detached: those at device index 0 or at an instance that they were not made for, and those that may be another cluster's.", "step", "outcome"),
+		reattachments: counter("eni_coordinator_detaches_undone_total",
+			"ENIs that were attached again after they had been detached, as by an agent that does not reach the API server.").WithLabelValues(),
 		contradicted: gauge("eni_coordinator_cleanup_blocked",
-			"NodeENIs whose ENIs are not deleted because what EC2 shows contradicts the Nodes and the agents' reports, by reason. WrongRegion and InstancesUnknown: EC2 is asked in the wrong place, and nothing is deleted.", "reason"),
-		collection: histogram("eni_coordinator_collection_seconds", "Time from when an ENI was found left over to its deletion.", 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600),
+			"NodeENIs whose ENIs are not deleted because what EC2 shows contradicts the Nodes and the agents' reports, by reason. WrongRegion and InstancesUnknown: EC2 is asked in the wrong Region or account, and nothing is deleted.", "reason"),
+		collection: histogram("eni_coordinator_collection_seconds", "Time from when an ENI was found to be left over to its deletion.", 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600),
 		sweeps: counter("eni_coordinator_sweeps_total",
 			"Sweeps through the cluster's ENIs, all or those that events concern, by result: ok, error (EC2 did not list them).", "result"),
 		sweep: histogram("eni_coordinator_sweep_duration_seconds", "Duration of a sweep, its steps included.", .05, .1, .2, .5, 1, 2, 5, 10, 20, 30, 60),
@@ -69,14 +69,14 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	}
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "eni_coordinator_oldest_left_over_seconds",
-		Help: "How long the ENI that has been left over for longest has been so; 0 when none is.",
+		Help: "For how long the oldest left-over ENI has been left over; 0 if there is none.",
 	}, m.oldestAge))
 	m.begin()
 	return m
 }
 
-// begin makes the series that are there from the start: what may be missing for long
-// starts with 0, for an increase from nothing is none to Prometheus.
+// begin makes the series that are there from the start, with 0: to Prometheus the first
+// value of a series is no increase.
 func (m *Metrics) begin() {
 	m.leftBehind(nil)
 	m.blocked(nil)
@@ -110,8 +110,8 @@ func (m *Metrics) oldestAge() float64 {
 	return 0
 }
 
-// leads takes in whether this coordinator leads. One that does not knows nothing of
-// left-over ENIs, and what it knew before must not raise alerts.
+// leads notes whether this coordinator leads. One that does not lead does not know what is
+// left over, and what it knew before must not raise alerts.
 func (m *Metrics) leads(does bool) {
 	switch {
 	case m == nil:
@@ -130,7 +130,7 @@ func (m *Metrics) foundLeftOver(r reason) {
 	}
 }
 
-// swept takes in a sweep's end, and what is left over after one without an error.
+// swept notes a sweep's end, and what is left over after one without an error.
 func (m *Metrics) swept(began time.Time, full bool, err error, tracks tracks) {
 	if m == nil {
 		return
@@ -154,7 +154,7 @@ func (m *Metrics) leftBehind(tracks tracks) {
 		if t.Deleted {
 			continue
 		}
-		count[t.Verdict.Reason]++
+		count[t.Decision.Reason]++
 		oldest = earliest(oldest, t.FoundAt)
 	}
 	for r := range reasons {
@@ -163,7 +163,7 @@ func (m *Metrics) leftBehind(tracks tracks) {
 	m.oldest.Store(oldest)
 }
 
-// blocked takes in how many NodeENIs each reason of a contradiction concerns.
+// blocked notes the number of NodeENIs with a contradiction, by reason.
 func (m *Metrics) blocked(counts map[string]int) {
 	if m == nil {
 		return
@@ -173,13 +173,13 @@ func (m *Metrics) blocked(counts map[string]int) {
 	}
 }
 
-func (m *Metrics) undone() {
+func (m *Metrics) reattached() {
 	if m != nil {
-		m.detachUndone.Inc()
+		m.reattachments.Inc()
 	}
 }
 
-// stepped takes in what became of a job, and how long ago its ENI was found.
+// stepped notes the result of a job, and how long ago its ENI was found.
 func (m *Metrics) stepped(r result, foundAt, now time.Time) {
 	if m == nil {
 		return

@@ -94,7 +94,7 @@ func TestRestoredEtcd(t *testing.T) {
 	r.await("the caches show the Node that came after the restore, and not the one that went with it", func() bool {
 		return c.caches.nodes.get("node-late") != nil && c.caches.nodes.get("node-gone") == nil
 	})
-	if _, seen := c.caches.history.explains(eni.Owner{Node: "node-gone", Instance: arn(instance)}); seen {
+	if _, seen := c.caches.history.seenDeletions(eni.Owner{Node: "node-gone", Instance: arn(instance)}); seen {
 		t.Error("a Node that a restored etcd lacks is taken for deleted")
 	}
 }
@@ -131,7 +131,7 @@ func TestSweepBeforeCachesFollow(t *testing.T) {
 		t.Fatal("nothing was tried: the caches did not show that its NodeENI is being deleted")
 	}
 	for _, name := range []string{n.Name, empty.Name} {
-		if now := r.getNodeENI(name); now == nil || now.DeletionTimestamp != nil || !protected(now) {
+		if now := r.getNodeENI(name); now == nil || now.DeletionTimestamp != nil || !hasFinalizer(now) {
 			t.Errorf("NodeENI %s has lost its finalizer: %+v", name, now)
 		}
 	}

@@ -130,7 +130,7 @@ func (r *rig) removeObjects() {
 	}
 	for _, n := range nodeENIs.Items {
 		r.remove(r.kube.API, kube.NodeENIs, n.Name)
-		if err := setFinalizer(ctx, r.kube, n.Name, n.UID, false); err != nil {
+		if _, err := setFinalizer(ctx, r.kube, n.Name, n.UID, false); err != nil {
 			r.Error(err)
 		}
 	}
@@ -247,7 +247,7 @@ func (r *rig) coordinator() *coordinator {
 	if err != nil {
 		r.Fatal(err)
 	}
-	c.sweeper.executor.mayAct = func() bool { return true }
+	c.sweeper.executor.holdsLease = func() bool { return true }
 	return c
 }
 
@@ -262,7 +262,7 @@ func (r *rig) follow(c *coordinator) (stop func()) {
 }
 
 // coordinatorAsOf returns a coordinator whose caches hold what the API server
-// shows now and hear of nothing after that.
+// shows now and do not change after that.
 func (r *rig) coordinatorAsOf() *coordinator {
 	r.Helper()
 	c := r.coordinator()
@@ -275,10 +275,10 @@ func (r *rig) sweeperAsOf() *sweeper {
 	return r.coordinatorAsOf().sweeper
 }
 
-func (r *rig) await(what string, holds func() bool) {
+func (r *rig) await(what string, condition func() bool) {
 	r.Helper()
 	deadline := time.Now().Add(30 * time.Second)
-	for !holds() {
+	for !condition() {
 		if time.Now().After(deadline) {
 			r.Fatalf("not within 30 s: %s\ncalls: %v\nENIs: %v", what, r.calls(), r.describe())
 		}
@@ -326,7 +326,7 @@ func (r *rig) awaitSweep() {
 	r.awaitNoNodeENI("wake") // its finalizer goes at the end of a sweep
 }
 
-// processEnv tells the test binary to be a coordinator, which a test can kill.
+// processEnv makes the test binary a coordinator, which a test can kill.
 const processEnv = "ENI_COORDINATOR_TEST_PROCESS"
 
 // process says how that coordinator reaches the rig.

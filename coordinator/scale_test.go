@@ -29,7 +29,7 @@ func inBigSubnet(n *v1alpha1.NodeENI) { n.Spec.SubnetID = subnetBig }
 // The leader still lists all, and a deletion makes progress.
 func TestThrottledDescribes(t *testing.T) {
 	r := newRig(t, withBigSubnet)
-	r.crowd(r.nodeENI("crowd", inBigSubnet), 0, 2200)
+	r.fleetENIs(r.nodeENI("fleet", inBigSubnet), 0, 2200)
 	n := r.nodeENI("multi")
 	id := r.newENI(owner(n, "node-a", "i-0fffffffffffffff0"), subnetA)
 	r.throttleEverySecond(100)
@@ -58,7 +58,7 @@ func testChurn(t *testing.T, enis, pages int) {
 	const perSecond, churn = 4, 40
 	r := newRig(t, withBigSubnet)
 	n := r.nodeENI("multi", inBigSubnet)
-	r.crowd(n, churn, enis)
+	r.fleetENIs(n, churn, enis)
 	a := r.newNode("node-a")
 	r.fullENI(r.nodeENI("other"), "node-a", a, subnetA, 2) // EC2 knows an instance
 	r.startLeading()
@@ -70,9 +70,9 @@ func testChurn(t *testing.T, enis, pages int) {
 	defer tick.Stop()
 	var gone []string
 	for i := range churn {
-		name, instance := fmt.Sprint("crowd-", i), fmt.Sprintf("i-%017x", i)
+		name, instance := fmt.Sprint("fleet-", i), fmt.Sprintf("i-%017x", i)
 		r.node(name, instance)
-		ids := r.crowd(n, i, i+1)
+		ids := r.fleetENIs(n, i, i+1)
 		r.report(n, name, instance, v1alpha1.PhaseReady, ids...)
 		<-tick.C
 		r.remove(r.kube.Core, kube.Nodes, name)
@@ -103,18 +103,18 @@ func testChurn(t *testing.T, enis, pages int) {
 func TestAbsenceOutsideOfFilters(t *testing.T) {
 	r := newRig(t)
 	n := r.nodeENI("multi")
-	held := r.newENI(owner(n, "node-a", "i-0fffffffffffffff0"), subnetA)
+	kept := r.newENI(owner(n, "node-a", "i-0fffffffffffffff0"), subnetA)
 	other := r.nodeENI("other")
 	s := r.sweeperAsOf()
 	r.remove(r.kube.API, kube.NodeENIs, n.Name) // no finalizer yet: it is gone
-	s.tracks[held] = &track{NodeENI: n.UID, FoundAt: time.Now()}
+	s.tracks[kept] = &track{NodeENI: n.UID, FoundAt: time.Now()}
 	s.ec2.pages = 5
 	s.queue.add(eni.ByNodeENI, string(other.UID))
 	s.queue.add(eni.ByNode, "node-b")
 	if err := s.sweep(t.Context(), false); err != nil {
 		t.Fatal(err)
 	}
-	if s.tracks[held] == nil {
+	if s.tracks[kept] == nil {
 		t.Error("an ENI that was not asked for is taken for gone")
 	}
 	if want := map[string]int{string(eni.ByNode): 1, string(eni.ByNodeENI): 1}; !maps.Equal(r.filters(), want) {
@@ -155,7 +155,7 @@ func TestFilters(t *testing.T) {
 	if rest := f.without(filters{all: true}); len(rest.values) > 0 {
 		t.Errorf("a list of all leaves %v", rest)
 	}
-	queue := newQueue()
+	queue := newDescribeQueue()
 	for i := range maxQueued + 1 {
 		queue.add(eni.ByNode, fmt.Sprint(i))
 	}

@@ -19,25 +19,24 @@ import (
 )
 
 const (
-	// maxNamed is how many nodes a condition's message names.
+	// maxNamed is the number of nodes in a condition's message.
 	maxNamed = 3
-	// maxWords bounds, in bytes, what a message takes over from elsewhere.
-	maxWords = v1alpha1.MaxAttachmentMessageLength
-	// maxAttachmentBytes bounds the attachments of a NodeENI as JSON. A hundred with
-	// the longest names and messages need less, unless JSON has to escape them.
+	// maxMessage bounds, in bytes, what a message contains of a report's message.
+	maxMessage = v1alpha1.MaxAttachmentMessageLength
+	// maxAttachmentBytes bounds the attachments of a NodeENI as JSON. A hundred with the
+	// longest names and messages need less, unless JSON has to escape them.
 	maxAttachmentBytes = 90 << 10
 )
 
-// nodeReport is a node that the NodeENI selects and its agent's report, nil when
-// there is none of this instance.
+// nodeReport is a Node that the NodeENI selects, and its agent's report; nil if there is none
+// of this instance.
 type nodeReport struct {
 	node   *kube.Node
 	report *v1alpha1.NodeENIState
 }
 
-// statusOf sums up the reports of the selected nodes, which are sorted by name.
-// What the status had before only lends the time of the condition's last
-// transition.
+// statusOf sums up the reports of the selected nodes, which are sorted by name. Of the status
+// before, it takes over only the times of the conditions' last transitions.
 func statusOf(n *v1alpha1.NodeENI, nodes []nodeReport, now time.Time) v1alpha1.NodeENIStatus {
 	status := v1alpha1.NodeENIStatus{
 		ObservedGeneration: n.Generation,
@@ -49,7 +48,7 @@ func statusOf(n *v1alpha1.NodeENI, nodes []nodeReport, now time.Time) v1alpha1.N
 		entries := entriesOf(n, nr.report)
 		attachments = append(attachments, attachmentsOf(nr, entries))
 		status.Nodes.Matching++
-		switch ready, bad, why := judgeNode(nr.report, entries, n.Generation); {
+		switch ready, bad, why := nodeReadiness(nr.report, entries, n.Generation); {
 		case ready:
 			status.Nodes.Ready++
 		case bad:
@@ -59,8 +58,8 @@ func statusOf(n *v1alpha1.NodeENI, nodes []nodeReport, now time.Time) v1alpha1.N
 			unready = append(unready, nr.node.Name+": "+why)
 		}
 	}
-	status.Attachments = share(attachments)
-	condition := readiness(n, status.Nodes, failed, unready)
+	status.Attachments = selectAttachments(attachments)
+	condition := readyCondition(n, status.Nodes, failed, unready)
 	condition.Type = v1alpha1.ConditionReady
 	condition.ObservedGeneration = n.Generation
 	condition.LastTransitionTime = metav1.NewTime(now)
@@ -68,15 +67,15 @@ func statusOf(n *v1alpha1.NodeENI, nodes []nodeReport, now time.Time) v1alpha1.N
 	return status
 }
 
-// entriesOf are the report's ENIs of the NodeENI. The UID decides: a NodeENI
-// that was deleted may have had the name.
+// entriesOf are the report's ENIs of the NodeENI, by its UID: a NodeENI that was deleted may
+// have had the name.
 func entriesOf(n *v1alpha1.NodeENI, report *v1alpha1.NodeENIState) []v1alpha1.ENIState {
 	if report == nil {
 		return nil
 	}
 	var entries []v1alpha1.ENIState
 	for _, entry := range report.Status.ENIs {
-		gone := entry.Phase == v1alpha1.PhaseReleased && entry.ENIID == "" // the agent's own memory
+		gone := entry.Phase == v1alpha1.PhaseReleased && entry.ENIID == "" // the agent's own note
 		if entry.NodeENIUID == n.UID && !gone {
 			entries = append(entries, entry)
 		}
@@ -84,12 +83,12 @@ func entriesOf(n *v1alpha1.NodeENI, report *v1alpha1.NodeENIState) []v1alpha1.EN
 	return entries
 }
 
-// judgeNode says how far a node is. ENIs on their way out do not count: they
-// are what the node no longer has to have. What speaks of an older generation
-// says nothing of the spec that the status speaks of.
-func judgeNode(report *v1alpha1.NodeENIState, entries []v1alpha1.ENIState, generation int64) (ready, failed bool, why string) {
+// nodeReadiness says whether a node is ready or has failed, and if it is not ready, why. ENIs
+// that are being released do not count, because the node no longer has to have them. An ENI
+// that is Ready for an older generation is not ready for this one.
+func nodeReadiness(report *v1alpha1.NodeENIState, entries []v1alpha1.ENIState, generation int64) (ready, failed bool, why string) {
 	if report != nil && report.Status.Reason != "" {
-		return false, true, shorten(cmp.Or(report.Status.Message, report.Status.Reason)) // its agent does nothing
+		return false, true, truncate(cmp.Or(report.Status.Message, report.Status.Reason)) // its agent does nothing
 	}
 	wanted := 0
 	for _, entry := range entries {
@@ -97,14 +96,14 @@ func judgeNode(report *v1alpha1.NodeENIState, entries []v1alpha1.ENIState, gener
 		case entry.Phase == v1alpha1.PhaseReleasing, entry.Phase == v1alpha1.PhaseReleased:
 		case entry.ObservedGeneration < generation:
 			wanted++
-			why = cmp.Or(why, "its agent has not taken in the last change of the NodeENI yet")
+			why = cmp.Or(why, "its agent has not observed the last change of the NodeENI yet")
 		case entry.Phase == v1alpha1.PhaseReady:
 			wanted++
 		case entry.Phase == v1alpha1.PhaseFailed:
-			return false, true, words(entry)
+			return false, true, messageOf(entry)
 		default:
 			wanted++
-			why = cmp.Or(why, words(entry))
+			why = cmp.Or(why, messageOf(entry))
 		}
 	}
 	if wanted == 0 {
@@ -113,23 +112,23 @@ func judgeNode(report *v1alpha1.NodeENIState, entries []v1alpha1.ENIState, gener
 	return why == "", false, why
 }
 
-func words(entry v1alpha1.ENIState) string {
-	return shorten(cmp.Or(entry.Message, entry.Reason, string(entry.Phase)))
+func messageOf(entry v1alpha1.ENIState) string {
+	return truncate(cmp.Or(entry.Message, entry.Reason, string(entry.Phase)))
 }
 
-func readiness(n *v1alpha1.NodeENI, nodes v1alpha1.NodeCounts, failed, unready []string) metav1.Condition {
+func readyCondition(n *v1alpha1.NodeENI, nodes v1alpha1.NodeCounts, failed, unready []string) metav1.Condition {
 	condition := metav1.Condition{Status: metav1.ConditionFalse}
 	counts := fmt.Sprintf("%d of %d nodes are ready", nodes.Ready, nodes.Matching)
-	switch err := invalid(n); {
+	switch err := validate(n); {
 	case n.DeletionTimestamp != nil:
 		condition.Reason = "Deleting"
-		condition.Message = "its ENIs are being released, detached and deleted; Events tell what holds them up"
+		condition.Message = "its ENIs are being released, detached and deleted; Events say what is in the way"
 	case err != nil:
 		condition.Reason = "InvalidSpec"
-		condition.Message = shorten(err.Error())
+		condition.Message = truncate(err.Error())
 	case nodes.Matching == 0:
 		condition.Reason = "NoMatchingNodes"
-		condition.Message = "no node carries the labels " + selectorText(n.Spec.NodeSelector)
+		condition.Message = "no node has the labels " + selectorText(n.Spec.NodeSelector)
 	case nodes.Failed > 0:
 		condition.Reason = "NodesFailed"
 		condition.Message = counts + "; " + sample(failed)
@@ -144,18 +143,17 @@ func readiness(n *v1alpha1.NodeENI, nodes v1alpha1.NodeCounts, failed, unready [
 	return condition
 }
 
-// invalid says what is wrong with a spec that was stored before the schema
-// refused it.
-func invalid(n *v1alpha1.NodeENI) error {
+// validate says what is wrong with a spec that was stored before the schema refused it.
+func validate(n *v1alpha1.NodeENI) error {
 	n = n.DeepCopy()
 	v1alpha1.Default(n)
 	return v1alpha1.ValidateNodeENI(n).ToAggregate()
 }
 
-// share chooses the attachments that a status shows from those of each node. No
-// node takes the place of another: each shows one, the failed ones of all nodes
-// first, before any shows a second.
-func share(nodes [][]v1alpha1.Attachment) []v1alpha1.Attachment {
+// selectAttachments selects the attachments that a status shows from those of each node. No
+// node takes the place of another one: the status shows one of each node, the failed ones
+// first, before it shows a second of any.
+func selectAttachments(nodes [][]v1alpha1.Attachment) []v1alpha1.Attachment {
 	var chosen []v1alpha1.Attachment
 	bytes := 0
 	for round := 0; ; round++ {
@@ -184,7 +182,7 @@ func share(nodes [][]v1alpha1.Attachment) []v1alpha1.Attachment {
 	}
 }
 
-// attachmentsOf are those of one node, the most urgent first.
+// attachmentsOf are those of one node, the most severe first.
 func attachmentsOf(nr nodeReport, entries []v1alpha1.ENIState) []v1alpha1.Attachment {
 	var all []v1alpha1.Attachment
 	for _, entry := range entries {
@@ -198,7 +196,7 @@ func attachmentsOf(nr nodeReport, entries []v1alpha1.ENIState) []v1alpha1.Attach
 			DeviceIndex:  entry.DeviceIndex,
 			MTU:          entry.MTU,
 			Status:       string(entry.Phase),
-			Message:      shorten(entry.Message),
+			Message:      truncate(entry.Message),
 			LastUpdated:  entry.LastTransitionTime,
 		})
 	}
@@ -212,10 +210,10 @@ func sortAttachments(all []v1alpha1.Attachment) {
 	sort.SliceStable(all, func(i, j int) bool { return compareAttachments(all[i], all[j]) < 0 })
 }
 
-// compareAttachments puts what needs attention first.
+// compareAttachments puts those that need attention first.
 func compareAttachments(a, b v1alpha1.Attachment) int {
 	return cmp.Or(
-		cmp.Compare(urgency(a), urgency(b)),
+		cmp.Compare(severity(a), severity(b)),
 		cmp.Compare(a.NodeID, b.NodeID),
 		cmp.Compare(a.DeviceIndex, b.DeviceIndex),
 		cmp.Compare(a.SubnetID, b.SubnetID),
@@ -223,7 +221,7 @@ func compareAttachments(a, b v1alpha1.Attachment) int {
 	)
 }
 
-func urgency(a v1alpha1.Attachment) int {
+func severity(a v1alpha1.Attachment) int {
 	switch v1alpha1.Phase(a.Status) {
 	case v1alpha1.PhaseFailed:
 		return 0
@@ -234,13 +232,13 @@ func urgency(a v1alpha1.Attachment) int {
 	}
 }
 
-// shorten keeps a hundred messages of agents well below an object's limits.
-func shorten(text string) string {
+// truncate keeps a hundred messages of agents far below an object's maximal size.
+func truncate(text string) string {
 	const more = "…"
-	if len(text) <= maxWords {
+	if len(text) <= maxMessage {
 		return text
 	}
-	end := maxWords - len(more)
+	end := maxMessage - len(more)
 	for !utf8.RuneStart(text[end]) {
 		end--
 	}
@@ -255,7 +253,7 @@ func selectorText(selector map[string]string) string {
 	return strings.Join(labels, ",")
 }
 
-// sample names the first few.
+// sample is the first few, and the number of the others.
 func sample(all []string) string {
 	if len(all) <= maxNamed {
 		return strings.Join(all, "; ")

@@ -70,7 +70,7 @@ func TestStatusCondition(t *testing.T) {
 		counts v1alpha1.NodeCounts
 		want   string // status reason: message
 	}{
-		{"no node", nil, nil, v1alpha1.NodeCounts{}, "False NoMatchingNodes: no node carries the labels ng=multi-eni"},
+		{"no node", nil, nil, v1alpha1.NodeCounts{}, "False NoMatchingNodes: no node has the labels ng=multi-eni"},
 		{"an agent that does nothing", nil, []nodeReport{idle(ready("a")), idle(reported("b"))}, v1alpha1.NodeCounts{Matching: 2, Failed: 2},
 			"False NodesFailed: 0 of 2 nodes are ready; a: the providerID; b: the providerID"},
 		{"no report", nil, []nodeReport{silent("a")}, v1alpha1.NodeCounts{Matching: 1},
@@ -92,9 +92,9 @@ func TestStatusCondition(t *testing.T) {
 			[]nodeReport{reported("a", entry("a", v1alpha1.PhaseAttaching, ""), entry("b", v1alpha1.PhaseFailed, "no"))}, v1alpha1.NodeCounts{Matching: 1, Failed: 1},
 			"False NodesFailed: 0 of 1 nodes are ready; a: no"},
 		{"ready for an older spec", nil, []nodeReport{older(v1alpha1.PhaseReady)}, v1alpha1.NodeCounts{Matching: 1},
-			"False NodesNotReady: 0 of 1 nodes are ready; a: its agent has not taken in the last change of the NodeENI yet"},
+			"False NodesNotReady: 0 of 1 nodes are ready; a: its agent has not observed the last change of the NodeENI yet"},
 		{"failed with an older spec", nil, []nodeReport{older(v1alpha1.PhaseFailed)}, v1alpha1.NodeCounts{Matching: 1},
-			"False NodesNotReady: 0 of 1 nodes are ready; a: its agent has not taken in the last change of the NodeENI yet"},
+			"False NodesNotReady: 0 of 1 nodes are ready; a: its agent has not observed the last change of the NodeENI yet"},
 		{"what is released does not count", nil,
 			[]nodeReport{reported("a", entry("a", v1alpha1.PhaseReady, ""), entry("b", v1alpha1.PhaseReleasing, ""))}, v1alpha1.NodeCounts{Matching: 1, Ready: 1},
 			"True AllNodesReady: 1 of 1 nodes are ready"},
@@ -105,7 +105,7 @@ func TestStatusCondition(t *testing.T) {
 		{"stored before the schema", func(n *v1alpha1.NodeENI) { n.Spec.MTU = -7 }, nil, v1alpha1.NodeCounts{},
 			"False InvalidSpec: spec.mtu: Invalid value: -7: "},
 		{"being deleted", func(n *v1alpha1.NodeENI) { n.DeletionTimestamp = &metav1.Time{} }, []nodeReport{ready("a")}, v1alpha1.NodeCounts{Matching: 1, Ready: 1},
-			"False Deleting: its ENIs are being released, detached and deleted; Events tell what holds them up"},
+			"False Deleting: its ENIs are being released, detached and deleted; Events say what is in the way"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -226,7 +226,7 @@ func TestStatusStaysTheSame(t *testing.T) {
 	}
 }
 
-func TestInTheMaking(t *testing.T) {
+func TestBeingCreated(t *testing.T) {
 	report := func(phase v1alpha1.Phase) []*v1alpha1.NodeENIState {
 		return []*v1alpha1.NodeENIState{reported("a", entry("a", phase, "")).report}
 	}
@@ -247,18 +247,18 @@ func TestInTheMaking(t *testing.T) {
 		{"pending on another instance", report(v1alpha1.PhasePending), replaced, false},
 	}
 	for _, test := range tests {
-		got := inTheMaking("uid-1", test.reports, func(string) *kube.Node { return test.node })
+		got := beingCreated("uid-1", test.reports, func(string) *kube.Node { return test.node })
 		if got != test.want {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
-		if inTheMaking("uid-2", test.reports, func(string) *kube.Node { return test.node }) {
+		if beingCreated("uid-2", test.reports, func(string) *kube.Node { return test.node }) {
 			t.Errorf("%s: another NodeENI is held", test.name)
 		}
 	}
 }
 
 func takeDue(s *schedule, now time.Time) []string {
-	names := s.whatIsDue(now)
+	names := s.dueNow(now)
 	for _, name := range names {
 		delete(s.due, name)
 	}
@@ -288,12 +288,12 @@ func TestSchedule(t *testing.T) {
 	if got := takeDue(&s, testNow.Add(interval)); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("after the interval: got %q due, want a", got)
 	}
-	s.addAtOnce("a", testNow.Add(interval))
+	s.addNow("a", testNow.Add(interval))
 	if got := takeDue(&s, testNow.Add(interval)); !slices.Equal(got, []string{"a"}) {
 		t.Errorf("at once: got %q due, want a", got)
 	}
-	s.tryAgain("a", testNow.Add(interval))
-	s.addAtOnce("a", testNow.Add(interval))
+	s.retryLater("a", testNow.Add(interval))
+	s.addNow("a", testNow.Add(interval))
 	if got := takeDue(&s, testNow.Add(interval)); len(got) != 0 {
 		t.Errorf("in spite of an error: got %q due", got)
 	}
@@ -308,7 +308,7 @@ func TestStatusConflict(t *testing.T) {
 	for i, version := range []string{w.caches.nodeENIs.get(n.Name).ResourceVersion, "99999999999"} {
 		r.patch(r.kube.API, kube.NodeENIs, n.Name, map[string]any{"spec": map[string]any{"mtu": 9001 - i}})
 		w.caches.nodeENIs.get(n.Name).ResourceVersion = version
-		w.bringUpToDate(t.Context(), n.Name)
+		w.sync(t.Context(), n.Name)
 		if now := r.getNodeENI(n.Name); len(w.schedule.due) != 0 || now.Status.ObservedGeneration != now.Generation {
 			t.Errorf("with the version %s, due again: %v; the status is of generation %d instead of %d", version, w.schedule.due, now.Status.ObservedGeneration, now.Generation)
 		}

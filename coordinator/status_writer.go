@@ -16,19 +16,18 @@ import (
 )
 
 // Every write of a NodeENI is sent to the agent of every node. All writes together come to
-// so many events at once and in the long run so many a second: a thousand agents are sent
-// one a second, five thousand one every five seconds, which agents wait for that take turns.
+// so many events at once, and per second in the long run: a thousand agents are sent one a
+// second, five thousand one every five seconds, which they await when they take turns.
 const (
 	fanOutBurst     = 5000
 	fanOutPerSecond = 1000
 )
 
-// statusWriter keeps finalizer and status of every NodeENI current. Marks come
-// from anywhere; one goroutine writes, each status at most once an interval and
-// the last state always.
+// statusWriter keeps finalizer and status of every NodeENI current. One goroutine writes,
+// each status at most once an interval, and the last state always.
 type statusWriter struct {
 	caches         *caches
-	marks          *marks
+	queue          *statusQueue
 	schedule       schedule
 	contradictions *contradictions
 	fanOut         tokenBucket
@@ -40,9 +39,9 @@ type statusWriter struct {
 // run writes until ctx ends. The leader before may have left anything, so it begins with
 // all of them.
 func (w *statusWriter) run(ctx context.Context) {
-	w.marks.take()
+	w.queue.take()
 	for _, n := range w.caches.nodeENIs.list() {
-		w.marks.add(n.Name)
+		w.queue.add(n.Name)
 	}
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -52,11 +51,11 @@ func (w *statusWriter) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-w.marks.wake:
+		case <-w.queue.wake:
 		case <-timer.C:
 		}
 		now := time.Now()
-		w.addMarked(now)
+		w.takeQueued(now)
 		w.writeDue(ctx, now)
 		if next := w.next(); !next.IsZero() {
 			timer.Reset(time.Until(next))
@@ -64,10 +63,10 @@ func (w *statusWriter) run(ctx context.Context) {
 	}
 }
 
-func (w *statusWriter) addMarked(now time.Time) {
-	for name := range w.marks.take() {
-		if unprotected(w.caches.nodeENIs.get(name)) {
-			w.schedule.addAtOnce(name, now)
+func (w *statusWriter) takeQueued(now time.Time) {
+	for name := range w.queue.take() {
+		if needsFinalizer(w.caches.nodeENIs.get(name)) {
+			w.schedule.addNow(name, now)
 		} else {
 			w.schedule.add(name, now)
 		}
@@ -75,16 +74,16 @@ func (w *statusWriter) addMarked(now time.Time) {
 }
 
 func (w *statusWriter) writeDue(ctx context.Context, now time.Time) {
-	for _, name := range w.schedule.whatIsDue(now) {
+	for _, name := range w.schedule.dueNow(now) {
 		w.heartbeat.Beat()
 		if time.Now().Before(w.fanOut.next()) && !urgent(w.caches.nodeENIs.get(name)) {
-			continue // it keeps its place
+			continue // it stays due
 		}
-		w.bringUpToDate(ctx, name)
+		w.sync(ctx, name)
 	}
 }
 
-// next is when a NodeENI is due, and may be written.
+// next is when a NodeENI is due and may be written.
 func (w *statusWriter) next() (next time.Time) {
 	for name, due := range w.schedule.due {
 		if !urgent(w.caches.nodeENIs.get(name)) {
@@ -95,9 +94,8 @@ func (w *statusWriter) next() (next time.Time) {
 	return next
 }
 
-// bringUpToDate sets the finalizer and writes the status, if they are not what
-// they should be.
-func (w *statusWriter) bringUpToDate(ctx context.Context, name string) {
+// sync sets the finalizer, or writes the status, if it is not what it should be.
+func (w *statusWriter) sync(ctx context.Context, name string) {
 	n := w.caches.nodeENIs.get(name)
 	if n == nil {
 		w.schedule.forget(name)
@@ -108,10 +106,10 @@ func (w *statusWriter) bringUpToDate(ctx context.Context, name string) {
 	switch {
 	case ctx.Err() != nil:
 	case apierrors.IsConflict(err):
-		w.schedule.tryAgain(name, now) // the cache is about to show the newer object
+		w.schedule.retryLater(name, now) // the cache is about to show the newer object
 	case err != nil:
-		w.log.Warn("finalizer or status could not be written; it is tried again", "nodeENI", name, "error", err)
-		w.schedule.tryAgain(name, now)
+		w.log.Warn("cannot write the finalizer or the status of a NodeENI; trying again", "nodeENI", name, "error", err)
+		w.schedule.retryLater(name, now)
 	default:
 		if w.schedule.done(name, written, now); written {
 			w.fanOut.spend(len(w.caches.states.list()), now)
@@ -119,29 +117,30 @@ func (w *statusWriter) bringUpToDate(ctx context.Context, name string) {
 	}
 }
 
-// urgent says whether the status is not that of the spec yet: somebody has just
-// made, changed or deleted the NodeENI, and looks at it.
+// urgent says whether the status is of an older spec: a user who has just created, changed
+// or deleted the NodeENI looks at it.
 func urgent(n *v1alpha1.NodeENI) bool {
-	return n == nil || unprotected(n) || n.Status.ObservedGeneration != n.Generation
+	return n == nil || needsFinalizer(n) || n.Status.ObservedGeneration != n.Generation
 }
 
-// unprotected says whether a NodeENI could be deleted before its ENIs: agents
-// make those without waiting for the finalizer.
-func unprotected(n *v1alpha1.NodeENI) bool {
-	return n != nil && n.DeletionTimestamp == nil && !protected(n)
+// needsFinalizer says whether a NodeENI could go before its ENIs: agents create those
+// without waiting for the finalizer.
+func needsFinalizer(n *v1alpha1.NodeENI) bool {
+	return n != nil && n.DeletionTimestamp == nil && !hasFinalizer(n)
 }
 
 func (w *statusWriter) write(ctx context.Context, n *v1alpha1.NodeENI) (written bool, err error) {
-	if unprotected(n) {
-		// The object has a newer version then; its arrival marks it again.
-		return false, setFinalizer(ctx, w.caches.client, n.Name, n.UID, true)
+	if needsFinalizer(n) {
+		// The watch then brings a newer version, which queues it again.
+		_, err = setFinalizer(ctx, w.caches.client, n.Name, n.UID, true)
+		return false, err
 	}
 	written, err = w.writeStatus(ctx, n)
 	if !apierrors.IsConflict(err) {
 		return written, err
 	}
-	// The cache is behind the API server, which may also be for good, or ahead of it after
-	// a restore of etcd.
+	// The cache is behind the API server, perhaps for good, or ahead of it after a restore
+	// of etcd.
 	live, readErr := read[v1alpha1.NodeENI](ctx, w.caches.client.API, kube.NodeENIs, n.Name)
 	switch {
 	case readErr != nil:
@@ -169,7 +168,7 @@ func (w *statusWriter) writeStatus(ctx context.Context, n *v1alpha1.NodeENI) (wr
 	return err == nil, err
 }
 
-// reports are the selected nodes by name, with the reports of their instances.
+// reports are the selected nodes, sorted by name, with the reports of their instances.
 func (w *statusWriter) reports(n *v1alpha1.NodeENI) []nodeReport {
 	var all []nodeReport
 	nodes := w.caches.nodes.list()
@@ -179,8 +178,8 @@ func (w *statusWriter) reports(n *v1alpha1.NodeENI) []nodeReport {
 			continue
 		}
 		nr := nodeReport{node: node}
-		// An agent that does nothing, because the Node is another instance's, says so.
-		if report := w.caches.states.get(node.Name); speaksFor(report, node) || report != nil && report.Status.Reason != "" {
+		// An agent that does nothing because the Node is another instance reports that.
+		if report := w.caches.states.get(node.Name); isReportOf(report, node) || report != nil && report.Status.Reason != "" {
 			nr.report = report
 		}
 		all = append(all, nr)

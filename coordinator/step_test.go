@@ -11,13 +11,13 @@ import (
 func TestNextStep(t *testing.T) {
 	now := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	times := timing{ReleaseGrace: 15 * time.Second, NodeGrace: time.Minute, OrphanAge: 10 * time.Minute, Poll: 2 * time.Second}
-	proven := func(g grace, ago time.Duration) track {
-		return track{Verdict: verdict{reasonNotSelected, g}, ProvenSince: now.Add(-ago), StateSince: now.Add(-ago)}
+	proven := func(g gracePeriod, ago time.Duration) track {
+		return track{Decision: decision{reasonNotSelected, g}, ProvenSince: now.Add(-ago), StateSince: now.Add(-ago)}
 	}
-	orphan := func(sightings int) track {
-		return track{Verdict: verdict{reasonNodeUnknown, graceOrphan}, Sightings: sightings, StateSince: now}
+	orphan := func(sweeps int) track {
+		return track{Decision: decision{reasonNodeUnknown, graceOrphan}, OrphanSweeps: sweeps, StateSince: now}
 	}
-	unknown := track{Verdict: verdict{reasonBothUnknown, graceOrphan}, Sightings: 2, StateSince: now}
+	unknown := track{Decision: decision{reasonBothUnknown, graceOrphan}, OrphanSweeps: 2, StateSince: now}
 	attached := func(e *eni.ENI) {}
 	elsewhere := func(e *eni.ENI) { e.Attachment.InstanceID = "i-2" }
 	available := func(e *eni.ENI) { e.Status, e.Attachment = "available", nil }
@@ -58,10 +58,10 @@ func TestNextStep(t *testing.T) {
 		{"its Node has not come back", attached, proven(graceNode, time.Minute), step{Act: actDetach}},
 		{"its Node is gone, and so is the instance", available, proven(graceNode, 0), step{Act: actDelete}},
 		{"its Node is gone, and it is being detached", detaching, proven(graceNode, 0), step{actWait, now.Add(2 * time.Second)}},
-		{"attached again", attached, track{Verdict: verdict{reasonNotSelected, graceNone}, DetachAfter: now.Add(time.Minute)}, step{actWait, now.Add(time.Minute)}},
-		{"attached again, and free by now", available, track{Verdict: verdict{reasonNotSelected, graceNone}, DetachAfter: now.Add(time.Minute)}, step{Act: actDelete}},
+		{"attached again", attached, track{Decision: decision{reasonNotSelected, graceNone}, DetachAfter: now.Add(time.Minute)}, step{actWait, now.Add(time.Minute)}},
+		{"attached again, and free by now", available, track{Decision: decision{reasonNotSelected, graceNone}, DetachAfter: now.Add(time.Minute)}, step{Act: actDelete}},
 
-		{"told to wait", attached, func() track { t := proven(graceNone, 0); t.NotBefore = now.Add(time.Minute); return t }(),
+		{"not before a time", attached, func() track { t := proven(graceNone, 0); t.NotBefore = now.Add(time.Minute); return t }(),
 			step{actWait, now.Add(time.Minute)}},
 		{"waited long enough", attached, func() track { t := proven(graceNone, 0); t.NotBefore = now; return t }(), step{Act: actDetach}},
 
@@ -88,12 +88,12 @@ func TestNextStep(t *testing.T) {
 func TestTrackObserve(t *testing.T) {
 	now := time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)
 	var tr track
-	orphan, proven := verdict{reasonNodeUnknown, graceOrphan}, verdict{reasonNodeReplaced, graceNone}
-	check := func(what string, sightings int, provenSince, stateSince time.Time) {
+	orphan, proven := decision{reasonNodeUnknown, graceOrphan}, decision{reasonNodeReplaced, graceNone}
+	check := func(what string, sweeps int, provenSince, stateSince time.Time) {
 		t.Helper()
-		if tr.Sightings != sightings || !tr.ProvenSince.Equal(provenSince) || !tr.StateSince.Equal(stateSince) {
-			t.Errorf("%s: got %d sightings, proven since %v, state since %v; want %d, %v, %v",
-				what, tr.Sightings, tr.ProvenSince, tr.StateSince, sightings, provenSince, stateSince)
+		if tr.OrphanSweeps != sweeps || !tr.ProvenSince.Equal(provenSince) || !tr.StateSince.Equal(stateSince) {
+			t.Errorf("%s: found an orphan %d times, proven since %v, state since %v; want %d, %v, %v",
+				what, tr.OrphanSweeps, tr.ProvenSince, tr.StateSince, sweeps, provenSince, stateSince)
 		}
 	}
 	e := wantedENI()
@@ -126,11 +126,11 @@ func TestTrackObserve(t *testing.T) {
 	check("a proof that no longer holds", 1, time.Time{}, now.Add(5*time.Second))
 }
 
-// Whoever attaches again what was detached is given way, more each time, until
-// something else is known of the ENI.
-func TestDetachUndone(t *testing.T) {
+// An ENI that is attached again after each Detach is detached ever later, until the decision
+// about it changes.
+func TestReattached(t *testing.T) {
 	now := testNow
-	e, v := wantedENI(), verdict{reasonNotSelected, graceAgent}
+	e, v := wantedENI(), decision{reasonNotSelected, graceAgent}
 	tr := &track{}
 	tr.observe(e, v, false, now)
 	var waits []time.Duration
@@ -138,7 +138,7 @@ func TestDetachUndone(t *testing.T) {
 		tr.Detached = e.Attachment.ID
 		e.Attachment.Status = "detaching"
 		if tr.observe(e, v, false, now) {
-			t.Fatal("an attachment on its way out is none that was made again")
+			t.Fatal("an attachment that is being detached counts as another one")
 		}
 		e.Attachment = &eni.Attachment{ID: fmt.Sprint("eni-attach-again-", round), InstanceID: "i-1", DeviceIndex: 2, Status: "attached"}
 		if !tr.observe(e, v, false, now) || tr.observe(e, v, false, now) {
@@ -146,23 +146,23 @@ func TestDetachUndone(t *testing.T) {
 		}
 		waits = append(waits, max(0, tr.DetachAfter.Sub(now)))
 	}
-	for i, want := range []time.Duration{0, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute} {
-		if got := waits[i]; got < want*8/10 || got > want*12/10 {
-			t.Errorf("round %d: waits %v, want about %v", i+1, got, want)
+	for i, most := range []time.Duration{0, time.Minute, 2 * time.Minute, 4 * time.Minute, 5 * time.Minute, 5 * time.Minute} {
+		if got := waits[i]; got < most/2 || got > most {
+			t.Errorf("round %d: waits %v, want %v to %v", i+1, got, most/2, most)
 		}
 	}
-	tr.observe(e, verdict{reasonNotSelected, graceNone}, false, now) // the agent is back, and has released it
-	if wait := tr.DetachAfter.Sub(now); wait > undoneSoon {
-		t.Errorf("waits %v though the agent has let go of it", wait)
+	tr.observe(e, decision{reasonNotSelected, graceNone}, false, now) // the agent is back, and has released it
+	if wait := tr.DetachAfter.Sub(now); wait > reattachedRetry {
+		t.Errorf("waits %v though the agent has released it", wait)
 	}
 }
 
-// A Node that comes back without the label has a living agent, which gets its moment.
-func TestGraceBeginsAnew(t *testing.T) {
+// A Node that comes back without the label has an agent, which gets its grace period.
+func TestGracePeriodBeginsAgain(t *testing.T) {
 	e, tr := wantedENI(), &track{}
-	tr.observe(e, verdict{reasonNodeDeleted, graceNode}, false, testNow)
+	tr.observe(e, decision{reasonNodeDeleted, graceNode}, false, testNow)
 	back := testNow.Add(50 * time.Second)
-	tr.observe(e, verdict{reasonNotSelected, graceAgent}, false, back)
+	tr.observe(e, decision{reasonNotSelected, graceAgent}, false, back)
 	if want := back.Add(fuzzTimes.ReleaseGrace); nextStep(e, tr, fuzzTimes, back) != (step{actWait, want}) {
 		t.Errorf("got %+v, want a wait until %v", nextStep(e, tr, fuzzTimes, back), want)
 	}

@@ -35,7 +35,7 @@ func TestThrottledDetach(t *testing.T) {
 			attached, _ := r.cloud.Interface(id)
 			e.Attachment = &eni.Attachment{ID: attached.Attachment.ID}
 		}
-		jobs = append(jobs, job{e, verdict{reasonNodeReplaced, graceNone}, act})
+		jobs = append(jobs, job{e, decision{reasonNodeReplaced, graceNone}, act})
 	}
 	r.inject(cloud.Fault{Action: "DetachNetworkInterface", Code: "RequestLimitExceeded"})
 	got := map[act][]outcome{}
@@ -68,7 +68,7 @@ func TestSideBySide(t *testing.T) {
 		detach.Attachment = &eni.Attachment{ID: attached.Attachment.ID}
 		remove := detach
 		remove.ID, remove.Attachment = r.newENI(owner(n, "node-a", a), subnetA), nil
-		jobs = append(jobs, job{detach, verdict{reasonNodeReplaced, graceNone}, actDetach}, job{remove, verdict{reasonNodeReplaced, graceNone}, actDelete})
+		jobs = append(jobs, job{detach, decision{reasonNodeReplaced, graceNone}, actDetach}, job{remove, decision{reasonNodeReplaced, graceNone}, actDelete})
 	}
 	if err := r.cloud.SetTiming(cloud.Timing{Write: 200 * time.Millisecond}); err != nil {
 		t.Fatal(err)
@@ -120,43 +120,43 @@ func TestRefusedIsNotStuck(t *testing.T) {
 		s.tracks[primary].StateSince = time.Now().Add(-time.Hour)
 	}
 	r.awaitEvent("ENIRefused", "is the primary interface of "+a)
-	s.report.events.Event(refOf(n), kube.EventNormal, "AfterIt", "Events are written in order")
+	s.recorder.events.Event(refOf(n), kube.EventNormal, "AfterIt", "Events are written in order")
 	r.awaitEvent("AfterIt", "in order")
 	if stuck := r.events("ENIStuck"); len(stuck) > 0 {
 		t.Errorf("got %q", stuck)
 	}
 }
 
-// TestThrottlingIsToldOnce: a deletion of a thousand ENIs is throttled for
+// TestThrottlingIsLoggedOnce: a deletion of a thousand ENIs is throttled for
 // minutes.
-func TestThrottlingIsToldOnce(t *testing.T) {
+func TestThrottlingIsLoggedOnce(t *testing.T) {
 	var log bytes.Buffer
-	var p pause
+	var b ec2Backoff
 	for range 3 {
-		p.note([]result{{outcome: outcomeDone}, {outcome: outcomeThrottled}}, slog.New(slog.NewTextHandler(&log, nil)))
+		b.note([]result{{outcome: outcomeDone}, {outcome: outcomeThrottled}}, slog.New(slog.NewTextHandler(&log, nil)))
 	}
 	if lines := strings.Count(log.String(), "\n"); lines != 1 {
 		t.Errorf("%d lines, want 1: %s", lines, log.String())
 	}
 }
 
-func TestAfterWake(t *testing.T) {
+func TestAfterEvent(t *testing.T) {
 	for _, test := range []struct {
-		name       string
-		quietUntil time.Duration // all from now
-		began      time.Duration
-		spent      float64
-		want       time.Duration
+		name  string
+		until time.Duration // all from now
+		began time.Duration
+		spent float64
+		want  time.Duration
 	}{
 		{"long after a sweep", -time.Hour, -time.Minute, 0, settleTime},
-		{"during a sweep", -time.Hour, 0, 0, sweepGap},
-		{"EC2 rests", time.Second, -time.Minute, 0, time.Second},
-		{"EC2 has almost rested", settleTime / 2, -time.Minute, 0, settleTime},
+		{"during a sweep", -time.Hour, 0, 0, minSweepGap},
+		{"EC2 is left alone", time.Second, -time.Minute, 0, time.Second},
+		{"EC2 is left alone for a short time", settleTime / 2, -time.Minute, 0, settleTime},
 		{"one describe is left", -time.Hour, -time.Minute, describeBurst - 1, settleTime},
 		{"no describe is left", -time.Hour, -time.Minute, describeBurst + 0.5, 2 * time.Second},
 	} {
-		s := &sweeper{pause: pause{until: testNow.Add(test.quietUntil)}, ec2: describer{limit: tokenBucket{describeBurst, describesPerSecond, test.spent, testNow}}}
-		if got := s.afterWake(testNow.Add(test.began), testNow).Sub(testNow); got != test.want {
+		s := &sweeper{backoff: ec2Backoff{until: testNow.Add(test.until)}, ec2: describer{limit: tokenBucket{describeBurst, describesPerSecond, test.spent, testNow}}}
+		if got := s.afterEvent(testNow.Add(test.began), testNow).Sub(testNow); got != test.want {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
 	}
@@ -175,7 +175,7 @@ func TestSlowAPIServer(t *testing.T) {
 	r.access.Wrap(func(next http.RoundTripper) http.RoundTripper {
 		return roundTripper(func(req *http.Request) (*http.Response, error) {
 			if path.Base(req.URL.Path) == "node-a" {
-				time.Sleep(batchTime/2 + 100*time.Millisecond)
+				time.Sleep(batchTimeout/2 + 100*time.Millisecond)
 			}
 			return next.RoundTrip(req)
 		})

@@ -19,35 +19,35 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// Uninstall deletes all NodeENIs and waits until they are gone, and their ENIs
-// with them. The coordinator does the work meanwhile; this has no rights in EC2.
+// Uninstall deletes all NodeENIs and waits until they and their ENIs are gone. A coordinator
+// that leads does the work; this has no rights in EC2.
 type Uninstall struct {
 	Kube   *kube.Client
 	Leases coordinationv1.LeasesGetter
 	// Namespace is where the coordinators' Lease is.
 	Namespace string
-	// Out hears what happens, in words for people.
+	// Out gets messages about the progress.
 	Out io.Writer
-	// Poll is the time between two looks, Explain that between two reports of what
-	// is waited for when nothing changes.
+	// Poll is the time between two tries, Explain the time between two messages about
+	// what is missing when nothing changes.
 	Poll, Explain time.Duration
 }
 
-// progress is how far an uninstall is.
+// progress is that of an uninstall.
 type progress struct {
 	began, explained time.Time
-	listed           bool // the last look has shown which NodeENIs are left
+	listed           bool // the last try has listed the NodeENIs that are left
 	left             []v1alpha1.NodeENI
-	names            map[string]bool    // of those, as last said
-	confirmed        map[types.UID]bool // NodeENIs that wait, or waited, for a coordinator's word
+	names            map[string]bool    // of those, in the last message
+	confirmed        map[types.UID]bool // NodeENIs with the finalizer: they go when EC2 shows no ENI
 	leading          time.Time          // since when a coordinator has led without a break
-	reported         []string           // ENIs that no coordinator has said to be gone
-	problem          string             // as last said
+	reported         []string           // ENIs in reports whose deletion no coordinator has confirmed
+	problem          string             // in the last message
 }
 
-// Run ends without an error only when no NodeENI is left, and agents report no ENI of
-// one that went without a coordinator's word. An API server that cannot be reached, or
-// that does not yet know of the rights that this needs, is asked again.
+// Run returns nil only when no NodeENI is left, and agents report no ENI of one that went
+// without a coordinator. It tries again while the API server cannot be reached, or does not
+// know the rights yet that this needs.
 func (u *Uninstall) Run(ctx context.Context) error {
 	p := &progress{began: time.Now(), explained: time.Now(), confirmed: map[types.UID]bool{}}
 	for {
@@ -55,7 +55,7 @@ func (u *Uninstall) Run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return p.unfinished(ctx)
 		}
-		if p.problem = u.sayNew(err, p.problem); u.sayChanges(p) {
+		if p.problem = u.sayProblem(err, p.problem); u.sayChanges(p) {
 			p.explained = time.Now()
 		}
 		if err == nil && len(p.left)+len(p.reported) == 0 {
@@ -73,7 +73,7 @@ func (u *Uninstall) Run(ctx context.Context) error {
 	}
 }
 
-// advance deletes what is not being deleted yet, and looks what is left.
+// advance deletes the NodeENIs that are not being deleted yet, and checks what is left.
 func (u *Uninstall) advance(ctx context.Context, p *progress) (err error) {
 	p.left, err = u.list(ctx)
 	if p.listed = err == nil; !p.listed {
@@ -82,7 +82,7 @@ func (u *Uninstall) advance(ctx context.Context, p *progress) (err error) {
 	if err = u.removeAll(ctx, p); err != nil || len(p.left) > 0 {
 		return err
 	}
-	switch why, unknown := leaderless(ctx, u.Leases, u.Namespace); {
+	switch why, unknown := noLeader(ctx, u.Leases, u.Namespace); {
 	case why != "", unknown != nil:
 		p.leading = time.Time{}
 	case p.leading.IsZero():
@@ -95,7 +95,7 @@ func (u *Uninstall) advance(ctx context.Context, p *progress) (err error) {
 func (u *Uninstall) list(ctx context.Context) ([]v1alpha1.NodeENI, error) {
 	var all v1alpha1.NodeENIList
 	err := u.Kube.API.Get().Resource(kube.NodeENIs).Timeout(apiTimeout).Do(ctx).Into(&all)
-	if apierrors.IsNotFound(err) { // the API server does not know the kind (any more)
+	if apierrors.IsNotFound(err) { // the CRD may be gone
 		return nil, notServed(ctx, u.Kube, kube.NodeENIs)
 	}
 	if err != nil {
@@ -104,12 +104,12 @@ func (u *Uninstall) list(ctx context.Context) ([]v1alpha1.NodeENI, error) {
 	return all.Items, nil
 }
 
-// removeAll deletes what is not being deleted yet; some of it may be new. It notes what
-// goes with a coordinator's word, which is what has the finalizer.
+// removeAll deletes the NodeENIs that are not being deleted yet. It notes which of them have
+// the finalizer.
 func (u *Uninstall) removeAll(ctx context.Context, p *progress) error {
 	var errs []error
 	for _, n := range p.left {
-		if protected(&n) {
+		if hasFinalizer(&n) {
 			p.confirmed[n.UID] = true
 		}
 		if n.DeletionTimestamp != nil {
@@ -124,33 +124,33 @@ func (u *Uninstall) removeAll(ctx context.Context, p *progress) error {
 	return errors.Join(errs...)
 }
 
-// remove sees to it that the NodeENI waits for its ENIs, also when it is so new
-// that no coordinator has seen it yet.
+// remove deletes a NodeENI. It adds the finalizer first, so that the NodeENI waits for its
+// ENIs even if no coordinator has seen it yet.
 func (u *Uninstall) remove(ctx context.Context, n v1alpha1.NodeENI) error {
-	if err := setFinalizer(ctx, u.Kube, n.Name, n.UID, true); err != nil {
+	if _, err := setFinalizer(ctx, u.Kube, n.Name, n.UID, true); err != nil {
 		return err
 	}
 	err := u.Kube.API.Delete().Resource(kube.NodeENIs).Name(n.Name).
 		Body(&metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(n.UID))}).
 		Timeout(apiTimeout).Do(ctx).Error()
 	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil // gone, or another one by now: the next look tells
+		return nil // it is gone, or another one has its name: the next try finds out
 	}
 	return err
 }
 
-// sayNew says what a problem is, unless it was said before, and returns its words.
-func (u *Uninstall) sayNew(err error, said string) string {
+// sayProblem says what the problem is, unless it is the last one, and returns its text.
+func (u *Uninstall) sayProblem(err error, last string) string {
 	if err == nil {
 		return ""
 	}
-	if problem := err.Error(); problem != said {
+	if problem := err.Error(); problem != last {
 		u.say("Trying again: %s", problem)
 	}
 	return err.Error()
 }
 
-// sayChanges says what has come and gone, and returns whether anything has.
+// sayChanges says which NodeENIs have come and gone, and returns whether any has.
 func (u *Uninstall) sayChanges(p *progress) bool {
 	if !p.listed {
 		return false
@@ -173,11 +173,11 @@ func (u *Uninstall) sayChanges(p *progress) bool {
 	return !maps.Equal(before, p.names)
 }
 
-// explain says what is waited for, as far as the API server shows it.
+// explain says what the uninstall waits for, as far as the API server shows it.
 func (u *Uninstall) explain(ctx context.Context, p *progress) {
 	since := time.Since(p.began).Round(time.Second)
 	if len(p.left) == 0 && len(p.reported) > 0 {
-		u.say("After %v, there is no NodeENI, but agents report ENIs that no coordinator has said to be deleted: %s", since, sample(p.reported))
+		u.say("After %v, there is no NodeENI, but agents report ENIs whose deletion no coordinator has confirmed: %s", since, sample(p.reported))
 	}
 	if len(p.left) > 0 {
 		u.say("After %v, %d NodeENIs are still there:", since, len(p.left))
@@ -192,19 +192,19 @@ func (u *Uninstall) explain(ctx context.Context, p *progress) {
 	if len(p.left) > maxNamed {
 		u.say("- and %d more", len(p.left)-maxNamed)
 	}
-	switch why, err := leaderless(ctx, u.Leases, u.Namespace); {
+	switch why, err := noLeader(ctx, u.Leases, u.Namespace); {
 	case err != nil:
-		u.say("Whether a coordinator works on it is not known: %v", err)
+		u.say("Whether a coordinator works on it is not instanceSeen: %v", err)
 	case why != "":
 		u.say("No coordinator works on it: %s. Is there one that runs? kubectl -n %s get pods", why, u.Namespace)
 	}
 }
 
 func (u *Uninstall) say(format string, args ...any) {
-	fmt.Fprintln(u.Out, v1alpha1.Printable(fmt.Sprintf(format, args...))) // others wrote parts of it
+	fmt.Fprintln(u.Out, v1alpha1.Printable(fmt.Sprintf(format, args...))) // it may quote agents
 }
 
-// unfinished is the error of an uninstall that was stopped, or not over in time.
+// unfinished is the error of an uninstall that was interrupted, or ran out of time.
 func (p *progress) unfinished(ctx context.Context) error {
 	what := "not done in time"
 	if errors.Is(ctx.Err(), context.Canceled) {
@@ -214,9 +214,9 @@ func (p *progress) unfinished(ctx context.Context) error {
 	case p.problem != "":
 		return fmt.Errorf("%s: %s", what, p.problem)
 	case len(p.names) == 0 && len(p.reported) > 0:
-		return fmt.Errorf("%s: there is no NodeENI any more, but agents report ENIs that no coordinator has said to be deleted: %s. "+
-			"Let a coordinator and the agents run, which delete them, and run this again; or delete those that exist in EC2, and then the nodes' reports: kubectl delete nodeenistate NODE", what, sample(p.reported))
+		return fmt.Errorf("%s: there is no NodeENI any more, but agents report ENIs whose deletion no coordinator has confirmed: %s. "+
+			"Run a coordinator and the agents, which delete them, and run this again; or delete those that exist in EC2, and then the nodes' reports: kubectl delete nodeenistate NODE", what, sample(p.reported))
 	}
 	return fmt.Errorf("%s: %d NodeENIs are still being deleted (%s), which goes on as long as a coordinator runs; "+
-		"put right what holds them up, and run this again", what, len(p.names), sample(slices.Sorted(maps.Keys(p.names))))
+		"fix what is in the way, and run this again", what, len(p.names), sample(slices.Sorted(maps.Keys(p.names))))
 }

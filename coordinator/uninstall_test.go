@@ -106,8 +106,8 @@ func TestUninstallWaitsForENIs(t *testing.T) {
 	}
 }
 
-// What holds an uninstall up is said, and one that is not over is an error.
-func TestUninstallTellsWhatHoldsItUp(t *testing.T) {
+// An uninstall says what it waits for, and one that is not over returns an error.
+func TestUninstallSaysWhatItWaitsFor(t *testing.T) {
 	r, n, a := newNodeRig(t)
 	r.nodeENI("kept", func(n *v1alpha1.NodeENI) { n.Finalizers = []string{"example.com/mine"} })
 	id := r.fullENI(n, "node-a", a, subnetA, 2)
@@ -115,7 +115,7 @@ func TestUninstallTellsWhatHoldsItUp(t *testing.T) {
 	r.inject(cloud.Fault{Action: "DetachNetworkInterface", Code: "UnauthorizedOperation"})
 	r.startLeading()
 	u := r.uninstall(time.Minute)
-	u.awaitSaid("- kept has the finalizer example.com/mine, which is not ours: whoever put it there has to remove it\n")
+	u.awaitSaid("- kept has the finalizer example.com/mine, which is not this project's: remove it with what added it\n")
 	u.awaitSaid("- multi waits for EC2 to show no ENI of it; " + id + " of node node-a is Released\n  ENIRefused: ")
 	if said := u.said(); strings.Contains(said, "No coordinator") || !strings.Contains(said, "UnauthorizedOperation") {
 		t.Errorf("there is a leader, which EC2 refuses; it said\n%s", said)
@@ -193,7 +193,7 @@ func TestUninstallShowsNothingForged(t *testing.T) {
 func TestUninstallKnowsNoLeader(t *testing.T) {
 	r := newRig(t)
 	r.startLeading()
-	cfg, err := r.cp.UserConfig("somebody")
+	cfg, err := r.cp.UserConfig("without-rights")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,18 +18,18 @@ const (
 	uninstallJob = "eni-uninstall" // the chart's, a hook that Helm runs before it deletes a release
 	installed    = "eni-installed" // a ConfigMap that Helm makes when an installation has succeeded
 
-	// A rollback brings back the Job of an earlier revision, under a new revision's
-	// number. The Job may read the records of so many revisions after its own.
+	// maxRollbacks is the number of revisions after its own whose records the Job may read:
+	// a rollback brings back the Job of an earlier revision, under a new revision's number.
 	maxRollbacks = 50
 
-	// Helm records that it uninstalls a release, and then creates the Job. The first
-	// time is of the clock of Helm's machine, the second of the API server's.
+	// recordAge is the most between Helm's record of the uninstall, by the clock of Helm's
+	// machine, and the creation of the Job, by the API server's.
 	recordAge = 2 * time.Minute
 )
 
-// Release is a Helm release whose uninstall is meant to delete all NodeENIs. It is
-// believed when Helm's own record says so: the Job alone is part of every rendered
-// chart, and applying that must destroy nothing.
+// Release is a Helm release whose uninstall deletes all NodeENIs. Helm's own record proves the
+// uninstall. The Job alone does not: it is part of every rendered chart, and applying that must
+// not destroy anything.
 type Release struct {
 	// Storage is the namespace of Helm's records, Name the release's name.
 	Storage, Name string
@@ -54,24 +54,26 @@ func (r Release) record(revision int) string {
 	return fmt.Sprintf("sh.helm.release.v1.%s.v%d", r.Name, revision)
 }
 
-// Answers that asking again does not change: nothing is to be deleted, and that is no
-// failure, or it is one.
+// Errors after which another try would not help: nothing has to be deleted, or nothing must
+// be.
 type (
-	errKeep    struct{ error }
-	errRefused struct{ error }
+	errNothingToDo struct{ error }
+	errRefused     struct{ error }
 )
 
-func keep(format string, args ...any) error { return errKeep{fmt.Errorf(format, args...)} }
+func nothingToDo(format string, args ...any) error {
+	return errNothingToDo{fmt.Errorf(format, args...)}
+}
 
 func refuse(format string, args ...any) error {
 	return errRefused{fmt.Errorf("refused, nothing was deleted: "+format, args...)}
 }
 
-// RunFor is Run when Helm is uninstalling the release, and otherwise deletes nothing.
-// Afterwards the CRDs go, if they are to.
+// RunFor is Run if Helm is uninstalling the release, and otherwise deletes nothing. With crds it
+// also deletes the CRDs in the end.
 func (u *Uninstall) RunFor(ctx context.Context, r Release, crds bool) error {
-	err := u.await(ctx, func() error { return u.meant(ctx, r, crds) })
-	if errors.As(err, new(errKeep)) {
+	err := u.retry(ctx, func() error { return u.check(ctx, r, crds) })
+	if errors.As(err, new(errNothingToDo)) {
 		u.say("Done: %v.", err)
 		return nil
 	}
@@ -79,24 +81,24 @@ func (u *Uninstall) RunFor(ctx context.Context, r Release, crds bool) error {
 		err = u.Run(ctx)
 	}
 	if err == nil {
-		err = u.await(ctx, func() error { return u.removeRest(ctx, crds) })
+		err = u.retry(ctx, func() error { return u.removeRest(ctx, crds) })
 	}
 	return err
 }
 
-// await does something until it succeeds or asking again changes nothing: rights
-// come into force a moment after the roles are there.
-func (u *Uninstall) await(ctx context.Context, do func() error) error {
+// retry calls do until it succeeds, or another try would not help: rights come into force some
+// time after the roles have been created.
+func (u *Uninstall) retry(ctx context.Context, do func() error) error {
 	var problem string
 	for {
 		err := do()
-		if err == nil || errors.As(err, new(errKeep)) || errors.As(err, new(errRefused)) {
+		if err == nil || errors.As(err, new(errNothingToDo)) || errors.As(err, new(errRefused)) {
 			return err
 		}
 		if ctx.Err() != nil {
 			return (&progress{problem: problem}).unfinished(ctx)
 		}
-		problem = u.sayNew(err, problem)
+		problem = u.sayProblem(err, problem)
 		select {
 		case <-ctx.Done():
 		case <-time.After(u.Poll):
@@ -104,8 +106,7 @@ func (u *Uninstall) await(ctx context.Context, do func() error) error {
 	}
 }
 
-// removeRest deletes what Helm leaves: the mark of the installation and, when no
-// object of them is left, the CRDs.
+// removeRest deletes what Helm does not: the mark of the installation, and the CRDs.
 func (u *Uninstall) removeRest(ctx context.Context, crds bool) error {
 	paths := []string{"/api/v1/namespaces/" + u.Namespace + "/configmaps/" + installed}
 	if crds {
@@ -122,7 +123,8 @@ func (u *Uninstall) removeRest(ctx context.Context, crds bool) error {
 	return nil
 }
 
-func (u *Uninstall) meant(ctx context.Context, r Release, crds bool) error {
+// check returns nil if Helm is uninstalling the release, and there is something to delete.
+func (u *Uninstall) check(ctx context.Context, r Release, crds bool) error {
 	all, err := u.list(ctx)
 	if err != nil {
 		return err
@@ -133,7 +135,7 @@ func (u *Uninstall) meant(ctx context.Context, r Release, crds bool) error {
 			return err
 		}
 		if len(reported) == 0 {
-			return keep("there is no NodeENI, and so no ENI of one")
+			return nothingToDo("there is no NodeENI, and so no ENI of one")
 		}
 	}
 	job, err := u.Kube.Metadata(ctx, "/apis/batch/v1/namespaces", u.Namespace, "jobs", uninstallJob)
@@ -148,10 +150,10 @@ func (u *Uninstall) meant(ctx context.Context, r Release, crds bool) error {
 	if err != nil {
 		return fmt.Errorf("reading the ConfigMap %s/%s: %w", u.Namespace, installed, err)
 	}
-	return r.meant(job, records, mark)
+	return r.check(job, records, mark)
 }
 
-// records are Helm's of the release, oldest first, in whichever kind it keeps them.
+// records are Helm's records of the release, oldest first, in Secrets or in ConfigMaps.
 func (u *Uninstall) records(ctx context.Context, r Release) ([]*metav1.PartialObjectMetadata, error) {
 	var all []*metav1.PartialObjectMetadata
 	for _, kind := range []string{"secrets", "configmaps"} {
@@ -171,9 +173,9 @@ func (u *Uninstall) records(ctx context.Context, r Release) ([]*metav1.PartialOb
 	return all, nil
 }
 
-// meant returns nil when the newest record says that Helm was uninstalling the
-// release when it created the Job. mark is there once an installation has succeeded.
-func (r Release) meant(job *metav1.PartialObjectMetadata, records []*metav1.PartialObjectMetadata, mark *metav1.PartialObjectMetadata) error {
+// check returns nil if the newest record says that Helm was uninstalling the release when it
+// created the Job. There is a mark once an installation has succeeded.
+func (r Release) check(job *metav1.PartialObjectMetadata, records []*metav1.PartialObjectMetadata, mark *metav1.PartialObjectMetadata) error {
 	const byHand = "To delete all NodeENIs and their ENIs, run kubectl delete nodeenis --all while a coordinator runs"
 	if job == nil {
 		return refuse("--helm-release is for the Job %s of helm uninstall, and there is none. %s", uninstallJob, byHand)
@@ -200,7 +202,7 @@ func (r Release) meant(job *metav1.PartialObjectMetadata, records []*metav1.Part
 			"Run helm uninstall again; the clock of the machine that runs it must be right", utc(began), r.Name, utc(job.CreationTimestamp.Time))
 	}
 	if newest.Name == r.record(1) && (mark == nil || mark.CreationTimestamp.Before(&newest.CreationTimestamp)) {
-		return keep("the installation of the release %s did not succeed, and Helm removes what came of it; NodeENIs and their ENIs stay as they are", r.Name)
+		return nothingToDo("the installation of the release %s did not succeed, and Helm removes what came of it; NodeENIs and their ENIs stay as they are", r.Name)
 	}
 	return nil
 }

@@ -17,11 +17,11 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// waitsFor says what holds a NodeENI up.
+// waitsFor says what the deletion of a NodeENI waits for.
 func waitsFor(n v1alpha1.NodeENI) string {
 	for _, f := range n.Finalizers {
 		if f != v1alpha1.CleanupFinalizer {
-			return fmt.Sprintf("%s has the finalizer %s, which is not ours: whoever put it there has to remove it", n.Name, f)
+			return fmt.Sprintf("%s has the finalizer %s, which is not this project's: remove it with what added it", n.Name, f)
 		}
 	}
 	text := fmt.Sprintf("%s waits for EC2 to show no ENI of it", n.Name)
@@ -40,9 +40,8 @@ func waitsFor(n v1alpha1.NodeENI) string {
 	return text
 }
 
-// lastWarning is the newest warning about the NodeENI, by agent or coordinator. The
-// API server says which that is: the other times are the writer's. Without the right
-// to read Events there is none.
+// lastWarning is the newest warning about the NodeENI, by the API server's time: the other
+// times are the writer's. Without the right to read Events there is none.
 func lastWarning(ctx context.Context, client *kube.Client, n v1alpha1.NodeENI) *kube.Event {
 	events, err := client.Warnings(ctx, n.UID)
 	if err != nil || len(events) == 0 {
@@ -52,9 +51,9 @@ func lastWarning(ctx context.Context, client *kube.Client, n v1alpha1.NodeENI) *
 	return &newest
 }
 
-// leaderless says why no coordinator leads; "" when one does. It returns an error when
-// that cannot be known.
-func leaderless(ctx context.Context, leases coordinationv1.LeasesGetter, namespace string) (why string, err error) {
+// noLeader says why no coordinator leads; "" if one does. An error means that this is not
+// known.
+func noLeader(ctx context.Context, leases coordinationv1.LeasesGetter, namespace string) (why string, err error) {
 	name := namespace + "/" + leaseName
 	lease, err := leases.Leases(namespace).Get(ctx, leaseName, metav1.GetOptions{})
 	switch {
@@ -75,15 +74,15 @@ func leaderless(ctx context.Context, leases coordinationv1.LeasesGetter, namespa
 	return "", nil
 }
 
-// releasedTime is how long a leading coordinator gets for ENIs that reports call
-// Released: it detaches and deletes them at once. A report that still names them then is
-// one of a node without an agent, as when the node has lost the label.
+// releasedTime is how long a coordinator that leads has for the ENIs that reports call
+// Released: it detaches and deletes them at once. If a report still has them then, the node
+// has no agent any more, as when it has lost the label.
 const releasedTime = 20 * time.Second
 
-// unconfirmed are the ENIs that agents report and that no coordinator has said to be
-// gone: their NodeENIs went before this began, perhaps without a finalizer, because no
-// coordinator ever led. Those that are Released do not count once a coordinator, leading
-// since then, has had the time to delete them.
+// unconfirmed are the ENIs in reports whose deletion no coordinator has confirmed: their
+// NodeENIs went before this began, perhaps without a finalizer, because no coordinator ever
+// led. Those that are Released do not count once a coordinator has led for long enough to
+// delete them.
 func unconfirmed(ctx context.Context, client *kube.Client, confirmed map[types.UID]bool, leading time.Time) ([]string, error) {
 	collected := !leading.IsZero() && time.Since(leading) >= releasedTime
 	var reports v1alpha1.NodeENIStateList
@@ -92,12 +91,12 @@ func unconfirmed(ctx context.Context, client *kube.Client, confirmed map[types.U
 		return nil, notServed(ctx, client, kube.NodeENIStates)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listing NodeENIStates, which tell what ENIs there are: %w", err)
+		return nil, fmt.Errorf("listing NodeENIStates, which show what ENIs there are: %w", err)
 	}
 	var all []string
 	for _, report := range reports.Items {
 		report.Status.Clip()
-		at := place{cmp.Or(report.Status.Region, kube.RegionOf(report.Status.Zone)), report.Status.Account}
+		at := location{cmp.Or(report.Status.Region, kube.RegionOf(report.Status.Zone)), report.Status.Account}
 		for _, entry := range report.Status.ENIs {
 			done := confirmed[entry.NodeENIUID] || collected && entry.Phase == v1alpha1.PhaseReleased
 			if entry.ENIID != "" && !done {
@@ -109,12 +108,12 @@ func unconfirmed(ctx context.Context, client *kube.Client, confirmed map[types.U
 	return all, nil
 }
 
-// notServed makes sure that the API server has no such kind. A proxy's page is also
-// "not found".
+// notServed returns an error unless the API server has no such resource. A proxy's page is
+// also "not found".
 func notServed(ctx context.Context, client *kube.Client, resource string) error {
 	served, err := client.Serves(ctx, resource)
 	if err == nil && served {
-		err = fmt.Errorf("the API server serves %s, and answers that there are none such", resource)
+		err = fmt.Errorf("the API server serves %s, but answers that there is no such resource", resource)
 	}
 	return err
 }

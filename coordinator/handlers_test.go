@@ -18,7 +18,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-func TestNodeENILeavesOver(t *testing.T) {
+func TestNeedsSweep(t *testing.T) {
 	base := wantedEvidence().NodeENI
 	changed := func(f func(*v1alpha1.NodeENI)) *v1alpha1.NodeENI {
 		n := base.DeepCopy()
@@ -46,13 +46,13 @@ func TestNodeENILeavesOver(t *testing.T) {
 		{"subnetNames", base, changed(func(n *v1alpha1.NodeENI) { n.Spec.SubnetNames = []string{"a"} }), true},
 	}
 	for _, test := range tests {
-		if got := nodeENILeavesOver(test.old, test.now); got != test.want {
+		if got := needsSweep(test.old, test.now); got != test.want {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
 	}
 }
 
-func TestReleases(t *testing.T) {
+func TestNewlyReleased(t *testing.T) {
 	report := func(id string, phase v1alpha1.Phase) *v1alpha1.NodeENIState {
 		return &v1alpha1.NodeENIState{Status: v1alpha1.NodeENIStateStatus{ENIs: []v1alpha1.ENIState{
 			{ENIID: "eni-0", Phase: v1alpha1.PhaseReady}, {ENIID: id, Phase: phase},
@@ -73,7 +73,7 @@ func TestReleases(t *testing.T) {
 		{"report gone", report("eni-1", v1alpha1.PhaseReleasing), nil, nil},
 	}
 	for _, test := range tests {
-		if got := released(test.old, test.now); !slices.Equal(got, test.want) {
+		if got := newlyReleased(test.old, test.now); !slices.Equal(got, test.want) {
 			t.Errorf("%s: got %v, want %v", test.name, got, test.want)
 		}
 	}
@@ -97,7 +97,7 @@ func TestNodeChanges(t *testing.T) {
 		{"object", changed(func(n *kube.Node) { n.UID = "new" }), false, false},
 	}
 	for _, test := range tests {
-		if same, replaced := sameToUs(base, test.now), instanceReplaced(base, test.now); same != test.same || replaced != test.replaced {
+		if same, replaced := nodeUnchanged(base, test.now), instanceReplaced(base, test.now); same != test.same || replaced != test.replaced {
 			t.Errorf("%s: got same %v, replaced %v, want %v, %v", test.name, same, replaced, test.same, test.replaced)
 		}
 	}
@@ -122,7 +122,7 @@ func TestOnlySeenDeletionsAreProof(t *testing.T) {
 		{"missing from a list after it was being deleted", cache.DeletedFinalStateUnknown{Key: base.Name, Obj: leaving}, true},
 	} {
 		deleted, gone := false, false
-		handler(func(_, now *v1alpha1.NodeENI) { gone = now == nil }, func(*v1alpha1.NodeENI) { deleted = true }).OnDelete(test.obj)
+		handlerOf(func(_, now *v1alpha1.NodeENI) { gone = now == nil }, func(*v1alpha1.NodeENI) { deleted = true }).OnDelete(test.obj)
 		if !gone || deleted != test.want {
 			t.Errorf("%s: gone %v, proven %v", test.name, gone, deleted)
 		}
@@ -143,25 +143,25 @@ func TestReportsAreLimited(t *testing.T) {
 	}
 }
 
-// idleTriggers are those of a coordinator that watches nothing. Its caches hold what a
+// idleHandlers are those of a coordinator that watches nothing. Its caches hold what a
 // test puts there.
-func idleTriggers(t *testing.T) *triggers {
+func idleHandlers(t *testing.T) *eventHandlers {
 	t.Helper()
 	client, err := kube.NewClient(&rest.Config{Host: "http://127.0.0.1:1"}, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := &triggers{
-		caches: newCaches(client, slog.New(slog.DiscardHandler), newHistory(time.Minute)),
-		queue:  newQueue(), marks: newMarks(), limiter: newReportLimiter(),
+	h := &eventHandlers{
+		caches:    newCaches(client, slog.New(slog.DiscardHandler), newHistory(time.Minute)),
+		describes: newDescribeQueue(), statuses: newStatusQueue(), limiter: newReportLimiter(),
 	}
-	tr.marks.take() // it leads
-	return tr
+	h.statuses.take() // it leads
+	return h
 }
 
-func (tr *triggers) hold(t *testing.T, nodeENI *v1alpha1.NodeENI, node *kube.Node) {
+func (h *eventHandlers) fill(t *testing.T, nodeENI *v1alpha1.NodeENI, node *kube.Node) {
 	t.Helper()
-	if err := errors.Join(tr.caches.nodeENIs.GetStore().Add(nodeENI), tr.caches.nodes.GetStore().Add(node)); err != nil {
+	if err := errors.Join(h.caches.nodeENIs.GetStore().Add(nodeENI), h.caches.nodes.GetStore().Add(node)); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -188,10 +188,10 @@ func TestProblemsAreShown(t *testing.T) {
 		{"no report any more", report("WrongRegion"), nil, []string{"multi"}},
 		{"another NodeENI's ENI", report(""), report("", other), []string{"other"}},
 	} {
-		tr := idleTriggers(t)
-		tr.hold(t, ev.NodeENI, ev.Node)
-		tr.stateChanged(test.old, test.now)
-		if got := slices.Sorted(maps.Keys(tr.marks.take())); !slices.Equal(got, test.want) {
+		h := idleHandlers(t)
+		h.fill(t, ev.NodeENI, ev.Node)
+		h.stateChanged(test.old, test.now)
+		if got := slices.Sorted(maps.Keys(h.statuses.take())); !slices.Equal(got, test.want) {
 			t.Errorf("%s: the status of %v is written again, want %v", test.name, got, test.want)
 		}
 	}
@@ -200,26 +200,26 @@ func TestProblemsAreShown(t *testing.T) {
 // What a coordinator keeps does not grow while it stands by, nor with nodes and NodeENIs
 // that come and go.
 func TestNothingIsKept(t *testing.T) {
-	standby := newMarks()
+	standby := newStatusQueue()
 	standby.add("multi")
 	if names := standby.take(); len(names) != 0 {
 		t.Errorf("a coordinator that stands by keeps %v", names)
 	}
-	ev, tr := wantedEvidence(), idleTriggers(t)
+	ev, h := wantedEvidence(), idleHandlers(t)
 	report := &v1alpha1.NodeENIState{Status: v1alpha1.NodeENIStateStatus{InstanceID: "i-1", ENIs: []v1alpha1.ENIState{
 		{ENIID: "eni-1", Phase: v1alpha1.PhaseReleased},
 	}}}
 	report.Name = ev.Node.Name
-	tr.nodeChanged(ev.Node, nil)
-	tr.stateChanged(nil, report)
-	tr.stateChanged(report, nil)
-	if len(tr.limiter.nodes) != 0 {
-		t.Errorf("limits of %d nodes that are gone are kept", len(tr.limiter.nodes))
+	h.nodeChanged(ev.Node, nil)
+	h.stateChanged(nil, report)
+	h.stateChanged(report, nil)
+	if len(h.limiter.nodes) != 0 {
+		t.Errorf("limits of %d nodes that are gone are kept", len(h.limiter.nodes))
 	}
-	writer := &statusWriter{caches: tr.caches, marks: tr.marks, schedule: newSchedule(0), heartbeat: program.NewHeartbeat("status loop", stepLimit)}
+	writer := &statusWriter{caches: h.caches, queue: h.statuses, schedule: newSchedule(0), heartbeat: program.NewHeartbeat("status loop", stepLimit)}
 	writer.schedule.done("multi", true, testNow)
-	tr.nodeENIChanged(ev.NodeENI, nil)
-	writer.addMarked(testNow)
+	h.nodeENIChanged(ev.NodeENI, nil)
+	writer.takeQueued(testNow)
 	writer.writeDue(t.Context(), testNow)
 	if len(writer.schedule.written) != 0 {
 		t.Errorf("when the status of %d NodeENIs that are gone was written is kept", len(writer.schedule.written))
@@ -230,18 +230,18 @@ func TestNothingIsKept(t *testing.T) {
 // providerID only after the Node has been registered.
 func TestProviderIDComesLater(t *testing.T) {
 	for _, deleted := range []bool{true, false} {
-		tr, before := idleTriggers(t), wantedEvidence().Node
+		h, before := idleHandlers(t), wantedEvidence().Node
 		if deleted {
-			tr.caches.history.nodeDeleted(before, testNow)
+			h.caches.history.nodeDeleted(before, testNow)
 		}
 		registered, identified := before.DeepCopy(), before.DeepCopy()
 		registered.Spec.ProviderID, identified.Spec.ProviderID = "", providerID("i-2")
-		tr.nodeChanged(nil, registered)
-		if named := tr.queue.take(); len(named.values) != 0 {
+		h.nodeChanged(nil, registered)
+		if named := h.describes.take(); len(named.values) != 0 {
 			t.Errorf("deleted %v: a Node that is registered has EC2 asked for %v", deleted, named.values)
 		}
-		tr.nodeChanged(registered, identified)
-		if named := tr.queue.take(); named.cover(eni.ByNode, before.Name) != deleted {
+		h.nodeChanged(registered, identified)
+		if named := h.describes.take(); named.cover(eni.ByNode, before.Name) != deleted {
 			t.Errorf("deleted %v: its providerID has EC2 asked for %v", deleted, named.values)
 		}
 	}

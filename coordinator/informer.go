@@ -17,7 +17,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// store is an informer of one resource. What it lists must not be changed.
+// store is the cache of one resource, kept by an informer. Its objects must not be changed.
 type store[T any] struct{ cache.SharedIndexInformer }
 
 // newInformer is not generic: the compiler would make code for each type. reach asks for
@@ -31,8 +31,8 @@ func newInformer(reach *kube.Reach, client rest.Interface, resource string, exam
 	return i
 }
 
-// trim drops what is never read, such as a Node's annotations, and what no report
-// may hold.
+// trim drops what is never read, such as a Node's annotations, and what exceeds the bounds
+// of a report.
 func trim(obj any) (any, error) {
 	if m, err := meta.Accessor(obj); err == nil {
 		m.SetManagedFields(nil)
@@ -42,7 +42,7 @@ func trim(obj any) (any, error) {
 		o.Annotations, o.Spec.Taints = nil, nil
 	case *v1alpha1.NodeENIState:
 		o.Annotations, o.Labels = nil, nil
-		o.Status.Clip() // an agent says what it likes
+		o.Status.Clip() // it may be older than the schema that bounds it
 	}
 	return obj, nil
 }
@@ -59,7 +59,7 @@ func (s store[T]) get(name string) *T {
 func (s store[T]) list() []*T { return typed[T](s.GetStore().List()) }
 
 func (s store[T]) by(index, value string) []*T {
-	found, _ := s.GetIndexer().ByIndex(index, value) // an error is for an index that there is not
+	found, _ := s.GetIndexer().ByIndex(index, value) // an error means that there is no such index
 	return typed[T](found)
 }
 
@@ -71,10 +71,10 @@ func typed[T any](objects []any) []*T {
 	return all
 }
 
-// apiTimeout is how long to wait for an answer of the API server.
+// apiTimeout is how long to wait for an answer from the API server.
 const apiTimeout = 10 * time.Second
 
-// read gets an object; nil when there is none, or no such resource.
+// read gets an object from the API server; nil if there is none, or no such resource.
 func read[T any](ctx context.Context, client rest.Interface, resource, name string) (*T, error) {
 	obj, err := readStrictly[T](ctx, client, resource, name)
 	if apierrors.IsNotFound(err) {
@@ -83,7 +83,7 @@ func read[T any](ctx context.Context, client rest.Interface, resource, name stri
 	return obj, err
 }
 
-// readStrictly gets an object; nil when the resource has none of this name.
+// readStrictly gets an object from the API server; nil if the resource has none of this name.
 func readStrictly[T any](ctx context.Context, client rest.Interface, resource, name string) (*T, error) {
 	obj := new(T)
 	if found, err := readInto(ctx, client, resource, name, any(obj).(runtime.Object)); !found {

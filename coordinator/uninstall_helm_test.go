@@ -11,7 +11,7 @@ import (
 )
 
 // What counts for an uninstall: Helm's own record of the release, made with the Job.
-func TestReleaseMeant(t *testing.T) {
+func TestReleaseCheck(t *testing.T) {
 	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 	object := func(name string, age time.Duration, labels ...string) *metav1.PartialObjectMetadata {
 		o := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{
@@ -53,14 +53,14 @@ func TestReleaseMeant(t *testing.T) {
 			job: job, records: objects{record(1, "uninstalling", 0)}, mark: object(installed, 2*time.Hour), want: "did not succeed", keep: true,
 		},
 	} {
-		err := Release{Storage: "eni-system", Name: "eni", Revision: 1}.meant(test.job, test.records, test.mark)
+		err := Release{Storage: "eni-system", Name: "eni", Revision: 1}.check(test.job, test.records, test.mark)
 		if test.want == "" {
 			if err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
 			continue
 		}
-		if err == nil || !strings.Contains(err.Error(), test.want) || errors.As(err, new(errKeep)) != test.keep {
+		if err == nil || !strings.Contains(err.Error(), test.want) || errors.As(err, new(errNothingToDo)) != test.keep {
 			t.Errorf("%s: %v (%T), want %q", name, err, err, test.want)
 		}
 	}
