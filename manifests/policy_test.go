@@ -247,7 +247,10 @@ func (r *policyRig) podsAgent(node string) *rest.Config {
 	var granted *unstructured.Unstructured
 	err = wait.PollUntilContextTimeout(r.Context(), 20*time.Millisecond, 30*time.Second, true, func(ctx context.Context) (bool, error) {
 		granted, err = r.client(kubelet).Resource(accounts).Namespace(namespace).Create(ctx, request, metav1.CreateOptions{}, "token")
-		return err == nil || !apierrors.IsForbidden(err), err // the authorizer hears of the pod a moment later
+		if apierrors.IsForbidden(err) { // the authorizer has not seen the pod yet
+			return false, nil
+		}
+		return true, err
 	})
 	if err != nil {
 		r.Fatal(err)
