@@ -118,10 +118,10 @@ bench: ## Take all figures again, on a machine with nothing else to do, and make
 bench-report: ## Make docs/benchmarks.md from docs/benchmarks/*.json.
 	@go run ./hack/bench/report
 
-# run_benchmark runs hack/bench/NAME, which may miss a goal, and makes the page.
+# run_benchmark runs hack/bench/NAME with flags; it may miss a goal. Then it makes the page.
 run_benchmark = assets=$$(hack/controlplane/build.sh) && mkdir -p bin/bench && \
 	CGO_ENABLED=0 go build -trimpath -o bin/bench/$(1) ./hack/bench/$(1) && \
-	{ KUBEBUILDER_ASSETS=$$assets bin/bench/$(1); status=$$?; } && \
+	{ KUBEBUILDER_ASSETS=$$assets bin/bench/$(1) $(2); status=$$?; } && \
 	{ [ ! -f docs/benchmarks/$(1).json ] || $(MAKE) bench-report; } && exit $$status
 
 .PHONY: bench-footprint
@@ -133,11 +133,11 @@ bench-go: ## Go benchmarks: time, bytes and allocations of what is done again an
 	@$(call run_benchmark,go)
 
 .PHONY: bench-latency
-bench-latency: ## From label to Ready, from hot-plug to configured, repairs: p50, p99, a bar per phase.
-	@$(call run_benchmark,latency)
+bench-latency: build ## From label to Ready, from hot-plug to configured, repairs: p50, p99. SHORT=1 for a look without a report.
+	@$(call run_benchmark,latency,$(if $(SHORT),-short))
 
 .PHONY: bench-scale
-bench-scale: build ## A fleet of 10 to 5,000 nodes against EC2's limits (95 min). SIZES=250,1000x2 for others; PHASES=label,idle,roll,delete,cold for a look without a report.
+bench-scale: build ## A fleet of 10 to 5,000 nodes against EC2's limits (95 min). SIZES=250,1000x2 for a look at others, without a report.
 	@$(call run_benchmark,scale)
 
 # Tests of e2e, as a regular expression.

@@ -40,17 +40,13 @@ func TestScenario27Fleet(t *testing.T) {
 	came := f.requests().Since(before)
 	f.atMost("lists while ENIs come", came.Sum(lists), 0)
 	// A report has one writer. Only an answer that comes too late makes a conflict.
-	f.atMost("conflicts of reports", came.Sum(conflicts(kube.NodeENIStates)), nodes/4)
-	f.atMost("reports written", came.Sum(writes(kube.NodeENIStates)), 6*nodes*enisPerNode)
-	f.atMost("conflicts of NodeENIs", came.Sum(conflicts(kube.NodeENIs, kube.NodeENIs+"/status")), enisPerNode)
+	f.atMost("conflicts of reports", came.Conflicts(kube.NodeENIStates), nodes/4)
+	f.atMost("reports written", came.Writes(kube.NodeENIStates), 6*nodes*enisPerNode)
+	f.atMost("conflicts of NodeENIs", came.Conflicts(kube.NodeENIs, kube.NodeENIs+"/status"), enisPerNode)
 	// The finalizer, a status at once, and then one every 5 s.
-	f.atMost("writes of NodeENIs", came.Sum(writes(kube.NodeENIs, kube.NodeENIs+"/status")), enisPerNode*(2+int(took/(5*time.Second))))
-	f.atMost("bytes of a report", f.reports.Largest(), 100<<10)
-	for _, name := range fleet.NodeENIs(enisPerNode) {
-		object, err := f.Client.API.Get().Resource(kube.NodeENIs).Name(name).Do(t.Context()).Raw()
-		f.must(err)
-		f.atMost("bytes of NodeENI "+name, len(object), 100<<10)
-	}
+	f.atMost("writes of NodeENIs", came.Writes(kube.NodeENIs, kube.NodeENIs+"/status"), enisPerNode*(2+int(took/(5*time.Second))))
+	f.atMost("bytes of a report", f.reports.Largest(kube.NodeENIStates), 100<<10)
+	f.atMost("bytes of a NodeENI", f.reports.Largest(kube.NodeENIs), 100<<10)
 	if got, want := f.Calls().Since(calls).Sum(fleet.Call.Mutating), 3*nodes*enisPerNode; got != want {
 		t.Errorf("%d changing EC2 calls, want %d", got, want)
 	}
@@ -59,8 +55,8 @@ func TestScenario27Fleet(t *testing.T) {
 	f.must(f.Empty(f.patience(), enisPerNode))
 	went := f.requests().Since(before)
 	f.atMost("lists while ENIs go", went.Sum(lists), 0)
-	f.atMost("conflicts of reports while ENIs go", went.Sum(conflicts(kube.NodeENIStates)), nodes/4)
-	f.atMost("reports written while ENIs go", went.Sum(writes(kube.NodeENIStates)), 2*nodes*enisPerNode)
+	f.atMost("conflicts of reports while ENIs go", went.Conflicts(kube.NodeENIStates), nodes/4)
+	f.atMost("reports written while ENIs go", went.Writes(kube.NodeENIStates), 2*nodes*enisPerNode)
 }
 
 // fleetTest is a fleet for a test.
@@ -163,14 +159,4 @@ func (f *fleetTest) statusReady() bool {
 // lists are those of agents and coordinator; the API server has some of its own.
 func lists(r fleet.Request) bool {
 	return r.Verb == "LIST" && slices.Contains([]string{kube.NodeENIs, kube.NodeENIStates, kube.Nodes}, r.Resource)
-}
-
-func writes(resources ...string) func(fleet.Request) bool {
-	return func(r fleet.Request) bool { return r.Writes() && slices.Contains(resources, r.Resource) }
-}
-
-func conflicts(resources ...string) func(fleet.Request) bool {
-	return func(r fleet.Request) bool {
-		return r.Code == "409" && slices.Contains(resources, r.Resource)
-	}
 }

@@ -162,10 +162,3 @@ func (a *Agents) Plug(p Plug) { a.host(p.Node).plug(p) }
 
 // Unplug makes a link disappear.
 func (a *Agents) Unplug(node, eni string) { a.host(node).unplug(eni) }
-
-// Forget drops a node that is gone.
-func (a *Agents) Forget(node string) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	delete(a.hosts, node)
-}

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
-// Reports follows what agents report, by a watch of all NodeENIStates.
+// Reports follows what agents and coordinator report, by watches of all NodeENIStates
+// and NodeENIs.
 type Reports struct {
 	wake chan struct{}
 
@@ -20,13 +22,17 @@ type Reports struct {
 	since   time.Time
 	wanted  int                      // ENIs per node
 	ready   map[string]time.Duration // since, by node
-	largest int                      // bytes of a NodeENIState
+	largest map[string]int           // bytes, by resource
 }
 
 // Follow begins to follow.
 func (c *Cluster) Follow(ctx context.Context) (*Reports, error) {
-	r := &Reports{wake: make(chan struct{}, 1), ready: map[string]time.Duration{}}
-	return r, testbed.WatchStates(ctx, c.Client, r.saw)
+	r := &Reports{wake: make(chan struct{}, 1), ready: map[string]time.Duration{}, largest: map[string]int{}}
+	err := testbed.Watch(ctx, c.Client, kube.NodeENIStates, &v1alpha1.NodeENIState{}, r.saw)
+	if err == nil {
+		err = testbed.Watch(ctx, c.Client, kube.NodeENIs, &v1alpha1.NodeENI{}, func(o *v1alpha1.NodeENI) { r.weigh(kube.NodeENIs, o) })
+	}
+	return r, err
 }
 
 // Begin starts the clock: from now on a node is ready once it reports so many
@@ -34,17 +40,23 @@ func (c *Cluster) Follow(ctx context.Context) (*Reports, error) {
 func (r *Reports) Begin(enisPerNode int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.since, r.wanted, r.largest = time.Now(), enisPerNode, 0
+	r.since, r.wanted = time.Now(), enisPerNode
 	clear(r.ready)
 }
 
-func (r *Reports) saw(state *v1alpha1.NodeENIState) {
-	data, err := json.Marshal(state)
+func (r *Reports) weigh(resource string, object any) {
+	data, err := json.Marshal(object)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err == nil {
-		r.largest = max(r.largest, len(data))
+		r.largest[resource] = max(r.largest[resource], len(data))
 	}
+}
+
+func (r *Reports) saw(state *v1alpha1.NodeENIState) {
+	r.weigh(kube.NodeENIStates, state)
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if _, done := r.ready[state.Name]; done || !isReady(state, r.wanted) {
 		return
 	}
@@ -101,9 +113,9 @@ func (r *Reports) isReady(node string) bool {
 	return ok
 }
 
-// Largest is the size in bytes of the largest report since Begin.
-func (r *Reports) Largest() int {
+// Largest is the size in bytes of the largest object of a resource so far.
+func (r *Reports) Largest(resource string) int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.largest
+	return r.largest[resource]
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -80,6 +81,16 @@ func (s APIServer) Since(before APIServer) APIServer {
 
 // Sum adds up the requests that match.
 func (s APIServer) Sum(match func(Request) bool) int { return s.Requests.Sum(match) }
+
+// Writes counts the requests that change something of these resources.
+func (s APIServer) Writes(resources ...string) int {
+	return s.Sum(func(r Request) bool { return r.Writes() && slices.Contains(resources, r.Resource) })
+}
+
+// Conflicts counts the requests about these resources that met a conflict.
+func (s APIServer) Conflicts(resources ...string) int {
+	return s.Sum(func(r Request) bool { return r.Code == "409" && slices.Contains(resources, r.Resource) })
+}
 
 // Writes says whether a request changes something.
 func (r Request) Writes() bool {

@@ -1,7 +1,6 @@
 package fleet
 
 import (
-	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -13,11 +12,11 @@ import (
 // Stats is what agents cost the process that they run in.
 type Stats struct {
 	Agents     int
+	Unready    int   // of them
 	Heap       int64 // bytes that are in use after a collection
 	Stacks     int64 // bytes
 	Goroutines int
 	API, EC2   Traffic
-	Process    Process
 }
 
 // Stats collects garbage first.
@@ -25,12 +24,12 @@ func (a *Agents) Stats() Stats {
 	debug.FreeOSMemory()
 	return Stats{
 		Agents:     len(a.all()),
+		Unready:    a.Unready(),
 		Heap:       memory("/memory/classes/heap/objects:bytes"),
 		Stacks:     memory("/memory/classes/heap/stacks:bytes"),
 		Goroutines: runtime.NumGoroutine(),
 		API:        a.api.traffic(),
 		EC2:        a.ec2.traffic(),
-		Process:    ReadProcess(os.Getpid()),
 	}
 }
 
@@ -43,11 +42,11 @@ func memory(class string) int64 {
 // Add adds another process's.
 func (s Stats) Add(o Stats) Stats {
 	s.Agents += o.Agents
+	s.Unready += o.Unready
 	s.Heap += o.Heap
 	s.Stacks += o.Stacks
 	s.Goroutines += o.Goroutines
 	s.API, s.EC2 = s.API.add(o.API), s.EC2.add(o.EC2)
-	s.Process = s.Process.add(o.Process)
 	return s
 }
 
@@ -57,12 +56,8 @@ func (t Traffic) add(o Traffic) Traffic {
 
 // Process is what the kernel says of a process.
 type Process struct {
-	RSS, Peak int64 // bytes resident, now and at most
-	CPU       time.Duration
-}
-
-func (p Process) add(o Process) Process {
-	return Process{p.RSS + o.RSS, p.Peak + o.Peak, p.CPU + o.CPU}
+	Peak int64 // bytes resident at most
+	CPU  time.Duration
 }
 
 // ReadProcess reads /proc/PID; it is empty for one that has ended.
@@ -76,8 +71,5 @@ func ReadProcess(pid int) Process {
 	if errStatus != nil || errStat != nil {
 		return Process{}
 	}
-	return Process{
-		RSS: int64(status.VmRSS), Peak: int64(status.VmHWM),
-		CPU: time.Duration(stat.CPUTime() * float64(time.Second)),
-	}
+	return Process{Peak: int64(status.VmHWM), CPU: time.Duration(stat.CPUTime() * float64(time.Second))}
 }

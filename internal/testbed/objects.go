@@ -1,12 +1,16 @@
 package testbed
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
-	"errors"
+	"fmt"
+	"time"
 
+	"github.com/vishvananda/netlink"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 
@@ -83,22 +87,49 @@ func (tb *Testbed) States(ctx context.Context) ([]v1alpha1.NodeENIState, error) 
 	return list.Items, err
 }
 
-// WatchStates calls saw with each report that a watch shows, until ctx ends.
-func WatchStates(ctx context.Context, client *kube.Client, saw func(*v1alpha1.NodeENIState)) error {
-	lw := cache.NewListWatchFromClient(client.API, kube.NodeENIStates, "", fields.Everything())
-	informer := cache.NewSharedIndexInformer(lw, &v1alpha1.NodeENIState{}, 0, nil)
+// Watch calls saw with each object of a kind that a watch shows, until ctx ends.
+func Watch[T runtime.Object](ctx context.Context, client *kube.Client, resource string, kind T, saw func(T)) error {
+	lw := cache.NewListWatchFromClient(client.API, resource, "", fields.Everything())
+	informer := cache.NewSharedIndexInformer(lw, kind, 0, nil)
 	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(o any) { saw(o.(*v1alpha1.NodeENIState)) },
-		UpdateFunc: func(_, o any) { saw(o.(*v1alpha1.NodeENIState)) },
+		AddFunc:    func(o any) { saw(o.(T)) },
+		UpdateFunc: func(_, o any) { saw(o.(T)) },
 	})
 	if err != nil {
 		return err
 	}
 	go informer.RunWithContext(ctx)
 	if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
-		return errors.New("NodeENIStates cannot be watched")
+		return fmt.Errorf("%s cannot be watched", resource)
 	}
 	return nil
+}
+
+// Disturb changes what is none of the agent's business on a node, as pods that come and
+// go do: it adds an address to lo and deletes it again, until ctx ends.
+func (tb *Testbed) Disturb(ctx context.Context, node string, every time.Duration) error {
+	n, err := tb.Sim.Node(node)
+	if err != nil {
+		return err
+	}
+	h, err := n.Namespace.Netlink()
+	if err != nil {
+		return err
+	}
+	defer h.Close()
+	lo, err := h.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	address, err := netlink.ParseAddr("127.1.0.1/32")
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for ; err == nil && ctx.Err() == nil; <-tick.C {
+		err = h.AddrAdd(lo, address)
+		<-tick.C
+		err = cmp.Or(err, h.AddrDel(lo, address))
+	}
+	return err
 }
 
 // ENIs are the ENIs in EC2 that agents have made, told by their tags and

@@ -114,6 +114,14 @@ func (p *Process) Exited() bool {
 	}
 }
 
+// Check is an error if the process has ended.
+func (p *Process) Check() error {
+	if !p.Exited() {
+		return nil
+	}
+	return fmt.Errorf("%s has ended:\n%s", p.Name, p.Tail(20))
+}
+
 // ExitCode is that of a process which has ended by itself or by SIGTERM; -1 when
 // it was killed or still runs.
 func (p *Process) ExitCode() int {

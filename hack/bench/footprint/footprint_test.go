@@ -28,22 +28,24 @@ func TestMain(m *testing.M) {
 // have settled; here they are looked at until they have. Connections to EC2, which
 // the SDK keeps for 90 s, are left to the benchmark.
 func TestBudget(t *testing.T) {
-	m := &measurement{scope: scope{growth: []int{1, budget.ManyENIs}, watched: 2 * time.Second, touches: 4, starts: 1}}
-	c := startCluster(result.Bench{T: t}, released(t), t.TempDir(), m.growth)
-	port := c.ControlPlane.Address.Port()
-	many := budget.Agent
-	many.RSS += budget.ManyENIsRSS
-	t.Run("agent with one ENI", func(t *testing.T) { within(t, budget.Agent, c.agents[nodeWith(1)], port) })
-	t.Run("agent with many ENIs", func(t *testing.T) { within(t, many, c.agents[nodeWith(budget.ManyENIs)], port) })
-	t.Run("coordinator", func(t *testing.T) { within(t, budget.Coordinator, c.coordinator, port) })
-	short(t, m, c)
-}
-
-// short takes the benchmark's way to its result, and holds to the budget what does
-// not have to settle.
-func short(t *testing.T, m *measurement, c *cluster) {
-	t.Helper()
-	m.measure(c)
+	m := &measurement{growth: []int{1, budget.ManyENIs}, watched: 2 * time.Second, touches: 4, starts: 1}
+	r := &result.Result{Name: "footprint"}
+	programs := released(t)
+	err := result.Try(t.Context(), func(b *result.Bench) {
+		c := startCluster(b, programs, m.growth)
+		port := c.ControlPlane.Address.Port()
+		many := budget.Agent
+		many.RSS += budget.ManyENIsRSS
+		t.Run("agent with one ENI", func(t *testing.T) { within(t, budget.Agent, c.servers[nodeWith(1)], port) })
+		t.Run("agent with many ENIs", func(t *testing.T) { within(t, many, c.servers[nodeWith(budget.ManyENIs)], port) })
+		t.Run("coordinator", func(t *testing.T) { within(t, budget.Coordinator, c.servers[coordinator], port) })
+		m.measure(c)
+		m.report(r)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The benchmark's way to its result, and what does not have to settle.
 	if size := m.idle[nodeWith(budget.ManyENIs)].report; size == 0 || float64(size) > budget.BytesPerReport {
 		t.Errorf("the NodeENIState of %d ENIs has %d bytes, want %v at most", budget.ManyENIs, size, budget.BytesPerReport)
 	}
@@ -56,8 +58,6 @@ func short(t *testing.T, m *measurement, c *cluster) {
 			t.Errorf("with %d ENIs: %v bytes received and %v sent, want those of the start", enis, i.usage.Received, i.usage.Sent)
 		}
 	}
-	r := &result.Result{Name: "footprint"}
-	m.report(r)
 	if err := r.Save(t.TempDir()); err != nil {
 		t.Fatal(err)
 	}

@@ -16,12 +16,22 @@ BenchmarkNext/enis=1-2         	   34666	      9000 ns/op	    1554 B/op	       7
 BenchmarkPlan/nothing_to_do-2  	       1	      12.5 ns/op
 PASS
 ok  	github.com/aws-multi-eni/aws-multi-eni/agent	11.377s
+goos: linux
+goarch: amd64
+pkg: github.com/aws-multi-eni/aws-multi-eni/agent/inventory
+cpu: A CPU
+BenchmarkNext/enis=1-2         	     100	   1234567 ns/op
+PASS
+ok  	github.com/aws-multi-eni/aws-multi-eni/agent/inventory	1.2s
 `
 
 // What is read becomes rows of the table.
 func TestParse(t *testing.T) {
-	all, err := parse(strings.NewReader(output), "agent")
-	want := [][]string{{"agent", "Next/enis=1", "7.38 µs", "1,552", "6"}, {"agent", "Plan/nothing_to_do", "13 ns", "0", "0"}}
+	all, err := parse(strings.NewReader(output))
+	want := [][]string{
+		{"agent", "Next/enis=1", "7.379µs", "1,552", "6"}, {"agent", "Plan/nothing_to_do", "12.50ns", "0", "0"},
+		{"agent/inventory", "Next/enis=1", "1.235ms", "0", "0"},
+	}
 	if got := table(all).Rows; err != nil || !slices.EqualFunc(got, want, slices.Equal[[]string]) {
 		t.Errorf("%v\n got %v\nwant %v", err, got, want)
 	}
@@ -29,17 +39,9 @@ func TestParse(t *testing.T) {
 		"nothing": "PASS\n",
 		"damaged": "BenchmarkX 1 one ns/op\n",
 	} {
-		if got, err := parse(strings.NewReader(text), "agent"); err == nil {
+		if got, err := parse(strings.NewReader(text)); err == nil {
 			t.Errorf("%s: no error but %+v", name, got)
 		}
-	}
-}
-
-func TestTable(t *testing.T) {
-	all := []benchmark{{"p", "A", 12, 0, 0}, {"p", "B", 1234567, 13559385, 1}, {"p", "C", 2500, 5, 2}}
-	want := [][]string{{"p", "A", "12 ns", "0", "0"}, {"p", "B", "1.23 ms", "13,559,385", "1"}, {"p", "C", "2.5 µs", "5", "2"}}
-	if got := table(all).Rows; !slices.EqualFunc(got, want, slices.Equal[[]string]) {
-		t.Errorf("got %v, want %v", got, want)
 	}
 }
 

@@ -15,14 +15,16 @@ func TestReport(t *testing.T) {
 	l.unlabelled, l.down, l.released = at(300), at(304), at(311)
 	m := newMeasurement(1, 1, 2, 1)
 	for _, s := range m.series {
-		s.seen = []*lap{l}
+		if err := s.add(l); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for _, object := range []kind{ruleEvent, routeEvent, addressEvent} {
-		m.back[object] = millis(7)
+	for i := range m.back {
+		m.back[i] = sample{7}
 	}
-	m.late = millis(1)
+	m.late = sample{.5}
 	r := &result.Result{Name: "latency"}
-	m.report(result.Bench{T: t}, r)
+	m.report(r)
 	if err := r.Save(t.TempDir()); err != nil {
 		t.Error(err)
 	}

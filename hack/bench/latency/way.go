@@ -2,12 +2,74 @@ package main
 
 import (
 	"fmt"
-	"math"
+	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
+
+const (
+	wantedMTU = 1500
+	// firstTable is the routing table of device index 0, see docs/architecture.md.
+	firstTable = 20000
+	// wantedRoutes are those to the subnet and to everywhere else.
+	wantedRoutes = 2
+)
+
+// plugged is what the kernel has told of an ENI's link.
+type plugged struct {
+	link     event
+	on, from map[netip.Addr]bool   // addresses, and those with a rule
+	routes   map[netip.Prefix]bool // in the ENI's table
+}
+
+// follow replays what the kernel told, and says when the ENI's link appeared and
+// when for the first time everything was as the spec wants it.
+func follow(events []event, e v1alpha1.ENIState, s spec) (appeared, configured time.Time) {
+	p := plugged{on: map[netip.Addr]bool{}, from: map[netip.Addr]bool{}, routes: map[netip.Prefix]bool{}}
+	table := firstTable + int(e.DeviceIndex)
+	for _, event := range events {
+		switch is := event.message; {
+		case is == unix.RTM_NEWLINK && event.mac == e.MAC && !event.gone:
+			if p.link.index == 0 {
+				appeared = event.at
+			}
+			p.link = event
+		case is == unix.RTM_NEWADDR && event.index == p.link.index:
+			p.on[event.address] = !event.gone
+		case is == unix.RTM_NEWRULE && event.table == table:
+			p.from[event.address] = !event.gone
+		case is == unix.RTM_NEWROUTE && event.table == table && event.index == p.link.index:
+			p.routes[event.to] = !event.gone
+		}
+		if p.is(e, s) {
+			return appeared, event.at
+		}
+	}
+	return appeared, time.Time{}
+}
+
+func (p plugged) is(e v1alpha1.ENIState, s spec) bool {
+	if p.link.index == 0 || !p.link.up || p.link.mtu != wantedMTU || s.name != "" && p.link.name != s.name {
+		return false
+	}
+	if s.addressing != v1alpha1.AddressingHost {
+		return true
+	}
+	for _, a := range e.Addresses {
+		address, err := netip.ParseAddr(a)
+		if err != nil || !p.on[address] || !p.from[address] {
+			return false
+		}
+	}
+	maps.DeleteFunc(p.routes, func(_ netip.Prefix, there bool) bool { return !there })
+	return len(p.routes) == wantedRoutes
+}
 
 // span is a time during which EC2 was at work for a node.
 type span struct{ from, to time.Time }
@@ -93,24 +155,4 @@ func wayOf(l *lap) ([]time.Duration, error) {
 		from = to
 	}
 	return way[1:], nil // EC2 has no part before the first call
-}
-
-// sample is many measurements of one thing.
-type sample []time.Duration
-
-// quantile is the least value that at least this part of the sample does not exceed.
-func (s sample) quantile(q float64) time.Duration {
-	if len(s) == 0 {
-		return 0
-	}
-	i := int(math.Ceil(q*float64(len(s)))) - 1
-	return slices.Sorted(slices.Values(s))[max(0, i)]
-}
-
-func (s sample) mean() time.Duration {
-	var sum time.Duration
-	for _, d := range s {
-		sum += d
-	}
-	return sum / time.Duration(max(1, len(s)))
 }

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
@@ -49,9 +51,9 @@ func sampleLap() *lap {
 			call("CreateNetworkInterface", 31, 91),
 			attach, call("ModifyNetworkInterfaceAttribute", 156, 252), // the link comes meanwhile
 		},
-		events: []hostEvent{
-			{at: at(200), kind: linkEvent, index: 7, mac: e.MAC, name: "eth1", mtu: 9001},
-			{at: at(202), kind: linkEvent, index: 7, mac: e.MAC, name: "eth1", mtu: 1500, up: true},
+		events: []event{
+			{at: at(200), message: unix.RTM_NEWLINK, index: 7, mac: e.MAC, name: "eth1", mtu: 9001},
+			{at: at(202), message: unix.RTM_NEWLINK, index: 7, mac: e.MAC, name: "eth1", mtu: 1500, up: true},
 		},
 	}
 }
@@ -84,23 +86,5 @@ func TestWayErrors(t *testing.T) {
 		if _, err := wayOf(l); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; want %q", err, want)
 		}
-	}
-}
-
-func TestQuantile(t *testing.T) {
-	var s sample
-	for i := range 100 {
-		s = append(s, time.Duration(100-i))
-	}
-	for q, want := range map[float64]time.Duration{0: 1, 0.5: 50, 0.99: 99, 0.991: 100, 1: 100} {
-		if got := s.quantile(q); got != want {
-			t.Errorf("quantile %v: %d, want %d", q, got, want)
-		}
-	}
-	if got := (sample{1, 2, 3}).quantile(0.5); got != 2 {
-		t.Errorf("the median of three: %d, want 2", got)
-	}
-	if got := (sample)(nil).quantile(0.5); got != 0 {
-		t.Errorf("of nothing: %d", got)
 	}
 }

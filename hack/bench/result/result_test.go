@@ -59,8 +59,10 @@ func TestNumber(t *testing.T) {
 func TestErr(t *testing.T) {
 	r := sample()
 	var names []string
-	for _, f := range r.Missed() {
-		names = append(names, f.Name)
+	for _, f := range r.Figures {
+		if !f.Met() {
+			names = append(names, f.Name)
+		}
 	}
 	if want := []string{"start", "connections"}; !slices.Equal(names, want) {
 		t.Errorf("missed: %v, want %v", names, want)
@@ -130,17 +132,16 @@ func TestPrint(t *testing.T) {
 2026-11-24 18:00 UTC, 0123456789ab
 A CPU, 2 cores, 8.0 GiB, Linux 6.18, go1.26 linux/amd64
 
-  binary       18.9 MB  at most 22 MB
-  start        1.5 s    at most 1 s  MISSED  busy
-  connections  2        at most 1    MISSED
-  threads      9
+binary: 18.9 MB (goal: at most 22 MB)
+start: 1.5 s (goal: at most 1 s) MISSED  busy
+connections: 2 (goal: at most 1) MISSED
+threads: 9
 
 Growth
-  ENIs  RSS
-  1     22 MiB
-  15    23 MiB
-
-2 of 4 figures miss their goal.
+| ENIs | RSS |
+|--:|--:|
+| 1 | 22 MiB |
+| 15 | 23 MiB |
 `
 	if b.String() != want {
 		t.Errorf("got:\n%s\nwant:\n%s", b.String(), want)
@@ -183,21 +184,39 @@ func TestCommit(t *testing.T) {
 	}
 }
 
-// What was measured is saved if measure says so, and is an error if a size or a count
-// misses its goal.
+// What was measured is saved unless it was a short look, and is an error if a size or a
+// count misses its goal.
 func TestRun(t *testing.T) {
 	newTree(t)
-	for _, save := range []bool{false, true} {
-		err := run(t.Context(), "go", func(bench Bench, r *Result) bool {
+	for _, short := range []bool{true, false} {
+		err := run(t.Context(), "go", short, func(b *Bench, r *Result) {
 			r.Figures = sample().Figures
-			bench.Errorf("it took too long")
-			return save
+			b.Check(errors.New("it took too long"))
 		})
 		if err == nil || !strings.Contains(err.Error(), "it took too long") || !strings.Contains(err.Error(), "connections: 2") {
 			t.Errorf("error: %v; want measure's and the missed goal", err)
 		}
-		if r, err := Load(Dir, "go"); (err == nil) != save || save && len(r.Figures) != 4 {
-			t.Errorf("saved: %+v, %v; want it to be %v", r, err, save)
+		if r, err := Load(Dir, "go"); (err == nil) == short || !short && len(r.Figures) != 4 {
+			t.Errorf("short %v: saved %+v, %v", short, r, err)
+		}
+	}
+}
+
+// A result that is not complete, or empty, is not saved over an earlier one.
+func TestRunThatFails(t *testing.T) {
+	newTree(t)
+	for name, measure := range map[string]func(*Bench, *Result){
+		"half": func(b *Bench, r *Result) {
+			r.Figures = sample().Figures
+			b.Must(errors.New("it has ended"))
+		},
+		"nothing": func(b *Bench, _ *Result) { b.Check(errors.New("it has ended")) },
+	} {
+		if err := run(t.Context(), "go", false, measure); err == nil || err.Error() != "it has ended" {
+			t.Errorf("%s: error: %v", name, err)
+		}
+		if r, err := Load(Dir, "go"); err == nil {
+			t.Errorf("%s: saved %+v", name, r)
 		}
 	}
 }
@@ -205,11 +224,11 @@ func TestRun(t *testing.T) {
 // A benchmark ends with its first error, and cleans up in reverse order.
 func TestTry(t *testing.T) {
 	var done []string
-	err := Try(t.Context(), func(bench Bench) {
-		bench.Cleanup(func() { done = append(done, "first", fmt.Sprint(bench.Context().Err())) })
-		bench.Cleanup(func() { done = append(done, "second") })
-		bench.Must(nil)
-		bench.Must(errors.New("it is too late"))
+	err := Try(t.Context(), func(b *Bench) {
+		b.Cleanup(func() { done = append(done, "first", fmt.Sprint(b.Context().Err())) })
+		b.Cleanup(func() { done = append(done, "second") })
+		b.Must(nil)
+		b.Must(errors.New("it is too late"))
 		done = append(done, "more")
 	})
 	if err == nil || err.Error() != "it is too late" {
@@ -218,8 +237,56 @@ func TestTry(t *testing.T) {
 	if want := []string{"second", "first", "context canceled"}; !slices.Equal(done, want) {
 		t.Errorf("done: %v, want %v", done, want)
 	}
-	if err := Try(t.Context(), func(Bench) {}); err != nil {
+	if err := Try(t.Context(), func(*Bench) {}); err != nil {
 		t.Errorf("error: %v", err)
+	}
+}
+
+// Logs are of use only after errors.
+func TestTempDir(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	for _, problem := range []error{nil, errors.New("it is too late")} {
+		var dir string
+		err := Try(t.Context(), func(b *Bench) {
+			dir = b.TempDir()
+			b.Must(problem)
+		})
+		_, gone := os.Stat(dir)
+		if problem == nil && (err != nil || !os.IsNotExist(gone)) || problem != nil && (gone != nil || !strings.Contains(err.Error(), "logs are in "+dir)) {
+			t.Errorf("after %v: error %v, %s: %v", problem, err, dir, gone)
+		}
+	}
+}
+
+func TestQuantile(t *testing.T) {
+	var values []int
+	for i := range 100 {
+		values = append(values, 100-i)
+	}
+	for part, want := range map[float64]int{0: 1, 0.5: 50, 0.99: 99, 0.991: 100, 1: 100} {
+		if got := Quantile(values, part); got != want {
+			t.Errorf("quantile %v: %d, want %d", part, got, want)
+		}
+	}
+	if got := Quantile([]int{1, 2, 3}, 0.5); got != 2 {
+		t.Errorf("the median of three: %d, want 2", got)
+	}
+	if got := Quantile([]int(nil), 0.5); got != 0 {
+		t.Errorf("of nothing: %d", got)
+	}
+}
+
+// A figure, a table or a plot that is not there is an error that names it.
+func TestFind(t *testing.T) {
+	r := sample()
+	if f, err := r.Figure("start"); err != nil || f.Value != 1.5 {
+		t.Errorf("%+v, %v", f, err)
+	}
+	if p, err := r.Plot("RSS"); err != nil || p.YLabel != "MiB" {
+		t.Errorf("%+v, %v", p, err)
+	}
+	if table, err := r.Table("RSS"); err == nil || err.Error() != `footprint.json has no "RSS"` {
+		t.Errorf("%+v, %v", table, err)
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"sync/atomic"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/fleet"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
@@ -14,59 +16,68 @@ import (
 // coordinatorProgram is where make puts it.
 const coordinatorProgram = "bin/eni-coordinator"
 
-// coordinator is the process, started again when it ends as a kubelet does: one
-// that could not renew its Lease in time ends itself.
+// coordinator is the process, started again when it ends as a kubelet does: one that
+// could not renew its Lease in time ends itself.
 type coordinator struct {
 	cluster *fleet.Cluster
-	process atomic.Pointer[testbed.Process]
 
 	mu       sync.Mutex
-	last     fleet.Process // of the process that runs
-	before   fleet.Process // of those before it: CPU together, memory at most
+	process  *testbed.Process
+	last     fleet.Process // what this process has cost
+	before   fleet.Process // and those before it: CPU together, memory at most
 	restarts int
 }
 
 func startCoordinator(ctx context.Context, cluster *fleet.Cluster) (*coordinator, error) {
-	c := &coordinator{cluster: cluster}
-	if err := c.start(ctx); err != nil {
+	process, err := cluster.StartCoordinator(ctx, coordinatorProgram)
+	if err != nil {
 		return nil, err
 	}
-	go c.keep(ctx)
+	c := &coordinator{cluster: cluster, process: process}
+	go wait.UntilWithContext(ctx, c.look, 200*time.Millisecond)
 	return c, nil
 }
 
-func (c *coordinator) start(ctx context.Context) error {
+// look reads what the process costs, while that can be read, and starts it again once it
+// has ended.
+func (c *coordinator) look(ctx context.Context) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.read()
+	if !c.process.Exited() || ctx.Err() != nil {
+		return
+	}
+	fmt.Fprintf(os.Stderr, "%v\nIt is started again.\n", c.process.Check())
 	process, err := c.cluster.StartCoordinator(ctx, coordinatorProgram)
-	if err == nil {
-		c.process.Store(process)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return
 	}
-	return err
+	c.before, c.last = c.sum(), fleet.Process{}
+	c.process = process
+	c.restarts++
 }
 
-// keep looks after the process until ctx ends.
-func (c *coordinator) keep(ctx context.Context) {
-	for sleep(ctx, pollEvery) == nil {
-		before, _ := c.usage()
-		if !c.process.Load().Exited() {
-			continue
-		}
-		if err := c.start(ctx); err != nil {
-			fmt.Fprintln(os.Stderr, "the coordinator has ended, and cannot be started:", err)
-			continue
-		}
-		c.mu.Lock()
-		c.before, c.last = before, fleet.Process{}
-		c.restarts++
-		c.mu.Unlock()
+func (c *coordinator) read() {
+	if now := fleet.ReadProcess(c.process.Pid()); now.Peak > 0 {
+		c.last = now
 	}
 }
 
-// usage is what it has cost so far, and how often it was started again.
+func (c *coordinator) sum() fleet.Process {
+	return fleet.Process{Peak: max(c.before.Peak, c.last.Peak), CPU: c.before.CPU + c.last.CPU}
+}
+
+// usage is what the coordinator has cost, and how often it was started again.
 func (c *coordinator) usage() (fleet.Process, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if now := fleet.ReadProcess(c.process.Load().Pid()); now.RSS > 0 {
-		c.last = now
-	}
-	return fleet.Process{RSS: c.last.RSS, Peak: max(c.before.Peak, c.last.Peak), CPU: c.before.CPU + c.last.CPU}, c.restarts
+	c.read()
+	return c.sum(), c.restarts
+}
+
+func (c *coordinator) stop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.process.Kill()
 }

@@ -3,27 +3,27 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
+	"net"
 	"net/rpc"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
+	"time"
 
+	"golang.org/x/sync/errgroup"
 	"k8s.io/klog/v2"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/fleet"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
-// workerEnv tells a child of this program to run agents. It talks to its parent
-// through stdin and stdout.
+// workerEnv tells a child of this program to run agents, for the parent that listens
+// at this socket.
 const workerEnv = "ENI_SCALE_WORKER"
 
-// agentsPerWorker keeps a process well below the number of files that it may
-// have open.
+// agentsPerWorker keeps a process well below the number of files that it may have open.
 const agentsPerWorker = 1000
 
 // Worker is what a worker does for its parent; net/rpc wants it exported.
@@ -33,112 +33,81 @@ type Worker struct{ agents *fleet.Agents }
 type Order struct {
 	Config       fleet.Config // for those to start
 	Start        []fleet.Node
-	Stop, Forget []string
+	Stop         []string
 	Plug, Unplug *fleet.Plug
-
-	Unready, Stats bool // to be answered
-}
-
-// Answer is what a worker was asked for.
-type Answer struct {
-	Unready int // agents that have not heard from EC2
-	Stats   fleet.Stats
+	Stats        bool // to be answered
 }
 
 // Do carries out an order.
-func (w *Worker) Do(o Order, a *Answer) error {
+func (w *Worker) Do(o Order, stats *fleet.Stats) error {
 	if o.Plug != nil {
 		w.agents.Plug(*o.Plug)
 	}
 	if o.Unplug != nil {
 		w.agents.Unplug(o.Unplug.Node, o.Unplug.ENI)
 	}
-	for _, name := range o.Forget {
-		w.agents.Forget(name)
-	}
-	if o.Unready {
-		a.Unready = w.agents.Unready()
-	}
 	if o.Stats {
-		a.Stats = w.agents.Stats()
+		*stats = w.agents.Stats()
 	}
 	return errors.Join(w.agents.Start(o.Config, o.Start), w.agents.Stop(o.Stop))
 }
 
-type stdio struct {
-	io.Reader
-	io.WriteCloser
-}
-
-// work is a worker's whole life: until its parent closes stdin.
-func work() {
+// work is a worker's whole life: until its parent hangs up.
+func work(socket string) {
 	klog.SetSlogLogger(slog.New(slog.DiscardHandler)) // client-go's; errors are returned too
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
 	server := rpc.NewServer()
-	if err := server.Register(&Worker{fleet.NewAgents(log)}); err != nil {
-		panic(err) // its methods are wrong
+	parent, err := net.Dial("unix", socket)
+	if err := errors.Join(err, server.Register(&Worker{fleet.NewAgents(log)})); err != nil {
+		panic(err) // its parent shows it
 	}
-	server.ServeConn(stdio{os.Stdin, os.Stdout})
+	server.ServeConn(parent)
 }
 
-// workers are the processes that run agents.
+// workers are the processes that run agents. They end with this program at the latest.
 type workers []*worker
 
 type worker struct {
-	cmd *exec.Cmd
-	rpc *rpc.Client
+	process *testbed.Process
+	rpc     *rpc.Client
 }
 
-func (w *worker) do(o Order) (a Answer, err error) {
-	err = w.rpc.Call("Worker.Do", o, &a)
-	return a, err
+func (w *worker) do(o Order) (stats fleet.Stats, err error) {
+	err = w.rpc.Call("Worker.Do", o, &stats)
+	return stats, err
 }
-
-var _ fleet.Hosts = (workers)(nil)
 
 // startWorkers starts as many workers as that many agents need.
-func startWorkers(dir string, agents int) (workers, error) {
-	var w workers
+func startWorkers(dir string, agents int) (w workers, err error) {
+	socket := filepath.Join(dir, "workers")
+	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
+	if err != nil {
+		return nil, err
+	}
+	defer listener.Close()
 	for len(w)*agentsPerWorker < agents {
-		child, err := startWorker(filepath.Join(dir, fmt.Sprintf("agents-%d.log", len(w)+1)))
+		name := fmt.Sprintf("agents-%d", len(w)+1)
+		process, err := testbed.StartProcess(name, dir, append(os.Environ(), workerEnv+"="+socket), "/proc/self/exe")
 		if err != nil {
-			return w, fmt.Errorf("a process for agents: %w", err)
+			return nil, err
 		}
-		w = append(w, child)
+		listener.SetDeadline(time.Now().Add(10 * time.Second)) //nolint:errcheck // Accept says what is wrong
+		conn, err := listener.Accept()
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w\n%s", name, err, process.Tail(5))
+		}
+		w = append(w, &worker{process, rpc.NewClient(conn)})
 	}
 	return w, nil
 }
 
-func startWorker(logFile string) (*worker, error) {
-	log, err := os.Create(logFile)
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close() // the child holds its own copy
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.Command(self)
-	cmd.Env = append(os.Environ(), workerEnv+"=1")
-	cmd.Stderr = log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a Ctrl-C is for the parent
-	in, errIn := cmd.StdinPipe()
-	out, errOut := cmd.StdoutPipe()
-	if err := errors.Join(errIn, errOut); err != nil {
-		return nil, err
-	}
-	if err := cmd.Start(); err != nil {
-		return nil, err
-	}
-	return &worker{cmd: cmd, rpc: rpc.NewClient(stdio{out, in})}, nil
-}
-
-// stop ends the processes, whatever their agents do.
+// stop ends the processes, whatever their agents do. It is an error if one has ended before.
 func (w workers) stop() error {
 	var errs []error
 	for _, child := range w {
-		errs = append(errs, child.rpc.Close(), child.cmd.Wait())
+		errs = append(errs, child.process.Check())
+		child.rpc.Close() // an error if the process has ended
+		child.process.Kill()
 	}
 	return errors.Join(errs...)
 }
@@ -151,40 +120,24 @@ func (w workers) of(node string) *worker {
 	return w[n%len(w)]
 }
 
-// each gives every worker that is concerned its part of the nodes, side by side.
-func each[T any](w workers, nodes []T, name func(T) string, order func([]T) Order) error {
-	parts := map[*worker][]T{}
-	for _, n := range nodes {
-		child := w.of(name(n))
-		parts[child] = append(parts[child], n)
+// each gives every worker an order about its part of the nodes, side by side.
+func (w workers) each(nodes []string, order func(part []string) (Order, error)) error {
+	parts := map[*worker][]string{}
+	for _, name := range nodes {
+		child := w.of(name)
+		parts[child] = append(parts[child], name)
 	}
-	errs := make(chan error, len(parts))
+	var group errgroup.Group
 	for child, part := range parts {
-		go func() {
-			_, err := child.do(order(part))
-			errs <- err
-		}()
+		group.Go(func() error {
+			o, err := order(part)
+			if err == nil {
+				_, err = child.do(o)
+			}
+			return err
+		})
 	}
-	var err error
-	for range parts {
-		err = errors.Join(err, <-errs)
-	}
-	return err
-}
-
-// start starts agents, so many side by side; 0 is all at once.
-func (w workers) start(cfg fleet.Config, nodes []fleet.Node) error {
-	return each(w, nodes, func(n fleet.Node) string { return n.Name }, func(part []fleet.Node) Order { return Order{Config: cfg, Start: part} })
-}
-
-func itself(name string) string { return name }
-
-func (w workers) end(names []string) error {
-	return each(w, names, itself, func(part []string) Order { return Order{Stop: part} })
-}
-
-func (w workers) forget(names []string) error {
-	return each(w, names, itself, func(part []string) Order { return Order{Forget: part} })
+	return group.Wait()
 }
 
 // Plug implements fleet.Hosts.
@@ -199,15 +152,4 @@ func (w workers) tell(node string, o Order) {
 	if _, err := w.of(node).do(o); err != nil && !errors.Is(err, rpc.ErrShutdown) {
 		slog.Error("a link", "node", node, "err", err)
 	}
-}
-
-// ask asks all workers and adds up what they say.
-func (b *bench) ask(o Order) (sum Answer) {
-	for _, child := range b.workers {
-		a, err := child.do(o)
-		b.Must(err)
-		sum.Unready += a.Unready
-		sum.Stats = sum.Stats.Add(a.Stats)
-	}
-	return sum
 }
