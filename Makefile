@@ -133,7 +133,7 @@ bench-go: ## Go benchmarks: time, bytes and allocations of what is done again an
 	@$(call run_benchmark,go)
 
 .PHONY: bench-latency
-bench-latency: build ## From label to Ready, from hot-plug to configured, repairs: p50, p99. SHORT=1 for a look without a report.
+bench-latency: build ## From label to Ready, from hot-plug to configured, repairs: p50, p99 (25 min). SHORT=1 for a look without a report.
 	@$(call run_benchmark,latency,$(if $(SHORT),-short))
 
 .PHONY: bench-scale

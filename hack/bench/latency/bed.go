@@ -160,6 +160,11 @@ type lap struct {
 	released   time.Time // when a watch has shown that
 }
 
+// leaveApart keeps what a node does when it loses its label apart from what the next does.
+const leaveApart = 100 * time.Millisecond
+
+// run takes the laps of a series. Nodes leave together once all have had their turn: so
+// the release delay passes once for all of them.
 func (b *bed) run(s *series) {
 	timing := quick
 	if s.slow {
@@ -169,19 +174,17 @@ func (b *bed) run(s *series) {
 	if s.crowded {
 		defer b.disturb()()
 	}
-	for range s.times {
-		laps := make([]*lap, max(1, s.atOnce))
-		var group errgroup.Group
-		for i := range laps {
-			laps[i] = b.next(s.spec)
-			group.Go(func() error {
-				if err := b.arrive(laps[i]); err != nil {
-					return err
-				}
-				return b.leave(laps[i])
-			})
+	for left := s.times; left > 0; {
+		var laps []*lap
+		for ; left > 0 && len(laps)+s.atOnce <= nodes; left-- {
+			laps = append(laps, b.arriveTogether(s.spec, s.atOnce)...)
 		}
-		b.Must(group.Wait())
+		var leaving errgroup.Group
+		for _, l := range laps {
+			leaving.Go(func() error { return b.leave(l) })
+			b.Sleep(leaveApart)
+		}
+		b.Must(leaving.Wait())
 		for _, l := range laps {
 			b.Must(s.add(l))
 		}
@@ -195,6 +198,18 @@ func (b *bed) run(s *series) {
 func (b *bed) next(s spec) *lap {
 	b.turn++
 	return &lap{node: nodeName(b.turn), spec: s}
+}
+
+// arriveTogether begins laps of several nodes at once.
+func (b *bed) arriveTogether(s spec, n int) []*lap {
+	laps := make([]*lap, n)
+	var group errgroup.Group
+	for i := range laps {
+		laps[i] = b.next(s)
+		group.Go(func() error { return b.arrive(laps[i]) })
+	}
+	b.Must(group.Wait())
+	return laps
 }
 
 // arrive labels a node and waits until its ENIs are Ready.

@@ -90,7 +90,7 @@ type series struct {
 	ready, plug string // names in the tables from label to Ready, and from hot-plug to configured
 	spec        spec
 	times       int
-	atOnce      int  // nodes; at least one
+	atOnce      int  // nodes
 	slow        bool // EC2 is as slow as it is
 	crowded     bool // others change the node, too
 
@@ -135,13 +135,13 @@ func (s *series) add(l *lap) error {
 func newMeasurement(samples, batches, atOnce, many int) *measurement {
 	together, crowd := fmt.Sprintf("%d nodes at once", atOnce), fmt.Sprintf("%d ENIs on one node", manySpec.enis)
 	return &measurement{repairs: samples, series: []*series{
-		{ready: "one node after the other", plug: "addressing Host, EC2 as slow as it is", spec: hostSpec, times: samples, slow: true},
+		{ready: "one node after the other", plug: "addressing Host, EC2 as slow as it is", spec: hostSpec, times: samples, atOnce: 1, slow: true},
 		{ready: together, plug: "the same, " + together, spec: hostSpec, times: batches, atOnce: atOnce, slow: true},
-		{ready: "EC2 in no time", plug: "addressing Host", spec: hostSpec, times: samples},
-		{plug: "addressing None", spec: noneSpec, times: samples},
-		{plug: "addressing Host, renamed", spec: renamedSpec, times: samples},
-		{plug: "addressing Host, others change the node 200 times a second", spec: hostSpec, times: samples, crowded: true},
-		{ready: "EC2 in no time, " + crowd, plug: "addressing Host, " + crowd, spec: manySpec, times: many},
+		{ready: "EC2 in no time", plug: "addressing Host", spec: hostSpec, times: samples, atOnce: 1},
+		{plug: "addressing None", spec: noneSpec, times: samples, atOnce: 1},
+		{plug: "addressing Host, renamed", spec: renamedSpec, times: samples, atOnce: 1},
+		{plug: "addressing Host, others change the node 200 times a second", spec: hostSpec, times: samples, atOnce: 1, crowded: true},
+		{ready: "EC2 in no time, " + crowd, plug: "addressing Host, " + crowd, spec: manySpec, times: many, atOnce: 1},
 	}}
 }
 
