@@ -13,7 +13,10 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"sync/atomic"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
@@ -30,38 +33,41 @@ type shared struct {
 // them belong to the goroutine of Run.
 type Agent struct {
 	*shared
-	selection     selection            // the NodeENIs, and which of them select this node
-	catalog       catalog              // what the names in them stand for
-	desired       desired              // the ENIs that follow from both
-	inventory     *inventory.Inventory // the ENIs that there are
-	intents       intents              // decisions to create one
-	host          host                 // the ENIs' links
-	capacity      capacity             // what tells that an ENI leaves a full instance
-	metadata      metadata             // what IMDS is asked beside
-	confirmations confirmations        // ENIs that others have taken
-	reporter      reporter             // the NodeENIState
-	node          nodeStatus           // what the Node shows
-	provisioning  provisioning         // how long ENIs take, for the metrics
-	readiness     readiness            // what /readyz answers
+	selection     selection             // the NodeENIs, and which of them select this node
+	catalog       catalog               // what the names in them stand for
+	desired       desired               // the ENIs that follow from both
+	inventory     *inventory.Inventory  // the ENIs that there are
+	intents       intents               // decisions to create one
+	host          host                  // the ENIs' links
+	capacity      capacity              // what tells that an ENI leaves a full instance
+	metadata      metadata              // what IMDS is asked beside
+	confirmations confirmations         // ENIs that others have taken
+	reporter      reporter              // the NodeENIState
+	node          nodeStatus            // what the Node shows
+	provisioning  provisioning          // how long ENIs take, for the metrics
+	ready         atomic.Pointer[error] // what /readyz answers
 }
 
 // New makes an agent.
 func New(cfg Config) *Agent {
 	cfg.VerifyEvery = cmp.Or(cfg.VerifyEvery, verifyEvery)
+	if cfg.Metrics == nil {
+		cfg.Metrics = NewMetrics(prometheus.NewRegistry())
+	}
 	s := &shared{Config: cfg, calls: newCalls()}
 	a := &Agent{
 		shared:        s,
 		selection:     selection{shared: s},
-		catalog:       newCatalog(),
+		catalog:       catalog{},
 		inventory:     inventory.New(cfg.Cluster, cfg.Identity, cfg.Collector != nil, cfg.VerifyEvery, cfg.Log),
-		intents:       newIntents(),
+		intents:       intents{},
 		host:          host{shared: s, links: map[string]linkState{}},
 		confirmations: confirmations{shared: s, taken: map[inventory.Slot]string{}},
 		reporter:      reporter{shared: s},
 		node:          nodeStatus{shared: s},
-		provisioning:  newProvisioning(),
+		provisioning:  provisioning{},
 	}
-	a.readiness.set(a.notReady())
+	a.noteReady()
 	return a
 }
 
@@ -97,20 +103,17 @@ func (a *Agent) Run(ctx context.Context) error {
 			apply()
 		case _, open := <-hostChanged:
 			if !open && ctx.Err() == nil {
-				return errors.New("the kernel no longer tells of changes of links, addresses, rules and routes; the agent has to start again")
+				return errors.New("the kernel no longer reports changes of links, addresses, rules and routes; restart the agent")
 			}
 			if !open {
 				hostChanged = nil
 				continue
 			}
-			if wait := pace.wait(time.Now(), a.hostInterval()); wait > 0 {
-				if sooner := time.Now().Add(wait); sooner.Before(due) {
-					due = sooner
-					timer.Reset(wait)
-				}
-				continue
+			if at := pace.changed(a.hostInterval()); at.Before(due) {
+				due = at
+				timer.Reset(time.Until(due))
 			}
-			why = causeHost
+			continue
 		case <-heartbeat:
 			a.Beat()
 			continue
@@ -123,7 +126,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.Metrics.reconciled(why)
 		a.reconcile(calls, now)
 		pace.reconciled(time.Now(), why)
-		a.readiness.set(a.notReady())
+		a.noteReady()
 		due = a.next(now)
 		timer.Reset(time.Until(due))
 	}
@@ -174,15 +177,12 @@ func (a *Agent) reconcile(ctx context.Context, now time.Time) {
 	p := next(v)
 	a.inventory.Assign(p.assigned, p.release)
 	a.intents.record(p.decide, a.desired, &a.failures, now)
-	a.provisioning.follow(a.selection, a.desired.wants, p.assigned, now)
+	a.provisioning.follow(a.selection, a.desired, p.assigned)
 
 	a.noteLinks(a.applyLinks(p, now), now)
 
 	a.findTurns(ctx, now)
 	a.lookUp(ctx, now)
-	if a.intents.searchesMore(p.searching) {
-		a.inventory.Resync.Soon("EC2 may have created an ENI that nothing wants any more", now)
-	}
 	a.inventory.Schedule(p.open, now)
 	if !a.describe(ctx, now) {
 		a.startCalls(ctx, p.calls, now)
@@ -210,9 +210,9 @@ func (a *Agent) view(now time.Time) view {
 		now: now, cluster: a.Cluster, node: a.Node, instanceARN: a.Identity.InstanceARN(), instanceID: a.Identity.InstanceID,
 		collects: a.Collector != nil,
 		desired:  a.desired, enis: a.inventory.All(), synced: a.inventory.Synced(),
-		indexes: a.inventory.Indexes, intents: a.intents.bySlot, saved: intentsIn(a.reporter.saved),
+		indexes: a.inventory.Indexes, intents: a.intents, saved: intentsIn(a.reporter.saved),
 		attaching: a.calls.attaching(), creating: a.calls.creating(),
-		blocked: a.failures.Blocked(now), refused: a.failures.Refused(), unconfirmed: a.confirmations.taken,
+		failures: a.failures, unconfirmed: a.confirmations.taken,
 	}
 }
 
@@ -228,13 +228,16 @@ func (a *Agent) next(now time.Time) time.Time {
 	at = earliest(now, at, a.selection.grace.times(), a.failures.Times(), a.host.times(now), a.node.times(), []time.Time{a.metadata.holdsUntil})
 	if failed, _ := a.failures.Get(describeKey); !a.calls.busy(describeKey) && !a.calls.changing() && !failed.AwaitsTurn() {
 		due, _ := a.inventory.Resync.Next()
-		if due = maxTime(due, failed.Until); due.Before(at) {
+		if failed.Until.After(due) {
+			due = failed.Until
+		}
+		if due.Before(at) {
 			at = due
 		}
 	}
 	// Never a busy loop: what is due and cannot start yet starts with the
 	// result that it waits for.
-	return maxTime(at, now.Add(50*time.Millisecond))
+	return slices.MaxFunc([]time.Time{at, now.Add(50 * time.Millisecond)}, time.Time.Compare)
 }
 
 // earliest is the first of the times that are still to come.
@@ -247,18 +250,8 @@ func earliest(now, at time.Time, others ...[]time.Time) time.Time {
 	return at
 }
 
-func maxTime(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
-}
-
 // hardwareAddr parses EC2's MAC; nil when there is none.
 func hardwareAddr(mac string) net.HardwareAddr {
-	addr, err := net.ParseMAC(mac)
-	if err != nil {
-		return nil
-	}
+	addr, _ := net.ParseMAC(mac)
 	return addr
 }

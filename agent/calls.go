@@ -1,6 +1,9 @@
 package agent
 
 import (
+	"context"
+	"time"
+
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 )
@@ -15,12 +18,17 @@ func newCalls() calls {
 	return calls{results: make(chan func(), 16), running: map[retry.Key]call{}}
 }
 
-// start runs work beside the loop, and what it returns in the loop. what is the zero call
-// where work changes nothing in EC2.
-func (c *calls) start(key retry.Key, what call, work func() (apply func())) {
+// apiTimeout is how long to wait for an answer of the API server.
+const apiTimeout = 10 * time.Second
+
+// start runs work beside the loop, for at most so long, and what it returns in the loop.
+// what is the zero call where work changes nothing in EC2.
+func (c *calls) start(ctx context.Context, limit time.Duration, key retry.Key, what call, work func(context.Context) (apply func())) {
 	c.running[key] = what
 	go func() {
-		apply := work()
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		apply := work(ctx)
 		c.results <- func() {
 			delete(c.running, key)
 			apply()

@@ -1,115 +1,188 @@
 package agent
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
-// catalog is what EC2 has shown of the subnets and groups that NodeENIs name. An id
-// or name with an empty entry has been asked for and is not there.
-type catalog struct {
-	subnetsByID   map[string][]eni.Subnet
-	subnetsByName map[string][]eni.Subnet
-	groups        map[string][]string // ids by name
+// errAbsent stands for an id or a name that EC2 does not know, or knows in no
+// way that helps here. It is asked for again as slowly as what people have to fix.
+var errAbsent = retry.With(retry.Terminal, errors.New("EC2 has no usable match for this id or name"))
+
+// What is looked up, as its place among the failures. With an id or a name it refers to
+// one subnet or group.
+var (
+	subnetsByID   = retry.Key{Action: "DescribeSubnets", Of: "subnet-id"}
+	subnetsByName = retry.Key{Action: "DescribeSubnets", Of: "tag:Name"}
+	groupsByName  = retry.Key{Action: "DescribeSecurityGroups", Of: "group-name"}
+
+	lookUpKeys = []retry.Key{subnetsByID, subnetsByName, groupsByName}
+)
+
+// named refers to what has an id or a name.
+func named(lookUp retry.Key, name string) retry.Key {
+	lookUp.Name = name
+	return lookUp
 }
 
-func newCatalog() catalog {
-	return catalog{subnetsByID: map[string][]eni.Subnet{}, subnetsByName: map[string][]eni.Subnet{}, groups: map[string][]string{}}
-}
-
-// keep forgets what nothing names any more: when it is named again, it may
-// stand for something else.
-func (c catalog) keep(named refs) {
-	maps.DeleteFunc(c.subnetsByID, func(id string, _ []eni.Subnet) bool { return !slices.Contains(named.subnetIDs, id) })
-	maps.DeleteFunc(c.subnetsByName, func(name string, _ []eni.Subnet) bool { return !slices.Contains(named.subnetNames, name) })
-	maps.DeleteFunc(c.groups, func(name string, _ []string) bool { return !slices.Contains(named.groupNames, name) })
-}
-
-// forgetSubnet has what stood for a subnet looked up again: EC2 says that it is
-// gone.
-func (c catalog) forgetSubnet(subnet string) {
-	stale := func(_ string, all []eni.Subnet) bool {
-		return slices.ContainsFunc(all, func(s eni.Subnet) bool { return s.ID == subnet })
-	}
-	maps.DeleteFunc(c.subnetsByID, stale)
-	maps.DeleteFunc(c.subnetsByName, stale)
-}
-
-// forgetGroups has what stood for any of the groups looked up again: EC2 says
-// that one of them is gone.
-func (c catalog) forgetGroups(groups []string) {
-	maps.DeleteFunc(c.groups, func(_ string, ids []string) bool {
-		return slices.ContainsFunc(ids, func(id string) bool { return slices.Contains(groups, id) })
-	})
-}
-
-// refs are subnets and groups in the words of NodeENIs.
-type refs struct {
-	subnetIDs, subnetNames, groupNames []string
-}
-
-// refsOf lists them in their stated order: subnetID, subnetIDs; subnetName,
-// subnetNames.
-func refsOf(spec v1alpha1.NodeENISpec) refs {
-	return refs{
-		subnetIDs:   union([]string{spec.SubnetID}, spec.SubnetIDs),
-		subnetNames: union([]string{spec.SubnetName}, spec.SubnetNames),
-		groupNames:  spec.SecurityGroupNames,
-	}
-}
-
-func (r refs) union(other refs) refs {
-	return refs{
-		subnetIDs:   union(r.subnetIDs, other.subnetIDs),
-		subnetNames: union(r.subnetNames, other.subnetNames),
-		groupNames:  union(r.groupNames, other.groupNames),
-	}
-}
-
-// union is both lists in their order, each value once, without "".
-func union(a, b []string) []string {
-	var all []string
-	for _, v := range slices.Concat(a, b) {
-		if v != "" && !slices.Contains(all, v) {
-			all = append(all, v)
+// refsOf are the subnets and groups that a NodeENI names, in their stated order:
+// subnetID, subnetIDs; subnetName, subnetNames.
+func refsOf(spec v1alpha1.NodeENISpec) (refs []retry.Key) {
+	add := func(lookUp retry.Key, names ...string) {
+		for _, name := range names {
+			if name != "" {
+				refs = with(refs, named(lookUp, name))
+			}
 		}
 	}
-	return all
+	add(subnetsByID, spec.SubnetID)
+	add(subnetsByID, spec.SubnetIDs...)
+	add(subnetsByName, spec.SubnetName)
+	add(subnetsByName, spec.SubnetNames...)
+	add(groupsByName, spec.SecurityGroupNames...)
+	return refs
+}
+
+// with is refs and more, each once.
+func with(refs []retry.Key, more ...retry.Key) []retry.Key {
+	for _, ref := range more {
+		if !slices.Contains(refs, ref) {
+			refs = append(refs, ref)
+		}
+	}
+	return refs
+}
+
+// of are the refs of one look-up.
+func of(lookUp retry.Key, refs []retry.Key) (some []retry.Key) {
+	for _, ref := range refs {
+		if named(lookUp, ref.Name) == ref {
+			some = append(some, ref)
+		}
+	}
+	return some
+}
+
+// catalog is what EC2 has shown of the subnets and groups that NodeENIs name. What has an
+// empty entry has been asked for and is not there.
+type catalog map[retry.Key]found
+
+type found struct {
+	subnets []eni.Subnet
+	groups  []string // ids
 }
 
 // absent are those that the catalog has nothing of. They are complete when all
 // of them have been asked for: what is not there holds nothing up.
-func (r refs) absent(known catalog) (absent refs, complete bool) {
+func (c catalog) absent(refs []retry.Key) (absent []retry.Key, complete bool) {
 	complete = true
-	absent.subnetIDs = without(known.subnetsByID, r.subnetIDs, &complete)
-	absent.subnetNames = without(known.subnetsByName, r.subnetNames, &complete)
-	absent.groupNames = without(known.groups, r.groupNames, &complete)
+	for _, ref := range refs {
+		found, asked := c[ref]
+		if len(found.subnets)+len(found.groups) == 0 {
+			absent = append(absent, ref)
+		}
+		complete = complete && asked
+	}
 	return absent, complete
 }
 
-func without[T any](known map[string][]T, named []string, complete *bool) (absent []string) {
-	for _, ref := range named {
-		found, asked := known[ref]
-		if len(found) == 0 {
-			absent = append(absent, ref)
-		}
-		*complete = *complete && asked
-	}
-	return absent
+// keep forgets what nothing names any more: when it is named again, it may
+// stand for something else.
+func (c catalog) keep(refs []retry.Key) {
+	maps.DeleteFunc(c, func(ref retry.Key, _ found) bool { return !slices.Contains(refs, ref) })
 }
 
-// of selects by what is looked up.
-func (r refs) of(key retry.Key) []string {
+// forgetSubnet has what stood for a subnet looked up again: EC2 says that it is
+// gone.
+func (c catalog) forgetSubnet(id string) {
+	maps.DeleteFunc(c, func(_ retry.Key, f found) bool {
+		return slices.ContainsFunc(f.subnets, func(s eni.Subnet) bool { return s.ID == id })
+	})
+}
+
+// forgetGroups has what stood for any of the groups looked up again: EC2 says
+// that one of them is gone.
+func (c catalog) forgetGroups(ids []string) {
+	maps.DeleteFunc(c, func(_ retry.Key, f found) bool {
+		return slices.ContainsFunc(f.groups, func(id string) bool { return slices.Contains(ids, id) })
+	})
+}
+
+// lookUp asks EC2 for subnets or groups of a VPC by id or name, in one call, and in one
+// more for names that are no group's, which may be Name tags.
+func lookUp(ctx context.Context, ec2 *eni.Client, vpc string, key retry.Key, refs []retry.Key) (answer catalog, err error) {
+	answer = catalog{}
+	var names []string
+	for _, ref := range refs {
+		answer[ref] = found{}
+		names = append(names, ref.Name)
+	}
+	var subnets []eni.Subnet
+	var groups map[string][]string
+	nameOf := func(s eni.Subnet) string { return s.Name }
 	switch key {
 	case subnetsByID:
-		return r.subnetIDs
+		subnets, err = ec2.SubnetsByID(ctx, names)
+		nameOf = func(s eni.Subnet) string { return s.ID }
 	case subnetsByName:
-		return r.subnetNames
+		subnets, err = ec2.SubnetsByName(ctx, vpc, names)
 	default:
-		return r.groupNames
+		groups, err = ec2.GroupsByName(ctx, vpc, names)
+	}
+	for name, ids := range groups {
+		answer[named(key, name)] = found{groups: ids}
+	}
+	for _, s := range subnets {
+		ref := named(key, nameOf(s))
+		if f, asked := answer[ref]; asked { // a name may be a pattern to EC2
+			f.subnets = append(f.subnets, s)
+			answer[ref] = f
+		}
+	}
+	return answer, err
+}
+
+// lookUp asks for the subnets and groups that are not in the catalog.
+func (a *Agent) lookUp(ctx context.Context, now time.Time) {
+	for _, key := range lookUpKeys {
+		due := a.dueLookUps(key, now)
+		if len(due) == 0 || a.calls.busy(key) {
+			continue
+		}
+		a.calls.start(ctx, eni.CallTimeout, key, call{}, func(ctx context.Context) func() {
+			answer, err := lookUp(ctx, a.EC2, a.Identity.VPCID, key, due)
+			return func() { a.lookedUp(key, answer, err, time.Now()) }
+		})
+	}
+}
+
+func (a *Agent) dueLookUps(key retry.Key, now time.Time) []retry.Key {
+	return slices.DeleteFunc(of(key, a.desired.missing), func(ref retry.Key) bool {
+		return a.failures.Blocks(key, now) || a.failures.Blocks(ref, now)
+	})
+}
+
+// lookedUp takes an answer in. What is missing all the same is asked for again later.
+func (a *Agent) lookedUp(key retry.Key, answer catalog, err error, now time.Time) {
+	if err != nil {
+		a.fail(key, err, now)
+		return
+	}
+	a.failures.Reset(key)
+	maps.Copy(a.catalog, answer)
+	a.resolve()
+	for ref := range answer {
+		if slices.Contains(a.desired.missing, ref) {
+			a.failures.Failed(ref, errAbsent, now)
+		} else {
+			a.failures.Reset(ref)
+		}
 	}
 }

@@ -15,7 +15,15 @@ import (
 )
 
 func (c catalog) text() string {
-	return strings.Join(slices.Concat(slices.Sorted(maps.Keys(c.subnetsByID)), slices.Sorted(maps.Keys(c.subnetsByName)), slices.Sorted(maps.Keys(c.groups))), " ")
+	var names []string
+	for _, key := range lookUpKeys {
+		var some []string
+		for _, ref := range of(key, slices.Collect(maps.Keys(c))) {
+			some = append(some, ref.Name)
+		}
+		names = append(names, slices.Sorted(slices.Values(some))...)
+	}
+	return strings.Join(names, " ")
 }
 
 func TestCatalogForgets(t *testing.T) {
@@ -24,7 +32,7 @@ func TestCatalogForgets(t *testing.T) {
 		want   string
 	}{
 		"what nothing names": {func(c catalog) {
-			c.keep(refs{subnetIDs: []string{subnetA, "subnet-new"}, subnetNames: []string{"data"}, groupNames: []string{"gone"}})
+			c.keep([]retry.Key{named(subnetsByID, subnetA), named(subnetsByID, "subnet-new"), named(subnetsByName, "data"), named(groupsByName, "gone")})
 		}, subnetA + " data gone"},
 		"a subnet that is gone": {func(c catalog) { c.forgetSubnet(subnetA2) },
 			strings.Join([]string{subnetA, subnetB, "subnet-0cccccccccccccccc", "data far gone web"}, " ")},
@@ -59,17 +67,17 @@ func TestGroupMadeAgain(t *testing.T) {
 	refused := createCall(a.desired.wants[0], view{})
 	a.callFailed(refused, ec2Error("InvalidGroup.NotFound", ""), now)
 	a.resolve()
-	if got := a.desired.missing.groupNames; !slices.Equal(got, []string{"web"}) || !a.desired.unresolved["uid-x"] {
+	if got := a.desired.missing; !slices.Equal(got, []retry.Key{named(groupsByName, "web")}) || !a.desired.unresolved["uid-x"] {
 		t.Fatalf("%v is looked up, held %v", got, a.desired.unresolved)
 	}
-	a.catalog.groups["web"] = []string{groupY} // the same answer: EC2 lags
+	a.catalog[named(groupsByName, "web")] = found{groups: []string{groupY}} // the same answer: EC2 lags
 	a.resolve()
 	if !a.failures.Blocks(refused.key(), now) {
 		t.Error("the same call may be made again at once")
 	}
 	a.catalog.forgetGroups([]string{groupY})
 	a.resolve()
-	a.catalog.groups["web"] = []string{groupX}
+	a.catalog[named(groupsByName, "web")] = found{groups: []string{groupX}}
 	a.resolve()
 	if w := a.desired.wants[0]; !slices.Equal(w.groups, []string{groupX}) || a.failures.Blocks(refused.key(), now) {
 		t.Errorf("groups %v, blocked %v", w.groups, a.failures.Blocks(refused.key(), now))
@@ -94,7 +102,7 @@ func TestUnfittingNamesAreLookedUpAgain(t *testing.T) {
 			look := func(now time.Time) {
 				if due := a.dueLookUps(subnetsByName, now); len(due) > 0 {
 					asked++
-					a.lookedUp(subnetsByName, due, func(c catalog) { c.subnetsByName["new"] = test.answer }, nil, now)
+					a.lookedUp(subnetsByName, catalog{due[0]: found{subnets: test.answer}}, nil, now)
 				}
 			}
 			look(time.Now())

@@ -26,7 +26,7 @@ type Snapshot struct {
 	Labels      map[string]string
 	Taints      []kube.Taint
 	NodeENIs    []v1alpha1.NodeENI
-	// ReportLost: somebody deleted the report since it was saved.
+	// ReportLost: another client has deleted the report since it was saved.
 	ReportLost bool
 	// Incomplete: there may be NodeENIs that are neither here nor in Deleted, because
 	// what holds them cannot be read, or is not to be trusted. Their ENIs are left
@@ -35,8 +35,8 @@ type Snapshot struct {
 	Deleted    map[types.UID]bool
 }
 
-// known are the NodeENIs of which something is known; nil are all.
-func (s Snapshot) known() map[types.UID]bool {
+// listed are the NodeENIs of which something is known; nil are all.
+func (s Snapshot) listed() map[types.UID]bool {
 	if !s.Incomplete {
 		return nil
 	}
@@ -50,7 +50,7 @@ func (s Snapshot) known() map[types.UID]bool {
 
 // Source tells what is wanted, and keeps the node's report.
 type Source interface {
-	// Snapshot is false until everything is known for the first time.
+	// Snapshot is false until everything has been read for the first time.
 	Snapshot() (Snapshot, bool)
 	// Changed yields after every change.
 	Changed() <-chan struct{}
@@ -63,6 +63,20 @@ type Source interface {
 	Counts(ctx context.Context, nodeENI string) (v1alpha1.NodeCounts, error)
 	// Refresh asks for the newest truth about the node, for the last reconcile.
 	Refresh(ctx context.Context) error
+}
+
+// Confirmer asks the API server itself, past what its watches tell. A Source without an
+// API server is none.
+type Confirmer interface {
+	// Confirm fails unless the NodeENI selects the node now.
+	Confirm(ctx context.Context, uid types.UID, name string) error
+}
+
+// Collector takes ENIs out of EC2; an eni.Client does. Only an agent that stands
+// alone has one: in a cluster the coordinator collects, and the agent can not.
+type Collector interface {
+	Detach(ctx context.Context, attachmentID string) error
+	Delete(ctx context.Context, eniID string) error
 }
 
 // Links configures the host; a hostnet.Host does.
@@ -113,7 +127,7 @@ type Config struct {
 	Metadata Metadata
 	Recorder Recorder
 	Log      *slog.Logger
-	Metrics  *Metrics // nil counts nothing
+	Metrics  *Metrics // nil: of a registry of their own
 	// NodeReadiness is empty unless the Node is to show what it has.
 	NodeReadiness NodeReadiness
 	// Problem, unless its reason is empty, is why the agent must not work at all. It

@@ -19,13 +19,6 @@ import (
 // so it undoes that only after the API server has confirmed what is wanted, as the
 // coordinator asks before it detaches. In the steady state nothing is asked.
 
-// Confirmer asks the API server itself, past what its watches tell. A Source without an
-// API server is none.
-type Confirmer interface {
-	// Confirm fails unless the NodeENI selects the node now.
-	Confirm(ctx context.Context, uid types.UID, name string) error
-}
-
 // confirmKey is the question's place among the failures.
 var confirmKey = retry.Key{Action: "confirm"}
 
@@ -37,7 +30,6 @@ const reasonOutOfTouch = "OutOfTouch"
 type confirmations struct {
 	*shared
 	taken map[inventory.Slot]string // the ENI
-	since time.Time                 // of the first answer that failed to come
 }
 
 // add takes in the ENIs that others have detached or deleted.
@@ -51,11 +43,7 @@ func (c *confirmations) add(taken []inventory.ENI) {
 func (c *confirmations) confirm(ctx context.Context, d desired, now time.Time) {
 	names := map[types.UID]string{}
 	wanted := d.slots()
-	for s := range c.taken {
-		if !wanted[s] {
-			delete(c.taken, s)
-		}
-	}
+	maps.DeleteFunc(c.taken, func(s inventory.Slot, _ string) bool { return !wanted[s] })
 	asked := map[inventory.Slot]string{}
 	for _, w := range d.wants {
 		if id, ok := c.taken[w.Slot]; ok && !d.unresolved[w.UID] {
@@ -68,10 +56,8 @@ func (c *confirmations) confirm(ctx context.Context, d desired, now time.Time) {
 	if len(asked) == 0 || c.calls.busy(confirmKey) || c.failures.Blocks(confirmKey, now) {
 		return
 	}
-	c.calls.start(confirmKey, call{}, func() func() {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		var failed error // one that is wanted no more, of which no watch tells, holds up no other
+	c.calls.start(ctx, apiTimeout, confirmKey, call{}, func(ctx context.Context) func() {
+		var failed error // one that is no longer wanted, as no watch has shown, does not block others
 		for uid, name := range names {
 			if err := c.Source.(Confirmer).Confirm(ctx, uid, name); err != nil {
 				failed = err
@@ -90,11 +76,9 @@ func (c *confirmations) confirmed(wanted map[inventory.Slot]string, err error, n
 		}
 	}
 	if err != nil {
-		if c.since.IsZero() {
-			c.since = now
+		if _, repeated := c.failures.Failed(confirmKey, err, now); !repeated {
 			c.Log.Warn("others have taken ENIs of this node; none is attached or created in their place before the API server confirms that it is wanted", "error", err)
 		}
-		c.failures.Failed(confirmKey, err, now)
 		return
 	}
 	c.inTouch(now)
@@ -107,9 +91,8 @@ func (c *confirmations) inTouch(now time.Time) {
 		return
 	}
 	c.failures.Reset(confirmKey)
-	waited := now.Sub(c.since).Round(time.Second)
-	c.since = time.Time{}
-	c.Log.Info("what is wanted here is known again", "waited", waited)
+	waited := now.Sub(failed.Since()).Round(time.Second)
+	c.Log.Info("the API server confirms again what this node must have", "waited", waited)
 	c.Recorder.Event(kube.NodeRef(c.Node), kube.EventWarning, reasonOutOfTouch,
 		"for %v the agent attached and created no ENI in the place of those that others had taken, because the API server did not confirm that they are wanted: %v", waited, failed.Err)
 }
@@ -117,7 +100,7 @@ func (c *confirmations) inTouch(now time.Time) {
 // outOfTouch says why an ENI is not attached, or created, again.
 func (s situation) outOfTouch(w want) (reason, message string) {
 	id, taken := s.view.unconfirmed[w.Slot]
-	failed, ok := s.failures.Get(confirmKey)
+	failed, ok := s.view.failures.Get(confirmKey)
 	if !taken || !ok {
 		return "", ""
 	}

@@ -62,7 +62,7 @@ func TestWhatOthersTookIsConfirmed(t *testing.T) {
 				if verb := works(); verb != "" {
 					t.Fatalf("unconfirmed it does %s", verb)
 				}
-				entry := report(situation{view: a.view(now), plan: next(a.view(now)), failures: a.failures}, a.reporter.current, now).ENIs[0]
+				entry := report(situation{view: a.view(now), plan: next(a.view(now))}, a.reporter.current, now).ENIs[0]
 				if test.verb != "" && entry.Reason != reasonOutOfTouch {
 					t.Errorf("it reports %s: %s", entry.Reason, entry.Message)
 				}

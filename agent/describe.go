@@ -2,10 +2,14 @@ package agent
 
 import (
 	"context"
-	"net"
+	"errors"
+	"fmt"
+	"slices"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
@@ -29,9 +33,7 @@ func (a *Agent) describe(ctx context.Context, now time.Time) (describing bool) {
 	a.Log.Debug("EC2 is asked for this instance's ENIs", "why", why)
 	a.askIndexes(ctx, now)
 	proven := !a.inventory.NeedsProof()
-	a.calls.start(describeKey, call{}, func() func() {
-		ctx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
-		defer cancel()
+	a.calls.start(ctx, eni.CallTimeout, describeKey, call{}, func(ctx context.Context) func() {
 		list, err := ofInstance(ctx, a.EC2, a.Cluster, a.Identity, proven)
 		return func() { a.described(list, err, time.Now()) }
 	})
@@ -53,14 +55,36 @@ func (a *Agent) described(list []eni.ENI, err error, now time.Time) {
 	}
 }
 
-// linkMayBeHere says whether a link may be here, also one that is not managed because
-// this agent has only just started.
-func (a *Agent) linkMayBeHere(mac string) bool {
-	addr := hardwareAddr(mac)
-	return addr != nil && a.present(addr)
+// gone forgets an ENI that EC2 no longer has. The one that takes its place says so.
+func (a *Agent) gone(e inventory.ENI, now time.Time) {
+	a.failures.Gone(e.ID, e.SubnetID)
+	a.host.forget(e.ID)
+	if slices.ContainsFunc(a.inventory.All(), func(other inventory.ENI) bool { return other.Slot() == e.Slot() }) {
+		return // a younger one is already here
+	}
+	a.intents.replace(e.Slot(), e.Owner.NodeENI, e.ID)
+	a.provisioning.again(e.Slot(), now)
 }
 
-func (a *Agent) present(mac net.HardwareAddr) bool {
-	here, err := a.Links.Present(mac)
-	return here || err != nil
+// An endpoint's URL, a proxy or credentials may lead to the EC2 of another Region or
+// account. That answers, and has none of this instance's ENIs. So what it does not show
+// is believed only where it knows the instance: an instance is never without its
+// primary ENI.
+
+// errWrongPlace: EC2 knows nothing of this instance.
+var errWrongPlace = errors.New("nothing is created or given up")
+
+// ofInstance lists this instance's ENIs that are ours. An answer in which none is
+// attached to the instance needs proof, unless nothing is known that it could lack.
+func ofInstance(ctx context.Context, client *eni.Client, cluster string, here imds.Identity, proven bool) ([]eni.ENI, error) {
+	list, err := client.OfInstance(ctx, cluster, here.InstanceARN())
+	if err != nil || proven || slices.ContainsFunc(list, func(e eni.ENI) bool { return e.Attachment != nil && e.Attachment.InstanceID == here.InstanceID }) {
+		return list, err
+	}
+	all, err := client.AttachedTo(ctx, here.InstanceID)
+	if err == nil && len(all) == 0 {
+		err = retry.With(retry.Unknown, fmt.Errorf("EC2 shows no ENI of instance %s, not even the primary one, so it is not the EC2 of Region %s and account %s that answers, or its credentials are of another account; %w; correct AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL or the credentials",
+			here.InstanceID, here.Region, here.AccountID, errWrongPlace))
+	}
+	return list, err
 }

@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
@@ -27,7 +28,7 @@ type want struct {
 	sourceDestCheck     bool
 	description         string
 	host                bool
-	unfit               string // why addressing cannot be Host in this subnet; host is false then
+	unsupported         string // why addressing cannot be Host in this subnet; host is false then
 	interfaceName       string
 	tags                map[string]string
 }
@@ -55,17 +56,17 @@ const (
 type desired struct {
 	wants    []want // in the order in which they choose their device index
 	problems []problem
-	named    refs // all that the matching NodeENIs name
-	missing  refs // what of it must be looked up, or looked up again in time
+	named    []retry.Key // all that the matching NodeENIs name
+	missing  []retry.Key // what of it must be looked up, or looked up again in time
 	// unresolved are the NodeENIs whose wants are not known: their ENIs are left
 	// exactly as they are.
 	unresolved map[types.UID]bool
 	// partlyResolved are those of which some wants are known. What they have besides
 	// is left as it is: it may be what the name that is not known stands for.
 	partlyResolved map[types.UID]bool
-	// known, unless nil, are all NodeENIs of which something is known: what
+	// listed, unless nil, are all NodeENIs of which something is known: what
 	// those that are not among them have is left as it is.
-	known map[types.UID]bool
+	listed map[types.UID]bool
 }
 
 // desire works out what a node with these labels in this zone is to have. before
@@ -83,9 +84,9 @@ func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone stri
 			continue
 		}
 		named := refsOf(n.Spec)
-		d.named = d.named.union(named)
-		absent, complete := named.absent(known)
-		d.missing = d.missing.union(absent)
+		d.named = with(d.named, named...)
+		absent, complete := known.absent(named)
+		d.missing = with(d.missing, absent...)
 		if !complete {
 			d.unresolve(n, before, reasonResolving, "asking EC2 for its subnets and security groups")
 			continue
@@ -93,9 +94,9 @@ func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone stri
 		wants, reason, message := wantsOf(n, zone, known)
 		switch {
 		case reason == reasonNoSubnetInZone, reason == reasonSubnetAmbiguous:
-			// People may end it with a Name tag, which no NodeENI tells of.
-			d.missing.subnetNames = union(d.missing.subnetNames, named.subnetNames)
-		case len(absent.subnetNames) > 0:
+			// A user may fix it with a Name tag, which changes no NodeENI.
+			d.missing = with(d.missing, of(subnetsByName, named)...)
+		case len(of(subnetsByName, absent)) > 0:
 			d.partlyResolved[n.UID] = true
 		}
 		if len(wants) == 0 && reason != reasonNoSubnetInZone {
@@ -112,7 +113,7 @@ func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone stri
 
 // slots are the places of all wants.
 func (d *desired) slots() map[inventory.Slot]bool {
-	slots := map[inventory.Slot]bool{}
+	slots := make(map[inventory.Slot]bool, len(d.wants))
 	for _, w := range d.wants {
 		slots[w.Slot] = true
 	}
@@ -122,12 +123,12 @@ func (d *desired) slots() map[inventory.Slot]bool {
 // mayWant says whether ENIs of the NodeENI that no want is for are left as they
 // are, because it may want them.
 func (d *desired) mayWant(uid types.UID) bool {
-	return d.unresolved[uid] || d.partlyResolved[uid] || d.known != nil && !d.known[uid]
+	return d.unresolved[uid] || d.partlyResolved[uid] || d.listed != nil && !d.listed[uid]
 }
 
 // complete says whether it is known of each ENI whether it is wanted.
 func (d *desired) complete() bool {
-	return len(d.unresolved)+len(d.partlyResolved) == 0 && d.known == nil
+	return len(d.unresolved)+len(d.partlyResolved) == 0 && d.listed == nil
 }
 
 // regrouped are the NodeENIs of which a want has other groups than before.
@@ -160,7 +161,7 @@ func (d *desired) keep(uid types.UID, before []want) {
 
 // retain leaves what the NodeENI has as it is: nothing is made, changed or given up.
 func (d *desired) retain(n v1alpha1.NodeENI, before []want) {
-	d.named = d.named.union(refsOf(n.Spec)) // or they would be asked for again
+	d.named = with(d.named, refsOf(n.Spec)...) // or they would be asked for again
 	d.keep(n.UID, before)
 }
 
@@ -182,12 +183,11 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 	subnets, reason, message := subnetsInZone(n.Spec, zone, known)
 	groups := slices.Clone(n.Spec.SecurityGroupIDs)
 	for _, name := range n.Spec.SecurityGroupNames {
-		switch ids := known.groups[name]; len(ids) {
-		case 0:
+		ids := known[named(groupsByName, name)].groups
+		if len(ids) == 0 {
 			return nil, "SecurityGroupNotFound", fmt.Sprintf("no security group in the node's VPC has the group name or the Name tag %q; correct securityGroupNames, or create the group", name)
-		default:
-			groups = append(groups, ids...)
 		}
+		groups = append(groups, ids...)
 	}
 	slices.Sort(groups)
 	groups = slices.Compact(groups)
@@ -209,7 +209,7 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 		})
 		if w := &wants[i]; w.host && s.IPv6Only {
 			w.host = false
-			w.unfit = fmt.Sprintf("subnet %s has IPv6 only, and addressing Host is for IPv4; list a subnet with IPv4, or set addressing to None", s.ID)
+			w.unsupported = fmt.Sprintf("subnet %s has IPv6 only, and addressing Host is for IPv4; list a subnet with IPv4, or set addressing to None", s.ID)
 		}
 		if name := wants[i].interfaceName; len(name) > 15 {
 			return nil, "InterfaceNameTooLong", fmt.Sprintf("ENI %d of this NodeENI on a node would be named %q, and a link's name has at most 15 characters; shorten interfaceName", i+1, name)
@@ -245,26 +245,24 @@ func subnetsInZone(spec v1alpha1.NodeENISpec, zone string, known catalog) (in []
 			elsewhere = append(elsewhere, s.ID+" is in "+s.Zone)
 		}
 	}
-	named := refsOf(spec)
-	for _, id := range named.subnetIDs {
-		found := known.subnetsByID[id]
-		if len(found) == 0 {
-			absentIDs = append(absentIDs, id)
-		}
-		for _, s := range found {
-			add(s)
+	refs := refsOf(spec)
+	for _, ref := range of(subnetsByID, refs) {
+		if len(known[ref].subnets) == 0 {
+			absentIDs = append(absentIDs, ref.Name)
 		}
 	}
-	for _, name := range named.subnetNames {
-		found := known.subnetsByName[name]
+	for _, ref := range of(subnetsByName, refs) {
+		found := known[ref].subnets
 		if len(found) == 0 {
-			absentNames = append(absentNames, strconv.Quote(name))
+			absentNames = append(absentNames, strconv.Quote(ref.Name))
 		}
 		here := slices.DeleteFunc(slices.Clone(found), func(s eni.Subnet) bool { return s.Zone != zone })
 		if len(here) > 1 {
-			return nil, reasonSubnetAmbiguous, fmt.Sprintf("the name %q belongs to %s and %s, both in zone %s; list the one you mean in subnetIDs", name, here[0].ID, here[1].ID, zone)
+			return nil, reasonSubnetAmbiguous, fmt.Sprintf("the name %q belongs to %s and %s, both in zone %s; list the one you mean in subnetIDs", ref.Name, here[0].ID, here[1].ID, zone)
 		}
-		for _, s := range found {
+	}
+	for _, ref := range refs {
+		for _, s := range known[ref].subnets {
 			add(s)
 		}
 	}

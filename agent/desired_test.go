@@ -2,7 +2,6 @@ package agent
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,15 +28,17 @@ func testCatalog() catalog {
 		{ID: subnetA2, Name: "storage", Zone: "us-east-1a", CIDR: "10.0.2.0/24"},
 		{ID: subnetB, Name: "data", Zone: "us-east-1b", CIDR: "10.0.3.0/24"},
 	}
-	c := newCatalog()
-	for _, s := range subnets {
-		c.subnetsByID[s.ID] = []eni.Subnet{s}
-		c.subnetsByName[s.Name] = append(c.subnetsByName[s.Name], s)
+	c := catalog{
+		named(subnetsByName, "far"):                    {subnets: []eni.Subnet{{ID: "subnet-0eeeeeeeeeeeeeee1", Name: "far", Zone: "us-east-1c"}}},
+		named(subnetsByID, "subnet-0cccccccccccccccc"): {},
+		named(groupsByName, "web"):                     {groups: []string{groupY}},
+		named(groupsByName, "gone"):                    {},
 	}
-	c.subnetsByName["far"] = []eni.Subnet{{ID: "subnet-0eeeeeeeeeeeeeee1", Name: "far", Zone: "us-east-1c"}}
-	c.groups["web"] = []string{groupY}
-	c.groups["gone"] = nil
-	c.subnetsByID["subnet-0cccccccccccccccc"] = nil
+	for _, s := range subnets {
+		name := named(subnetsByName, s.Name)
+		c[named(subnetsByID, s.ID)] = found{subnets: []eni.Subnet{s}}
+		c[name] = found{subnets: append(c[name].subnets, s)}
+	}
 	return c
 }
 
@@ -69,8 +70,12 @@ func (d desired) text() string {
 	for _, p := range d.problems {
 		lines = append(lines, "problem "+p.nodeENI+" "+p.reason)
 	}
-	if m := slices.Concat(d.missing.subnetIDs, d.missing.subnetNames, d.missing.groupNames); len(m) > 0 {
-		lines = append(lines, "missing "+strings.Join(m, ","))
+	var missing []string
+	for _, ref := range d.missing {
+		missing = append(missing, ref.Name)
+	}
+	if len(missing) > 0 {
+		lines = append(lines, "missing "+strings.Join(missing, ","))
 	}
 	return strings.Join(lines, "\n")
 }
@@ -126,7 +131,8 @@ func TestDesire(t *testing.T) {
 
 func TestDesireNameInTwoSubnetsOfTheZone(t *testing.T) {
 	c := testCatalog()
-	c.subnetsByName["data"] = append(c.subnetsByName["data"], eni.Subnet{ID: subnetA2, Name: "data", Zone: "us-east-1a"})
+	data := named(subnetsByName, "data")
+	c[data] = found{subnets: append(c[data].subnets, eni.Subnet{ID: subnetA2, Name: "data", Zone: "us-east-1a"})}
 	d := desire([]v1alpha1.NodeENI{nodeENI("x", func(s *v1alpha1.NodeENISpec) { s.SubnetID, s.SubnetName = "", "data" })}, matching, "us-east-1a", c, nil)
 	if got := d.text(); got != "problem x SubnetNameAmbiguous\nmissing data" {
 		t.Errorf("got %s", got)
@@ -178,7 +184,7 @@ func TestDesireLeavesWhatANameMayStandFor(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := testCatalog()
-			c.subnetsByName["untagged"] = nil
+			c[named(subnetsByName, "untagged")] = found{}
 			x := nodeENI("x", change)
 			d := desire([]v1alpha1.NodeENI{x}, matching, "us-east-1a", c, nil)
 			if partly := name == "one is not"; d.partlyResolved[x.UID] != partly || partly && len(d.wants) != 1 {

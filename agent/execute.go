@@ -14,7 +14,7 @@ import (
 
 // subnetFullKey is a subnet's place among the failures while it has no free address.
 func subnetFullKey(subnet string) retry.Key {
-	return retry.Key{Action: create.action(), Subnet: subnet}
+	return retry.Key{Action: string(create), Subnet: subnet}
 }
 
 func (a *Agent) startCalls(ctx context.Context, calls []call, now time.Time) {
@@ -31,11 +31,10 @@ func (a *Agent) mayStart(c call, now time.Time) bool {
 		return false
 	}
 	switch c.verb {
-	case create: // one at a time, see next
-		return len(a.calls.creating()) == 0 && !a.failures.Blocks(subnetFullKey(c.slot.SubnetID), now)
-	case attach:
-		_, attaching := a.calls.attaching()[c.eni]
-		return !attaching && !now.Before(a.metadata.holdsUntil)
+	case create: // one at a time, also when the one under way is for a slot that nothing wants any more
+		return len(a.calls.creating()) == 0
+	case attach: // IMDS is asked which device indexes others hold
+		return !now.Before(a.metadata.holdsUntil)
 	default:
 		return true
 	}
@@ -47,16 +46,11 @@ func (a *Agent) startCall(ctx context.Context, c call, now time.Time) {
 		a.inventory.Resync.VerifyAfterLag(now)
 	}
 	limitKnown := a.inventory.Indexes.Max > 0
-	a.calls.start(c.key(), c, func() func() {
-		callCtx, cancel := context.WithTimeout(ctx, eni.CallTimeout)
-		defer cancel()
+	a.calls.start(ctx, eni.CallTimeout, c.key(), c, func(callCtx context.Context) func() {
 		began := time.Now()
 		apply, err := a.execute(callCtx, c)
-		a.Log.Debug("EC2 call", "action", c.verb.action(), "eni", c.eni, "subnet", c.slot.SubnetID, "took", time.Since(began).Round(time.Millisecond), "error", err)
-		learn := func() {}
-		if err != nil {
-			learn = a.investigate(ctx, err, limitKnown)
-		}
+		a.Log.Debug("EC2 call", "action", c.key().Action, "eni", c.eni, "subnet", c.slot.SubnetID, "took", time.Since(began).Round(time.Millisecond), "error", err)
+		learn := a.investigate(ctx, err, limitKnown)
 		return func() {
 			learn()
 			if err != nil {
@@ -158,19 +152,6 @@ func (a *Agent) deleted(id string, now time.Time) {
 	}
 }
 
-// gone forgets an ENI that EC2 no longer has. The one that takes its place says so.
-func (a *Agent) gone(e inventory.ENI, now time.Time) {
-	a.failures.Gone(e.ID, e.SubnetID)
-	a.host.forget(e.ID)
-	for _, other := range a.inventory.All() {
-		if other.Slot() == e.Slot() {
-			return // a younger one is already here
-		}
-	}
-	a.intents.replace(e.Slot(), e.Owner.NodeENI, e.ID)
-	a.provisioning.again(e.Slot(), now)
-}
-
 // investigate asks EC2 for what an error leaves open: who holds the device
 // index, how many ENIs the instance type takes. What it returns runs in the loop.
 func (a *Agent) investigate(ctx context.Context, err error, limitKnown bool) func() {
@@ -195,6 +176,7 @@ func (a *Agent) investigate(ctx context.Context, err error, limitKnown bool) fun
 // callFailed notes a failure, and has EC2 asked where the error contradicts what is
 // known.
 func (a *Agent) callFailed(c call, err error, now time.Time) {
+	a.forgetGone(c, err)
 	switch c.verb {
 	case create:
 		a.createFailed(c, err, now)
@@ -203,8 +185,7 @@ func (a *Agent) callFailed(c call, err error, now time.Time) {
 	case detach, remove:
 		a.removeFailed(c, err, now)
 	default:
-		a.forgetGone(c, err)
-		if eni.IsNotFound(err) || eni.IsAttachmentGone(err) { // somebody else has changed it
+		if eni.IsNotFound(err) || eni.IsAttachmentGone(err) { // another client has changed it
 			a.inventory.DropExpectations(c.eni)
 			a.inventory.Resync.Now("EC2 does not find the ENI, or the attachment, that was to be modified")
 		}
@@ -221,7 +202,7 @@ func (a *Agent) createFailed(c call, err error, now time.Time) {
 	case errors.As(err, &retagged):
 		// The next call waits as after every failure: the tags of the next ENI may be
 		// edited, too.
-		a.intents.redecide(c.slot, c.params.Owner.NodeENI, retagged.eni, now)
+		a.intents.supersede(c.slot, c.params.Owner.NodeENI, retagged.eni, now)
 		a.inventory.Resync.Now("the tags of an ENI that was just created have been edited")
 	case eni.IsSubnetFull(err):
 		a.fail(subnetFullKey(c.slot.SubnetID), err, now)
@@ -229,12 +210,11 @@ func (a *Agent) createFailed(c call, err error, now time.Time) {
 		// It was made by a call whose answer was lost, before the NodeENI changed.
 		a.inventory.Resync.Now("EC2 has created an ENI, and its answer was lost")
 	}
-	a.forgetGone(c, err)
 	a.fail(c.key(), err, now)
 	// When EC2 has long known the token, and a describe has not shown the ENI that came
 	// of it though it had to, that ENI is gone.
 	if failed, _ := a.failures.Get(c.key()); eni.IsMismatch(err) && a.inventory.Described().Sub(failed.Since()) >= inventory.ConsistencyWindow {
-		a.intents.outdate(c.slot)
+		a.intents.forget(c.slot)
 		a.failures.Reset(c.key())
 	}
 }
@@ -248,11 +228,10 @@ func (a *Agent) attachFailed(c call, err error, now time.Time) {
 		a.inventory.Resync.Now("one of our own ENIs may hold a device index, by a call whose answer was lost")
 	case eni.IsInUse(err):
 		a.inventory.DropExpectations(c.eni)
-		a.inventory.Resync.Now("an ENI is attached, by a call whose answer was lost or by somebody else")
+		a.inventory.Resync.Now("an ENI is attached, by a call whose answer was lost or by another client")
 	case eni.IsNotFound(err):
 		a.inventory.NotFound(c.eni, now)
 	}
-	a.forgetGone(c, err)
 	a.fail(c.key(), err, now)
 }
 
@@ -260,7 +239,7 @@ func (a *Agent) attachFailed(c call, err error, now time.Time) {
 func (a *Agent) removeFailed(c call, err error, now time.Time) {
 	e, _ := a.inventory.Get(c.eni)
 	if c.verb == remove && eni.IsNotFound(err) && e.ID != "" && e.WasShown() {
-		a.deleted(c.eni, now) // by a call whose answer was lost, or by somebody else
+		a.deleted(c.eni, now) // by a call whose answer was lost, or by another client
 		return
 	}
 	a.inventory.DropExpectations(c.eni)

@@ -9,7 +9,7 @@ import (
 )
 
 // EC2 has carried out a request in other words: it is asked for the ENI. When it
-// should long have shown it, the ENI is gone and the decision is made anew. How
+// should long have shown it, the ENI is gone and the decision is made again. How
 // old the decision is tells nothing: EC2 may have throttled the call for long. Nor
 // do other errors in between, or time in which EC2 could not be asked.
 func TestMismatch(t *testing.T) {
@@ -17,12 +17,12 @@ func TestMismatch(t *testing.T) {
 	a := New(Config{Log: slog.New(slog.DiscardHandler)})
 	x := wantFor("x", subnetA, 2)
 	decided := intent{createdAt: now.Add(-time.Hour), replaces: "eni-old"}
-	a.intents.bySlot[x.Slot] = decided
+	a.intents[x.Slot] = decided
 	for _, step := range []struct {
 		at        time.Duration
 		code      string
 		described time.Duration // when EC2 last told of the instance's ENIs
-		anew      bool
+		again     bool
 	}{
 		{0, "RequestLimitExceeded", 0, false},
 		{time.Second, "IdempotentParameterMismatch", 0, false},
@@ -33,8 +33,8 @@ func TestMismatch(t *testing.T) {
 	} {
 		a.synced(now.Add(step.described))
 		a.callFailed(call{verb: create, slot: x.Slot}, ec2Error(step.code, ""), now.Add(step.at))
-		rec := a.intents.bySlot[x.Slot]
-		if rec.createdAt.IsZero() != step.anew || rec.replaces != "eni-old" {
+		rec := a.intents[x.Slot]
+		if rec.createdAt.IsZero() != step.again || rec.replaces != "eni-old" {
 			t.Errorf("after %v the decision is %+v", step.at, rec)
 		}
 		if asks := a.asked(now) == 0; asks != (step.code != "RequestLimitExceeded") {

@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -47,7 +49,7 @@ type ForecastProblem struct {
 // NewForecast looks up what the NodeENIs name and what the instance has, with up
 // to six describes, and plans.
 func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who imds.Identity, nodeENIs []v1alpha1.NodeENI, labels map[string]string) (Forecast, error) {
-	known, err := lookUpAll(ctx, ec2, who.VPCID, desire(nodeENIs, labels, who.Zone, newCatalog(), nil).named)
+	known, err := lookUpAll(ctx, ec2, who.VPCID, desire(nodeENIs, labels, who.Zone, catalog{}, nil).named)
 	if err != nil {
 		return Forecast{}, err
 	}
@@ -73,23 +75,19 @@ func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who
 	return f, nil
 }
 
-var lookUpWords = map[retry.Key]string{
-	subnetsByID: "subnets by id", subnetsByName: "subnets by name", groupsByName: "security groups by name",
-}
-
 // lookUpAll asks EC2 for all that is named.
-func lookUpAll(ctx context.Context, ec2 *eni.Client, vpc string, named refs) (catalog, error) {
-	known := newCatalog()
+func lookUpAll(ctx context.Context, ec2 *eni.Client, vpc string, named []retry.Key) (catalog, error) {
+	known := catalog{}
 	for _, key := range lookUpKeys {
-		refs := named.of(key)
+		refs := of(key, named)
 		if len(refs) == 0 {
 			continue
 		}
-		take, err := lookUp(ctx, ec2, vpc, key, refs)
+		answer, err := lookUp(ctx, ec2, vpc, key, refs)
 		if err != nil {
-			return known, fmt.Errorf("%s: %w", lookUpWords[key], err)
+			return known, fmt.Errorf("%s by %s: %w", key.Action, key.Of, err)
 		}
-		take(known)
+		maps.Copy(known, answer)
 	}
 	return known, nil
 }
@@ -97,17 +95,15 @@ func lookUpAll(ctx context.Context, ec2 *eni.Client, vpc string, named refs) (ca
 // subnets are all that are known, by id.
 func (c catalog) subnets() map[string]eni.Subnet {
 	all := map[string]eni.Subnet{}
-	for _, by := range []map[string][]eni.Subnet{c.subnetsByID, c.subnetsByName} {
-		for _, found := range by {
-			for _, s := range found {
-				all[s.ID] = s
-			}
+	for _, found := range c {
+		for _, s := range found.subnets {
+			all[s.ID] = s
 		}
 	}
 	return all
 }
 
-// forecast plans as if each ENI that is missing had just been created.
+// forecast works out which ENI, and which device index, each want has or gets.
 func forecast(v view, own []eni.ENI) Forecast {
 	f := Forecast{Own: own}
 	exists := map[string]inventory.ENI{}
@@ -115,30 +111,22 @@ func forecast(v view, own []eni.ENI) Forecast {
 		exists[e.ID] = inventory.ENI{ENI: e, Evidence: inventory.Shown}
 		v.enis = append(v.enis, exists[e.ID])
 	}
-	have := plan{assigned: map[inventory.Slot]string{}}
-	have.assign(v)
-	for i, w := range v.desired.wants {
-		if have.assigned[w.Slot] == "" && w.unfit == "" {
-			v.enis = append(v.enis, inventory.ENI{Evidence: inventory.Shown, ENI: eni.ENI{
-				ID: fmt.Sprintf("new %d", i), SubnetID: w.SubnetID, Owner: eni.Owner{NodeENIUID: w.UID, Instance: v.instanceARN},
-			}})
-		}
-		v.intents[w.Slot] = intent{createdAt: time.Now().UTC().Truncate(time.Second)}
-	}
-	p := next(v)
+	p := plan{assigned: map[inventory.Slot]string{}, indexes: map[inventory.Slot]int32{}}
+	p.assign(v)
+	p.index(v)
 	for _, w := range v.desired.wants {
-		if w.unfit != "" {
-			f.Problems = append(f.Problems, ForecastProblem{w.nodeENI, reasonSubnetIPv6Only, w.unfit})
+		if w.unsupported != "" {
+			f.Problems = append(f.Problems, ForecastProblem{w.nodeENI, reasonSubnetIPv6Only, w.unsupported})
 			continue
 		}
-		id := p.assigned[w.Slot]
-		want := ForecastENI{NodeENI: w.nodeENI, DeviceIndex: p.indexes[id], Wanted: w.deviceIndex, Create: createCall(w, v).params}
-		if e, ok := exists[id]; ok {
-			want.ID = id
-			want.Attached = e.Attachment != nil && e.Attachment.InstanceID == v.instanceID
+		v.intents[w.Slot] = intent{createdAt: time.Now().UTC().Truncate(time.Second)}
+		e := exists[p.assigned[w.Slot]]
+		want := ForecastENI{
+			NodeENI: w.nodeENI, ID: e.ID, Attached: e.AttachedTo(v.instanceID),
+			DeviceIndex: p.indexes[w.Slot], Wanted: w.deviceIndex, Create: createCall(w, v).params,
 		}
 		if want.DeviceIndex != want.Wanted {
-			want.Holder = v.holder(w, p)
+			want.Holder = v.holderIn(p, w)
 		}
 		f.ENIs = append(f.ENIs, want)
 	}
@@ -148,20 +136,13 @@ func forecast(v view, own []eni.ENI) Forecast {
 	return f
 }
 
-// holder says what has, or would get before it, the device index that is wanted.
-func (v view) holder(w want, p plan) string {
-	if id, ok := v.indexes.Holders[w.deviceIndex]; ok {
-		return id
-	}
+// holderIn says what has, or gets by the plan, the device index that is wanted.
+func (v view) holderIn(p plan, w want) string {
+	planned := ""
 	for _, other := range v.desired.wants {
-		if other.Slot != w.Slot && p.indexes[p.assigned[other.Slot]] == w.deviceIndex {
-			return "NodeENI " + other.nodeENI
+		if other.Slot != w.Slot && p.indexes[other.Slot] == w.deviceIndex {
+			planned = "NodeENI " + other.nodeENI
 		}
 	}
-	for _, e := range v.enis {
-		if a := e.Attachment; a != nil && a.InstanceID == v.instanceID && a.DeviceIndex == w.deviceIndex {
-			return e.ID
-		}
-	}
-	return "another ENI"
+	return cmp.Or(v.holder(w.deviceIndex).ID, planned, "another ENI")
 }

@@ -26,7 +26,7 @@ func FuzzForecast(f *testing.F) {
 		for n, uid := range draw.Some(c, "a", "b", "c", "d", "e") {
 			w := wantFor(uid, subnetA, int32(1+c.N(4)))
 			if c.N(4) == 0 {
-				w.unfit = "IPv6 only"
+				w.unsupported = "IPv6 only"
 			}
 			v.desired.wants = append(v.desired.wants, w)
 			e := eniFor(fmt.Sprint("eni-", n), uid, subnetA)
@@ -56,8 +56,8 @@ func FuzzForecast(f *testing.F) {
 		given := map[string]int32{}
 		p := next(v)
 		for _, w := range v.desired.wants {
-			if w.unfit == "" {
-				given[w.nodeENI] = p.indexes[p.assigned[w.Slot]]
+			if w.unsupported == "" {
+				given[w.nodeENI] = p.indexes[w.Slot]
 			}
 		}
 		if !maps.Equal(given, foretold) {

@@ -16,9 +16,9 @@ func TestForecast(t *testing.T) {
 	wanted := func(uid types.UID, index int32) want {
 		return want{Slot: inventory.Slot{UID: uid, SubnetID: "subnet-1"}, nodeENI: string(uid), deviceIndex: index}
 	}
-	unfit := func(uid types.UID, index int32) want {
+	unsupported := func(uid types.UID, index int32) want {
 		w := wanted(uid, index)
-		w.unfit = "the subnet has IPv6 only"
+		w.unsupported = "the subnet has IPv6 only"
 		return w
 	}
 	own := func(id string, uid types.UID, a *eni.Attachment) eni.ENI {
@@ -37,7 +37,7 @@ func TestForecast(t *testing.T) {
 		{"a new one", []want{wanted("a", 1)}, nil, nil, "a::false:1/1:"},
 		{"index taken", []want{wanted("a", 1)}, nil, map[int32]string{1: "eni-9", 2: "eni-8"}, "a::false:3/1:eni-9"},
 		{"two want one index", []want{wanted("a", 1), wanted("b", 1)}, nil, nil, "a::false:1/1: b::false:2/1:NodeENI a"},
-		{"the older can have none", []want{unfit("a", 1), wanted("b", 1)}, nil, nil, "b::false:1/1:"},
+		{"the older can have none", []want{unsupported("a", 1), wanted("b", 1)}, nil, nil, "b::false:1/1:"},
 		{"there and attached", []want{wanted("a", 1)}, []eni.ENI{own("eni-1", "a", at(me, 1))}, nil, "a:eni-1:true:1/1:"},
 		{"attached elsewhere on the instance", []want{wanted("a", 1)}, []eni.ENI{own("eni-1", "a", at(me, 4))}, nil, "a:eni-1:true:4/1:another ENI"},
 		{"there and free", []want{wanted("a", 1)}, []eni.ENI{own("eni-1", "a", nil)}, nil, "a:eni-1:false:1/1:"},

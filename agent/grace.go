@@ -1,7 +1,6 @@
 package agent
 
 import (
-	"context"
 	"maps"
 	"slices"
 	"time"
@@ -37,14 +36,14 @@ type lostSelection struct {
 // next takes a snapshot in. selected says which NodeENIs selected the node at the last
 // one; on the first snapshot in which the Node is here it is not known, and so any may
 // have.
-func (g grace) next(last, s Snapshot, selected map[types.UID]bool, first bool, delay time.Duration, now time.Time) grace {
+func (g grace) next(last, s Snapshot, selected map[types.UID]selected, first bool, delay time.Duration, now time.Time) grace {
 	after := grace{}
 	noNode, wait := !s.NodeExists || s.NodeProblem != "", delay
 	if noNode {
 		wait = nodeGrace
 	}
 	for _, n := range s.NodeENIs {
-		selects, selectedBefore := !noNode && n.Selects(s.Labels), first || selected[n.UID]
+		selects, selectedBefore := !noNode && n.Selects(s.Labels), first || selected[n.UID].selects
 		meant := n.DeletionTimestamp != nil || !first && !noNode && g.selectsOthers(last, n)
 		if selects || !selectedBefore || meant {
 			continue
@@ -101,24 +100,8 @@ func (s *selection) logGrace(before grace) {
 		}
 	}
 	for uid, lost := range before {
-		if _, waits := s.grace[uid]; !waits && s.selecting[uid] {
+		if _, waits := s.grace[uid]; !waits && s.nodeENIs[uid].selects {
 			s.Log.Info("the NodeENI selects this node again; its ENIs have stayed as they were", "nodeENI", lost.nodeENI.Name)
 		}
-	}
-}
-
-// awaitLabels is for an agent that is told to stop: the same label that selects the node
-// may select the DaemonSet's pods. It waits until it is clear whether the label is
-// lost, and only then the last reconcile releases anything.
-func (a *Agent) awaitLabels() {
-	snapshot, ok := a.Source.Snapshot()
-	if !ok {
-		return
-	}
-	now := time.Now()
-	a.take(snapshot, now)
-	ctx, cancel := context.WithTimeout(context.Background(), a.selection.grace.forLabels(now))
-	defer cancel()
-	for a.drain(ctx) {
 	}
 }

@@ -104,7 +104,7 @@ func TestPatienceCostsNothing(t *testing.T) {
 		if decides := len(p.decide) > 0; decides != (labels != nil) || len(p.release) > 0 {
 			t.Errorf("step %d: decided on %v, released %v", i, p.decide, p.release)
 		}
-		if missing := a.desired.missing; len(missing.subnetIDs)+len(missing.groupNames) > 0 {
+		if missing := a.desired.missing; len(missing) > 0 {
 			t.Errorf("step %d: EC2 is asked for %+v", i, missing)
 		}
 		if at := a.next(now); labels == nil && at.After(now.Add(5*time.Second)) {

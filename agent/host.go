@@ -98,7 +98,7 @@ func (a *Agent) wantedLinks(p plan) (links []link, keep []hostnet.Wanted, unsure
 		if !ok {
 			continue
 		}
-		index, known := p.indexes[e.ID]
+		index, known := p.indexes[w.Slot]
 		known = known && index != eni.UnknownIndex
 		wanted := wantedLink(w, e, index)
 		mayHaveLink := a.mayHaveLink(e)
@@ -116,6 +116,17 @@ func (a *Agent) wantedLinks(p plan) (links []link, keep []hostnet.Wanted, unsure
 		}
 	}
 	return links, keep, unsure
+}
+
+// linkMayBeHere says whether a link may be here, also one that is not managed because
+// this agent has only just started.
+func (a *Agent) linkMayBeHere(mac string) bool {
+	addr := hardwareAddr(mac)
+	if addr == nil {
+		return false
+	}
+	here, err := a.Links.Present(addr)
+	return here || err != nil
 }
 
 // mayHaveLink says whether the ENI's link may be here: it is attached, or an attach
@@ -148,9 +159,9 @@ func (h *host) configure(l link, now time.Time) (events []linkEvent) {
 	case state.err != nil: // that does not say that there is no link
 		state = before.unknown(state.err)
 	default:
-		hearsay := l.eni.Attachment != nil && l.eni.AttachedAt.IsZero()
+		describedOnly := l.eni.Attachment != nil && l.eni.AttachedAt.IsZero()
 		var change inventory.LinkChange
-		if state.wait, change = before.missing(hearsay, now); change != inventory.LinkUnchanged {
+		if state.wait, change = before.missing(describedOnly, now); change != inventory.LinkUnchanged {
 			h.Log.Info("an ENI that is attached has no link; EC2 is asked", "eni", l.eni.ID, "link", before.Name)
 			events = append(events, linkEvent{l.eni.ID, change})
 		}
@@ -183,14 +194,14 @@ func (before linkState) unknown(err error) linkState {
 // have been detached since. Both are noted once, for EC2 to be asked. A link that does not
 // come after our own attach is no reason to ask: EC2 has answered, and the hourly
 // describe asks again.
-func (before linkState) missing(hearsay bool, now time.Time) (after wait, change inventory.LinkChange) {
+func (before linkState) missing(describedOnly bool, now time.Time) (after wait, change inventory.LinkChange) {
 	after = before.wait
 	switch {
 	case before.Present:
 		after.waiting, change = now, inventory.LinkVanished
 	case before.waiting.IsZero():
 		after.waiting = now
-		if hearsay {
+		if describedOnly {
 			change = inventory.LinkAbsent
 		}
 	}

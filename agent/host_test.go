@@ -25,11 +25,11 @@ func TestMissingLink(t *testing.T) {
 	ago := func(d time.Duration) time.Time { return now.Add(-d) }
 	here := hostnet.Status{Present: true}
 	for _, test := range []struct {
-		name    string
-		before  linkState
-		hearsay bool
-		want    wait
-		change  inventory.LinkChange
+		name          string
+		before        linkState
+		describedOnly bool
+		want          wait
+		change        inventory.LinkChange
 	}{
 		{"just attached by ourselves", linkState{}, false, wait{waiting: now}, inventory.LinkUnchanged},
 		{"a describe says attached", linkState{}, true, wait{waiting: now}, inventory.LinkAbsent},
@@ -41,7 +41,7 @@ func TestMissingLink(t *testing.T) {
 		{"for even longer", linkState{wait: wait{waiting: ago(time.Hour), overdue: true}}, true, wait{waiting: ago(time.Hour), overdue: true}, inventory.LinkUnchanged},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got, change := test.before.missing(test.hearsay, now); got != test.want || change != test.change {
+			if got, change := test.before.missing(test.describedOnly, now); got != test.want || change != test.change {
 				t.Errorf("%+v, change %v; want %+v, change %v", got, change, test.want, test.change)
 			}
 		})
@@ -77,11 +77,12 @@ func TestErrorIsNoMissingLink(t *testing.T) {
 }
 
 // Host cannot be had in a subnet with IPv6 only: nothing is created, and what exists
-// stays and is said to be unfit. None can, and so can another subnet of the NodeENI.
+// stays and is said to be unsupported. None can, and so can another subnet of the NodeENI.
 func TestHostNeedsIPv4(t *testing.T) {
-	known := newCatalog()
-	known.subnetsByID[subnetA] = []eni.Subnet{{ID: subnetA, Zone: "us-east-1a", IPv6Only: true}}
-	known.subnetsByID[subnetA2] = []eni.Subnet{{ID: subnetA2, Zone: "us-east-1a", CIDR: "10.0.2.0/24"}}
+	known := catalog{
+		named(subnetsByID, subnetA):  {subnets: []eni.Subnet{{ID: subnetA, Zone: "us-east-1a", IPv6Only: true}}},
+		named(subnetsByID, subnetA2): {subnets: []eni.Subnet{{ID: subnetA2, Zone: "us-east-1a", CIDR: "10.0.2.0/24"}}},
+	}
 	n := nodeENI("x", func(s *v1alpha1.NodeENISpec) {
 		s.SubnetID, s.SubnetIDs, s.Addressing = "", []string{subnetA, subnetA2}, v1alpha1.AddressingHost
 	})
@@ -150,8 +151,8 @@ func TestWantedLinkIsOfItsCard(t *testing.T) {
 	}
 }
 
-// A link of ours gives up a name that another of ours shall have, unless it may
-// have any name, or shall have this one.
+// A link of ours gives up a name that another of ours must have, unless it may
+// have any name, or must have this one.
 func TestWhoYieldsItsName(t *testing.T) {
 	const mac = "02:00:00:00:00:01"
 	taken := &hostnet.NameTakenError{Name: "data", HolderMAC: hardwareAddr(mac)}
@@ -164,11 +165,11 @@ func TestWhoYieldsItsName(t *testing.T) {
 		released []inventory.ENI
 		want     bool
 	}{
-		"it shall have another": {holder("other"), nil, true},
-		"it may have any":       {holder(""), nil, false},
-		"it shall have this":    {holder("data"), nil, false},
-		"nothing wants it":      {holder("")[:1], released, true},
-		"a stranger":            {holder("")[:1], nil, false},
+		"it must have another": {holder("other"), nil, true},
+		"it may have any":      {holder(""), nil, false},
+		"it must have this":    {holder("data"), nil, false},
+		"nothing wants it":     {holder("")[:1], released, true},
+		"a stranger":           {holder("")[:1], nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := yields(taken, test.links, test.released); got != test.want {

@@ -25,69 +25,64 @@ func (i intent) is(other intent) bool {
 }
 
 // intents are the decisions of this node.
-type intents struct {
-	bySlot    map[inventory.Slot]intent
-	searching map[inventory.Slot]bool // at the last reconcile
-}
-
-func newIntents() intents { return intents{bySlot: map[inventory.Slot]intent{}} }
+type intents map[inventory.Slot]intent
 
 // record makes the intents of ENIs to be created. The next report holds them, and only
 // then EC2 is asked. What it said of an earlier decision does not count.
-func (i *intents) record(slots []inventory.Slot, d desired, failures *retry.Failures, now time.Time) {
+func (i intents) record(slots []inventory.Slot, d desired, failures *retry.Failures, now time.Time) {
 	for _, s := range slots {
-		decided := i.bySlot[s]
+		decided := i[s]
 		decided.createdAt = now.UTC().Truncate(time.Second)
 		for _, w := range d.wants {
 			if w.Slot == s {
 				decided.nodeENI = w.nodeENI
 			}
 		}
-		i.bySlot[s] = decided
+		i[s] = decided
 		failures.Reset(call{verb: create, slot: s}.key())
 	}
 }
 
 // replace notes that the ENI of a slot is gone: the one that takes its place says so.
-func (i *intents) replace(s inventory.Slot, nodeENI, gone string) {
-	i.bySlot[s] = intent{nodeENI: nodeENI, replaces: gone}
+func (i intents) replace(s inventory.Slot, nodeENI, gone string) {
+	i[s] = intent{nodeENI: nodeENI, replaces: gone}
 }
 
-// redecide replaces a decision that the ENI which came of it is no longer for.
-func (i *intents) redecide(s inventory.Slot, nodeENI, made string, now time.Time) {
-	i.bySlot[s] = intent{nodeENI: nodeENI, createdAt: now.UTC().Truncate(time.Second), replaces: made}
+// supersede replaces a decision that the ENI which came of it is no longer for.
+func (i intents) supersede(s inventory.Slot, nodeENI, made string, now time.Time) {
+	i[s] = intent{nodeENI: nodeENI, createdAt: now.UTC().Truncate(time.Second), replaces: made}
 }
 
-// outdate forgets a decision of which no ENI is left; another one needs another.
-func (i *intents) outdate(s inventory.Slot) {
-	outdated := i.bySlot[s]
-	outdated.createdAt = time.Time{}
-	i.bySlot[s] = outdated
+// forget drops a decision of which no ENI is left; another one needs another.
+func (i intents) forget(s inventory.Slot) {
+	decided := i[s]
+	decided.createdAt = time.Time{}
+	i[s] = decided
 }
 
 // unanswered notes that an ENI may have been created though EC2 has not said so.
-func (i *intents) unanswered(s inventory.Slot, now time.Time) {
-	if decided, ok := i.bySlot[s]; ok {
+func (i intents) unanswered(s inventory.Slot, now time.Time) {
+	if decided, ok := i[s]; ok {
 		decided.unanswered = now
-		i.bySlot[s] = decided
+		i[s] = decided
 	}
 }
 
 // expire forgets decisions about NodeENIs that no longer exist. In a cluster a UID never
 // comes back; that of a file does with the file.
-func (i *intents) expire(v view, s selection) {
-	for slot, decided := range i.bySlot {
-		_, exists := s.generations[slot.UID]
-		returns := v.collects && (decided.replaces != "" && decided.createdAt.IsZero() || v.searching(slot))
+func (i intents) expire(v view, s selection) {
+	for slot, decided := range i {
+		_, exists := s.nodeENIs[slot.UID]
+		returns := v.collects && (decided.replaces != "" && decided.createdAt.IsZero() || v.mayHaveCreated(slot))
 		if !exists && s.snapshot.NodeExists && !v.desired.mayWant(slot.UID) && !returns {
-			delete(i.bySlot, slot)
+			delete(i, slot)
 		}
 	}
 }
 
-// searching says whether an ENI may come of a decision that nothing stands for any
+// mayHaveCreated says whether an ENI may come of a decision that nothing stands for any
 // more: EC2 is being asked, or has been without an answer, and describes may lag.
-func (v view) searching(s inventory.Slot) bool {
+func (v view) mayHaveCreated(s inventory.Slot) bool {
 	decided := v.intents[s]
 	return v.collects && !decided.createdAt.IsZero() && (v.creating[s] || v.now.Sub(decided.unanswered) < inventory.ConsistencyWindow) &&
 		!slices.ContainsFunc(v.enis, func(e inventory.ENI) bool { return e.Slot() == s })
@@ -97,21 +92,9 @@ func (v view) searching(s inventory.Slot) bool {
 func (v view) unwanted() map[inventory.Slot]bool {
 	wanted, slots := v.desired.slots(), map[inventory.Slot]bool{}
 	for s := range v.intents {
-		if !wanted[s] && v.searching(s) {
+		if !wanted[s] && v.mayHaveCreated(s) {
 			slots[s] = true
 		}
 	}
 	return slots
-}
-
-// searchesMore says whether an ENI is searched for that was not at the last reconcile.
-func (i *intents) searchesMore(now map[inventory.Slot]bool) bool {
-	before := i.searching
-	i.searching = now
-	for s := range now {
-		if !before[s] {
-			return true
-		}
-	}
-	return false
 }

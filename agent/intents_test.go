@@ -35,7 +35,7 @@ func TestDecisionOutlivesItsFile(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			a := loner()
 			a.selection.snapshot.NodeExists = true
-			a.intents.bySlot[s] = test.rec
+			a.intents[s] = test.rec
 			asking := call{verb: create, slot: s}
 			switch {
 			case test.err == nil:
@@ -46,22 +46,23 @@ func TestDecisionOutlivesItsFile(t *testing.T) {
 			}
 			v := a.view(now)
 			a.intents.expire(v, a.selection)
-			if _, kept := a.intents.bySlot[s]; kept != test.kept {
+			if _, kept := a.intents[s]; kept != test.kept {
 				t.Errorf("kept %v, want %v", kept, test.kept)
 			}
 			p := next(v)
-			if looked := test.kept && test.rec.replaces == ""; p.open.Searching != looked {
-				t.Errorf("EC2 is asked %v, want %v", p.open.Searching, looked)
+			searched := p.open.MayHaveCreated[s]
+			if looked := test.kept && test.rec.replaces == ""; searched != looked {
+				t.Errorf("EC2 is asked %v, want %v", searched, looked)
 			}
 			r := report(situationOf(v, nil, nil), v1alpha1.NodeENIStateStatus{}, now)
-			if told := len(r.ENIs) == 1; told != p.open.Searching {
+			if told := len(r.ENIs) == 1; told != searched {
 				t.Errorf("the report says %+v", r.ENIs)
 			}
-			if p.open.Searching && !intentsIn(r)[s].is(test.rec) {
+			if searched && !intentsIn(r)[s].is(test.rec) {
 				t.Errorf("a restart would not know the decision from %+v", r.ENIs)
 			}
 			a.Collector = nil
-			if a.intents.expire(a.view(now), a.selection); len(a.intents.bySlot) > 0 {
+			if a.intents.expire(a.view(now), a.selection); len(a.intents) > 0 {
 				t.Error("kept in a cluster, where the UID never comes back")
 			}
 		})
@@ -95,8 +96,8 @@ func TestDecisionIsRecalled(t *testing.T) {
 			test.entry.NodeENI, test.entry.NodeENIUID, test.entry.SubnetID = "x", "x", subnetA
 			last := v1alpha1.NodeENIStateStatus{InstanceID: me, ENIs: []v1alpha1.ENIState{test.entry}}
 			a := loner()
-			a.intents.bySlot = restoredFrom(last, self.InstanceARN(), now).intents
-			if open := a.view(now).searching(s); open != test.open {
+			a.intents = restoredFrom(last, self.InstanceARN(), now).intents
+			if open := a.view(now).mayHaveCreated(s); open != test.open {
 				t.Errorf("looked for %v, want %v", open, test.open)
 			}
 		})
@@ -136,7 +137,7 @@ func TestLoadOfLoner(t *testing.T) {
 				t.Fatal(err)
 			}
 			now := time.Now()
-			if looked := a.view(now).searching(inventory.Slot{UID: "x", SubnetID: subnetA}); looked != test.looked {
+			if looked := a.view(now).mayHaveCreated(inventory.Slot{UID: "x", SubnetID: subnetA}); looked != test.looked {
 				t.Errorf("looks for the ENI of the decision: %v", looked)
 			}
 			a.inventory.Describe(nil, a.linkMayBeHere, now)
@@ -171,17 +172,14 @@ func TestUnansweredIsLookedForOnceUnwanted(t *testing.T) {
 			if !test.alone {
 				a.Collector = nil
 			}
-			a.intents.bySlot[w.Slot] = intent{createdAt: now}
-			var looks bool
+			a.intents[w.Slot] = intent{createdAt: now}
+			a.synced(now)
 			for _, step := range test.steps {
 				step(a)
-				looks = a.intents.searchesMore(next(a.view(now)).searching)
+				a.inventory.Schedule(next(a.view(now)).open, now)
 			}
-			if looks != test.want {
-				t.Errorf("EC2 is asked soon: %v", looks)
-			}
-			if a.intents.searchesMore(next(a.view(now)).searching) {
-				t.Error("and again for the same ENI")
+			if looks := a.asked(now) < time.Minute; looks != test.want {
+				t.Errorf("EC2 is asked in %v", a.asked(now))
 			}
 		})
 	}

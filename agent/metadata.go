@@ -14,6 +14,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/backoff"
 )
 
 const (
@@ -59,11 +60,14 @@ func (a *Agent) askIndexes(ctx context.Context, now time.Time) {
 		ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 		defer cancel()
 		interfaces, _ := a.Metadata.Interfaces(ctx)
-		a.calls.results <- func() {
+		select {
+		case <-ctx.Done(): // the agent has stopped, or IMDS hangs
+		case a.calls.results <- func() {
 			if latest := a.metadata.asked == asked; latest {
 				a.metadata.holdsUntil = time.Time{}
 				a.learnInterfaces(interfaces)
 			}
+		}:
 		}
 	}()
 }
@@ -77,7 +81,7 @@ func (a *Agent) learnInterfaces(interfaces []imds.Interface) {
 	}
 	if len(interfaces) > 0 {
 		a.capacity.learn(&a.failures, interfaces)
-		a.inventory.LearnFromMetadata(interfaces, a.present)
+		a.inventory.LearnFromMetadata(interfaces, a.linkMayBeHere)
 	}
 }
 
@@ -198,9 +202,7 @@ func (p *metadataPoll) ask(found map[string]mutable, now time.Time) bool {
 		return false
 	}
 	p.asked = now
-	for id, s := range found {
-		p.settled[id] = s
-	}
+	maps.Copy(p.settled, found)
 	p.next = now.Add(min(pollEvery<<min(p.denied, 10), verifyEvery))
 	p.denied++
 	return true
@@ -209,17 +211,9 @@ func (p *metadataPoll) ask(found map[string]mutable, now time.Time) bool {
 // watchMetadata has EC2 asked when IMDS shows that others have changed an ENI's
 // addresses or groups.
 func (a *Agent) watchMetadata(ctx context.Context) {
-	pause := func(d time.Duration) bool {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-time.After(d):
-			return true
-		}
-	}
-	for pause(pollEvery + rand.N(pollEvery/4)) {
+	for backoff.Sleep(ctx, pollEvery+rand.N(pollEvery/4)) == nil {
 		first := a.metadata.poll.look(ctx, a.Metadata)
-		if len(first) == 0 || !pause(pollAgain) {
+		if len(first) == 0 || backoff.Sleep(ctx, pollAgain) != nil {
 			continue
 		}
 		found := a.metadata.poll.look(ctx, a.Metadata)
@@ -229,13 +223,10 @@ func (a *Agent) watchMetadata(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
-		case a.calls.results <- func() { a.metadataDiffers(slices.Sorted(maps.Keys(found))) }:
+		case a.calls.results <- func() {
+			a.Log.Info("IMDS shows other addresses or security groups than EC2 did; EC2 is asked", "enis", slices.Sorted(maps.Keys(found)))
+			a.inventory.Resync.Now("IMDS shows other addresses or security groups")
+		}:
 		}
 	}
-}
-
-// metadataDiffers has EC2 asked what others have changed.
-func (a *Agent) metadataDiffers(enis []string) {
-	a.Log.Info("IMDS shows other addresses or security groups than EC2 did; EC2 is asked", "enis", enis)
-	a.inventory.Resync.Now("IMDS shows other addresses or security groups")
 }

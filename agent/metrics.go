@@ -25,7 +25,7 @@ const (
 	causeTimer  cause = "timer"  // something was due
 )
 
-// Metrics are the agent's. A nil Metrics counts nothing.
+// Metrics are the agent's.
 type Metrics struct {
 	calls *eni.Metrics
 
@@ -43,6 +43,19 @@ type Metrics struct {
 // NewMetrics makes metrics and registers them. Whatever may be missing for long is
 // there from the start with 0: an increase from nothing is none to Prometheus.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
+	gauge := func(name, help string) prometheus.Gauge {
+		g := prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
+		registry.MustRegister(g)
+		return g
+	}
+	counter := func(name, help, label string, values ...string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, []string{label})
+		registry.MustRegister(c)
+		for _, v := range values {
+			c.WithLabelValues(v)
+		}
+		return c
+	}
 	m := &Metrics{
 		calls: eni.NewMetrics(registry),
 		ready: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -59,43 +72,26 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "eni_agent_enis",
 			Help: "ENIs of this node by phase, as in its NodeENIState.",
 		}, []string{"phase"}),
-		linksOverdue: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "eni_agent_links_overdue",
-			Help: "ENIs in phase Configuring that EC2 says are attached, and whose link has been missing for over a minute: a pod may have taken it.",
-		}),
-		outOfTouch: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "eni_agent_enis_out_of_touch",
-			Help: "ENIs that others have detached or deleted, and that are not attached or replaced because the API server does not confirm that they are wanted.",
-		}),
-		reconciles: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "eni_agent_reconciles_total",
-			Help: "Reconciles of the agent's loop by cause: wanted (a NodeENI or the Node changed), result (of a call), host (a link, address, rule or route changed), timer.",
-		}, []string{"cause"}),
-		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "eni_agent_repairs_total",
-			Help: "Changes on the host that undo what others did, by object: link (name, MTU, addresses, rules and routes of an ENI that had them before), leftover (rules and routes of ENIs that are no more).",
-		}, []string{"object"}),
-		reportWrites: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "eni_agent_state_writes_total",
-			Help: "Writes of the node's report (NodeENIState, or the state file) by result: ok, error.",
-		}, []string{"result"}),
-		lastHeartbeat: prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "eni_agent_last_heartbeat_timestamp_seconds",
-			Help: "When the agent's loop last turned, which it does every 10 s.",
-		}),
+		linksOverdue: gauge("eni_agent_links_overdue",
+			"ENIs in phase Configuring that EC2 says are attached, and whose link has been missing for over a minute: a pod may have taken it."),
+		outOfTouch: gauge("eni_agent_enis_out_of_touch",
+			"ENIs that others have detached or deleted, and that are not attached or replaced because the API server does not confirm that they are wanted."),
+		reconciles: counter("eni_agent_reconciles_total",
+			"Reconciles of the agent's loop by cause: wanted (a NodeENI or the Node changed), result (of a call), host (a link, address, rule or route changed), timer.",
+			"cause", string(causeWanted), string(causeResult), string(causeHost), string(causeTimer)),
+		repairs: counter("eni_agent_repairs_total",
+			"Changes on the host that undo what others did, by object: link (name, MTU, addresses, rules and routes of an ENI that had them before), leftover (rules and routes of ENIs that are no more).",
+			"object", repairLink, repairLeftover),
+		reportWrites: counter("eni_agent_state_writes_total",
+			"Writes of the node's report (NodeENIState, or the state file) by result: ok, error.",
+			"result", resultOK, resultError),
+		lastHeartbeat: gauge("eni_agent_last_heartbeat_timestamp_seconds",
+			"When the agent's loop last turned, which it does every 10 s."),
 	}
+	registry.MustRegister(m.ready, m.step, m.enis)
 	for _, p := range phases {
 		m.enis.WithLabelValues(string(p))
 	}
-	for _, c := range []cause{causeWanted, causeResult, causeHost, causeTimer} {
-		m.reconciles.WithLabelValues(string(c))
-	}
-	for vec, values := range map[*prometheus.CounterVec][]string{m.repairs: {repairLink, repairLeftover}, m.reportWrites: {resultOK, resultError}} {
-		for _, v := range values {
-			vec.WithLabelValues(v)
-		}
-	}
-	registry.MustRegister(m.ready, m.step, m.enis, m.linksOverdue, m.outOfTouch, m.reconciles, m.repairs, m.reportWrites, m.lastHeartbeat)
 	return m
 }
 
@@ -107,43 +103,27 @@ const (
 )
 
 // Calls are those to EC2.
-func (m *Metrics) Calls() *eni.Metrics {
-	if m == nil {
-		return nil
-	}
-	return m.calls
-}
+func (m *Metrics) Calls() *eni.Metrics { return m.calls }
 
 // Heartbeat notes that the loop turns.
 func (m *Metrics) Heartbeat() { m.lastHeartbeat.SetToCurrentTime() }
 
-func (m *Metrics) reconciled(c cause) {
-	if m != nil {
-		m.reconciles.WithLabelValues(string(c)).Inc()
-	}
-}
+func (m *Metrics) reconciled(c cause) { m.reconciles.WithLabelValues(string(c)).Inc() }
 
 func (m *Metrics) repaired(object string, changes int) {
-	if m != nil {
-		m.repairs.WithLabelValues(object).Add(float64(changes))
-	}
+	m.repairs.WithLabelValues(object).Add(float64(changes))
 }
 
 func (m *Metrics) wroteReport(err error) {
-	switch {
-	case m == nil:
-	case err != nil:
-		m.reportWrites.WithLabelValues(resultError).Inc()
-	default:
-		m.reportWrites.WithLabelValues(resultOK).Inc()
+	result := resultOK
+	if err != nil {
+		result = resultError
 	}
+	m.reportWrites.WithLabelValues(result).Inc()
 }
 
 // reported shows the report's ENIs.
 func (m *Metrics) reported(entries []v1alpha1.ENIState) {
-	if m == nil {
-		return
-	}
 	count := map[v1alpha1.Phase]int{}
 	reasons := map[string]int{}
 	for _, e := range entries {
@@ -159,9 +139,6 @@ func (m *Metrics) reported(entries []v1alpha1.ENIState) {
 
 // provisioned times an ENI that has become ready.
 func (m *Metrics) provisioned(v provision, ready time.Time) {
-	if m == nil {
-		return
-	}
 	for step, took := range v.steps(ready) {
 		m.step.WithLabelValues(step).Observe(took.Seconds())
 	}

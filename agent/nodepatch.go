@@ -19,13 +19,13 @@ import (
 // nodeKey is the Node's place among the failures.
 var nodeKey = retry.Key{Action: "node"}
 
-// outrunOften is how many patches in a row that came too late are logged, after
+// conflictsBeforeWarning is how many patches in a row that came too late are logged, after
 // some seconds: others change the Node too, but not all the while.
-const outrunOften = 8
+const conflictsBeforeWarning = 8
 
-// errOutrun: the Node had changed before the patch arrived, so that a test failed
+// errNodeChanged: the Node had changed before the patch arrived, so that a test failed
 // or what should be removed was gone. The watch soon tells what it is now.
-var errOutrun = retry.With(retry.Conflict, errors.New("others change the Node's taints or labels at the same time"))
+var errNodeChanged = retry.With(retry.Conflict, errors.New("others change the Node's taints or labels at the same time"))
 
 // nodeStatus is what the Node shows of this node's NodeENIs.
 type nodeStatus struct {
@@ -36,7 +36,7 @@ type nodeStatus struct {
 // times are when NodeENIs are no longer taken for ready.
 func (n *nodeStatus) times() (times []time.Time) {
 	for _, r := range n.byUID {
-		times = append(times, r.endsAt())
+		times = append(times, r.since.Add(readyPatience))
 	}
 	return times
 }
@@ -62,9 +62,7 @@ func (n *nodeStatus) update(ctx context.Context, s Snapshot, allRead bool, now t
 	if len(n.byUID) == 0 {
 		why = "no NodeENI selects this node"
 	}
-	n.calls.start(nodeKey, call{}, func() func() {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
+	n.calls.start(ctx, apiTimeout, nodeKey, call{}, func(ctx context.Context) func() {
 		err := n.NodeReadiness.Patcher.PatchNode(ctx, patch)
 		return func() {
 			if err != nil {
@@ -131,7 +129,7 @@ func escape(key string) string {
 func (n *nodeStatus) patchFailed(err error, now time.Time) {
 	logAt := 1
 	if apierrors.IsInvalid(err) || apierrors.IsConflict(err) {
-		err, logAt = fmt.Errorf("%w: %w", errOutrun, err), outrunOften
+		err, logAt = fmt.Errorf("%w: %w", errNodeChanged, err), conflictsBeforeWarning
 	}
 	f, _ := n.failures.Failed(nodeKey, err, now)
 	n.Log.Debug("the Node was not changed", "error", err, "attempt", f.Attempts)

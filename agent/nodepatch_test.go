@@ -154,7 +154,7 @@ func TestOnePatchPerChange(t *testing.T) {
 	})
 }
 
-// A patch that comes too late is made anew of what the Node is then, and that is
+// A patch that comes too late is made again of what the Node is then, and that is
 // not worth a word; a refusal is told, once, and what to do.
 func TestPatchesAreTriedAgain(t *testing.T) {
 	for name, test := range map[string]struct {
@@ -163,7 +163,7 @@ func TestPatchesAreTriedAgain(t *testing.T) {
 		log    string
 	}{
 		"too late":            {[]error{tooLate, apierrors.NewConflict(schema.GroupResource{}, "", nil)}, []string{"StartupTaintRemoved"}, ""},
-		"too late every time": {slices.Repeat([]error{tooLate}, outrunOften+2), []string{"NodeNotPatched", "StartupTaintRemoved"}, "others change the Node's taints or labels at the same time"},
+		"too late every time": {slices.Repeat([]error{tooLate}, conflictsBeforeWarning+2), []string{"NodeNotPatched", "StartupTaintRemoved"}, "others change the Node's taints or labels at the same time"},
 		"forbidden":           {[]error{forbidden, forbidden}, []string{"NodeNotPatched", "StartupTaintRemoved"}, "manifests/node-readiness"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -179,8 +179,8 @@ func TestPatchesAreTriedAgain(t *testing.T) {
 					}
 					time.Sleep(time.Minute)
 				}
-				if a.show(t); len(p.patches) != n+1 || len(a.failures.Blocked(time.Time{})) > 0 {
-					t.Errorf("%d patches, want %d; failures %v", len(p.patches), n+1, a.failures.Blocked(time.Time{}))
+				if a.show(t); len(p.patches) != n+1 || len(a.failures.Times()) > 0 {
+					t.Errorf("%d patches, want %d; failed until %v", len(p.patches), n+1, a.failures.Times())
 				}
 				if !slices.Equal(events.Reasons, test.events) || test.log != "" && strings.Count(logged.String(), test.log) != 1 {
 					t.Errorf("Events %v, want %v; log\n%s", events.Reasons, test.events, logged)

@@ -17,10 +17,10 @@ type hostPace struct {
 	waiting bool      // there are changes that no reconcile has looked at
 }
 
-// wait takes a change in, and says how long it waits for a reconcile.
-func (p *hostPace) wait(now time.Time, interval time.Duration) time.Duration {
+// changed takes a change in, and says when it is looked at.
+func (p *hostPace) changed(interval time.Duration) time.Time {
 	p.waiting = true
-	return p.last.Add(interval).Sub(now)
+	return p.last.Add(interval)
 }
 
 // reconciled: a reconcile looks at everything, whatever has started it.

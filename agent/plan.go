@@ -22,13 +22,9 @@ const (
 	setSourceDestCheck     verb = "ModifyNetworkInterfaceAttribute/SourceDestCheck"
 	setGroups              verb = "ModifyNetworkInterfaceAttribute/Groups"
 	setDescription         verb = "ModifyNetworkInterfaceAttribute/Description"
+	detach                 verb = "DetachNetworkInterface"
+	remove                 verb = "DeleteNetworkInterface"
 )
-
-// action is EC2's name of the call.
-func (v verb) action() string {
-	action, _, _ := strings.Cut(string(v), "/")
-	return action
-}
 
 // call is one mutating EC2 call with its parameters.
 type call struct {
@@ -70,11 +66,7 @@ type view struct {
 	attaching map[string]int32
 	// creating are the slots of the create calls under way.
 	creating map[inventory.Slot]bool
-	// blocked are the keys of what is not to be tried again yet.
-	blocked map[retry.Key]bool
-	// refused are the keys of what EC2 refuses until people end it, though the
-	// instance takes more ENIs.
-	refused map[retry.Key]bool
+	failures retry.Failures
 	// unconfirmed are the slots from which others have taken an ENI: nothing is
 	// attached or created there before the API server confirms that it is wanted.
 	unconfirmed map[inventory.Slot]string
@@ -84,20 +76,18 @@ type view struct {
 type plan struct {
 	calls    []call
 	assigned map[inventory.Slot]string // the ENI of each want
-	indexes  map[string]int32          // the device index that each assigned ENI has or gets
+	indexes  map[inventory.Slot]int32  // the device index that the ENI of each want has or gets
 	release  []string                  // ENIs that are no longer wanted
 	decide   []inventory.Slot          // wants that need an intent before they can be created
 	awaited  call                      // the attach that another create has to wait for
 	open     inventory.Open            // what EC2 is asked about soon
-	// searching are the slots that nothing wants and in which an ENI may have been created.
-	searching map[inventory.Slot]bool
 }
 
 // next compares what is wanted with what is there. It is a pure function: all
 // effects are in the executor.
 func next(v view) plan {
-	p := plan{assigned: map[inventory.Slot]string{}, indexes: map[string]int32{}}
-	byID := map[string]inventory.ENI{}
+	p := plan{assigned: make(map[inventory.Slot]string, len(v.enis)), indexes: make(map[inventory.Slot]int32, len(v.desired.wants))}
+	byID := make(map[string]inventory.ENI, len(v.enis))
 	for _, e := range v.enis {
 		byID[e.ID] = e
 	}
@@ -111,15 +101,15 @@ func next(v view) plan {
 		case !v.synced || v.desired.unresolved[w.UID]:
 			// Nothing is done on a guess.
 		case ok:
-			p.calls = append(p.calls, callsFor(w, e, v, p.indexes[e.ID])...)
-		case w.unfit != "":
+			p.calls = append(p.calls, callsFor(w, e, v, p.indexes[w.Slot])...)
+		case w.unsupported != "":
 			// It could not be configured.
 		case v.unconfirmed[w.Slot] != "":
 		case v.intents[w.Slot].createdAt.IsZero():
 			p.decide = append(p.decide, w.Slot)
 		case !v.saved[w.Slot].is(v.intents[w.Slot]):
 			// The report is on its way.
-		case v.blocked[subnetFullKey(w.SubnetID)], v.blocked[call{verb: create, slot: w.Slot}.key()]:
+		case v.failures.Blocks(subnetFullKey(w.SubnetID), v.now), v.failures.Blocks(call{verb: create, slot: w.Slot}.key(), v.now):
 			// It must not hold up the others.
 		case !waiting:
 			// One at a time: on an instance that takes no more ENIs at most
@@ -132,17 +122,17 @@ func next(v view) plan {
 	return p
 }
 
-// unattached is the attach of an ENI that others have to wait for, if any. One that EC2 refuses to
-// attach may be refused for a reason of its own, and holds up nobody. With two it is
-// the instance's reason, or IAM's, and more would only use up addresses.
+// unattached is the attach of an ENI that others have to wait for, if any. One that EC2
+// refuses to attach may be refused for a reason of its own, and does not block others.
+// With two it is the instance's reason, or IAM's, and more would only use up addresses.
 func (p *plan) unattached(v view, byID map[string]inventory.ENI) call {
 	passed := false
 	for _, w := range v.desired.wants {
 		e, ok := byID[p.assigned[w.Slot]]
-		c := call{verb: attach, slot: w.Slot, eni: e.ID, index: p.indexes[e.ID]}
+		c := call{verb: attach, slot: w.Slot, eni: e.ID, index: p.indexes[w.Slot]}
 		switch {
 		case !ok, e.Attachment != nil, e.ReportedOnly() && e.Link != inventory.LinkNeverSeen: // that was attached when it was reported
-		case !passed && v.refused[c.key()]:
+		case !passed && v.failures.Refuses(c.key()):
 			passed = true
 		default:
 			return c
@@ -179,17 +169,14 @@ func (p *plan) assign(v view) {
 func (p *plan) index(v view) {
 	used := p.keepIndexes(v)
 	give := func(w want, index int32) {
-		used[index] = true
-		if id, ok := p.assigned[w.Slot]; ok {
-			p.indexes[id] = index
-		}
+		used[index], p.indexes[w.Slot] = true, index
 	}
 	var displaced []want
 	for _, w := range v.desired.wants {
-		id, made := p.assigned[w.Slot]
-		_, done := p.indexes[id]
+		_, made := p.assigned[w.Slot]
+		_, done := p.indexes[w.Slot]
 		switch {
-		case done, !made && w.unfit != "": // it has one, or needs none
+		case done, !made && w.unsupported != "": // it has one, or needs none
 		case used[w.deviceIndex], w.deviceIndex > v1alpha1.MaxDeviceIndex:
 			displaced = append(displaced, w)
 		default:
@@ -212,12 +199,14 @@ func (p *plan) keepIndexes(v view) map[int32]bool {
 		if e.LinkLeft() {
 			continue // EC2 tells if it still has the index
 		}
-		if a := e.Attachment; a != nil && a.InstanceID == v.instanceID {
-			p.indexes[e.ID] = a.DeviceIndex
-			used[a.DeviceIndex] = used[a.DeviceIndex] || a.Card == 0
-		} else if i, ok := v.attaching[e.ID]; ok {
-			p.indexes[e.ID] = i
-			used[i] = true
+		index, has := v.attaching[e.ID]
+		onCard0 := has
+		if e.AttachedTo(v.instanceID) {
+			index, has, onCard0 = e.Attachment.DeviceIndex, true, e.Attachment.Card == 0
+		}
+		used[index] = used[index] || onCard0
+		if has && p.assigned[e.Slot()] == e.ID {
+			p.indexes[e.Slot()] = index
 		}
 	}
 	return used

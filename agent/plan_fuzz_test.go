@@ -14,7 +14,6 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
-	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
@@ -60,11 +59,11 @@ func drawIndexes(c *draw.Choices, most int) (free func() int32, used map[int32]b
 func drawView(c *draw.Choices) view {
 	v := view{
 		cluster: cluster, node: "node", instanceARN: self.InstanceARN(), instanceID: me, collects: c.Bool(), synced: !c.Rarely(8),
-		intents: map[inventory.Slot]intent{}, saved: map[inventory.Slot]intent{}, indexes: inventory.Indexes{Holders: map[int32]string{}}, attaching: map[string]int32{}, blocked: map[retry.Key]bool{}, refused: map[retry.Key]bool{},
+		intents: map[inventory.Slot]intent{}, saved: map[inventory.Slot]intent{}, indexes: inventory.Indexes{Holders: map[int32]string{}}, attaching: map[string]int32{},
 	}
 	v.desired = desire(drawNodeENIs(c), matching, "us-east-1a", testCatalog(), nil)
 	if c.Rarely(4) {
-		v.desired.known = map[types.UID]bool{"uid-a": true}
+		v.desired.listed = map[types.UID]bool{"uid-a": true}
 	}
 	free, used := drawIndexes(c, 4)
 	for range c.N(3) {
@@ -92,7 +91,7 @@ func drawView(c *draw.Choices) view {
 			delete(used, e.Attachment.DeviceIndex)
 		}
 		if c.Rarely(3) {
-			v.refused[call{verb: attach, slot: e.Slot(), eni: id, index: int32(1 + c.N(4))}.key()] = true
+			v.failures.Failed(call{verb: attach, slot: e.Slot(), eni: id, index: int32(1 + c.N(4))}.key(), ec2Error("UnauthorizedOperation", ""), time.Unix(10, 0))
 		}
 		v.enis = append(v.enis, e.ENI)
 	}
@@ -104,7 +103,7 @@ func drawView(c *draw.Choices) view {
 			}
 		}
 		if c.Rarely(4) {
-			v.blocked[call{verb: create, slot: w.Slot}.key()] = true
+			v.failures.Failed(call{verb: create, slot: w.Slot}.key(), ec2Error("InternalError", ""), time.Unix(10, 0))
 		}
 	}
 	return v
@@ -195,7 +194,10 @@ func strayIndex(v view) bool {
 
 // settle lets EC2 tell how things are, and finish what it was at.
 func settle(v *view) {
-	v.blocked, v.synced = nil, true
+	v.synced = true
+	for _, w := range v.desired.wants {
+		v.failures.Reset(call{verb: create, slot: w.Slot}.key())
+	}
 	v.enis = slices.Clone(v.enis)
 	for i := range v.enis {
 		e := &v.enis[i]
@@ -274,14 +276,13 @@ func checkReport(t *testing.T, c *draw.Choices, v view) {
 	t.Helper()
 	now := time.Unix(10_000, 0)
 	links := map[string]linkState{}
-	f := &retry.Failures{}
 	for _, e := range v.enis {
 		links[e.ID] = linkState{Status: hostnet.Status{Present: c.Bool(), Name: "eth7", MTU: 1500}, err: draw.Of(c, nil, errors.New("broken"))}
 		if c.Rarely(4) {
-			f.Failed(call{verb: setGroups, slot: e.Slot(), eni: e.ID}.key(), ec2Error("UnauthorizedOperation", "no"), now)
+			v.failures.Failed(call{verb: setGroups, slot: e.Slot(), eni: e.ID}.key(), ec2Error("UnauthorizedOperation", "no"), now)
 		}
 	}
-	s := situation{view: v, plan: next(v), failures: *f, links: links, identity: imds.Identity{Zone: "us-east-1a"}}
+	s := situation{view: v, plan: next(v), links: links, identity: imds.Identity{Zone: "us-east-1a"}}
 	r := report(s, v1alpha1.NodeENIStateStatus{}, now)
 	if again := report(s, r, now.Add(time.Hour)); !reflect.DeepEqual(r, again) {
 		t.Fatalf("the report depends on chance or time:\n%+v\n%+v", r, again)

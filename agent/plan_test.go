@@ -53,12 +53,11 @@ func TestPlan(t *testing.T) {
 	z, inOther := wantFor("z", subnetA, 4), wantFor("y", subnetA2, 3)
 	ex, ey := eniFor("eni-x", "x", subnetA), eniFor("eni-y", "y", subnetA)
 	attachX, attachY := call{verb: attach, slot: x.Slot, eni: "eni-x", index: 2}, call{verb: attach, slot: y.Slot, eni: "eni-y", index: 3}
-	refused := func(calls ...call) map[retry.Key]bool {
-		m := map[retry.Key]bool{}
+	refused := func(calls ...call) (f retry.Failures) {
 		for _, c := range calls {
-			m[c.key()] = true
+			f.Failed(c.key(), ec2Error("UnauthorizedOperation", ""), time.Unix(10, 0))
 		}
-		return m
+		return f
 	}
 	for _, test := range []struct {
 		name string
@@ -71,18 +70,18 @@ func TestPlan(t *testing.T) {
 		{"then create", view{synced: true, desired: desired{wants: []want{x}}, intents: decided("x"), saved: decided("x")}, "create x"},
 		{"one at a time", view{synced: true, desired: desired{wants: []want{x, y}}, intents: decided("x", "y"), saved: decided("x", "y")}, "create x"},
 		{"a create that has failed holds up no other", view{synced: true, desired: desired{wants: []want{x, y}}, intents: decided("x", "y"), saved: decided("x", "y"),
-			blocked: map[retry.Key]bool{call{verb: create, slot: x.Slot}.key(): true}}, "create y"},
+			failures: *failedWith(call{verb: create, slot: x.Slot}.key(), ec2Error("InternalError", ""))}, "create y"},
 		{"nor does a subnet that is full", view{synced: true, desired: desired{wants: []want{x, inOther}},
-			intents: map[inventory.Slot]intent{x.Slot: {createdAt: time.Unix(7, 0)}, inOther.Slot: {createdAt: time.Unix(7, 0)}},
-			saved:   map[inventory.Slot]intent{x.Slot: {createdAt: time.Unix(7, 0)}, inOther.Slot: {createdAt: time.Unix(7, 0)}},
-			blocked: map[retry.Key]bool{subnetFullKey(subnetA): true}}, "create y"},
+			intents:  map[inventory.Slot]intent{x.Slot: {createdAt: time.Unix(7, 0)}, inOther.Slot: {createdAt: time.Unix(7, 0)}},
+			saved:    map[inventory.Slot]intent{x.Slot: {createdAt: time.Unix(7, 0)}, inOther.Slot: {createdAt: time.Unix(7, 0)}},
+			failures: *failedWith(subnetFullKey(subnetA), ec2Error("InsufficientFreeAddressesInSubnet", ""))}, "create y"},
 		{"none while one waits for its attach", view{synced: true, desired: desired{wants: []want{x, y}}, enis: enis(ex), intents: decided("y"), saved: decided("y")}, "attach eni-x at 2"},
 		{"an attach that EC2 refuses holds up no other", view{synced: true, desired: desired{wants: []want{x, y}}, enis: enis(ex), intents: decided("y"), saved: decided("y"),
-			refused: refused(attachX)}, "attach eni-x at 2; create y"},
+			failures: refused(attachX)}, "attach eni-x at 2; create y"},
 		{"but then the other is waited for", view{synced: true, desired: desired{wants: []want{x, y, z}}, enis: enis(ex, ey), intents: decided("z"), saved: decided("z"),
-			refused: refused(attachX)}, "attach eni-x at 2; attach eni-y at 3"},
+			failures: refused(attachX)}, "attach eni-x at 2; attach eni-y at 3"},
 		{"two refused attaches are no accident", view{synced: true, desired: desired{wants: []want{x, y, z}}, enis: enis(ex, ey), intents: decided("z"), saved: decided("z"),
-			refused: refused(attachX, attachY)}, "attach eni-x at 2; attach eni-y at 3"},
+			failures: refused(attachX, attachY)}, "attach eni-x at 2; attach eni-y at 3"},
 		{"one that was attached when it was reported, and that EC2 does not show, holds up no other", view{synced: true, desired: desired{wants: []want{x, y}}, intents: decided("x", "y"), saved: decided("x", "y"),
 			enis: enis(ex.with(func(e *inventory.ENI) { e.Evidence, e.Link = inventory.Reported, inventory.LinkSeen }))}, "create y"},
 		{"one that was to be attached does", view{synced: true, desired: desired{wants: []want{x, y}}, intents: decided("x", "y"), saved: decided("x", "y"),
@@ -96,7 +95,7 @@ func TestPlan(t *testing.T) {
 				e.Evidence, e.Link, e.Owner.CreatedAt = inventory.Reported, inventory.LinkSeen, ex.Owner.CreatedAt.Add(-time.Hour)
 			}))}, "release eni-x2"},
 		{"refused at another index", view{synced: true, desired: desired{wants: []want{x, y}}, enis: enis(ex), intents: decided("y"), saved: decided("y"), indexes: inventory.Indexes{Holders: map[int32]string{2: "eni-cni"}},
-			refused: refused(attachX)}, "attach eni-x at 3"},
+			failures: refused(attachX)}, "attach eni-x at 3"},
 		{"attach several that exist", view{synced: true, desired: desired{wants: []want{x, y}}, enis: enis(ex, ey)}, "attach eni-x at 2; attach eni-y at 3"},
 		{"all well", view{synced: true, desired: desired{wants: []want{x}}, enis: enis(ex.at(me, 2, "attached"))}, ""},
 		{"attached elsewhere than wanted stays", view{synced: true, desired: desired{wants: []want{x}}, enis: enis(ex.at(me, 5, "attached"))}, ""},
@@ -207,7 +206,12 @@ func randomView(r *rand.Rand) view {
 func violated(v view, p plan) string {
 	byIndex := map[int32]string{}
 	for _, e := range v.enis {
-		i, ok := p.indexes[e.ID]
+		i, ok := p.indexes[e.Slot()]
+		if p.assigned[e.Slot()] != e.ID {
+			if ok = e.AttachedTo(v.instanceID) && !e.LinkLeft(); ok {
+				i = e.Attachment.DeviceIndex
+			}
+		}
 		if !ok {
 			continue
 		}

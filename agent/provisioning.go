@@ -1,26 +1,16 @@
 package agent
 
 import (
+	"maps"
 	"time"
-
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
 // provisioning times ENIs from wanted to ready, for the metrics. Only those that this
-// process has created are timed: nobody knows how long an ENI that it found has taken.
-type provisioning struct {
-	selected map[types.UID]selectedSince
-	bySlot   map[inventory.Slot]*provision // of every wanted slot
-}
-
-// selectedSince is since when a NodeENI, as it is now, has selected this node.
-type selectedSince struct {
-	generation int64
-	at         time.Time
-}
+// process has created are timed: how long an ENI that it found has taken is not known.
+type provisioning map[inventory.Slot]*provision // of every wanted slot
 
 // provision is that of one ENI. A step that is not known to be over has no time.
 type provision struct {
@@ -29,52 +19,25 @@ type provision struct {
 	over                              bool
 }
 
-func newProvisioning() provisioning {
-	return provisioning{selected: map[types.UID]selectedSince{}, bySlot: map[inventory.Slot]*provision{}}
-}
-
 // follow takes in what is selected and wanted, and which ENI is for what.
-func (p provisioning) follow(s selection, wants []want, assigned map[inventory.Slot]string, now time.Time) {
-	p.selectedBy(s, now)
-	wanted := map[inventory.Slot]bool{}
-	for _, w := range wants {
-		wanted[w.Slot] = true
-		if p.bySlot[w.Slot] == nil {
-			since := now
-			if selected, ok := p.selected[w.UID]; ok {
-				since = selected.at
-			}
-			p.bySlot[w.Slot] = &provision{wanted: since}
+func (p provisioning) follow(s selection, d desired, assigned map[inventory.Slot]string) {
+	wanted := d.slots()
+	maps.DeleteFunc(p, func(s inventory.Slot, _ *provision) bool { return !wanted[s] })
+	for slot := range wanted {
+		if p[slot] == nil {
+			p[slot] = &provision{wanted: s.nodeENIs[slot.UID].since}
 		}
-		if id := assigned[w.Slot]; id != "" && id != p.bySlot[w.Slot].eni {
-			p.bySlot[w.Slot].over = true // it was there
-		}
-	}
-	for s := range p.bySlot {
-		if !wanted[s] {
-			delete(p.bySlot, s)
-		}
-	}
-}
-
-func (p provisioning) selectedBy(s selection, now time.Time) {
-	for uid, generation := range s.generations {
-		if s.selecting[uid] && p.selected[uid].generation != generation {
-			p.selected[uid] = selectedSince{generation, now}
-		}
-	}
-	for uid := range p.selected {
-		if !s.selecting[uid] {
-			delete(p.selected, uid)
+		if id := assigned[slot]; id != "" && id != p[slot].eni {
+			p[slot].over = true // it was there
 		}
 	}
 }
 
 // again: the slot's ENI is gone, and another one begins.
-func (p provisioning) again(s inventory.Slot, now time.Time) { p.bySlot[s] = &provision{wanted: now} }
+func (p provisioning) again(s inventory.Slot, now time.Time) { p[s] = &provision{wanted: now} }
 
 func (p provisioning) created(s inventory.Slot, eni string, now time.Time) {
-	if v := p.bySlot[s]; v != nil && !v.over {
+	if v := p[s]; v != nil && !v.over {
 		v.eni, v.created = eni, now
 	}
 }
@@ -103,7 +66,7 @@ func (p provisioning) ready(entries []v1alpha1.ENIState, done func(provision)) {
 
 // find is that of an ENI that is not ready yet.
 func (p provisioning) find(eni string) *provision {
-	for _, v := range p.bySlot {
+	for _, v := range p {
 		if v.eni == eni && eni != "" && !v.over {
 			return v
 		}
@@ -121,7 +84,9 @@ func (v provision) steps(ready time.Time) map[string]time.Duration {
 	if attached.IsZero() {
 		attached = linked
 	}
-	linked = maxTime(attached, linked)
+	if linked.Before(attached) {
+		linked = attached
+	}
 	return map[string]time.Duration{
 		"create":    v.created.Sub(v.wanted),
 		"attach":    attached.Sub(v.created),

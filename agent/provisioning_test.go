@@ -17,10 +17,10 @@ func TestProvisioning(t *testing.T) {
 	at := func(second int) time.Time { return time.Unix(int64(10_000+second), 0) }
 	wants := []want{wantFor("x", subnetA, 2)}
 	slot := wants[0].Slot
-	none := selection{}
-	selected := func(generation int64) selection {
-		return selection{selecting: map[types.UID]bool{"x": true}, generations: map[types.UID]int64{"x": generation}}
+	since := func(second int) selection {
+		return selection{nodeENIs: map[types.UID]selected{"x": {1, true, at(second)}}}
 	}
+	nothing, one := desired{}, desired{wants: wants}
 	mine := map[inventory.Slot]string{slot: "eni-x"}
 	type timed struct{ create, attach, link, configure time.Duration }
 	for name, test := range map[string]struct {
@@ -28,48 +28,48 @@ func TestProvisioning(t *testing.T) {
 		want []timed
 	}{
 		"one after the other": {func(p provisioning) {
-			p.follow(selected(1), nil, nil, at(0)) // its subnet is looked up
-			p.follow(selected(1), wants, nil, at(1))
+			p.follow(since(0), nothing, nil) // its subnet is looked up
+			p.follow(since(0), one, nil)
 			p.created(slot, "eni-x", at(2))
-			p.follow(selected(1), wants, mine, at(2))
+			p.follow(since(0), one, mine)
 			p.attached("eni-x", at(4))
 			p.linked("eni-x", at(7))
 			p.linked("eni-x", at(8))
 		}, []timed{{2, 2, 3, 3}}},
 		"the link comes before EC2's answer": {func(p provisioning) {
-			p.follow(selected(1), wants, nil, at(0))
+			p.follow(since(0), one, nil)
 			p.created(slot, "eni-x", at(1))
 			p.linked("eni-x", at(2))
 			p.attached("eni-x", at(5))
 		}, []timed{{1, 4, 0, 5}}},
 		"the answer to the attach is lost": {func(p provisioning) {
-			p.follow(none, wants, nil, at(0))
+			p.follow(since(0), one, nil)
 			p.created(slot, "eni-x", at(1))
 			p.linked("eni-x", at(6))
 		}, []timed{{1, 5, 0, 4}}},
 		"it was there": {func(p provisioning) {
-			p.follow(selected(1), wants, nil, at(0))
-			p.follow(selected(1), wants, mine, at(1))
+			p.follow(since(0), one, nil)
+			p.follow(since(0), one, mine)
 		}, nil},
 		"another one after it has gone": {func(p provisioning) {
-			p.follow(none, wants, mine, at(0))
+			p.follow(since(0), one, mine)
 			p.again(slot, at(3))
-			p.follow(none, wants, nil, at(3))
+			p.follow(since(0), one, nil)
 			p.created(slot, "eni-x", at(5))
 			p.attached("eni-x", at(6))
 			p.linked("eni-x", at(7))
 		}, []timed{{2, 1, 1, 3}}},
 		"no longer wanted, and wanted again after a change": {func(p provisioning) {
-			p.follow(selected(1), wants, nil, at(0))
-			p.follow(none, nil, nil, at(3))
-			p.follow(selected(2), wants, nil, at(4))
+			p.follow(since(0), one, nil)
+			p.follow(selection{}, nothing, nil)
+			p.follow(since(4), one, nil)
 			p.created(slot, "eni-x", at(5))
 			p.attached("eni-x", at(6))
 			p.linked("eni-x", at(7))
 		}, []timed{{1, 1, 1, 3}}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := newProvisioning()
+			p := provisioning{}
 			test.live(p)
 			var got []timed
 			done := func(v provision) {

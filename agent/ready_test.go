@@ -19,7 +19,7 @@ func TestReady(t *testing.T) {
 	a := New(Config{Node: "node-a"})
 	expect := func(what, want string) {
 		t.Helper()
-		a.readiness.set(a.notReady())
+		a.noteReady()
 		err := a.Ready()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
 			t.Errorf("%s: %v, want %q", what, err, want)

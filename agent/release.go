@@ -3,7 +3,6 @@ package agent
 import (
 	"bytes"
 	"errors"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -11,8 +10,8 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 )
 
-// release takes the link of an ENI down that nothing wants, once. Whose link it is tells
-// EC2, not a report, which somebody may have edited.
+// release takes the link of an ENI down that nothing wants, once. EC2, and not a report
+// that a user may have edited, says whose link it is.
 func (a *Agent) release(e inventory.ENI) (events []linkEvent) {
 	switch {
 	case e.Use == inventory.Released && !a.linkMayBeHere(e.MAC):
@@ -20,7 +19,7 @@ func (a *Agent) release(e inventory.ENI) (events []linkEvent) {
 	case e.TakenDown(), e.ReportedOnly():
 		return nil
 	}
-	err := a.host.release(e, a.reporter.subnetOf(e.ID))
+	err := a.host.release(e, subnetCIDROf(a.reporter.current.ENIs, e))
 	if err != nil {
 		return nil
 	}
@@ -28,11 +27,12 @@ func (a *Agent) release(e inventory.ENI) (events []linkEvent) {
 	return []linkEvent{{e.ID, inventory.LinkTakenDown}}
 }
 
-func (h *host) release(e inventory.ENI, subnet netip.Prefix) (err error) {
-	wanted := hostnet.Wanted{MAC: hardwareAddr(e.MAC), Addresses: e.Addresses, Subnet: subnet}
+func (h *host) release(e inventory.ENI, cidr string) (err error) {
+	var index int32
 	if e.Attachment != nil {
-		wanted.DeviceIndex = int(e.Attachment.DeviceIndex)
+		index = e.Attachment.DeviceIndex
 	}
+	wanted := wantedLink(want{cidr: cidr}, e, index)
 	if wanted.MAC != nil {
 		err = h.Links.Release(wanted)
 	}
@@ -102,10 +102,5 @@ func yields(taken *hostnet.NameTakenError, links []link, released []inventory.EN
 			return l.wanted.InterfaceName != "" && l.wanted.InterfaceName != taken.Name
 		}
 	}
-	for _, e := range released {
-		if bytes.Equal(hardwareAddr(e.MAC), taken.HolderMAC) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(released, func(e inventory.ENI) bool { return bytes.Equal(hardwareAddr(e.MAC), taken.HolderMAC) })
 }

@@ -1,22 +1,8 @@
 package agent
 
 import (
-	"context"
-
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
-)
-
-// Collector takes ENIs out of EC2; an eni.Client does. Only an agent that stands
-// alone has one: in a cluster the coordinator collects, and the agent can not.
-type Collector interface {
-	Detach(ctx context.Context, attachmentID string) error
-	Delete(ctx context.Context, eniID string) error
-}
-
-const (
-	detach verb = "DetachNetworkInterface"
-	remove verb = "DeleteNetworkInterface"
 )
 
 // remove adds the calls that take released ENIs out of EC2.
@@ -24,8 +10,7 @@ func (p *plan) remove(v view, byID map[string]inventory.ENI) {
 	if !v.collects {
 		return
 	}
-	p.searching = v.unwanted()
-	p.open = inventory.Open{Removing: map[string]bool{}, Searching: len(p.searching) > 0}
+	p.open = inventory.Open{Removing: map[string]bool{}, MayHaveCreated: v.unwanted()}
 	for _, id := range p.release {
 		e := byID[id]
 		if v.removing(e) {
@@ -74,7 +59,7 @@ func (v view) removing(e inventory.ENI) bool {
 	case !v.mayRemove(e), e.Removal() == eni.RemovalRefuse:
 		return false
 	}
-	return !v.refused[call{verb: detach, slot: e.Slot(), eni: e.ID}.key()] && !v.refused[call{verb: remove, slot: e.Slot(), eni: e.ID}.key()]
+	return !v.failures.Refuses(call{verb: detach, slot: e.Slot(), eni: e.ID}.key()) && !v.failures.Refuses(call{verb: remove, slot: e.Slot(), eni: e.ID}.key())
 }
 
 // empty says whether this instance has no ENI of ours, none is on its way, and

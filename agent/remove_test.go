@@ -70,12 +70,12 @@ func TestPlanCollects(t *testing.T) {
 		}(), ""},
 		{"of a NodeENI that may be in what cannot be read", func() view {
 			v := collectView(gone.at(me, 2, "attached"))
-			v.desired.known = map[types.UID]bool{"y": true}
+			v.desired.listed = map[types.UID]bool{"y": true}
 			return v
 		}(), ""},
 		{"of a NodeENI that is known to be gone", func() view {
 			v := collectView(gone.at(me, 2, "attached"))
-			v.desired.known = map[types.UID]bool{"x": true}
+			v.desired.listed = map[types.UID]bool{"x": true}
 			return v
 		}(), "DetachNetworkInterface eni-x; release eni-x"},
 		{"the second one for a place", func() view {
@@ -227,10 +227,10 @@ func TestRemoveAnswers(t *testing.T) {
 				t.Errorf("the call waits %v, want %v", waits, test.waits)
 			}
 			if test.gone {
-				if len(a.failures.Blocked(time.Time{})) > 0 {
+				if len(a.failures.Times()) > 0 {
 					t.Error("what waited for a free place on the instance still waits")
 				}
-				if decided := a.intents.bySlot[test.eni.Slot()]; decided.replaces != "eni-x" {
+				if decided := a.intents[test.eni.Slot()]; decided.replaces != "eni-x" {
 					t.Errorf("the next ENI here would have the same token: %+v", decided)
 				}
 				return
@@ -247,7 +247,7 @@ func TestRemoveAnswers(t *testing.T) {
 func TestRemovalIsPursued(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	leaving := unwanted("eni-x").at(me, 2, "detaching")
-	refused := map[retry.Key]bool{call{verb: detach, slot: leaving.Slot(), eni: "eni-x"}.key(): true}
+	refused := failedWith(call{verb: detach, slot: leaving.Slot(), eni: "eni-x"}.key(), ec2Error("UnauthorizedOperation", ""))
 	for _, test := range []struct {
 		name   string
 		eni    fixture
@@ -256,7 +256,7 @@ func TestRemovalIsPursued(t *testing.T) {
 	}{
 		{"being detached", leaving, func(*view) {}, true},
 		{"known from the report only", unwanted("eni-x").with(func(e *inventory.ENI) { e.Evidence, e.Owner.Cluster = inventory.Reported, "" }), func(*view) {}, true},
-		{"not permitted", leaving, func(v *view) { v.refused = refused }, false},
+		{"not permitted", leaving, func(v *view) { v.failures = *refused }, false},
 		{"at device index 0", unwanted("eni-x").at(me, 0, "attached"), func(*view) {}, false},
 		{"in a cluster", leaving, func(v *view) { v.collects = false }, false},
 	} {

@@ -21,7 +21,6 @@ import (
 type situation struct {
 	view     view
 	plan     plan
-	failures retry.Failures
 	links    map[string]linkState // by ENI
 	identity imds.Identity
 
@@ -64,11 +63,7 @@ func (s situation) problemEntry(p problem) (v1alpha1.ENIState, bool) {
 		return entry, true
 	}
 	for _, key := range lookUpKeys {
-		if f, ok := s.failures.Get(key); ok {
-			if !f.Terminal() {
-				entry.Phase = v1alpha1.PhasePending
-			}
-			entry.Reason, entry.Message = eni.Reason(f.Err), eni.Advice(key.Action, f.Err)
+		if entry.Phase, entry.Reason, entry.Message = s.failed(key, v1alpha1.PhasePending); entry.Reason != "" {
 			return entry, true
 		}
 	}
@@ -131,7 +126,7 @@ func (s situation) keeps(l v1alpha1.ENIState) bool {
 func (s situation) intentEntry(slot inventory.Slot, decided intent) (v1alpha1.ENIState, bool) {
 	entry := v1alpha1.ENIState{NodeENI: decided.nodeENI, NodeENIUID: slot.UID, SubnetID: slot.SubnetID, Replaces: decided.replaces}
 	switch {
-	case s.view.searching(slot):
+	case s.view.mayHaveCreated(slot):
 		entry.CreatedAt = &metav1.Time{Time: decided.createdAt}
 		entry.Phase, entry.Reason = v1alpha1.PhasePending, reasonVerifying
 		entry.Message = fmt.Sprintf("nothing wants this ENI any more, but EC2 may have created it; it is looked for until %s", decided.unanswered.Add(inventory.ConsistencyWindow).UTC().Format(time.RFC3339))
@@ -160,7 +155,7 @@ func (s situation) entry(w want) v1alpha1.ENIState {
 	entry.Replaces = decided.replaces
 	if exists {
 		describeENI(&entry, e, s.links[e.ID])
-		entry.DeviceIndex = s.plan.indexes[e.ID]
+		entry.DeviceIndex = s.plan.indexes[w.Slot]
 	} else if !decided.createdAt.IsZero() {
 		entry.CreatedAt = &metav1.Time{Time: decided.createdAt}
 	}
@@ -206,13 +201,13 @@ func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.P
 		}
 		return phase, reasonVerifying, "EC2 does not show the ENI; it is asked again" + s.until(e)
 	case a == nil:
-		index := s.plan.indexes[e.ID]
+		index := s.plan.indexes[w.Slot]
 		phase, reason, message = s.failed(call{verb: attach, slot: w.Slot, eni: e.ID, index: index}.key(), v1alpha1.PhaseAttaching)
 		return phase, cmp.Or(reason, "Attaching"), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at device index %d", index))
 	case a.InstanceID != s.view.instanceID:
 		return v1alpha1.PhaseFailed, "AttachedElsewhere", fmt.Sprintf("the ENI is attached to %s, not to this instance; detach it there", a.InstanceID)
 	case a.Detaching():
-		return v1alpha1.PhaseAttaching, "Detaching", "somebody is detaching the ENI; it is attached again when EC2 has finished"
+		return v1alpha1.PhaseAttaching, "Detaching", "another client is detaching the ENI; it is attached again when EC2 has finished"
 	}
 	if i := slices.IndexFunc(s.plan.calls, func(c call) bool { return c.eni == e.ID }); i >= 0 {
 		phase, reason, message = s.failed(s.plan.calls[i].key(), v1alpha1.PhaseConfiguring)
@@ -226,8 +221,8 @@ func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.P
 
 // phaseWithoutENI is that of an ENI that is still to be created.
 func (s situation) phaseWithoutENI(w want) (phase v1alpha1.Phase, reason, message string) {
-	if w.unfit != "" {
-		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unfit
+	if w.unsupported != "" {
+		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unsupported
 	}
 	if reason, message := s.outOfTouch(w); reason != "" {
 		return v1alpha1.PhasePending, reason, message
@@ -239,7 +234,7 @@ func (s situation) phaseWithoutENI(w want) (phase v1alpha1.Phase, reason, messag
 		return phase, reason, message
 	}
 	message = "waiting for EC2 to create the ENI"
-	if awaited := s.plan.awaited; s.failures.Terminal(awaited.key()) {
+	if awaited := s.plan.awaited; s.view.failures.Terminal(awaited.key()) {
 		message = fmt.Sprintf("not created before %s is attached, which EC2 refuses; see there", awaited.eni)
 	}
 	return phase, "Creating", message
@@ -255,8 +250,8 @@ func (s situation) until(e inventory.ENI) string {
 
 func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, reason, message string) {
 	switch link := s.links[e.ID]; {
-	case w.unfit != "":
-		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unfit
+	case w.unsupported != "":
+		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unsupported
 	case link.err != nil:
 		return v1alpha1.PhaseFailed, linkReason(link.err), link.err.Error()
 	case link.overdue:
@@ -264,32 +259,43 @@ func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, rea
 	case !link.Present && e.Link == inventory.LinkLost:
 		return v1alpha1.PhaseConfiguring, reasonLinkGone, fmt.Sprintf("the link with MAC %s has gone from the host's network namespace; EC2 is asked whether the ENI is still attached", e.MAC)
 	case !link.Present:
-		return v1alpha1.PhaseConfiguring, "LinkMissing", fmt.Sprintf("EC2 says attached, but no link with MAC %s is in the host's network namespace (yet)", e.MAC)
+		return v1alpha1.PhaseConfiguring, "LinkMissing", fmt.Sprintf("EC2 says attached, but no link with MAC %s is in the host's network namespace yet", e.MAC)
 	}
 	return v1alpha1.PhaseReady, "Ready", s.view.displaced(w, e)
 }
 
 // displaced says why an ENI is not at the device index that it was wanted at.
 func (v view) displaced(w want, e inventory.ENI) string {
-	const elsewhere = "attached at device index %d; %d is wanted, and is now held by %s"
 	at := e.Attachment.DeviceIndex
 	if at == w.deviceIndex {
 		return ""
 	}
-	if holder, ok := v.indexes.Holders[w.deviceIndex]; ok {
-		return fmt.Sprintf(elsewhere, at, w.deviceIndex, holder)
-	}
-	for _, other := range v.enis {
-		if a := other.Attachment; a != nil && !other.LinkLeft() && a.InstanceID == v.instanceID && a.DeviceIndex == w.deviceIndex {
-			return fmt.Sprintf(elsewhere, at, w.deviceIndex, other.ID+" of NodeENI "+other.Owner.NodeENI)
+	if holder := v.holder(w.deviceIndex); holder.ID != "" {
+		text := fmt.Sprintf("attached at device index %d; %d is wanted, and is now held by %s", at, w.deviceIndex, holder.ID)
+		if holder.Owner.NodeENI != "" {
+			text += " of NodeENI " + holder.Owner.NodeENI
 		}
+		return text
 	}
 	return fmt.Sprintf("attached at device index %d; %d is wanted, and an attached ENI keeps its index", at, w.deviceIndex)
 }
 
+// holder is the ENI that has a device index of network card 0, as far as is known.
+func (v view) holder(index int32) eni.ENI {
+	if id, ok := v.indexes.Holders[index]; ok {
+		return eni.ENI{ID: id}
+	}
+	for _, e := range v.enis {
+		if a := e.Attachment; a != nil && !e.LinkLeft() && a.InstanceID == v.instanceID && a.Card == 0 && a.DeviceIndex == index {
+			return e.ENI
+		}
+	}
+	return eni.ENI{}
+}
+
 // failed words the last failure of a call; phase is for one that is tried again.
 func (s situation) failed(key retry.Key, phase v1alpha1.Phase) (v1alpha1.Phase, string, string) {
-	f, ok := s.failures.Get(key)
+	f, ok := s.view.failures.Get(key)
 	if !ok {
 		return phase, "", ""
 	}
@@ -311,6 +317,7 @@ func (s situation) releaseEntry(e inventory.ENI) v1alpha1.ENIState {
 	entry := v1alpha1.ENIState{NodeENI: e.Owner.NodeENI, NodeENIUID: e.Owner.NodeENIUID, SubnetID: e.SubnetID}
 	link := s.links[e.ID]
 	describeENI(&entry, e, linkState{})
+	entry.SubnetCIDR = subnetCIDROf(s.last, e)
 	entry.Phase, entry.Reason = v1alpha1.PhaseReleasing, "NotWanted"
 	entry.Message = "nothing wants this ENI on this node; its link is being taken down"
 	switch {
@@ -338,7 +345,7 @@ func (s situation) removal(e inventory.ENI) (reason, message string) {
 		return "AttachedElsewhere", unwanted + fmt.Sprintf("it is attached to %s, not to this instance, and left alone; detach it there", e.Attachment.InstanceID)
 	}
 	c, due := s.view.removeCall(e)
-	switch f, _ := s.failures.Get(c.key()); {
+	switch f, _ := s.view.failures.Get(c.key()); {
 	case e.Uncertain():
 		return reasonVerifying, unwanted + "EC2 does not show it, and is asked again"
 	case e.Removal() == eni.RemovalRefuse:
@@ -364,10 +371,8 @@ func stamp(entries, last []v1alpha1.ENIState, now time.Time) {
 	for i := range entries {
 		entry := &entries[i]
 		entry.LastTransitionTime = metav1.NewTime(now.Truncate(time.Second))
-		for _, l := range last {
-			if sameENI(*entry, l) && l.Phase == entry.Phase && l.Reason == entry.Reason {
-				entry.LastTransitionTime = l.LastTransitionTime
-			}
+		if l := lastOf(last, *entry); l.Phase == entry.Phase && l.Reason == entry.Reason {
+			entry.LastTransitionTime = l.LastTransitionTime
 		}
 	}
 	slices.SortFunc(entries, func(a, b v1alpha1.ENIState) int {
@@ -376,6 +381,18 @@ func stamp(entries, last []v1alpha1.ENIState, now time.Time) {
 	})
 }
 
-func sameENI(a, b v1alpha1.ENIState) bool {
-	return a.NodeENIUID == b.NodeENIUID && a.SubnetID == b.SubnetID && a.ENIID == b.ENIID
+// subnetCIDROf is the CIDR of the subnet of an ENI that nothing wants, as it was last
+// reported: the want that knew it is gone, and the release may have to be tried again.
+func subnetCIDROf(last []v1alpha1.ENIState, e inventory.ENI) string {
+	return lastOf(last, v1alpha1.ENIState{NodeENIUID: e.Owner.NodeENIUID, SubnetID: e.SubnetID, ENIID: e.ID}).SubnetCIDR
+}
+
+// lastOf is the last report's entry about the same ENI; without a phase when there is none.
+func lastOf(entries []v1alpha1.ENIState, e v1alpha1.ENIState) v1alpha1.ENIState {
+	for _, last := range entries {
+		if last.NodeENIUID == e.NodeENIUID && last.SubnetID == e.SubnetID && last.ENIID == e.ENIID {
+			return last
+		}
+	}
+	return v1alpha1.ENIState{}
 }

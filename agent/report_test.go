@@ -28,10 +28,10 @@ var testIdentity = imds.Identity{InstanceType: "m5.large", Zone: "us-east-1a", R
 
 func situationOf(v view, links map[string]linkState, f *retry.Failures) situation {
 	v.instanceID, v.indexes.Max = me, 3
-	if f == nil {
-		f = &retry.Failures{}
+	if f != nil {
+		v.failures = *f
 	}
-	return situation{view: v, plan: next(v), failures: *f, links: links, identity: testIdentity}
+	return situation{view: v, plan: next(v), links: links, identity: testIdentity}
 }
 
 // answerWith is EC2's answer as the SDK gives it.
@@ -126,7 +126,6 @@ func TestReportNamesWhatIsAwaited(t *testing.T) {
 		{"UnauthorizedOperation", "waiting for EC2"}, // it holds up no other ENI
 	} {
 		f := failedWith(key, ec2Error(test.code, ""))
-		v.refused = f.Refused()
 		r := report(situationOf(v, nil, f), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0))
 		if len(r.ENIs) != 2 || r.ENIs[1].Reason != "Creating" || !strings.Contains(r.ENIs[1].Message, test.want) {
 			t.Errorf("%s: got %+v, want %q", test.code, r.ENIs, test.want)
@@ -310,11 +309,33 @@ func TestDisplacedWords(t *testing.T) {
 	e := inventory.ENI{ENI: eni.ENI{ID: "eni-1", Attachment: &eni.Attachment{DeviceIndex: 1}}}
 	wanted := want{deviceIndex: 2}
 	for want, v := range map[string]view{
-		"attached at device index 1; 2 is wanted, and is now held by eni-9":            {indexes: inventory.Indexes{Holders: map[int32]string{2: "eni-9"}}},
-		"attached at device index 1; 2 is wanted, and an attached ENI keeps its index": {},
+		"attached at device index 1; 2 is wanted, and is now held by eni-9": {indexes: inventory.Indexes{Holders: map[int32]string{2: "eni-9"}}},
+		"attached at device index 1; 2 is wanted, and an attached ENI keeps its index": {
+			instanceID: me, // each network card has indexes of its own
+			enis:       enis(eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(e *inventory.ENI) { e.Attachment.Card = 1 })),
+		},
+		"attached at device index 1; 2 is wanted, and is now held by eni-x of NodeENI x": {
+			instanceID: me, enis: enis(eniFor("eni-x", "x", subnetA).at(me, 2, "attached")),
+		},
 	} {
 		if got := v.displaced(wanted, e); got != want {
 			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// The release of an ENI may have to be tried again, also by the next process, and needs the
+// CIDR of its subnet, which only the report has by then.
+func TestReportOfReleaseKeepsTheCIDR(t *testing.T) {
+	const cidr = "10.0.1.0/24"
+	v := view{synced: true, enis: enis(eniFor("eni-x", "x", subnetA))}
+	last := v1alpha1.NodeENIStateStatus{ENIs: []v1alpha1.ENIState{
+		{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, SubnetCIDR: cidr, ENIID: "eni-x", Phase: v1alpha1.PhaseReady},
+	}}
+	for range 2 {
+		last = report(situationOf(v, nil, nil), last, time.Unix(50, 0))
+		if e := last.ENIs[0]; e.Phase != v1alpha1.PhaseReleasing || e.SubnetCIDR != cidr {
+			t.Errorf("%s with the CIDR %q", e.Phase, e.SubnetCIDR)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package agent
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -35,18 +34,6 @@ func (r *reporter) unsaved() bool {
 	return needed && !equality.Semantic.DeepEqual(r.current, r.saved)
 }
 
-// subnetOf is the CIDR of the ENI's subnet as the last report had it: the want
-// that knew it is gone.
-func (r *reporter) subnetOf(eniID string) netip.Prefix {
-	for _, entry := range r.current.ENIs {
-		if entry.ENIID == eniID {
-			subnet, _ := netip.ParsePrefix(entry.SubnetCIDR)
-			return subnet
-		}
-	}
-	return netip.Prefix{}
-}
-
 // saveKey is the report's place among the failures.
 var saveKey = retry.Key{Action: "report"}
 
@@ -56,7 +43,7 @@ func (r *reporter) report(ctx context.Context, v view, p plan, links map[string]
 		return // nothing is known yet
 	}
 	before := r.current
-	r.current = report(situation{view: v, plan: p, failures: r.failures, links: links, identity: r.Identity}, before, now)
+	r.current = report(situation{view: v, plan: p, links: links, identity: r.Identity}, before, now)
 	r.announce(before.ENIs, r.current.ENIs)
 	r.Metrics.reported(r.current.ENIs)
 	r.save(ctx, now)
@@ -81,9 +68,7 @@ func (r *reporter) save(ctx context.Context, now time.Time) {
 		return
 	}
 	report := r.current
-	r.calls.start(saveKey, call{}, func() func() {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
+	r.calls.start(ctx, apiTimeout, saveKey, call{}, func(ctx context.Context) func() {
 		err := r.Source.Save(ctx, report)
 		return func() { r.savedAs(report, err) }
 	})
@@ -96,16 +81,15 @@ func (r *reporter) savedAs(report v1alpha1.NodeENIStateStatus, err error) {
 		r.failures.Reset(saveKey)
 		return
 	}
-	if failed, _ := r.failures.Get(saveKey); failed.Err == nil {
-		r.Log.Warn("the node's report could not be saved; it is tried again, and no ENI is created until then", "error", err)
+	if _, repeated := r.failures.Failed(saveKey, err, time.Now()); !repeated {
+		r.Log.Warn("the node's report could not be saved; the agent will retry, and creates no ENI until then", "error", err)
 	}
-	r.failures.Failed(saveKey, err, time.Now())
 }
 
 // announce makes Events and log lines of what changed between two reports.
 func (r *reporter) announce(before, after []v1alpha1.ENIState) {
 	for _, e := range after {
-		if old, ok := lastOf(before, e); ok && old.Phase == e.Phase && old.Reason == e.Reason && old.Message == e.Message {
+		if old := lastOf(before, e); old.Phase == e.Phase && old.Reason == e.Reason && old.Message == e.Message {
 			continue
 		}
 		about := kube.ObjectReference{
@@ -116,7 +100,7 @@ func (r *reporter) announce(before, after []v1alpha1.ENIState) {
 			r.Log.Info("ENI is ready", "eni", e.ENIID, "nodeENI", e.NodeENI, "link", e.InterfaceName, "deviceIndex", e.DeviceIndex, "message", e.Message)
 			r.Recorder.Event(about, kube.EventNormal, "ENIReady", "%s on node %s is ready (%s)%s", e.ENIID, r.Node, e.InterfaceName, suffix(e.Message))
 			r.Recorder.Event(kube.NodeRef(r.Node), kube.EventNormal, "ENIReady", "%s of NodeENI %s is ready (%s)%s", e.ENIID, e.NodeENI, e.InterfaceName, suffix(e.Message))
-		case e.Phase == v1alpha1.PhaseFailed || isTrouble(e):
+		case e.Phase == v1alpha1.PhaseFailed || worthWarning(e):
 			r.Log.Warn("ENI is not ready", "nodeENI", e.NodeENI, "eni", e.ENIID, "subnet", e.SubnetID, "reason", e.Reason, "message", e.Message)
 			r.Recorder.Event(about, kube.EventWarning, e.Reason, "node %s: %s", r.Node, e.Message)
 			r.Recorder.Event(kube.NodeRef(r.Node), kube.EventWarning, e.Reason, "NodeENI %s: %s", e.NodeENI, e.Message)
@@ -134,18 +118,9 @@ func suffix(message string) string {
 	return ": " + message
 }
 
-func lastOf(entries []v1alpha1.ENIState, e v1alpha1.ENIState) (v1alpha1.ENIState, bool) {
-	for _, old := range entries {
-		if sameENI(old, e) {
-			return old, true
-		}
-	}
-	return v1alpha1.ENIState{}, false
-}
-
-// isTrouble tells reasons that EC2 or the host gave from the plain steps of an
+// worthWarning tells reasons that EC2 or the host gave from the plain steps of an
 // ENI's life.
-func isTrouble(e v1alpha1.ENIState) bool {
+func worthWarning(e v1alpha1.ENIState) bool {
 	switch e.Reason {
 	case "Creating", "Attaching", "Detaching", "SettingAttributes", reasonVerifying, "LinkMissing", reasonLinkGone, "NotWanted", reasonDeleting, "Gone", "Ready", reasonResolving, reasonOutOfTouch: // that is announced when it is over
 		return false

@@ -1,12 +1,17 @@
 package agent
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/aws/smithy-go"
 	"k8s.io/apimachinery/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -31,7 +36,7 @@ func restoredFrom(r v1alpha1.NodeENIStateStatus, instanceARN string, now time.Ti
 			decided.unanswered = now
 			s.intents[slot] = decided
 		}
-		// A link that is overdue is with a pod, or nobody. EC2 was asked about it, and a
+		// A link that is overdue is with a pod, or lost. EC2 was asked about it, and a
 		// restart is no reason to ask again.
 		if entry.ENIID != "" && entry.Reason == reasonLinkOverdue {
 			s.links[entry.ENIID] = linkState{wait: wait{waiting: entry.LastTransitionTime.Add(-linkPatience), overdue: true}}
@@ -75,7 +80,9 @@ func eniIn(entry v1alpha1.ENIState, instanceARN string) inventory.ENI {
 	e.Owner = eni.Owner{NodeENI: entry.NodeENI, NodeENIUID: entry.NodeENIUID, Instance: instanceARN}
 	if entry.CreatedAt != nil {
 		e.Owner.CreatedAt = entry.CreatedAt.Time
-		e.Since = maxTime(e.Since, e.Owner.CreatedAt)
+		if e.Owner.CreatedAt.After(e.Since) {
+			e.Since = e.Owner.CreatedAt
+		}
 	}
 	if entry.Reason == reasonDeleting {
 		e.Since = time.Time{} // a describe has shown it
@@ -110,9 +117,86 @@ func (a *Agent) restore(ctx context.Context, now time.Time) error {
 	a.reporter.saved, a.reporter.current = last, last
 	s := restoredFrom(last, a.Identity.InstanceARN(), now)
 	a.inventory.Restore(s.enis, now)
-	a.intents.bySlot, a.host.links, a.node.byUID = s.intents, s.links, s.node
+	a.intents, a.host.links, a.node.byUID = s.intents, s.links, s.node
 	if a.Collector != nil && last.InstanceID == "" {
 		a.inventory.Resync.VerifyAfterLag(now) // a report may have been lost
 	}
 	return nil
+}
+
+// A node that reboots while EC2's API cannot be reached, or while IAM does not allow
+// a describe, has its ENIs attached and their links bare. What EC2 would tell stands
+// in the node's last report, so the data path comes back without it.
+
+// reportedLinks are those of ENIs that were in use, of NodeENIs that are as they
+// were then and select the node still.
+func reportedLinks(last v1alpha1.NodeENIStateStatus, s Snapshot, defaultMTU int32, silent func(types.UID) bool) (links []link) {
+	for _, n := range inOrder(s.NodeENIs) {
+		if n.DeletionTimestamp != nil || !n.Selects(s.Labels) || !silent(n.UID) {
+			continue
+		}
+		v1alpha1.Default(n)
+		for _, entry := range last.ENIs {
+			inUse := entry.Phase == v1alpha1.PhaseReady || entry.Phase == v1alpha1.PhaseConfiguring
+			if inUse && entry.NodeENIUID == n.UID && entry.ObservedGeneration == n.Generation && hardwareAddr(entry.MAC) != nil {
+				links = append(links, link{inventory.ENI{ENI: eni.ENI{ID: entry.ENIID}}, linkOfEntry(n.Spec, entry, defaultMTU)})
+			}
+		}
+	}
+	return links
+}
+
+func linkOfEntry(spec v1alpha1.NodeENISpec, entry v1alpha1.ENIState, defaultMTU int32) hostnet.Wanted {
+	wanted := hostnet.Wanted{
+		MAC: hardwareAddr(entry.MAC), MTU: int(cmp.Or(spec.MTU, defaultMTU)),
+		Host: spec.Addressing == v1alpha1.AddressingHost, DeviceIndex: int(entry.DeviceIndex),
+	}
+	if spec.InterfaceName != "" {
+		wanted.InterfaceName = entry.InterfaceName
+	}
+	wanted.Subnet, _ = netip.ParsePrefix(entry.SubnetCIDR)
+	for _, text := range entry.Addresses {
+		if address, err := netip.ParseAddr(text); err == nil {
+			wanted.Addresses = append(wanted.Addresses, address)
+		}
+	}
+	return wanted
+}
+
+// configureAsReported configures links of which EC2 does not tell, after it was
+// asked. Nothing is created, attached, released or swept on a report alone.
+func (a *Agent) configureAsReported() {
+	if a.failures.Err(append(lookUpKeys, describeKey)...) == nil {
+		return // as a rule, and in every reconcile
+	}
+	for _, l := range reportedLinks(a.reporter.saved, a.selection.snapshot, a.DefaultMTU, a.ec2NotAnswering) {
+		if here, err := a.Links.Present(l.wanted.MAC); here && err == nil && !bytes.Equal(l.wanted.MAC, a.Identity.MAC) {
+			a.host.configureAsReported(l)
+		}
+	}
+}
+
+func (h *host) configureAsReported(l link) {
+	id := l.eni.ID
+	before := h.links[id]
+	state := linkState{wait: before.wait, logged: before.logged}
+	if state.Status, state.err = h.Links.Configure(l.wanted); state.err != nil && !state.Present {
+		state = before.unknown(state.err)
+	}
+	h.links[id] = state
+	switch {
+	case state.err != nil && (before.err == nil || before.err.Error() != state.err.Error()):
+		h.Log.Warn("a link could not be configured as the node's last report has it", "eni", id, "error", state.err)
+	case state.Repaired > 0:
+		h.Log.Info("configured a link as the node's last report has it, because EC2 has not answered", "eni", id, "link", state.Name, "changes", state.Repaired)
+	}
+}
+
+// ec2NotAnswering says whether EC2 was asked in vain for what the NodeENI's ENIs are.
+func (a *Agent) ec2NotAnswering(uid types.UID) bool {
+	if !a.inventory.Synced() {
+		return a.failures.Err(describeKey) != nil
+	}
+	known := slices.ContainsFunc(a.desired.wants, func(w want) bool { return w.UID == uid }) // from before
+	return !known && a.desired.unresolved[uid] && a.failures.Err(lookUpKeys...) != nil
 }

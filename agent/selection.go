@@ -9,22 +9,29 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
-	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 // selection is which NodeENIs there are, and which of them select this node.
 type selection struct {
 	*shared
-	snapshot    Snapshot
-	read        bool                // there has been a snapshot
-	generations map[types.UID]int64 // of the NodeENIs in the snapshot
-	selecting   map[types.UID]bool
-	grace       grace // those that selected the node a moment ago
+	snapshot Snapshot
+	read     bool                   // there has been a snapshot
+	nodeENIs map[types.UID]selected // those in the snapshot
+	grace    grace                  // those that selected the node a moment ago
 
 	nodeSeen bool // the Node has been here, and was this instance
 	// What was logged last, and is not logged again.
 	nodeMissing bool
 	lastProblem Problem
+}
+
+// selected says whether a NodeENI selects this node, or did a moment ago, and since when
+// that and the NodeENI are as they are.
+type selected struct {
+	generation int64
+	selects    bool
+	since      time.Time
 }
 
 // setDesired takes the newest snapshot in, and works out what is desired. It says
@@ -41,13 +48,18 @@ func (a *Agent) setDesired(now time.Time) (complete bool) {
 	return complete
 }
 
-// take takes a snapshot in.
+// take takes a snapshot in. The calls that wait for a change of a NodeENI that has changed
+// may be made at once, and what it names may be looked up.
 func (a *Agent) take(s Snapshot, now time.Time) {
 	before := a.selection
 	a.selection.take(s, now)
 	a.selection.logGrace(before.grace)
-	if changed := changedNodeENIs(before, a.selection); len(changed) > 0 {
-		a.retryChanged(changed, s.NodeENIs)
+	changed := changedNodeENIs(before, a.selection)
+	a.failures.RetryChanged(changed)
+	for _, n := range s.NodeENIs {
+		if changed[n.UID] {
+			a.failures.RetryLookUps(refsOf(n.Spec))
+		}
 	}
 	if s.ReportLost {
 		a.reporter.lost()
@@ -55,12 +67,16 @@ func (a *Agent) take(s Snapshot, now time.Time) {
 }
 
 func (s *selection) take(snapshot Snapshot, now time.Time) {
-	within := s.grace.next(s.snapshot, snapshot, s.selecting, !s.nodeSeen, s.ReleaseDelay, now)
-	s.generations, s.selecting = map[types.UID]int64{}, map[types.UID]bool{}
+	before := s.nodeENIs
+	within := s.grace.next(s.snapshot, snapshot, before, !s.nodeSeen, s.ReleaseDelay, now)
+	s.nodeENIs = map[types.UID]selected{}
 	for _, n := range snapshot.NodeENIs {
 		_, waits := within[n.UID]
-		s.generations[n.UID] = n.Generation
-		s.selecting[n.UID] = waits || snapshot.NodeExists && n.Selects(snapshot.Labels)
+		is := selected{n.Generation, waits || snapshot.NodeExists && n.Selects(snapshot.Labels), now}
+		if was := before[n.UID]; was.generation == is.generation && was.selects == is.selects {
+			is.since = was.since
+		}
+		s.nodeENIs[n.UID] = is
 	}
 	s.grace, s.snapshot = within, snapshot
 	if !snapshot.NodeExists {
@@ -74,7 +90,7 @@ func (a *Agent) resolve() {
 	before := a.desired.wants
 	s := a.selection.snapshot
 	a.desired = desire(s.NodeENIs, s.Labels, a.Identity.Zone, a.catalog, before)
-	a.desired.known = s.known()
+	a.desired.listed = s.listed()
 	for _, lost := range a.selection.grace {
 		a.desired.retain(lost.nodeENI, before)
 	}
@@ -90,10 +106,10 @@ func (a *Agent) resolve() {
 // than before, and that concern it: before the change or after it.
 func changedNodeENIs(before, after selection) map[types.UID]bool {
 	changed := map[types.UID]bool{}
-	for _, uids := range []map[types.UID]int64{before.generations, after.generations} {
+	for _, uids := range []map[types.UID]selected{before.nodeENIs, after.nodeENIs} {
 		for uid := range uids {
-			differs := before.generations[uid] != after.generations[uid] || before.selecting[uid] != after.selecting[uid]
-			if differs && (before.selecting[uid] || after.selecting[uid]) {
+			was, is := before.nodeENIs[uid], after.nodeENIs[uid]
+			if was != is && (was.selects || is.selects) {
 				changed[uid] = true
 			}
 		}
@@ -101,17 +117,47 @@ func changedNodeENIs(before, after selection) map[types.UID]bool {
 	return changed
 }
 
-// retryChanged lets the calls that wait for a change of one of these NodeENIs be made
-// at once, and what they name be looked up.
-func (a *Agent) retryChanged(changed map[types.UID]bool, nodeENIs []v1alpha1.NodeENI) {
-	a.failures.RetryChanged(changed)
-	for _, n := range nodeENIs {
-		if !changed[n.UID] {
-			continue
+// Problem is why an agent does nothing: one word, and what to do about it.
+type Problem struct{ Reason, Message string }
+
+// ReasonWrongRegion: EC2 would be asked in another Region than the instance's.
+const ReasonWrongRegion = "WrongRegion"
+
+// idle says whether nothing is done because the Node is not this instance, or has
+// never been here. A node that boots may be registered late, and a wrong name has
+// no Node: neither is a reason to take down what an agent before this one has set
+// up. A Node that was here and was deleted wants nothing any more.
+func (s *selection) idle() bool {
+	return s.problem() != Problem{} || !s.snapshot.NodeExists && !s.nodeSeen
+}
+
+// problem is why nothing is done here, if there is a reason that people have to remove.
+func (s *selection) problem() Problem {
+	if s.Problem.Reason == "" && s.snapshot.NodeProblem != "" {
+		return Problem{"NotThisInstance", s.snapshot.NodeProblem}
+	}
+	return s.Problem
+}
+
+// logNodeProblem says, once, why the Node is not this instance, or that there is none.
+func (s *selection) logNodeProblem() {
+	if missing := !s.snapshot.NodeExists && !s.snapshot.Incomplete; missing != s.nodeMissing {
+		s.nodeMissing = missing
+		switch {
+		case missing && s.nodeSeen:
+			s.Log.Warn("the Node has been deleted; unless it comes back, its ENIs are released", "node", s.Node, "within", nodeGrace)
+		case s.snapshot.NodeExists:
+			s.Log.Info("the Node is there now", "node", s.Node)
+		case missing:
+			s.Log.Warn("the cluster has no Node of this name; nothing is done until it has; if it has this node under another name, correct --node-name", "node", s.Node)
 		}
-		named := refsOf(n.Spec)
-		for _, kind := range lookUpKeys {
-			a.failures.RetryLookUps(kind, named.of(kind))
+	}
+	s.nodeSeen = s.nodeSeen || s.snapshot.NodeExists && s.problem() == Problem{}
+	if problem := s.problem(); problem != s.lastProblem {
+		s.lastProblem = problem
+		if problem.Reason != "" {
+			s.Log.Error("nothing is done on this node", "node", s.Node, "reason", problem.Reason, "problem", problem.Message)
+			s.Recorder.Event(kube.NodeRef(s.Node), kube.EventWarning, problem.Reason, "%s", problem.Message)
 		}
 	}
 }
@@ -119,7 +165,7 @@ func (a *Agent) retryChanged(changed map[types.UID]bool, nodeENIs []v1alpha1.Nod
 // forgetFailures drops those of subnets, names, slots and ENIs that are no more.
 func (a *Agent) forgetFailures(now time.Time) {
 	slots := a.desired.slots()
-	for s := range a.intents.bySlot {
+	for s := range a.intents {
 		slots[s] = true
 	}
 	subnets := map[string]bool{}
@@ -132,7 +178,7 @@ func (a *Agent) forgetFailures(now time.Time) {
 			_, exists := a.inventory.Get(key.ENI)
 			return exists
 		case key.Name != "":
-			return slices.Contains(a.desired.named.of(named(key, "")), key.Name)
+			return slices.Contains(a.desired.named, key)
 		case key.NodeENI != "":
 			return slots[inventory.Slot{UID: key.NodeENI, SubnetID: key.Subnet}]
 		default:

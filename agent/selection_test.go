@@ -2,7 +2,6 @@ package agent
 
 import (
 	"log/slog"
-	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -21,6 +20,12 @@ var (
 	fullX            = call{verb: create, slot: inventory.Slot{UID: "uid-x", SubnetID: subnetA2}}
 	brisk            = call{verb: setDescription, slot: inventory.Slot{UID: "uid-x", SubnetID: subnetA}, eni: "eni-x"}
 )
+
+// failing is what waits there.
+var failing = []retry.Key{
+	createX.key(), groupsX.key(), createY.key(), groupsY.key(), attachY.key(), fullX.key(), subnetFullKey(subnetA2), brisk.key(),
+	named(groupsByName, "of-x"), describeKey,
+}
 
 // waiting is an agent of a node that the NodeENIs x and y select, and z does not. Much
 // has failed there.
@@ -93,17 +98,11 @@ func TestWhatIsTriedAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a, s := waiting(now)
-			before := a.failures.Blocked(now)
 			test.happens(a, s)
-			for key := range a.failures.Blocked(now) {
-				delete(before, key)
-			}
-			want := map[retry.Key]bool{}
-			for _, key := range test.again {
-				want[key] = true
-			}
-			if !maps.Equal(before, want) {
-				t.Errorf("tried again at once: %v\nwant %v", before, want)
+			for _, key := range failing {
+				if again := !a.failures.Blocks(key, now); again != slices.Contains(test.again, key) {
+					t.Errorf("%+v is tried again at once: %v", key, again)
+				}
 			}
 		})
 	}
@@ -166,7 +165,7 @@ func TestForgetFailures(t *testing.T) {
 	x := wantFor("x", subnetA, 2)
 	gone := inventory.Slot{UID: "gone", SubnetID: subnetB}
 	a := New(Config{Log: slog.New(slog.DiscardHandler)})
-	a.desired = desired{wants: []want{x}, named: refs{subnetIDs: []string{subnetA}, groupNames: []string{"two words"}}}
+	a.desired = desired{wants: []want{x}, named: []retry.Key{named(subnetsByID, subnetA), named(groupsByName, "two words")}}
 	a.synced(now, eniFor("eni-x", "x", subnetA))
 	kept := []retry.Key{
 		describeKey, saveKey, nodeKey, subnetsByID, named(groupsByName, "two words"), named(subnetsByID, subnetA), subnetFullKey(subnetA),
@@ -180,15 +179,13 @@ func TestForgetFailures(t *testing.T) {
 		a.failures.Failed(key, errAbsent, now)
 	}
 	a.forgetFailures(now)
-	if n := len(a.failures.Blocked(time.Time{})); n != len(kept)+len(dropped) {
+	if n := len(a.failures.Times()); n != len(kept)+len(dropped) {
 		t.Errorf("%d are left before their wait is over", n)
 	}
 	a.forgetFailures(now.Add(time.Hour))
-	left, want := a.failures.Blocked(time.Time{}), map[retry.Key]bool{}
-	for _, key := range kept {
-		want[key] = true
-	}
-	if !maps.Equal(left, want) {
-		t.Errorf("left are %v, want %v", left, want)
+	for _, key := range slices.Concat(kept, dropped) {
+		if _, left := a.failures.Get(key); left != slices.Contains(kept, key) {
+			t.Errorf("%+v is left: %v", key, left)
+		}
 	}
 }

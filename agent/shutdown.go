@@ -38,9 +38,25 @@ func (a *Agent) shutDown(ctx context.Context) {
 				return
 			}
 		}
-		if !errors.Is(a.failures.Err(nodeKey), errOutrun) {
+		if !errors.Is(a.failures.Err(nodeKey), errNodeChanged) {
 			return
 		}
+	}
+}
+
+// awaitLabels is for an agent that is told to stop: the same label that selects the node
+// may select the DaemonSet's pods. It waits until it is clear whether the label is
+// lost, and only then the last reconcile releases anything.
+func (a *Agent) awaitLabels() {
+	snapshot, ok := a.Source.Snapshot()
+	if !ok {
+		return
+	}
+	now := time.Now()
+	a.take(snapshot, now)
+	ctx, cancel := context.WithTimeout(context.Background(), a.selection.grace.forLabels(now))
+	defer cancel()
+	for a.drain(ctx) {
 	}
 }
 
@@ -78,5 +94,6 @@ func (a *Agent) releaseOnly(ctx context.Context, now time.Time) {
 		}
 	}
 	a.failures.Reset(nodeKey) // there is no later
+	a.failures.Reset(saveKey)
 	a.publish(ctx, p, true, now)
 }

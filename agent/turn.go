@@ -19,9 +19,7 @@ func (a *Agent) findTurns(ctx context.Context, now time.Time) {
 		return
 	}
 	perNode := a.enisPerNode()
-	a.calls.start(countsKey, call{}, func() func() {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
+	a.calls.start(ctx, apiTimeout, countsKey, call{}, func(ctx context.Context) func() {
 		var fleet retry.Fleet
 		for nodeENI, enis := range perNode {
 			nodes, err := a.Source.Counts(ctx, nodeENI)
@@ -48,7 +46,7 @@ func (a *Agent) enisPerNode() map[string]int {
 	}
 	perNode := map[string]int{}
 	for _, n := range a.selection.snapshot.NodeENIs {
-		if a.selection.selecting[n.UID] {
+		if a.selection.nodeENIs[n.UID].selects {
 			perNode[n.Name] = max(wanted[n.UID], 1) // its subnets may not be known yet
 		}
 	}

@@ -11,7 +11,7 @@ import (
 // What a node adds to the backlog: what its NodeENIs give it.
 func TestENIsPerNode(t *testing.T) {
 	a := New(Config{})
-	a.selection.selecting = map[types.UID]bool{"uid-x": true, "uid-new": true}
+	a.selection.nodeENIs = map[types.UID]selected{"uid-x": {selects: true}, "uid-new": {selects: true}}
 	a.selection.snapshot = Snapshot{NodeENIs: []v1alpha1.NodeENI{nodeENI("x", nil), nodeENI("new", nil), nodeENI("elsewhere", nil)}}
 	a.desired.wants = []want{wantFor("uid-x", subnetA, 1), wantFor("uid-x", subnetB, 2)}
 	got := a.enisPerNode()

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/aws/smithy-go"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"

@@ -3,7 +3,6 @@ package inventory
 import (
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -28,7 +27,7 @@ func (i *Inventory) Describe(list []eni.ENI, here func(mac string) bool, now tim
 			e.Link = LinkSeen // the wait for a link begins with the next attach
 		}
 		e.collects = i.collects
-		// A report alone does not tell: an ENI of somebody else holds its device index.
+		// A report alone does not tell: an ENI that is not ours holds its device index.
 		i.known[e.ID] = i.known[e.ID] || !e.ReportedOnly()
 	}
 	for _, e := range gone {
@@ -74,7 +73,7 @@ func (i *Inventory) withoutPrimary(list []eni.ENI) []eni.ENI {
 			return false
 		}
 		if !i.known[e.ID] {
-			i.known[e.ID] = true // logged, and its index is nobody's
+			i.known[e.ID] = true // logged, and its index is not another's
 			i.log.Warn("the primary ENI has the tags of an ENI that was made for a NodeENI; it is left alone; remove the tags", "eni", e.ID, "tags", eni.TagCluster+" and its like")
 		}
 		return true
@@ -125,9 +124,7 @@ func merge(before []ENI, list []eni.ENI, here func(mac string) bool, now time.Ti
 	for _, e := range shown {
 		after = append(after, ENI{ENI: e, Evidence: Shown})
 	}
-	byID := func(a, b ENI) int { return strings.Compare(a.ID, b.ID) }
-	slices.SortFunc(after, byID)
-	slices.SortFunc(gone, byID)
+	sortByID(after)
 	return after, gone, again
 }
 

@@ -152,7 +152,7 @@ func TestAttachmentBelieved(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			e := ENI{AttachedAt: test.attached, Changed: test.changed}
 			e.Attachment = test.own
-			if got := e.believe(test.shown, now); got != test.want {
+			if got := e.mergeAttachment(test.shown, now); got != test.want {
 				t.Errorf("%+v, want %+v", got, test.want)
 			}
 		})

@@ -18,52 +18,6 @@ type Slot struct {
 // SlotOf is the place that the ENI is tagged for.
 func SlotOf(e eni.ENI) Slot { return Slot{e.Owner.NodeENIUID, e.SubnetID} }
 
-// Use is what an ENI is used for.
-type Use int
-
-const (
-	// Assigned: a slot has it, or may have it.
-	Assigned Use = iota
-	// Releasing: nothing wants it, and its link is still to be taken down.
-	Releasing
-	// Released: its link has been taken down.
-	Released
-	// Left: its link has gone since, so it is being detached.
-	Left
-	// Returning: it was released and is wanted again. EC2 has to tell whether it is
-	// still there: the coordinator may be deleting it at this moment.
-	Returning
-)
-
-// Evidence is what speaks for the existence of an ENI.
-type Evidence int
-
-const (
-	// Reported: only this node's report names it, so its attributes are not known.
-	Reported Evidence = iota
-	// Disputed: only the report names it, and a describe lacked it that had to show it.
-	Disputed
-	// Expected: EC2 has answered the call that created it, and no describe has shown
-	// it yet.
-	Expected
-	// Shown: a describe has shown it, and its absence from another means something.
-	Shown
-	// Missed: the last describe lacked it, though it had to show it.
-	Missed
-)
-
-// Link is what is known of an ENI's link.
-type Link int
-
-const (
-	// LinkNeverSeen: the ENI may never have been attached here.
-	LinkNeverSeen Link = iota
-	// LinkSeen: the link has been here, so EC2 has the ENI and will soon show it.
-	LinkSeen
-	// LinkLost: the link has gone, though the ENI was not detached as far as is known.
-	LinkLost
-)
-
 // How long EC2's describes may lag behind its own answers.
 const (
 	// ConsistencyWindow: AWS asks for retries over about five minutes before a
@@ -88,13 +42,13 @@ type ENI struct {
 	// time is that of the decision; with a full subnet, hours may lie between them.
 	Since time.Time
 	// Changed is when this agent last changed an attribute, AttachedAt when it attached
-	// the ENI; both are zero once somebody else must have changed it since.
+	// the ENI; both are zero once another client must have changed it since.
 	Changed, AttachedAt time.Time
 
 	restored   time.Time // when it was taken from the report
 	describeAt time.Time // when EC2 is to be asked about its link, whatever is asked before
-	// collects: this agent itself takes ENIs out of EC2. What is taken for gone too soon
-	// nobody else would delete.
+	// collects: this agent itself takes ENIs out of EC2. No other program would delete
+	// what is taken for gone too soon.
 	collects bool
 }
 
@@ -171,7 +125,7 @@ func (e ENI) shownAs(shown eni.ENI, now time.Time) ENI {
 		// What this agent has done is newer than what the describe shows.
 		shown.Groups, shown.Description, shown.SourceDestCheck = e.Groups, e.Description, e.SourceDestCheck
 	}
-	if shown.Owner.NodeENIUID == "" { // somebody has removed the tag
+	if shown.Owner.NodeENIUID == "" { // another client has removed the tag
 		shown.Owner.NodeENIUID, shown.Owner.NodeENI = e.Owner.NodeENIUID, e.Owner.NodeENI
 	}
 	// An ENI keeps its MAC, and has an address at all times: a describe that shows
@@ -180,7 +134,7 @@ func (e ENI) shownAs(shown eni.ENI, now time.Time) ENI {
 	if len(shown.Addresses) == 0 {
 		shown.Addresses = e.Addresses
 	}
-	shown.Attachment = e.believe(shown.Attachment, now)
+	shown.Attachment = e.mergeAttachment(shown.Attachment, now)
 	e.ENI, e.Evidence, e.Since = shown, Shown, time.Time{}
 	if e.Use == Returning {
 		e.returned()
@@ -195,9 +149,9 @@ func (e *ENI) returned() {
 	}
 }
 
-// believe is the attachment that counts after a describe has shown another, or none. A
+// mergeAttachment is the attachment that counts after a describe has shown another, or none. A
 // change of an attribute does not prove that the ENI is still attached.
-func (e ENI) believe(shown *eni.Attachment, now time.Time) *eni.Attachment {
+func (e ENI) mergeAttachment(shown *eni.Attachment, now time.Time) *eni.Attachment {
 	own := e.Attachment
 	if own != nil && shown != nil && own.ID == shown.ID && (own.InstanceID != shown.InstanceID || own.DeviceIndex != shown.DeviceIndex || own.Card != shown.Card) {
 		// An attachment is of one place: a describe that shows another has left it out.

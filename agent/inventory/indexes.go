@@ -1,8 +1,6 @@
 package inventory
 
 import (
-	"net"
-
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
@@ -35,25 +33,20 @@ func NewIndexes(attached []eni.ENI, ours func(eni.ENI) bool) Indexes {
 	return Indexes{Holders: holders}
 }
 
-// LearnFromMetadata notes the device indexes that IMDS shows as held by others. It is
-// a hint that spares a vain attach call; when IMDS lags, EC2 tells.
-func (i *Inventory) LearnFromMetadata(interfaces []imds.Interface, here func(net.HardwareAddr) bool) {
-	i.Indexes.Holders = holdersInMetadata(interfaces, i.known, i.Indexes.Holders, here)
-}
-
-// holdersInMetadata are the ENIs that IMDS shows and that are not known as ours. IMDS
-// lists an ENI for minutes after it was detached, so the link has to be here, or EC2
+// LearnFromMetadata notes the device indexes that IMDS shows as held by ENIs that are not
+// known as ours. It is a hint that spares a vain attach call; when IMDS lags, EC2 tells.
+// IMDS lists an ENI for minutes after it was detached, so the link has to be here, or EC2
 // must have shown before that the ENI holds the index.
-func holdersInMetadata(interfaces []imds.Interface, ours map[string]bool, before map[int32]string, here func(net.HardwareAddr) bool) map[int32]string {
-	holders := map[int32]string{}
-	for _, i := range interfaces {
-		index := int32(i.DeviceIndex)
-		if !i.Settled || index <= 0 || i.Card != 0 || ours[i.ENIID] {
+func (i *Inventory) LearnFromMetadata(interfaces []imds.Interface, here func(mac string) bool) {
+	before := i.Indexes.Holders
+	i.Indexes.Holders = map[int32]string{}
+	for _, shown := range interfaces {
+		index := int32(shown.DeviceIndex)
+		if !shown.Settled || index <= 0 || shown.Card != 0 || i.known[shown.ENIID] {
 			continue
 		}
-		if before[index] == i.ENIID || here(i.MAC) {
-			holders[index] = i.ENIID
+		if before[index] == shown.ENIID || here(shown.MAC.String()) {
+			i.Indexes.Holders[index] = shown.ENIID
 		}
 	}
-	return holders
 }

@@ -21,14 +21,17 @@ func TestHoldersInMetadata(t *testing.T) {
 	}
 	unsettled := shown("eni-new", 6, 0)
 	unsettled.Settled = false
-	got := holdersInMetadata([]imds.Interface{
+	i := told(false, time.Unix(10_000, 0))
+	i.known["eni-ours"] = true
+	i.Indexes.Holders = map[int32]string{4: "eni-formerly", 5: "eni-in-a-pod"}
+	i.LearnFromMetadata([]imds.Interface{
 		shown("eni-primary", 0, 0), shown("eni-cni", 1, 0), shown("eni-ours", 2, 0), shown("eni-card", 3, 1),
 		shown("eni-detached", 4, 0), shown("eni-in-a-pod", 5, 0), unsettled,
-	}, map[string]bool{"eni-ours": true}, map[int32]string{4: "eni-formerly", 5: "eni-in-a-pod"}, func(mac net.HardwareAddr) bool {
-		return string(mac) != "eni-detached" && string(mac) != "eni-in-a-pod"
+	}, func(mac string) bool {
+		return mac != net.HardwareAddr("eni-detached").String() && mac != net.HardwareAddr("eni-in-a-pod").String()
 	})
-	if want := map[int32]string{1: "eni-cni", 5: "eni-in-a-pod"}; !maps.Equal(got, want) {
-		t.Errorf("holders are %v, want %v", got, want)
+	if want := map[int32]string{1: "eni-cni", 5: "eni-in-a-pod"}; !maps.Equal(i.Indexes.Holders, want) {
+		t.Errorf("holders are %v, want %v", i.Indexes.Holders, want)
 	}
 }
 
@@ -70,10 +73,13 @@ func FuzzHoldersInMetadata(f *testing.F) {
 			}
 		}
 		ours := map[string]bool{"eni-0": c.Bool(), "eni-1": c.Bool()}
-		here := func(mac net.HardwareAddr) bool { return mac[5]%2 == 0 }
-		for index, id := range holdersInMetadata(shown, ours, before, here) {
+		here := func(mac string) bool { return mac[len(mac)-1]%2 == 0 }
+		i := told(false, time.Unix(10_000, 0))
+		i.known, i.Indexes.Holders = ours, before
+		i.LearnFromMetadata(shown, here)
+		for index, id := range i.Indexes.Holders {
 			proven := slices.ContainsFunc(shown, func(i imds.Interface) bool {
-				return i.ENIID == id && i.Settled && i.Card == 0 && int32(i.DeviceIndex) == index && (here(i.MAC) || before[index] == id)
+				return i.ENIID == id && i.Settled && i.Card == 0 && int32(i.DeviceIndex) == index && (here(i.MAC.String()) || before[index] == id)
 			})
 			if index <= 0 || ours[id] || !proven {
 				t.Fatalf("%s is taken to hold %d", id, index)

@@ -78,7 +78,7 @@ func (i *Inventory) update(id string, f func(*ENI)) {
 func (i *Inventory) Restore(reported []ENI, now time.Time) {
 	for _, e := range reported {
 		if i.isPrimary(e.ENI) || i.index(e.ID) >= 0 {
-			continue // somebody has edited the report
+			continue // the report has been edited
 		}
 		// One that seems to come from the future is as old as the time since when it is
 		// known, or its loss would not be noticed for years.
@@ -88,11 +88,11 @@ func (i *Inventory) Restore(reported []ENI, now time.Time) {
 		e.restored, e.collects = now, i.collects
 		i.enis = append(i.enis, e)
 	}
-	i.sort()
+	sortByID(i.enis)
 }
 
-func (i *Inventory) sort() {
-	slices.SortFunc(i.enis, func(a, b ENI) int { return strings.Compare(a.ID, b.ID) })
+func sortByID(enis []ENI) {
+	slices.SortFunc(enis, func(a, b ENI) int { return strings.Compare(a.ID, b.ID) })
 }
 
 // Created takes in the ENI that EC2 answers a create call with.
@@ -100,7 +100,7 @@ func (i *Inventory) Created(e eni.ENI, now time.Time) {
 	i.known[e.ID] = true
 	i.enis = slices.DeleteFunc(slices.Clone(i.enis), func(o ENI) bool { return o.ID == e.ID })
 	i.enis = append(i.enis, ENI{ENI: e, Evidence: Expected, Since: now, Changed: now, collects: i.collects})
-	i.sort()
+	sortByID(i.enis)
 	if e.MAC == "" {
 		i.Resync.Now("the answer to a create call names no MAC, so its link cannot be found")
 	}

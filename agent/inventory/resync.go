@@ -23,11 +23,12 @@ type Resync struct {
 	next time.Time // zero is now
 	why  string
 
-	open  int       // describes in a row that left something open
-	moved int       // and those because a link has vanished
-	again time.Time // when another describe tells more about what the last did not show
+	open     int       // describes in a row that left something open
+	linkLost int       // and those because a link has vanished
+	again    time.Time // when another describe tells more about what the last did not show
 	// afterLag is when describes must show every ENI that was asked for until now.
-	afterLag time.Time
+	afterLag       time.Time
+	mayHaveCreated map[Slot]bool // by the last plan
 	// unscheduled: the next plan tells when EC2 is asked, unless it is asked before.
 	unscheduled bool
 }
@@ -35,7 +36,7 @@ type Resync struct {
 // Now has EC2 asked in the next reconcile.
 func (r *Resync) Now(why string) {
 	r.next, r.why = time.Time{}, why
-	r.open, r.moved = 0, 0
+	r.open, r.linkLost = 0, 0
 }
 
 // Soon has EC2 asked in a moment.
@@ -46,7 +47,7 @@ func (r *Resync) Soon(why string, now time.Time) {
 
 // At has EC2 asked at that time, or before it for another reason.
 func (r *Resync) At(why string, at time.Time) {
-	r.open, r.moved = 0, 0
+	r.open, r.linkLost = 0, 0
 	r.before(why, at)
 }
 
@@ -63,7 +64,7 @@ func (r *Resync) before(why string, at time.Time) bool {
 func (r *Resync) left(now time.Time) {
 	const step = 1
 	if r.before("the link of an ENI that was released has gone", now.Add(steps[step]+rand.N(steps[step]))) {
-		r.moved = step + 1
+		r.linkLost = step + 1
 	}
 }
 
@@ -91,22 +92,28 @@ type Open struct {
 	// Removing are the ENIs that nothing wants and that this agent takes out of EC2,
 	// unless only people can help.
 	Removing map[string]bool
-	// Searching: an ENI may come of a decision that nothing stands for any more.
-	Searching bool
+	// MayHaveCreated are the slots that nothing wants and in which an ENI may have been created.
+	MayHaveCreated map[Slot]bool
 }
 
 // Schedule works out when EC2 is asked next, after a describe and a plan.
 func (i *Inventory) Schedule(o Open, now time.Time) {
 	r := &i.Resync
+	for s := range o.MayHaveCreated {
+		if !r.mayHaveCreated[s] {
+			r.Soon("EC2 may have created an ENI that nothing wants any more", now)
+		}
+	}
+	r.mayHaveCreated = o.MayHaveCreated
 	if !r.unscheduled {
 		return
 	}
-	open, moved := i.unsettled(o)
+	open, linkLost := i.unsettled(o)
 	if !open {
 		r.open = 0
 	}
-	if !moved {
-		r.moved = 0
+	if !linkLost {
+		r.linkLost = 0
 	}
 	r.unscheduled = false
 	switch {
@@ -114,12 +121,12 @@ func (i *Inventory) Schedule(o Open, now time.Time) {
 		if r.before("the last describe left something open", now.Add(steps[min(r.open, len(steps)-1)])) {
 			r.open++
 		}
-	case moved && r.moved < len(steps):
-		if r.before("a link has gone, and its ENI is still attached", now.Add(steps[r.moved])) {
-			r.moved++
+	case linkLost && r.linkLost < len(steps):
+		if r.before("a link has gone, and its ENI is still attached", now.Add(steps[r.linkLost])) {
+			r.linkLost++
 		}
 	default:
-		r.before("nothing happens", i.quiet(now))
+		r.before("nothing happens", i.periodic(now))
 		return
 	}
 	if !r.again.IsZero() {
@@ -130,9 +137,9 @@ func (i *Inventory) Schedule(o Open, now time.Time) {
 	}
 }
 
-// quiet is when EC2 is asked though nothing happens, or up to a fifth later, so that a
+// periodic is when EC2 is asked though nothing happens, or up to a fifth later, so that a
 // fleet that started together spreads.
-func (i *Inventory) quiet(now time.Time) time.Time {
+func (i *Inventory) periodic(now time.Time) time.Time {
 	at := now.Add(i.Resync.every + rand.N(i.Resync.every/5))
 	times := []time.Time{i.Resync.afterLag}
 	for _, e := range i.enis {
@@ -150,12 +157,12 @@ func (i *Inventory) quiet(now time.Time) time.Time {
 // wanted, or may be, and whether one is said to be there although its link has vanished:
 // then a pod may have taken the link, or the coordinator may be away, for as long as they
 // like, and EC2 is not asked all the while.
-func (i *Inventory) unsettled(o Open) (open, moved bool) {
-	open = o.Searching || slices.ContainsFunc(i.enis, func(e ENI) bool { return i.open(e, o.Removing[e.ID]) })
-	moved = slices.ContainsFunc(i.enis, func(e ENI) bool {
+func (i *Inventory) unsettled(o Open) (open, linkLost bool) {
+	open = len(o.MayHaveCreated) > 0 || slices.ContainsFunc(i.enis, func(e ENI) bool { return i.open(e, o.Removing[e.ID]) })
+	linkLost = slices.ContainsFunc(i.enis, func(e ENI) bool {
 		return e.Use == Left || e.Link == LinkLost && e.Attachment != nil && !i.released[e.ID]
 	})
-	return open, moved
+	return open, linkLost
 }
 
 func (i *Inventory) open(e ENI, removing bool) bool {

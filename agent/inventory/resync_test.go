@@ -60,6 +60,21 @@ func TestResyncReasons(t *testing.T) {
 	}
 }
 
+// That an ENI may have been created which nothing wants any more has EC2 asked soon, and
+// once.
+func TestSearching(t *testing.T) {
+	now := time.Unix(10_000, 0)
+	i := told(false, now)
+	searching := Open{MayHaveCreated: map[Slot]bool{{UID: "x"}: true}}
+	if i.Schedule(searching, now); i.asked(now) != steps[0] {
+		t.Errorf("EC2 is asked in %v", i.asked(now))
+	}
+	i.Resync.next = now.Add(time.Hour) // it has been asked
+	if i.Schedule(searching, now); i.asked(now) != time.Hour {
+		t.Errorf("EC2 is asked again, in %v", i.asked(now))
+	}
+}
+
 // What a describe left open about an ENI is pursued; afterwards nothing would ask. An
 // ENI that nothing wants is pursued as long as only a report names it, because it is not
 // released on that, and while this agent takes it out of EC2.
@@ -81,7 +96,7 @@ func TestWhatIsLeftOpen(t *testing.T) {
 		"not wanted, only reported":         {x.with(func(e *ENI) { e.Use, e.Evidence = Releasing, Reported }), Open{}, steps[0]},
 		"not wanted, removed by this agent": {x.at(me, 2, "detaching").with(func(e *ENI) { e.Use = Released }), removing, steps[0]},
 		"released, and it may be wanted":    {x.at(me, 2, "detaching").with(func(e *ENI) { e.Use = Left }), Open{}, steps[0]},
-		"one is searched for":               {x.at(me, 2, "attached"), Open{Searching: true}, steps[0]},
+		"one is searched for":               {x.at(me, 2, "attached"), Open{MayHaveCreated: map[Slot]bool{{UID: "y"}: true}}, steps[0]},
 	} {
 		i := told(len(test.open.Removing) > 0, now, test.eni)
 		if use := test.eni.Use; use == Released || use == Releasing {

@@ -24,7 +24,7 @@ var (
 	// A subnet that is full: addresses come back when others release them, and
 	// a fleet that waits for them shares EC2's buckets.
 	subnetFullBackoff = Backoff{First: 30 * time.Second, Max: 10 * time.Minute}
-	// Credentials that are replaced, or a clock that is set, while nobody looks; and
+	// Credentials that are replaced, or a clock that is set, while no person looks; and
 	// describes that IAM does not allow, without which nothing on the node goes on.
 	credentialsBackoff = Backoff{First: 10 * time.Second, Max: 5 * time.Minute}
 	// Other calls that IAM does not allow. Nothing tells when it does, and whoever

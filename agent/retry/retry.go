@@ -2,9 +2,7 @@
 package retry
 
 import (
-	"fmt"
 	"maps"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -24,15 +22,6 @@ type Key struct {
 	ENI     string
 	Index   int32
 	Name    string // an id or a name that is looked up
-}
-
-// String is for logs and tests.
-func (k Key) String() string {
-	words := []string{k.Action, k.Of, string(k.NodeENI), k.Subnet, k.ENI, k.Name}
-	if k.Index != 0 {
-		words = append(words, fmt.Sprint(k.Index))
-	}
-	return strings.Join(strings.Fields(strings.Join(words, " ")), " ")
 }
 
 // Failure is the last failure of one thing, and when it may be tried again.
@@ -114,26 +103,11 @@ func (f *Failures) Blocks(key Key, now time.Time) bool {
 	return f.byKey[key].turn.due || now.Before(f.byKey[key].Until)
 }
 
-// Blocked are the keys of what is not to be tried again yet.
-func (f *Failures) Blocked(now time.Time) map[Key]bool {
-	keys := map[Key]bool{}
-	for key := range f.byKey {
-		if f.Blocks(key, now) {
-			keys[key] = true
-		}
-	}
-	return keys
-}
-
-// Refused are the keys of what waits for people, and not for room on the instance.
-func (f *Failures) Refused() map[Key]bool {
-	keys := map[Key]bool{}
-	for key, failed := range f.byKey {
-		if failed.Terminal() && !eni.IsAttachmentLimit(failed.Err) {
-			keys[key] = true
-		}
-	}
-	return keys
+// Refuses says whether EC2 has refused it until a person ends that, though the instance
+// takes more ENIs.
+func (f *Failures) Refuses(key Key) bool {
+	failed := f.byKey[key]
+	return failed.Terminal() && !eni.IsAttachmentLimit(failed.Err)
 }
 
 // Times are when what has failed may be tried again.
@@ -165,16 +139,13 @@ func (f *Failures) RetryChanged(nodeENIs map[types.UID]bool) {
 	})
 }
 
-// RetryLookUps lets names that a changed NodeENI lists be looked up at once. lookUp is the
-// key of the look-up without a name.
-func (f *Failures) RetryLookUps(lookUp Key, names []string) {
-	for _, name := range names {
-		lookUp.Name = name
-		delete(f.byKey, lookUp)
-	}
-	lookUp.Name = ""
-	if len(names) > 0 && f.Terminal(lookUp) {
-		delete(f.byKey, lookUp)
+// RetryLookUps lets what a changed NodeENI names be looked up at once.
+func (f *Failures) RetryLookUps(refs []Key) {
+	for _, ref := range refs {
+		delete(f.byKey, ref)
+		if ref.Name = ""; f.Terminal(ref) {
+			delete(f.byKey, ref)
+		}
 	}
 }
 
@@ -194,8 +165,12 @@ func (f *Failures) CapacityFreed() {
 
 // AwaitsCapacity says whether anything waits for room on the instance.
 func (f *Failures) AwaitsCapacity() bool {
+	return f.any(func(failed Failure) bool { return lacksCapacity(failed.Err) })
+}
+
+func (f *Failures) any(is func(Failure) bool) bool {
 	for _, failed := range f.byKey {
-		if lacksCapacity(failed.Err) {
+		if is(failed) {
 			return true
 		}
 	}

@@ -8,9 +8,9 @@ import (
 )
 
 // EC2 lets an account make so many calls a second and keeps no queue: of a fleet
-// that starts at once most are refused, and whoever asks again soon is refused
-// again, a dozen times per node among 1,000. So nobody asks again soon. The
-// NodeENIs' status tells how many nodes wait, EC2's documentation how many calls
+// that starts at once most are refused, and an agent that asks again soon is refused
+// again, a dozen times per node among 1,000. So agents do not ask again soon. The
+// NodeENIs' status says how many nodes wait, EC2's documentation how many calls
 // a second it takes: each node draws its turn from the time that serving all of
 // them takes. Calls then arrive as fast as EC2 takes them, and few are refused
 // twice. Nothing but the moment of a call rests on the status, and one that does not
@@ -18,12 +18,12 @@ import (
 
 const (
 	// statusAge is how old a status may be: the coordinator writes one every 5 s.
-	// Before that it may not know of the crowd.
+	// Before that it may not know of the others.
 	statusAge = 5500 * time.Millisecond
 	// statusJitter is added to it.
 	statusJitter = 1500 * time.Millisecond
 	// lookAgain is how long a turn is waited for without another look at the
-	// status: the crowd may go, and nobody may write the status any more.
+	// status: the others may be served, and the coordinator may have stopped writing it.
 	lookAgain = 30 * time.Second
 	// soonest is the least time that turns are spread over.
 	soonest = 500 * time.Millisecond
@@ -38,7 +38,7 @@ func throttledDelay(n int) time.Duration {
 	return throttledBackoff.Delay(n - 1)
 }
 
-// Fleet is what the status tells of the ENIs that NodeENIs of this node give to
+// Fleet is what the status says of the ENIs that NodeENIs of this node give to
 // nodes, if it is known.
 type Fleet struct {
 	Waiting, Ready int // ENIs
@@ -53,19 +53,19 @@ func (f Fleet) served(bucket eni.Bucket) time.Duration {
 // turn is the wait of a call for its turn.
 type turn struct {
 	due   bool      // to be drawn, or looked at again, when the failure's wait is over
-	idle  time.Time // since when a crowd may be waiting like this one
+	idle  time.Time // since when others may be waiting like this one
 	at    time.Time // zero until it is drawn
-	ready int       // what the status told at the last look
+	ready int       // in the status at the last look
 }
 
 // look draws the turn, or sees whether it may stay; refused is how often in a row
 // EC2 has refused the call. It returns how long to wait from now on.
 func (t turn) look(fleet Fleet, bucket eni.Bucket, refused int, now time.Time) (turn, time.Duration) {
-	stale := !t.at.IsZero() && fleet.Ready == t.ready // then it tells nothing
+	stale := !t.at.IsZero() && fleet.Ready == t.ready
 	switch {
 	case fleet.Unknown && !t.at.IsZero():
 		fleet.Ready = t.ready // the turn stays
-	case fleet.Unknown: // a crowd asks the API server, too
+	case fleet.Unknown: // the others ask the API server, too
 		t.at = now.Add(rand.N(lookAgain))
 	case t.at.IsZero():
 		// Those before the first refusal have been served, though the status may
@@ -85,12 +85,7 @@ func (t turn) look(fleet Fleet, bucket eni.Bucket, refused int, now time.Time) (
 
 // TurnDue says whether the status is to be looked at.
 func (f *Failures) TurnDue(now time.Time) bool {
-	for _, failed := range f.byKey {
-		if failed.turn.due && !now.Before(failed.Until) {
-			return true
-		}
-	}
-	return false
+	return f.any(func(failed Failure) bool { return failed.turn.due && !now.Before(failed.Until) })
 }
 
 // DrawTurns draws a turn for each throttled call whose wait is over, or sees whether

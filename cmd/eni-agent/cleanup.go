@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/files"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
@@ -48,7 +50,7 @@ func cleanup(ctx context.Context, args []string) error {
 	began := ctx
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
-	cfg := agent.Config{Log: log}
+	cfg := agent.Config{Log: log, Metrics: agent.NewMetrics(prometheus.NewRegistry())}
 	if _, err := onInstance(ctx, &cfg, nil); err != nil {
 		return unfinished(began, *timeout, nil, err)
 	}

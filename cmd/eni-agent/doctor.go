@@ -117,7 +117,7 @@ func (o options) gatherFiles(ctx context.Context, metadata *imds.Client) *doctor
 // gatherCluster reads what the API server has for this node, and the cluster's id.
 func (o *options) gatherCluster(ctx context.Context, facts *doctor.Facts) {
 	if o.node == "" && o.kubeconfig == "" {
-		return // nobody has said that there is a cluster
+		return // nothing says that there is a cluster
 	}
 	client, from, err := o.kubeClient()
 	if err == nil && o.node == "" {

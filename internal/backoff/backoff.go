@@ -18,8 +18,11 @@ func (e Exponential) Delay(n int) time.Duration {
 }
 
 // Wait waits that long, or until ctx ends, which is an error.
-func (e Exponential) Wait(ctx context.Context, n int) error {
-	timer := time.NewTimer(e.Delay(n))
+func (e Exponential) Wait(ctx context.Context, n int) error { return Sleep(ctx, e.Delay(n)) }
+
+// Sleep waits that long, or until ctx ends, which is an error.
+func Sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():

@@ -10,8 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
 // What the last report has of a link is used only as long as the NodeENI is as it
@@ -61,9 +63,9 @@ func TestReportedLinks(t *testing.T) {
 			test.change(&n, &e, &s)
 			s.NodeENIs = []v1alpha1.NodeENI{n}
 			last := v1alpha1.NodeENIStateStatus{ENIs: []v1alpha1.ENIState{e}}
-			var want []reportedLink
+			var want []link
 			if test.want != nil {
-				want = []reportedLink{{"eni-x", *test.want}}
+				want = []link{{inventory.ENI{ENI: eni.ENI{ID: "eni-x"}}, *test.want}}
 			}
 			if got := reportedLinks(last, s, 1400, func(types.UID) bool { return true }); !reflect.DeepEqual(got, want) {
 				t.Errorf("got %+v\nwant %+v", got, want)
