@@ -17,7 +17,7 @@ import (
 )
 
 // absenceTimeout is how long an object that a new list does not show any more counts
-// neither as present nor as deleted. Somebody may have deleted it while the watch was
+// neither as present nor as deleted. It may have been deleted while the watch was
 // broken; or the list is wrong, and then the links of a whole fleet must not go down
 // within a second. After that the API server is asked for the object itself.
 const absenceTimeout = time.Minute
@@ -28,27 +28,30 @@ const deletedTTL = time.Hour
 // Absences tells objects that were deleted from those that a list only lacks.
 type Absences struct {
 	mu      sync.Mutex
-	present map[types.UID]Object    // at the last observation
-	since   map[types.UID]time.Time // of those that are absent
+	present map[types.UID]sighting  // that were, and of which no deletion is known
 	deleted map[types.UID]time.Time // proven
-	// reported are those that only the last report names, which a process that has
-	// just started has not seen yet.
-	reported map[types.UID]bool
-	get      func(context.Context, Object) (types.UID, error)
-	changed  func()
-	timeout  time.Duration
-	log      *slog.Logger
+	get     func(context.Context, Object) (types.UID, error)
+	changed func()
+	timeout time.Duration
+	log     *slog.Logger
 }
 
 // Object is an object that was present.
 type Object struct{ Resource, Name string }
+
+// sighting is an object that was present.
+type sighting struct {
+	Object
+	absent   bool // at the last observation
+	reported bool // only the last report names it: a process that has just started has not seen it yet
+}
 
 // NewAbsences makes Absences. get asks the API server for the UID of the object that
 // has a name now, which is empty when none has it; changed is called when it has proven
 // a deletion.
 func NewAbsences(get func(context.Context, Object) (types.UID, error), changed func(), log *slog.Logger) *Absences {
 	return &Absences{
-		present: map[types.UID]Object{}, since: map[types.UID]time.Time{}, deleted: map[types.UID]time.Time{}, reported: map[types.UID]bool{},
+		present: map[types.UID]sighting{}, deleted: map[types.UID]time.Time{},
 		get: get, changed: changed, timeout: absenceTimeout, log: log,
 	}
 }
@@ -63,8 +66,7 @@ func (a *Absences) Seed(last v1alpha1.NodeENIStateStatus) {
 		if e.Phase == v1alpha1.PhaseReleased || e.NodeENI == "" || len(content.IsPathSegmentName(e.NodeENI)) > 0 {
 			continue // nothing is left to protect, or it is no name that could be asked for
 		}
-		a.present[e.NodeENIUID] = Object{kube.NodeENIs, e.NodeENI}
-		a.reported[e.NodeENIUID] = true
+		a.present[e.NodeENIUID] = sighting{Object: Object{kube.NodeENIs, e.NodeENI}, reported: true}
 	}
 }
 
@@ -98,54 +100,52 @@ func (a *Absences) Observe(present map[types.UID]Object, terminating map[types.U
 	names := map[Object]bool{}
 	for uid, object := range present {
 		names[object] = true
-		delete(a.since, uid)
-		delete(a.reported, uid)
 		if terminating[uid] {
 			delete(a.present, uid)
 		} else {
-			a.present[uid] = object
+			a.present[uid] = sighting{Object: object}
 		}
 	}
-	for uid, object := range a.present {
+	for uid, last := range a.present {
 		_, here := present[uid]
 		switch {
 		case here:
-		case deleted[uid], names[object]: // or another has its name
+		case deleted[uid], names[last.Object]: // or another has its name
 			deleted[uid], a.deleted[uid] = true, time.Now()
 			delete(a.present, uid)
-			delete(a.since, uid)
 		default:
 			incomplete = true
-			a.await(uid, object)
+			a.await(uid, last)
 		}
 	}
 	return incomplete, deleted
 }
 
 // await has the API server asked for an absent object in time; a.mu is held.
-func (a *Absences) await(uid types.UID, object Object) {
-	if !a.since[uid].IsZero() {
+func (a *Absences) await(uid types.UID, last sighting) {
+	if last.absent {
 		return
 	}
-	a.since[uid] = time.Now()
 	wait := a.timeout
-	if a.reported[uid] {
+	if last.reported {
 		wait = 0
 	}
-	time.AfterFunc(wait, func() { a.confirm(uid, object) })
+	last.absent = true
+	a.present[uid] = last
+	time.AfterFunc(wait, func() { a.confirm(uid, last.Object) })
 }
 
 // confirm asks the API server whether the object was deleted.
 func (a *Absences) confirm(uid types.UID, object Object) {
 	a.mu.Lock()
-	absent := !a.since[uid].IsZero()
+	absent := a.present[uid].absent
 	a.mu.Unlock()
 	if !absent {
 		return
 	}
 	now, err := a.get(context.Background(), object)
 	if err != nil || now == uid {
-		a.log.Warn("an object is not listed, but nobody has said that it was deleted; all ENIs of it stay", "resource", object.Resource, "name", object.Name, "error", err)
+		a.log.Warn("an object is not listed, but its deletion is not proven; all its ENIs stay", "resource", object.Resource, "name", object.Name, "error", err)
 		time.AfterFunc(a.timeout, func() { a.confirm(uid, object) })
 		return
 	}

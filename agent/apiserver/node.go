@@ -2,7 +2,6 @@ package apiserver
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -72,34 +71,33 @@ func NodeProblem(node *kube.Node, instanceID string) string {
 
 // Refresh implements Source: it reads the Node once more.
 func (s *Source) Refresh(ctx context.Context) error {
+	_, err := s.readNode(ctx)
+	return err
+}
+
+func (s *Source) readNode(ctx context.Context) (*kube.Node, error) {
 	var node kube.Node
-	err := s.client.Core.Get().Resource(kube.Nodes).Name(s.node).Do(ctx).Into(&node)
-	if err != nil {
-		return err
+	if err := s.client.Core.Get().Resource(kube.Nodes).Name(s.node).Do(ctx).Into(&node); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.setFresh(&node)
-	return nil
+	return &node, nil
 }
 
 // Confirm implements Confirmer.
 func (s *Source) Confirm(ctx context.Context, uid types.UID, name string) error {
-	if err := s.Refresh(ctx); err != nil {
+	node, err := s.readNode(ctx)
+	if err != nil {
 		return fmt.Errorf("its Node: %w", err)
-	}
-	s.mu.Lock()
-	node := s.fresh
-	s.mu.Unlock()
-	if node == nil {
-		return errors.New("its Node has been deleted")
 	}
 	var n v1alpha1.NodeENI
 	if err := s.client.API.Get().Resource(kube.NodeENIs).Name(name).Do(ctx).Into(&n); err != nil {
 		return fmt.Errorf("NodeENI %s: %w", name, err)
 	}
 	if n.UID != uid || n.DeletionTimestamp != nil || !n.Selects(node.Labels) {
-		return fmt.Errorf("the NodeENI %s does not select this node any more, and the watch has not told so yet", name)
+		return fmt.Errorf("NodeENI %s no longer selects this node, and the watch has not shown that yet", name)
 	}
 	return nil
 }

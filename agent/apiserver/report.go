@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -31,7 +32,7 @@ func (s *Source) Load(context.Context) (v1alpha1.NodeENIStateStatus, error) {
 // no Node, there is none to create, and the report is lost until the Node is back.
 func (s *Source) Save(ctx context.Context, report v1alpha1.NodeENIStateStatus) error {
 	s.mu.Lock()
-	state, node := s.state, s.node
+	state := s.state
 	s.mu.Unlock()
 	owner := s.currentNode()
 	if state == nil {
@@ -41,7 +42,7 @@ func (s *Source) Save(ctx context.Context, report v1alpha1.NodeENIStateStatus) e
 			s.mu.Unlock()
 			return nil
 		}
-		state = &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: node}}
+		state = &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: s.node}}
 	}
 	state = state.DeepCopy()
 	report.DeepCopyInto(&state.Status)
@@ -91,6 +92,11 @@ func (s *Source) write(ctx context.Context, state *v1alpha1.NodeENIState, mayCre
 	return nil, err
 }
 
+func (s *Source) onState() cache.ResourceEventHandler {
+	written := func(any) { s.stateWritten() }
+	return cache.ResourceEventHandlerFuncs{AddFunc: written, UpdateFunc: func(_, o any) { written(o) }, DeleteFunc: func(any) { s.stateDeleted() }}
+}
+
 // stateDeleted notes that the report is gone, unless the agent has none.
 func (s *Source) stateDeleted() {
 	s.mu.Lock()
@@ -100,11 +106,11 @@ func (s *Source) stateDeleted() {
 	signal(s.changed)
 }
 
-// stateCheck is when the report is looked at after it has been written. Somebody
-// else who goes on writing is answered no more often than that.
+// stateCheck is when the report is looked at after it has been written. Another client
+// that goes on writing is answered no more often than that.
 const stateCheck = 10 * time.Second
 
-// stateWritten notes that somebody, the agent as a rule, has written the report.
+// stateWritten notes that the report has been written, by the agent as a rule.
 func (s *Source) stateWritten() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +130,7 @@ func (s *Source) checkState() {
 		return
 	}
 	if shown := o.(*v1alpha1.NodeENIState); newer(shown, s.state) && !equality.Semantic.DeepEqual(shown.Status, s.state.Status) {
-		s.log.Warn("somebody else has written this node's report; it is written again", "nodeENIState", s.node)
+		s.log.Warn("another client has written this node's report; the agent writes it again", "nodeENIState", s.node)
 		s.lost = true
 		signal(s.changed)
 	}

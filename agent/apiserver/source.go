@@ -4,8 +4,10 @@ package apiserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -44,13 +46,14 @@ type Source struct {
 	fetch    chan struct{}
 	limiter  flowcontrol.RateLimiter // of saves
 	absences *Absences
+	complete bool // all NodeENIs have been read; of Snapshot
 
 	mu    sync.Mutex
 	specs map[string]v1alpha1.NodeENI // by name
 	fresh *kube.Node                  // as it was last read or patched
 	read  time.Time                   // when that was
 	state *v1alpha1.NodeENIState      // as it was last saved or loaded
-	lost  bool                        // the state is not what was saved: there is none, or somebody has changed it
+	lost  bool                        // the state is not what was saved: there is none, or another client has changed it
 	check bool                        // it is looked at soon
 }
 
@@ -110,18 +113,10 @@ func withoutManagedFields(o any) (any, error) {
 
 // Run keeps up with the API server until ctx ends.
 func (s *Source) Run(ctx context.Context) error {
-	if _, err := s.nodeENIs.AddEventHandler(s.onNodeENI()); err != nil {
-		return err
-	}
-	if _, err := s.nodes.AddEventHandler(s.onNode()); err != nil {
-		return err
-	}
-	written := func(any) { s.stateWritten() }
-	handler := cache.ResourceEventHandlerFuncs{AddFunc: written, UpdateFunc: func(_, o any) { written(o) }, DeleteFunc: func(any) { s.stateDeleted() }}
-	if _, err := s.states.AddEventHandler(handler); err != nil {
-		return err
-	}
-	for _, i := range []cache.SharedIndexInformer{s.nodeENIs, s.nodes, s.states} {
+	for i, handler := range map[cache.SharedIndexInformer]cache.ResourceEventHandler{s.nodeENIs: s.onNodeENI(), s.nodes: s.onNode(), s.states: s.onState()} {
+		if _, err := i.AddEventHandler(handler); err != nil {
+			return err
+		}
 		go i.RunWithContext(ctx)
 	}
 	if !cache.WaitForCacheSync(ctx.Done(), s.nodeENIs.HasSynced, s.nodes.HasSynced, s.states.HasSynced) {
@@ -179,7 +174,7 @@ func (s *Source) fetchSpecs(ctx context.Context) {
 			retry = nil
 		case ctx.Err() == nil:
 			if retry == nil {
-				s.log.Warn("a NodeENI could not be read; it is tried again", "error", err)
+				s.log.Warn("a NodeENI could not be read; the agent will retry", "error", err)
 			}
 			retry = time.After(fetchRetry)
 		}
@@ -189,6 +184,7 @@ func (s *Source) fetchSpecs(ctx context.Context) {
 
 func (s *Source) fetchOnce(ctx context.Context) error {
 	there := map[string]bool{}
+	var failed []error
 	for _, o := range s.nodeENIs.GetStore().List() {
 		meta := o.(*metav1.PartialObjectMetadata)
 		there[meta.Name] = true
@@ -201,7 +197,8 @@ func (s *Source) fetchOnce(ctx context.Context) error {
 			continue // its delete event is on the way
 		}
 		if err != nil {
-			return fmt.Errorf("NodeENI %s: %w", meta.Name, err)
+			failed = append(failed, fmt.Errorf("NodeENI %s: %w", meta.Name, err))
+			continue
 		}
 		n.Status, n.ManagedFields = v1alpha1.NodeENIStatus{}, nil
 		s.mu.Lock()
@@ -210,12 +207,8 @@ func (s *Source) fetchOnce(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for name := range s.specs {
-		if !there[name] {
-			delete(s.specs, name)
-		}
-	}
-	return nil
+	maps.DeleteFunc(s.specs, func(name string, _ v1alpha1.NodeENI) bool { return !there[name] })
+	return errors.Join(failed...)
 }
 
 func (s *Source) spec(name string) (v1alpha1.NodeENI, bool) {
@@ -232,13 +225,15 @@ func (s *Source) Changed() <-chan struct{} { return s.changed }
 func (s *Source) Snapshot() (agent.Snapshot, bool) {
 	var snapshot agent.Snapshot
 	present, terminating := map[types.UID]Object{}, map[types.UID]bool{}
+	unread := false
 	for _, o := range s.nodeENIs.GetStore().List() {
 		meta := o.(*metav1.PartialObjectMetadata)
 		present[meta.UID] = Object{kube.NodeENIs, meta.Name}
 		terminating[meta.UID] = meta.DeletionTimestamp != nil
 		n, ok := s.spec(meta.Name)
 		if !ok || n.UID != meta.UID {
-			return agent.Snapshot{}, false // it is being read
+			unread = true
+			continue
 		}
 		n.DeletionTimestamp = meta.DeletionTimestamp
 		snapshot.NodeENIs = append(snapshot.NodeENIs, n)
@@ -247,7 +242,11 @@ func (s *Source) Snapshot() (agent.Snapshot, bool) {
 	if node != nil {
 		present[node.UID] = Object{kube.Nodes, node.Name}
 	}
+	if s.complete = s.complete || !unread; !s.complete {
+		return agent.Snapshot{}, false
+	}
 	snapshot.Incomplete, snapshot.Deleted = s.absences.Observe(present, terminating)
+	snapshot.Incomplete = snapshot.Incomplete || unread // one that cannot be read holds up no other
 	if node == nil {
 		return snapshot, true
 	}

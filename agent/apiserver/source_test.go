@@ -3,10 +3,13 @@ package apiserver
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"path"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +17,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
 
@@ -199,6 +203,54 @@ func TestSpecsAreRead(t *testing.T) {
 		}
 		if len(s.fetch) > 0 {
 			t.Errorf("%s: a read has another one follow", step.name)
+		}
+	}
+}
+
+// A NodeENI that cannot be read, because a field of it has a type that this version does
+// not know, holds up no other one, and nothing is released because of it.
+func TestNodeENIThatCannotBeRead(t *testing.T) {
+	unreadable := map[string]bool{}
+	s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
+		name := path.Base(r.URL.Path)
+		selector := `{"with":"` + name + `"}`
+		if unreadable[name] {
+			selector = `["a list"]`
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"apiVersion":%q,"kind":"NodeENI","metadata":{"name":%q,"uid":%q,"generation":1},"spec":{"nodeSelector":%s}}`,
+			v1alpha1.GroupVersion, name, "uid-"+name, selector)
+	})
+	for _, step := range []struct {
+		name       string
+		added      string
+		unreadable bool
+		snapshot   bool
+		read       []string
+		incomplete bool
+	}{
+		{"the only one cannot be read", "first", true, false, nil, false},
+		{"it can be read", "first", false, true, []string{"first"}, false},
+		{"another one cannot be read", "second", true, true, []string{"first"}, true},
+		{"a third one can", "third", false, true, []string{"first", "third"}, true},
+		{"all can be read", "second", false, true, []string{"first", "second", "third"}, false},
+	} {
+		unreadable[step.added] = step.unreadable
+		added := metav1.ObjectMeta{Name: step.added, UID: types.UID("uid-" + step.added), Generation: 1}
+		if err := s.nodeENIs.GetStore().Update(&metav1.PartialObjectMetadata{ObjectMeta: added}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.fetchOnce(t.Context()); (err != nil) != (step.incomplete || !step.snapshot) {
+			t.Errorf("%s: read with error %v", step.name, err)
+		}
+		snapshot, ok := s.Snapshot()
+		var read []string
+		for _, n := range snapshot.NodeENIs {
+			read = append(read, n.Name)
+		}
+		slices.Sort(read)
+		if ok != step.snapshot || !slices.Equal(read, step.read) || snapshot.Incomplete != step.incomplete || len(snapshot.Deleted) > 0 {
+			t.Errorf("%s: snapshot %v with %v, incomplete %v, deleted %v", step.name, ok, read, snapshot.Incomplete, snapshot.Deleted)
 		}
 	}
 }
