@@ -158,7 +158,7 @@ func TestOutOfTouch(t *testing.T) {
 			return ""
 		})
 		c.Gate.Clear()
-		c.awaitLogged(node, "what is wanted here is known again", 1)
+		c.awaitLogged(node, "the API server confirms again what this node must have", 1)
 		// A save that was refused is tried again within 10 s; until then the report is old.
 		c.await("the ENI is no longer reported as ready", func() string {
 			if entries := c.entries(node, node); strings.Contains(phases(entries), string(v1alpha1.PhaseReady)) {
