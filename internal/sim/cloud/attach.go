@@ -8,6 +8,10 @@ type AttachNetworkInterfaceInput struct {
 	InstanceID         string
 	DeviceIndex        int32
 	NetworkCardIndex   int32
+	// CardOmitted says that the call names no card, which means card 0.
+	CardOmitted   bool
+	EnaSrd        *EnaSrdChange
+	EnaQueueCount int32 // 0: the instance type's default
 }
 
 // AttachNetworkInterface begins to attach an ENI to an instance: it becomes
@@ -45,6 +49,8 @@ func (c *Cloud) link(e *eni, in AttachNetworkInterfaceInput, status string) Atta
 		NetworkCardIndex: in.NetworkCardIndex,
 		Status:           status,
 		AttachTime:       time.Now(),
+		EnaSrd:           in.EnaSrd.applied(nil),
+		EnaQueueCount:    in.EnaQueueCount,
 	}
 	c.attachments[made.ID] = e
 	c.instances[in.InstanceID].enis[e.history.latest().ID] = e
@@ -77,30 +83,57 @@ func (c *Cloud) attachable(in AttachNetworkInterfaceInput) (*eni, error) {
 	case i.Zone != instance.Zone:
 		return nil, Errorf("InvalidParameterCombination",
 			"You may not attach a network interface to an instance if they are not in the same availability zone")
-	case in.DeviceIndex < 0, limits.MaxDeviceIndex > 0 && in.DeviceIndex > limits.MaxDeviceIndex:
-		return nil, Errorf("InvalidParameterValue", "Value (%d) for parameter deviceIndex is invalid.", in.DeviceIndex)
-	case in.NetworkCardIndex < 0 || int(in.NetworkCardIndex) >= limits.NetworkCards:
-		return nil, Errorf("InvalidParameterValue", "Network card index '%d' is not valid for instance type '%s'.", in.NetworkCardIndex, limits.Name)
+	case i.isEFA() && instance.State == InstanceRunning:
+		return nil, efaWhileRunning(i.ID)
+	}
+	if err := host.freePlace(in, limits); err != nil {
+		return nil, err
+	}
+	if err := limits.checkENI(i); err != nil {
+		return nil, err
+	}
+	if err := limits.checkEnaSrd(in.EnaSrd.applied(nil)); err != nil {
+		return nil, err
+	}
+	return e, c.checkQueues(host, i.ID, in.NetworkCardIndex, in.EnaQueueCount)
+}
+
+// freePlace says whether the instance has room for one more ENI at the card and the
+// device index that are asked for. Device indexes count per card.
+func (in *instance) freePlace(asked AttachNetworkInterfaceInput, limits InstanceType) error {
+	switch {
+	case asked.DeviceIndex < 0, limits.MaxDeviceIndex > 0 && asked.DeviceIndex > limits.MaxDeviceIndex:
+		return Errorf("InvalidParameterValue", "Value (%d) for parameter deviceIndex is invalid.", asked.DeviceIndex)
+	case asked.NetworkCardIndex < 0 || int(asked.NetworkCardIndex) >= limits.NetworkCards:
+		return Errorf("InvalidParameterValue", "Network card index '%d' is not valid for instance type '%s'.", asked.NetworkCardIndex, limits.Name)
 	}
 	onCard := 0
-	for _, other := range host.enis {
+	for _, other := range in.enis {
 		a := other.history.latest().Attachment
-		if a.NetworkCardIndex != in.NetworkCardIndex {
-			continue
+		sameCard := a.NetworkCardIndex == asked.NetworkCardIndex
+		if sameCard {
+			onCard++
 		}
-		onCard++
-		if a.DeviceIndex == in.DeviceIndex {
-			return nil, Errorf("InvalidParameterValue",
-				"Instance '%s' already has an interface attached at device index '%d'.", instance.ID, in.DeviceIndex)
+		// EC2 has taken the indexes of all cards for taken where a call did not name
+		// the card: https://github.com/cilium/cilium/pull/42512
+		if a.DeviceIndex == asked.DeviceIndex && (sameCard || asked.CardOmitted) {
+			return Errorf("InvalidParameterValue",
+				"Instance '%s' already has an interface attached at device index '%d'.", asked.InstanceID, asked.DeviceIndex)
 		}
 	}
-	if onCard >= limits.MaxENIs/limits.NetworkCards {
-		return nil, Errorf("AttachmentLimitExceeded", "Interface count %d exceeds the limit for %s", onCard+1, limits.Name)
+	if onCard >= limits.PerCard() {
+		return Errorf("AttachmentLimitExceeded", "Interface count %d exceeds the limit for %s", onCard+1, limits.Name)
 	}
-	if len(i.PrivateIPs) > limits.IPv4PerENI {
-		return nil, tooManyAddresses()
-	}
-	return e, nil
+	return nil
+}
+
+func (i *Interface) isEFA() bool { return i.InterfaceType == TypeEFA || i.InterfaceType == TypeEFAOnly }
+
+// efaWhileRunning: "You can't attach an EFA to an instance that is in the running
+// state", nor detach one. The code is not verified.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/efa.html
+func efaWhileRunning(id string) error {
+	return Errorf("IncorrectInstanceState", "Network interface '%s' is an Elastic Fabric Adapter: the instance must be stopped", id)
 }
 
 // DetachNetworkInterface begins to detach an ENI: its link goes at once, and
@@ -143,9 +176,11 @@ func (c *Cloud) detachable(attachmentID string, force bool) (*eni, error) {
 	switch a := i.Attachment; {
 	case i.RequesterManaged:
 		return nil, Errorf("OperationNotPermitted", "You are not allowed to manage '%s' attachments.", a.ID)
-	case a.DeviceIndex == 0:
+	case a.Primary():
 		return nil, Errorf("OperationNotPermitted",
 			"The network interface at device index 0 and networkCard index %d cannot be detached.", a.NetworkCardIndex)
+	case i.isEFA() && c.instances[a.InstanceID].history.latest().State == InstanceRunning:
+		return nil, efaWhileRunning(i.ID)
 	case a.Status != AttachmentAttached && !force:
 		return nil, Errorf("IncorrectState", "The network interface attachment '%s' is '%s', not 'attached'.", a.ID, a.Status)
 	}
@@ -184,8 +219,4 @@ func (c *Cloud) inUse(id string, leaving bool) error {
 
 func notPermitted(id string) error {
 	return Errorf("OperationNotPermitted", "You do not have permission to access the specified resource: network interface '%s' is managed by another service.", id)
-}
-
-func tooManyAddresses() error {
-	return Errorf("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")
 }

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -145,7 +146,7 @@ func (c *Cloud) SetThrottle(on bool) { c.throttle.set(on, 0) }
 // n calls a second. SetThrottle ends it.
 func (c *Cloud) Storm(n int) { c.throttle.set(true, n) }
 
-// SetFreeAddresses sets how many addresses a subnet has left; releasing one
+// SetFreeAddresses sets how many IPv4 addresses a subnet has left; releasing one
 // frees one more.
 func (c *Cloud) SetFreeAddresses(subnetID string, n int) error {
 	c.mu.Lock()
@@ -154,10 +155,13 @@ func (c *Cloud) SetFreeAddresses(subnetID string, n int) error {
 	if !ok {
 		return subnetIDs.missing(subnetID)
 	}
-	if most := s.size() - reservedAddresses - len(s.used); n < 0 || n > most {
+	if s.v4 == nil {
+		return fmt.Errorf("free addresses of %s: it is IPv6-only", subnetID)
+	}
+	if most := s.v4.size() - reservedAddresses - s.v4.taken(); n < 0 || n > most {
 		return fmt.Errorf("free addresses of %s: %d: want 0 to %d, which is what %s has left", subnetID, n, most, s.CIDR)
 	}
-	s.capacity = len(s.used) + n
+	s.v4.capacity = s.v4.taken() + n
 	return nil
 }
 
@@ -197,14 +201,29 @@ func (c *Cloud) SetInstanceState(instanceID, state string) error {
 	return nil
 }
 
-// PrivateDNSName is the name that AWS gives to an IPv4 address of a VPC.
+// PrivateDNSName is the name that AWS gives to an IPv4 address of a VPC; "" for
+// another one.
 func (c *Cloud) PrivateDNSName(a netip.Addr) string {
-	ip := a.As4()
-	domain := c.config.Region + ".compute.internal"
-	if c.config.Region == "us-east-1" {
-		domain = "ec2.internal"
+	if !a.Is4() {
+		return ""
 	}
-	return fmt.Sprintf("ip-%d-%d-%d-%d.%s", ip[0], ip[1], ip[2], ip[3], domain)
+	return "ip-" + strings.ReplaceAll(a.String(), ".", "-") + "." + c.domain()
+}
+
+// HostName is the private DNS name of an instance: by its IPv4 address, and by its id
+// without one.
+func (c *Cloud) HostName(i Instance) string {
+	if !i.PrivateIP.IsValid() {
+		return i.ID + "." + c.domain()
+	}
+	return c.PrivateDNSName(i.PrivateIP)
+}
+
+func (c *Cloud) domain() string {
+	if c.config.Region == "us-east-1" {
+		return "ec2.internal"
+	}
+	return c.config.Region + ".compute.internal"
 }
 
 // horizon is the moment that a describe shows now; it wants mu held.

@@ -92,6 +92,21 @@ func TestConfigIsChecked(t *testing.T) {
 			c.SecurityGroups = []SecurityGroup{{ID: "sg-00000001", VPCID: testVPC, Name: "x"}, {ID: "sg-00000002", VPCID: testVPC, Name: "x"}}
 		}, "no other group of the VPC has"},
 		{func(c *Config) { c.InstanceTypes = []InstanceType{{Name: "a.b"}} }, "instance type a.b"},
+		{func(c *Config) {
+			c.InstanceTypes = []InstanceType{{Name: "a.b", MaxENIs: 2, IPv4PerENI: 2, Hypervisor: "kvm"}}
+		}, `hypervisor "kvm"`},
+		{func(c *Config) {
+			c.InstanceTypes = []InstanceType{{Name: "a.b", MaxENIs: 2, IPv4PerENI: 2, EnaQueues: EnaQueues{Default: 8, MaxPerENI: 4}}}
+		}, "enaQueues"},
+		{func(c *Config) { c.VPCs[0].IPv6CIDR = netip.MustParsePrefix("2001:db8::/64") }, "want an IPv6 range of /44"},
+		{func(c *Config) { c.Subnets[0].IPv6CIDR = netip.MustParsePrefix("2001:db8::/64") }, "not in VPC"},
+		{func(c *Config) { c.Subnets[0].IPv6CIDR = netip.MustParsePrefix("2001:db8::/80") }, "or /64"},
+		{func(c *Config) { c.Subnets[0].AssignIPv6AddressOnCreation = true }, "goes with an ipv6CIDR"},
+		{func(c *Config) { c.Subnets[0].IPv6Native = true }, "without cidr"},
+		{func(c *Config) {
+			c.VPCs[0].IPv6CIDR = netip.MustParsePrefix("2001:db8::/56")
+			c.Subnets[0].IPv6CIDR, c.Subnets[1].IPv6CIDR = netip.MustParsePrefix("2001:db8::/64"), netip.MustParsePrefix("2001:db8::/60")
+		}, "ipv6CIDR 2001:db8::/60: overlaps subnet"},
 		{func(c *Config) { c.Timing.Attach = -time.Second }, "timing.attach -1s"},
 		{func(c *Config) { c.Quotas.GroupsPerInterface = 17 }, "want 1 to 16"},
 		{func(c *Config) { c.InUse = "x" }, `inUse "x"`},

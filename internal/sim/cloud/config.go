@@ -24,22 +24,29 @@ type Config struct {
 	Fabric   Fabric `json:"-"`              // nil: no links, only EC2
 }
 
-// VPC is a virtual private cloud with one IPv4 range.
+// VPC is a virtual private cloud with one IPv4 range, and perhaps one of IPv6.
 type VPC struct {
-	ID   string            `json:"id"`
-	CIDR netip.Prefix      `json:"cidr"`
-	Tags map[string]string `json:"tags,omitempty"`
+	ID       string            `json:"id"`
+	CIDR     netip.Prefix      `json:"cidr"`
+	IPv6CIDR netip.Prefix      `json:"ipv6CIDR,omitzero"`
+	Tags     map[string]string `json:"tags,omitempty"`
 }
 
 // Subnet is a part of a VPC in one availability zone.
 type Subnet struct {
-	ID     string            `json:"id"`
-	VPCID  string            `json:"vpcID"`
-	Zone   string            `json:"zone"`             // us-east-1a
-	ZoneID string            `json:"zoneID,omitempty"` // use1-az1; default: made up from the zone
-	CIDR   netip.Prefix      `json:"cidr"`
-	Tags   map[string]string `json:"tags,omitempty"`
-	// Capacity is how many addresses can be handed out; 0: what the range
+	ID     string       `json:"id"`
+	VPCID  string       `json:"vpcID"`
+	Zone   string       `json:"zone"`             // us-east-1a
+	ZoneID string       `json:"zoneID,omitempty"` // use1-az1; default: made up from the zone
+	CIDR   netip.Prefix `json:"cidr,omitzero"`    // none with IPv6Native
+	// IPv6CIDR makes the subnet dual-stack or, with IPv6Native, IPv6-only.
+	IPv6CIDR   netip.Prefix `json:"ipv6CIDR,omitzero"`
+	IPv6Native bool         `json:"ipv6Native,omitempty"`
+	// AssignIPv6AddressOnCreation gives an IPv6 address to each new ENI that does
+	// not ask for something else. IPv6Native does so too.
+	AssignIPv6AddressOnCreation bool              `json:"assignIPv6AddressOnCreation,omitempty"`
+	Tags                        map[string]string `json:"tags,omitempty"`
+	// Capacity is how many IPv4 addresses can be handed out; 0: what the range
 	// holds, less the five that AWS keeps.
 	Capacity int `json:"capacity,omitempty"`
 }
@@ -51,16 +58,6 @@ type SecurityGroup struct {
 	VPCID       string            `json:"vpcID"`
 	Description string            `json:"description,omitempty"`
 	Tags        map[string]string `json:"tags,omitempty"`
-}
-
-// InstanceType says how many ENIs an instance can carry.
-type InstanceType struct {
-	Name         string `json:"name"`
-	MaxENIs      int    `json:"maxENIs"`                // over all cards
-	IPv4PerENI   int    `json:"ipv4PerENI"`             // private IPv4 addresses
-	NetworkCards int    `json:"networkCards,omitempty"` // default 1
-	// MaxDeviceIndex is the highest device index; 0: any is taken.
-	MaxDeviceIndex int32 `json:"maxDeviceIndex,omitempty"`
 }
 
 // Timing is how long things take. The zero value is instant.

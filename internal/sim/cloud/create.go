@@ -15,9 +15,16 @@ type CreateNetworkInterfaceInput struct {
 	GroupIDs       []string          // none: the VPC's default group
 	PrivateIPs     []netip.Addr      // the first is the primary one; none: EC2 picks one
 	SecondaryCount int               // more addresses for EC2 to pick
-	InterfaceType  string            // interface, the default, or efa
+	InterfaceType  string            // interface, the default, efa, efa-only or trunk
 	Tags           map[string]string // from the TagSpecification
 	ClientToken    string            // "": not idempotent
+
+	IPv4Prefixes    []netip.Prefix
+	IPv4PrefixCount int
+	// IPv6 with a Count of 0 overrides the subnet's AssignIPv6AddressOnCreation.
+	IPv6               AddressRequest
+	EnablePrimaryIPv6  bool
+	ConnectionTracking ConnectionTracking
 
 	// RequesterManaged makes an ENI that belongs to an AWS service. It is not a
 	// parameter of the API.
@@ -61,6 +68,44 @@ func (c *Cloud) newENI(in CreateNetworkInterfaceInput) (*eni, error) {
 	if !ok {
 		return nil, subnetIDs.missing(in.SubnetID)
 	}
+	setDefault(&in.InterfaceType, TypeInterface)
+	groups, err := c.checkCreate(in, s)
+	if err != nil {
+		return nil, err
+	}
+	id := newID("eni")
+	v4, v6, err := in.takeAddresses(id, s)
+	if err != nil {
+		return nil, err
+	}
+	made := &Interface{
+		ID:                 id,
+		MAC:                c.mac(),
+		SubnetID:           s.ID,
+		VPCID:              s.VPCID,
+		Zone:               s.Zone,
+		ZoneID:             s.ZoneID,
+		Status:             StatusAvailable,
+		Description:        in.Description,
+		PrimaryIPv6:        in.EnablePrimaryIPv6,
+		GroupIDs:           groups,
+		SourceDestCheck:    true,
+		Tags:               withTags(nil, in.Tags),
+		InterfaceType:      in.InterfaceType,
+		RequesterManaged:   in.RequesterManaged,
+		ConnectionTracking: in.ConnectionTracking,
+	}
+	made.setAssigned(ipv4, v4)
+	made.setAssigned(ipv6, v6)
+	e := &eni{}
+	e.history.put(time.Now(), c.memory(), made)
+	c.enis[id] = e
+	c.alive++
+	return e, nil
+}
+
+// checkCreate checks all but the addresses, and returns the ENI's groups.
+func (c *Cloud) checkCreate(in CreateNetworkInterfaceInput, s *subnet) ([]string, error) {
 	if len(in.GroupIDs) == 0 {
 		in.GroupIDs = []string{c.defaultGroup(s.VPCID)}
 	}
@@ -74,45 +119,93 @@ func (c *Cloud) newENI(in CreateNetworkInterfaceInput) (*eni, error) {
 	if err := checkTags(nil, in.Tags); err != nil {
 		return nil, err
 	}
-	setDefault(&in.InterfaceType, "interface")
-	if in.InterfaceType != "interface" && in.InterfaceType != "efa" {
+	if !slices.Contains([]string{TypeInterface, TypeEFA, TypeEFAOnly, TypeTrunk}, in.InterfaceType) {
 		return nil, Errorf("InvalidParameterValue", "Value (%s) for parameter interfaceType is invalid. Invalid interface type.", in.InterfaceType)
 	}
-	if in.SecondaryCount < 0 {
-		return nil, Errorf("InvalidParameterValue", "Value (%d) for parameter secondaryPrivateIpAddressCount is invalid.", in.SecondaryCount)
+	if err := in.ConnectionTracking.check(); err != nil {
+		return nil, err
 	}
 	if c.alive >= c.config.Quotas.Interfaces {
 		return nil, Errorf("NetworkInterfaceLimitExceeded", "The maximum number of network interfaces has been reached.")
 	}
-	id := newID("eni")
-	picked := in.SecondaryCount
-	if len(in.PrivateIPs) == 0 {
-		picked++
-	}
-	addresses, err := s.take(id, in.PrivateIPs, picked)
+	return groups, nil
+}
+
+// takeAddresses takes the new ENI's addresses of both families, or none at all.
+func (in CreateNetworkInterfaceInput) takeAddresses(eniID string, s *subnet) (v4, v6 Assigned, err error) {
+	requestV4, err := in.requestIPv4(s)
 	if err != nil {
-		return nil, err
+		return v4, v6, err
 	}
-	e := &eni{}
-	e.history.put(time.Now(), c.memory(), &Interface{
-		ID:               id,
-		MAC:              c.mac(),
-		SubnetID:         s.ID,
-		VPCID:            s.VPCID,
-		Zone:             s.Zone,
-		ZoneID:           s.ZoneID,
-		Status:           StatusAvailable,
-		Description:      in.Description,
-		PrivateIPs:       addresses,
-		GroupIDs:         groups,
-		SourceDestCheck:  true,
-		Tags:             withTags(nil, in.Tags),
-		InterfaceType:    in.InterfaceType,
-		RequesterManaged: in.RequesterManaged,
-	})
-	c.enis[id] = e
-	c.alive++
-	return e, nil
+	requestV6, err := in.requestIPv6(s)
+	if err != nil {
+		return v4, v6, err
+	}
+	if s.v4 != nil {
+		if v4, err = s.v4.take(eniID, requestV4); err != nil {
+			return v4, v6, err
+		}
+	}
+	if s.v6 != nil {
+		if v6, err = s.v6.take(eniID, requestV6); err != nil && s.v4 != nil {
+			s.v4.release(v4)
+		}
+	}
+	return v4, v6, err
+}
+
+// requestIPv4 is what the ENI needs of the subnet's IPv4 range: a primary address,
+// and what is asked for beyond it.
+func (in CreateNetworkInterfaceInput) requestIPv4(s *subnet) (AddressRequest, error) {
+	r := AddressRequest{Count: positive(in.SecondaryCount), Prefixes: in.IPv4Prefixes, PrefixCount: positive(in.IPv4PrefixCount)}
+	if len(in.PrivateIPs) > 1 {
+		r.Addresses = in.PrivateIPs[1:]
+	}
+	if err := r.check(ipv4); err != nil {
+		return r, err
+	}
+	asked := r.asks() || len(in.PrivateIPs) > 0
+	switch {
+	case s.v4 == nil && asked:
+		return r, noRange(s.ID, ipv4)
+	case in.InterfaceType == TypeEFAOnly && asked:
+		return r, noAddresses()
+	case s.v4 == nil || in.InterfaceType == TypeEFAOnly:
+		return AddressRequest{}, nil
+	case len(in.PrivateIPs) == 0:
+		r.Count = positive(number(r.Count) + 1)
+	}
+	r.Addresses = in.PrivateIPs
+	return r, nil
+}
+
+// requestIPv6 is what the ENI needs of the subnet's IPv6 range. In an IPv6-only
+// subnet it needs something.
+func (in CreateNetworkInterfaceInput) requestIPv6(s *subnet) (AddressRequest, error) {
+	r := in.IPv6
+	if err := r.check(ipv6); err != nil {
+		return r, err
+	}
+	switch {
+	case s.v6 == nil && (r.asks() || in.EnablePrimaryIPv6):
+		return r, noRange(s.ID, ipv6)
+	case in.InterfaceType == TypeEFAOnly && r.asks():
+		return r, noAddresses()
+	case s.v6 == nil || in.InterfaceType == TypeEFAOnly:
+		return AddressRequest{}, nil
+	case r.given() == 0 && (s.AssignIPv6AddressOnCreation || s.IPv6Native):
+		r.Count = positive(1)
+	case s.IPv6Native && !r.asks():
+		return r, Errorf("InvalidParameterValue", "Value (0) for parameter ipv6AddressCount is invalid. The subnet '%s' is IPv6-only.", s.ID)
+	}
+	return r, nil
+}
+
+// noAddresses: "EFA-only network interfaces do not support IP addresses." EC2's code
+// for that is not verified.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkInterface.html
+func noAddresses() error {
+	return Errorf("InvalidParameterCombination", "EFA-only network interfaces do not support IP addresses.")
 }
 
 // mac makes a MAC that no ENI has or had.

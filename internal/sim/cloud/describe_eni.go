@@ -2,6 +2,7 @@ package cloud
 
 import (
 	"iter"
+	"net/netip"
 	"strconv"
 	"time"
 )
@@ -59,9 +60,10 @@ func (c *Cloud) interfaceDescriber() describer[*Interface] {
 			"mac-address":                      text(func(i *Interface) string { return i.MAC }),
 			"interface-type":                   text(func(i *Interface) string { return i.InterfaceType }),
 			"owner-id":                         text(func(*Interface) string { return c.config.AccountID }),
-			"private-dns-name":                 text(func(i *Interface) string { return c.PrivateDNSName(i.PrivateIPs[0]) }),
-			"private-ip-address":               text(func(i *Interface) string { return i.PrivateIPs[0].String() }),
-			"addresses.private-ip-address":     addresses,
+			"private-dns-name":                 text(func(i *Interface) string { return c.PrivateDNSName(i.PrivateIP()) }),
+			"private-ip-address":               texts(func(i *Interface) []string { return written(i.PrivateIPs[:min(1, len(i.PrivateIPs))]) }),
+			"addresses.private-ip-address":     texts(func(i *Interface) []string { return written(i.PrivateIPs) }),
+			"ipv6-addresses.ipv6-address":      texts(func(i *Interface) []string { return written(i.IPv6Addresses) }),
 			"group-id":                         texts(func(i *Interface) []string { return i.GroupIDs }),
 			"group-name":                       texts(func(i *Interface) []string { return c.groupNames(i.GroupIDs) }),
 			"source-dest-check":                flag(func(i *Interface) bool { return i.SourceDestCheck }),
@@ -84,13 +86,12 @@ func attachment(of func(*Attachment) string) field[*Interface] {
 	}
 }
 
-func addresses(i *Interface, match func(string) bool) bool {
-	for _, a := range i.PrivateIPs {
-		if match(a.String()) {
-			return true
-		}
+func written(addresses []netip.Addr) []string {
+	list := make([]string, len(addresses))
+	for n, a := range addresses {
+		list[n] = a.String()
 	}
-	return false
+	return list
 }
 
 func (c *Cloud) groupNames(ids []string) []string {

@@ -91,7 +91,8 @@ func (c *Cloud) instanceDescriber() describer[*InstanceDescription] {
 			"owner-id":            text(func(*InstanceDescription) string { return c.config.AccountID }),
 			"reservation-id":      text(func(i *InstanceDescription) string { return i.ReservationID }),
 			"private-ip-address":  text(func(i *InstanceDescription) string { return i.PrivateIP.String() }),
-			"private-dns-name":    text(func(i *InstanceDescription) string { return c.PrivateDNSName(i.PrivateIP) }),
+			"ipv6-address":        text(func(i *InstanceDescription) string { return i.IPv6.String() }),
+			"private-dns-name":    text(func(i *InstanceDescription) string { return c.HostName(i.Instance) }),
 			"network-interface.network-interface-id": func(i *InstanceDescription, match func(string) bool) bool {
 				return slices.ContainsFunc(i.Interfaces, func(eni Interface) bool { return match(eni.ID) })
 			},
@@ -131,6 +132,9 @@ func instanceTypeDescriber() describer[InstanceType] {
 			"network-info.maximum-network-interfaces":   text(func(t InstanceType) string { return strconv.Itoa(t.MaxENIs) }),
 			"network-info.maximum-network-cards":        text(func(t InstanceType) string { return strconv.Itoa(t.NetworkCards) }),
 			"network-info.ipv4-addresses-per-interface": text(func(t InstanceType) string { return strconv.Itoa(t.IPv4PerENI) }),
+			"network-info.ipv6-addresses-per-interface": text(func(t InstanceType) string { return strconv.Itoa(t.IPv6PerENI) }),
+			"network-info.ipv6-supported":               flag(func(t InstanceType) bool { return !t.NoIPv6 }),
+			"hypervisor":                                text(func(t InstanceType) string { return t.Hypervisor }),
 		},
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"strconv"
 )
 
-// SubnetDescription is a subnet and how many addresses it has left.
+// SubnetDescription is a subnet and how many IPv4 addresses it has left.
 type SubnetDescription struct {
 	Subnet
 	AvailableAddresses int
@@ -87,9 +87,11 @@ func subnetDescriber(account string) describer[SubnetDescription] {
 			"availability-zone-id":       text(func(s subnet) string { return s.ZoneID }),
 			"cidr-block":                 text(func(s subnet) string { return s.CIDR.String() }),
 			"cidr":                       text(func(s subnet) string { return s.CIDR.String() }),
+			"ipv6-native":                flag(func(s subnet) bool { return s.IPv6Native }),
 			"available-ip-address-count": text(func(s subnet) string { return strconv.Itoa(s.AvailableAddresses) }),
-			"owner-id":                   text(func(subnet) string { return account }),
-			"state":                      text(func(subnet) string { return "available" }),
+			"ipv6-cidr-block-association.ipv6-cidr-block": text(func(s subnet) string { return s.IPv6CIDR.String() }),
+			"owner-id": text(func(subnet) string { return account }),
+			"state":    text(func(subnet) string { return "available" }),
 		},
 	}
 }

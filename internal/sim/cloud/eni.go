@@ -2,7 +2,6 @@ package cloud
 
 import (
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 )
@@ -65,6 +64,9 @@ func (c *Cloud) unlink(e *eni) {
 	c.update(e, func(i *Interface) {
 		i.Attachment = nil
 		i.Status = StatusAvailable
+		// "... until the instance is terminated or the network interface is detached."
+		// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_CreateNetworkInterface.html
+		i.PrimaryIPv6 = false
 	})
 }
 
@@ -72,7 +74,7 @@ func (c *Cloud) unlink(e *eni) {
 // find it for a while.
 func (c *Cloud) remove(e *eni) {
 	i := e.history.latest()
-	c.subnets[i.SubnetID].release(i.PrivateIPs)
+	c.subnets[i.SubnetID].release(i)
 	c.alive--
 	lag := c.memory()
 	e.history.end(time.Now(), lag)
@@ -98,7 +100,8 @@ func (c *Cloud) connect(e *eni) {
 	defer e.wire.Unlock()
 	c.mu.RLock()
 	want := e.history.latest()
-	if a := want.Attachment; e.history.gone() || a == nil || a.Status == AttachmentDetaching || time.Now().Before(e.plugAt) {
+	if a := want.Attachment; e.history.gone() || a == nil || a.Status == AttachmentDetaching || time.Now().Before(e.plugAt) ||
+		want.InterfaceType == TypeEFAOnly { // has no ENA device
 		want = nil
 	}
 	c.mu.RUnlock()
@@ -115,7 +118,8 @@ func (c *Cloud) connect(e *eni) {
 		if err == nil {
 			e.wired = want
 		}
-	case !slices.Equal(want.PrivateIPs, have.PrivateIPs) || want.SourceDestCheck != have.SourceDestCheck:
+	case !want.assigned(ipv4).equal(have.assigned(ipv4)) || !want.assigned(ipv6).equal(have.assigned(ipv6)) ||
+		want.SourceDestCheck != have.SourceDestCheck:
 		report("update", want, fabric.Update(*want))
 		e.wired = want
 	}

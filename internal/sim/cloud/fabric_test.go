@@ -91,6 +91,36 @@ func TestFabric(t *testing.T) {
 	}
 }
 
+// The network hears of IPv6 and of prefixes as of IPv4 addresses.
+func TestFabricHearsOfAllAddresses(t *testing.T) {
+	fabric := &fakeFabric{}
+	c := newCloud(t, func(config *Config) {
+		config.Fabric = fabric
+		config.VPCs[0].IPv6CIDR = netip.MustParsePrefix("2001:db8::/56")
+		config.Subnets[0].IPv6CIDR = netip.MustParsePrefix("2001:db8:0:1::/64")
+	})
+	eni, _ := plug(t, c, launch(t, c).ID, 1)
+	fabric.take()
+	one := AddressRequest{Count: positive(1)}
+	prefix := AddressRequest{PrefixCount: positive(1)}
+	for what, call := range map[string]func() error{
+		"an IPv6 address": func() error { _, err := c.AssignIPv6(AssignInput{eni.ID, one}); return err },
+		"an IPv6 prefix":  func() error { _, err := c.AssignIPv6(AssignInput{eni.ID, prefix}); return err },
+		"an IPv4 prefix": func() error {
+			got, err := c.AssignIPv4(AssignInput{eni.ID, prefix})
+			eni.IPv4Prefixes = got.Prefixes
+			return err
+		},
+	} {
+		if err := call(); err != nil || len(fabric.take()) != 1 {
+			t.Errorf("%s: %v, or the network has not heard of it", what, err)
+		}
+	}
+	if err := c.UnassignIPv4(eni.ID, Assigned{Prefixes: eni.IPv4Prefixes}); err != nil || len(fabric.take()) != 1 {
+		t.Errorf("without the prefix: %v, or the network has not heard of it", err)
+	}
+}
+
 // A change before the link is there does not bring it sooner.
 func TestChangeBeforeThePlug(t *testing.T) {
 	fabric := &fakeFabric{}

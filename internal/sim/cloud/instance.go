@@ -96,11 +96,10 @@ func (c *Cloud) launch(in RunInstance) (*instance, *eni, error) {
 		return nil, nil, err
 	}
 	i := primary.history.latest()
-	setDefault(&in.Name, c.PrivateDNSName(i.PrivateIPs[0]))
 	setDefault(&in.ImageID, "ami-0123456789abcdef0")
 	host := &instance{enis: make(map[string]*eni)}
 	now := time.Now()
-	host.history.put(now, c.memory(), &Instance{
+	made := Instance{
 		ID:            in.ID,
 		Type:          in.Type,
 		Name:          in.Name,
@@ -110,12 +109,15 @@ func (c *Cloud) launch(in RunInstance) (*instance, *eni, error) {
 		Zone:          i.Zone,
 		ZoneID:        i.ZoneID,
 		State:         InstancePending,
-		PrivateIP:     i.PrivateIPs[0],
+		PrivateIP:     i.PrivateIP(),
+		IPv6:          i.IPv6(),
 		MAC:           i.MAC,
 		Tags:          withTags(nil, in.Tags),
 		LaunchTime:    now,
 		ReservationID: newID("r"),
-	})
+	}
+	setDefault(&made.Name, c.HostName(made))
+	host.history.put(now, c.memory(), &made)
 	c.instances[in.ID] = host
 	c.link(primary, AttachNetworkInterfaceInput{InstanceID: in.ID}, AttachmentAttached)
 	c.updateAttachment(primary, func(a *Attachment) { a.DeleteOnTermination = true })

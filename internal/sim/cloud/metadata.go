@@ -12,8 +12,9 @@ type Metadata struct {
 	InstanceID    string
 	InstanceType  string
 	ImageID       string
-	MAC           string // of the primary ENI
-	LocalIPv4     netip.Addr
+	MAC           string     // of the primary ENI
+	LocalIPv4     netip.Addr // invalid in an IPv6-only subnet
+	IPv6          netip.Addr // invalid without one
 	LocalHostname string
 	Zone          string
 	ZoneID        string
@@ -35,12 +36,17 @@ type MetadataInterface struct {
 	InterfaceID        string
 	OwnerID            string
 	SubnetID           string
-	SubnetCIDR         netip.Prefix
+	SubnetCIDR         netip.Prefix // invalid in an IPv6-only subnet
 	VPCID              string
 	VPCCIDR            netip.Prefix
 	SecurityGroupIDs   []string
 	SecurityGroupNames []string
 	LocalIPv4s         []netip.Addr
+	IPv4Prefixes       []netip.Prefix
+	IPv6s              []netip.Addr
+	IPv6Prefixes       []netip.Prefix
+	SubnetIPv6CIDR     netip.Prefix
+	VPCIPv6CIDR        netip.Prefix
 	LocalHostname      string
 }
 
@@ -63,7 +69,8 @@ func (c *Cloud) Metadata(instanceID string) (Metadata, error) {
 		ImageID:       i.ImageID,
 		MAC:           i.MAC,
 		LocalIPv4:     i.PrivateIP,
-		LocalHostname: c.PrivateDNSName(i.PrivateIP),
+		IPv6:          i.IPv6,
+		LocalHostname: c.HostName(*i),
 		Zone:          i.Zone,
 		ZoneID:        i.ZoneID,
 		Region:        c.config.Region,
@@ -94,7 +101,7 @@ func (c *Cloud) appearing(i *Interface, now time.Time, lag time.Duration) (Metad
 	shown := c.metadataInterface(i)
 	age := now.Sub(i.Attachment.AttachTime)
 	switch {
-	case i.Attachment.DeviceIndex == 0 || age >= lag:
+	case i.Attachment.Primary() || age >= lag:
 	case age < lag/3:
 		return MetadataInterface{}, false
 	case age < lag*2/3:
@@ -124,6 +131,11 @@ func (c *Cloud) metadataInterface(i *Interface) MetadataInterface {
 		SecurityGroupIDs:   i.GroupIDs,
 		SecurityGroupNames: names,
 		LocalIPv4s:         i.PrivateIPs,
-		LocalHostname:      c.PrivateDNSName(i.PrivateIPs[0]),
+		IPv4Prefixes:       i.IPv4Prefixes,
+		IPv6s:              i.IPv6Addresses,
+		IPv6Prefixes:       i.IPv6Prefixes,
+		SubnetIPv6CIDR:     c.subnets[i.SubnetID].IPv6CIDR,
+		VPCIPv6CIDR:        c.vpcs[i.VPCID].IPv6CIDR,
+		LocalHostname:      c.PrivateDNSName(i.PrivateIP()),
 	}
 }

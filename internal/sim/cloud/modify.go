@@ -1,25 +1,32 @@
 package cloud
 
-import (
-	"net/netip"
-	"slices"
-	"strings"
-)
+import "strings"
 
 // ModifyNetworkInterfaceAttributeInput are the parameters of
 // ModifyNetworkInterfaceAttribute; exactly one attribute must be set.
 type ModifyNetworkInterfaceAttributeInput struct {
 	NetworkInterfaceID string
 	Attachment         *AttachmentChange
+	EnaQueues          *EnaQueuesChange // of the attribute attachment, too
 	SourceDestCheck    *bool
 	Description        *string
 	GroupIDs           []string
+	ConnectionTracking *ConnectionTracking
+	EnaSrd             *EnaSrdChange
+	EnablePrimaryIPv6  *bool
 }
 
-// AttachmentChange is the attribute attachment.
+// AttachmentChange sets the attachment's DeleteOnTermination.
 type AttachmentChange struct {
 	AttachmentID        string
 	DeleteOnTermination bool
+}
+
+// EnaQueuesChange sets the attachment's number of ENA queues; 0 is the instance
+// type's default.
+type EnaQueuesChange struct {
+	AttachmentID string
+	Count        int32
 }
 
 // ModifyNetworkInterfaceAttribute changes one attribute of an ENI.
@@ -38,145 +45,132 @@ func (c *Cloud) modify(in ModifyNetworkInterfaceAttributeInput) (*eni, error) {
 	if err != nil {
 		return nil, err
 	}
-	i := e.history.latest()
-	if i.RequesterManaged {
+	if i := e.history.latest(); i.RequesterManaged {
 		return nil, notPermitted(i.ID)
 	}
-	var given []string
-	if in.Attachment != nil {
-		given = append(given, "attachment")
-	}
-	if in.SourceDestCheck != nil {
-		given = append(given, "sourceDestCheck")
-	}
-	if in.Description != nil {
-		given = append(given, "description")
-	}
-	if len(in.GroupIDs) > 0 {
-		given = append(given, "groupSet")
-	}
-	switch len(given) {
+	switch given := in.given(); len(given) {
 	case 0:
 		return nil, Errorf("InvalidParameterCombination", "No attributes specified.")
 	case 1:
 	default:
 		return nil, Errorf("InvalidParameterCombination", "Fields for multiple attribute types specified: %s", strings.Join(given, ", "))
 	}
+	return e, c.change(e, in)
+}
 
-	switch {
-	case in.Attachment != nil:
-		if i.Attachment == nil || i.Attachment.ID != in.Attachment.AttachmentID {
-			return nil, attachmentIDs.missing(in.Attachment.AttachmentID)
+// given names the attributes that are set.
+func (in ModifyNetworkInterfaceAttributeInput) given() []string {
+	var names []string
+	for _, attribute := range []struct {
+		name  string
+		given bool
+	}{
+		{"attachment", in.Attachment != nil || in.EnaQueues != nil},
+		{"sourceDestCheck", in.SourceDestCheck != nil},
+		{"description", in.Description != nil},
+		{"groupSet", len(in.GroupIDs) > 0},
+		{"connectionTrackingSpecification", in.ConnectionTracking != nil},
+		{"enaSrdSpecification", in.EnaSrd != nil},
+		{"enablePrimaryIpv6", in.EnablePrimaryIPv6 != nil},
+	} {
+		if attribute.given {
+			names = append(names, attribute.name)
 		}
-		c.updateAttachment(e, func(a *Attachment) { a.DeleteOnTermination = in.Attachment.DeleteOnTermination })
+	}
+	return names
+}
+
+// change sets the one attribute that is given.
+func (c *Cloud) change(e *eni, in ModifyNetworkInterfaceAttributeInput) error {
+	switch {
+	case in.Attachment != nil || in.EnaQueues != nil:
+		return c.changeAttachment(e, in.Attachment, in.EnaQueues)
 	case in.SourceDestCheck != nil:
 		c.update(e, func(i *Interface) { i.SourceDestCheck = *in.SourceDestCheck })
 	case in.Description != nil:
 		if err := checkDescription(*in.Description); err != nil {
-			return nil, err
+			return err
 		}
 		c.update(e, func(i *Interface) { i.Description = *in.Description })
+	case in.ConnectionTracking != nil:
+		return c.changeConnectionTracking(e, *in.ConnectionTracking)
+	case in.EnaSrd != nil:
+		return c.changeEnaSrd(e, in.EnaSrd)
+	case in.EnablePrimaryIPv6 != nil:
+		return c.changePrimaryIPv6(e, *in.EnablePrimaryIPv6)
 	default:
-		groups, err := c.checkGroups(in.GroupIDs, c.subnets[i.SubnetID])
+		groups, err := c.checkGroups(in.GroupIDs, c.subnets[e.history.latest().SubnetID])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		c.update(e, func(i *Interface) { i.GroupIDs = groups })
 	}
-	return e, nil
+	return nil
 }
 
-// AssignPrivateIPAddressesInput are the parameters of AssignPrivateIpAddresses:
-// either addresses or a count.
-type AssignPrivateIPAddressesInput struct {
-	NetworkInterfaceID string
-	PrivateIPs         []netip.Addr
-	SecondaryCount     int
-}
-
-// AssignPrivateIPAddresses gives an ENI secondary addresses and returns them.
-func (c *Cloud) AssignPrivateIPAddresses(in AssignPrivateIPAddressesInput) ([]netip.Addr, error) {
-	e, assigned, err := c.assign(in)
-	if err != nil {
-		return nil, err
-	}
-	c.connect(e)
-	return assigned, nil
-}
-
-func (c *Cloud) assign(in AssignPrivateIPAddressesInput) (*eni, []netip.Addr, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e, err := c.eni(in.NetworkInterfaceID)
-	if err != nil {
-		return nil, nil, err
-	}
+func (c *Cloud) changeAttachment(e *eni, change *AttachmentChange, queues *EnaQueuesChange) error {
 	i := e.history.latest()
-	switch {
-	case i.RequesterManaged:
-		return nil, nil, notPermitted(i.ID)
-	case len(in.PrivateIPs) > 0 && in.SecondaryCount != 0:
-		return nil, nil, Errorf("InvalidParameterCombination",
-			"The parameter privateIpAddress cannot be used with the parameter secondaryPrivateIpAddressCount")
-	case in.SecondaryCount < 0:
-		return nil, nil, Errorf("InvalidParameterValue", "Value (%d) for parameter secondaryPrivateIpAddressCount is invalid.", in.SecondaryCount)
-	case len(in.PrivateIPs) == 0 && in.SecondaryCount == 0:
-		return nil, nil, Errorf("MissingParameter", "The request must contain the parameter privateIpAddress or secondaryPrivateIpAddressCount")
+	if change != nil && (i.Attachment == nil || i.Attachment.ID != change.AttachmentID) {
+		return attachmentIDs.missing(change.AttachmentID)
 	}
-	if i.Attachment != nil {
-		limit := c.types[c.instances[i.Attachment.InstanceID].history.latest().Type].IPv4PerENI
-		if len(i.PrivateIPs)+len(in.PrivateIPs)+in.SecondaryCount > limit {
-			return nil, nil, tooManyAddresses()
+	if queues != nil {
+		if i.Attachment == nil || i.Attachment.ID != queues.AttachmentID {
+			return attachmentIDs.missing(queues.AttachmentID)
+		}
+		if err := c.checkQueues(c.instances[i.Attachment.InstanceID], i.ID, i.Attachment.NetworkCardIndex, queues.Count); err != nil {
+			return err
 		}
 	}
-	s := c.subnets[i.SubnetID]
-	for _, a := range in.PrivateIPs {
-		if owner := s.used[a]; owner != "" {
-			return nil, nil, Errorf("InvalidParameterValue", "[%s] assigned, but move is not allowed.", a)
+	c.updateAttachment(e, func(a *Attachment) {
+		if change != nil {
+			a.DeleteOnTermination = change.DeleteOnTermination
 		}
-	}
-	assigned, err := s.take(i.ID, in.PrivateIPs, in.SecondaryCount)
-	if err != nil {
-		return nil, nil, err
-	}
-	c.update(e, func(i *Interface) { i.PrivateIPs = append(slices.Clone(i.PrivateIPs), assigned...) })
-	return e, assigned, nil
-}
-
-// UnassignPrivateIPAddresses takes secondary addresses from an ENI.
-func (c *Cloud) UnassignPrivateIPAddresses(id string, addresses []netip.Addr) error {
-	e, err := c.unassign(id, addresses)
-	if err == nil {
-		c.connect(e)
-	}
-	return err
-}
-
-func (c *Cloud) unassign(id string, addresses []netip.Addr) (*eni, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	e, err := c.eni(id)
-	if err != nil {
-		return nil, err
-	}
-	i := e.history.latest()
-	if i.RequesterManaged {
-		return nil, notPermitted(id)
-	}
-	if len(addresses) == 0 {
-		return nil, Errorf("MissingParameter", "The request must contain the parameter privateIpAddress")
-	}
-	for _, a := range addresses {
-		switch slices.Index(i.PrivateIPs, a) {
-		case -1:
-			return nil, Errorf("InvalidParameterValue", "Some of the specified addresses are not assigned to interface %s", id)
-		case 0:
-			return nil, Errorf("InvalidParameterValue", "The primary private IP address %s cannot be unassigned.", a)
+		if queues != nil {
+			a.EnaQueueCount = queues.Count
 		}
-	}
-	c.subnets[i.SubnetID].release(addresses)
-	c.update(e, func(i *Interface) {
-		i.PrivateIPs = slices.DeleteFunc(slices.Clone(i.PrivateIPs), func(a netip.Addr) bool { return slices.Contains(addresses, a) })
 	})
-	return e, nil
+	return nil
+}
+
+func (c *Cloud) changeConnectionTracking(e *eni, change ConnectionTracking) error {
+	if err := change.check(); err != nil {
+		return err
+	}
+	next := *e.history.latest()
+	next.ConnectionTracking = change.applied(next.ConnectionTracking)
+	if err := c.checkHost(&next); err != nil {
+		return err
+	}
+	c.update(e, func(i *Interface) { i.ConnectionTracking = next.ConnectionTracking })
+	return nil
+}
+
+// changeEnaSrd changes ENA Express, which belongs to the attachment. The code where
+// there is none is not verified.
+func (c *Cloud) changeEnaSrd(e *eni, change *EnaSrdChange) error {
+	i := e.history.latest()
+	if i.Attachment == nil {
+		return Errorf("IncorrectState", "Network interface '%s' is not attached.", i.ID)
+	}
+	next := change.applied(i.Attachment.EnaSrd)
+	if err := c.typeOf(i.Attachment.InstanceID).checkEnaSrd(next); err != nil {
+		return err
+	}
+	c.updateAttachment(e, func(a *Attachment) { a.EnaSrd = next })
+	return nil
+}
+
+// changePrimaryIPv6 makes the first IPv6 address a primary one: "Once you enable an
+// IPv6 GUA address to be a primary IPv6, you cannot disable it." The codes are not
+// verified.
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_ModifyNetworkInterfaceAttribute.html
+func (c *Cloud) changePrimaryIPv6(e *eni, enable bool) error {
+	switch i := e.history.latest(); {
+	case c.subnets[i.SubnetID].v6 == nil:
+		return noRange(i.SubnetID, ipv6)
+	case i.PrimaryIPv6 && !enable:
+		return Errorf("InvalidParameterValue", "The primary IPv6 address of network interface '%s' cannot be disabled.", i.ID)
+	}
+	c.update(e, func(i *Interface) { i.PrimaryIPv6 = enable })
+	return nil
 }

@@ -52,7 +52,7 @@ func (t *throttle) allow(action string, unfiltered bool) bool {
 func bucketOf(action string, unfiltered bool) (size int, refill float64) {
 	switch action {
 	case "CreateNetworkInterface", "DeleteNetworkInterface", "ModifyNetworkInterfaceAttribute",
-		"AssignPrivateIpAddresses", "UnassignPrivateIpAddresses", "TerminateInstances":
+		"AssignPrivateIpAddresses", "UnassignPrivateIpAddresses", "AssignIpv6Addresses", "UnassignIpv6Addresses", "TerminateInstances":
 		return 100, 5
 	case "CreateTags", "DeleteTags":
 		return 100, 10

@@ -18,6 +18,8 @@ func TestBuckets(t *testing.T) {
 		{"ModifyNetworkInterfaceAttribute", false, bucket{100, 5}},
 		{"AssignPrivateIpAddresses", false, bucket{100, 5}},
 		{"UnassignPrivateIpAddresses", false, bucket{100, 5}},
+		{"AssignIpv6Addresses", false, bucket{100, 5}},
+		{"UnassignIpv6Addresses", false, bucket{100, 5}},
 		{"AttachNetworkInterface", false, bucket{50, 5}},
 		{"DetachNetworkInterface", false, bucket{50, 5}},
 		{"CreateTags", false, bucket{100, 10}},

@@ -5,30 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 )
-
-// builtinTypes are real instance types with the limits that AWS documents.
-var builtinTypes = []InstanceType{
-	{Name: "t3.nano", MaxENIs: 2, IPv4PerENI: 2},
-	{Name: "t3.micro", MaxENIs: 2, IPv4PerENI: 2},
-	{Name: "t3.small", MaxENIs: 3, IPv4PerENI: 4},
-	{Name: "t3.medium", MaxENIs: 3, IPv4PerENI: 6},
-	{Name: "t3.large", MaxENIs: 3, IPv4PerENI: 12},
-	{Name: "m5.large", MaxENIs: 3, IPv4PerENI: 10},
-	{Name: "m5.xlarge", MaxENIs: 4, IPv4PerENI: 15},
-	{Name: "m5.2xlarge", MaxENIs: 4, IPv4PerENI: 15},
-	{Name: "m5.4xlarge", MaxENIs: 8, IPv4PerENI: 30},
-	{Name: "m6i.large", MaxENIs: 3, IPv4PerENI: 10},
-	{Name: "m6i.xlarge", MaxENIs: 4, IPv4PerENI: 15},
-	{Name: "c5.large", MaxENIs: 3, IPv4PerENI: 10},
-	{Name: "c5.xlarge", MaxENIs: 4, IPv4PerENI: 15},
-	{Name: "c5.4xlarge", MaxENIs: 8, IPv4PerENI: 30},
-	{Name: "c5n.18xlarge", MaxENIs: 15, IPv4PerENI: 50},
-	{Name: "p4d.24xlarge", MaxENIs: 60, IPv4PerENI: 50, NetworkCards: 4},
-}
 
 // withDefaults fills in what the configuration leaves open.
 func (cfg Config) withDefaults() Config {
@@ -62,8 +43,8 @@ func (cfg Config) withDefaults() Config {
 			cfg.InstanceTypes = append(cfg.InstanceTypes, builtin)
 		}
 	}
-	for i := range cfg.InstanceTypes {
-		setDefault(&cfg.InstanceTypes[i].NetworkCards, 1)
+	for i, t := range cfg.InstanceTypes {
+		cfg.InstanceTypes[i] = t.withDefaults()
 	}
 	return cfg
 }
@@ -139,6 +120,9 @@ func (cfg Config) validate() error {
 		if !vpc.CIDR.IsValid() || !vpc.CIDR.Addr().Is4() || vpc.CIDR.Bits() < 16 || vpc.CIDR.Bits() > 28 {
 			wrong("VPC %s: cidr %s: want an IPv4 range between /16 and /28", vpc.ID, vpc.CIDR)
 		}
+		if vpc.IPv6CIDR.IsValid() && !isIPv6Range(vpc.IPv6CIDR, 60) {
+			wrong("VPC %s: ipv6CIDR %s: want an IPv6 range of /44, /48, /52, /56 or /60", vpc.ID, vpc.IPv6CIDR)
+		}
 		vpcs[vpc.ID] = vpc
 	}
 	for i, s := range cfg.Subnets {
@@ -162,10 +146,7 @@ func (cfg Config) validate() error {
 			wrong("instance type %q: want a name that no other type has", t.Name)
 		}
 		seen[t.Name] = true
-		if t.MaxENIs < 1 || t.IPv4PerENI < 1 || t.NetworkCards < 1 || t.NetworkCards > t.MaxENIs {
-			wrong("instance type %s: maxENIs %d, ipv4PerENI %d, networkCards %d: want 1 or more, and an ENI per card",
-				t.Name, t.MaxENIs, t.IPv4PerENI, t.NetworkCards)
-		}
+		t.validate(wrong)
 	}
 	return errors.Join(errs...)
 }
@@ -174,24 +155,57 @@ func (cfg Config) validateSubnet(s Subnet, vpcs map[string]VPC, before []Subnet,
 	if !strings.HasPrefix(s.Zone, cfg.Region) || s.Zone == cfg.Region {
 		wrong("subnet %s: zone %q: want a zone of region %s, such as %sa", s.ID, s.Zone, cfg.Region, cfg.Region)
 	}
-	if !s.CIDR.IsValid() || !s.CIDR.Addr().Is4() || s.CIDR.Bits() < 16 || s.CIDR.Bits() > 28 {
-		wrong("subnet %s: cidr %s: want an IPv4 range between /16 and /28", s.ID, s.CIDR)
-		return
-	}
-	if s.CIDR != s.CIDR.Masked() {
-		wrong("subnet %s: cidr %s: has bits set after the prefix, want %s", s.ID, s.CIDR, s.CIDR.Masked())
-	}
-	if vpc, ok := vpcs[s.VPCID]; !ok {
+	vpc, ok := vpcs[s.VPCID]
+	if !ok {
 		wrong("subnet %s: vpcID %q: no such VPC, there are %v", s.ID, s.VPCID, slices.Sorted(maps.Keys(vpcs)))
-	} else if vpc.CIDR.IsValid() && (!vpc.CIDR.Contains(s.CIDR.Addr()) || s.CIDR.Bits() < vpc.CIDR.Bits()) {
-		wrong("subnet %s: cidr %s: not in VPC %s, which is %s", s.ID, s.CIDR, vpc.ID, vpc.CIDR)
 	}
-	for _, other := range before {
-		if other.VPCID == s.VPCID && other.CIDR.IsValid() && other.CIDR.Overlaps(s.CIDR) {
-			wrong("subnet %s: cidr %s: overlaps subnet %s, which is %s", s.ID, s.CIDR, other.ID, other.CIDR)
+	switch {
+	case s.IPv6Native && (s.CIDR.IsValid() || !s.IPv6CIDR.IsValid() || s.Capacity != 0):
+		wrong("subnet %s: ipv6Native: goes with an ipv6CIDR, and without cidr and capacity", s.ID)
+	case s.AssignIPv6AddressOnCreation && !s.IPv6CIDR.IsValid():
+		wrong("subnet %s: assignIPv6AddressOnCreation: goes with an ipv6CIDR", s.ID)
+	}
+	if !s.IPv6Native {
+		if !s.CIDR.IsValid() || !s.CIDR.Addr().Is4() || s.CIDR.Bits() < 16 || s.CIDR.Bits() > 28 {
+			wrong("subnet %s: cidr %s: want an IPv4 range between /16 and /28", s.ID, s.CIDR)
+			return
+		}
+		validateRange("cidr", s, vpc.ID, vpc.CIDR, Subnet.ipv4, before, wrong)
+		if most := 1<<(32-s.CIDR.Bits()) - reservedAddresses; s.Capacity < 0 || s.Capacity > most {
+			wrong("subnet %s: capacity %d: want 0 to %d, which is what %s holds", s.ID, s.Capacity, most, s.CIDR)
 		}
 	}
-	if most := 1<<(32-s.CIDR.Bits()) - reservedAddresses; s.Capacity < 0 || s.Capacity > most {
-		wrong("subnet %s: capacity %d: want 0 to %d, which is what %s holds", s.ID, s.Capacity, most, s.CIDR)
+	if s.IPv6CIDR.IsValid() {
+		if !isIPv6Range(s.IPv6CIDR, 64) {
+			wrong("subnet %s: ipv6CIDR %s: want an IPv6 range of /44, /48, /52, /56, /60 or /64", s.ID, s.IPv6CIDR)
+			return
+		}
+		validateRange("ipv6CIDR", s, vpc.ID, vpc.IPv6CIDR, Subnet.ipv6, before, wrong)
 	}
+}
+
+func (s Subnet) ipv4() netip.Prefix { return s.CIDR }
+func (s Subnet) ipv6() netip.Prefix { return s.IPv6CIDR }
+
+// validateRange checks a subnet's range of one family against its VPC's and those of
+// the subnets before it.
+func validateRange(field string, s Subnet, vpcID string, vpc netip.Prefix, of func(Subnet) netip.Prefix, before []Subnet, wrong func(string, ...any)) {
+	cidr := of(s)
+	if cidr != cidr.Masked() {
+		wrong("subnet %s: %s %s: has bits set after the prefix, want %s", s.ID, field, cidr, cidr.Masked())
+	}
+	if vpcID != "" && (!vpc.Contains(cidr.Addr()) || cidr.Bits() < vpc.Bits()) {
+		wrong("subnet %s: %s %s: not in VPC %s, which is %s", s.ID, field, cidr, vpcID, vpc)
+	}
+	for _, other := range before {
+		if other.VPCID == s.VPCID && of(other).IsValid() && of(other).Overlaps(cidr) {
+			wrong("subnet %s: %s %s: overlaps subnet %s, which is %s", s.ID, field, cidr, other.ID, of(other))
+		}
+	}
+}
+
+// isIPv6Range checks a range of a VPC or a subnet.
+// https://docs.aws.amazon.com/vpc/latest/userguide/vpc-cidr-blocks.html#vpc-sizing-ipv6
+func isIPv6Range(p netip.Prefix, longest int) bool {
+	return p.Addr().Is6() && !p.Addr().Is4In6() && p.Bits() >= 44 && p.Bits() <= longest && p.Bits()%4 == 0
 }

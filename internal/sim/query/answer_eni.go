@@ -2,6 +2,7 @@ package query
 
 import (
 	"maps"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -23,17 +24,6 @@ type attachNetworkInterfaceResponse struct {
 	envelope
 	AttachmentID     string `xml:"attachmentId"`
 	NetworkCardIndex int32  `xml:"networkCardIndex"`
-}
-
-type assignPrivateIPAddressesResponse struct {
-	envelope
-	Return      bool              `xml:"return"`
-	InterfaceID string            `xml:"networkInterfaceId"`
-	Assigned    []assignedAddress `xml:"assignedPrivateIpAddressesSet>item"`
-}
-
-type assignedAddress struct {
-	Address string `xml:"privateIpAddress"`
 }
 
 type describeNetworkInterfacesResponse struct {
@@ -66,26 +56,30 @@ type groupSet struct {
 // xmlInterface is an ENI as both EC2's descriptions of ENIs and, with less of
 // it, those of instances show it.
 type xmlInterface struct {
-	ID               string         `xml:"networkInterfaceId"`
-	SubnetID         string         `xml:"subnetId"`
-	VPCID            string         `xml:"vpcId"`
-	Zone             string         `xml:"availabilityZone,omitempty"`
-	ZoneID           string         `xml:"availabilityZoneId,omitempty"`
-	Description      string         `xml:"description"`
-	OwnerID          string         `xml:"ownerId"`
-	RequesterManaged *bool          `xml:"requesterManaged"`
-	Status           string         `xml:"status"`
-	MAC              string         `xml:"macAddress"`
-	PrivateIP        string         `xml:"privateIpAddress"`
-	PrivateDNSName   string         `xml:"privateDnsName"`
-	SourceDestCheck  bool           `xml:"sourceDestCheck"`
-	Groups           []xmlGroup     `xml:"groupSet>item"`
-	Attachment       *xmlAttachment `xml:"attachment"`
-	Tags             []xmlTag       `xml:"tagSet>item"`
-	Addresses        []xmlAddress   `xml:"privateIpAddressesSet>item"`
-	IPv6Addresses    []string       `xml:"ipv6AddressesSet>item"` // none
-	InterfaceType    string         `xml:"interfaceType"`
-	Managed          bool           `xml:"operator>managed"` // no: the account manages it
+	ID                 string                 `xml:"networkInterfaceId"`
+	SubnetID           string                 `xml:"subnetId"`
+	VPCID              string                 `xml:"vpcId"`
+	Zone               string                 `xml:"availabilityZone,omitempty"`
+	ZoneID             string                 `xml:"availabilityZoneId,omitempty"`
+	Description        string                 `xml:"description"`
+	OwnerID            string                 `xml:"ownerId"`
+	RequesterManaged   *bool                  `xml:"requesterManaged"`
+	Status             string                 `xml:"status"`
+	MAC                string                 `xml:"macAddress"`
+	PrivateIP          string                 `xml:"privateIpAddress,omitempty"`
+	PrivateDNSName     string                 `xml:"privateDnsName,omitempty"`
+	IPv6               string                 `xml:"ipv6Address,omitempty"`
+	SourceDestCheck    bool                   `xml:"sourceDestCheck"`
+	Groups             []xmlGroup             `xml:"groupSet>item"`
+	Attachment         *xmlAttachment         `xml:"attachment"`
+	Tags               []xmlTag               `xml:"tagSet>item"`
+	Addresses          []xmlAddress           `xml:"privateIpAddressesSet>item"`
+	IPv4Prefixes       []xmlIPv4Prefix        `xml:"ipv4PrefixSet>item"`
+	IPv6Addresses      []xmlIPv6Address       `xml:"ipv6AddressesSet>item"`
+	IPv6Prefixes       []xmlIPv6Prefix        `xml:"ipv6PrefixSet>item"`
+	ConnectionTracking *xmlConnectionTracking `xml:"connectionTrackingConfiguration"`
+	InterfaceType      string                 `xml:"interfaceType"`
+	Managed            bool                   `xml:"operator>managed"` // no: the account manages it
 }
 
 type xmlGroup struct {
@@ -104,15 +98,41 @@ type xmlAddress struct {
 	Primary        bool   `xml:"primary"`
 }
 
+type xmlIPv4Prefix struct {
+	Prefix string `xml:"ipv4Prefix"`
+}
+
+type xmlIPv6Address struct {
+	Address string `xml:"ipv6Address"`
+	Primary bool   `xml:"isPrimaryIpv6"`
+}
+
+type xmlIPv6Prefix struct {
+	Prefix string `xml:"ipv6Prefix"`
+}
+
+type xmlConnectionTracking struct {
+	TCPEstablished int32 `xml:"tcpEstablishedTimeout,omitempty"`
+	UDPStream      int32 `xml:"udpStreamTimeout,omitempty"`
+	UDP            int32 `xml:"udpTimeout,omitempty"`
+}
+
+type xmlEnaSrd struct {
+	Enabled bool `xml:"enaSrdEnabled"`
+	UDP     bool `xml:"enaSrdUdpSpecification>enaSrdUdpEnabled"`
+}
+
 type xmlAttachment struct {
-	ID                  string `xml:"attachmentId"`
-	InstanceID          string `xml:"instanceId,omitempty"`
-	InstanceOwnerID     string `xml:"instanceOwnerId,omitempty"`
-	DeviceIndex         int32  `xml:"deviceIndex"`
-	NetworkCardIndex    int32  `xml:"networkCardIndex"`
-	Status              string `xml:"status"`
-	AttachTime          string `xml:"attachTime"`
-	DeleteOnTermination bool   `xml:"deleteOnTermination"`
+	ID                  string     `xml:"attachmentId"`
+	InstanceID          string     `xml:"instanceId,omitempty"`
+	InstanceOwnerID     string     `xml:"instanceOwnerId,omitempty"`
+	DeviceIndex         int32      `xml:"deviceIndex"`
+	NetworkCardIndex    int32      `xml:"networkCardIndex"`
+	Status              string     `xml:"status"`
+	AttachTime          string     `xml:"attachTime"`
+	DeleteOnTermination bool       `xml:"deleteOnTermination"`
+	EnaSrd              *xmlEnaSrd `xml:"enaSrdSpecification"`
+	EnaQueueCount       int32      `xml:"enaQueueCount,omitempty"`
 }
 
 func showInterface(c *cloud.Cloud, eni cloud.Interface) xmlInterface {
@@ -128,29 +148,66 @@ func showInterface(c *cloud.Cloud, eni cloud.Interface) xmlInterface {
 		RequesterManaged: &eni.RequesterManaged,
 		Status:           eni.Status,
 		MAC:              eni.MAC,
-		PrivateIP:        eni.PrivateIPs[0].String(),
-		PrivateDNSName:   c.PrivateDNSName(eni.PrivateIPs[0]),
 		SourceDestCheck:  eni.SourceDestCheck,
 		Tags:             showTags(eni.Tags),
 		InterfaceType:    eni.InterfaceType,
+		Attachment:       showAttachment(eni.Attachment, account),
+	}
+	if t := eni.ConnectionTracking; t != (cloud.ConnectionTracking{}) {
+		shown.ConnectionTracking = &xmlConnectionTracking{t.TCPEstablished, t.UDPStream, t.UDP}
 	}
 	for _, id := range eni.GroupIDs {
 		shown.Groups = append(shown.Groups, xmlGroup{ID: id, Name: c.SecurityGroupName(id)})
 	}
+	shown.addAddresses(c, eni)
+	return shown
+}
+
+func (x *xmlInterface) addAddresses(c *cloud.Cloud, eni cloud.Interface) {
 	for i, a := range eni.PrivateIPs {
-		shown.Addresses = append(shown.Addresses, xmlAddress{Address: a.String(), PrivateDNSName: c.PrivateDNSName(a), Primary: i == 0})
-	}
-	if a := eni.Attachment; a != nil {
-		shown.Attachment = &xmlAttachment{
-			ID:                  a.ID,
-			InstanceID:          a.InstanceID,
-			InstanceOwnerID:     account,
-			DeviceIndex:         a.DeviceIndex,
-			NetworkCardIndex:    a.NetworkCardIndex,
-			Status:              a.Status,
-			AttachTime:          showTime(a.AttachTime),
-			DeleteOnTermination: a.DeleteOnTermination,
+		name := c.PrivateDNSName(a)
+		if i == 0 {
+			x.PrivateIP, x.PrivateDNSName = a.String(), name
 		}
+		x.Addresses = append(x.Addresses, xmlAddress{Address: a.String(), PrivateDNSName: name, Primary: i == 0})
+	}
+	x.IPv4Prefixes = showIPv4Prefixes(eni.IPv4Prefixes)
+	for i, a := range eni.IPv6Addresses {
+		if i == 0 {
+			x.IPv6 = a.String()
+		}
+		x.IPv6Addresses = append(x.IPv6Addresses, xmlIPv6Address{Address: a.String(), Primary: i == 0 && eni.PrimaryIPv6})
+	}
+	for _, prefix := range eni.IPv6Prefixes {
+		x.IPv6Prefixes = append(x.IPv6Prefixes, xmlIPv6Prefix{prefix.String()})
+	}
+}
+
+func showIPv4Prefixes(prefixes []netip.Prefix) []xmlIPv4Prefix {
+	var shown []xmlIPv4Prefix
+	for _, prefix := range prefixes {
+		shown = append(shown, xmlIPv4Prefix{prefix.String()})
+	}
+	return shown
+}
+
+func showAttachment(a *cloud.Attachment, account string) *xmlAttachment {
+	if a == nil {
+		return nil
+	}
+	shown := &xmlAttachment{
+		ID:                  a.ID,
+		InstanceID:          a.InstanceID,
+		InstanceOwnerID:     account,
+		DeviceIndex:         a.DeviceIndex,
+		NetworkCardIndex:    a.NetworkCardIndex,
+		Status:              a.Status,
+		AttachTime:          showTime(a.AttachTime),
+		DeleteOnTermination: a.DeleteOnTermination,
+		EnaQueueCount:       a.EnaQueueCount,
+	}
+	if a.EnaSrd != nil {
+		shown.EnaSrd = &xmlEnaSrd{a.EnaSrd.Enabled, a.EnaSrd.UDP}
 	}
 	return shown
 }
@@ -158,7 +215,7 @@ func showInterface(c *cloud.Cloud, eni cloud.Interface) xmlInterface {
 // showInstanceInterface leaves out what the instance says itself.
 func showInstanceInterface(c *cloud.Cloud, eni cloud.Interface) xmlInterface {
 	shown := showInterface(c, eni)
-	shown.Zone, shown.ZoneID, shown.RequesterManaged, shown.Tags = "", "", nil, nil
+	shown.Zone, shown.ZoneID, shown.RequesterManaged, shown.Tags, shown.IPv6 = "", "", nil, nil, ""
 	if shown.Attachment != nil {
 		shown.Attachment.InstanceID, shown.Attachment.InstanceOwnerID = "", ""
 	}

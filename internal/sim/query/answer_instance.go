@@ -20,12 +20,6 @@ type terminateInstancesResponse struct {
 	Changes []xmlStateChange `xml:"instancesSet>item"`
 }
 
-type describeInstanceTypesResponse struct {
-	envelope
-	Types     []xmlInstanceType `xml:"instanceTypeSet>item"`
-	NextToken string            `xml:"nextToken,omitempty"`
-}
-
 type xmlReservation struct {
 	ID        string        `xml:"reservationId"`
 	OwnerID   string        `xml:"ownerId"`
@@ -46,6 +40,7 @@ type xmlInstance struct {
 	SubnetID        string         `xml:"subnetId,omitempty"`
 	VPCID           string         `xml:"vpcId,omitempty"`
 	PrivateIP       string         `xml:"privateIpAddress,omitempty"`
+	IPv6            string         `xml:"ipv6Address,omitempty"`
 	SourceDestCheck bool           `xml:"sourceDestCheck"`
 	Groups          []xmlGroup     `xml:"groupSet>item"`
 	Architecture    string         `xml:"architecture"`
@@ -65,30 +60,6 @@ type xmlStateChange struct {
 	ID       string   `xml:"instanceId"`
 	Current  xmlState `xml:"currentState"`
 	Previous xmlState `xml:"previousState"`
-}
-
-type xmlInstanceType struct {
-	Name              string         `xml:"instanceType"`
-	CurrentGeneration bool           `xml:"currentGeneration"`
-	Network           xmlNetworkInfo `xml:"networkInfo"`
-}
-
-type xmlNetworkInfo struct {
-	MaxInterfaces       int              `xml:"maximumNetworkInterfaces"`
-	MaxCards            int              `xml:"maximumNetworkCards"`
-	DefaultCard         int              `xml:"defaultNetworkCardIndex"`
-	Cards               []xmlNetworkCard `xml:"networkCards>item"`
-	IPv4PerInterface    int              `xml:"ipv4AddressesPerInterface"`
-	IPv6PerInterface    int              `xml:"ipv6AddressesPerInterface"`
-	IPv6Supported       bool             `xml:"ipv6Supported"`
-	ENASupport          string           `xml:"enaSupport"`
-	EFASupported        bool             `xml:"efaSupported"`
-	EncryptionInTransit bool             `xml:"encryptionInTransitSupported"`
-}
-
-type xmlNetworkCard struct {
-	Index         int `xml:"networkCardIndex"`
-	MaxInterfaces int `xml:"maximumNetworkInterfaces"`
 }
 
 // stateCodes are the numbers of the API's instance states.
@@ -126,8 +97,14 @@ func showInstance(c *cloud.Cloud, i cloud.InstanceDescription) xmlInstance {
 	if i.State == cloud.InstanceTerminated {
 		return shown
 	}
-	shown.PrivateDNSName = c.PrivateDNSName(i.PrivateIP)
-	shown.SubnetID, shown.VPCID, shown.PrivateIP = i.SubnetID, i.VPCID, i.PrivateIP.String()
+	shown.PrivateDNSName = c.HostName(i.Instance)
+	shown.SubnetID, shown.VPCID = i.SubnetID, i.VPCID
+	if i.PrivateIP.IsValid() {
+		shown.PrivateIP = i.PrivateIP.String()
+	}
+	if i.IPv6.IsValid() {
+		shown.IPv6 = i.IPv6.String()
+	}
 	for _, eni := range i.Interfaces {
 		shownENI := showInstanceInterface(c, eni)
 		if shownENI.Attachment.DeviceIndex == 0 && shownENI.Attachment.NetworkCardIndex == 0 {
@@ -136,19 +113,4 @@ func showInstance(c *cloud.Cloud, i cloud.InstanceDescription) xmlInstance {
 		shown.Interfaces = append(shown.Interfaces, shownENI)
 	}
 	return shown
-}
-
-func showInstanceType(t cloud.InstanceType) xmlInstanceType {
-	network := xmlNetworkInfo{
-		MaxInterfaces:    t.MaxENIs,
-		MaxCards:         t.NetworkCards,
-		IPv4PerInterface: t.IPv4PerENI,
-		IPv6PerInterface: t.IPv4PerENI,
-		IPv6Supported:    true,
-		ENASupport:       "required",
-	}
-	for card := range t.NetworkCards {
-		network.Cards = append(network.Cards, xmlNetworkCard{Index: card, MaxInterfaces: t.MaxENIs / t.NetworkCards})
-	}
-	return xmlInstanceType{Name: t.Name, CurrentGeneration: true, Network: network}
 }

@@ -83,3 +83,60 @@ func (p *params) addresses() []netip.Addr {
 	}
 	return list
 }
+
+// ipv6 reads what an action asks for of IPv6. A list has addresses and prefixes
+// themselves, or structures with a field of that name.
+func (p *params) ipv6(addressField, prefixField string) cloud.AddressRequest {
+	return cloud.AddressRequest{
+		Addresses:   each(p, "Ipv6Addresses", addressField, p.ipv6Address),
+		Count:       p.optionalNumber("Ipv6AddressCount"),
+		Prefixes:    each(p, "Ipv6Prefix", prefixField, p.prefix),
+		PrefixCount: p.optionalNumber("Ipv6PrefixCount"),
+	}
+}
+
+// each reads the elements of a list, or one field of each.
+func each[T any](p *params, list, field string, read func(name string) T) []T {
+	var values []T
+	for _, element := range p.elements(list) {
+		values = append(values, read(element+field))
+	}
+	return values
+}
+
+// connectionTracking reads a ConnectionTrackingSpecification, nil without one.
+func (p *params) connectionTracking() *cloud.ConnectionTracking {
+	var t cloud.ConnectionTracking
+	given := false
+	for _, timeout := range []struct {
+		name  string
+		field *int32
+	}{
+		{"TcpEstablishedTimeout", &t.TCPEstablished}, {"UdpStreamTimeout", &t.UDPStream}, {"UdpTimeout", &t.UDP},
+	} {
+		value := p.optionalNumber("ConnectionTrackingSpecification." + timeout.name)
+		if value == nil {
+			continue
+		}
+		if *value < 1 { // 0 is what an ENI has that sets none
+			p.fail("InvalidParameterValue", "Value (%d) for parameter %s is invalid.", *value, lowerFirst(timeout.name))
+		}
+		given, *timeout.field = true, int32(*value)
+	}
+	if !given {
+		return nil
+	}
+	return &t
+}
+
+// enaSrd reads an EnaSrdSpecification, nil without one.
+func (p *params) enaSrd() *cloud.EnaSrdChange {
+	change := cloud.EnaSrdChange{
+		Enabled: p.optionalFlag("EnaSrdSpecification.EnaSrdEnabled"),
+		UDP:     p.optionalFlag("EnaSrdSpecification.EnaSrdUdpSpecification.EnaSrdUdpEnabled"),
+	}
+	if change == (cloud.EnaSrdChange{}) {
+		return nil
+	}
+	return &change
+}

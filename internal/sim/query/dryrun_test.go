@@ -15,6 +15,7 @@ import (
 func dryRuns(s *stage) map[string]string {
 	free := "&NetworkInterfaceId=" + s.free.ID
 	return map[string]string{
+		"AssignIpv6Addresses":               free + "&Ipv6AddressCount=1",
 		"AssignPrivateIpAddresses":          free + "&SecondaryPrivateIpAddressCount=1",
 		"AttachNetworkInterface":            free + "&InstanceId=" + s.host.ID + "&DeviceIndex=2",
 		"CreateNetworkInterface":            "&SubnetId=" + subnetA + "&SecurityGroupId.1=" + groupDB + "&ClientToken=once&Description=" + noENI,
@@ -34,6 +35,7 @@ func dryRuns(s *stage) map[string]string {
 			"&Attachment.AttachmentId=" + s.attached.Attachment.ID + "&Attachment.DeleteOnTermination=true",
 		"RunInstances":               "&MinCount=1&MaxCount=1&InstanceType=m5.large&SubnetId=" + subnetA + "&ClientToken=once",
 		"TerminateInstances":         "&InstanceId.1=" + s.host.ID,
+		"UnassignIpv6Addresses":      free + "&Ipv6Addresses.1=2001:db8::1",
 		"UnassignPrivateIpAddresses": free + "&PrivateIpAddress.1=10.0.1.9",
 	}
 }

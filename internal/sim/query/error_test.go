@@ -150,7 +150,7 @@ var errorTests = []struct {
 	{"create: no address left", "InsufficientFreeAddressesInSubnet", "does not have enough free addresses", 0, func(s *stage) error {
 		return s.createWith(func(in *ec2.CreateNetworkInterfaceInput) { in.SecondaryPrivateIpAddressCount = aws.Int32(251) })
 	}},
-	{"create: IPv6", "UnsupportedOperation", "Ipv6AddressCount", 0, func(s *stage) error {
+	{"create: IPv6 in a subnet without", "InvalidParameterValue", "has no IPv6 CIDR block", 0, func(s *stage) error {
 		return s.createWith(func(in *ec2.CreateNetworkInterfaceInput) { in.Ipv6AddressCount = aws.Int32(1) })
 	}},
 	{"create: dry run", "DryRunOperation", "Request would have succeeded, but DryRun flag is set.", 412, func(s *stage) error {

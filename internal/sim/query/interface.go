@@ -6,17 +6,23 @@ import (
 
 func createNetworkInterface(p *params) func(*cloud.Cloud) (response, error) {
 	in := cloud.CreateNetworkInterfaceInput{
-		SubnetID:       p.required("SubnetId"),
-		Description:    p.text("Description"),
-		GroupIDs:       p.list("SecurityGroupId"),
-		PrivateIPs:     p.addresses(),
-		SecondaryCount: p.number("SecondaryPrivateIpAddressCount"),
-		InterfaceType:  p.text("InterfaceType"),
-		Tags:           p.tagSpecifications("network-interface")["network-interface"],
-		ClientToken:    p.text("ClientToken"),
+		SubnetID:          p.required("SubnetId"),
+		Description:       p.text("Description"),
+		GroupIDs:          p.list("SecurityGroupId"),
+		PrivateIPs:        p.addresses(),
+		SecondaryCount:    p.number("SecondaryPrivateIpAddressCount"),
+		IPv4Prefixes:      each(p, "Ipv4Prefix", ".Ipv4Prefix", p.prefix),
+		IPv4PrefixCount:   p.number("Ipv4PrefixCount"),
+		IPv6:              p.ipv6(".Ipv6Address", ".Ipv6Prefix"),
+		EnablePrimaryIPv6: p.flag("EnablePrimaryIpv6"),
+		InterfaceType:     p.text("InterfaceType"),
+		Tags:              p.tagSpecifications("network-interface")["network-interface"],
+		ClientToken:       p.text("ClientToken"),
 	}
-	p.unsupported("ConnectionTrackingSpecification", "EnablePrimaryIpv6", "Ipv4Prefix", "Ipv4PrefixCount",
-		"Ipv6AddressCount", "Ipv6Addresses", "Ipv6Prefix", "Ipv6PrefixCount", "Operator")
+	if t := p.connectionTracking(); t != nil {
+		in.ConnectionTracking = *t
+	}
+	p.unsupported("Operator")
 	return func(c *cloud.Cloud) (response, error) {
 		eni, err := c.CreateNetworkInterface(in)
 		if err != nil {
@@ -30,11 +36,16 @@ func attachNetworkInterface(p *params) func(*cloud.Cloud) (response, error) {
 	in := cloud.AttachNetworkInterfaceInput{
 		NetworkInterfaceID: p.required("NetworkInterfaceId"),
 		InstanceID:         p.required("InstanceId"),
-		NetworkCardIndex:   int32(p.number("NetworkCardIndex")),
+		EnaSrd:             p.enaSrd(),
 	}
 	p.required("DeviceIndex")
 	in.DeviceIndex = int32(p.number("DeviceIndex"))
-	p.unsupported("EnaQueueCount", "EnaSrdSpecification")
+	if card := p.optionalNumber("NetworkCardIndex"); card != nil {
+		in.NetworkCardIndex = int32(*card)
+	} else {
+		in.CardOmitted = true
+	}
+	in.EnaQueueCount = p.queueCount("EnaQueueCount")
 	return func(c *cloud.Cloud) (response, error) {
 		a, err := c.AttachNetworkInterface(in)
 		if err != nil {
@@ -44,27 +55,57 @@ func attachNetworkInterface(p *params) func(*cloud.Cloud) (response, error) {
 	}
 }
 
+// queueCount is a number of ENA queues, 0 without it.
+func (p *params) queueCount(name string) int32 {
+	count := p.optionalNumber(name)
+	if count == nil {
+		return 0
+	}
+	if *count < 1 {
+		p.fail("InvalidParameterValue", "Value (%d) for parameter %s is invalid.", *count, lowerFirst(name))
+	}
+	return int32(*count)
+}
+
 func modifyNetworkInterfaceAttribute(p *params) func(*cloud.Cloud) (response, error) {
 	in := cloud.ModifyNetworkInterfaceAttributeInput{
 		NetworkInterfaceID: p.required("NetworkInterfaceId"),
 		SourceDestCheck:    p.optionalFlag("SourceDestCheck.Value"),
 		GroupIDs:           p.list("SecurityGroupId"),
+		ConnectionTracking: p.connectionTracking(),
+		EnaSrd:             p.enaSrd(),
+		EnablePrimaryIPv6:  p.optionalFlag("EnablePrimaryIpv6"),
 	}
 	if text, ok := p.get("Description.Value"); ok {
 		in.Description = &text
 	}
-	_, named := p.get("Attachment.AttachmentId")
-	_, flagged := p.get("Attachment.DeleteOnTermination")
-	if named || flagged {
-		p.required("Attachment.DeleteOnTermination")
-		in.Attachment = &cloud.AttachmentChange{
-			AttachmentID:        p.required("Attachment.AttachmentId"),
-			DeleteOnTermination: p.flag("Attachment.DeleteOnTermination"),
-		}
-	}
-	p.unsupported("AssociatedSubnetId", "AssociatePublicIpAddress", "ConnectionTrackingSpecification",
-		"EnablePrimaryIpv6", "EnaSrdSpecification")
+	in.Attachment, in.EnaQueues = p.attachmentChanges()
+	p.unsupported("AssociatedSubnetId", "AssociatePublicIpAddress")
 	return func(c *cloud.Cloud) (response, error) { return done(c.ModifyNetworkInterfaceAttribute(in)) }
+}
+
+// attachmentChanges reads the attribute attachment, nil without it.
+func (p *params) attachmentChanges() (*cloud.AttachmentChange, *cloud.EnaQueuesChange) {
+	id, named := p.get("Attachment.AttachmentId")
+	deleted := p.optionalFlag("Attachment.DeleteOnTermination")
+	count, byDefault := p.queueCount("Attachment.EnaQueueCount"), p.flag("Attachment.DefaultEnaQueueCount")
+	var queues *cloud.EnaQueuesChange
+	switch {
+	case byDefault && count != 0:
+		// The code is not verified.
+		p.fail("InvalidParameterCombination", "The parameter enaQueueCount cannot be used with the parameter defaultEnaQueueCount")
+	case byDefault || count != 0:
+		queues = &cloud.EnaQueuesChange{AttachmentID: id, Count: count}
+	case deleted == nil && !named:
+		return nil, nil
+	case deleted == nil:
+		p.missing("Attachment.DeleteOnTermination")
+	}
+	p.required("Attachment.AttachmentId")
+	if deleted == nil {
+		return nil, queues
+	}
+	return &cloud.AttachmentChange{AttachmentID: id, DeleteOnTermination: *deleted}, queues
 }
 
 func detachNetworkInterface(p *params) func(*cloud.Cloud) (response, error) {
@@ -75,42 +116,6 @@ func detachNetworkInterface(p *params) func(*cloud.Cloud) (response, error) {
 func deleteNetworkInterface(p *params) func(*cloud.Cloud) (response, error) {
 	id := p.required("NetworkInterfaceId")
 	return func(c *cloud.Cloud) (response, error) { return done(c.DeleteNetworkInterface(id)) }
-}
-
-func assignPrivateIPAddresses(p *params) func(*cloud.Cloud) (response, error) {
-	in := cloud.AssignPrivateIPAddressesInput{
-		NetworkInterfaceID: p.required("NetworkInterfaceId"),
-		SecondaryCount:     p.number("SecondaryPrivateIpAddressCount"),
-	}
-	for _, element := range p.elements("PrivateIpAddress") {
-		in.PrivateIPs = append(in.PrivateIPs, p.address(element))
-	}
-	if p.flag("AllowReassignment") {
-		p.unsupported("AllowReassignment")
-	}
-	p.unsupported("Ipv4Prefix", "Ipv4PrefixCount")
-	return func(c *cloud.Cloud) (response, error) {
-		assigned, err := c.AssignPrivateIPAddresses(in)
-		if err != nil {
-			return nil, err
-		}
-		answer := &assignPrivateIPAddressesResponse{InterfaceID: in.NetworkInterfaceID, Return: true}
-		for _, a := range assigned {
-			answer.Assigned = append(answer.Assigned, assignedAddress{a.String()})
-		}
-		return answer, nil
-	}
-}
-
-func unassignPrivateIPAddresses(p *params) func(*cloud.Cloud) (response, error) {
-	in := cloud.AssignPrivateIPAddressesInput{NetworkInterfaceID: p.required("NetworkInterfaceId")}
-	for _, element := range p.elements("PrivateIpAddress") {
-		in.PrivateIPs = append(in.PrivateIPs, p.address(element))
-	}
-	p.unsupported("Ipv4Prefix")
-	return func(c *cloud.Cloud) (response, error) {
-		return done(c.UnassignPrivateIPAddresses(in.NetworkInterfaceID, in.PrivateIPs))
-	}
 }
 
 func describeNetworkInterfaces(p *params) func(*cloud.Cloud) (response, error) {

@@ -180,6 +180,11 @@ func TestClientToken(t *testing.T) {
 		"subnet":      func(in *ec2.CreateNetworkInterfaceInput) { in.SubnetId = aws.String(subnetB) },
 		"description": func(in *ec2.CreateNetworkInterfaceInput) { in.Description = aws.String("x") },
 		"groups":      func(in *ec2.CreateNetworkInterfaceInput) { in.Groups = []string{groupDB} },
+		"prefixes":    func(in *ec2.CreateNetworkInterfaceInput) { in.Ipv4PrefixCount = aws.Int32(1) },
+		"IPv6":        func(in *ec2.CreateNetworkInterfaceInput) { in.Ipv6AddressCount = aws.Int32(0) },
+		"tracking": func(in *ec2.CreateNetworkInterfaceInput) {
+			in.ConnectionTrackingSpecification = &types.ConnectionTrackingSpecificationRequest{UdpTimeout: aws.Int32(30)}
+		},
 	} {
 		in := input()
 		change(in)

@@ -2,6 +2,8 @@ package query
 
 import (
 	"fmt"
+	"net/netip"
+	"strings"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
@@ -13,23 +15,37 @@ type describeSubnetsResponse struct {
 }
 
 type xmlSubnet struct {
-	ID                 string   `xml:"subnetId"`
-	ARN                string   `xml:"subnetArn"`
-	State              string   `xml:"state"`
-	OwnerID            string   `xml:"ownerId"`
-	VPCID              string   `xml:"vpcId"`
-	CIDR               string   `xml:"cidrBlock"`
-	AvailableAddresses int      `xml:"availableIpAddressCount"`
-	Zone               string   `xml:"availabilityZone"`
-	ZoneID             string   `xml:"availabilityZoneId"`
-	DefaultForZone     bool     `xml:"defaultForAz"`
-	MapPublicIP        bool     `xml:"mapPublicIpOnLaunch"`
-	AssignIPv6         bool     `xml:"assignIpv6AddressOnCreation"`
-	IPv6Ranges         []string `xml:"ipv6CidrBlockAssociationSet>item"` // none
-	IPv6Native         bool     `xml:"ipv6Native"`
-	DNS64              bool     `xml:"enableDns64"`
-	HostnameType       string   `xml:"privateDnsNameOptionsOnLaunch>hostnameType"`
-	Tags               []xmlTag `xml:"tagSet>item"`
+	ID                 string               `xml:"subnetId"`
+	ARN                string               `xml:"subnetArn"`
+	State              string               `xml:"state"`
+	OwnerID            string               `xml:"ownerId"`
+	VPCID              string               `xml:"vpcId"`
+	CIDR               string               `xml:"cidrBlock,omitempty"`
+	AvailableAddresses int                  `xml:"availableIpAddressCount"`
+	Zone               string               `xml:"availabilityZone"`
+	ZoneID             string               `xml:"availabilityZoneId"`
+	DefaultForZone     bool                 `xml:"defaultForAz"`
+	MapPublicIP        bool                 `xml:"mapPublicIpOnLaunch"`
+	AssignIPv6         bool                 `xml:"assignIpv6AddressOnCreation"`
+	IPv6Ranges         []xmlIPv6Association `xml:"ipv6CidrBlockAssociationSet>item"`
+	IPv6Native         bool                 `xml:"ipv6Native"`
+	DNS64              bool                 `xml:"enableDns64"`
+	HostnameType       string               `xml:"privateDnsNameOptionsOnLaunch>hostnameType"`
+	Tags               []xmlTag             `xml:"tagSet>item"`
+}
+
+type xmlIPv6Association struct {
+	ID    string `xml:"associationId"`
+	CIDR  string `xml:"ipv6CidrBlock"`
+	State string `xml:"ipv6CidrBlockState>state"`
+}
+
+// showIPv6Range is the one IPv6 range of a subnet or a VPC, or none.
+func showIPv6Range(kind, id string, cidr netip.Prefix) []xmlIPv6Association {
+	if !cidr.IsValid() {
+		return nil
+	}
+	return []xmlIPv6Association{{ID: kind + "-cidr-assoc-" + strings.TrimPrefix(id, kind+"-"), CIDR: cidr.String(), State: "associated"}}
 }
 
 func describeSubnets(p *params) func(*cloud.Cloud) (response, error) {
@@ -41,22 +57,34 @@ func describeSubnets(p *params) func(*cloud.Cloud) (response, error) {
 		}
 		answer := &describeSubnetsResponse{NextToken: next}
 		for _, s := range subnets {
-			answer.Subnets = append(answer.Subnets, xmlSubnet{
-				ID:                 s.ID,
-				ARN:                arn(c, "subnet", s.ID),
-				State:              "available",
-				OwnerID:            c.Config().AccountID,
-				VPCID:              s.VPCID,
-				CIDR:               s.CIDR.String(),
-				AvailableAddresses: s.AvailableAddresses,
-				Zone:               s.Zone,
-				ZoneID:             s.ZoneID,
-				HostnameType:       "ip-name",
-				Tags:               showTags(s.Tags),
-			})
+			answer.Subnets = append(answer.Subnets, showSubnet(c, s))
 		}
 		return answer, nil
 	}
+}
+
+func showSubnet(c *cloud.Cloud, s cloud.SubnetDescription) xmlSubnet {
+	shown := xmlSubnet{
+		ID:                 s.ID,
+		ARN:                arn(c, "subnet", s.ID),
+		State:              "available",
+		OwnerID:            c.Config().AccountID,
+		VPCID:              s.VPCID,
+		AvailableAddresses: s.AvailableAddresses,
+		Zone:               s.Zone,
+		ZoneID:             s.ZoneID,
+		AssignIPv6:         s.AssignIPv6AddressOnCreation || s.IPv6Native,
+		IPv6Ranges:         showIPv6Range("subnet", s.ID, s.IPv6CIDR),
+		IPv6Native:         s.IPv6Native,
+		HostnameType:       "ip-name",
+		Tags:               showTags(s.Tags),
+	}
+	if s.IPv6Native {
+		shown.HostnameType = "resource-name"
+	} else {
+		shown.CIDR = s.CIDR.String()
+	}
+	return shown
 }
 
 type describeSecurityGroupsResponse struct {
@@ -123,6 +151,7 @@ type xmlVPC struct {
 	State   string               `xml:"state"`
 	CIDR    string               `xml:"cidrBlock"`
 	CIDRs   []xmlCIDRAssociation `xml:"cidrBlockAssociationSet>item"`
+	IPv6    []xmlIPv6Association `xml:"ipv6CidrBlockAssociationSet>item"`
 	Tenancy string               `xml:"instanceTenancy"`
 	Default bool                 `xml:"isDefault"`
 	Tags    []xmlTag             `xml:"tagSet>item"`
@@ -148,6 +177,7 @@ func describeVpcs(p *params) func(*cloud.Cloud) (response, error) {
 				State:   "available",
 				CIDR:    v.CIDR.String(),
 				CIDRs:   []xmlCIDRAssociation{{CIDR: v.CIDR.String(), State: "associated"}},
+				IPv6:    showIPv6Range("vpc", v.ID, v.IPv6CIDR),
 				Tenancy: "default",
 				Tags:    showTags(v.Tags),
 			})

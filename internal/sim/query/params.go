@@ -134,16 +134,41 @@ func (p *params) number(name string) int {
 
 // address is an IPv4 address; the zero one without it.
 func (p *params) address(name string) netip.Addr {
-	value, ok := p.get(name)
+	return parameter(p, name, "an IPv4 address", func(text string) (netip.Addr, bool) {
+		a, err := netip.ParseAddr(text)
+		return a, err == nil && a.Is4()
+	})
+}
+
+// ipv6Address is an IPv6 address; the zero one without it.
+func (p *params) ipv6Address(name string) netip.Addr {
+	return parameter(p, name, "an IPv6 address", func(text string) (netip.Addr, bool) {
+		a, err := netip.ParseAddr(text)
+		return a, err == nil && a.Is6() && !a.Is4In6() && a.Zone() == ""
+	})
+}
+
+// prefix is an IPv4 or IPv6 prefix; the zero one without it.
+func (p *params) prefix(name string) netip.Prefix {
+	return parameter(p, name, "a prefix", func(text string) (netip.Prefix, bool) {
+		prefix, err := netip.ParsePrefix(text)
+		return prefix, err == nil
+	})
+}
+
+// parameter reads a parameter of a kind; the zero value without it.
+func parameter[T any](p *params, name, kind string, parse func(string) (T, bool)) T {
+	var none T
+	text, ok := p.get(name)
 	if !ok {
-		return netip.Addr{}
+		return none
 	}
-	a, err := netip.ParseAddr(value)
-	if err != nil || !a.Is4() {
-		p.fail("InvalidParameterValue", "Invalid value '%s' for %s. Expecting an IPv4 address.", value, lowerFirst(name))
-		return netip.Addr{}
+	value, ok := parse(text)
+	if !ok {
+		p.fail("InvalidParameterValue", "Invalid value '%s' for %s. Expecting %s.", text, lowerFirst(name), kind)
+		return none
 	}
-	return a
+	return value
 }
 
 // list is a flattened list: Name.1, Name.2 and so on.

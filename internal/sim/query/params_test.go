@@ -69,6 +69,9 @@ func TestRawRequests(t *testing.T) {
 		{"Action=TerminateInstances&Version=2016-11-15", "MissingParameter", "instanceId"},
 		{"Action=DeleteTags&Version=2016-11-15", "MissingParameter", "resourceIdSet"},
 		{"Action=ModifyNetworkInterfaceAttribute&Version=2016-11-15&NetworkInterfaceId=" + noENI + "&Attachment.AttachmentId=" + noAttach, "MissingParameter", "attachment.DeleteOnTermination"},
+		{"Action=ModifyNetworkInterfaceAttribute&Version=2016-11-15&NetworkInterfaceId=" + noENI + "&Attachment.EnaQueueCount=2", "MissingParameter", "attachment.AttachmentId"},
+		{"Action=AssignIpv6Addresses&Version=2016-11-15&NetworkInterfaceId=" + noENI + "&Ipv6Addresses.1=10.0.0.1", "InvalidParameterValue", "Expecting an IPv6 address"},
+		{"Action=AssignIpv6Addresses&Version=2016-11-15&NetworkInterfaceId=" + noENI + "&Ipv6Prefix.1=2001:db8::", "InvalidParameterValue", "Expecting a prefix"},
 	} {
 		for _, method := range []string{http.MethodGet, http.MethodPost} {
 			request := httptest.NewRequest(method, "/?"+test.form, nil)
@@ -113,6 +116,8 @@ func FuzzRequest(f *testing.F) {
 		"Action=DescribeNetworkInterfaces&Version=2016-11-15&Filter.1.Name=tag:a&Filter.1.Value.1=*b?\\c&MaxResults=5&NextToken=e30",
 		"Action=ModifyNetworkInterfaceAttribute&Version=2016-11-15&NetworkInterfaceId=" + noENI + "&Attachment.AttachmentId=x&Attachment.DeleteOnTermination=true",
 		"Action=AssignPrivateIpAddresses&Version=2016-11-15&NetworkInterfaceId=" + noENI + "&PrivateIpAddress.1=::1",
+		"Action=AssignIpv6Addresses&Version=2016-11-15&NetworkInterfaceId=" + noENI + "&Ipv6Prefix.1=::/80&Ipv6AddressCount=2147483647",
+		"Action=CreateNetworkInterface&Version=2016-11-15&SubnetId=" + subnetA + "&Ipv4Prefix.1.Ipv4Prefix=10.0.1.16/28&Ipv6PrefixCount=1&ConnectionTrackingSpecification.UdpTimeout=30",
 		"Action=RunInstances&Version=2016-11-15&MinCount=1&MaxCount=1&InstanceType=m5.large&SubnetId=" + subnetA + "&ClientToken=%00",
 		"Action=DeleteTags&Version=2016-11-15&ResourceId.1=" + subnetA + "&Tag.1.Key=",
 		"Action=DescribeVpcs&Version=2016-11-15&VpcId.18446744073709551616=x&VpcId.1.1=x",

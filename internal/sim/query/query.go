@@ -28,6 +28,7 @@ const (
 type operation func(*params) func(*cloud.Cloud) (response, error)
 
 var operations = map[string]operation{
+	"AssignIpv6Addresses":               assignIPv6Addresses,
 	"AssignPrivateIpAddresses":          assignPrivateIPAddresses,
 	"AttachNetworkInterface":            attachNetworkInterface,
 	"CreateNetworkInterface":            createNetworkInterface,
@@ -46,6 +47,7 @@ var operations = map[string]operation{
 	"ModifyNetworkInterfaceAttribute":   modifyNetworkInterfaceAttribute,
 	"RunInstances":                      runInstances,
 	"TerminateInstances":                terminateInstances,
+	"UnassignIpv6Addresses":             unassignIPv6Addresses,
 	"UnassignPrivateIpAddresses":        unassignPrivateIPAddresses,
 }
 
