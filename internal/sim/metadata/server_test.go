@@ -173,6 +173,70 @@ func TestPaths(t *testing.T) {
 	}
 }
 
+func TestIPv6Paths(t *testing.T) {
+	const dual, only = "subnet-0000000000000000d", "subnet-0000000000000000e"
+	c, err := cloud.New(cloud.Config{
+		VPCs: []cloud.VPC{{ID: "vpc-0123456789abcdef0", CIDR: netip.MustParsePrefix("10.0.0.0/16"), IPv6CIDR: netip.MustParsePrefix("2001:db8::/56")}},
+		Subnets: []cloud.Subnet{
+			{ID: dual, VPCID: "vpc-0123456789abcdef0", Zone: "us-east-1a", CIDR: netip.MustParsePrefix("10.0.1.0/24"), IPv6CIDR: netip.MustParsePrefix("2001:db8:0:1::/64")},
+			{ID: only, VPCID: "vpc-0123456789abcdef0", Zone: "us-east-1a", IPv6CIDR: netip.MustParsePrefix("2001:db8:0:2::/64"), IPv6Native: true},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	if _, err := c.RunInstance(cloud.RunInstance{ID: instanceID, Type: "p4d.24xlarge", SubnetID: dual}); err != nil {
+		t.Fatal(err)
+	}
+	attach := func(in cloud.CreateNetworkInterfaceInput, card int32) cloud.Interface {
+		eni, err := c.CreateNetworkInterface(in)
+		if err == nil {
+			_, err = c.AttachNetworkInterface(cloud.AttachNetworkInterfaceInput{NetworkInterfaceID: eni.ID, InstanceID: instanceID, DeviceIndex: 1, NetworkCardIndex: card})
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return eni
+	}
+	two := 2
+	both := attach(cloud.CreateNetworkInterfaceInput{SubnetID: dual, IPv4PrefixCount: 1, IPv6: cloud.AddressRequest{Count: &two}}, 0)
+	v6 := attach(cloud.CreateNetworkInterfaceInput{SubnetID: only, IPv6: cloud.AddressRequest{PrefixCount: &two}}, 3)
+	_, url := serve(t, c)
+	credentials := map[string]string{tokenHeader: token(t, url)}
+	for eni, paths := range map[*cloud.Interface]map[string]string{
+		&both: {
+			"ipv6s":                   both.IPv6Addresses[0].String() + "\n" + both.IPv6Addresses[1].String(),
+			"subnet-ipv6-cidr-blocks": "2001:db8:0:1::/64",
+			"vpc-ipv6-cidr-blocks":    "2001:db8::/56",
+			"ipv4-prefix":             both.IPv4Prefixes[0].String(),
+			"ipv6-prefix":             "404",
+			"local-ipv4s":             both.PrivateIPs[0].String(),
+			"network-card":            "0",
+		},
+		&v6: {
+			"ipv6s":                   "404",
+			"subnet-ipv6-cidr-blocks": "2001:db8:0:2::/64",
+			"subnet-ipv4-cidr-block":  "404",
+			"ipv4-prefix":             "404",
+			"ipv6-prefix":             v6.IPv6Prefixes[0].String() + "\n" + v6.IPv6Prefixes[1].String(),
+			"local-ipv4s":             "404",
+			"local-hostname":          "404",
+			"network-card":            "3",
+		},
+	} {
+		for path, want := range paths {
+			status, body := request(t, http.MethodGet, url+"/latest/meta-data/network/interfaces/macs/"+eni.MAC+"/"+path, credentials)
+			if want == "404" && status != http.StatusNotFound || want != "404" && body != want {
+				t.Errorf("%s: %d %q, want %q", path, status, body, want)
+			}
+		}
+	}
+	if status, body := request(t, http.MethodGet, url+"/latest/meta-data/ipv6", credentials); status != http.StatusNotFound {
+		t.Errorf("the primary ENI has no IPv6 address, but ipv6: %d %s", status, body)
+	}
+}
+
 func TestListedBeforeItsValues(t *testing.T) {
 	m := cloud.Metadata{Interfaces: []cloud.MetadataInterface{{MAC: "0a:00:00:00:00:01"}}}
 	tree := newTree(m, time.Now())

@@ -3,7 +3,6 @@ package metadata
 import (
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -69,7 +68,6 @@ func (t tree) addInstance(m cloud.Metadata) {
 		"instance-life-cycle":            "on-demand",
 		"instance-type":                  m.InstanceType,
 		"local-hostname":                 m.LocalHostname,
-		"local-ipv4":                     m.LocalIPv4.String(),
 		"mac":                            m.MAC,
 		"placement/availability-zone":    m.Zone,
 		"placement/availability-zone-id": m.ZoneID,
@@ -78,6 +76,12 @@ func (t tree) addInstance(m cloud.Metadata) {
 		"services/partition":             m.Partition,
 	} {
 		t["latest/meta-data/"+path] = value
+	}
+	if m.LocalIPv4.IsValid() {
+		t["latest/meta-data/local-ipv4"] = m.LocalIPv4.String()
+	}
+	if m.IPv6.IsValid() {
+		t["latest/meta-data/ipv6"] = m.IPv6.String()
 	}
 	for key, value := range m.Tags {
 		// Only keys that can be a path element are shown.
@@ -95,21 +99,26 @@ func (t tree) addInterface(i cloud.MetadataInterface) {
 	}
 	card := strconv.Itoa(int(i.NetworkCard))
 	for name, value := range map[string]string{
-		"device-number":          strconv.Itoa(int(i.DeviceNumber)),
-		"interface-id":           i.InterfaceID,
-		"local-hostname":         i.LocalHostname,
-		"local-ipv4s":            lines(i.LocalIPv4s),
-		"mac":                    i.MAC,
-		"network-card":           card,
-		"network-card-index":     card,
-		"owner-id":               i.OwnerID,
-		"security-group-ids":     strings.Join(i.SecurityGroupIDs, "\n"),
-		"security-groups":        strings.Join(i.SecurityGroupNames, "\n"),
-		"subnet-id":              i.SubnetID,
-		"subnet-ipv4-cidr-block": i.SubnetCIDR.String(),
-		"vpc-id":                 i.VPCID,
-		"vpc-ipv4-cidr-block":    i.VPCCIDR.String(),
-		"vpc-ipv4-cidr-blocks":   i.VPCCIDR.String(),
+		"device-number":           strconv.Itoa(int(i.DeviceNumber)),
+		"interface-id":            i.InterfaceID,
+		"ipv4-prefix":             lines(i.IPv4Prefixes...),
+		"ipv6-prefix":             lines(i.IPv6Prefixes...),
+		"ipv6s":                   lines(i.IPv6s...),
+		"local-hostname":          i.LocalHostname,
+		"local-ipv4s":             lines(i.LocalIPv4s...),
+		"mac":                     i.MAC,
+		"network-card":            card,
+		"network-card-index":      card,
+		"owner-id":                i.OwnerID,
+		"security-group-ids":      strings.Join(i.SecurityGroupIDs, "\n"),
+		"security-groups":         strings.Join(i.SecurityGroupNames, "\n"),
+		"subnet-id":               i.SubnetID,
+		"subnet-ipv4-cidr-block":  lines(i.SubnetCIDR),
+		"subnet-ipv6-cidr-blocks": lines(i.SubnetIPv6CIDR),
+		"vpc-id":                  i.VPCID,
+		"vpc-ipv4-cidr-block":     lines(i.VPCCIDR),
+		"vpc-ipv4-cidr-blocks":    lines(i.VPCCIDR),
+		"vpc-ipv6-cidr-blocks":    lines(i.VPCIPv6CIDR),
 	} {
 		if value != "" { // the service has no empty values, they are 404
 			t[dir+name] = value
@@ -117,10 +126,17 @@ func (t tree) addInterface(i cloud.MetadataInterface) {
 	}
 }
 
-func lines(addresses []netip.Addr) string {
-	texts := make([]string, len(addresses))
-	for i, a := range addresses {
-		texts[i] = a.String()
+// lines writes addresses or ranges, one a line; those that are not valid, because
+// there are none, are left out.
+func lines[T interface {
+	IsValid() bool
+	String() string
+}](list ...T) string {
+	var texts []string
+	for _, item := range list {
+		if item.IsValid() {
+			texts = append(texts, item.String())
+		}
 	}
 	return strings.Join(texts, "\n")
 }
