@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"net/netip"
 	"strings"
 	"text/tabwriter"
 
@@ -13,11 +14,11 @@ import (
 func describe(w io.Writer, s *sim.Simulator) error {
 	t := s.Topology()
 	var text strings.Builder
-	fmt.Fprintf(&text, "Account %s, Region %s, VPC %s (%s).\n\n", t.AccountID, t.Region, t.VPC.CIDR, t.VPC.ID)
+	fmt.Fprintf(&text, "Account %s, Region %s, VPC %s (%s).\n\n", t.AccountID, t.Region, ranges(t.VPC.CIDR, t.VPC.IPv6CIDR), t.VPC.ID)
 	tables := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tables, "SUBNET\tNAME\tZONE\tRANGE")
 	for _, subnet := range t.Subnets {
-		fmt.Fprintf(tables, "%s\t%s\t%s\t%s\n", subnet.ID, subnet.Name, subnet.Zone, subnet.CIDR)
+		fmt.Fprintf(tables, "%s\t%s\t%s\t%s\n", subnet.ID, subnet.Name, subnet.Zone, ranges(subnet.CIDR, subnet.IPv6CIDR))
 	}
 	fmt.Fprintln(tables, "\nSECURITY GROUP\tNAME")
 	for _, group := range t.SecurityGroups {
@@ -45,6 +46,17 @@ func describe(w io.Writer, s *sim.Simulator) error {
 	fmt.Fprint(&text, "\nCtrl-C ends it.\n")
 	_, err := io.WriteString(w, text.String())
 	return err
+}
+
+// ranges are those of the two that there are.
+func ranges(cidrs ...netip.Prefix) string {
+	var texts []string
+	for _, cidr := range cidrs {
+		if cidr.IsValid() {
+			texts = append(texts, cidr.String())
+		}
+	}
+	return strings.Join(texts, " ")
 }
 
 // imdsColumn is empty where no metadata service is offered on this machine.

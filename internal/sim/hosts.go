@@ -121,7 +121,7 @@ func (h *hosts) Plug(instanceID string, eni cloud.Interface) error {
 		return nil
 	}
 	err := h.network.Plug(instanceID, eni)
-	if err != nil && eni.Attachment.DeviceIndex == 0 {
+	if err != nil && eni.Attachment.Primary() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		if host := h.list[instanceID]; host != nil {

@@ -109,7 +109,9 @@ func (s *Simulator) start(ctx context.Context, config Config) error {
 	}
 	s.hosts.cloud = s.cloud
 	if !config.NoNetwork {
-		network := vpc.Config{Subnets: s.cloud.Config().Subnets, Links: s.topology.Links}
+		network := vpc.Config{
+			Subnets: s.cloud.Config().Subnets, Links: s.topology.Links, RouterAdvertisements: s.topology.RouterAdvertisements,
+		}
 		if s.hosts.network, err = vpc.New(network); err != nil {
 			return err
 		}

@@ -31,6 +31,8 @@ type Topology struct {
 	InstanceTypes  []cloud.InstanceType `json:"instanceTypes,omitempty"` // beside the built-in ones
 	Nodes          []NodeSpec           `json:"nodes,omitempty"`
 	Links          vpc.Links            `json:"links"`
+	// RouterAdvertisements are those of subnets with IPv6.
+	RouterAdvertisements vpc.RouterAdvertisements `json:"routerAdvertisements"`
 
 	Timing   *cloud.Timing `json:"timing,omitempty"` // default: everything is instant
 	Throttle bool          `json:"throttle,omitempty"`
@@ -43,16 +45,23 @@ type Topology struct {
 type VPC struct {
 	ID   string       `json:"id,omitempty"`   // default: made from the account and the Region
 	CIDR netip.Prefix `json:"cidr,omitempty"` // default 10.0.0.0/16
+	// IPv6CIDR is /44 to /60, in steps of four; default: no IPv6.
+	IPv6CIDR netip.Prefix `json:"ipv6CIDR,omitzero"`
 }
 
 // Subnet is a subnet of the VPC. Subnets of several zones may share a name.
 type Subnet struct {
-	Name     string            `json:"name"`         // its Name tag
-	ID       string            `json:"id,omitempty"` // default: made from name and zone
-	Zone     string            `json:"zone"`         // for example us-east-1a
-	CIDR     netip.Prefix      `json:"cidr"`
-	Capacity int               `json:"capacity,omitempty"` // addresses that can be handed out; default: all
+	Name     string            `json:"name"`               // its Name tag
+	ID       string            `json:"id,omitempty"`       // default: made from name and zone
+	Zone     string            `json:"zone"`               // for example us-east-1a
+	CIDR     netip.Prefix      `json:"cidr,omitzero"`      // none with ipv6Native
+	Capacity int               `json:"capacity,omitempty"` // IPv4 addresses that can be handed out; default: all
 	Tags     map[string]string `json:"tags,omitempty"`
+	// IPv6CIDR makes the subnet dual-stack or, with IPv6Native, IPv6-only.
+	IPv6CIDR   netip.Prefix `json:"ipv6CIDR,omitzero"`
+	IPv6Native bool         `json:"ipv6Native,omitempty"`
+	// AssignIPv6AddressOnCreation gives each new ENI an IPv6 address.
+	AssignIPv6AddressOnCreation bool `json:"assignIPv6AddressOnCreation,omitempty"`
 }
 
 // SecurityGroup is a security group of the VPC.
@@ -191,7 +200,7 @@ func (t Topology) account(fabric cloud.Fabric) cloud.Config {
 		AccountID:     t.AccountID,
 		Region:        t.Region,
 		Partition:     t.Partition,
-		VPCs:          []cloud.VPC{{ID: t.VPC.ID, CIDR: t.VPC.CIDR}},
+		VPCs:          []cloud.VPC{{ID: t.VPC.ID, CIDR: t.VPC.CIDR, IPv6CIDR: t.VPC.IPv6CIDR}},
 		InstanceTypes: t.InstanceTypes,
 		Timing:        *t.Timing,
 		Throttle:      t.Throttle,
@@ -207,6 +216,7 @@ func (t Topology) account(fabric cloud.Fabric) cloud.Config {
 		}
 		config.Subnets = append(config.Subnets, cloud.Subnet{
 			ID: s.ID, VPCID: t.VPC.ID, Zone: s.Zone, CIDR: s.CIDR, Capacity: s.Capacity, Tags: tags,
+			IPv6CIDR: s.IPv6CIDR, IPv6Native: s.IPv6Native, AssignIPv6AddressOnCreation: s.AssignIPv6AddressOnCreation,
 		})
 	}
 	for _, g := range t.SecurityGroups {

@@ -125,6 +125,25 @@ throttle: true
 	if _, err := cloud.New(topology.account(nil)); err != nil {
 		t.Error(err)
 	}
+	topology, err = load(`
+vpc: {ipv6CIDR: "2001:db8::/56"}
+subnets:
+- {name: dual, zone: us-east-1a, cidr: 10.0.0.0/24, ipv6CIDR: "2001:db8::/64", assignIPv6AddressOnCreation: true}
+- {name: only, zone: us-east-1a, ipv6CIDR: "2001:db8:0:1::/64", ipv6Native: true}
+routerAdvertisements: {interval: 100ms}
+instanceTypes:
+- {name: two.cards, maxENIs: 4, ipv4PerENI: 4, networkCards: 2, enaSrd: true, enaQueues: {flexible: true, default: 4, maxPerENI: 8}}
+`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	account := must[*cloud.Cloud](t)(cloud.New(topology.account(nil))).Config()
+	if s := account.Subnets; !s[0].AssignIPv6AddressOnCreation || !s[1].IPv6Native || s[1].IPv6CIDR.Bits() != 64 || account.VPCs[0].IPv6CIDR.Bits() != 56 {
+		t.Errorf("%+v", account)
+	}
+	if t0 := account.InstanceTypes[0]; !t0.EnaSrd || t0.EnaQueues.MaxPerCard != 16 || t0.IPv6PerENI != 4 || topology.RouterAdvertisements.Interval != "100ms" {
+		t.Errorf("%+v", account.InstanceTypes[0])
+	}
 	for want, text := range map[string]string{
 		`unknown field "subnet"`:            "subnet: []",
 		`unknown field "zoen"`:              "nodes: [{zoen: a}]",

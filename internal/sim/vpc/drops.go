@@ -37,8 +37,9 @@ type dropKey struct {
 }
 
 // Drops returns what was dropped since the network was made, sorted by ENI
-// and reason, without the zeros. Broadcasts, multicasts and IPv6, which the
-// VPC does not carry, are dropped and not counted.
+// and reason, without the zeros. What the VPC does not carry is dropped and not
+// counted: broadcasts, multicasts, packets from link-local addresses, and IPv6 in a
+// subnet without it.
 func (n *Network) Drops() ([]Drop, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -3,6 +3,8 @@ package vpc
 import (
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"slices"
 
 	"github.com/google/nftables"
@@ -24,14 +26,16 @@ import (
 //	    ether saddr != 0a:… counter name eni-1/mac drop
 //	    arp daddr ip 10.0.0.4 drop   # for each of its addresses: a probe for a duplicate
 //	    ether type arp accept        # the bridge answers
+//	    # ... neighbour discovery, see addDiscovery, if the subnet has IPv6
 //	    ether daddr & 01:00:00:00:00:00 != 0 drop
-//	    ip saddr 10.0.0.4 accept     # for each of its addresses
+//	    ip saddr 10.0.0.4 accept     # for each of its addresses and prefixes, of IPv6 too
 //	    ether type ip counter name eni-1/source drop       # or accept, without SourceDestCheck
+//	    ether type ip6 counter name eni-1/source drop      # if the subnet has IPv6
 //	  }
 //	  chain out-port1 {
 //	    ether daddr & 01:00:00:00:00:00 != 0 drop
 //	    ether type arp accept
-//	    ip daddr 10.0.0.4 accept     # for each of its addresses
+//	    ip daddr 10.0.0.4 accept     # and so on, as above
 //	    ether type ip counter name eni-1/destination drop  # or accept
 //	  }
 //	}
@@ -135,16 +139,20 @@ func (f *filter) deletePort(eniID string, p *port) {
 func (f *filter) addRules(eniID string, p *port) {
 	in, out := p.in(), p.out()
 	f.rule(in, not(etherSource, p.mac), f.countedDrop(eniID, DropMAC))
-	for _, a := range p.addresses {
-		f.rule(in, protocol(unix.ETH_P_ARP), is(arpTarget, a.AsSlice()), verdict(expr.VerdictDrop))
+	for _, own := range p.ranges() {
+		if own.Addr().Is4() {
+			f.rule(in, protocol(unix.ETH_P_ARP), within(arpTarget, own), verdict(expr.VerdictDrop))
+		}
 	}
 	f.rule(in, protocol(unix.ETH_P_ARP), verdict(expr.VerdictAccept))
+	if p.subnet.ipv6.IsValid() {
+		f.addDiscovery(p)
+	}
 	f.rule(in, toGroup(), verdict(expr.VerdictDrop))
 	f.rule(out, toGroup(), verdict(expr.VerdictDrop))
 	f.rule(out, protocol(unix.ETH_P_ARP), verdict(expr.VerdictAccept))
-	for _, a := range p.addresses {
-		f.rule(in, protocol(unix.ETH_P_IP), is(ipSource, a.AsSlice()), verdict(expr.VerdictAccept))
-		f.rule(out, protocol(unix.ETH_P_IP), is(ipDestination, a.AsSlice()), verdict(expr.VerdictAccept))
+	for _, own := range p.ranges() {
+		f.acceptOwn(p, own)
 	}
 	foreignIn, foreignOut := verdict(expr.VerdictAccept), verdict(expr.VerdictAccept)
 	if p.check {
@@ -152,6 +160,42 @@ func (f *filter) addRules(eniID string, p *port) {
 	}
 	f.rule(in, protocol(unix.ETH_P_IP), foreignIn)
 	f.rule(out, protocol(unix.ETH_P_IP), foreignOut)
+	if p.subnet.ipv6.IsValid() {
+		f.rule(in, protocol(unix.ETH_P_IPV6), foreignIn)
+		f.rule(out, protocol(unix.ETH_P_IPV6), foreignOut)
+	}
+}
+
+// acceptOwn lets packets from and to addresses of the ENI pass.
+func (f *filter) acceptOwn(p *port, own netip.Prefix) {
+	etherType, source, destination := uint16(unix.ETH_P_IP), ipSource, ipDestination
+	if own.Addr().Is6() {
+		etherType, source, destination = unix.ETH_P_IPV6, ip6Source, ip6Destination
+	}
+	f.rule(p.in(), protocol(etherType), within(source, own), verdict(expr.VerdictAccept))
+	f.rule(p.out(), protocol(etherType), within(destination, own), verdict(expr.VerdictAccept))
+}
+
+// addDiscovery hands what a node solicits to the router, also what it asks a
+// neighbour directly, and lets nothing but the router's advertisements through.
+func (f *filter) addDiscovery(p *port) {
+	in, out := p.in(), p.out()
+	f.rule(in, message(neighbourSolicitation), toGroup(), verdict(expr.VerdictAccept))
+	f.rule(in, message(neighbourSolicitation), toMAC(p.subnet.mac), verdict(expr.VerdictAccept))
+	f.rule(in, message(routerSolicitation), verdict(expr.VerdictAccept))
+	for _, kind := range []byte{routerAdvertisement, neighbourAdvertisement, redirect} {
+		f.rule(in, message(kind), verdict(expr.VerdictDrop))
+	}
+	linkLocal := netip.MustParsePrefix("fe80::/10")
+	router := netip.PrefixFrom(gateway6, gateway6.BitLen())
+	f.rule(in, protocol(unix.ETH_P_IPV6), within(ip6Source, linkLocal), within(ip6Destination, router), verdict(expr.VerdictAccept))
+	f.rule(in, protocol(unix.ETH_P_IPV6), within(ip6Source, linkLocal), verdict(expr.VerdictDrop))
+
+	f.rule(out, message(routerAdvertisement), verdict(expr.VerdictAccept))
+	f.rule(out, message(neighbourAdvertisement), verdict(expr.VerdictAccept))
+	f.rule(out, message(redirect), verdict(expr.VerdictDrop)) // EC2's router sends none
+	f.rule(out, toGroup(), verdict(expr.VerdictDrop))
+	f.rule(out, protocol(unix.ETH_P_IPV6), within(ip6Source, router), verdict(expr.VerdictAccept))
 }
 
 func (p *port) in() string  { return "in-" + p.name }
@@ -200,6 +244,10 @@ var (
 	arpTarget        = expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 24, Len: 4}
 	ipSource         = expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 12, Len: 4}
 	ipDestination    = expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 16, Len: 4}
+	ip6NextHeader    = expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 6, Len: 1}
+	ip6Source        = expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 16}
+	ip6Destination   = expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 24, Len: 16}
+	icmp6Type        = expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: ip6Header, Len: 1}
 )
 
 func is(field expr.Payload, value []byte) []expr.Any {
@@ -208,6 +256,32 @@ func is(field expr.Payload, value []byte) []expr.Any {
 
 func not(field expr.Payload, value []byte) []expr.Any {
 	return []expr.Any{&field, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: value}}
+}
+
+// within matches a field that is an address of the prefix.
+func within(field expr.Payload, prefix netip.Prefix) []expr.Any {
+	value := prefix.Masked().Addr().AsSlice()
+	if prefix.IsSingleIP() {
+		return is(field, value)
+	}
+	length := uint32(len(value))
+	return []expr.Any{
+		&field,
+		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: length, Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen()), Xor: make([]byte, length)},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: value},
+	}
+}
+
+// message matches an ICMPv6 message of a type.
+func message(kind byte) []expr.Any {
+	return slices.Concat(protocol(unix.ETH_P_IPV6), is(ip6NextHeader, []byte{icmpv6}), is(icmp6Type, []byte{kind}))
+}
+
+// toMAC sends a frame to another MAC.
+func toMAC(mac net.HardwareAddr) []expr.Any {
+	field := etherDestination
+	field.OperationType, field.SourceRegister, field.DestRegister = expr.PayloadWrite, 1, 0
+	return []expr.Any{&expr.Immediate{Register: 1, Data: mac}, &field}
 }
 
 // toGroup matches broadcast and multicast frames.

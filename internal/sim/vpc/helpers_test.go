@@ -135,7 +135,7 @@ func routeBySource(t *testing.T, ns *netns.Namespace, name, address, gateway str
 // echo answers UDP packets to address in the namespace.
 func echo(t *testing.T, ns *netns.Namespace, address string) {
 	t.Helper()
-	conn, err := ns.ListenPacket(context.Background(), "udp4", address+":7")
+	conn, err := ns.ListenPacket(context.Background(), "udp", net.JoinHostPort(address, "7"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func echo(t *testing.T, ns *netns.Namespace, address string) {
 func ping(ns *netns.Namespace, from, to string, size int, timeout time.Duration) error {
 	var conn net.Conn
 	err := ns.Do(func() (err error) {
-		conn, err = net.DialUDP("udp4",
+		conn, err = net.DialUDP("udp",
 			net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(from), 0)),
 			net.UDPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(to), 7)))
 		return err

@@ -3,9 +3,9 @@
 // subnet, the gateways' addresses and the routes between them. An attached
 // ENI is a veth pair from its subnet's bridge into its instance.
 //
-// It implements [cloud.Fabric]. The VPC carries IPv4 unicast and ARP between
-// ENIs and nothing else, and holds each ENI to its own addresses, see
-// [Network.Drops].
+// It implements [cloud.Fabric]. The VPC carries unicast between ENIs, answers ARP
+// and neighbour solicitations, sends router advertisements and does nothing else. It
+// holds each ENI to its own addresses, see [Network.Drops].
 package vpc
 
 import (
@@ -15,10 +15,12 @@ import (
 	"net/netip"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"sync"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
@@ -30,15 +32,17 @@ const mtu = 9001
 
 // Config describes the network of a VPC.
 type Config struct {
-	Subnets []cloud.Subnet
-	Links   Links
+	Subnets              []cloud.Subnet
+	Links                Links
+	RouterAdvertisements RouterAdvertisements
 }
 
 // Network is the network of one VPC. It is safe for concurrent use.
 type Network struct {
-	links  Links
-	router *netns.Namespace
-	rtnl   *netlink.Handle // in the router's namespace
+	links     Links
+	discovery discovery
+	router    *netns.Namespace
+	rtnl      *netlink.Handle // in the router's namespace
 
 	mu       sync.Mutex
 	subnets  map[string]*subnet // by subnet id
@@ -56,8 +60,10 @@ var _ cloud.Fabric = (*Network)(nil)
 
 // subnet is a bridge in the router's namespace.
 type subnet struct {
-	bridge  int // ifindex
-	gateway netip.Prefix
+	bridge  int              // ifindex
+	mac     net.HardwareAddr // of the bridge
+	gateway netip.Prefix     // of IPv4; not valid in an IPv6-only subnet
+	ipv6    netip.Prefix     // not valid without IPv6
 }
 
 // node is an instance's namespace.
@@ -73,18 +79,23 @@ func New(config Config) (*Network, error) {
 	if err != nil {
 		return nil, err
 	}
+	interval, err := config.RouterAdvertisements.interval()
+	if err != nil {
+		return nil, err
+	}
 	router, err := netns.New()
 	if err != nil {
 		return nil, fmt.Errorf("make the VPC's namespace: %w", err)
 	}
 	n := &Network{
-		links:   links,
-		router:  router,
-		subnets: make(map[string]*subnet),
-		nodes:   make(map[string]*node),
-		ports:   make(map[string]*port),
-		past:    make(map[dropKey]Drop),
-		done:    make(chan struct{}),
+		links:     links,
+		discovery: discovery{interval: interval, autonomous: config.RouterAdvertisements.Autonomous},
+		router:    router,
+		subnets:   make(map[string]*subnet),
+		nodes:     make(map[string]*node),
+		ports:     make(map[string]*port),
+		past:      make(map[dropKey]Drop),
+		done:      make(chan struct{}),
 	}
 	if err := n.setUp(config.Subnets); err != nil {
 		return nil, errors.Join(err, n.Close())
@@ -97,7 +108,11 @@ func (n *Network) setUp(subnets []cloud.Subnet) error {
 	if n.rtnl, err = n.router.Netlink(); err != nil {
 		return fmt.Errorf("open netlink in the VPC's namespace: %w", err)
 	}
-	if err := n.router.Do(becomeRouter); err != nil {
+	forwarding := []string{"net/ipv4/ip_forward"}
+	if slices.ContainsFunc(subnets, func(s cloud.Subnet) bool { return s.IPv6CIDR.IsValid() }) {
+		forwarding = append(forwarding, "net/ipv6/conf/all/forwarding")
+	}
+	if err := n.router.Do(func() error { return becomeRouter(forwarding) }); err != nil {
 		return err
 	}
 	for i, s := range subnets {
@@ -109,9 +124,11 @@ func (n *Network) setUp(subnets []cloud.Subnet) error {
 }
 
 // becomeRouter sets the sysctls of the calling thread's namespace.
-func becomeRouter() error {
-	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
-		return fmt.Errorf("turn forwarding on in the VPC's namespace: %w", err)
+func becomeRouter(forwarding []string) error {
+	for _, on := range forwarding {
+		if err := os.WriteFile(path.Join("/proc/sys", on), []byte("1"), 0); err != nil {
+			return fmt.Errorf("turn forwarding on in the VPC's namespace: %w", err)
+		}
 	}
 	for _, off := range []string{
 		// EC2's router sends no redirects.
@@ -120,6 +137,7 @@ func becomeRouter() error {
 		// Not on every kernel, and not settable on some older ones; the
 		// namespace has no iptables rules that could interfere.
 		"net/bridge/bridge-nf-call-iptables",
+		"net/bridge/bridge-nf-call-ip6tables",
 		"net/bridge/bridge-nf-call-arptables",
 	} {
 		_ = os.WriteFile(path.Join("/proc/sys", off), []byte("0"), 0)
@@ -131,31 +149,53 @@ func (n *Network) addSubnet(index int, s cloud.Subnet) error {
 	if _, twice := n.subnets[s.ID]; twice {
 		return errors.New("listed twice")
 	}
-	if !s.CIDR.IsValid() || !s.CIDR.Addr().Is4() || s.CIDR.Bits() > 28 {
-		return fmt.Errorf("%s is not an IPv4 range of at least 16 addresses", s.CIDR)
-	}
-	gateway := netip.PrefixFrom(s.CIDR.Masked().Addr().Next(), s.CIDR.Bits())
-	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{
-		Name: fmt.Sprintf("br%d", index),
+	added := &subnet{
 		// An address of its own, because a bridge without one takes over that
 		// of a port, and changes it when the port goes.
-		HardwareAddr: net.HardwareAddr{0x0e, 0xff, 0, 0, byte(index >> 8), byte(index)},
-		MTU:          mtu,
-	}}
+		mac:  net.HardwareAddr{0x0e, 0xff, 0, 0, byte(index >> 8), byte(index)},
+		ipv6: s.IPv6CIDR,
+	}
+	if !s.IPv6Native {
+		if !s.CIDR.IsValid() || !s.CIDR.Addr().Is4() || s.CIDR.Bits() > 28 {
+			return fmt.Errorf("%s is not an IPv4 range of at least 16 addresses", s.CIDR)
+		}
+		added.gateway = netip.PrefixFrom(s.CIDR.Masked().Addr().Next(), s.CIDR.Bits())
+	}
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: fmt.Sprintf("br%d", index), HardwareAddr: added.mac, MTU: mtu}}
 	if err := n.rtnl.LinkAdd(bridge); err != nil {
 		return fmt.Errorf("make the bridge: %w", err)
 	}
 	if err := n.rtnl.LinkSetAlias(bridge, s.ID); err != nil {
 		return fmt.Errorf("name the bridge: %w", err)
 	}
-	if err := n.rtnl.AddrAdd(bridge, &netlink.Addr{IPNet: ipNet(gateway)}); err != nil {
-		return fmt.Errorf("give the bridge the gateway's address %s: %w", gateway, err)
+	if added.gateway.IsValid() {
+		if err := n.rtnl.AddrAdd(bridge, &netlink.Addr{IPNet: ipNet(added.gateway)}); err != nil {
+			return fmt.Errorf("give the bridge the gateway's address %s: %w", added.gateway, err)
+		}
 	}
 	if err := n.rtnl.LinkSetUp(bridge); err != nil {
 		return fmt.Errorf("set the bridge up: %w", err)
 	}
-	n.subnets[s.ID] = &subnet{bridge: bridge.Attrs().Index, gateway: gateway}
-	return nil
+	added.bridge = bridge.Attrs().Index
+	n.subnets[s.ID] = added
+	if !added.ipv6.IsValid() {
+		return nil
+	}
+	return n.addIPv6(added)
+}
+
+// addIPv6 makes the bridge the router of an IPv6 range. It has no address in it, as
+// in EC2.
+func (n *Network) addIPv6(s *subnet) error {
+	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Index: s.bridge}}
+	own := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(gateway6, 128)), Flags: unix.IFA_F_NODAD}
+	if err := n.rtnl.AddrAdd(bridge, own); err != nil {
+		return fmt.Errorf("give the bridge the gateway's address %s: %w", gateway6, err)
+	}
+	if err := n.rtnl.RouteAdd(&netlink.Route{LinkIndex: s.bridge, Dst: ipNet(s.ipv6)}); err != nil {
+		return fmt.Errorf("add the route to %s: %w", s.ipv6, err)
+	}
+	return n.discover(s)
 }
 
 // AddInstance makes the instance's namespace.

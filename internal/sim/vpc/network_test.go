@@ -270,6 +270,7 @@ func TestConfigErrors(t *testing.T) {
 		"at most 10":        {Links: Links{Names: "averylongname%d"}},
 		"first link number": {Links: Links{First: -1}},
 		"link MTU 9216":     {Links: Links{MTU: 9216}},
+		"1ms or more":       {RouterAdvertisements: RouterAdvertisements{Interval: "0s"}},
 		"listed twice":      {Subnets: []cloud.Subnet{subnet("subnet-a", "10.0.1.0/24"), subnet("subnet-a", "10.0.2.0/24")}},
 		"IPv4 range":        {Subnets: []cloud.Subnet{subnet("subnet-a", "fd00::/64")}},
 	} {

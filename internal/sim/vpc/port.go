@@ -27,17 +27,40 @@ const (
 // port is the VPC's end of a plugged ENI.
 type port struct {
 	name       string // of the link in the router's namespace
+	number     int    // in the name
 	link       int    // its ifindex there
-	bridge     int    // ifindex of the subnet's bridge
+	subnet     *subnet
 	instanceID string
 	mac        net.HardwareAddr
-	addresses  []netip.Addr
-	check      bool // source and destination
+	addresses  []netip.Addr   // of both families
+	prefixes   []netip.Prefix // of both families
+	check      bool           // source and destination
+}
+
+// follow takes over what can change of an ENI that is plugged in.
+func (p *port) follow(eni cloud.Interface) {
+	p.addresses = slices.Concat(eni.PrivateIPs, eni.IPv6Addresses)
+	p.prefixes = slices.Concat(eni.IPv4Prefixes, eni.IPv6Prefixes)
+	p.check = eni.SourceDestCheck
+}
+
+// ranges are the addresses, as prefixes of one, and the prefixes.
+func (p *port) ranges() []netip.Prefix {
+	var ranges []netip.Prefix
+	for _, a := range p.addresses {
+		ranges = append(ranges, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return append(ranges, p.prefixes...)
+}
+
+// has says whether an address is the ENI's, by itself or in a prefix.
+func (p *port) has(a netip.Addr) bool {
+	return slices.ContainsFunc(p.ranges(), func(own netip.Prefix) bool { return own.Contains(a) })
 }
 
 // Plug makes the ENI appear on its instance: as a link that is down and has
-// no address, or, at device index 0, as the one that the instance has booted
-// with.
+// no address, or, at device index 0 of card 0, as the one that the instance has
+// booted with.
 func (n *Network) Plug(instanceID string, eni cloud.Interface) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -58,33 +81,29 @@ func (n *Network) plug(instanceID string, eni cloud.Interface) error {
 		return fmt.Errorf("subnet %s has no bridge", eni.SubnetID)
 	case n.ports[eni.ID] != nil:
 		return errors.New("it is plugged in already")
-	case eni.Attachment == nil || len(eni.PrivateIPs) == 0:
+	case eni.Attachment == nil || len(eni.PrivateIPs)+len(eni.IPv6Addresses)+len(eni.IPv6Prefixes) == 0:
 		return errors.New("it has no attachment or no address")
+	case eni.Attachment.Primary() && len(eni.PrivateIPs) == 0:
+		return errors.New("a primary ENI needs an IPv4 address here, to reach EC2's endpoint")
 	}
 	mac, err := net.ParseMAC(eni.MAC)
 	if err != nil {
 		return err
 	}
 	n.lastPort++
-	p := &port{
-		name:       fmt.Sprintf("port%d", n.lastPort),
-		bridge:     subnet.bridge,
-		instanceID: instanceID,
-		mac:        mac,
-		addresses:  slices.Clone(eni.PrivateIPs),
-		check:      eni.SourceDestCheck,
-	}
+	p := &port{name: fmt.Sprintf("port%d", n.lastPort), number: n.lastPort, subnet: subnet, instanceID: instanceID, mac: mac}
+	p.follow(eni)
 	// The rules are there before the first packet is.
 	if err := n.filter(func(f *filter) { f.addPort(eni.ID, p) }); err != nil {
 		return err
 	}
 	n.ports[eni.ID] = p
-	name, err := n.connect(node.ns, p, eni.Attachment.DeviceIndex)
+	name, err := n.connect(node.ns, p, eni.Attachment)
 	if err == nil {
 		err = n.openPort(p, eni.ID)
 	}
-	if err == nil && eni.Attachment.DeviceIndex == 0 {
-		err = node.ns.Do(func() error { return configurePrimary(name, eni.PrivateIPs[0], subnet.gateway) })
+	if err == nil && eni.Attachment.Primary() {
+		err = node.ns.Do(func() error { return configurePrimary(name, eni, subnet) })
 	}
 	if err != nil {
 		return errors.Join(err, n.unplug(eni.ID))
@@ -95,19 +114,19 @@ func (n *Network) plug(instanceID string, eni cloud.Interface) error {
 // connect makes the veth pair and returns the name of its end on the node.
 // That end is created right there, with its MAC, so that it appears in one
 // piece, as a PCI device does.
-func (n *Network) connect(ns *netns.Namespace, p *port, deviceIndex int32) (string, error) {
+func (n *Network) connect(ns *netns.Namespace, p *port, at *cloud.Attachment) (string, error) {
 	const attempts = 64
-	names, number := n.links.Names, n.links.First+int(deviceIndex)
-	rename := n.links.Rename && deviceIndex != 0 && names != kernelNames
+	names, number := n.links.Names, n.links.First+int(at.DeviceIndex)
+	rename := n.links.Rename && !at.Primary() && names != kernelNames
 	if rename {
-		names, number = kernelNames, int(deviceIndex)
+		names, number = kernelNames, int(at.DeviceIndex)
 	}
 	for range attempts {
 		name := fmt.Sprintf(names, number)
 		number++
 		veth := &netlink.Veth{
 			LinkAttrs: netlink.LinkAttrs{
-				Name: p.name, MTU: mtu, TxQLen: -1, MasterIndex: p.bridge, Flags: net.FlagUp,
+				Name: p.name, MTU: mtu, TxQLen: -1, MasterIndex: p.subnet.bridge, Flags: net.FlagUp,
 			},
 			PeerName:         name,
 			PeerMTU:          uint32(n.links.MTU),
@@ -125,7 +144,7 @@ func (n *Network) connect(ns *netns.Namespace, p *port, deviceIndex int32) (stri
 		}
 		p.link = veth.Attrs().Index
 		if rename {
-			n.renameSoon(ns, p.mac, name, fmt.Sprintf(n.links.Names, n.links.First+int(deviceIndex)))
+			n.renameSoon(ns, p.mac, name, fmt.Sprintf(n.links.Names, n.links.First+int(at.DeviceIndex)))
 		}
 		return name, nil
 	}
@@ -157,21 +176,12 @@ func (n *Network) openPort(p *port, eniID string) error {
 	if err != nil {
 		return fmt.Errorf("tell the bridge about %s: %w", p.mac, err)
 	}
-	for _, a := range p.addresses {
-		if err := n.rtnl.NeighSet(p.neighbour(a)); err != nil {
-			return fmt.Errorf("tell the bridge about %s: %w", a, err)
-		}
-	}
-	return nil
-}
-
-func (p *port) neighbour(a netip.Addr) *netlink.Neigh {
-	return &netlink.Neigh{LinkIndex: p.bridge, IP: a.AsSlice(), HardwareAddr: p.mac, State: netlink.NUD_PERMANENT}
+	return n.route(p)
 }
 
 // configurePrimary does on the calling thread's namespace what the operating
 // system of an instance has done when it is up.
-func configurePrimary(name string, address netip.Addr, gateway netip.Prefix) error {
+func configurePrimary(name string, eni cloud.Interface, s *subnet) error {
 	rtnl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return err
@@ -184,16 +194,26 @@ func configurePrimary(name string, address netip.Addr, gateway netip.Prefix) err
 	if err := rtnl.LinkSetUp(link); err != nil {
 		return fmt.Errorf("set %s up: %w", name, err)
 	}
-	own := ipNet(netip.PrefixFrom(address, gateway.Bits()))
-	if err := rtnl.AddrAdd(link, &netlink.Addr{IPNet: own, Flags: unix.IFA_F_NOPREFIXROUTE}); err != nil {
-		return fmt.Errorf("add %s to %s: %w", own, name, err)
-	}
+	own := ipNet(netip.PrefixFrom(eni.PrivateIPs[0], s.gateway.Bits()))
+	addresses := []netlink.Addr{{IPNet: own, Flags: unix.IFA_F_NOPREFIXROUTE}}
 	routes := []netlink.Route{
-		{Dst: ipNet(gateway.Masked()), Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_KERNEL},
-		{Dst: ipNet(netip.PrefixFrom(netip.IPv4Unspecified(), 0)), Gw: gateway.Addr().AsSlice(), Protocol: unix.RTPROT_DHCP},
+		{Dst: ipNet(s.gateway.Masked()), Src: own.IP, Scope: netlink.SCOPE_LINK, Protocol: unix.RTPROT_KERNEL},
+		{Dst: ipNet(netip.PrefixFrom(netip.IPv4Unspecified(), 0)), Src: own.IP, Gw: s.gateway.Addr().AsSlice(), Protocol: unix.RTPROT_DHCP},
+	}
+	if len(eni.IPv6Addresses) > 0 {
+		own := ipNet(netip.PrefixFrom(eni.IPv6Addresses[0], 128))
+		addresses = append(addresses, netlink.Addr{IPNet: own, Flags: unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_NODAD})
+		routes = append(routes,
+			netlink.Route{Dst: ipNet(s.ipv6), Protocol: unix.RTPROT_RA},
+			netlink.Route{Dst: ipNet(netip.PrefixFrom(netip.IPv6Unspecified(), 0)), Gw: gateway6.AsSlice(), Protocol: unix.RTPROT_RA})
+	}
+	for _, a := range addresses {
+		if err := rtnl.AddrAdd(link, &a); err != nil {
+			return fmt.Errorf("add %s to %s: %w", a.IPNet, name, err)
+		}
 	}
 	for _, r := range routes {
-		r.LinkIndex, r.Src, r.Priority = link.Attrs().Index, own.IP, primaryMetric
+		r.LinkIndex, r.Priority = link.Attrs().Index, primaryMetric
 		if err := rtnl.RouteAdd(&r); err != nil {
 			return fmt.Errorf("add the route %s: %w", r, err)
 		}
@@ -246,10 +266,8 @@ func (n *Network) unplug(eniID string) error {
 			errs = append(errs, fmt.Errorf("delete the link: %w", err))
 		}
 	}
-	for _, a := range p.addresses {
-		if err := n.forget(p, a); err != nil {
-			errs = append(errs, err)
-		}
+	if err := n.unroute(p, nil); err != nil {
+		errs = append(errs, err)
 	}
 	if err := n.keepDrops(eniID); err != nil {
 		errs = append(errs, err)
@@ -258,14 +276,6 @@ func (n *Network) unplug(eniID string) error {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
-}
-
-func (n *Network) forget(p *port, a netip.Addr) error {
-	err := n.rtnl.NeighDel(p.neighbour(a))
-	if err != nil && !errors.Is(err, syscall.ENOENT) {
-		return fmt.Errorf("make the bridge forget %s: %w", a, err)
-	}
-	return nil
 }
 
 // Update makes the VPC follow new addresses or another SourceDestCheck. An
@@ -277,17 +287,9 @@ func (n *Network) Update(eni cloud.Interface) error {
 	if n.closed() || p == nil {
 		return nil
 	}
-	old := p.addresses
-	p.addresses, p.check = slices.Clone(eni.PrivateIPs), eni.SourceDestCheck
-	errs := []error{n.filter(func(f *filter) { f.replacePort(eni.ID, p) })}
-	for _, a := range old {
-		if !slices.Contains(p.addresses, a) {
-			errs = append(errs, n.forget(p, a))
-		}
-	}
-	for _, a := range p.addresses {
-		errs = append(errs, n.rtnl.NeighSet(p.neighbour(a)))
-	}
+	old := *p
+	p.follow(eni)
+	errs := []error{n.filter(func(f *filter) { f.replacePort(eni.ID, p) }), n.unroute(&old, p), n.route(p)}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("update %s: %w", eni.ID, err)
 	}
