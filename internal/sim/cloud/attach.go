@@ -121,7 +121,11 @@ func (in *instance) freePlace(asked AttachNetworkInterfaceInput, limits Instance
 				"Instance '%s' already has an interface attached at device index '%d'.", asked.InstanceID, asked.DeviceIndex)
 		}
 	}
-	if onCard >= limits.PerCard() {
+	most := limits.PerCard()
+	if asked.EnaQueueCount > 0 {
+		most += limits.EnaQueues.AdditionalENIs
+	}
+	if onCard >= most {
 		return Errorf("AttachmentLimitExceeded", "Interface count %d exceeds the limit for %s", onCard+1, limits.Name)
 	}
 	return nil

@@ -24,6 +24,7 @@ type InstanceType struct {
 	IPv6PerENI int  `json:"ipv6PerENI,omitempty"` // default: as many as of IPv4
 	NoIPv6     bool `json:"noIPv6,omitempty"`
 	EnaSrd     bool `json:"enaSrd,omitempty"` // ENA Express
+	EFA        bool `json:"efa,omitempty"`    // Elastic Fabric Adapters, on every card
 	// TCPEstablishedTimeout of connection tracking in seconds, where an ENI sets
 	// none: 350 on Nitro v6, 432000 (default) before.
 	TCPEstablishedTimeout int32     `json:"tcpEstablishedTimeout,omitempty"`
@@ -36,11 +37,18 @@ type EnaQueues struct {
 	Default    int32 `json:"default,omitempty"`    // of an ENI; default 2
 	MaxPerENI  int32 `json:"maxPerENI,omitempty"`  // default: Default
 	MaxPerCard int32 `json:"maxPerCard,omitempty"` // default: MaxPerENI on every ENI
+	// AdditionalENIs is how many more ENIs than its share of MaxENIs a card takes,
+	// "when using flexible Elastic Network Adapter (ENA) queues": here, those that are
+	// attached with a number of queues.
+	// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_NetworkCardInfo.html
+	AdditionalENIs int `json:"additionalENIs,omitempty"`
 }
 
 // builtinTypes are real instance types. Their ENIs, addresses and cards are those
 // that AWS documents, but for the addresses of m8i, which are those of m7i here. The
-// numbers of queues are not verified.
+// queues of m6i are those of
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/ena-queues.html, those of the
+// other types are not verified.
 var builtinTypes = []InstanceType{
 	{Name: "t2.micro", Hypervisor: HypervisorXen, MaxENIs: 2, IPv4PerENI: 2},
 	{Name: "t3.nano", MaxENIs: 2, IPv4PerENI: 2},
@@ -53,16 +61,16 @@ var builtinTypes = []InstanceType{
 	{Name: "m5.xlarge", MaxENIs: 4, IPv4PerENI: 15},
 	{Name: "m5.2xlarge", MaxENIs: 4, IPv4PerENI: 15},
 	{Name: "m5.4xlarge", MaxENIs: 8, IPv4PerENI: 30},
-	{Name: "m6i.large", MaxENIs: 3, IPv4PerENI: 10},
-	{Name: "m6i.xlarge", MaxENIs: 4, IPv4PerENI: 15},
+	{Name: "m6i.large", MaxENIs: 3, IPv4PerENI: 10, EnaQueues: EnaQueues{Flexible: true, Default: 2, MaxPerENI: 2, MaxPerCard: 6}},
+	{Name: "m6i.xlarge", MaxENIs: 4, IPv4PerENI: 15, EnaQueues: EnaQueues{Flexible: true, Default: 4, MaxPerENI: 4, MaxPerCard: 16}},
 	{Name: "m6i.8xlarge", MaxENIs: 8, IPv4PerENI: 30, EnaSrd: true, EnaQueues: EnaQueues{Flexible: true, Default: 8, MaxPerENI: 32, MaxPerCard: 64}},
 	{Name: "m8i.large", MaxENIs: 3, IPv4PerENI: 10, TCPEstablishedTimeout: 350},
 	{Name: "m8i.24xlarge", MaxENIs: 15, IPv4PerENI: 50, EnaSrd: true, TCPEstablishedTimeout: 350, EnaQueues: EnaQueues{Flexible: true, Default: 8, MaxPerENI: 32, MaxPerCard: 128}},
 	{Name: "c5.large", MaxENIs: 3, IPv4PerENI: 10},
 	{Name: "c5.xlarge", MaxENIs: 4, IPv4PerENI: 15},
 	{Name: "c5.4xlarge", MaxENIs: 8, IPv4PerENI: 30, EnaQueues: EnaQueues{Default: 8}},
-	{Name: "c5n.18xlarge", MaxENIs: 15, IPv4PerENI: 50, EnaQueues: EnaQueues{Default: 8}},
-	{Name: "p4d.24xlarge", MaxENIs: 60, IPv4PerENI: 50, NetworkCards: 4, EnaQueues: EnaQueues{Default: 8}},
+	{Name: "c5n.18xlarge", MaxENIs: 15, IPv4PerENI: 50, EFA: true, EnaQueues: EnaQueues{Default: 8}},
+	{Name: "p4d.24xlarge", MaxENIs: 60, IPv4PerENI: 50, NetworkCards: 4, EFA: true, EnaQueues: EnaQueues{Default: 8}},
 }
 
 // withDefaults fills in what the type leaves open.
@@ -91,9 +99,13 @@ func (t InstanceType) validate(wrong func(string, ...any)) {
 	if !slices.Contains([]string{HypervisorNitro, HypervisorXen}, t.Hypervisor) {
 		wrong("instance type %s: hypervisor %q: want %s or %s", t.Name, t.Hypervisor, HypervisorNitro, HypervisorXen)
 	}
-	if q := t.EnaQueues; q.Default < 1 || q.MaxPerENI < q.Default || q.MaxPerCard < q.MaxPerENI {
+	q := t.EnaQueues
+	if q.Default < 1 || q.MaxPerENI < q.Default || q.MaxPerCard < q.MaxPerENI {
 		wrong("instance type %s: enaQueues: default %d, maxPerENI %d, maxPerCard %d: want 1 or more, in rising order",
 			t.Name, q.Default, q.MaxPerENI, q.MaxPerCard)
+	}
+	if q.AdditionalENIs < 0 || q.AdditionalENIs > 0 && !q.Flexible {
+		wrong("instance type %s: enaQueues: additionalENIs %d: want 0 or more, and flexible queues", t.Name, q.AdditionalENIs)
 	}
 }
 
@@ -121,6 +133,8 @@ func (t InstanceType) checkENI(i *Interface) error {
 		return Errorf("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.")
 	case i.assigned(ipv6).slots() > t.IPv6PerENI:
 		return Errorf("PrivateIpAddressLimitExceeded", "Number of IPv6 addresses will exceed limit.")
+	case i.isEFA() && !t.EFA:
+		return t.unsupported("Elastic Fabric Adapters")
 	case t.Hypervisor == HypervisorXen && prefixes > 0:
 		return t.unsupported("prefixes")
 	case t.Hypervisor == HypervisorXen && i.ConnectionTracking != (ConnectionTracking{}):

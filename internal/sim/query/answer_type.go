@@ -41,6 +41,7 @@ type xmlDefaultConntrack struct {
 type xmlNetworkCard struct {
 	Index         int      `xml:"networkCardIndex"`
 	MaxInterfaces int      `xml:"maximumNetworkInterfaces"`
+	Additional    int      `xml:"additionalFlexibleNetworkInterfaces"`
 	Types         []string `xml:"interfaceTypeSet>item"`
 	DefaultQueues int32    `xml:"defaultEnaQueueCountPerInterface"`
 	MaxQueues     int32    `xml:"maximumEnaQueueCount"`
@@ -56,6 +57,7 @@ func showInstanceType(t cloud.InstanceType) xmlInstanceType {
 		IPv6Supported:    !t.NoIPv6,
 		ENASupport:       "unsupported",
 		EnaSrdSupported:  t.EnaSrd,
+		EFASupported:     t.EFA,
 		FlexibleQueues:   "unsupported",
 	}
 	if t.Hypervisor == cloud.HypervisorNitro {
@@ -65,11 +67,16 @@ func showInstanceType(t cloud.InstanceType) xmlInstanceType {
 	if t.EnaQueues.Flexible {
 		network.FlexibleQueues = "supported"
 	}
+	interfaceTypes := []string{cloud.TypeInterface}
+	if t.EFA {
+		interfaceTypes = append(interfaceTypes, cloud.TypeEFA, cloud.TypeEFAOnly)
+	}
 	for card := range t.NetworkCards {
 		network.Cards = append(network.Cards, xmlNetworkCard{
 			Index:         card,
 			MaxInterfaces: t.PerCard(),
-			Types:         []string{cloud.TypeInterface},
+			Additional:    t.EnaQueues.AdditionalENIs,
+			Types:         interfaceTypes,
 			DefaultQueues: t.EnaQueues.Default,
 			MaxQueues:     t.EnaQueues.MaxPerCard,
 			MaxPerENI:     t.EnaQueues.MaxPerENI,

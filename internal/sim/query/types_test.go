@@ -29,24 +29,24 @@ func TestInstanceTypes(t *testing.T) {
 		hypervisor               types.InstanceTypeHypervisor
 		enis, perENI             int32
 		cards, perCard           int32
-		srd                      bool
+		srd, efa                 bool
 		queues                   types.FlexibleEnaQueuesSupport
 		tcp                      int32 // 0: no connection tracking to configure
 		maxQueues, defaultQueues int32
 	}{
-		"t3.micro":     {"nitro", 2, 2, 1, 2, false, "unsupported", 432000, 4, 2},
-		"m5.large":     {"nitro", 3, 10, 1, 3, false, "unsupported", 432000, 6, 2},
-		"m4.large":     {"xen", 2, 10, 1, 2, false, "unsupported", 0, 4, 2},
-		"m6i.8xlarge":  {"nitro", 8, 30, 1, 8, true, "supported", 432000, 64, 8},
-		"m8i.24xlarge": {"nitro", 15, 50, 1, 15, true, "supported", 350, 128, 8},
-		"p4d.24xlarge": {"nitro", 60, 50, 4, 15, false, "unsupported", 432000, 120, 8},
+		"t3.micro":     {"nitro", 2, 2, 1, 2, false, false, "unsupported", 432000, 4, 2},
+		"m5.large":     {"nitro", 3, 10, 1, 3, false, false, "unsupported", 432000, 6, 2},
+		"m4.large":     {"xen", 2, 10, 1, 2, false, false, "unsupported", 0, 4, 2},
+		"m6i.8xlarge":  {"nitro", 8, 30, 1, 8, true, false, "supported", 432000, 64, 8},
+		"m8i.24xlarge": {"nitro", 15, 50, 1, 15, true, false, "supported", 350, 128, 8},
+		"p4d.24xlarge": {"nitro", 60, 50, 4, 15, false, true, "unsupported", 432000, 120, 8},
 	} {
 		hypervisor, n := r.networkInfo(name)
 		card := n.NetworkCards[len(n.NetworkCards)-1]
 		if hypervisor != want.hypervisor || *n.MaximumNetworkInterfaces != want.enis || *n.Ipv4AddressesPerInterface != want.perENI ||
 			*n.Ipv6AddressesPerInterface != want.perENI || !*n.Ipv6Supported || *n.MaximumNetworkCards != want.cards ||
 			len(n.NetworkCards) != int(want.cards) || *card.NetworkCardIndex != want.cards-1 || *card.MaximumNetworkInterfaces != want.perCard ||
-			*n.EnaSrdSupported != want.srd || n.FlexibleEnaQueuesSupport != want.queues ||
+			*n.EnaSrdSupported != want.srd || *n.EfaSupported != want.efa || (len(card.InterfaceTypes) > 1) != want.efa || n.FlexibleEnaQueuesSupport != want.queues ||
 			*card.MaximumEnaQueueCount != want.maxQueues || *card.DefaultEnaQueueCountPerInterface != want.defaultQueues {
 			t.Errorf("%s: %s, %+v, last card %+v", name, hypervisor, n, card)
 		}
@@ -176,6 +176,48 @@ func TestWhatATypeDoesNotHave(t *testing.T) {
 	if left := len(r.describe(attached.NetworkInterfaceId).Ipv6Prefixes); left != 0 {
 		t.Errorf("a refused call has assigned %d prefixes", left)
 	}
+}
+
+// An EFA is for an instance that is stopped, of a type that has EFAs.
+func TestEFA(t *testing.T) {
+	r := newRig(t)
 	efa := r.createWith(subnetA, func(in *ec2.CreateNetworkInterfaceInput) { in.InterfaceType = "efa" })
-	r.wantCode(r.attachWith(efa.NetworkInterfaceId, nitro, func(*ec2.AttachNetworkInterfaceInput) {}), "IncorrectInstanceState")
+	attach := func(instanceType string, stopped bool) error {
+		host := r.hostOf(instanceType)
+		if stopped {
+			if err := r.cloud.SetInstanceState(host, cloud.InstanceStopped); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return r.attachWith(efa.NetworkInterfaceId, host, func(*ec2.AttachNetworkInterfaceInput) {})
+	}
+	r.wantCode(attach("c5n.18xlarge", false), "IncorrectInstanceState")
+	r.wantCode(attach("m5.large", true), "UnsupportedOperation")
+	if err := attach("c5n.18xlarge", true); err != nil {
+		t.Error(err)
+	}
+}
+
+// A card can take more ENIs than its share where their numbers of queues are chosen.
+func TestAdditionalENIs(t *testing.T) {
+	r := newRig(t, func(c *cloud.Config) {
+		c.InstanceTypes = []cloud.InstanceType{{
+			Name: "flexible", MaxENIs: 2, IPv4PerENI: 4, EnaQueues: cloud.EnaQueues{Flexible: true, MaxPerCard: 8, AdditionalENIs: 1},
+		}}
+	})
+	if _, n := r.networkInfo("flexible"); *n.MaximumNetworkInterfaces != 2 || *n.NetworkCards[0].AdditionalFlexibleNetworkInterfaces != 1 {
+		t.Errorf("described: %+v", n)
+	}
+	host := r.hostOf("flexible")
+	r.attach(r.create(subnetA).NetworkInterfaceId, host, 1)
+	attach := func(index int32, queues *int32) error {
+		return r.attachWith(r.create(subnetA).NetworkInterfaceId, host, func(in *ec2.AttachNetworkInterfaceInput) {
+			in.DeviceIndex, in.EnaQueueCount = &index, queues
+		})
+	}
+	r.wantCode(attach(2, nil), "AttachmentLimitExceeded")
+	if err := attach(2, aws.Int32(2)); err != nil {
+		t.Error(err)
+	}
+	r.wantCode(attach(3, aws.Int32(1)), "AttachmentLimitExceeded")
 }
