@@ -235,5 +235,8 @@ func (c *Cloud) horizon() time.Time {
 	return time.Now().Add(-lag)
 }
 
-// memory is how long describes may show what is no more; it wants mu held.
-func (c *Cloud) memory() time.Duration { return c.timing.DescribeLag + c.timing.DescribeSpread }
+// memory is how long describes and the metadata service may show what is no more; it
+// wants mu held.
+func (c *Cloud) memory() time.Duration {
+	return max(c.timing.DescribeLag+c.timing.DescribeSpread, c.timing.IMDSLag)
+}

@@ -54,7 +54,8 @@ type MetadataInterface struct {
 // behind by Timing.IMDSLag, as the real one does: in the first third of the
 // lag after an attach the MAC is missing, in the second it is listed without
 // values, in the last its device number reads 0; a detached ENI stays listed
-// for the whole lag. The primary ENI is there from the start.
+// for the whole lag. The primary ENI is there from the start. Addresses, prefixes and
+// groups are those of that long ago.
 func (c *Cloud) Metadata(instanceID string) (Metadata, error) {
 	c.mu.RLock()
 	defer c.mu.RUnlock()
@@ -81,7 +82,7 @@ func (c *Cloud) Metadata(instanceID string) (Metadata, error) {
 	}
 	now, lag := time.Now(), c.timing.IMDSLag
 	for _, e := range host.enis {
-		if shown, ok := c.appearing(e.history.latest(), now, lag); ok {
+		if shown, ok := c.appearing(e.asOf(now.Add(-lag)), now, lag); ok {
 			m.Interfaces = append(m.Interfaces, shown)
 		}
 	}
@@ -93,6 +94,18 @@ func (c *Cloud) Metadata(instanceID string) (Metadata, error) {
 	}
 	slices.SortFunc(m.Interfaces, func(a, b MetadataInterface) int { return cmp.Compare(a.MAC, b.MAC) })
 	return m, nil
+}
+
+// asOf is the ENI with the addresses, prefixes and groups that it had at a moment, if
+// it existed then.
+func (e *eni) asOf(moment time.Time) *Interface {
+	i := *e.history.latest()
+	if then, existed := e.history.at(moment); existed {
+		i.setAssigned(ipv4, then.assigned(ipv4))
+		i.setAssigned(ipv6, then.assigned(ipv6))
+		i.GroupIDs = then.GroupIDs
+	}
+	return &i
 }
 
 // appearing is how an attached ENI shows while its attachment is younger than

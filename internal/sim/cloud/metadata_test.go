@@ -1,6 +1,7 @@
 package cloud
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -49,6 +50,11 @@ func TestMetadata(t *testing.T) {
 
 	if err := c.SetTiming(Timing{IMDSLag: time.Hour}); err != nil {
 		t.Fatal(err)
+	}
+	more := must[[]netip.Addr](t)(c.AssignPrivateIPAddresses(AssignPrivateIPAddressesInput{NetworkInterfaceID: eni.ID, SecondaryCount: 1}))
+	e, assigned := c.enis[eni.ID], time.Now()
+	if before, after := e.asOf(a.AttachTime), e.asOf(assigned); len(before.PrivateIPs) != 1 || !slices.Equal(after.PrivateIPs[1:], more) {
+		t.Errorf("addresses before the assignment: %v, after it: %v", before.PrivateIPs, after.PrivateIPs)
 	}
 	if got := find(); got != nil {
 		t.Errorf("just attached: %+v", got)
