@@ -193,6 +193,7 @@ func attachmentsOf(nr nodeReport, entries []v1alpha1.ENIState) []v1alpha1.Attach
 			AttachmentID: entry.AttachmentID,
 			SubnetID:     entry.SubnetID,
 			SubnetCIDR:   entry.SubnetCIDR,
+			NetworkCard:  entry.NetworkCard,
 			DeviceIndex:  entry.DeviceIndex,
 			MTU:          entry.MTU,
 			Status:       string(entry.Phase),
@@ -215,6 +216,7 @@ func compareAttachments(a, b v1alpha1.Attachment) int {
 	return cmp.Or(
 		cmp.Compare(severity(a), severity(b)),
 		cmp.Compare(a.NodeID, b.NodeID),
+		cmp.Compare(a.NetworkCard, b.NetworkCard),
 		cmp.Compare(a.DeviceIndex, b.DeviceIndex),
 		cmp.Compare(a.SubnetID, b.SubnetID),
 		cmp.Compare(a.ENIID, b.ENIID),

@@ -58,7 +58,7 @@ var class = regexp.MustCompile(`(?s)class (\w+) \{\n(.*?)\n\s*\}`)
 func TestTypes(t *testing.T) {
 	types := map[string]reflect.Type{}
 	for _, v := range []any{
-		v1alpha1.NodeENISpec{}, v1alpha1.NodeENIStatus{}, v1alpha1.NodeCounts{}, v1alpha1.Attachment{},
+		v1alpha1.NodeENISpec{}, v1alpha1.IPv4{}, v1alpha1.IPv6{}, v1alpha1.ConnectionTracking{}, v1alpha1.ENAExpress{}, v1alpha1.NodeENIStatus{}, v1alpha1.NodeCounts{}, v1alpha1.Attachment{},
 		v1alpha1.NodeENIStateStatus{}, v1alpha1.ENIState{},
 	} {
 		types[reflect.TypeOf(v).Name()] = reflect.TypeOf(v)

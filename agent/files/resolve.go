@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
 // parsed is a file as it is now: its NodeENIs, or what is wrong with it.
@@ -41,7 +43,7 @@ func resolve(before memory, now []parsed) memory {
 			r.refuse(len(r.files)-1, p.err)
 		}
 	}
-	r.refuseMoved()
+	r.refuseUpdates()
 	for r.refuseCollisions() {
 	}
 	return memory{files: r.files, gone: r.gone()}
@@ -63,20 +65,24 @@ func (r *resolver) refuse(i int, err error) {
 	}
 }
 
-// refuseMoved refuses files that change a device index. The API server does so
-// in a cluster.
-func (r *resolver) refuseMoved() {
-	indexes := map[string]int32{}
+// refuseUpdates refuses files that change what cannot be changed. The API server
+// does so in a cluster.
+func (r *resolver) refuseUpdates() {
+	specs := map[string]v1alpha1.NodeENISpec{}
 	for _, f := range r.before.files {
 		for _, n := range f.NodeENIs {
-			indexes[n.Name] = n.Spec.DeviceIndex
+			specs[n.Name] = n.Spec
 		}
 	}
 	for i, f := range r.files {
 		for _, n := range f.NodeENIs {
-			if index, ok := indexes[n.Name]; ok && index != n.Spec.DeviceIndex {
-				r.refuse(i, fmt.Errorf("NodeENI %q: spec.deviceIndex: cannot be changed from %d to %d, because an attached ENI keeps its device index: "+
-					"take the NodeENI out, wait until eni-agent status no longer shows its ENIs, and put it in again; or give the new one another name", n.Name, index, n.Spec.DeviceIndex))
+			before, ok := specs[n.Name]
+			if !ok {
+				continue
+			}
+			if errs := v1alpha1.ValidateNodeENIUpdate(&n.Spec, &before); len(errs) > 0 {
+				r.refuse(i, fmt.Errorf("NodeENI %q: %w: take the NodeENI out, wait until eni-agent status no longer shows its ENIs, and put it in again; "+
+					"or give the new one another name", n.Name, errs.ToAggregate()))
 				break
 			}
 		}

@@ -11,9 +11,14 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
-// nodeENI makes a NodeENI of a text such as data, or data@3 for device index 3.
+// nodeENI makes a NodeENI of a text such as data, or data@3 for device index 3, or
+// data+4 for four secondary addresses.
 func nodeENI(text string) NodeENI {
 	n := NodeENI{Name: text, Spec: v1alpha1.NodeENISpec{DeviceIndex: 1}}
+	if name, count, ok := strings.Cut(text, "+"); ok {
+		n.Name, n.Spec.IPv4 = name, &v1alpha1.IPv4{}
+		_, _ = fmt.Sscan(count, &n.Spec.IPv4.SecondaryAddresses)
+	}
 	if name, index, ok := strings.Cut(text, "@"); ok {
 		n.Name = name
 		_, _ = fmt.Sscan(index, &n.Spec.DeviceIndex)
@@ -45,6 +50,9 @@ func (m memory) text() string {
 		part := f.Name + ":"
 		for _, n := range f.NodeENIs {
 			part += fmt.Sprintf(" %s@%d", n.Name, n.Spec.DeviceIndex)
+			if n.Spec.IPv4 != nil {
+				part += fmt.Sprintf("+%d", n.Spec.IPv4.SecondaryAddresses)
+			}
 		}
 		if f.Unknown {
 			part += " ?"
@@ -89,7 +97,11 @@ func TestResolve(t *testing.T) {
 			`a: x@1; b: y@1 (the NodeENI "x" is in a and in b: rename all but one of them, or take them out); c: (the NodeENI "y" is in b and in c: rename all but one of them, or take them out)`},
 
 		{"a changed device index", memory{files: []File{file("a", "x@2 y")}}, []parsed{good("a", "x@3 y")},
-			`a: x@2 y@1 (NodeENI "x": spec.deviceIndex: cannot be changed from 2 to 3, because an attached ENI keeps its device index: ` +
+			`a: x@2 y@1 (NodeENI "x": spec.deviceIndex: Invalid value: 3: cannot be changed from 2 to 3, because an attached ENI keeps its device index: ` +
+				`take the NodeENI out, wait until eni-agent status no longer shows its ENIs, and put it in again; or give the new one another name)`},
+		{"more addresses", memory{files: []File{file("a", "x+2")}}, []parsed{good("a", "x+3")}, "a: x@1+3"},
+		{"fewer addresses", memory{files: []File{file("a", "x+2")}}, []parsed{good("a", "x+1 y")},
+			`a: x@1+2 (NodeENI "x": spec.ipv4.secondaryAddresses: Invalid value: 1: secondaryAddresses cannot be lowered or removed, because pods may hold the addresses: ` +
 				`take the NodeENI out, wait until eni-agent status no longer shows its ENIs, and put it in again; or give the new one another name)`},
 		{"in a file of another name", memory{files: []File{file("a", "x@2")}}, []parsed{good("a", "x@2"), good("b", "y")}, "a: x@2; b: y@1"},
 		{"of a NodeENI that was taken out before", memory{files: []File{file("a", "y")}}, []parsed{good("a", "x@3 y")}, "a: x@3 y@1"},

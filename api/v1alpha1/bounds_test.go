@@ -94,6 +94,9 @@ func TestConstantsAreThoseOfTheSchema(t *testing.T) {
 	}{
 		"enis":                    {enis.MaxItems, v1alpha1.MaxENIs},
 		"addresses":               {entry["addresses"].MaxItems, v1alpha1.MaxAddresses},
+		"prefixes":                {entry["prefixes"].MaxItems, v1alpha1.MaxPrefixes},
+		"a prefix":                {entry["prefixes"].Items.MaxLength, v1alpha1.MaxAddressLength},
+		"a subnet's IPv6 ranges":  {entry["subnetIPv6CIDRs"].MaxItems, v1alpha1.MaxSubnetCIDRs},
 		"an address":              {entry["addresses"].Items.MaxLength, v1alpha1.MaxAddressLength},
 		"interfaceName":           {entry["interfaceName"].MaxLength, v1alpha1.MaxInterfaceNameLength},
 		"reason":                  {entry["reason"].MaxLength, v1alpha1.MaxWordLength},
@@ -121,6 +124,7 @@ func hostile(name string, entries int) *v1alpha1.NodeENIState {
 		Message: "first\nsecond\r\x1b]0;title\x07\u009b31m\u2028\u202e\xff" + long, LastTransitionTime: metav1.Now(), Replaces: long,
 	}
 	odd.Addresses = slices.Repeat([]string{"10.0.0.1", long}, 100)
+	odd.Prefixes, odd.SubnetIPv6CIDRs = odd.Addresses, odd.Addresses
 	state.Status.Region, state.Status.Account = "a Region\x1b", long
 	state.Status.ENIs = nil
 	for range entries {
@@ -134,7 +138,9 @@ func TestAClippedReportIsTaken(t *testing.T) {
 	state := hostile("clipped", 300)
 	kept := v1alpha1.ENIState{
 		NodeENI: "kept", NodeENIUID: "0a1b", SubnetID: "subnet-0123abcd", SubnetCIDR: "10.0.0.0/24", ENIID: "eni-0123abcd",
-		AttachmentID: "eni-attach-0123abcd", MAC: "0a:00:00:00:00:01", Addresses: []string{"10.0.0.7", "2600:1f18::1", "10.0.0.16/28"},
+		AttachmentID: "eni-attach-0123abcd", MAC: "0a:00:00:00:00:01", SubnetIPv6CIDRs: []string{"2600:1f18::/64"},
+		NetworkCard: 1, Addresses: []string{"10.0.0.7", "2600:1f18::1"}, Prefixes: []string{"10.0.0.16/28", "2600:1f18:0:0:1::/80"}, PrimaryIPv6: true,
+		ConnectionTracking: &v1alpha1.ConnectionTracking{TCPEstablishedTimeout: 350, UDPStreamTimeout: 180}, ENAExpress: &v1alpha1.ENAExpress{Enabled: true, UDP: true}, ENAQueues: 8,
 		InterfaceName: "ens6", Phase: v1alpha1.PhaseReady, Reason: "Client.Invalid_Value-1", Message: "as it is: “…”, 日本", LastTransitionTime: metav1.Now().Rfc3339Copy(),
 	}
 	state.Status.ENIs = append(state.Status.ENIs, kept)
@@ -166,7 +172,16 @@ func TestReportsAreBounded(t *testing.T) {
 			e := &state.Status.ENIs[i]
 			e.NodeENI, e.NodeENIUID = strings.Repeat("n", v1alpha1.MaxNameLength), types.UID(strings.Repeat("u", v1alpha1.MaxIDLength))
 			e.Message, e.Reason = strings.Repeat("<", v1alpha1.MaxMessageLength), strings.Repeat("r", v1alpha1.MaxWordLength)
-			e.Addresses = slices.Repeat([]string{"ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255/128"}, v1alpha1.MaxAddresses)
+			for id, prefix := range map[*string]string{&e.SubnetID: "subnet-", &e.ENIID: "eni-", &e.AttachmentID: "eni-attach-", &e.Replaces: "eni-"} {
+				*id = prefix + strings.Repeat("0", v1alpha1.MaxIDLength-len(prefix))
+			}
+			widest := []string{"ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff/128"}
+			e.Addresses, e.Prefixes = slices.Repeat(widest, v1alpha1.MaxAddresses), slices.Repeat(widest, v1alpha1.MaxPrefixes)
+			e.SubnetCIDR, e.SubnetIPv6CIDRs = widest[0], slices.Repeat(widest, v1alpha1.MaxSubnetCIDRs)
+			e.NetworkCard, e.DeviceIndex, e.MTU, e.ENAQueues, e.ObservedGeneration = 1e9, 1e9, 1e9, 1e9, 1e18
+			e.ConnectionTracking = &v1alpha1.ConnectionTracking{TCPEstablishedTimeout: 1e9, UDPTimeout: 1e9, UDPStreamTimeout: 1e9}
+			e.ENAExpress, e.PrimaryIPv6 = &v1alpha1.ENAExpress{Enabled: true, UDP: true}, true
+			e.MAC, e.CreatedAt = "ff:ff:ff:ff:ff:ff", &e.LastTransitionTime
 		}
 		state.Status.Clip()
 		return state
@@ -178,6 +193,9 @@ func TestReportsAreBounded(t *testing.T) {
 	for what, spoil := range map[string]func(*v1alpha1.NodeENIStateStatus){
 		"an ENI more":        func(s *v1alpha1.NodeENIStateStatus) { s.ENIs = append(s.ENIs, s.ENIs[0]) },
 		"an address more":    func(s *v1alpha1.NodeENIStateStatus) { s.ENIs[0].Addresses = append(s.ENIs[0].Addresses, "10.0.0.1") },
+		"a prefix more":      func(s *v1alpha1.NodeENIStateStatus) { s.ENIs[0].Prefixes = append(s.ENIs[0].Prefixes, "10.0.0.0/28") },
+		"a long prefix":      func(s *v1alpha1.NodeENIStateStatus) { s.ENIs[0].Prefixes[0] = long },
+		"a long IPv6 range":  func(s *v1alpha1.NodeENIStateStatus) { s.ENIs[0].SubnetIPv6CIDRs[0] = long },
 		"a long address":     func(s *v1alpha1.NodeENIStateStatus) { s.ENIs[0].Addresses[0] = long },
 		"a long ENI":         func(s *v1alpha1.NodeENIStateStatus) { s.ENIs[0].ENIID = "eni-" + long },
 		"a long attachment":  func(s *v1alpha1.NodeENIStateStatus) { s.ENIs[0].AttachmentID = long },

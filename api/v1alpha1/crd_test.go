@@ -123,7 +123,7 @@ func TestFalseStaysFalse(t *testing.T) {
 	}
 }
 
-func TestOnlyDeviceIndexIsImmutable(t *testing.T) {
+func TestOnlyThePlaceIsImmutable(t *testing.T) {
 	c := clusterOf(t)
 	nodeENI := createNodeENI(t, c, map[string]any{"deviceIndex": 2})
 
@@ -149,6 +149,12 @@ func TestOnlyDeviceIndexIsImmutable(t *testing.T) {
 		Addressing:          v1alpha1.AddressingHost,
 		InterfaceName:       "net1",
 		Tags:                map[string]string{"team": "another"},
+		IPv4:                &v1alpha1.IPv4{SecondaryAddresses: 4},
+		IPv6:                &v1alpha1.IPv6{Addresses: new(int32(2)), PrimaryIPv6: true},
+		ConnectionTracking:  &v1alpha1.ConnectionTracking{TCPEstablishedTimeout: 350, UDPTimeout: 60, UDPStreamTimeout: 60},
+		ENAExpress:          &v1alpha1.ENAExpress{Enabled: true, UDP: true},
+		ENAQueues:           8,
+		InterfaceType:       "interface",
 	}
 	if _, err := update(t, c, nodeENI); err != nil {
 		t.Errorf("changing all the rest: %v", err)
@@ -303,7 +309,7 @@ func TestColumns(t *testing.T) {
 	c := clusterOf(t)
 	nodeENI := createNodeENI(t, c, map[string]any{"subnetID": nil, "subnetNames": []any{"a", "b"}})
 	if got, want := table(t, c, "nodeenis", nodeENI.Name),
-		`Name=testcolumns Matching=<nil> Ready=<nil> Failed=<nil> Subnets=["a","b"] (Device=1) (Addressing=None) (Message=<nil>) Age=…`; got != want {
+		`Name=testcolumns Matching=<nil> Ready=<nil> Failed=<nil> Subnets=["a","b"] (Card=0) (Device=1) (Addressing=None) (Message=<nil>) Age=…`; got != want {
 		t.Errorf("a new NodeENI\nshows %s\nwant  %s", got, want)
 	}
 	nodeENI.Spec.SubnetNames, nodeENI.Spec.SubnetID = nil, "subnet-0f59b4f14737be9ad"
@@ -330,15 +336,17 @@ func TestColumns(t *testing.T) {
 		t.Errorf("an agent reads %+v, %v", got, err)
 	}
 	if got, want := table(t, c, "nodeenis", nodeENI.Name),
-		`Name=testcolumns Matching=3 Ready=2 Failed=1 Subnets=subnet-0f59b4f14737be9ad (Device=1) (Addressing=None) (Message=node-3: no subnet in zone c) Age=…`; got != want {
+		`Name=testcolumns Matching=3 Ready=2 Failed=1 Subnets=subnet-0f59b4f14737be9ad (Card=0) (Device=1) (Addressing=None) (Message=node-3: no subnet in zone c) Age=…`; got != want {
 		t.Errorf("a NodeENI with status\nshows %s\nwant  %s", got, want)
 	}
 
-	if _, err := c.states.Create(t.Context(), toUnstructured(t, newState("columns")), metav1.CreateOptions{}); err != nil {
+	state := newState("columns")
+	state.Status.ENIs[0].Addresses = []string{"10.0.0.7", "2600:1f18::1"}
+	if _, err := c.states.Create(t.Context(), toUnstructured(t, state), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := table(t, c, "nodeenistates", "columns"),
-		`Name=columns Instance=i-0123456789abcdef0 Zone=eu-central-1a (Region=eu-central-1) (Account=111122223333) ENI-1=eni-1 Phase-1=Ready ENI-2=<nil> Phase-2=Pending (ENI-3=<nil>) (Phase-3=<nil>) Age=…`; got != want {
+		`Name=columns Instance=i-0123456789abcdef0 Zone=eu-central-1a (Region=eu-central-1) (Account=111122223333) ENI-1=eni-1 Phase-1=Ready (Addresses-1=["10.0.0.7","2600:1f18::1"]) ENI-2=<nil> Phase-2=Pending (Addresses-2=<nil>) (ENI-3=<nil>) (Phase-3=<nil>) Age=…`; got != want {
 		t.Errorf("a NodeENIState\nshows %s\nwant  %s", got, want)
 	}
 }

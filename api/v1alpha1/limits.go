@@ -19,14 +19,19 @@ const (
 	// MaxENIs is how many ENIs a NodeENIState reports. With all of them as long as
 	// can be it is still smaller than what etcd takes.
 	MaxENIs = 128
-	// MaxAddresses is how many addresses of an ENI it reports.
+	// MaxAddresses is how many addresses of an ENI it reports, of both families.
 	MaxAddresses = 64
+	// MaxPrefixes is how many prefixes of an ENI it reports, of both families.
+	MaxPrefixes = 32
+	// MaxSubnetCIDRs is how many IPv6 ranges of a subnet it reports.
+	MaxSubnetCIDRs = 4
 	// MaxNameLength bounds names of objects.
 	MaxNameLength = 253
 	// MaxIDLength bounds ids: those of EC2, UIDs, zones, Regions and accounts.
 	MaxIDLength = 64
-	// MaxAddressLength bounds addresses, ranges and MACs.
-	MaxAddressLength = 49
+	// MaxAddressLength bounds addresses, ranges and MACs. It is the length of an IPv6
+	// range without zeros.
+	MaxAddressLength = 43
 	// MaxInterfaceNameLength is the kernel's.
 	MaxInterfaceNameLength = 15
 	// MaxWordLength bounds phases and reasons.
@@ -108,8 +113,13 @@ func (e *ENIState) Clip() {
 		}
 	}
 	e.NodeENIUID = types.UID(uid)
-	if e.Addresses = head(e.Addresses, MaxAddresses); slices.ContainsFunc(e.Addresses, notAnAddress) {
-		e.Addresses = nil
+	for _, list := range []struct {
+		of   *[]string
+		most int
+	}{{&e.Addresses, MaxAddresses}, {&e.Prefixes, MaxPrefixes}, {&e.SubnetIPv6CIDRs, MaxSubnetCIDRs}} {
+		if *list.of = head(*list.of, list.most); slices.ContainsFunc(*list.of, notAnAddress) {
+			*list.of = nil
+		}
 	}
 	clip(&e.InterfaceName, MaxInterfaceNameLength)
 	phase := string(e.Phase)

@@ -67,8 +67,10 @@ func TestClip(t *testing.T) {
 func TestClipKeepsWhatIsRight(t *testing.T) {
 	report := NodeENIStateStatus{InstanceID: "i-0123456789abcdef0", Zone: "us-east-1a", ENIs: []ENIState{{
 		NodeENI: strings.Repeat("n", MaxNameLength), NodeENIUID: types.UID("8c1e4f5a-0000-4000-8000-000000000000"),
-		SubnetID: "subnet-0123456789abcdef0", SubnetCIDR: "2001:db8:ffff:ffff:ffff:ffff:255.255.255.255/128", ENIID: "eni-0123456789abcdef0",
-		AttachmentID: "eni-attach-0123456789abcdef0", MAC: "0a:00:00:00:00:01", Addresses: []string{"10.0.0.1"}, InterfaceName: "ifname-15-bytes",
+		SubnetID: "subnet-0123456789abcdef0", SubnetCIDR: "10.0.0.0/24", SubnetIPv6CIDRs: []string{"2001:0db8:ffff:ffff:ffff:ffff:ffff:ffff/128"}, ENIID: "eni-0123456789abcdef0",
+		AttachmentID: "eni-attach-0123456789abcdef0", MAC: "0a:00:00:00:00:01", Addresses: []string{"10.0.0.1", "2001:db8::1"},
+		Prefixes: []string{"10.0.0.16/28", "2001:db8:0:0:1::/80"}, ConnectionTracking: &ConnectionTracking{TCPEstablishedTimeout: 350}, ENAExpress: &ENAExpress{Enabled: true},
+		InterfaceName:      "ifname-15-bytes",
 		LastTransitionTime: metav1.Unix(1700000000, 0), Phase: PhaseFailed, Reason: "SecurityGroupsPerInstanceLimitExceeded", Message: strings.Repeat("ä", MaxMessageLength), Replaces: "eni-0123456789abcdef1",
 	}}}
 	want := *report.DeepCopy()

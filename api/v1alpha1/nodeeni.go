@@ -18,10 +18,16 @@ const (
 	AddressingHost Addressing = "Host"
 )
 
-// NodeENISpec describes the ENIs that every selected node shall have: one for
-// each listed subnet that lies in the node's zone. Everything but deviceIndex may
-// change on a living NodeENI, except that tags are only given to new ENIs.
+// NodeENISpec describes the ENIs that every selected node gets: one for each listed
+// subnet that is in the node's zone. While the NodeENI exists, everything but
+// networkCard and deviceIndex can change, with three limits: tags are given to new ENIs
+// only, numbers of addresses and prefixes can only grow, and primaryIPv6 stays true.
 //
+// +kubebuilder:validation:XValidation:rule="self.?ipv4.?secondaryAddresses.orValue(0) >= oldSelf.?ipv4.?secondaryAddresses.orValue(0)",fieldPath=".ipv4.secondaryAddresses",message="secondaryAddresses cannot be lowered or removed, because pods may hold the addresses: delete the NodeENI and create it again"
+// +kubebuilder:validation:XValidation:rule="self.?ipv4.?prefixes.orValue(0) >= oldSelf.?ipv4.?prefixes.orValue(0)",fieldPath=".ipv4.prefixes",message="prefixes cannot be lowered or removed, because pods may hold addresses of them: delete the NodeENI and create it again"
+// +kubebuilder:validation:XValidation:rule="self.?ipv6.?addresses.orValue(0) >= oldSelf.?ipv6.?addresses.orValue(0)",fieldPath=".ipv6.addresses",message="addresses cannot be lowered or removed, because pods may hold them: delete the NodeENI and create it again"
+// +kubebuilder:validation:XValidation:rule="self.?ipv6.?prefixes.orValue(0) >= oldSelf.?ipv6.?prefixes.orValue(0)",fieldPath=".ipv6.prefixes",message="prefixes cannot be lowered or removed, because pods may hold addresses of them: delete the NodeENI and create it again"
+// +kubebuilder:validation:XValidation:rule="self.?ipv6.?primaryIPv6.orValue(false) || !oldSelf.?ipv6.?primaryIPv6.orValue(false)",fieldPath=".ipv6.primaryIPv6",message="primaryIPv6 cannot be taken back, because EC2 has no way to do that: delete the NodeENI and create it again"
 // +kubebuilder:validation:XValidation:rule="(has(self.subnetID) && self.subnetID.size() > 0) || (has(self.subnetName) && self.subnetName.size() > 0) || (has(self.subnetIDs) && self.subnetIDs.size() > 0) || (has(self.subnetNames) && self.subnetNames.size() > 0)",message="at least one subnet is needed: set subnetID, subnetIDs, subnetName or subnetNames",reason=FieldValueRequired
 // +kubebuilder:validation:XValidation:rule="(has(self.securityGroupIDs) && self.securityGroupIDs.size() > 0) || (has(self.securityGroupNames) && self.securityGroupNames.size() > 0)",message="at least one security group is needed: set securityGroupIDs or securityGroupNames",reason=FieldValueRequired
 type NodeENISpec struct {
@@ -84,6 +90,15 @@ type NodeENISpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="self.size() >= 1",message="must be the name of a security group, not an empty string"
 	SecurityGroupNames []string `json:"securityGroupNames,omitempty"`
 
+	// NetworkCard is the index of the network card that the ENIs are attached to, on
+	// instance types that have several. Device indexes count on each card by itself.
+	// It cannot be changed.
+	//
+	// +optional
+	// +default=0
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 31",message="must be from 0 to 31; 0 is the network card of the node's primary interface"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed, because an attached ENI keeps its network card: delete the NodeENI and create it again"
+	NetworkCard int32 `json:"networkCard,omitempty"`
 	// DeviceIndex is the device index that the first ENI wants; the next one
 	// wants the next index. When the index is taken on a node, the ENI takes
 	// the next free one above it. It cannot be changed.
@@ -110,6 +125,39 @@ type NodeENISpec struct {
 	// +optional
 	// +default=true
 	SourceDestCheck *bool `json:"sourceDestCheck,omitempty"`
+	// IPv4 gives each ENI secondary IPv4 addresses or IPv4 prefixes.
+	//
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!(self.?secondaryAddresses.orValue(0) > 0 && self.?prefixes.orValue(0) > 0)",fieldPath=".prefixes",message="must not be set beside secondaryAddresses: EC2 creates an ENI with one of the two"
+	IPv4 *IPv4 `json:"ipv4,omitempty"`
+	// IPv6 gives each ENI IPv6 addresses or IPv6 prefixes. Without it, an ENI gets an
+	// IPv6 address if its subnet assigns one to each new ENI
+	// (AssignIpv6AddressOnCreation).
+	//
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!(has(self.addresses) && self.?prefixes.orValue(0) > 0)",fieldPath=".prefixes",message="must not be set beside addresses: EC2 creates an ENI with one of the two"
+	// +kubebuilder:validation:XValidation:rule="!self.?primaryIPv6.orValue(false) || (self.?addresses.orValue(1) > 0 && self.?prefixes.orValue(0) == 0)",fieldPath=".primaryIPv6",message="primaryIPv6 needs an IPv6 address, and a prefix is none: set addresses to 1 or more"
+	IPv6 *IPv6 `json:"ipv6,omitempty"`
+	// ConnectionTracking sets how long EC2 tracks idle connections for the security
+	// groups of the ENI.
+	//
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.?tcpEstablishedTimeout.orValue(0) == 0 || (self.tcpEstablishedTimeout >= 60 && self.tcpEstablishedTimeout <= 432000)",fieldPath=".tcpEstablishedTimeout",message="must be 0, which is EC2's default, or from 60 to 432000 seconds"
+	// +kubebuilder:validation:XValidation:rule="self.?udpTimeout.orValue(0) == 0 || (self.udpTimeout >= 30 && self.udpTimeout <= 60)",fieldPath=".udpTimeout",message="must be 0, which is EC2's default, or from 30 to 60 seconds"
+	// +kubebuilder:validation:XValidation:rule="self.?udpStreamTimeout.orValue(0) == 0 || (self.udpStreamTimeout >= 60 && self.udpStreamTimeout <= 180)",fieldPath=".udpStreamTimeout",message="must be 0, which is EC2's default, or from 60 to 180 seconds"
+	ConnectionTracking *ConnectionTracking `json:"connectionTracking,omitempty"`
+	// ENAExpress switches ENA Express on, which the instance types at both ends of a
+	// connection must support. It is off by default.
+	//
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self.?enabled.orValue(false) || !self.?udp.orValue(false)",fieldPath=".udp",message="needs enabled: true, because ENA Express carries UDP only where it is on"
+	ENAExpress *ENAExpress `json:"enaExpress,omitempty"`
+	// ENAQueues is the number of ENA queues of each ENI, on instance types that let it
+	// be chosen; 0 is the type's default.
+	//
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 256",message="must be 0, which is the instance type's default, or from 1 to 256"
+	ENAQueues int32 `json:"enaQueues,omitempty"`
 	// Description of the ENI in EC2.
 	//
 	// +optional
@@ -142,6 +190,27 @@ type NodeENISpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.matches('^(?i:aws:)'))",message="keys that begin with 'aws:' are reserved by AWS"
 	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.startsWith('networking.k8s.aws/') || k.startsWith('node.k8s.amazonaws.com/'))",message="keys that begin with 'networking.k8s.aws/' or 'node.k8s.amazonaws.com/' say who owns an ENI and are set by the agent"
 	Tags map[string]string `json:"tags,omitempty"`
+
+	// InterfaceType can only be interface, which is also the default: EC2 attaches no
+	// EFA to a running instance.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self in ['', 'interface']",message="must be interface: EC2 attaches efa and efa-only interfaces only when it launches an instance, so put them into the launch template"
+	InterfaceType string `json:"interfaceType,omitempty"`
+	// PrivateIPAddress cannot be set; it is known so that it can be refused with the
+	// reason.
+	//
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:XValidation:rule="self == ''",message="cannot be set, because a NodeENI makes an ENI on every node that it selects, and no two ENIs of a VPC can have one address: EC2 chooses the addresses from the subnet"
+	PrivateIPAddress string `json:"privateIPAddress,omitempty"`
+	// AssociatePublicIPAddress cannot be true; it is known so that it can be refused
+	// with the reason.
+	//
+	// +optional
+	// +kubebuilder:validation:XValidation:rule="!self",message="cannot be true, because EC2 gives public addresses to primary interfaces only, when it launches an instance: associate an Elastic IP address with the ENI in EC2, or use a NAT gateway"
+	AssociatePublicIPAddress bool `json:"associatePublicIPAddress,omitempty"`
 }
 
 // ConditionReady is the type of the NodeENI condition that is True while every
@@ -211,9 +280,14 @@ type Attachment struct {
 	SubnetID string `json:"subnetID,omitempty"`
 	// SubnetCIDR is the IPv4 range of that subnet.
 	// +optional
-	// +kubebuilder:validation:MaxLength=49
+	// +kubebuilder:validation:MaxLength=43
 	SubnetCIDR string `json:"subnetCIDR,omitempty"`
-	// DeviceIndex is the one that the ENI has or shall have on this node.
+	// NetworkCard is the index of the network card that the ENI is, or will be,
+	// attached to.
+	//
+	// +optional
+	NetworkCard int32 `json:"networkCard,omitempty"`
+	// DeviceIndex is the one that the ENI has, or will have, on that card.
 	//
 	// +optional
 	DeviceIndex int32 `json:"deviceIndex,omitempty"`
@@ -244,6 +318,7 @@ type Attachment struct {
 // +kubebuilder:printcolumn:name="Ready",type=integer,JSONPath=`.status.nodes.ready`,description="Nodes with every ENI ready"
 // +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.nodes.failed`,description="Nodes that report an ENI that cannot be had without a change"
 // +kubebuilder:printcolumn:name="Subnets",type=string,JSONPath=`.spec['subnetIDs','subnetNames','subnetID','subnetName']`
+// +kubebuilder:printcolumn:name="Card",type=integer,JSONPath=`.spec.networkCard`,priority=1
 // +kubebuilder:printcolumn:name="Device",type=integer,JSONPath=`.spec.deviceIndex`,priority=1
 // +kubebuilder:printcolumn:name="Addressing",type=string,JSONPath=`.spec.addressing`,priority=1
 // +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1

@@ -50,9 +50,16 @@ type ENIState struct {
 	SubnetID string `json:"subnetID,omitempty"`
 	// SubnetCIDR is the IPv4 range of that subnet.
 	// +optional
-	// +kubebuilder:validation:MaxLength=49
+	// +kubebuilder:validation:MaxLength=43
 	// +kubebuilder:validation:Pattern=`^[0-9A-Fa-f:./]*$`
 	SubnetCIDR string `json:"subnetCIDR,omitempty"`
+	// SubnetIPv6CIDRs are the IPv6 ranges of that subnet.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f:./]*$`
+	SubnetIPv6CIDRs []string `json:"subnetIPv6CIDRs,omitempty"`
 	// ENIID is empty while there is no ENI yet.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
@@ -63,21 +70,45 @@ type ENIState struct {
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^(eni-attach-[0-9a-z]+)?$`
 	AttachmentID string `json:"attachmentID,omitempty"`
-	// DeviceIndex is the one that the ENI has or shall have on this node.
+	// NetworkCard is the index of the network card that the ENI is, or will be,
+	// attached to.
+	// +optional
+	NetworkCard int32 `json:"networkCard,omitempty"`
+	// DeviceIndex is the one that the ENI has, or will have, on that card.
 	// +optional
 	DeviceIndex int32 `json:"deviceIndex,omitempty"`
 	// MAC finds the ENI's link on the host.
 	// +optional
-	// +kubebuilder:validation:MaxLength=49
+	// +kubebuilder:validation:MaxLength=43
 	// +kubebuilder:validation:Pattern=`^([0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5})?$`
 	MAC string `json:"mac,omitempty"`
-	// Addresses are the ENI's IPv4 addresses, the primary one first.
+	// Addresses are the ENI's IPv4 addresses, the primary one first, and then its
+	// IPv6 addresses.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:items:MaxLength=49
+	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f:./]*$`
 	Addresses []string `json:"addresses,omitempty"`
+	// Prefixes are the ENI's IPv4 prefixes and then its IPv6 prefixes.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f:./]*$`
+	Prefixes []string `json:"prefixes,omitempty"`
+	// PrimaryIPv6 is true when the first of the IPv6 addresses is a primary one.
+	// +optional
+	PrimaryIPv6 bool `json:"primaryIPv6,omitempty"`
+	// ConnectionTracking are the idle timeouts of the ENI, as EC2 shows them.
+	// +optional
+	ConnectionTracking *ConnectionTracking `json:"connectionTracking,omitempty"`
+	// ENAExpress is the ENI's use of ENA Express, as EC2 shows it.
+	// +optional
+	ENAExpress *ENAExpress `json:"enaExpress,omitempty"`
+	// ENAQueues is the number of the ENI's ENA queues, as EC2 shows it.
+	// +optional
+	ENAQueues int32 `json:"enaQueues,omitempty"`
 	// InterfaceName is the name that the link has on the host.
 	// +optional
 	// +kubebuilder:validation:MaxLength=15
@@ -169,8 +200,10 @@ type NodeENIStateStatus struct {
 // +kubebuilder:printcolumn:name="Account",type=string,JSONPath=`.status.account`,priority=1
 // +kubebuilder:printcolumn:name="ENI-1",type=string,JSONPath=`.status.enis[0].eniID`
 // +kubebuilder:printcolumn:name="Phase-1",type=string,JSONPath=`.status.enis[0].phase`
+// +kubebuilder:printcolumn:name="Addresses-1",type=string,JSONPath=`.status.enis[0].addresses`,priority=1
 // +kubebuilder:printcolumn:name="ENI-2",type=string,JSONPath=`.status.enis[1].eniID`
 // +kubebuilder:printcolumn:name="Phase-2",type=string,JSONPath=`.status.enis[1].phase`
+// +kubebuilder:printcolumn:name="Addresses-2",type=string,JSONPath=`.status.enis[1].addresses`,priority=1
 // +kubebuilder:printcolumn:name="ENI-3",type=string,JSONPath=`.status.enis[2].eniID`,priority=1
 // +kubebuilder:printcolumn:name="Phase-3",type=string,JSONPath=`.status.enis[2].phase`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

@@ -13,9 +13,9 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// The rules here are those that the markers in nodeeni.go put into the schema;
-// the table in testdata/specs.yaml holds both to the same answers and messages.
-// What the API server does and this cannot: refuse a changed deviceIndex.
+// The rules here are those that the markers in nodeeni.go and attributes.go put into
+// the schema; the table in testdata/specs.yaml holds both to the same answers and
+// messages.
 
 // DefaultDeviceIndex is the device index of a NodeENI that names none.
 const DefaultDeviceIndex = 1
@@ -80,7 +80,7 @@ func ValidateNodeENI(nodeENI *NodeENI) field.ErrorList {
 		errs = append(errs, field.Required(name, "every NodeENI needs a name"))
 	} else {
 		for _, message := range apivalidation.NameIsDNSSubdomain(nodeENI.Name, false) {
-			errs = append(errs, field.Invalid(name, nodeENI.Name, message))
+			errs = invalid(errs, name, nodeENI.Name, message)
 		}
 	}
 
@@ -89,6 +89,7 @@ func ValidateNodeENI(nodeENI *NodeENI) field.ErrorList {
 	errs = append(errs, validateSubnets(spec, path)...)
 	errs = append(errs, validateGroups(spec, path)...)
 	errs = append(errs, validateInterface(spec, path)...)
+	errs = append(errs, validateAttributes(spec, path)...)
 	errs = append(errs, validateDescription(spec.Description, path.Child("description"))...)
 	errs = append(errs, validateTags(spec.Tags, path.Child("tags"))...)
 	return errs
@@ -100,20 +101,20 @@ func validateNodeSelector(selector map[string]string, path *field.Path) field.Er
 		return append(errs, field.Required(path, "must have at least one label, so that only chosen nodes get ENIs"))
 	}
 	if len(selector) == 0 {
-		errs = append(errs, field.Invalid(path, selector, "must have at least one label, so that only chosen nodes get ENIs"))
+		errs = invalid(errs, path, selector, "must have at least one label, so that only chosen nodes get ENIs")
 	}
 	if len(selector) > maxSelectorLabels {
 		errs = append(errs, field.TooMany(path, len(selector), maxSelectorLabels))
 	}
 	for _, key := range sets.List(sets.KeySet(selector)) {
 		if len(validation.IsQualifiedName(key)) > 0 {
-			errs = append(errs, field.Invalid(path, key, "every key must be that of a Kubernetes label: an optional DNS name and '/', then at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"))
+			errs = invalid(errs, path, key, "every key must be that of a Kubernetes label: an optional DNS name and '/', then at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends")
 		}
 		if strings.HasPrefix(key, ReadyLabelPrefix) {
-			errs = append(errs, field.Invalid(path, key, "keys that begin with 'nodeeni.networking.k8s.aws/' cannot select nodes: agents set such labels once a node has its ENIs"))
+			errs = invalid(errs, path, key, "keys that begin with 'nodeeni.networking.k8s.aws/' cannot select nodes: agents set such labels once a node has its ENIs")
 		}
 		if value := selector[key]; len(validation.IsValidLabelValue(value)) > 0 {
-			errs = append(errs, field.Invalid(path.Key(key), value, "every value must be that of a Kubernetes label: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"))
+			errs = invalid(errs, path.Key(key), value, "every value must be that of a Kubernetes label: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends")
 		}
 	}
 	return errs
@@ -125,7 +126,7 @@ func validateSubnets(spec *NodeENISpec, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Required(path, "at least one subnet is needed: set subnetID, subnetIDs, subnetName or subnetNames"))
 	}
 	if spec.SubnetID != "" && !subnetIDPattern.MatchString(spec.SubnetID) {
-		errs = append(errs, field.Invalid(path.Child("subnetID"), spec.SubnetID, subnetIDMessage))
+		errs = invalid(errs, path.Child("subnetID"), spec.SubnetID, subnetIDMessage)
 	}
 	errs = append(errs, validateLength(spec.SubnetName, maxSubnetName, path.Child("subnetName"))...)
 	errs = append(errs, validateList(spec.SubnetIDs, maxSubnets, path.Child("subnetIDs"), idRule(subnetIDPattern, subnetIDMessage))...)
@@ -156,11 +157,11 @@ func CheckMTU(mtu int32) error {
 func validateInterface(spec *NodeENISpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if spec.DeviceIndex < 1 || spec.DeviceIndex > MaxDeviceIndex {
-		errs = append(errs, field.Invalid(path.Child("deviceIndex"), spec.DeviceIndex,
-			"must be from 1 to 31; 0 is the node's primary interface"))
+		errs = invalid(errs, path.Child("deviceIndex"), spec.DeviceIndex,
+			"must be from 1 to 31; 0 is the node's primary interface")
 	}
 	if err := CheckMTU(spec.MTU); err != nil {
-		errs = append(errs, field.Invalid(path.Child("mtu"), spec.MTU, err.Error()))
+		errs = invalid(errs, path.Child("mtu"), spec.MTU, err.Error())
 	}
 	if !slices.Contains(supportedAddressings, spec.Addressing) {
 		errs = append(errs, field.NotSupported(path.Child("addressing"), spec.Addressing, supportedAddressings))
@@ -169,10 +170,10 @@ func validateInterface(spec *NodeENISpec, path *field.Path) field.ErrorList {
 	switch {
 	case spec.InterfaceName == "":
 	case !interfaceNamePattern.MatchString(spec.InterfaceName):
-		errs = append(errs, field.Invalid(name, spec.InterfaceName, interfaceNameMessage))
+		errs = invalid(errs, name, spec.InterfaceName, interfaceNameMessage)
 	case slices.Contains(unusableInterfaces, spec.InterfaceName):
-		errs = append(errs, field.Invalid(name, spec.InterfaceName,
-			"must not be eth0 or lo, which the node itself uses, nor all or default, which the kernel refuses"))
+		errs = invalid(errs, name, spec.InterfaceName,
+			"must not be eth0 or lo, which the node itself uses, nor all or default, which the kernel refuses")
 	}
 	return errs
 }
@@ -180,7 +181,7 @@ func validateInterface(spec *NodeENISpec, path *field.Path) field.ErrorList {
 func validateDescription(description string, path *field.Path) field.ErrorList {
 	errs := validateLength(description, maxDescription, path)
 	if controlPattern.MatchString(description) {
-		errs = append(errs, field.Invalid(path, description, controlPatternMessage))
+		errs = invalid(errs, path, description, controlPatternMessage)
 	}
 	return errs
 }
@@ -192,18 +193,18 @@ func validateTags(tags map[string]string, path *field.Path) field.ErrorList {
 	}
 	for _, key := range sets.List(sets.KeySet(tags)) {
 		if n := utf8.RuneCountInString(key); n < 1 || n > maxTagKey {
-			errs = append(errs, field.Invalid(path, key, "a tag's key must have 1 to 128 characters"))
+			errs = invalid(errs, path, key, "a tag's key must have 1 to 128 characters")
 		}
 		if utf8.RuneCountInString(tags[key]) > maxTagValue {
-			errs = append(errs, field.Invalid(path.Key(key), tags[key], "a tag's value must have at most 256 characters"))
+			errs = invalid(errs, path.Key(key), tags[key], "a tag's value must have at most 256 characters")
 		}
 		if strings.HasPrefix(strings.ToLower(key), "aws:") {
-			errs = append(errs, field.Invalid(path, key, "keys that begin with 'aws:' are reserved by AWS"))
+			errs = invalid(errs, path, key, "keys that begin with 'aws:' are reserved by AWS")
 		}
 		for _, reserved := range reservedTagKeys {
 			if strings.HasPrefix(key, reserved) {
-				errs = append(errs, field.Invalid(path, key,
-					"keys that begin with 'networking.k8s.aws/' or 'node.k8s.amazonaws.com/' say who owns an ENI and are set by the agent"))
+				errs = invalid(errs, path, key,
+					"keys that begin with 'networking.k8s.aws/' or 'node.k8s.amazonaws.com/' say who owns an ENI and are set by the agent")
 			}
 		}
 	}
@@ -245,6 +246,13 @@ func validateList(items []string, maxItems int, path *field.Path, rule itemRule)
 		errs = append(errs, rule(item, path.Index(i))...)
 	}
 	return errs
+}
+
+// invalid is not inlined, because the coordinator has to stay small.
+//
+//go:noinline
+func invalid(errs field.ErrorList, path *field.Path, value any, message string) field.ErrorList {
+	return append(errs, field.Invalid(path, value, message))
 }
 
 func validateLength(value string, maxLength int, path *field.Path) field.ErrorList {

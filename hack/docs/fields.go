@@ -27,6 +27,8 @@ type schema struct {
 
 type validation struct {
 	Message string `json:"message"`
+	// FieldPath, such as .a.b, leads to the field that the rule speaks of.
+	FieldPath string `json:"fieldPath"`
 }
 
 // fields is a table of the fields at a path, such as "nodeenis spec", of a CRD.
@@ -65,6 +67,7 @@ func fields(argument string) (string, error) {
 	b.WriteString("| field | type | default | |\n|---|---|---|---|\n")
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
 		field := s.Properties[name]
+		field.Validations = append(field.rulesOf(""), s.rulesOf(name)...)
 		def := field.fallback()
 		if slices.Contains(s.Required, name) {
 			def = "required"
@@ -72,6 +75,15 @@ func fields(argument string) (string, error) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, field.typeName(), def, field.text())
 	}
 	return b.String(), nil
+}
+
+// rulesOf are the rules that speak of a field or of what is below it; without a name,
+// those that speak of the value itself.
+func (s schema) rulesOf(name string) []validation {
+	return slices.DeleteFunc(slices.Clone(s.Validations), func(v validation) bool {
+		first, _, _ := strings.Cut(strings.TrimPrefix(v.FieldPath, "."), ".")
+		return first != name
+	})
 }
 
 func (s schema) typeName() string {

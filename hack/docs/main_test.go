@@ -31,9 +31,22 @@ func TestSchemaTable(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-	s := schema{Description: "a\nb | c.", Validations: []validation{{"must be x"}, {"must be x"}}}
+	s := schema{Description: "a\nb | c.", Validations: []validation{{Message: "must be x"}, {Message: "must be x"}}}
 	if got, want := s.text(), `a b \| c. Must be x.`; got != want {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+func TestRulesOf(t *testing.T) {
+	s := schema{Validations: []validation{{Message: "own"}, {"a's", ".a"}, {"of a's b", ".a.b"}, {"ab's", ".ab"}}}
+	for name, want := range map[string]string{"": "own", "a": "a's, of a's b", "ab": "ab's", "b": ""} {
+		var messages []string
+		for _, v := range s.rulesOf(name) {
+			messages = append(messages, v.Message)
+		}
+		if got := strings.Join(messages, ", "); got != want {
+			t.Errorf("of %q: got %q, want %q", name, got, want)
+		}
 	}
 }
 
