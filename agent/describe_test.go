@@ -60,7 +60,7 @@ func TestAnotherEC2IsNotBelieved(t *testing.T) {
 			t.Errorf("%s: %d describes, want %d", test.name, n, test.describes)
 		}
 	}
-	if _, err := right.Attach(t.Context(), made.ID, in.ID, 1); err != nil {
+	if _, err := right.Attach(t.Context(), eni.AttachParams{ENIID: made.ID, InstanceID: in.ID, DeviceIndex: 1}); err != nil {
 		t.Fatal(err)
 	}
 	home.ResetCalls()

@@ -76,7 +76,7 @@ func (a *Agent) execute(ctx context.Context, c call) (func(now time.Time), error
 		e, err := a.EC2.Create(ctx, c.params)
 		return func(now time.Time) { a.createAnswered(c, e, now) }, err
 	case attach:
-		id, err := a.EC2.Attach(ctx, c.eni, a.Identity.InstanceID, c.index)
+		id, err := a.EC2.Attach(ctx, eni.AttachParams{ENIID: c.eni, InstanceID: a.Identity.InstanceID, DeviceIndex: c.index})
 		return func(now time.Time) {
 			a.Log.Info("attached an ENI", "eni", c.eni, "deviceIndex", c.index)
 			a.provisioning.attached(c.eni, now)
@@ -166,8 +166,8 @@ func (a *Agent) investigate(ctx context.Context, err error, limitKnown bool) fun
 			}
 		}
 	case (eni.IsAttachmentLimit(err) || eni.IsIndexRefused(err)) && !limitKnown:
-		if limit, err := a.EC2.MaxENIs(ctx, a.Identity.InstanceType); err == nil { // or the report goes without the number
-			return func() { a.inventory.Indexes.Max = limit }
+		if kind, err := a.EC2.InstanceType(ctx, a.Identity.InstanceType); err == nil { // or the report goes without the number
+			return func() { a.inventory.Indexes.Max = int(kind.MaxENIsOn(0)) }
 		}
 	}
 	return func() {}

@@ -165,7 +165,7 @@ func TestAttachedAgain(t *testing.T) {
 	defer stop()
 	go func() {
 		for agent.Err() == nil {
-			_, _ = r.ec2.Attach(agent, id, a, 2)
+			_, _ = r.ec2.Attach(agent, eni.AttachParams{ENIID: id, InstanceID: a, DeviceIndex: 2})
 			time.Sleep(5 * time.Millisecond)
 		}
 	}()

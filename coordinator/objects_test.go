@@ -169,7 +169,7 @@ func (r *rig) newENI(o eni.Owner, subnet string) string {
 // attachENI attaches an ENI to the instance that its owner names.
 func (r *rig) attachENI(id, instance string, index int32) {
 	r.Helper()
-	if _, err := r.ec2.Attach(r.Context(), id, instance, index); err != nil {
+	if _, err := r.ec2.Attach(r.Context(), eni.AttachParams{ENIID: id, InstanceID: instance, DeviceIndex: index}); err != nil {
 		r.Fatal(err)
 	}
 	r.await(id+" attached", func() bool { return r.attached(id) })

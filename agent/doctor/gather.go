@@ -180,7 +180,8 @@ func GatherEC2(ctx context.Context, a Asker, w *Wanted) *EC2 {
 	if ids := groupsOf(f); len(ids) > 0 {
 		e.Groups, e.GroupsErr = insist(func() ([]eni.Group, error) { return a.EC2.GroupsByID(ctx, ids) })
 	}
-	e.Limit, e.LimitErr = insist(func() (int, error) { return a.EC2.MaxENIs(ctx, a.Identity.InstanceType) })
+	kind, err := insist(func() (eni.InstanceType, error) { return a.EC2.InstanceType(ctx, a.Identity.InstanceType) })
+	e.Limit, e.LimitErr = int(kind.MaxENIsOn(0)), err
 	e.Done = map[string]bool{
 		"DescribeNetworkInterfaces": true,
 		"DescribeSubnets":           len(f.Subnets) > 0,

@@ -34,6 +34,9 @@ func Explain(action string, err error) (what, do string) {
 		return fmt.Sprintf("EC2 throttles %s (%s) for this account and Region", action, Code(err)), "it is tried again"
 	case is(err, "UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):
 		return explainDenial(action, err)
+	case isSubnetFragmented(err):
+		return fmt.Sprintf("the subnet has no free range for another prefix: EC2 refused %s (%s: %s)", action, Code(err), Message(err)),
+			"reserve a range of the subnet for prefixes (a CIDR reservation of type prefix), or list another subnet of this zone; it is tried again"
 	case IsSubnetFull(err):
 		return fmt.Sprintf("the subnet has no free address left: EC2 refused %s (%s: %s)", action, Code(err), Message(err)),
 			"free addresses in the subnet, or list another subnet of this zone; it is tried again"
@@ -54,6 +57,10 @@ func remedy(err error) string {
 		return "see that the credentials are valid and that the clock is right"
 	case IsAttachmentLimit(err):
 		return "choose an instance type that takes more ENIs, or ask for fewer on this node"
+	case IsAddressLimit(err):
+		return "choose an instance type whose ENIs take more addresses, or ask for fewer addresses or prefixes: a prefix counts as one address, and so does the primary IPv4 address"
+	case isUnsupported(err):
+		return "choose an instance type and a subnet that support what the NodeENI asks for, or take it out of the NodeENI"
 	case is(err, "NetworkInterfaceLimitExceeded"):
 		return "raise the Region's quota of network interfaces, or delete unused ones"
 	case is(err, "SecurityGroupsPerInterfaceLimitExceeded"):

@@ -69,6 +69,8 @@ func TestStrangeAnswers(t *testing.T) {
 			return 200, io.MultiReader(strings.NewReader(describeAnswer(oneENI)[:150]), iotest.ErrReader(errors.New("connection reset")))
 		},
 		"an ENI without a subnet": always(200, describeAnswer(strings.Replace(oneENI, "subnet-1", "", 1))),
+		"an address that is none": always(200, describeAnswer(strings.Replace(oneENI, "</item>", "<privateIpAddressesSet><item/></privateIpAddressesSet></item>", 1))),
+		"a prefix that is none":   always(200, describeAnswer(strings.Replace(oneENI, "</item>", "<ipv6PrefixSet><item><ipv6Prefix>2001:db8::</ipv6Prefix></item></ipv6PrefixSet></item>", 1))),
 		"the same page for ever":  always(200, page("again")),
 		"pages in a circle": func(n int) (int, io.Reader) {
 			return 200, strings.NewReader(page(fmt.Sprint(n % 3)))
@@ -93,10 +95,15 @@ func TestStrangeAnswers(t *testing.T) {
 				return
 			}
 			for action, do := range map[string]func() error{
-				"Detach": func() error { return c.Detach(ctx, "eni-attach-1") },
-				"Delete": func() error { return c.Delete(ctx, "eni-1") },
-				"Modify": func() error { return c.SetSourceDestCheck(ctx, "eni-1", true) },
-				"Attach": func() error { _, err := c.Attach(ctx, "eni-1", "i-1", 1); return err },
+				"Detach":     func() error { return c.Detach(ctx, "eni-attach-1") },
+				"Delete":     func() error { return c.Delete(ctx, "eni-1") },
+				"Modify":     func() error { return c.SetSourceDestCheck(ctx, "eni-1", true) },
+				"AssignIPv4": func() error { _, err := c.AssignIPv4(ctx, "eni-1", 1, 0); return err },
+				"AssignIPv6": func() error { _, err := c.AssignIPv6(ctx, "eni-1", 0, 1); return err },
+				"Attach": func() error {
+					_, err := c.Attach(ctx, AttachParams{ENIID: "eni-1", InstanceID: "i-1", DeviceIndex: 1})
+					return err
+				},
 			} {
 				if err := do(); err == nil {
 					t.Errorf("%s is taken for done", action)

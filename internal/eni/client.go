@@ -68,22 +68,39 @@ func (c *Client) Create(ctx context.Context, p CreateParams) (ENI, error) {
 	return e, nil
 }
 
-// Attach attaches the ENI to the instance on network card 0 and returns the
-// attachment's id.
-func (c *Client) Attach(ctx context.Context, eniID, instanceID string, deviceIndex int32) (string, error) {
-	out, err := c.ec2.AttachNetworkInterface(ctx, &ec2.AttachNetworkInterfaceInput{
-		NetworkInterfaceId: aws.String(eniID),
-		InstanceId:         aws.String(instanceID),
-		DeviceIndex:        aws.Int32(deviceIndex),
+// AttachParams are where an ENI is attached, and how. Without ENAExpress and ENAQueues,
+// EC2's defaults apply.
+type AttachParams struct {
+	ENIID, InstanceID string
+	Card, DeviceIndex int32
+	ENAExpress        ENAExpress
+	ENAQueues         int32
+}
+
+func (p AttachParams) input() *ec2.AttachNetworkInterfaceInput {
+	in := &ec2.AttachNetworkInterfaceInput{
+		NetworkInterfaceId: aws.String(p.ENIID),
+		InstanceId:         aws.String(p.InstanceID),
+		DeviceIndex:        aws.Int32(p.DeviceIndex),
 		// Left out, it has provoked false "already has an interface attached
 		// at device index" errors on types with several network cards.
-		NetworkCardIndex: aws.Int32(0),
-	})
+		NetworkCardIndex: aws.Int32(p.Card),
+		EnaQueueCount:    count(p.ENAQueues),
+	}
+	if p.ENAExpress != (ENAExpress{}) {
+		in.EnaSrdSpecification = p.ENAExpress.toEC2()
+	}
+	return in
+}
+
+// Attach attaches an ENI and returns the attachment's id.
+func (c *Client) Attach(ctx context.Context, p AttachParams) (string, error) {
+	out, err := c.ec2.AttachNetworkInterface(ctx, p.input())
 	if err != nil {
 		return "", err
 	}
 	if aws.ToString(out.AttachmentId) == "" {
-		return "", fmt.Errorf("EC2 answered AttachNetworkInterface of %s without an attachment's id", eniID)
+		return "", fmt.Errorf("EC2 answered AttachNetworkInterface of %s without an attachment's id", p.ENIID)
 	}
 	return *out.AttachmentId, nil
 }
@@ -121,6 +138,40 @@ func (c *Client) SetDescription(ctx context.Context, eniID, description string) 
 	return c.modify(ctx, &ec2.ModifyNetworkInterfaceAttributeInput{
 		NetworkInterfaceId: aws.String(eniID),
 		Description:        &types.AttributeValue{Value: aws.String(description)},
+	})
+}
+
+// SetConnectionTracking sets the ENI's idle timeouts; EC2 is not told those that are 0.
+func (c *Client) SetConnectionTracking(ctx context.Context, eniID string, timeouts ConnectionTracking) error {
+	return c.modify(ctx, &ec2.ModifyNetworkInterfaceAttributeInput{
+		NetworkInterfaceId:              aws.String(eniID),
+		ConnectionTrackingSpecification: timeouts.toEC2(),
+	})
+}
+
+// SetENAExpress switches ENA Express of an attached ENI on or off.
+func (c *Client) SetENAExpress(ctx context.Context, eniID string, value ENAExpress) error {
+	return c.modify(ctx, &ec2.ModifyNetworkInterfaceAttributeInput{
+		NetworkInterfaceId:  aws.String(eniID),
+		EnaSrdSpecification: value.toEC2(),
+	})
+}
+
+// SetENAQueues sets the number of ENA queues of an attached ENI; 0 is the instance
+// type's default.
+func (c *Client) SetENAQueues(ctx context.Context, eniID, attachmentID string, queues int32) error {
+	changes := &types.NetworkInterfaceAttachmentChanges{AttachmentId: aws.String(attachmentID), EnaQueueCount: count(queues)}
+	if queues == 0 {
+		changes.DefaultEnaQueueCount = aws.Bool(true)
+	}
+	return c.modify(ctx, &ec2.ModifyNetworkInterfaceAttributeInput{NetworkInterfaceId: aws.String(eniID), Attachment: changes})
+}
+
+// SetPrimaryIPv6 makes the ENI's first IPv6 address primary. There is no way back.
+func (c *Client) SetPrimaryIPv6(ctx context.Context, eniID string) error {
+	return c.modify(ctx, &ec2.ModifyNetworkInterfaceAttributeInput{
+		NetworkInterfaceId: aws.String(eniID),
+		EnablePrimaryIpv6:  aws.Bool(true),
 	})
 }
 

@@ -18,6 +18,14 @@ type CreateParams struct {
 	Groups      []string // ids
 	Description string
 	UserTags    map[string]string
+	// Either SecondaryAddresses or IPv4Prefixes, and either IPv6Addresses or
+	// IPv6Prefixes: EC2 takes no more. Without IPv6Addresses the subnet decides.
+	SecondaryAddresses int32
+	IPv4Prefixes       int32
+	IPv6Addresses      *int32
+	IPv6Prefixes       int32
+	PrimaryIPv6        bool
+	ConnectionTracking ConnectionTracking
 	// Replaces is the id of the ENI that was gone and that this one stands in
 	// for; it makes the token a new one.
 	Replaces string
@@ -53,5 +61,34 @@ func (p CreateParams) input() *ec2.CreateNetworkInterfaceInput {
 	if p.Description != "" {
 		in.Description = aws.String(p.Description)
 	}
+	in.SecondaryPrivateIpAddressCount, in.Ipv4PrefixCount = count(p.SecondaryAddresses), count(p.IPv4Prefixes)
+	in.Ipv6AddressCount, in.Ipv6PrefixCount = p.IPv6Addresses, count(p.IPv6Prefixes)
+	if p.PrimaryIPv6 {
+		in.EnablePrimaryIpv6 = aws.Bool(true)
+	}
+	if p.ConnectionTracking != (ConnectionTracking{}) {
+		in.ConnectionTrackingSpecification = p.ConnectionTracking.toEC2()
+	}
 	return in
+}
+
+// count leaves a number out of a request when it is 0.
+func count(n int32) *int32 {
+	if n == 0 {
+		return nil
+	}
+	return &n
+}
+
+func (t ConnectionTracking) toEC2() *types.ConnectionTrackingSpecificationRequest {
+	return &types.ConnectionTrackingSpecificationRequest{
+		TcpEstablishedTimeout: count(t.TCPEstablishedTimeout), UdpTimeout: count(t.UDPTimeout), UdpStreamTimeout: count(t.UDPStreamTimeout),
+	}
+}
+
+func (x ENAExpress) toEC2() *types.EnaSrdSpecification {
+	return &types.EnaSrdSpecification{
+		EnaSrdEnabled:          aws.Bool(x.Enabled),
+		EnaSrdUdpSpecification: &types.EnaSrdUdpSpecification{EnaSrdUdpEnabled: aws.Bool(x.UDP)},
+	}
 }

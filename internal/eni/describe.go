@@ -99,6 +99,9 @@ func (c *Client) describe(ctx context.Context, again patience, meant func(ENI) b
 			if e.ID == "" || e.SubnetID == "" {
 				return nil, fmt.Errorf("EC2 answered DescribeNetworkInterfaces with an ENI %q in subnet %q; %w", e.ID, e.SubnetID, errIncomplete)
 			}
+			if lost := unreadable(n, e); lost > 0 { // or they would be assigned again
+				return nil, fmt.Errorf("EC2 answered DescribeNetworkInterfaces with %d addresses or prefixes of %s that are none; %w", lost, e.ID, errIncomplete)
+			}
 			listed[e.ID] = true
 			all = append(all, e)
 		}

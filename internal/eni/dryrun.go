@@ -78,10 +78,9 @@ func (c *Client) DryRunChanges(e ENI, instanceID string) []DryRun {
 	}
 	runs := []DryRun{
 		dryRun("AttachNetworkInterface", func(ctx context.Context) error {
-			_, err := c.ec2.AttachNetworkInterface(ctx, &ec2.AttachNetworkInterfaceInput{
-				DryRun: dry, NetworkInterfaceId: aws.String(e.ID), InstanceId: aws.String(instanceID),
-				DeviceIndex: aws.Int32(1), NetworkCardIndex: aws.Int32(0),
-			})
+			in := AttachParams{ENIID: e.ID, InstanceID: instanceID, DeviceIndex: 1}.input()
+			in.DryRun = dry
+			_, err := c.ec2.AttachNetworkInterface(ctx, in)
 			return err
 		}),
 		modify(&ec2.ModifyNetworkInterfaceAttributeInput{Groups: e.Groups}),

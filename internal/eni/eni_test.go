@@ -114,6 +114,9 @@ func TestTokenNamesTheDecision(t *testing.T) {
 		"groups":      func(p *CreateParams) { p.Groups = []string{"sg-1"} },
 		"description": func(p *CreateParams) { p.Description = "" },
 		"tags":        func(p *CreateParams) { p.UserTags = nil },
+		"addresses":   func(p *CreateParams) { p.SecondaryAddresses, p.IPv6Addresses, p.PrimaryIPv6 = 4, aws.Int32(1), true },
+		"prefixes":    func(p *CreateParams) { p.IPv4Prefixes, p.IPv6Prefixes = 1, 1 },
+		"timeouts":    func(p *CreateParams) { p.ConnectionTracking.UDPTimeout = 60 },
 	} {
 		p := params()
 		change(&p)
@@ -194,7 +197,7 @@ func TestRefusals(t *testing.T) {
 func TestErrorClasses(t *testing.T) {
 	predicates := map[string]func(error) bool{
 		"throttled": IsThrottled, "notfound": IsNotFound, "attachmentgone": IsAttachmentGone, "inuse": IsInUse,
-		"indextaken": IsIndexTaken, "full": IsSubnetFull, "limit": IsAttachmentLimit, "denied": IsUnauthorized, "unauthenticated": IsUnauthenticated, "terminal": IsTerminal,
+		"indextaken": IsIndexTaken, "full": IsSubnetFull, "limit": IsAttachmentLimit, "addresslimit": IsAddressLimit, "denied": IsUnauthorized, "unauthenticated": IsUnauthenticated, "terminal": IsTerminal,
 		"mismatch": IsMismatch, "groupgone": IsGroupGone, "subnetgone": IsSubnetGone,
 	}
 	for _, test := range []struct{ code, message, want string }{
@@ -210,6 +213,10 @@ func TestErrorClasses(t *testing.T) {
 		{"InvalidParameterValue", "something else", "terminal"},
 		{"InvalidParameter", "Security group sg-1 and subnet subnet-1 belong to different networks.", "terminal"},
 		{"InsufficientFreeAddressesInSubnet", "", "full"},
+		{"InsufficientCidrBlocks", "The specified subnet does not have enough free cidr blocks to satisfy the request.", "full"},
+		{"PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit.", "addresslimit terminal"},
+		{"UnsupportedOperation", "", "terminal"},
+		{"Unsupported", "", "terminal"},
 		{"AttachmentLimitExceeded", "", "limit terminal"},
 		{"UnauthorizedOperation", "", "denied terminal"},
 		{"AuthFailure", "", "unauthenticated terminal"},
@@ -249,6 +256,9 @@ func TestAdvice(t *testing.T) {
 		{apiError("UnauthorizedOperation", "You are not authorized"), []string{"ec2:CreateNetworkInterface", "IAM policy"}},
 		{apiError("RequestLimitExceeded", "Request limit exceeded. id 123"), []string{"throttles", "tried again"}},
 		{apiError("InsufficientFreeAddressesInSubnet", "no free"), []string{"free addresses"}},
+		{apiError("InsufficientCidrBlocks", "not enough free cidr blocks"), []string{"no free range for another prefix", "CIDR reservation", "tried again"}},
+		{apiError("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit."), []string{"will exceed limit", "instance type whose ENIs take more addresses"}},
+		{apiError("UnsupportedOperation", "not supported by m4.large"), []string{"m4.large", "take it out of the NodeENI"}},
 		{apiError("InvalidGroup.NotFound", "The security group 'sg-1' does not exist"), []string{"sg-1", "securityGroupIDs"}},
 		{apiError("AuthFailure", "AWS was not able to validate the provided access credentials"), []string{"clock", "credentials are valid"}},
 		{apiError("InvalidParameter", "sg-1 and subnet-1 belong to different networks"), []string{"different networks", "correct"}},

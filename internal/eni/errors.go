@@ -72,10 +72,13 @@ func IsIndexTaken(err error) bool {
 // IsIndexRefused: the instance type takes no ENI at this device index.
 func IsIndexRefused(err error) bool { return says(err, "deviceindex") }
 
-// IsSubnetFull: no address is left, in both of EC2's spellings.
+// IsSubnetFull: no address is left, in both of EC2's spellings, or no prefix.
 func IsSubnetFull(err error) bool {
-	return is(err, "InsufficientFreeAddressesInSubnet") || says(err, "sufficient free")
+	return is(err, "InsufficientFreeAddressesInSubnet") || says(err, "sufficient free") || isSubnetFragmented(err)
 }
+
+// isSubnetFragmented: addresses may be left, but no 16 of them in a row.
+func isSubnetFragmented(err error) bool { return is(err, "InsufficientCidrBlocks") }
 
 // isRefusedParameter: what the call asks for is wrong in itself, not only at this
 // moment.
@@ -97,6 +100,12 @@ func IsENIQuota(err error) bool { return is(err, "NetworkInterfaceLimitExceeded"
 
 // IsAttachmentLimit: the instance type takes no more ENIs.
 func IsAttachmentLimit(err error) bool { return is(err, "AttachmentLimitExceeded") }
+
+// IsAddressLimit: on this instance type, an ENI takes no more addresses or prefixes.
+func IsAddressLimit(err error) bool { return is(err, "PrivateIpAddressLimitExceeded") }
+
+// isUnsupported: this instance type, or this subnet, cannot have what is asked for.
+func isUnsupported(err error) bool { return is(err, "UnsupportedOperation", "Unsupported") }
 
 // IsGroupGone: a security group that the call names is not there.
 func IsGroupGone(err error) bool {
@@ -138,7 +147,8 @@ func isMomentary(err error) bool {
 // IsTerminal: asking again does not help before a user changes the NodeENI, a quota,
 // a permission or the instance.
 func IsTerminal(err error) bool {
-	return IsUnauthenticated(err) || IsUnauthorized(err) || IsAttachmentLimit(err) || IsGroupGone(err) || IsSubnetGone(err) || isRefusedParameter(err) || is(err,
+	return IsUnauthenticated(err) || IsUnauthorized(err) || IsAttachmentLimit(err) || IsAddressLimit(err) || isUnsupported(err) ||
+		IsGroupGone(err) || IsSubnetGone(err) || isRefusedParameter(err) || is(err,
 		"NetworkInterfaceLimitExceeded", "SecurityGroupsPerInterfaceLimitExceeded",
 		"InvalidSubnetID.Malformed", "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed",
 		"OperationNotPermitted", "InvalidInstanceID.NotFound",

@@ -16,6 +16,10 @@ type Subnet struct {
 	// CIDR is the IPv4 range; "" when IPv6Only.
 	CIDR     string
 	IPv6Only bool
+	// IPv6CIDRs are the IPv6 ranges.
+	IPv6CIDRs []string
+	// AssignsIPv6: a new ENI gets an IPv6 address unless it asks for another number.
+	AssignsIPv6 bool
 	// Free is how many IPv4 addresses were free when EC2 was asked.
 	Free int
 }
@@ -92,7 +96,13 @@ func subnetFromEC2(s types.Subnet) (Subnet, error) {
 		CIDR:  aws.ToString(s.CidrBlock),
 		Free:  int(aws.ToInt32(s.AvailableIpAddressCount)),
 
-		IPv6Only: aws.ToBool(s.Ipv6Native) || s.CidrBlock == nil && len(s.Ipv6CidrBlockAssociationSet) > 0,
+		IPv6Only:    aws.ToBool(s.Ipv6Native) || s.CidrBlock == nil && len(s.Ipv6CidrBlockAssociationSet) > 0,
+		AssignsIPv6: aws.ToBool(s.AssignIpv6AddressOnCreation),
+	}
+	for _, a := range s.Ipv6CidrBlockAssociationSet {
+		if state := a.Ipv6CidrBlockState; a.Ipv6CidrBlock != nil && (state == nil || state.State == "" || state.State == types.SubnetCidrBlockStateCodeAssociated) {
+			subnet.IPv6CIDRs = append(subnet.IPv6CIDRs, *a.Ipv6CidrBlock)
+		}
 	}
 	switch {
 	case subnet.ID == "" || subnet.Zone == "": // or it would seem to be in another zone
@@ -154,27 +164,4 @@ func (c *Client) groups(ctx context.Context, vpcID, by string, values []string) 
 		})
 	})
 	return all, err
-}
-
-// MaxENIs tells how many ENIs an instance type takes on network card 0, which is
-// where ours are attached.
-func (c *Client) MaxENIs(ctx context.Context, instanceType string) (int, error) {
-	out, err := c.ec2.DescribeInstanceTypes(ctx, &ec2.DescribeInstanceTypesInput{
-		InstanceTypes: []types.InstanceType{types.InstanceType(instanceType)},
-	})
-	if err != nil {
-		return 0, err
-	}
-	for _, t := range out.InstanceTypes {
-		if t.NetworkInfo == nil {
-			continue
-		}
-		for _, card := range t.NetworkInfo.NetworkCards {
-			if aws.ToInt32(card.NetworkCardIndex) == 0 && card.MaximumNetworkInterfaces != nil {
-				return int(*card.MaximumNetworkInterfaces), nil
-			}
-		}
-		return int(aws.ToInt32(t.NetworkInfo.MaximumNetworkInterfaces)), nil
-	}
-	return 0, nil
 }

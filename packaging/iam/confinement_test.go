@@ -93,7 +93,7 @@ func (a *account) made(o eni.Owner, to cloud.Instance) (id, attachment string) {
 			index[i.Attachment.InstanceID] = max(index[i.Attachment.InstanceID], i.Attachment.DeviceIndex)
 		}
 	}
-	attachment, err = root.Attach(a.Context(), e.ID, to.ID, index[to.ID]+1)
+	attachment, err = root.Attach(a.Context(), eni.AttachParams{ENIID: e.ID, InstanceID: to.ID, DeviceIndex: index[to.ID] + 1})
 	if err != nil {
 		a.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func (a *account) attempts() []attempt {
 	}
 	attach := func(id string, to cloud.Instance) call {
 		return func(ctx context.Context, c *eni.Client, _ *ec2.Client) error {
-			_, err := c.Attach(ctx, id, to.ID, 9)
+			_, err := c.Attach(ctx, eni.AttachParams{ENIID: id, InstanceID: to.ID, DeviceIndex: 9})
 			return err
 		}
 	}
