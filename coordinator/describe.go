@@ -48,7 +48,7 @@ func (d *describer) describe(ctx context.Context, want filters, full bool) (seen
 		if d.pages = 1 + len(enis)/eni.PageSize; !full {
 			d.limit.spend(d.pages, time.Now())
 		}
-		return listing{filters{all: true}, d.ours(enis)}, nil
+		return listing{filters{all: true}, enis}, nil
 	}
 	listed := map[string]bool{}
 	for _, f := range want.calls() {
@@ -59,7 +59,7 @@ func (d *describer) describe(ctx context.Context, want filters, full bool) (seen
 			return seen, err
 		}
 		seen.add(f.by, f.values...)
-		for _, e := range d.ours(enis) {
+		for _, e := range enis {
 			if !listed[e.ID] {
 				listed[e.ID] = true
 				seen.enis = append(seen.enis, e)
@@ -67,12 +67,6 @@ func (d *describer) describe(ctx context.Context, want filters, full bool) (seen
 		}
 	}
 	return seen, nil
-}
-
-// ours are those with this cluster's tag. In EC2's filter, * and ? in the cluster's name match
-// anything.
-func (d *describer) ours(enis []eni.ENI) []eni.ENI {
-	return slices.DeleteFunc(enis, func(e eni.ENI) bool { return e.Owner.Cluster != d.cluster })
 }
 
 func (d *describer) listAll(ctx context.Context) ([]eni.ENI, error) {
