@@ -1,7 +1,7 @@
 // Package hostnet makes the link of an ENI what it shall be on a Linux host:
 // its name, its MTU, up, and, where the host itself uses the ENI, its
 // addresses with source-based policy routing. It speaks netlink and calls no
-// program.
+// program. It also reads what is counted for links, of drivers by ethtool's ioctl.
 //
 // An ENI with addressing Host owns one routing table, and the rules of that
 // same priority: 20000 + 100·card + device index. Table 20000 is shared: it holds a copy
