@@ -195,8 +195,9 @@ func (a *Agent) reconcile(ctx context.Context, now time.Time) {
 	}
 }
 
-// publish reports, and makes the Node show what is reported.
+// publish reports, and makes the Node show what is reported, and /metrics the links.
 func (a *Agent) publish(ctx context.Context, p plan, complete bool, now time.Time) {
+	a.publishLinks(p)
 	a.reporter.report(ctx, a.view(now), p, a.host.links, now)
 	entries := a.reporter.current.ENIs
 	a.provisioning.ready(entries, func(v provision) { a.Metrics.provisioned(v, time.Now()) })

@@ -127,7 +127,8 @@ type Config struct {
 	Metadata Metadata
 	Recorder Recorder
 	Log      *slog.Logger
-	Metrics  *Metrics // nil: of a registry of their own
+	Metrics  *Metrics  // nil: of a registry of their own
+	Counters *Counters // of links; nil shows none
 	// NodeReadiness is empty unless the Node is to show what it has.
 	NodeReadiness NodeReadiness
 	// Problem, unless its reason is empty, is why the agent must not work at all. It

@@ -57,7 +57,10 @@ func describe(t *testing.T, c prometheus.Collector) (rows []string) {
 func TestMetricsPage(t *testing.T) {
 	var rows []string
 	for prefix, register := range map[string]func(prometheus.Registerer){
-		"eni_agent":       func(r prometheus.Registerer) { agent.NewMetrics(r) },
+		"eni_agent": func(r prometheus.Registerer) {
+			agent.NewMetrics(r)
+			agent.NewCounters(r, nil, nil)
+		},
 		"eni_coordinator": func(r prometheus.Registerer) { coordinator.NewMetrics(r) },
 	} {
 		registry := shared.NewMetrics(prefix)
@@ -70,7 +73,7 @@ func TestMetricsPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, prefix := range []string{"eni_agent", "eni_coordinator", "eni_ec2"} {
+	for _, prefix := range []string{"eni_agent", "eni_link", "eni_ena", "eni_coordinator", "eni_ec2"} {
 		want := "| metric | |\n|---|---|\n"
 		for _, row := range rows {
 			if strings.HasPrefix(row, "| `"+prefix+"_") {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
@@ -114,6 +115,8 @@ func TestMetrics(t *testing.T) {
 	})
 	expect("the agent after a repair", ofAgent, samples{`eni_agent_repairs_total{object="link"}`: 1})
 
+	withLink := c.expectLinkCounters("node-1", "data", ofAgent)
+
 	c.inject(cloud.Fault{Action: detachCall, Code: "RequestLimitExceeded", SourceID: "coordinator-1"})
 	c.must(c.DeleteNodeENI(t.Context(), "data"))
 	expect("the coordinator while it is throttled", ofCoordinator, samples{
@@ -149,6 +152,13 @@ func TestMetrics(t *testing.T) {
 		"eni_agent_links_overdue": true, "eni_agent_enis": true, "eni_coordinator_left_over_enis": true, "eni_coordinator_oldest_left_over_seconds": true,
 	}
 	for _, row := range metricRow.FindAllStringSubmatch(string(page), -1) {
+		// There are those of links only while there are ENIs. A veth has none of ENA's.
+		if ena := strings.HasPrefix(row[1], "eni_ena_"); ena || strings.HasPrefix(row[1], "eni_link_") {
+			if _, served := withLink.total(row[1]); served == ena {
+				t.Errorf("%s of a veth is served: %v", row[1], served)
+			}
+			continue
+		}
 		ofAgent, here := agent.total(row[1])
 		ofCoordinator, there := coordinator.total(row[1])
 		if !here && !there {
@@ -162,4 +172,40 @@ func TestMetrics(t *testing.T) {
 			t.Errorf("%s is missing", usual)
 		}
 	}
+
+	c.must(c.agents["node-1"].Stop())
+	c.agentInPod("node-1", "--eni-counters=false")
+	c.want("node-1", "data", c.hostSpec())
+	expect("the agent without the counters of links", ofAgent, samples{`eni_agent_enis{phase="Ready"}`: 1})
+	if _, counted := ofAgent().total("eni_link_info"); counted {
+		t.Error("the counters of links are served, though that is turned off")
+	}
+}
+
+// expectLinkCounters expects an agent to say where the link of its only ENI of this
+// NodeENI is, on the host and when a pod takes it; the pod does not give it back. It
+// returns what the agent has served before that.
+func (c *cluster) expectLinkCounters(node, nodeENI string, ofAgent func() samples) samples {
+	c.t.Helper()
+	e := c.entries(node, nodeENI)[0]
+	awaitAt := func(location string) (page samples) {
+		name := fmt.Sprintf(`eni_link_info{eni="%s",link="%s",location="%s",nodeeni="%s",subnet="%s"}`, e.ENIID, e.InterfaceName, location, nodeENI, e.SubnetID)
+		c.await("the link's location is "+location, func() string {
+			page = ofAgent()
+			if places, _ := page.total("eni_link_info"); page[name] != 1 || places != 1 {
+				return fmt.Sprintf("%s is %v, of %v", name, page[name], places)
+			}
+			return ""
+		})
+		return page
+	}
+	onHost := awaitAt("host")
+	pod, err := netns.New()
+	c.must(err)
+	defer pod.Close()
+	c.moveLink(node, e.ENIID, pod)
+	if _, counted := awaitAt("pod").total("eni_link_transmit_bytes_total"); !counted {
+		c.t.Error("what the link sends in the pod is not counted")
+	}
+	return onHost
 }

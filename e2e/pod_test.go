@@ -86,9 +86,9 @@ func TestAgentInPod(t *testing.T) {
 }
 
 // agentInPod starts the node's agent as the DaemonSet does.
-func (c *cluster) agentInPod(node string) {
+func (c *cluster) agentInPod(node string, args ...string) {
 	c.t.Helper()
-	p, err := c.StartAgent(c.t.Context(), node, "--http-address="+c.served(node))
+	p, err := c.StartAgent(c.t.Context(), node, append(args, "--http-address="+c.served(node))...)
 	c.must(err)
 	c.agents[node] = p
 	c.remember(p.Log)

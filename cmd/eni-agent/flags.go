@@ -22,6 +22,7 @@ type options struct {
 	node, cluster, kubeconfig string
 	defaultMTU                int32
 	releaseDelay              time.Duration
+	eniCounters               bool
 	program.Options
 
 	// In Kubernetes.
@@ -73,6 +74,7 @@ func (o *options) define(flags *flag.FlagSet) {
 	flags.BoolVar(&o.labelsFromTags, "node-labels-from-tags", false, "without Kubernetes: the instance's tags are labels of this node; those of --node-labels come first")
 	flags.StringVar(&o.stateFile, "state-file", defaultStateFile, "without Kubernetes: where the agent's report is kept")
 	o.Define(flags, "127.0.0.1:9480")
+	flags.BoolVar(&o.eniCounters, "eni-counters", true, "show on /metrics what the kernel and ENA's driver count for each ENI; each scrape asks the devices")
 	flags.Func("default-mtu", "MTU in `bytes` of the links whose NodeENI has mtu 0; 0 leaves them as the driver set them (default 0)", o.setDefaultMTU)
 	flags.DurationVar(&o.releaseDelay, "release-delay", 5*time.Second, "how long a label that a NodeENI selects this node by may be gone before the ENIs are released; at most "+agent.MaxReleaseDelay.String())
 }

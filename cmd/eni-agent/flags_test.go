@@ -79,3 +79,17 @@ func TestNodeReadinessFlags(t *testing.T) {
 		}
 	}
 }
+
+// What is counted for ENIs is shown, with and without Kubernetes, unless that is turned off.
+func TestENICounters(t *testing.T) {
+	for args, want := range map[string]bool{
+		"--node-name=node":                                        true,
+		"--node-name=node --eni-counters=false":                   false,
+		"--nodeeni-dir=/d --node-labels=a=b":                      true,
+		"--nodeeni-dir=/d --node-labels=a=b --eni-counters=false": false,
+	} {
+		if o, err := parse(strings.Fields(args)); err != nil || o.eniCounters != want {
+			t.Errorf("%s: %v, %v; want %v", args, o.eniCounters, err, want)
+		}
+	}
+}

@@ -55,6 +55,9 @@ func serve(ctx context.Context, args []string) error {
 	}
 	defer host.Close()
 	cfg.Links = host
+	if o.eniCounters {
+		cfg.Counters = agent.NewCounters(service.Metrics, host, log)
+	}
 
 	log.Info("starting", "node", cfg.Node, "instance", cfg.Identity.InstanceID, "type", cfg.Identity.InstanceType, "zone", cfg.Identity.Zone, "region", cfg.Identity.Region, "account", cfg.Identity.AccountID, "cluster", cfg.Cluster)
 	heartbeat := program.NewHeartbeat("agent's loop", loopLimit)

@@ -65,7 +65,7 @@ func TestValues(t *testing.T) {
 		},
 		"own.yaml": {
 			agent + pod + "containers.image":                                      "registry.example.com/agent:v9",
-			agent + pod + "containers.args":                                       "- --http-address=$(HOST_IP):9999\n- --cluster-name=prod-1\n- --log-format=json\n- --log-level=warn",
+			agent + pod + "containers.args":                                       "- --http-address=$(HOST_IP):9999\n- --cluster-name=prod-1\n- --log-format=json\n- --eni-counters=false\n- --log-level=warn",
 			agent + pod + "containers.env":                                        "- name: NODE_NAME\n  valueFrom:\n    fieldRef:\n      fieldPath: spec.nodeName\n- name: HOST_IP\n  valueFrom:\n    fieldRef:\n      fieldPath: status.hostIP\n- name: HTTPS_PROXY\n  value: http://proxy.example.com:3128\n- name: AWS_CA_BUNDLE\n  value: /etc/proxy-ca/ca.crt",
 			agent + pod + "volumes":                                               "- name: ca\n  secret:\n    secretName: proxy-ca",
 			agent + pod + "containers.volumeMounts":                               "- mountPath: /etc/proxy-ca\n  name: ca\n  readOnly: true",
