@@ -137,15 +137,24 @@ func (a *Agent) mayHaveLink(e inventory.ENI) bool {
 }
 
 func wantedLink(w want, e inventory.ENI, index int32) hostnet.Wanted {
-	subnet, _ := netip.ParsePrefix(w.cidr)
 	wanted := hostnet.Wanted{
 		MAC: hardwareAddr(e.MAC), InterfaceName: w.interfaceName, MTU: int(w.mtu),
-		Host: w.host, Addresses: e.Addresses, Subnet: subnet, DeviceIndex: int(index),
+		Host: w.host, Addresses: e.Addresses, Subnets: prefixes(w.cidr), DeviceIndex: int(index),
 	}
 	if e.Attachment != nil { // by hand also to another card, with indexes of its own
 		wanted.Card = int(e.Attachment.Card)
 	}
 	return wanted
+}
+
+// prefixes are the CIDRs among texts, of which some may be empty.
+func prefixes(texts ...string) (all []netip.Prefix) {
+	for _, text := range texts {
+		if p, err := netip.ParsePrefix(text); err == nil {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // configure configures one link.

@@ -154,7 +154,7 @@ func linkOfEntry(spec v1alpha1.NodeENISpec, entry v1alpha1.ENIState, defaultMTU 
 	if spec.InterfaceName != "" {
 		wanted.InterfaceName = entry.InterfaceName
 	}
-	wanted.Subnet, _ = netip.ParsePrefix(entry.SubnetCIDR)
+	wanted.Subnets = prefixes(entry.SubnetCIDR)
 	for _, text := range entry.Addresses {
 		if address, err := netip.ParseAddr(text); err == nil {
 			wanted.Addresses = append(wanted.Addresses, address)

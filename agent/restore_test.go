@@ -22,7 +22,7 @@ func TestReportedLinks(t *testing.T) {
 	const mac = "02:00:00:00:00:07"
 	full := hostnet.Wanted{
 		MAC: hardwareAddr(mac), InterfaceName: "fast", MTU: 9001, Host: true, DeviceIndex: 3,
-		Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.7"), netip.MustParseAddr("10.0.1.8")}, Subnet: netip.MustParsePrefix("10.0.1.0/24"),
+		Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.7"), netip.MustParseAddr("10.0.1.8")}, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")},
 	}
 	change := func(f func(*hostnet.Wanted)) *hostnet.Wanted { w := full; f(&w); return &w }
 	for _, test := range []struct {

@@ -127,7 +127,7 @@ func BenchmarkDecode(b *testing.B) {
 			}
 		})
 	}
-	route := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}}
+	route := &nl.RtMsg{}
 	run("links", n.answers(unix.RTM_GETLINK, nl.NewIfInfomsg(unix.AF_UNSPEC)), func(m []byte) error { _, err := decodeLink(m); return err })
 	run("rules", n.answers(unix.RTM_GETRULE, route), func(m []byte) error { _, err := decodeRule(m); return err })
 	run("routes", n.answers(unix.RTM_GETROUTE, route), func(m []byte) error { _, err := decodeRoute(m); return err })

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 
@@ -58,13 +59,17 @@ func persist(configure func() (Status, error)) (status Status, err error) {
 // isUnsettled reports whether err comes of a link that somebody takes down or
 // away at this moment.
 func isUnsettled(err error) bool {
-	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENETUNREACH)
+	return errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ENETDOWN) || errors.Is(err, unix.ENETUNREACH) || errors.Is(err, unix.EHOSTUNREACH)
 }
 
 func (h *Host) configure(w Wanted) (Status, error) {
 	l, err := h.find(w.MAC)
-	if err != nil || l == nil {
+	if err != nil {
 		return Status{}, err
+	}
+	unguarded := h.keepAdvertisements(w.MAC, l) // before the link is up
+	if l == nil {
+		return Status{}, nil
 	}
 	status := Status{Present: true, Index: l.index, Name: l.name, MTU: l.mtu}
 	changed, refused, err := h.configureLink(*l, w)
@@ -72,23 +77,54 @@ func (h *Host) configure(w Wanted) (Status, error) {
 	if err != nil {
 		return status, err
 	}
-	if w.Host && l.master != 0 {
-		refused = errors.Join(refused, h.hasMaster(*l))
-	} else {
-		changed, err = h.configureRouting(w, l.index)
-		status.Repaired += changed
-		if err != nil {
-			return status, err
-		}
-	}
-	if status.Repaired > 0 {
+	if changed > 0 {
 		now, err := h.conn.link(l.index)
 		if err != nil {
 			return status, err
 		}
-		status.Name, status.MTU = now.name, now.mtu
+		l, status.Name, status.MTU = &now, now.name, now.mtu
+	}
+	if unguarded != nil && l.ipv6.advertised && w.subnetOf(router6).IsValid() {
+		refused = errors.Join(refused, &AdvertisementError{Link: l.name, Err: unguarded})
+	}
+	if w.Host && l.master != 0 {
+		return status, errors.Join(refused, h.hasMaster(*l))
+	}
+	if !l.ipv6.on && w.Host && w.has(unix.AF_INET6) {
+		refused = errors.Join(refused, &IPv6Error{Link: l.name})
+		w = w.only(unix.AF_INET)
+	}
+	changed, err = h.configureRouting(w, l.index)
+	status.Repaired += changed
+	if err != nil {
+		return status, err
 	}
 	return status, refused
+}
+
+// keepAdvertisements keeps those of routers from the ENI's link; when it is not here,
+// from the links that come next.
+func (h *Host) keepAdvertisements(mac net.HardwareAddr, l *link) error {
+	if l == nil {
+		return h.guard.await(mac, h.newest)
+	}
+	return h.guard.add(mac, l.index)
+}
+
+// Expect says that the link of this ENI is about to come, for EC2 is asked to attach it:
+// from now on no router's advertisement is taken on it, be it that others set it up
+// before Configure sees it.
+func (h *Host) Expect(mac net.HardwareAddr) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l, err := h.find(mac)
+	if err == nil {
+		err = h.keepAdvertisements(mac, l)
+	}
+	if err != nil {
+		return fmt.Errorf("expect the link of ENI %v: %w", mac, err)
+	}
+	return nil
 }
 
 // find returns the link of the ENI with this MAC, or nil.
@@ -106,6 +142,9 @@ func (h *Host) find(mac []byte) (*link, error) {
 	links, err := h.conn.links()
 	if err != nil {
 		return nil, err
+	}
+	for _, l := range links {
+		h.newest = max(h.newest, l.index)
 	}
 	l, err := match(links, mac)
 	if l != nil {
@@ -172,7 +211,7 @@ func (h *Host) setMTU(l link, mtu int) error {
 // looks again after it made changes: others may have been at it as well.
 func (h *Host) configureRouting(w Wanted, dev int) (changed int, err error) {
 	if w.Host {
-		if err := h.copier.start(w.Subnet); err != nil {
+		if err := h.copier.start(w.Subnets); err != nil {
 			return 0, err
 		}
 	}
@@ -193,6 +232,7 @@ func (h *Host) configureRouting(w Wanted, dev int) (changed int, err error) {
 			}
 			return changed, h.dropCopy(have.rules)
 		}
+		h.guard.restore() // what the kernel has taken may be the reason
 		n, err := h.applyAll(dev, changes)
 		changed += n
 		if err != nil {
@@ -208,7 +248,7 @@ func (h *Host) configureRouting(w Wanted, dev int) (changed int, err error) {
 func (h *Host) applyAll(dev int, changes []change) (done int, err error) {
 	promoted := false
 	for _, ch := range changes {
-		if _, ok := ch.object.(address); ok && ch.verb == del && !promoted {
+		if a, ok := ch.object.(address); ok && ch.verb == del && a.prefix.Addr().Is4() && !promoted {
 			if err := h.conn.promoteSecondaries(dev); err != nil && !isGone(err) {
 				return done, fmt.Errorf("set promote_secondaries on link %d: %w", dev, err)
 			}
@@ -227,7 +267,10 @@ func (h *Host) applyAll(dev int, changes []change) (done int, err error) {
 // on nothing can be sent from them, then rules and routes. Foreign addresses
 // stay. It is not an error when the link is gone or nothing is left.
 //
-// Of w, it needs MAC, and Addresses or Subnet, to tell the ENI's rules and
+// Router advertisements are kept from the link until it has gone, for others may set it
+// up again.
+//
+// Of w, it needs MAC, and Addresses or Subnets, to tell the ENI's rules and
 // addresses.
 func (h *Host) Release(w Wanted) error {
 	w.Host = false
@@ -302,8 +345,11 @@ func (h *Host) Sweep(keep []Wanted) (removed int, err error) {
 	}
 	subnets := make(map[netip.Prefix]bool)
 	for _, w := range keep {
-		if w.Host {
-			subnets[w.Subnet] = true
+		if !w.Host {
+			continue
+		}
+		for _, subnet := range w.Subnets {
+			subnets[subnet] = true
 		}
 	}
 	filter := routeFilter{protocol: unix.RTPROT_KERNEL}
@@ -319,8 +365,14 @@ func (h *Host) Sweep(keep []Wanted) (removed int, err error) {
 		}
 	}
 	removed, err = h.applyAll(0, sweep(keep, have))
-	if err := errors.Join(err, h.marker.set(repliesOf(keep...))); err != nil {
+	if err := errors.Join(err, h.marker.set(repliesOf(keep...)), h.guard.sweep(keep, h.exists)); err != nil {
 		return removed, fmt.Errorf("sweep: %w", err)
 	}
 	return removed, nil
+}
+
+// exists reports whether there may be a link with this index.
+func (h *Host) exists(index int) bool {
+	_, err := h.conn.link(index)
+	return !errors.Is(err, unix.ENODEV)
 }

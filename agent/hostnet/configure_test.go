@@ -80,7 +80,7 @@ default via 10.0.1.1 dev eth0 proto dhcp
 	n.see("released twice,", released)
 
 	// An agent that was killed may not know all of it any more.
-	for _, known := range []Wanted{{MAC: w.MAC, Addresses: w.Addresses}, {MAC: w.MAC, Subnet: w.Subnet}} {
+	for _, known := range []Wanted{{MAC: w.MAC, Addresses: w.Addresses}, {MAC: w.MAC, Subnets: w.Subnets}} {
 		n.configure(w)
 		n.must(n.host.Release(known))
 		n.see("released with less knowledge,", released)

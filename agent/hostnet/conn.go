@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -185,6 +186,9 @@ const dumpAttempts = 20
 func dump[T any](c *conn, typ int, decode func([]byte) (T, error), keep func(T) bool, header nl.NetlinkRequestData, attrs ...*nl.RtAttr) ([]T, error) {
 	var all []T
 	read := func(msg []byte) error {
+		if len(msg) > 0 && msg[0] != unix.AF_UNSPEC && !slices.Contains(families, msg[0]) {
+			return nil // multicast routing has rules and routes of its own
+		}
 		v, err := decode(msg)
 		if err != nil {
 			return fmt.Errorf("read an answer of the kernel: %w", err)

@@ -60,7 +60,7 @@ func TestRefusal(t *testing.T) {
 	w := eni(t)
 	dev := n.plug("eth1", w.MAC).Attrs().Index
 	n.must(n.host.conn.setUp(dev, true))
-	err := n.host.conn.apply(dev, change{add, newRoute(w.Table(), netip.MustParsePrefix("10.9.0.0/16"), w.Subnet.Addr().Next(), dev)})
+	err := n.host.conn.apply(dev, change{add, newRoute(w.Table(), netip.MustParsePrefix("10.9.0.0/16"), netip.MustParseAddr("10.0.1.1"), dev)})
 	if !errors.Is(err, unix.ENETUNREACH) || !strings.Contains(err.Error(), "Nexthop has invalid gateway") {
 		t.Errorf("a gateway out of reach: %v", err)
 	}
@@ -150,7 +150,7 @@ func (r raw) Serialize() []byte { return r }
 func TestDecodeTakesNoMemory(t *testing.T) {
 	n := newNode(t)
 	n.crowd(2)
-	header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}}
+	header := &nl.RtMsg{} // of both families
 	for name, test := range map[string]struct {
 		typ    int
 		decode func([]byte) error

@@ -17,7 +17,8 @@ import (
 // ENI's place, which no other ENI can have. What is sent from an ENI's address looks
 // here first, and only then into the ENI's own table; so containers, pods and VPNs stay
 // reachable. The default route is not copied, and a route of main that leaves by an ENI
-// becomes a throw, which sends the lookup on to the ENI's table.
+// becomes a throw, which sends the lookup on to the ENI's table. Of a family that no ENI
+// of ours has, nothing is copied.
 //
 // A rule "lookup main suppress_prefixlength 0" would need no copy, but would hand over
 // the primary's subnet too, and whatever else main reaches by the primary.
@@ -87,17 +88,31 @@ func (c *copier) know(macs ...net.HardwareAddr) error {
 	return c.compare()
 }
 
-// start makes the copy, before an ENI in this subnet gets its rules. It is cheap when
+// start makes the copy, before an ENI in these subnets gets its rules. It is cheap when
 // the copy is there.
-func (c *copier) start(subnet netip.Prefix) error {
+func (c *copier) start(subnets []netip.Prefix) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.on && (c.wanted[subnet] || c.subnets[subnet]) {
+	made := c.on
+	for _, subnet := range subnets {
+		made = made && (c.wanted[subnet] || c.subnets[subnet] && c.copies(family(subnet.Addr())))
+		c.wanted[subnet] = true
+	}
+	if made {
 		return nil
 	}
-	c.wanted[subnet] = true
 	c.on = true
 	return c.compare()
+}
+
+// copies reports whether routes of the family are copied.
+func (c *copier) copies(f uint8) bool {
+	for subnet := range c.wanted {
+		if family(subnet.Addr()) == f {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *copier) active() bool {
@@ -196,16 +211,18 @@ func (c *copier) update() error {
 		if !ok {
 			continue
 		}
-		if _, has := want[to.key]; has {
-			c.repeated = true // the kernel uses the first
+		if first, has := want[to.key]; has {
+			c.repeated = c.repeated || !first.equal(to) // the kernel uses the first
 			continue
 		}
 		want[to.key] = to
 		c.noteSource(r)
 	}
 	for subnet := range c.subnets {
-		r := throw(routeKey{dst: subnet})
-		want[r.key] = r
+		if c.copies(family(subnet.Addr())) {
+			r := throw(bestKey(subnet))
+			want[r.key] = r
+		}
 	}
 	return c.change(want, copies)
 }
@@ -218,7 +235,7 @@ func (c *copier) readSubnets() error {
 	}
 	c.subnets = make(map[netip.Prefix]bool)
 	for _, a := range addresses {
-		if c.links.isENI(a.dev) && !a.prefix.IsSingleIP() && !a.peer {
+		if c.links.isENI(a.dev) && !a.prefix.IsSingleIP() && !a.peer && !linkLocal(a.prefix.Addr()) {
 			c.subnets[a.prefix.Masked()] = true
 		}
 	}
@@ -234,7 +251,7 @@ func (c *copier) read() (main, copies []rawRoute, err error) {
 		table int
 		into  *[]rawRoute
 	}{{unix.RT_TABLE_MAIN, &main}, {copyTable, &copies}} {
-		header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}}
+		header := &nl.RtMsg{}
 		of := func(r rawRoute) bool {
 			return r.table == t.table && (t.table != copyTable || r.protocol == unix.RTPROT_KERNEL)
 		}
@@ -267,10 +284,15 @@ func (c *copier) change(want map[routeKey]rawRoute, have []rawRoute) error {
 	return failed
 }
 
-// add copies one route. What has just gone is no error: its end is announced, or its
-// link's. A route that the kernel takes in main but not here is left to the ENI.
+// add copies one route, in place of what there is for its destination. What has just gone
+// is no error: its end is announced, or its link's. A route that the kernel takes in main
+// but not here is left to the ENI.
 func (c *copier) add(r rawRoute) error {
-	err := c.conn.do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, r.request(copyTable))
+	return c.send(r, unix.NLM_F_REPLACE)
+}
+
+func (c *copier) send(r rawRoute, how int) error {
+	err := c.conn.do(unix.RTM_NEWROUTE, unix.NLM_F_CREATE|how, r.request(copyTable))
 	switch {
 	case err == nil:
 		return nil

@@ -23,7 +23,8 @@ func (c *copier) see(m message) {
 			c.seeLink(m)
 		}
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		if a, err := decodeAddress(m.data); err != nil || c.links.isENI(a.dev) || c.sources[a.prefix.Addr()] {
+		a, err := decodeAddress(m.data)
+		if err != nil || !linkLocal(a.prefix.Addr()) && (c.links.isENI(a.dev) || c.sources[a.prefix.Addr()]) {
 			c.doubt()
 		}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
@@ -59,8 +60,8 @@ func (c *copier) seeRoute(m message) {
 	}
 	own := m.pid == c.conn.socket.pid
 	switch {
-	case r.table == copyTable && !own:
-		c.doubt() // somebody else has changed the copy
+	case r.table == copyTable && !own && (m.pid != 0 || r.kind == unix.RTN_THROW):
+		c.doubt() // somebody else has changed the copy, and not the kernel, whose link went
 	case r.table != unix.RT_TABLE_MAIN:
 	case m.typ == unix.RTM_DELROUTE:
 		c.seeEnd(r)
@@ -69,11 +70,21 @@ func (c *copier) seeRoute(m message) {
 	default:
 		if to, ok := c.copyOf(r); ok {
 			c.noteSource(r)
-			if c.add(to) != nil {
+			if c.send(to, replacing(m)) != nil {
 				c.doubt()
 			}
 		}
 	}
+}
+
+// replacing is how a route that was announced is copied. Main may have several of one
+// destination and metric with IPv6, of which the kernel uses the first: another one is
+// announced as if it were the only one, and must not take the first one's place.
+func replacing(m message) int {
+	if m.data[0] == unix.AF_INET6 && m.flags&unix.NLM_F_REPLACE == 0 {
+		return unix.NLM_F_EXCL
+	}
+	return unix.NLM_F_REPLACE
 }
 
 // seeEnd: main has a route no longer. That of an ENI may be back in a moment, as when a

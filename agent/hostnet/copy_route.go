@@ -18,7 +18,7 @@ type routeKey struct {
 }
 
 // rawRoute is a route in the kernel's own words, so that one with several next hops,
-// an encapsulation or metrics is copied as it is. IPv6 needs no other.
+// an encapsulation or metrics is copied as it is.
 type rawRoute struct {
 	key      routeKey
 	table    int
@@ -35,17 +35,15 @@ func (r rawRoute) equal(o rawRoute) bool {
 	return r.header == o.header && bytes.Equal(r.attrs, o.attrs)
 }
 
-// mostOfDefault is the longest prefix that counts as a default route: VPNs put
-// 0.0.0.0/1 and 128.0.0.0/1 before the one that is there.
-const mostOfDefault = 1
-
 // copyOf is what the copy holds for a route of main, if anything. What is not known to
 // leave by another link is left to the ENI.
 func (c *copier) copyOf(r rawRoute) (rawRoute, bool) {
 	switch {
-	case r.kind != unix.RTN_UNICAST, r.key.dst.Bits() <= mostOfDefault:
+	case r.kind != unix.RTN_UNICAST, isDefault(r.key.dst), linkLocal(r.key.dst.Addr()), !c.copies(r.header.Family):
 		return rawRoute{}, false
-	case len(r.devs) == 0, slices.ContainsFunc(r.devs, c.links.isENI), c.subnets[r.key.dst] && r.key == routeKey{dst: r.key.dst}:
+	case r.header.Src_len > 0: // of other addresses
+		return rawRoute{}, false
+	case len(r.devs) == 0, slices.ContainsFunc(r.devs, c.links.isENI), c.subnets[r.key.dst] && r.key == bestKey(r.key.dst):
 		return throw(r.key), true
 	}
 	return r, true
@@ -63,13 +61,6 @@ func throw(key routeKey) rawRoute {
 		r.attrs = append(r.attrs, nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(key.metric)).Serialize()...)
 	}
 	return r
-}
-
-func family(a netip.Addr) uint8 {
-	if a.Is4() {
-		return unix.AF_INET
-	}
-	return unix.AF_INET6
 }
 
 // request is the message that adds the route to a table or deletes it there.
@@ -91,11 +82,11 @@ func decodeRaw(msg []byte) (rawRoute, error) {
 	}
 	h := nl.DeserializeRtMsg(msg)
 	r := rawRoute{
-		key:   routeKey{dst: netip.PrefixFrom(netip.IPv4Unspecified(), 0), tos: h.Tos},
+		key:   routeKey{dst: everywhere(h.Family), tos: h.Tos},
 		table: int(h.Table), kind: h.Type, protocol: h.Protocol,
 	}
 	r.header = unix.RtMsg{
-		Family: h.Family, Dst_len: h.Dst_len, Tos: h.Tos, Protocol: unix.RTPROT_KERNEL,
+		Family: h.Family, Dst_len: h.Dst_len, Src_len: h.Src_len, Tos: h.Tos, Protocol: unix.RTPROT_KERNEL,
 		Scope: h.Scope, Type: h.Type, Flags: h.Flags & unix.RTNH_F_ONLINK,
 	}
 	nexthop := false // the route's is an object of its own
@@ -107,12 +98,12 @@ func decodeRaw(msg []byte) (rawRoute, error) {
 			r.table = int(u32(v))
 			continue
 		case unix.RTA_PREFSRC:
-			r.source = ipv4(v)
+			r.source = ip(v)
 			continue // the ENI's address is chosen already
 		case unix.RTA_CACHEINFO, unix.RTA_PAD:
 			continue
 		case unix.RTA_DST:
-			r.key.dst = netip.PrefixFrom(ipv4(v), int(h.Dst_len))
+			r.key.dst = netip.PrefixFrom(ip(v), int(h.Dst_len))
 		case unix.RTA_PRIORITY:
 			r.key.metric = u32(v)
 		case rtaNHID:
@@ -126,6 +117,10 @@ func decodeRaw(msg []byte) (rawRoute, error) {
 			continue
 		}
 		r.attrs = append(r.attrs, nl.NewRtAttr(int(a.typ), slices.Clone(v)).Serialize()...)
+	}
+	if r.kind == unix.RTN_THROW { // with IPv6, the kernel shows more of it than it was told
+		same := throw(r.key)
+		r.header, r.attrs, r.devs = same.header, same.attrs, nil
 	}
 	return r, a.err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -96,12 +95,17 @@ func via(gateway string) func(*netlink.Route) {
 	return func(r *netlink.Route) { r.Gw, r.Scope = net.ParseIP(gateway), netlink.SCOPE_UNIVERSE }
 }
 
-// copied is what the table of copies holds.
+// copied is what the table of copies holds, first of IPv4 and then of IPv6.
 func (n *node) copied() string {
 	n.t.Helper()
-	_, text, _ := strings.Cut(n.describe(), "# ip route show table 20000\n")
-	text, _, _ = strings.Cut(text, "# ip route")
-	return text
+	var all string
+	text := n.describe()
+	for _, f := range families {
+		_, of, _ := strings.Cut(text, "# "+command(f)+" route show table 20000\n")
+		of, _, _ = strings.Cut(of, "#")
+		all += of
+	}
+	return all
 }
 
 func (n *node) seeCopied(when, want string) {
@@ -126,8 +130,12 @@ func (n *node) leaves(from, to string) string {
 func (n *node) expectLeaves(when string, want map[string]string) {
 	n.t.Helper()
 	for to, dev := range want {
-		if !eventually(func() bool { return n.leaves("10.0.1.10", to) == dev }) {
-			n.t.Errorf("%s what is sent from the ENI's address to %s leaves by %s, want %s", when, to, n.leaves("10.0.1.10", to), dev)
+		from := "10.0.1.10"
+		if strings.Contains(to, ":") {
+			from = "2001:db8:1::10"
+		}
+		if !eventually(func() bool { return n.leaves(from, to) == dev }) {
+			n.t.Errorf("%s what is sent from the ENI's address to %s leaves by %s, want %s", when, to, n.leaves(from, to), dev)
 		}
 	}
 }
@@ -217,15 +225,85 @@ throw 192.168.8.0/24 proto kernel
 	}
 }
 
+// The same with IPv6, of which the kernel has its own ways: several routes of one
+// destination and metric, and routes to fe80::/64 by every link.
+func TestCopyOfMainIPv6(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.0.5/24")
+	n.primary6("2001:db8::5")
+	w := dual(t)
+	n.plug("eth1", w.MAC)
+	docker := n.bridge("docker0", "fd00:17::1/64")
+	eth0 := n.link("eth0")
+	byVPN := n.route("fd00:99::/48", docker, via("fd00:17::2"))
+	n.route("2000::/4", docker) // the default route of OpenVPN
+	byPrimary := n.route("2001:db8:9::/48", eth0)
+	n.watch()
+	n.configure(w.only(unix.AF_INET))
+	n.seeCopied("without an ENI with IPv6", `
+throw 10.0.0.0/24 proto kernel
+throw 10.0.1.0/24 proto kernel
+`)
+	n.configure(w)
+	n.seeCopied("at first", `
+throw 10.0.0.0/24 proto kernel
+throw 10.0.1.0/24 proto kernel
+throw 2001:db8::5 dev lo proto kernel metric 256
+throw 2001:db8::/64 dev lo proto kernel metric 1024
+throw 2001:db8:1::/64 dev lo proto kernel metric 1
+throw 2001:db8:9::/48 dev lo proto kernel metric 1024
+fd00:17::/64 dev docker0 proto kernel metric 256
+fd00:99::/48 via fd00:17::2 dev docker0 proto kernel metric 1024
+`)
+	n.expectLeaves("at first", map[string]string{
+		"2001:db8::1": "eth1", "2001:db8:1::77": "eth1", "2001:db8:9::1": "eth1", "2600::1": "eth1", "fd00:17::9": "docker0", "fd00:99::1": "docker0",
+	})
+	n.must(n.nl.RouteDel(byVPN))
+	n.must(n.nl.RouteDel(byPrimary))
+	n.route("2001:db8:9::/48", docker)
+	n.route("2001:db8:1::/64", docker) // the ENI's own subnet
+	n.bridge("br1", "fd00:17::3/64")   // beside docker0's
+	const changed = `
+throw 10.0.0.0/24 proto kernel
+throw 10.0.1.0/24 proto kernel
+throw 2001:db8::5 dev lo proto kernel metric 256
+throw 2001:db8::/64 dev lo proto kernel metric 1024
+throw 2001:db8:1::/64 dev lo proto kernel metric 1
+2001:db8:1::/64 dev docker0 proto kernel metric 1024
+2001:db8:9::/48 dev docker0 proto kernel metric 1024
+fd00:17::/64 dev docker0 proto kernel metric 256
+`
+	n.seeCopied("changed,", changed)
+	n.expectLeaves("changed,", map[string]string{"2001:db8:1::77": "eth1", "2001:db8:9::1": "docker0", "fd00:17::9": "docker0"})
+	// Somebody empties the table.
+	n.must(n.nl.RouteDel(&netlink.Route{Table: 20000, Dst: ipNet("fd00:17::/64"), LinkIndex: docker.Attrs().Index}))
+	n.seeCopied("emptied,", changed)
+	n.must(n.nl.LinkDel(docker))
+	n.seeCopied("without the bridge,", `
+throw 10.0.0.0/24 proto kernel
+throw 10.0.1.0/24 proto kernel
+throw 2001:db8::5 dev lo proto kernel metric 256
+throw 2001:db8::/64 dev lo proto kernel metric 1024
+throw 2001:db8:1::/64 dev lo proto kernel metric 1
+fd00:17::/64 dev br1 proto kernel metric 256
+`)
+	n.must(n.host.Release(w))
+	if text := n.describe(); strings.Contains(text, "20000") || strings.Contains(text, "20001") {
+		t.Errorf("released, there is still\n%s", text)
+	}
+}
+
 // A Host that starts finds the copy as another has left it, and changes nothing.
 func TestCopyOutlivesARestart(t *testing.T) {
 	n := newNode(t)
 	n.primary("10.0.0.5/24")
 	one, two := enis(t, 0), enis(t, 1)
-	two.Subnet, two.Addresses = netip.MustParsePrefix("10.0.2.0/24"), addrs("10.0.2.10")
+	two.Subnets, two.Addresses = cidrs("10.0.2.0/24"), addrs("10.0.2.10")
 	n.plug("eth1", one.MAC)
 	n.plug("eth2", two.MAC)
 	n.route("10.0.0.0/8", n.bridge("docker0", "172.17.0.1/16"))
+	n.route("fd00::/16", n.link("docker0"))
+	one.Addresses, one.Subnets = append(one.Addresses, addrs("2001:db8:1::10")...), append(one.Subnets, cidrs("2001:db8:1::/64")...)
 	n.configure(one)
 	n.configure(two)
 	var host *Host
@@ -317,7 +395,7 @@ func TestCopyNeverTakesTheSubnets(t *testing.T) {
 func TestCopyOfManyPods(t *testing.T) {
 	n := newNode(t)
 	n.primary("10.0.0.5/24")
-	w := eni(t)
+	w := dual(t)
 	n.plug("eth1", w.MAC)
 	n.watch()
 	n.configure(w)
@@ -327,19 +405,25 @@ func TestCopyOfManyPods(t *testing.T) {
 		time.Sleep(1500 * time.Millisecond)
 	}
 	n.crowd(pods)
+	six := func(i int) *net.IPNet { return ipNet(fmt.Sprintf("fd00:1::%x/128", i+1)) }
+	for i := range pods {
+		n.must(n.nl.RouteAdd(&netlink.Route{LinkIndex: n.link(fmt.Sprintf("eni%d", i)).Attrs().Index, Dst: six(i)}))
+	}
+	const without = 3 // the subnets
 	lines := func() int { return strings.Count(n.copied(), "\n") }
-	if !eventually(func() bool { return lines() == 2+pods }) {
-		t.Fatalf("%d routes are copied, want %d", lines(), 2+pods)
+	if !eventually(func() bool { return lines() == without+2*pods }) {
+		t.Fatalf("%d routes are copied, want %d", lines(), without+2*pods)
 	}
 	for i := range pods { // some CNI plugins delete the route, some the link alone
 		if l := n.link(fmt.Sprintf("eni%d", i)); i%2 == 0 {
 			n.must(n.nl.RouteDel(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(fmt.Sprintf("10.1.%d.%d/32", i/250, i%250+1)), Scope: netlink.SCOPE_LINK}))
+			n.must(n.nl.RouteDel(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: six(i)}))
 		} else {
 			n.must(n.nl.LinkDel(l))
 		}
 	}
-	if !eventually(func() bool { return lines() == 2 }) {
-		t.Errorf("%d routes are left, want 2", lines())
+	if !eventually(func() bool { return lines() == without }) {
+		t.Errorf("%d routes are left, want %d", lines(), without)
 	}
 	// On a slow machine the socket may overflow, and then everything is compared.
 	if after := n.host.copier.compared(); after-compared > pods/50 {
@@ -351,15 +435,24 @@ func TestCopyOfManyPods(t *testing.T) {
 func TestContainersReachTheENI(t *testing.T) {
 	n := newNode(t)
 	n.primary("10.0.0.5/24")
-	w := eni(t)
+	w := dual(t)
 	n.plug("eth1", w.MAC)
 	docker := n.bridge("docker0", "172.17.0.1/16")
 	sysctl(t, n.ns, map[string]string{"conf/all/rp_filter": "1", "conf/docker0/rp_filter": "1", "conf/eth0/rp_filter": "1", "conf/eth1/rp_filter": "1"})
 	ns := n.container(docker, "172.17.0.2/16", "172.17.0.1")
 	n.watch()
 	n.configure(w)
+	n.must(n.nl.AddrAdd(docker, parseAddr(t, "fd00:17::1/64")))
+	ns6 := n.container(docker, "fd00:17::2/64", "fd00:17::1")
 	serveHello(t, n.ns)
 	serveHello(t, ns)
+	serveHello(t, ns6)
+	if err := ask(ns6, "", "[2001:db8:1::10]:8080"); err != nil {
+		t.Errorf("a container asks the ENI's IPv6 address: %v", err)
+	}
+	if err := ask(n.ns, "2001:db8:1::10", "[fd00:17::2]:8080"); err != nil {
+		t.Errorf("the ENI's IPv6 address asks a container: %v", err)
+	}
 	if err := ask(ns, "", "10.0.1.10:8080"); err != nil {
 		t.Errorf("a container asks the ENI's address: %v", err)
 	}
@@ -384,7 +477,7 @@ func TestCopyOfWhatTheKernelRefuses(t *testing.T) {
 	n.must(n.nl.RouteDel(&netlink.Route{LinkIndex: br0.Attrs().Index, Dst: ipNet("172.17.0.0/16"), Scope: netlink.SCOPE_LINK}))
 	n.watch()
 	_, err := n.host.Configure(Wanted{
-		MAC: mac(t, "02:00:00:00:00:06"), Host: true, Addresses: addrs("10.0.0.20"), Subnet: netip.MustParsePrefix("10.0.0.0/24"), DeviceIndex: 2,
+		MAC: mac(t, "02:00:00:00:00:06"), Host: true, Addresses: addrs("10.0.0.20"), Subnets: cidrs("10.0.0.0/24"), DeviceIndex: 2,
 	})
 	n.must(err)
 	time.Sleep(2 * time.Second)

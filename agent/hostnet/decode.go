@@ -10,11 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Attribute numbers that golang.org/x/sys/unix and nl lack; linux/if_link.h and
-// linux/rtnetlink.h.
+// Attribute numbers that golang.org/x/sys/unix and nl lack; linux/if_link.h,
+// linux/rtnetlink.h and linux/if_addr.h.
 const (
 	iflaMinMTU = 50
 	rtaNHID    = 30
+	ifaProto   = 11
+)
+
+// Places in IFLA_INET6_CONF; linux/ipv6.h.
+const (
+	confForwarding  = 0
+	confAcceptRA    = 3
+	confDisableIPv6 = 26
 )
 
 var errShort = errors.New("netlink message is too short")
@@ -62,7 +70,7 @@ func text(b []byte) string {
 	return string(s)
 }
 
-func ipv4(b []byte) netip.Addr {
+func ip(b []byte) netip.Addr {
 	a, _ := netip.AddrFromSlice(b)
 	return a
 }
@@ -107,6 +115,12 @@ func decodeLink(msg []byte) (link, error) {
 					l.kind = text(info.value)
 				}
 			}
+		case unix.IFLA_AF_SPEC:
+			for of := attributes(v, 0); of.next(); {
+				if of.typ == unix.AF_INET6 {
+					l.ipv6 = decodeIPv6(of.value)
+				}
+			}
 		case unix.IFLA_PROP_LIST:
 			for names := attributes(v, 0); names.next(); {
 				if names.typ == unix.IFLA_ALT_IFNAME {
@@ -118,12 +132,27 @@ func decodeLink(msg []byte) (link, error) {
 	return l, a.err
 }
 
-// address is an IPv4 address on a link.
+// decodeIPv6 reads the settings of a link for IPv6.
+func decodeIPv6(msg []byte) (s ipv6Settings) {
+	for a := attributes(msg, 0); a.next(); {
+		if a.typ != unix.IFLA_INET6_CONF || len(a.value) < 4*(confDisableIPv6+1) {
+			continue
+		}
+		conf := func(n int) uint32 { return u32(a.value[4*n:]) }
+		s.on = conf(confDisableIPv6) == 0
+		// A host that forwards takes no advertisement by 1, but by 2.
+		s.advertised = s.on && (conf(confAcceptRA) == 2 || conf(confAcceptRA) == 1 && conf(confForwarding) == 0)
+	}
+	return s
+}
+
+// address is an address on a link.
 type address struct {
 	dev    int // 0 in what is wanted
 	prefix netip.Prefix
 	flags  uint32
-	peer   bool // point-to-point
+	peer   bool  // point-to-point
+	maker  uint8 // IFAPROT_…; Linux before 5.18 does not tell
 }
 
 func decodeAddress(msg []byte) (address, error) {
@@ -137,20 +166,28 @@ func decodeAddress(msg []byte) (address, error) {
 	for attrs.next() {
 		switch v := attrs.value; attrs.typ {
 		case unix.IFA_LOCAL:
-			local = ipv4(v)
+			local = ip(v)
 		case unix.IFA_ADDRESS:
-			remote = ipv4(v)
+			remote = ip(v)
 		case unix.IFA_FLAGS:
 			a.flags = u32(v)
+		case ifaProto:
+			if len(v) == 1 {
+				a.maker = v[0]
+			}
 		}
+	}
+	if !local.IsValid() { // IPv6, and no peer
+		local = remote
 	}
 	a.prefix = netip.PrefixFrom(local, int(header.Prefixlen))
 	a.peer = local != remote
 	return a, attrs.err
 }
 
-// rule is an IPv4 policy routing rule. Rules are compared with ==.
+// rule is a policy routing rule. Rules are compared with ==.
 type rule struct {
+	family   uint8
 	priority int
 	table    int
 	from, to netip.Prefix // not valid: all
@@ -177,6 +214,7 @@ func decodeRule(msg []byte) (rule, error) {
 	// struct fib_rule_hdr is laid out like struct rtmsg.
 	header := nl.DeserializeRtMsg(msg)
 	r := rule{
+		family: header.Family,
 		table:  int(header.Table),
 		tos:    header.Tos,
 		action: header.Type,
@@ -190,9 +228,9 @@ func decodeRule(msg []byte) (rule, error) {
 		case nl.FRA_TABLE:
 			r.table = int(u32(v))
 		case nl.FRA_SRC:
-			r.from = netip.PrefixFrom(ipv4(v), int(header.Src_len))
+			r.from = netip.PrefixFrom(ip(v), int(header.Src_len))
 		case nl.FRA_DST:
-			r.to = netip.PrefixFrom(ipv4(v), int(header.Dst_len))
+			r.to = netip.PrefixFrom(ip(v), int(header.Dst_len))
 		case nl.FRA_FWMARK:
 			r.mark = u32(v)
 		case nl.FRA_FWMASK:
@@ -215,8 +253,7 @@ func decodeRule(msg []byte) (rule, error) {
 	return r, a.err
 }
 
-// route is an IPv4 route with at most one next hop. Routes are compared
-// with ==.
+// route is a route with at most one next hop. Routes are compared with ==.
 type route struct {
 	table    int
 	dst      netip.Prefix
@@ -237,7 +274,7 @@ func decodeRoute(msg []byte) (route, error) {
 	header := nl.DeserializeRtMsg(msg)
 	r := route{
 		table:    int(header.Table),
-		dst:      netip.PrefixFrom(netip.IPv4Unspecified(), 0),
+		dst:      everywhere(header.Family),
 		tos:      header.Tos,
 		kind:     header.Type,
 		scope:    header.Scope,
@@ -249,13 +286,13 @@ func decodeRoute(msg []byte) (route, error) {
 		case unix.RTA_TABLE:
 			r.table = int(u32(v))
 		case unix.RTA_DST:
-			r.dst = netip.PrefixFrom(ipv4(v), int(header.Dst_len))
+			r.dst = netip.PrefixFrom(ip(v), int(header.Dst_len))
 		case unix.RTA_GATEWAY:
-			r.gateway = ipv4(v)
+			r.gateway = ip(v)
 		case unix.RTA_OIF:
 			r.dev = int(u32(v))
 		case unix.RTA_PREFSRC:
-			r.source = ipv4(v)
+			r.source = ip(v)
 		case unix.RTA_PRIORITY:
 			r.metric = u32(v)
 		}

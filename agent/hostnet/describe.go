@@ -12,9 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Describe shows links with their IPv4 addresses, all rules, and the routes of
-// the table main and of every table of the band, in the notation of ip(8). It
-// is for people, and for machines without the ip command.
+// Describe shows links with their addresses, all rules, and the routes of the table
+// main and of every table of the band, in the notation of ip(8). What every host has of
+// IPv6 is left out: link-local addresses and their routes, ::1, and the rules where no
+// other is there. It is for people, and for machines without the ip command.
 func (h *Host) Describe() (string, error) {
 	links, err := h.conn.links()
 	if err != nil {
@@ -43,18 +44,35 @@ func describe(links []link, addresses []address, rules []rule, routes []route) s
 		names[l.index] = l.name
 		b.WriteString(describeLink(l, addresses))
 	}
-	b.WriteString("# ip rule\n")
+	for _, f := range families {
+		b.WriteString(describeRouting(f, rules, routes, names))
+	}
+	return b.String()
+}
+
+// describeRouting shows the rules and routes of a family.
+func describeRouting(f uint8, rules []rule, routes []route, names map[int]string) string {
+	var b strings.Builder
+	ip, used := command(f), f == unix.AF_INET
+	fmt.Fprintf(&b, "# %s rule\n", ip)
 	for _, r := range rules {
-		fmt.Fprintf(&b, "%d:\t%v\n", r.priority, r)
+		if r.family == f {
+			fmt.Fprintf(&b, "%d:\t%v\n", r.priority, r)
+			used = used || inBand(r.priority)
+		}
 	}
 	byTable := make(map[int][]route)
 	for _, r := range routes {
-		if r.table == unix.RT_TABLE_MAIN || inBand(r.table) {
+		shown := r.table == unix.RT_TABLE_MAIN || inBand(r.table)
+		if shown && family(r.dst.Addr()) == f && !linkLocal(r.dst.Addr()) {
 			byTable[r.table] = append(byTable[r.table], r)
 		}
 	}
+	if !used && len(byTable) == 0 {
+		return ""
+	}
 	for _, table := range slices.Sorted(maps.Keys(byTable)) {
-		fmt.Fprintf(&b, "# ip route show table %s\n", tableName(table))
+		fmt.Fprintf(&b, "# %s route show table %s\n", ip, tableName(table))
 		for _, r := range byTable[table] {
 			fmt.Fprintln(&b, r.text(names))
 		}
@@ -71,7 +89,7 @@ func describeLink(l link, addresses []address) string {
 		columns = append(columns, l.mac.String())
 	}
 	for _, a := range addresses {
-		if a.dev == l.index {
+		if addr := a.prefix.Addr(); a.dev == l.index && !linkLocal(addr) && addr != netip.IPv6Loopback() {
 			columns = append(columns, a.String())
 		}
 	}
@@ -80,6 +98,9 @@ func describeLink(l link, addresses []address) string {
 
 func (a address) String() string {
 	s := a.prefix.String()
+	if a.flags&unix.IFA_F_NODAD != 0 {
+		s += " nodad"
+	}
 	if a.flags&unix.IFA_F_NOPREFIXROUTE != 0 {
 		s += " noprefixroute"
 	}
@@ -178,11 +199,19 @@ func (c change) String() string {
 	case address:
 		return fmt.Sprintf("ip addr %s %v", c.verb, o)
 	case rule:
-		return fmt.Sprintf("ip rule %s priority %d %v", c.verb, o.priority, o)
+		return fmt.Sprintf("%s rule %s priority %d %v", command(o.family), c.verb, o.priority, o)
 	case route:
-		return fmt.Sprintf("ip route %s %v", c.verb, o)
+		return fmt.Sprintf("%s route %s %v", command(family(o.dst.Addr())), c.verb, o)
 	}
 	return fmt.Sprintf("%s %v", c.verb, c.object)
+}
+
+// command is the ip command for a family.
+func command(family uint8) string {
+	if family == unix.AF_INET {
+		return "ip"
+	}
+	return "ip -6"
 }
 
 func selector(p netip.Prefix) string {

@@ -60,6 +60,29 @@ func (e *MasterError) Error() string {
 		"or set addressing to None", e.Link, e.Master, e.Kind, e.Link)
 }
 
+// IPv6Error says that a link cannot have the IPv6 addresses that it shall have, because
+// the host has switched IPv6 off on it.
+type IPv6Error struct{ Link string }
+
+func (e *IPv6Error) Error() string {
+	return fmt.Sprintf("link %[1]s cannot have the ENI's IPv6 addresses: IPv6 is switched off on it; set the sysctl "+
+		"net.ipv6.conf.%[1]s.disable_ipv6 to 0, and an mtu of 1280 or more, or set addressing to None", e.Link)
+}
+
+// AdvertisementError says that the kernel could not be kept from taking routes of a
+// link from the advertisements of the subnet's router.
+type AdvertisementError struct {
+	Link string
+	Err  error
+}
+
+func (e *AdvertisementError) Error() string {
+	return fmt.Sprintf("router advertisements cannot be kept from link %[1]s: %[2]v; the kernel needs nf_tables, "+
+		"or set the sysctl net.ipv6.conf.%[1]s.accept_ra to 0", e.Link, e.Err)
+}
+
+func (e *AdvertisementError) Unwrap() error { return e.Err }
+
 // AmbiguousError says that several links bear the MAC of an ENI and nothing
 // tells which of them is the ENI.
 type AmbiguousError struct {

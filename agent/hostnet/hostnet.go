@@ -11,21 +11,25 @@
 // package is told by its form, not by memory, so that it also survives a
 // restart:
 //
-//   - a rule, when it is exactly "from ADDRESS/32 lookup N" with priority N
+//   - a rule, when it is exactly "from ADDRESS lookup N" with priority N
 //     and protocol kernel;
 //   - a route, when it is in a table of the band and has protocol kernel;
 //   - an address, when it is permanent, noprefixroute, and either one of the
-//     ENI's or within its subnet and of that subnet's prefix length.
+//     ENI's or within its subnet and of the prefix length that it has there.
 //
-// Everything else is foreign and stays, with two exceptions that stand in the
+// Everything else is foreign and stays, with three exceptions. Two stand in the
 // way: an address that the ENI shall have but that was added in another form
 // (its connected route in main would compete with the primary's), and a route
-// to the same destination in the ENI's own table. And the kernel itself takes
-// all routes of a link when it loses its last address or goes down.
+// to the same destination in the ENI's own table. The third is what the kernel
+// takes from a router's advertisement on an ENI's link, whatever addressing is:
+// it is kept from that, and what it took before is deleted, also from main. And
+// the kernel itself takes all IPv4 routes of a link when it loses its last IPv4
+// address, and all routes when it goes down.
 //
-// Only IPv4 is configured: addresses, rules and routes of IPv6 are neither
-// made nor touched, also those that the kernel makes itself when it accepts a
-// router's advertisement on a link that is up.
+// IPv4 and IPv6 are alike, and an ENI may have either or both. They differ in the
+// router, the length of an address's prefix, and metrics: where they do, a
+// function says so. On a link without IPv6, everything of IPv4 is configured all
+// the same.
 //
 // Linux 4.17 or newer is needed for the protocol of rules; 4.20 and newer
 // filter dumps in the kernel. The process needs CAP_NET_ADMIN.
@@ -36,6 +40,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -63,11 +68,12 @@ type Wanted struct {
 	MTU int
 	// Host puts the addresses on the link, with rules and routes.
 	Host bool
-	// Addresses are all IPv4 addresses of the ENI.
+	// Addresses are all addresses of the ENI, those of IPv4 first.
 	Addresses []netip.Addr
-	// Subnet is the IPv4 CIDR of the ENI's subnet. Needed with Host; without,
-	// it tells what addresses a former Host left behind.
-	Subnet netip.Prefix
+	// Subnets are the CIDRs of the ENI's subnet, at most one of IPv4 and one of
+	// IPv6. With Host, each address needs that of its family; without, they tell
+	// what addresses a former Host left behind.
+	Subnets []netip.Prefix
 	// Card and DeviceIndex say where EC2 attached the ENI.
 	Card, DeviceIndex int
 }
@@ -75,6 +81,29 @@ type Wanted struct {
 // Table is the number of the ENI's routing table, and the priority of its
 // rules.
 func (w Wanted) Table() int { return bandFirst + 100*w.Card + w.DeviceIndex }
+
+// subnetOf is the CIDR of the ENI's subnet for addresses of a's family; not valid when
+// there is none.
+func (w Wanted) subnetOf(a netip.Addr) netip.Prefix {
+	for _, s := range w.Subnets {
+		if family(s.Addr()) == family(a) {
+			return s.Masked()
+		}
+	}
+	return netip.Prefix{}
+}
+
+// has reports whether the ENI has an address of the family.
+func (w Wanted) has(f uint8) bool {
+	return slices.ContainsFunc(w.Addresses, func(a netip.Addr) bool { return family(a) == f })
+}
+
+// only is w with what it has of one family.
+func (w Wanted) only(f uint8) Wanted {
+	w.Addresses = slices.DeleteFunc(slices.Clone(w.Addresses), func(a netip.Addr) bool { return family(a) != f })
+	w.Subnets = slices.DeleteFunc(slices.Clone(w.Subnets), func(s netip.Prefix) bool { return family(s.Addr()) != f })
+	return w
+}
 
 // Complete reports whether w says all that tells the ENI's own rules and routes
 // from leftovers. When EC2 has left something out, nothing may be swept.
@@ -103,9 +132,13 @@ type Host struct {
 	events *events
 	// known remembers the index of a link by its MAC: asking for one link is
 	// cheaper than for all of them on a node with hundreds of pods.
-	known  map[string]int
+	known map[string]int
+	// newest is the highest index among the links that were listed last.
+	newest int
 	copier *copier
+	tables *tables
 	marker *marker
+	guard  *guard
 }
 
 // Open returns a Host for the network namespace of the calling thread.
@@ -121,19 +154,23 @@ func Open() (*Host, error) {
 		conn.close()
 		return nil, err
 	}
-	marker, err := newMarker()
+	tables, err := openTables()
 	if err != nil {
 		conn.close()
 		events.close()
 		return nil, err
 	}
-	return &Host{marker: marker, conn: conn, events: events, known: make(map[string]int), copier: newCopier(conn)}, nil
+	return &Host{
+		conn: conn, events: events, known: make(map[string]int), copier: newCopier(conn),
+		tables: tables, marker: newMarker(tables), guard: newGuard(tables),
+	}, nil
 }
 
 // Close ends the Host and its [Host.Watch].
 func (h *Host) Close() {
 	h.copier.close()
 	h.marker.close()
+	h.tables.close()
 	h.conn.close()
 	h.events.close()
 }
@@ -176,15 +213,21 @@ func (w Wanted) validateMAC() error {
 }
 
 func (w Wanted) validateAddresses() error {
-	if !w.Subnet.IsValid() || !w.Subnet.Addr().Is4() {
-		return errors.New("the ENI's subnet has no IPv4 CIDR, and addressing Host needs one: list a subnet with IPv4, or set addressing to None")
-	}
 	if len(w.Addresses) == 0 {
-		return errors.New("the ENI has no IPv4 address, and addressing Host needs one: give it one, or set addressing to None")
+		return errors.New("the ENI has no address, and addressing Host needs one: give it one, or set addressing to None")
+	}
+	for i, s := range w.Subnets {
+		if slices.ContainsFunc(w.Subnets[:i], func(o netip.Prefix) bool { return family(o.Addr()) == family(s.Addr()) }) {
+			return fmt.Errorf("the ENI's subnet has more than one %s CIDR: %v", familyName(family(s.Addr())), w.Subnets)
+		}
 	}
 	for _, a := range w.Addresses {
-		if !w.Subnet.Contains(a) {
-			return fmt.Errorf("address %v is not within the subnet %v", a, w.Subnet)
+		switch subnet := w.subnetOf(a); {
+		case !subnet.IsValid():
+			return fmt.Errorf("the ENI has the address %v, but its subnet has no %s CIDR, and addressing Host needs one: "+
+				"associate one with the subnet, or set addressing to None", a, familyName(family(a)))
+		case !subnet.Contains(a):
+			return fmt.Errorf("address %v is not within the subnet %v", a, subnet)
 		}
 	}
 	return nil

@@ -24,6 +24,15 @@ type link struct {
 	mtu       int
 	minMTU    int // 0 when the kernel does not tell
 	maxMTU    int // 0 when the kernel does not tell
+	ipv6      ipv6Settings
+}
+
+// ipv6Settings are those of a link, which netlink shows but does not change.
+type ipv6Settings struct {
+	// on is false when IPv6 is disabled, or the MTU below 1280.
+	on bool
+	// advertised: the kernel takes addresses and routes from a router's advertisements.
+	advertised bool
 }
 
 // is reports whether l is the link of the ENI with this MAC.

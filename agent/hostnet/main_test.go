@@ -103,10 +103,27 @@ func (n *node) primary(address string) {
 	n.must(n.nl.RouteAdd(&netlink.Route{
 		LinkIndex: l.Attrs().Index, Gw: prefix.Masked().Addr().Next().AsSlice(), Protocol: unix.RTPROT_DHCP,
 	}))
-	// The kernel lets some time pass until it shows and announces that.
-	if !eventually(func() bool { return n.link("eth0").Attrs().OperState == netlink.OperUp }) {
-		n.t.Fatal("eth0 does not come up")
+	n.comesUp("eth0")
+}
+
+// comesUp waits for the kernel, which lets some time pass until it shows and announces that
+// a link is up.
+func (n *node) comesUp(name string) {
+	n.t.Helper()
+	if !eventually(func() bool { return n.link(name).Attrs().OperState == netlink.OperUp }) {
+		n.t.Fatalf("%s does not come up", name)
 	}
+}
+
+// primary6 gives the primary ENI IPv6 as well, as systemd-networkd configures it when it
+// has received a router's advertisement and a lease.
+func (n *node) primary6(address string) {
+	n.t.Helper()
+	l, addr := n.link("eth0"), netip.MustParseAddr(address)
+	n.must(n.nl.AddrAdd(l, parseAddr(n.t, address+"/128")))
+	subnet := netip.PrefixFrom(addr, 64).Masked().String()
+	n.must(n.nl.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Dst: ipNet(subnet), Protocol: unix.RTPROT_RA}))
+	n.must(n.nl.RouteAdd(&netlink.Route{LinkIndex: l.Attrs().Index, Gw: router6.AsSlice(), Protocol: unix.RTPROT_RA}))
 }
 
 func (n *node) must(err error) {
@@ -162,6 +179,9 @@ func parseAddr(t testing.TB, s string) *netlink.Addr {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if a.IP.To4() == nil {
+		a.Flags = unix.IFA_F_NODAD // works at once
+	}
 	return a
 }
 
@@ -172,9 +192,17 @@ func eni(t testing.TB) Wanted {
 		MTU:         9001,
 		Host:        true,
 		Addresses:   addrs("10.0.1.10", "10.0.1.11"),
-		Subnet:      netip.MustParsePrefix("10.0.1.0/24"),
+		Subnets:     cidrs("10.0.1.0/24"),
 		DeviceIndex: 1,
 	}
+}
+
+// dual is what the tests want of an ENI in a dual-stack subnet.
+func dual(t testing.TB) Wanted {
+	w := eni(t)
+	w.Addresses = append(w.Addresses, addrs("2001:db8:1::10", "2001:db8:1::11")...)
+	w.Subnets = append(w.Subnets, cidrs("2001:db8:1::/64")...)
+	return w
 }
 
 // deadline bounds what is awaited; nothing takes that long.

@@ -79,7 +79,7 @@ func announcement(m message) []string {
 	switch m.typ {
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		a, err := decodeAddress(m.data)
-		if err == nil {
+		if err == nil && !linkLocal(a.prefix.Addr()) {
 			return []string{fmt.Sprintf("%s address %v", word(m, unix.RTM_NEWADDR), a.prefix)}
 		}
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
@@ -93,7 +93,7 @@ func announcement(m message) []string {
 		}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		r, err := decodeRoute(m.data)
-		if err == nil && r.table != unix.RT_TABLE_LOCAL {
+		if err == nil && r.table != unix.RT_TABLE_LOCAL && !linkLocal(r.dst.Addr()) {
 			return []string{fmt.Sprintf("%s route %v table %s", word(m, unix.RTM_NEWROUTE), r.dst, tableName(r.table))}
 		}
 	}
@@ -162,6 +162,52 @@ func TestOrder(t *testing.T) {
 		"del rule mark 0x8 lookup 20002",
 		"del rule 10.0.1.11 lookup 20002",
 		"del route 10.0.1.0/24 table 20000",
+		"link up: false",
+	})
+}
+
+// The same with IPv6. The kernel announces an address that is added only later, when it
+// has it for some time (addrconf_dad_work in net/ipv6/addrconf.c).
+func TestOrderIPv6(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.1.5/24")
+	w := dual(t).only(unix.AF_INET6)
+	w.MTU, w.Addresses = 0, addrs("2001:db8:1::10")
+	n.plug("eth1", w.MAC)
+
+	check := func(what string, f func(), want []string) {
+		t.Helper()
+		got := slices.DeleteFunc(n.record(f), func(s string) bool { return strings.HasPrefix(s, "add address") })
+		if !slices.Equal(got, want) {
+			t.Errorf("%s happened as\n%q, want\n%q", what, got, want)
+		}
+	}
+	check("Configure", func() { n.configure(w) }, []string{
+		"link up: true",
+		"add route 2001:db8:1::/64 table 20000",
+		"add route 2001:db8:1::/64 table 20001",
+		"add route ::/0 table 20001",
+		"add rule mark 0x4 lookup 20001",
+		"add rule mark 0x4 lookup 20000",
+		"add rule 2001:db8:1::10 lookup 20001",
+		"add rule 2001:db8:1::10 lookup 20000",
+	})
+	check("another address", func() { w.Addresses = addrs("2001:db8:1::11"); n.configure(w) }, []string{
+		"add rule 2001:db8:1::11 lookup 20001",
+		"add rule 2001:db8:1::11 lookup 20000",
+		"del address 2001:db8:1::10/128",
+		"del rule 2001:db8:1::10 lookup 20000",
+		"del rule 2001:db8:1::10 lookup 20001",
+	})
+	check("Release", func() { n.must(n.host.Release(w)) }, []string{
+		"del address 2001:db8:1::11/128",
+		"del rule mark 0x4 lookup 20000",
+		"del rule 2001:db8:1::11 lookup 20000",
+		"del rule mark 0x4 lookup 20001",
+		"del rule 2001:db8:1::11 lookup 20001",
+		"del route 2001:db8:1::/64 table 20001",
+		"del route ::/0 table 20001",
+		"del route 2001:db8:1::/64 table 20000",
 		"link up: false",
 	})
 }

@@ -33,20 +33,22 @@ func wanted(w Wanted, dev int) state {
 	if !w.Host {
 		return s
 	}
-	subnet := w.Subnet.Masked()
-	// EC2 answers for the gateway at the second address of every subnet.
-	gateway := subnet.Addr().Next()
-	s.routes = []route{
-		newRoute(w.Table(), subnet, netip.Addr{}, dev),
-		newRoute(w.Table(), netip.PrefixFrom(netip.IPv4Unspecified(), 0), gateway, dev),
+	for _, f := range families {
+		if !w.has(f) {
+			continue
+		}
+		subnet := w.subnetOf(everywhere(f).Addr())
+		s.routes = append(s.routes,
+			newRoute(w.Table(), subnet, netip.Addr{}, dev),
+			newRoute(w.Table(), everywhere(f), routerOf(subnet), dev))
+		s.rules = append(s.rules, w.markRules(f)...)
 	}
-	s.rules = w.markRules()
 	for i, a := range w.Addresses {
 		if slices.Contains(w.Addresses[:i], a) {
 			continue
 		}
 		s.rules = append(s.rules, w.rules(a)...)
-		s.addresses = append(s.addresses, newAddress(a, subnet))
+		s.addresses = append(s.addresses, newAddress(a, w.subnetOf(a)))
 	}
 	return s
 }
@@ -56,13 +58,13 @@ func (w Wanted) rules(a netip.Addr) []rule {
 	return []rule{newRule(w.Table(), a), newRule(copyTable, a)}
 }
 
-// markRules are those for marked replies.
-func (w Wanted) markRules() []rule {
+// markRules are those for marked replies of the family.
+func (w Wanted) markRules(family uint8) []rule {
 	mark := w.mark()
 	if mark == 0 {
 		return nil
 	}
-	return []rule{newMarkRule(w.Table(), mark), newMarkRule(copyTable, mark)}
+	return []rule{newMarkRule(family, w.Table(), mark), newMarkRule(family, copyTable, mark)}
 }
 
 // newRule is a rule for one address of an ENI; its priority is its table's number.
@@ -73,39 +75,12 @@ func (w Wanted) markRules() []rule {
 // ManageForeignRoutes= in networkd.conf(5)).
 func newRule(table int, from netip.Addr) rule {
 	return rule{
+		family:   family(from),
 		priority: table,
 		table:    table,
 		from:     netip.PrefixFrom(from, from.BitLen()),
 		action:   actionLookup,
 		protocol: unix.RTPROT_KERNEL,
-	}
-}
-
-// newRoute is a route of the ENI with this table. Without a gateway, dst is
-// on the link.
-func newRoute(table int, dst netip.Prefix, gateway netip.Addr, dev int) route {
-	r := route{
-		table:    table,
-		dst:      dst,
-		gateway:  gateway,
-		dev:      dev,
-		kind:     unix.RTN_UNICAST,
-		scope:    unix.RT_SCOPE_UNIVERSE,
-		protocol: unix.RTPROT_KERNEL,
-	}
-	if !gateway.IsValid() {
-		r.scope = unix.RT_SCOPE_LINK
-	}
-	return r
-}
-
-// newAddress is one address of an ENI in this subnet. It makes no connected
-// route: that one would be in main, with metric 0, and could beat the
-// primary's.
-func newAddress(a netip.Addr, subnet netip.Prefix) address {
-	return address{
-		prefix: netip.PrefixFrom(a, subnet.Bits()),
-		flags:  unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_PERMANENT,
 	}
 }
 
@@ -133,10 +108,17 @@ func (a address) ours(w Wanted, have state) bool {
 	}
 	addr := a.prefix.Addr()
 	ruled := slices.ContainsFunc(have.rules, func(r rule) bool { return inBand(r.table) && r.serves(newRule(r.table, addr)) })
-	if slices.Contains(w.Addresses, addr) {
-		return ruled || slices.ContainsFunc(have.routes, func(r route) bool { return r.ours() && r.dev == a.dev })
+	routed := slices.ContainsFunc(have.routes, func(r route) bool {
+		return r.ours() && r.dev == a.dev && family(r.dst.Addr()) == family(addr)
+	})
+	switch subnet := w.subnetOf(addr); {
+	case slices.Contains(w.Addresses, addr):
+		return ruled || routed
+	case subnet.IsValid():
+		return ruled && subnet.Contains(addr) && a.prefix == newAddress(addr, subnet).prefix
+	default: // the subnet has lost that CIDR, or is not known any more
+		return ruled && routed
 	}
-	return ruled && a.prefix.Bits() == w.Subnet.Bits() && w.Subnet.Contains(addr)
 }
 
 // serves reports whether a does what want asks for. It may be a lease of a
@@ -153,8 +135,14 @@ func (r rule) serves(want rule) bool {
 
 // plan computes how to come from have to what w wants on the link dev.
 func plan(w Wanted, dev int, have state) []change {
+	var changes []change
+	for _, r := range have.routes {
+		if r.advertised(w, have) {
+			changes = append(changes, change{del, r})
+		}
+	}
 	mine := ownAddresses(w, have)
-	return diff(wanted(w, dev), have, leftovers{
+	return append(changes, diff(wanted(w, dev), have, leftovers{
 		// The table belongs to this ENI now, whoever had it before.
 		rule: func(r rule) bool {
 			return r.table == w.Table() || mine[r.from.Addr()] || r.abandoned(have, mine)
@@ -162,9 +150,9 @@ func plan(w Wanted, dev int, have state) []change {
 		route: func(r route) bool { return r.table == w.Table() || r.dev == dev },
 		address: func(a address) bool {
 			// One of the ENI's own in another form stands in the way of ours.
-			return a.ours(w, have) || w.Host && slices.Contains(w.Addresses, a.prefix.Addr())
+			return a.ours(w, have) || a.advertised(w) || w.Host && slices.Contains(w.Addresses, a.prefix.Addr())
 		},
-	})
+	})...)
 }
 
 // planRelease computes how to take everything of w from the host; dev is 0
@@ -238,7 +226,7 @@ func diffAddresses(want state, have []address, left func(address) bool) []change
 	for _, w := range want.addresses {
 		switch {
 		case slices.ContainsFunc(have, func(h address) bool { return h.serves(w) }):
-		case slices.ContainsFunc(have, func(h address) bool { return h.prefix == w.prefix }):
+		case slices.ContainsFunc(have, w.displaces):
 			// The same in another form has to go first.
 			again = append(again, change{add, w})
 		default:
@@ -272,8 +260,10 @@ func sweep(keep []Wanted, have state) []change {
 				rules[r] = true
 			}
 		}
-		for _, r := range w.markRules() {
-			rules[r] = true
+		for _, f := range families {
+			for _, r := range w.markRules(f) {
+				rules[r] = true
+			}
 		}
 	}
 	return diff(state{}, have, leftovers{

@@ -15,14 +15,22 @@ import (
 const otherDev = 9
 
 func drawAddr(c *draw.Choices) netip.Addr {
-	return draw.Of(c, netip.MustParseAddr("10.0.1.10"), netip.MustParseAddr("10.0.1.11"), netip.MustParseAddr("10.0.1.12"),
-		netip.MustParseAddr("10.0.2.10"), netip.MustParseAddr("192.168.7.1"))
+	return draw.Of(c, addrs("10.0.1.10", "10.0.1.11", "10.0.1.12", "10.0.2.10", "192.168.7.1",
+		"2001:db8:1::10", "2001:db8:1::11", "2001:db8:1::12", "2001:db8:2::10", "fe80::7")...)
 }
 
 func drawWanted(c *draw.Choices) Wanted {
-	w := Wanted{Host: !c.Rarely(4), Subnet: netip.MustParsePrefix("10.0.1.0/24"), DeviceIndex: 1 + c.N(3), Card: c.N(2)}
+	w := Wanted{Host: !c.Rarely(4), Subnets: cidrs("10.0.1.0/24", "2001:db8:1::/64"), DeviceIndex: 1 + c.N(3), Card: c.N(2)}
+	stack := c.N(3) // IPv4, IPv6 or both
 	for range 1 + c.N(3) {
 		w.Addresses = append(w.Addresses, draw.Of(c, addrs("10.0.1.10", "10.0.1.11", "10.0.1.12")...))
+		w.Addresses = append(w.Addresses, draw.Of(c, addrs("2001:db8:1::10", "2001:db8:1::11", "2001:db8:1::12")...))
+	}
+	if stack < len(families) {
+		addresses := w.only(families[stack]).Addresses
+		if w.Addresses = addresses; c.Bool() {
+			w = w.only(families[stack])
+		}
 	}
 	return w
 }
@@ -44,10 +52,17 @@ func drawState(c *draw.Choices, w Wanted) state {
 	}
 	for range c.N(4) {
 		a := address{
-			dev: testDev, prefix: netip.PrefixFrom(drawAddr(c), draw.Of(c, 24, 32, 16)), peer: c.Rarely(6),
-			flags: draw.Of[uint32](c, unix.IFA_F_PERMANENT|unix.IFA_F_NOPREFIXROUTE, unix.IFA_F_PERMANENT, unix.IFA_F_NOPREFIXROUTE, unix.IFA_F_PERMANENT|unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_SECONDARY),
+			dev: testDev, peer: c.Rarely(6), maker: draw.Of[uint8](c, 0, madeOfAdvertisement),
+			flags: draw.Of[uint32](c, unix.IFA_F_PERMANENT|unix.IFA_F_NOPREFIXROUTE, unix.IFA_F_PERMANENT, unix.IFA_F_NOPREFIXROUTE, unix.IFA_F_PERMANENT|unix.IFA_F_NOPREFIXROUTE|unix.IFA_F_SECONDARY, 0),
 		}
-		if !slices.ContainsFunc(s.addresses, func(o address) bool { return o.prefix == a.prefix }) {
+		addr, bits := drawAddr(c), draw.Of(c, 8, 0, 16) // of the host's part
+		if addr.Is6() {
+			bits *= 8
+		} else {
+			a.maker = 0
+		}
+		a.prefix = netip.PrefixFrom(addr, addr.BitLen()-bits)
+		if !slices.ContainsFunc(s.addresses, a.displaces) {
 			s.addresses = append(s.addresses, a)
 		}
 	}
@@ -59,7 +74,7 @@ func drawState(c *draw.Choices, w Wanted) state {
 		case 1:
 			r.protocol = unix.RTPROT_STATIC
 		case 2:
-			r.from = netip.PrefixFrom(r.from.Addr(), 24)
+			r.from = netip.PrefixFrom(r.from.Addr(), 24) // or a wider one of IPv6
 		case 3:
 			r.mark = 7
 		}
@@ -68,12 +83,14 @@ func drawState(c *draw.Choices, w Wanted) state {
 		}
 	}
 	for range c.N(4) {
-		dst := draw.Of(c, netip.MustParsePrefix("10.0.1.0/24"), netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("10.9.0.0/16"))
-		r := newRoute(drawTable(c, w), dst, draw.Of(c, netip.Addr{}, netip.MustParseAddr("10.0.1.1"), netip.MustParseAddr("10.0.1.99")), draw.Of(c, testDev, otherDev))
-		if c.Rarely(3) {
-			r.protocol = unix.RTPROT_STATIC
+		dst := draw.Of(c, cidrs("10.0.1.0/24", "0.0.0.0/0", "10.9.0.0/16", "2001:db8:1::/64", "::/0", "2001:db8:9::/64")...)
+		gateways := addrs("10.0.1.1", "10.0.1.99")
+		if dst.Addr().Is6() {
+			gateways = []netip.Addr{router6, netip.MustParseAddr("fe80::1")}
 		}
-		r.metric = uint32(c.N(2))
+		r := newRoute(drawTable(c, w), dst, draw.Of(c, append(gateways, netip.Addr{})...), draw.Of(c, testDev, otherDev))
+		r.protocol = draw.Of[uint8](c, unix.RTPROT_KERNEL, unix.RTPROT_KERNEL, unix.RTPROT_STATIC, unix.RTPROT_RA)
+		r.metric += uint32(c.N(2))
 		if !slices.ContainsFunc(s.routes, r.displaces) {
 			s.routes = append(s.routes, r)
 		}
@@ -89,7 +106,7 @@ func (r route) displaces(o route) bool {
 // shown is what Configure reads of a state, see ofENI.
 func (s state) shown(table int) state {
 	s.routes = slices.DeleteFunc(slices.Clone(s.routes), func(r route) bool {
-		return r.protocol != unix.RTPROT_KERNEL || r.dev != testDev && r.table != table
+		return r.dev != testDev && (r.protocol != unix.RTPROT_KERNEL || r.table != table)
 	})
 	return s
 }
@@ -114,14 +131,15 @@ func (s state) made(ch change) state {
 		}
 	case address:
 		o.dev = testDev
-		had := slices.ContainsFunc(s.addresses, func(h address) bool { return h.prefix == o.prefix })
-		if ch.verb == add && !had {
+		if ch.verb == add && !slices.ContainsFunc(s.addresses, o.displaces) {
 			s.addresses = append(s.addresses, o)
 		}
 		if ch.verb == del {
+			had := len(s.addresses)
 			s.addresses = slices.DeleteFunc(s.addresses, func(h address) bool { return h.prefix == o.prefix })
-			if had && len(s.addresses) == 0 { // with its last address, a link loses its routes
-				s.routes = slices.DeleteFunc(s.routes, func(r route) bool { return r.dev == testDev })
+			last := had > len(s.addresses) && !slices.ContainsFunc(s.addresses, func(h address) bool { return h.prefix.Addr().Is4() })
+			if last && o.prefix.Addr().Is4() { // with its last one, a link loses its routes
+				s.routes = slices.DeleteFunc(s.routes, func(r route) bool { return r.dev == testDev && r.dst.Addr().Is4() })
 			}
 		}
 	}
@@ -136,11 +154,11 @@ func touches(ch change, w Wanted, have state) string {
 			return "a foreign rule"
 		}
 	case route:
-		if !inBand(o.table) || !o.ours() {
+		if (!inBand(o.table) || !o.ours()) && !o.advertised(w, have) {
 			return "a foreign route"
 		}
 	case address:
-		if !o.ours(w, have) && !slices.Contains(w.Addresses, o.prefix.Addr()) {
+		if !o.ours(w, have) && !o.advertised(w) && !slices.Contains(w.Addresses, o.prefix.Addr()) {
 			return "a foreign address"
 		}
 	}
@@ -155,7 +173,7 @@ func (s state) exposed(w Wanted) string {
 			continue
 		}
 		ruled := slices.ContainsFunc(s.rules, func(r rule) bool { return r.serves(newRule(w.Table(), a.prefix.Addr())) })
-		routed := slices.ContainsFunc(s.routes, func(r route) bool { return r.table == w.Table() && r.dst.Bits() == 0 })
+		routed := slices.ContainsFunc(s.routes, func(r route) bool { return r.table == w.Table() && r.dst == everywhere(family(a.prefix.Addr())) })
 		if !ruled || !routed {
 			return fmt.Sprintf("%v, ruled: %v, routed: %v", a.prefix, ruled, routed)
 		}
@@ -179,6 +197,9 @@ func FuzzPlan(f *testing.F) {
 				t.Fatalf("after %d rounds there is still to do\n%sfor %+v and %+v", round, commands(changes), w, before)
 			}
 			have = carryOut(t, w, have, changes)
+		}
+		if i := slices.IndexFunc(have.routes, func(r route) bool { return r.dev == testDev && r.advertised(w, have) }); i >= 0 {
+			t.Fatalf("%v is still there, of %+v", have.routes[i], before)
 		}
 		for _, want := range wanted(w, testDev).addresses {
 			if !slices.ContainsFunc(have.addresses, func(a address) bool { return a.serves(want) }) {
@@ -230,7 +251,7 @@ func unharmed(t *testing.T, w Wanted, before, after state) {
 		}
 	}
 	for _, a := range before.addresses {
-		if !a.ours(w, before) && !slices.Contains(w.Addresses, a.prefix.Addr()) && !slices.Contains(after.addresses, a) {
+		if !a.ours(w, before) && !a.advertised(w) && !slices.Contains(w.Addresses, a.prefix.Addr()) && !slices.Contains(after.addresses, a) {
 			t.Fatalf("the address %v is gone", a.prefix)
 		}
 	}
@@ -255,7 +276,7 @@ func FuzzDecodedPlan(f *testing.F) {
 		if len(msg) < 8 && (linkErr == nil || addressErr == nil || ruleErr == nil || routeErr == nil) {
 			t.Fatal("a message without a header was read")
 		}
-		w := hostWanted("10.0.1.10")
+		w := dualStack(hostWanted("10.0.1.10"))
 		w.MAC = l.mac
 		_, _ = match([]link{l}, w.MAC)
 		have := state{routes: []route{way}, rules: []rule{r}, addresses: []address{a}}

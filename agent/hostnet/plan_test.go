@@ -3,6 +3,7 @@ package hostnet
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,13 +20,28 @@ func addrs(list ...string) []netip.Addr {
 	return all
 }
 
+func cidrs(list ...string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, s := range list {
+		all = append(all, netip.MustParsePrefix(s))
+	}
+	return all
+}
+
 func hostWanted(addresses ...string) Wanted {
 	return Wanted{
 		Host:        true,
 		Addresses:   addrs(addresses...),
-		Subnet:      netip.MustParsePrefix("10.0.1.0/24"),
+		Subnets:     cidrs("10.0.1.0/24"),
 		DeviceIndex: 2,
 	}
+}
+
+// dualStack is w with an IPv6 address.
+func dualStack(w Wanted) Wanted {
+	w.Addresses = append(slices.Clone(w.Addresses), addrs("2001:db8:1::10")...)
+	w.Subnets = append(slices.Clone(w.Subnets), cidrs("2001:db8:1::/64")...)
+	return w
 }
 
 // configured is what the kernel has once w is carried out.
@@ -55,6 +71,18 @@ func TestPlan(t *testing.T) {
 	}
 	elsewhere := address{dev: testDev, prefix: netip.MustParsePrefix("192.168.7.1/24"),
 		flags: unix.IFA_F_PERMANENT | unix.IFA_F_NOPREFIXROUTE}
+
+	// What the kernel makes of an advertisement, on Linux before 5.18 and later, and what
+	// people and DHCP clients add.
+	slaac := address{dev: testDev, prefix: netip.MustParsePrefix("2001:db8:1::ff:fe00:1/64"), flags: unix.IFA_F_MANAGETEMPADDR}
+	temporary := address{dev: testDev, prefix: netip.MustParsePrefix("2001:db8:1::7777/64"), flags: unix.IFA_F_TEMPORARY, maker: madeOfAdvertisement}
+	static6 := address{dev: testDev, prefix: netip.MustParsePrefix("2001:db8:7::7/64"), flags: unix.IFA_F_PERMANENT}
+	leased6 := address{dev: testDev, prefix: netip.MustParsePrefix("2001:db8:1::20/128")}
+	onLink := func(dst string) route {
+		return newRoute(unix.RT_TABLE_MAIN, netip.MustParsePrefix(dst), netip.Addr{}, testDev)
+	}
+	ra := newRoute(unix.RT_TABLE_MAIN, everywhere(unix.AF_INET6), netip.MustParseAddr("fe80::1"), testDev)
+	ra.protocol = unix.RTPROT_RA
 
 	none := hostWanted("10.0.1.10")
 	none.Host = false
@@ -87,6 +115,59 @@ ip route add default via 10.0.1.1 dev if7 proto kernel table 20301
 ip rule add priority 20301 from 10.0.1.10 lookup 20301 proto kernel
 ip rule add priority 20000 from 10.0.1.10 lookup 20000 proto kernel
 ip addr add 10.0.1.10/24 noprefixroute
+`},
+		{name: "dual stack", want: dualStack(hostWanted("10.0.1.10")), plan: `
+ip route add 10.0.1.0/24 dev if7 proto kernel scope link table 20002
+ip route add default via 10.0.1.1 dev if7 proto kernel table 20002
+ip -6 route add 2001:db8:1::/64 dev if7 proto kernel metric 1024 table 20002
+ip -6 route add default via fe80:ec2::1 dev if7 proto kernel metric 1024 table 20002
+ip rule add priority 20002 from all fwmark 0x8/0xfff lookup 20002 proto kernel
+ip rule add priority 20000 from all fwmark 0x8/0xfff lookup 20000 proto kernel
+ip -6 rule add priority 20002 from all fwmark 0x8/0xfff lookup 20002 proto kernel
+ip -6 rule add priority 20000 from all fwmark 0x8/0xfff lookup 20000 proto kernel
+ip rule add priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip rule add priority 20000 from 10.0.1.10 lookup 20000 proto kernel
+ip -6 rule add priority 20002 from 2001:db8:1::10 lookup 20002 proto kernel
+ip -6 rule add priority 20000 from 2001:db8:1::10 lookup 20000 proto kernel
+ip addr add 10.0.1.10/24 noprefixroute
+ip addr add 2001:db8:1::10/128 nodad noprefixroute
+`},
+		{name: "IPv6 added", want: dualStack(hostWanted("10.0.1.10")), have: configured(hostWanted("10.0.1.10")), plan: `
+ip -6 route add 2001:db8:1::/64 dev if7 proto kernel metric 1024 table 20002
+ip -6 route add default via fe80:ec2::1 dev if7 proto kernel metric 1024 table 20002
+ip -6 rule add priority 20002 from all fwmark 0x8/0xfff lookup 20002 proto kernel
+ip -6 rule add priority 20000 from all fwmark 0x8/0xfff lookup 20000 proto kernel
+ip -6 rule add priority 20002 from 2001:db8:1::10 lookup 20002 proto kernel
+ip -6 rule add priority 20000 from 2001:db8:1::10 lookup 20000 proto kernel
+ip addr add 2001:db8:1::10/128 nodad noprefixroute
+`},
+		{name: "IPv4 taken off", want: dualStack(hostWanted("10.0.1.10")).only(unix.AF_INET6), have: configured(dualStack(hostWanted("10.0.1.10"))), plan: `
+ip addr del 10.0.1.10/24 noprefixroute
+ip rule del priority 20002 from all fwmark 0x8/0xfff lookup 20002 proto kernel
+ip rule del priority 20000 from all fwmark 0x8/0xfff lookup 20000 proto kernel
+ip rule del priority 20002 from 10.0.1.10 lookup 20002 proto kernel
+ip rule del priority 20000 from 10.0.1.10 lookup 20000 proto kernel
+ip route del 10.0.1.0/24 dev if7 proto kernel scope link table 20002
+ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
+`},
+		{name: "IPv6 address with the subnet's prefix", want: dualStack(hostWanted()).only(unix.AF_INET6), have: func() state {
+			s := configured(dualStack(hostWanted()).only(unix.AF_INET6))
+			s.addresses = []address{manual("2001:db8:1::10/64")}
+			return s
+		}(), plan: `
+ip addr del 2001:db8:1::10/64 noprefixroute
+ip -6 route add 2001:db8:1::/64 dev if7 proto kernel metric 1024 table 20002
+ip -6 route add default via fe80:ec2::1 dev if7 proto kernel metric 1024 table 20002
+ip addr add 2001:db8:1::10/128 nodad noprefixroute
+`},
+		{name: "None, and a router has advertised itself", want: none, have: state{
+			addresses: []address{slaac, temporary, static6, leased6},
+			routes:    []route{ra, onLink("2001:db8:1::/64"), onLink("2001:db8:7::/64"), onLink("fe80::/64"), newRoute(101, netip.MustParsePrefix("2001:db8:1::/64"), netip.Addr{}, testDev)},
+		}, plan: `
+ip -6 route del default via fe80::1 dev if7 proto ra metric 1024 table main
+ip -6 route del 2001:db8:1::/64 dev if7 proto kernel metric 1024 table main
+ip addr del 2001:db8:1::ff:fe00:1/64
+ip addr del 2001:db8:1::7777/64
 `},
 		{name: "same address twice", want: hostWanted("10.0.1.10", "10.0.1.10"), have: configured(hostWanted("10.0.1.10"))},
 		{name: "all there", want: hostWanted("10.0.1.10"), have: configured(hostWanted("10.0.1.10"))},
@@ -317,12 +398,20 @@ func TestValidate(t *testing.T) {
 		{"device index", func(w *Wanted) { w.DeviceIndex = 32 }, "0–31"},
 		{"card", func(w *Wanted) { w.Card = -1 }, "network card -1"},
 		{"MTU", func(w *Wanted) { w.MTU = -1 }, "negative"},
-		{"no subnet", func(w *Wanted) { w.Subnet = netip.Prefix{} }, "no IPv4 CIDR"},
-		{"IPv6 subnet", func(w *Wanted) { w.Subnet = netip.MustParsePrefix("2001:db8::/64") }, "no IPv4 CIDR"},
-		{"no addresses", func(w *Wanted) { w.Addresses = nil }, "no IPv4 address"},
+		{"no subnet", func(w *Wanted) { w.Subnets = nil }, "has the address 10.0.1.10, but its subnet has no IPv4 CIDR"},
+		{"IPv6 subnet", func(w *Wanted) { w.Subnets = cidrs("2001:db8::/64") }, "no IPv4 CIDR"},
+		{"no addresses", func(w *Wanted) { w.Addresses = nil }, "the ENI has no address"},
 		{"address of another subnet", func(w *Wanted) { w.Addresses = addrs("10.0.2.10") }, "not within the subnet"},
-		{"IPv6 address", func(w *Wanted) { w.Addresses = addrs("2001:db8::1") }, "not within the subnet"},
-		{"None needs neither", func(w *Wanted) { w.Host, w.Subnet, w.Addresses = false, netip.Prefix{}, nil }, ""},
+		{"IPv6 address", func(w *Wanted) { w.Addresses = addrs("2001:db8::1") }, "has the address 2001:db8::1, but its subnet has no IPv6 CIDR"},
+		{"dual stack", func(w *Wanted) { *w = dualStack(*w) }, ""},
+		{"dual stack, without an IPv6 address", func(w *Wanted) { *w = dualStack(*w); w.Addresses = w.Addresses[:1] }, ""},
+		{"IPv6 only", func(w *Wanted) { *w = dualStack(*w).only(unix.AF_INET6) }, ""},
+		{"IPv6 address of another subnet", func(w *Wanted) {
+			*w = dualStack(*w)
+			w.Addresses = addrs("10.0.1.10", "2001:db8:2::10")
+		}, "2001:db8:2::10 is not within the subnet 2001:db8:1::/64"},
+		{"two subnets of a family", func(w *Wanted) { w.Subnets = cidrs("10.0.1.0/24", "10.0.2.0/24") }, "more than one IPv4 CIDR"},
+		{"None needs neither", func(w *Wanted) { w.Host, w.Subnets, w.Addresses = false, nil, nil }, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

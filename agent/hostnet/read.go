@@ -58,9 +58,9 @@ func (c *conn) linkByName(name string) (link, error) {
 	return link{}, fmt.Errorf("look for a link named %s: %w", name, unix.ENODEV)
 }
 
-// addresses lists the IPv4 addresses of a link, or of all links when dev is 0.
+// addresses lists the addresses of a link, or of all links when dev is 0.
 func (c *conn) addresses(dev int) ([]address, error) {
-	header := nl.NewIfAddrmsg(unix.AF_INET)
+	header := nl.NewIfAddrmsg(unix.AF_UNSPEC)
 	header.Index = uint32(dev)
 	onLink := func(a address) bool { return dev == 0 || a.dev == dev }
 	addresses, err := dump(c, unix.RTM_GETADDR, decodeAddress, onLink, header)
@@ -70,22 +70,23 @@ func (c *conn) addresses(dev int) ([]address, error) {
 	return addresses, nil
 }
 
-// rules lists IPv4 rules. The kernel has no filter for them, and always tells all.
+// rules lists rules. The kernel has no filter for them, and always tells all.
 func (c *conn) rules(keep func(rule) bool) ([]rule, error) {
-	rules, err := dump(c, unix.RTM_GETRULE, decodeRule, keep, &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET}})
+	rules, err := dump(c, unix.RTM_GETRULE, decodeRule, keep, &nl.RtMsg{})
 	if err != nil {
 		return nil, fmt.Errorf("list rules: %w", err)
 	}
 	return rules, nil
 }
 
-// rulesOfBand lists the IPv4 rules of the band: no others are ever compared or
+// rulesOfBand lists the rules of the band: no others are ever compared or
 // changed, and a node with hundreds of pods has a thousand.
 func (c *conn) rulesOfBand() ([]rule, error) {
 	return c.rules(func(r rule) bool { return inBand(r.priority) })
 }
 
-// routeFilter selects IPv4 routes; zero fields select all.
+// routeFilter selects routes; zero fields select all, but for those of the table local,
+// of which the kernel has one for each address and each link.
 type routeFilter struct {
 	table    int
 	dev      int
@@ -94,14 +95,15 @@ type routeFilter struct {
 }
 
 func (f routeFilter) passes(r route) bool {
-	return (f.table == 0 || r.table == f.table) &&
+	return r.table != unix.RT_TABLE_LOCAL &&
+		(f.table == 0 || r.table == f.table) &&
 		(f.except == 0 || r.table != f.except) &&
 		(f.dev == 0 || r.dev == f.dev) &&
 		(f.protocol == 0 || r.protocol == f.protocol)
 }
 
 func (c *conn) routes(f routeFilter) ([]route, error) {
-	header := &nl.RtMsg{RtMsg: unix.RtMsg{Family: unix.AF_INET, Protocol: f.protocol}}
+	header := &nl.RtMsg{RtMsg: unix.RtMsg{Protocol: f.protocol}}
 	var attrs []*nl.RtAttr
 	if f.table != 0 {
 		attrs = append(attrs, nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(uint32(f.table))))
@@ -143,7 +145,7 @@ func (c *conn) ofLink(dev int) (s state, err error) {
 	if s.addresses, err = c.addresses(dev); err != nil {
 		return state{}, err
 	}
-	s.routes, err = c.routes(routeFilter{dev: dev, protocol: unix.RTPROT_KERNEL})
+	s.routes, err = c.routes(routeFilter{dev: dev})
 	return s, err
 }
 

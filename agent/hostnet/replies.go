@@ -13,7 +13,6 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
-	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -31,8 +30,10 @@ const (
 	markShift = 2
 	markMask  = 0xfff
 
-	// replyTable is the nftables table; in family ip.
-	replyTable = "eni-agent"
+	// replyTable is the nftables table; in the families ip and ip6.
+	replyTable      = "eni-agent"
+	replyPrerouting = "prerouting"
+	replyOutput     = "output"
 	// replyPriority is that of the chains: behind iptables' table mangle.
 	replyPriority = -149
 
@@ -55,19 +56,19 @@ func (w Wanted) mark() uint32 {
 func tableOfMark(mark uint32) int { return bandFirst + int(mark>>markShift) }
 
 // newMarkRule is the rule for marked replies.
-func newMarkRule(table int, mark uint32) rule {
-	return rule{priority: table, table: table, mark: mark, markMask: markMask, action: actionLookup, protocol: unix.RTPROT_KERNEL}
+func newMarkRule(family uint8, table int, mark uint32) rule {
+	return rule{family: family, priority: table, table: table, mark: mark, markMask: markMask, action: actionLookup, protocol: unix.RTPROT_KERNEL}
 }
 
 // marks reports whether this package made the rule for marked replies.
 func (r rule) marks() bool {
-	return r.mark != 0 && (r.table == copyTable || r.table == tableOfMark(r.mark)) && r == newMarkRule(r.table, r.mark)
+	return r.mark != 0 && (r.table == copyTable || r.table == tableOfMark(r.mark)) && r == newMarkRule(r.family, r.table, r.mark)
 }
 
 // abandoned: it is for marked replies, and only addresses of mine lead to that table.
 func (r rule) abandoned(have state, mine map[netip.Addr]bool) bool {
 	return r.marks() && !slices.ContainsFunc(have.rules, func(o rule) bool {
-		return o.table == tableOfMark(r.mark) && o.from.IsValid() && !mine[o.from.Addr()]
+		return o.family == r.family && o.table == tableOfMark(r.mark) && o.from.IsValid() && !mine[o.from.Addr()]
 	})
 }
 
@@ -88,8 +89,7 @@ func repliesOf(all ...Wanted) replies {
 
 // marker keeps the chains.
 type marker struct {
-	nft     *nftables.Conn
-	reading *conn
+	tables *tables
 	// tracked tells how many connections conntrack has; nil where it is not known.
 	tracked *os.File
 	// made is what is marked, as far as this process knows; [Host.Sweep] looks again.
@@ -98,23 +98,13 @@ type marker struct {
 	want replies
 }
 
-func newMarker() (*marker, error) {
-	nft, err := nftables.New(nftables.AsLasting())
-	if err != nil {
-		return nil, fmt.Errorf("open a netlink socket for nftables: %w", err)
-	}
-	reading, err := dial(unix.NETLINK_NETFILTER)
-	if err != nil {
-		return nil, errors.Join(err, nft.CloseLasting())
-	}
-	m := &marker{nft: nft, reading: reading, want: replies{}}
+func newMarker(t *tables) *marker {
+	m := &marker{tables: t, want: replies{}}
 	m.tracked, _ = os.Open(connectionsTracked)
-	return m, nil
+	return m
 }
 
 func (m *marker) close() {
-	_ = m.nft.CloseLasting()
-	m.reading.close()
 	if m.tracked != nil {
 		m.tracked.Close()
 	}
@@ -135,65 +125,47 @@ func (m *marker) tracking() bool {
 	return (err == nil || errors.Is(err, io.EOF)) && count != "" && count != "0"
 }
 
+// spoiled notes that the family's table is not as it was made.
+func (r replies) spoiled(family uint8) { r[everywhere(family).Addr()] = 0 }
+
 // have reads what is marked now.
 func (m *marker) have() (replies, error) {
 	all := replies{}
-	table := &nftables.Table{Name: replyTable, Family: nftables.TableFamilyIPv4}
-	for i, chain := range m.chains(table) {
-		notes, err := m.notes(chain.Name)
+	for _, family := range families {
+		notes, err := m.tables.notes(tableFamily(family), replyTable)
 		if err != nil {
 			return nil, fmt.Errorf("list the rules of the nftables table %s: %w", replyTable, err)
 		}
-		these := replies{}
-		for _, note := range notes {
-			var address string
-			var mark uint32
-			if n, _ := fmt.Sscanf(note, "%s %v", &address, &mark); n != 2 {
-				return nil, nil // not as it was made
-			}
-			if a, err := netip.ParseAddr(address); err == nil {
-				these[a] = mark
-			}
+		came, left := parseReplies(notes[replyPrerouting]), parseReplies(notes[replyOutput])
+		if came == nil || !maps.Equal(came, left) {
+			all.spoiled(family)
 		}
-		if i > 0 && !maps.Equal(these, all) {
-			return nil, nil
-		}
-		all = these
+		maps.Copy(all, came)
 	}
 	return all, nil
 }
 
-// notes are the notes on the rules of a chain of ours. The nftables package cannot read
-// rules that look at one direction of a connection.
-func (m *marker) notes(chain string) ([]string, error) {
-	attrs := []*nl.RtAttr{
-		nl.NewRtAttr(unix.NFTA_RULE_TABLE, nl.ZeroTerminated(replyTable)),
-		nl.NewRtAttr(unix.NFTA_RULE_CHAIN, nl.ZeroTerminated(chain)),
-	}
-	header := &nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_IPV4, Version: nl.NFNETLINK_V0}
-	var notes []string
-	err := m.reading.ask(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETRULE, unix.NLM_F_DUMP, header, attrs, func(msg []byte) error {
-		note, mine := "", true
-		a := attributes(msg, nl.SizeofNfgenmsg)
-		for a.next() {
-			switch a.typ {
-			case unix.NFTA_RULE_TABLE:
-				mine = mine && text(a.value) == replyTable
-			case unix.NFTA_RULE_CHAIN:
-				mine = mine && text(a.value) == chain
-			case unix.NFTA_RULE_USERDATA:
-				note = string(a.value)
-			}
+// parseReplies is what a chain with these notes marks; nil when it is not as it was made.
+func parseReplies(notes []string) replies {
+	r := replies{}
+	for _, note := range notes {
+		var address string
+		var mark uint32
+		if n, _ := fmt.Sscanf(note, "%s %v", &address, &mark); n != 2 {
+			return nil
 		}
-		if mine {
-			notes = append(notes, note)
+		if a, err := netip.ParseAddr(address); err == nil {
+			r[a] = mark
 		}
-		return a.err
-	})
-	if errors.Is(err, unix.ENOENT) {
-		return nil, nil
 	}
-	return notes, err
+	return r
+}
+
+func tableFamily(family uint8) nftables.TableFamily {
+	if family == unix.AF_INET {
+		return nftables.TableFamilyIPv4
+	}
+	return nftables.TableFamilyIPv6
 }
 
 // add has more marked, and leaves the rest.
@@ -261,38 +233,39 @@ func (m *marker) kept() bool {
 	return maps.Equal(have, m.want) || len(have) == 0 && !m.tracking()
 }
 
-// replace changes the table in one transaction: no packet passes in between.
+// replace changes the tables in one transaction.
 func (m *marker) replace(have, want replies) error {
+	maps.DeleteFunc(want, func(a netip.Addr, _ uint32) bool { return a.IsUnspecified() })
 	if maps.Equal(have, want) {
 		m.made = want
 		return nil
 	}
-	table := m.nft.AddTable(&nftables.Table{Name: replyTable, Family: nftables.TableFamilyIPv4})
-	m.nft.DelTable(table)
-	if len(want) > 0 {
-		table = m.nft.AddTable(table)
-		for _, chain := range m.chains(table) {
-			chain = m.nft.AddChain(chain)
-			for _, a := range slices.SortedFunc(maps.Keys(want), netip.Addr.Compare) {
-				m.nft.AddRule(&nftables.Rule{
-					Table: table, Chain: chain, Exprs: markReplies(a, want[a]), UserData: fmt.Appendf(nil, "%v %v", a, want[a]),
-				})
+	for _, f := range families {
+		var rules []noted
+		for _, a := range slices.SortedFunc(maps.Keys(want), netip.Addr.Compare) {
+			if family(a) == f {
+				rules = append(rules, noted{fmt.Sprintf("%v %v", a, want[a]), markReplies(a, want[a])})
 			}
 		}
+		had := slices.ContainsFunc(slices.Collect(maps.Keys(have)), func(a netip.Addr) bool { return family(a) == f })
+		if had || len(rules) > 0 { // or the kernel may not have such tables
+			m.tables.replace(nftables.Table{Name: replyTable, Family: tableFamily(f)}, replyChains(), rules)
+		}
 	}
-	if err := m.nft.Flush(); err != nil {
+	if err := m.tables.flush(); err != nil {
 		return fmt.Errorf("mark replies of translated connections in the nftables table %s: %w", replyTable, err)
 	}
 	m.made = want
 	return nil
 }
 
-// chains are the two ways that a reply takes: from a container, and from the host itself.
-func (m *marker) chains(table *nftables.Table) []*nftables.Chain {
+// replyChains are the two ways that a reply takes: from a container, and from the host
+// itself.
+func replyChains() []nftables.Chain {
 	priority := nftables.ChainPriority(replyPriority)
-	return []*nftables.Chain{
-		{Name: "prerouting", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority},
-		{Name: "output", Table: table, Type: nftables.ChainTypeRoute, Hooknum: nftables.ChainHookOutput, Priority: &priority},
+	return []nftables.Chain{
+		{Name: replyPrerouting, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &priority},
+		{Name: replyOutput, Type: nftables.ChainTypeRoute, Hooknum: nftables.ChainHookOutput, Priority: &priority},
 	}
 }
 

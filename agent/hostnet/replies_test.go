@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"os"
 	"strings"
 	"testing"
@@ -17,10 +18,15 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 )
 
-func sysctl(t *testing.T, ns *netns.Namespace, settings map[string]string) {
+func sysctl(t testing.TB, ns *netns.Namespace, settings map[string]string) {
+	t.Helper()
+	sysctlOf(t, ns, "ipv4", settings)
+}
+
+func sysctlOf(t testing.TB, ns *netns.Namespace, family string, settings map[string]string) {
 	t.Helper()
 	for name, value := range settings {
-		if err := ns.Do(func() error { return os.WriteFile("/proc/sys/net/ipv4/"+name, []byte(value), 0) }); err != nil {
+		if err := ns.Do(func() error { return os.WriteFile("/proc/sys/net/"+family+"/"+name, []byte(value), 0) }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -35,7 +41,8 @@ func (n *node) dnat(port uint16, to string, masquerade bool) {
 		if err != nil {
 			return err
 		}
-		table := nft.AddTable(&nftables.Table{Name: fmt.Sprintf("proxy-%d", port), Family: nftables.TableFamilyIPv4})
+		container := netip.MustParseAddr(to)
+		table := nft.AddTable(&nftables.Table{Name: fmt.Sprintf("proxy-%d", port), Family: tableFamily(family(container))})
 		pre := nft.AddChain(&nftables.Chain{Name: "pre", Table: table, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityNATDest})
 		rule := []expr.Any{
 			&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
@@ -49,9 +56,9 @@ func (n *node) dnat(port uint16, to string, masquerade bool) {
 				&expr.Meta{Key: expr.MetaKeyMARK, Register: 1, SourceRegister: true})
 		}
 		nft.AddRule(&nftables.Rule{Table: table, Chain: pre, Exprs: append(rule,
-			&expr.Immediate{Register: 1, Data: net.ParseIP(to).To4()},
+			&expr.Immediate{Register: 1, Data: container.AsSlice()},
 			&expr.Immediate{Register: 2, Data: binaryutil.BigEndian.PutUint16(8080)},
-			&expr.NAT{Type: expr.NATTypeDestNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1, RegProtoMin: 2})})
+			&expr.NAT{Type: expr.NATTypeDestNAT, Family: uint32(table.Family), RegAddrMin: 1, RegProtoMin: 2})})
 		post := nft.AddChain(&nftables.Chain{Name: "post", Table: table, Type: nftables.ChainTypeNAT, Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource})
 		nft.AddRule(&nftables.Rule{Table: table, Chain: post, Exprs: []expr.Any{
 			&expr.Meta{Key: expr.MetaKeyMARK, Register: 1},
@@ -66,7 +73,7 @@ func (n *node) dnat(port uint16, to string, masquerade bool) {
 // serveHello answers each connection.
 func serveHello(t *testing.T, on *netns.Namespace) {
 	t.Helper()
-	listener, err := on.Listen(t.Context(), "tcp", "0.0.0.0:8080")
+	listener, err := on.Listen(t.Context(), "tcp", "[::]:8080")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +110,37 @@ func ask(on *netns.Namespace, from, to string) error {
 	})
 }
 
+// noticed sees whether a look at the nftables tables has Configure called.
+func (n *node) noticed(when string, want bool) {
+	n.t.Helper()
+	ticks, over, signalled := make(chan time.Time, 1), make(chan struct{}), make(chan struct{}, 1)
+	ticks <- time.Now()
+	go func() {
+		n.host.watchTables(ticks, over, func() { signalled <- struct{}{} })
+		close(signalled)
+	}()
+	for len(ticks) > 0 {
+		time.Sleep(time.Millisecond)
+	}
+	close(over)
+	if _, is := <-signalled; is != want {
+		n.t.Errorf("%s a look at the tables is due: %v", when, is)
+	}
+}
+
+// flush is nft flush ruleset, by somebody who makes his own again.
+func (n *node) flush() {
+	n.t.Helper()
+	n.must(n.ns.Do(func() error {
+		nft, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		nft.FlushRuleset()
+		return nft.Flush()
+	}))
+}
+
 // Connections to the ENI's address that DNAT gives to a container, or to the host
 // itself, are answered by the ENI. The other end drops what comes by the wrong one, as
 // EC2 does.
@@ -133,22 +171,6 @@ func TestTranslatedReplies(t *testing.T) {
 	n.dnat(30082, "10.0.0.5", false)
 	n.watch()
 	n.configure(w)
-	noticed := func(when string, want bool) {
-		t.Helper()
-		ticks, over, signalled := make(chan time.Time, 1), make(chan struct{}), make(chan struct{}, 1)
-		ticks <- time.Now()
-		go func() {
-			n.host.watchMarks(ticks, over, func() { signalled <- struct{}{} })
-			close(signalled)
-		}()
-		for len(ticks) > 0 {
-			time.Sleep(time.Millisecond)
-		}
-		close(over)
-		if _, is := <-signalled; is != want {
-			t.Errorf("%s a look at the marks is due: %v", when, is)
-		}
-	}
 	sweep := func(keep ...Wanted) {
 		t.Helper()
 		if _, err := n.host.Sweep(keep); err != nil {
@@ -159,7 +181,7 @@ func TestTranslatedReplies(t *testing.T) {
 		t.Fatalf("the primary's address is asked: %v", err)
 	}
 	sweep(w) // conntrack is in use by now
-	noticed("marked", false)
+	n.noticed("marked", false)
 	expect := func(when string) {
 		t.Helper()
 		for _, port := range []int{30080, 30081, 30082, 8080} {
@@ -171,18 +193,11 @@ func TestTranslatedReplies(t *testing.T) {
 		}
 	}
 	expect("at first")
-	n.must(n.ns.Do(func() error { // nft flush ruleset, as a firewall does that then adds its own rules again
-		nft, err := nftables.New()
-		if err != nil {
-			return err
-		}
-		nft.FlushRuleset()
-		return nft.Flush()
-	}))
+	n.flush()
 	n.dnat(30080, "172.17.0.2", false)
 	n.dnat(30081, "172.17.0.2", true)
 	n.dnat(30082, "10.0.0.5", false)
-	noticed("after a flush", true)
+	n.noticed("after a flush", true)
 	n.configure(w)
 	expect("after a flush")
 	for _, keep := range []Wanted{w, w} {
@@ -191,9 +206,67 @@ func TestTranslatedReplies(t *testing.T) {
 		}
 	}
 	n.must(n.host.Release(w))
-	noticed("released", false)
+	n.noticed("released", false)
 	have, err := n.host.marker.have()
 	if err != nil || len(have) > 0 || strings.Contains(n.describe(), "fwmark") {
+		t.Errorf("released, there is still %v, %v\n%s", have, err, n.describe())
+	}
+}
+
+// The same with IPv6. What comes from the ENI's addresses by the primary's link is
+// dropped by a rule: there is no reverse path filter.
+func TestTranslatedRepliesIPv6(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.0.5/24")
+	n.primary6("2001:db8::5")
+	w := dual(t)
+	n.plug("eth1", w.MAC)
+	client, err := n.fabric.LinkByName("lo")
+	n.must(err)
+	n.must(n.fabric.AddrAdd(client, parseAddr(t, "2001:db8:9::9/128")))
+	for end, address := range map[string]string{"end1": "2001:db8::1/64", "end2": "2001:db8:1::1/64"} {
+		l, err := n.fabric.LinkByName(end)
+		n.must(err)
+		n.must(n.fabric.AddrAdd(l, parseAddr(t, address)))
+		n.must(n.fabric.AddrAdd(l, parseAddr(t, router6.String()+"/64")))
+	}
+	n.must(n.fabricNS.Do(func() error {
+		nft, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		table := nft.AddTable(&nftables.Table{Name: "sources", Family: nftables.TableFamilyIPv6})
+		chain := nft.AddChain(&nftables.Chain{Name: "pre", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw})
+		nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+			&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte("end1\x00")},
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: 8, Len: 8},
+			&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: w.Subnets[1].Addr().AsSlice()[:8]},
+			&expr.Verdict{Kind: expr.VerdictDrop},
+		}})
+		return nft.Flush()
+	}))
+	docker := n.bridge("docker0", "fd00:17::1/64")
+	sysctlOf(t, n.ns, "ipv6", map[string]string{"conf/all/forwarding": "1"})
+	serveHello(t, n.container(docker, "fd00:17::2/64", "fd00:17::1"))
+	serveHello(t, n.ns)
+	n.dnat(30080, "fd00:17::2", false)
+	n.watch()
+	n.configure(w)
+	if err := ask(n.fabricNS, "2001:db8:9::9", "[2001:db8::5]:30080"); err != nil {
+		t.Fatalf("the primary's address is asked: %v", err)
+	}
+	if _, err := n.host.Sweep([]Wanted{w}); err != nil { // conntrack is in use by now
+		t.Fatal(err)
+	}
+	n.noticed("marked", false)
+	for _, to := range []string{"[2001:db8:1::10]:8080", "[2001:db8:1::10]:30080", "[2001:db8:1::11]:30080"} {
+		if err := ask(n.fabricNS, "2001:db8:9::9", to); err != nil {
+			t.Errorf("%s is asked: %v", to, err)
+		}
+	}
+	n.must(n.host.Release(w))
+	if have, err := n.host.marker.have(); err != nil || len(have) > 0 || strings.Contains(n.describe(), "fwmark") {
 		t.Errorf("released, there is still %v, %v\n%s", have, err, n.describe())
 	}
 }

@@ -27,6 +27,7 @@ func (e *events) close() { e.socket.close() }
 func (e *events) join() error {
 	for _, group := range []int{
 		unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV4_ROUTE,
+		unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV6_RULE, unix.RTNLGRP_IPV6_ROUTE,
 	} {
 		if err := e.socket.set(unix.NETLINK_ADD_MEMBERSHIP, group); err != nil {
 			return fmt.Errorf("join netlink group %d: %w", group, err)
@@ -35,15 +36,16 @@ func (e *events) join() error {
 	return nil
 }
 
-// marksEvery is how often the marks of replies are checked.
-const marksEvery = 30 * time.Second
+// tablesEvery is how often our nftables tables are looked at.
+const tablesEvery = 30 * time.Second
 
-// watchMarks signals when they are not.
-func (h *Host) watchMarks(ticks <-chan time.Time, over <-chan struct{}, signal func()) {
+// watchTables signals when they are not as they must be.
+func (h *Host) watchTables(ticks <-chan time.Time, over <-chan struct{}, signal func()) {
 	kept := func() bool {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		return h.marker.kept()
+		marked, guarded := h.marker.kept(), h.guard.kept()
+		return marked && guarded
 	}
 	for {
 		select {
@@ -57,10 +59,12 @@ func (h *Host) watchMarks(ticks <-chan time.Time, over <-chan struct{}, signal f
 	}
 }
 
-// Watch signals when a link or an IPv4 address has changed, or a rule or a
-// route of the band, or within half a minute when the marks of replies have: reason to call [Host.Configure], [Host.Release] or
-// [Host.Sweep] again, which find out what it was. Signals that are not
-// received are merged into one, and the Host's own changes are signalled too.
+// Watch signals when a link or an address has changed, or a rule or a route of the
+// band, when the kernel may have taken a route from a router's advertisement, or
+// within half a minute when our nftables tables have changed: reason to call
+// [Host.Configure], [Host.Release] or [Host.Sweep] again, which find out what it was.
+// Signals that are not received are merged into one, and the Host's own changes are
+// signalled too.
 //
 // When the kernel has more to tell than the socket holds, that is a signal as
 // well: nothing is missed. The channel is closed when ctx ends, when the Host
@@ -78,12 +82,12 @@ func (h *Host) Watch(ctx context.Context) (<-chan struct{}, error) {
 		default: // one is waiting already
 		}
 	}
-	over, ticker := make(chan struct{}), time.NewTicker(marksEvery)
-	var marks sync.WaitGroup
-	marks.Go(func() { h.watchMarks(ticker.C, over, signal) })
+	over, ticker := make(chan struct{}), time.NewTicker(tablesEvery)
+	var tables sync.WaitGroup
+	tables.Go(func() { h.watchTables(ticker.C, over, signal) })
 	go func() {
 		defer close(changed)
-		defer marks.Wait()
+		defer tables.Wait()
 		defer close(over)
 		defer ticker.Stop()
 		defer stop()
@@ -139,13 +143,15 @@ func matters(m message) bool {
 		// Bridges tell of their ports with a family of their own.
 		return len(m.data) > 0 && m.data[0] == unix.AF_UNSPEC
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
-		return true
+		a, err := decodeAddress(m.data)
+		return err != nil || !linkLocal(a.prefix.Addr()) // each pod's link has one
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		r, err := decodeRule(m.data)
 		return err == nil && inBand(r.priority)
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		r, err := decodeRoute(m.data)
-		return err == nil && inBand(r.table) && r.table != copyTable // the copier sees to that
+		return err == nil && (inBand(r.table) && r.table != copyTable || // the copier sees to that
+			m.typ == unix.RTM_NEWROUTE && r.mayBeAdvertised())
 	}
 	return false
 }

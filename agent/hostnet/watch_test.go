@@ -2,6 +2,7 @@ package hostnet
 
 import (
 	"context"
+	"net"
 	"slices"
 	"testing"
 
@@ -36,6 +37,30 @@ var tampering = []struct {
 			Table: 20001, LinkIndex: n.link("eth1").Attrs().Index, Dst: ipNet("0.0.0.0/0"), Scope: netlink.SCOPE_LINK,
 		}))
 	}},
+	{"IPv6 rule deleted", func(n *node) { n.must(n.nl.RuleDel(n.rule("2001:db8:1::11/128"))) }},
+	{"IPv6 default route deleted", func(n *node) {
+		n.must(n.nl.RouteDel(&netlink.Route{Table: 20001, Dst: ipNet("::/0")}))
+	}},
+	{"IPv6 subnet route deleted", func(n *node) {
+		n.must(n.nl.RouteDel(&netlink.Route{Table: 20001, Dst: ipNet("2001:db8:1::/64")}))
+	}},
+	{"IPv6 address deleted", func(n *node) {
+		n.must(n.nl.AddrDel(n.link("eth1"), parseAddr(n.t, "2001:db8:1::11/128")))
+	}},
+	{"IPv6 address in another form", func(n *node) {
+		n.must(n.nl.AddrDel(n.link("eth1"), parseAddr(n.t, "2001:db8:1::11/128")))
+		n.must(n.nl.AddrAdd(n.link("eth1"), parseAddr(n.t, "2001:db8:1::11/64")))
+	}},
+	{"IPv6 default route replaced", func(n *node) {
+		n.must(n.nl.RouteReplace(&netlink.Route{
+			Table: 20001, LinkIndex: n.link("eth1").Attrs().Index, Dst: ipNet("::/0"), Gw: net.ParseIP("fe80::99"),
+		}))
+	}},
+	{"another IPv6 default route added", func(n *node) {
+		n.must(n.nl.RouteAppend(&netlink.Route{
+			Table: 20001, LinkIndex: n.link("eth1").Attrs().Index, Dst: ipNet("::/0"), Gw: net.ParseIP("fe80::99"),
+		}))
+	}},
 	{"link pulled and plugged again", func(n *node) {
 		n.must(n.nl.LinkDel(n.link("eth1")))
 		n.plug("eth1", eni(n.t).MAC)
@@ -52,7 +77,7 @@ func TestGuardian(t *testing.T) {
 	for _, tt := range tampering {
 		t.Run(tt.name, func(t *testing.T) {
 			n := newNode(t)
-			w := eni(t)
+			w := dual(t)
 			w.InterfaceName = "eth1"
 			n.plug("eth1", w.MAC)
 			n.configure(w)
@@ -66,7 +91,7 @@ func TestGuardian(t *testing.T) {
 			n.see("repaired,", `
 # ip -br addr
 lo               UNKNOWN  mtu 65536 127.0.0.1/8
-eth1             UP       mtu 9001 02:00:00:00:00:01 10.0.1.10/24 noprefixroute 10.0.1.11/24 noprefixroute
+eth1             UP       mtu 9001 02:00:00:00:00:01 10.0.1.10/24 noprefixroute 10.0.1.11/24 noprefixroute 2001:db8:1::11/128 nodad noprefixroute 2001:db8:1::10/128 nodad noprefixroute
 # ip rule
 0:	from all lookup local proto kernel
 20000:	from all fwmark 0x4/0xfff lookup 20000 proto kernel
@@ -82,6 +107,20 @@ throw 10.0.1.0/24 proto kernel
 # ip route show table 20001
 default via 10.0.1.1 dev eth1 proto kernel
 10.0.1.0/24 dev eth1 proto kernel scope link
+# ip -6 rule
+0:	from all lookup local proto kernel
+20000:	from all fwmark 0x4/0xfff lookup 20000 proto kernel
+20000:	from 2001:db8:1::10 lookup 20000 proto kernel
+20000:	from 2001:db8:1::11 lookup 20000 proto kernel
+20001:	from all fwmark 0x4/0xfff lookup 20001 proto kernel
+20001:	from 2001:db8:1::10 lookup 20001 proto kernel
+20001:	from 2001:db8:1::11 lookup 20001 proto kernel
+32766:	from all lookup main proto kernel
+# ip -6 route show table 20000
+throw 2001:db8:1::/64 dev lo proto kernel metric 1
+# ip -6 route show table 20001
+2001:db8:1::/64 dev eth1 proto kernel metric 1024
+default via fe80:ec2::1 dev eth1 proto kernel metric 1024
 `)
 		})
 	}

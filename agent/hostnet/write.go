@@ -30,7 +30,7 @@ func (c *conn) setMTU(index, mtu int) error {
 
 func (c *conn) setUp(index int, up bool) error { return c.setLink(index, &up) }
 
-// promoteSecondaries makes the kernel keep the other addresses of a subnet
+// promoteSecondaries makes the kernel keep the other IPv4 addresses of a subnet
 // when the first of them is deleted; without, they all go.
 func (c *conn) promoteSecondaries(index int) error {
 	const promote = 20 // IPV4_DEVCONF_PROMOTE_SECONDARIES of linux/ip.h
@@ -79,7 +79,7 @@ func isGone(err error) bool {
 }
 
 func (c *conn) changeAddress(v verb, dev int, a address) error {
-	header := nl.NewIfAddrmsg(unix.AF_INET)
+	header := nl.NewIfAddrmsg(int(family(a.prefix.Addr())))
 	header.Index = uint32(dev)
 	header.Prefixlen = uint8(a.prefix.Bits())
 	ip := a.prefix.Addr().AsSlice()
@@ -97,7 +97,7 @@ func (c *conn) changeRule(v verb, r rule) error {
 	// struct fib_rule_hdr is laid out like struct rtmsg; the table does not
 	// fit in its one byte.
 	header := &nl.RtMsg{RtMsg: unix.RtMsg{
-		Family: unix.AF_INET,
+		Family: r.family,
 		Type:   r.action,
 	}}
 	attrs := []*nl.RtAttr{
@@ -120,7 +120,7 @@ func (c *conn) changeRule(v verb, r rule) error {
 
 func (c *conn) changeRoute(v verb, r route) error {
 	header := &nl.RtMsg{RtMsg: unix.RtMsg{
-		Family:   unix.AF_INET,
+		Family:   family(r.dst.Addr()),
 		Dst_len:  uint8(r.dst.Bits()),
 		Tos:      r.tos,
 		Protocol: r.protocol,
