@@ -85,6 +85,8 @@ type Links interface {
 	// reached by this host's own networks.
 	Know(macs ...net.HardwareAddr) error
 	Present(net.HardwareAddr) (bool, error)
+	// Expect tells of a link that is about to come.
+	Expect(net.HardwareAddr) error
 	Configure(hostnet.Wanted) (hostnet.Status, error)
 	Release(hostnet.Wanted) error
 	Yield(mac net.HardwareAddr, name string) error

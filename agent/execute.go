@@ -45,6 +45,11 @@ func (a *Agent) startCall(ctx context.Context, c call, now time.Time) {
 	if c.verb == create {
 		a.inventory.Resync.VerifyAfterLag(now)
 	}
+	if c.verb == attach {
+		if e, _ := a.inventory.Get(c.eni); hardwareAddr(e.MAC) != nil {
+			_ = a.Links.Expect(hardwareAddr(e.MAC)) // what fails here fails with Configure, too, which tells
+		}
+	}
 	limitKnown := a.inventory.Indexes.Max > 0
 	a.calls.start(ctx, eni.CallTimeout, c.key(), c, func(callCtx context.Context) func() {
 		began := time.Now()

@@ -254,6 +254,10 @@ const (
 	reasonLinkOverdue = "LinkOverdue"
 	// reasonLinkHasMaster: the link is a port of a bridge, or the like.
 	reasonLinkHasMaster = "LinkHasMaster"
+	// reasonIPv6Disabled: the host has switched IPv6 off on the link.
+	reasonIPv6Disabled = "IPv6Disabled"
+	// reasonRouterAdvertisements: the kernel may take routes from them.
+	reasonRouterAdvertisements = "RouterAdvertisements"
 	// reasonLinkFailed: not all has been done to a link, be it released.
 	reasonLinkFailed = "LinkFailed"
 )
@@ -263,6 +267,8 @@ func linkReason(err error) string {
 	var taken *hostnet.NameTakenError
 	var mtu *hostnet.MTUError
 	var master *hostnet.MasterError
+	var ipv6 *hostnet.IPv6Error
+	var advertisements *hostnet.AdvertisementError
 	switch {
 	case errors.As(err, &taken):
 		return "InterfaceNameTaken"
@@ -270,6 +276,10 @@ func linkReason(err error) string {
 		return "MTURefused"
 	case errors.As(err, &master):
 		return reasonLinkHasMaster
+	case errors.As(err, &ipv6):
+		return reasonIPv6Disabled
+	case errors.As(err, &advertisements):
+		return reasonRouterAdvertisements
 	default:
 		return reasonLinkFailed
 	}

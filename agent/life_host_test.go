@@ -11,6 +11,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent/agenttest"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
@@ -61,6 +62,9 @@ func (s *slate) RemoveInstance(string) error      { return nil }
 func (s *slate) Update(cloud.Interface) error     { return nil }
 
 func (s *slate) Plug(_ string, e cloud.Interface) error {
+	if e.Tags[eni.TagCluster] == cluster && !s.Expected(e.MAC) {
+		s.report("the link of %s came and was not expected", e.ID)
+	}
 	s.Links.Plug(e.MAC, e.ID)
 	return nil
 }

@@ -19,13 +19,14 @@ type Links struct {
 	Configured func(hostnet.Wanted)                 // unless nil, is called for each
 	Released   func(w hostnet.Wanted, eniID string) // unless nil, is called for each, with the ENI that is plugged
 
-	mu      sync.Mutex
-	plugged map[string]string // ENIs, by MAC
-	inPod   map[string]bool   // by MAC
-	is      map[string]hostnet.Wanted
-	swept   [][]hostnet.Wanted
-	changes int // to links that were here before and after
-	changed chan struct{}
+	mu       sync.Mutex
+	plugged  map[string]string // ENIs, by MAC
+	inPod    map[string]bool   // by MAC
+	is       map[string]hostnet.Wanted
+	swept    [][]hostnet.Wanted
+	expected map[string]bool // by MAC
+	changes  int             // to links that were here before and after
+	changed  chan struct{}
 }
 
 // NewLinks makes a host without links.
@@ -163,6 +164,24 @@ func (l *Links) Yield(net.HardwareAddr, string) error { return nil }
 
 // Know implements agent.Links.
 func (l *Links) Know(...net.HardwareAddr) error { return nil }
+
+// Expect implements agent.Links.
+func (l *Links) Expect(mac net.HardwareAddr) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.expected == nil {
+		l.expected = map[string]bool{}
+	}
+	l.expected[mac.String()] = true
+	return nil
+}
+
+// Expected says whether a link was expected before it came.
+func (l *Links) Expected(mac string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.expected[mac]
+}
 
 // Watch implements agent.Links.
 func (l *Links) Watch(context.Context) (<-chan struct{}, error) { return l.changed, nil }

@@ -147,8 +147,8 @@ func checkKernel(f Facts) []Result {
 }
 
 // checkRouters: whether IPv6 leaves the node by one of our ENIs. The kernel takes
-// the default route that the VPC's router advertises in a dual-stack subnet, into
-// main, as soon as the link is up. Nobody but the host can keep it from that.
+// the default route that the VPC's router advertises in a subnet with IPv6, into
+// main, as soon as the link is up, unless the agent keeps it from that.
 func checkRouters(f Facts) []Result {
 	const check = "IPv6 default route"
 	if f.Kernel == nil {
@@ -156,7 +156,7 @@ func checkRouters(f Facts) []Result {
 	}
 	return f.ofOwnLinks(f.Kernel.Routers, ok(check, "none by an ENI of ours"), func(link, id string) Result {
 		return warning(check,
-			fmt.Sprintf("sysctl -w net.ipv6.conf.%[1]s.accept_ra=0; ip -6 route del default dev %[1]s proto ra; for links to come, net.ipv6.conf.default.accept_ra = 0 in /etc/sysctl.d", link),
+			fmt.Sprintf("start eni-agent, which deletes it; on a kernel without nf_tables, sysctl -w net.ipv6.conf.%[1]s.accept_ra=0; ip -6 route del default dev %[1]s proto ra; for links to come, net.ipv6.conf.default.accept_ra = 0 in /etc/sysctl.d", link),
 			"the kernel has taken one by %s, the link of our %s, from the subnet's router: IPv6 of the node may leave by it", link, id)
 	})
 }

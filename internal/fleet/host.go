@@ -76,6 +76,9 @@ func (h *host) signal() {
 // Know implements agent.Links: there are no routes.
 func (h *host) Know(...net.HardwareAddr) error { return nil }
 
+// Expect implements agent.Links: no router advertises itself.
+func (h *host) Expect(net.HardwareAddr) error { return nil }
+
 // Present implements agent.Links.
 func (h *host) Present(mac net.HardwareAddr) (bool, error) {
 	h.mu.Lock()
