@@ -51,15 +51,15 @@ func (c *calls) changing() bool {
 	return false
 }
 
-// attaching are the device indexes of the attach calls under way, by ENI.
-func (c *calls) attaching() map[string]int32 {
-	indexes := map[string]int32{}
+// attaching are the places of the attach calls under way, by ENI.
+func (c *calls) attaching() map[string]inventory.Place {
+	places := map[string]inventory.Place{}
 	for _, call := range c.running {
 		if call.verb == attach {
-			indexes[call.eni] = call.index
+			places[call.eni] = call.place
 		}
 	}
-	return indexes
+	return places
 }
 
 // creating are the slots of the create calls under way.

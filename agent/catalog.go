@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
@@ -22,8 +23,12 @@ var (
 	subnetsByID   = retry.Key{Action: "DescribeSubnets", Of: "subnet-id"}
 	subnetsByName = retry.Key{Action: "DescribeSubnets", Of: "tag:Name"}
 	groupsByName  = retry.Key{Action: "DescribeSecurityGroups", Of: "group-name"}
+	instanceTypes = retry.Key{Action: "DescribeInstanceTypes", Of: "instance-type"}
 
-	lookUpKeys = []retry.Key{subnetsByID, subnetsByName, groupsByName}
+	lookUpKeys = []retry.Key{subnetsByID, subnetsByName, groupsByName, instanceTypes}
+
+	// ownInstanceType refers to this node's.
+	ownInstanceType = named(instanceTypes, "this instance's")
 )
 
 // named refers to what has an id or a name.
@@ -33,7 +38,7 @@ func named(lookUp retry.Key, name string) retry.Key {
 }
 
 // refsOf are the subnets and groups that a NodeENI names, in their stated order:
-// subnetID, subnetIDs; subnetName, subnetNames.
+// subnetID, subnetIDs; subnetName, subnetNames. And the instance type, if it matters.
 func refsOf(spec v1alpha1.NodeENISpec) (refs []retry.Key) {
 	add := func(lookUp retry.Key, names ...string) {
 		for _, name := range names {
@@ -47,6 +52,9 @@ func refsOf(spec v1alpha1.NodeENISpec) (refs []retry.Key) {
 	add(subnetsByName, spec.SubnetName)
 	add(subnetsByName, spec.SubnetNames...)
 	add(groupsByName, spec.SecurityGroupNames...)
+	if asksForMore(spec) {
+		refs = with(refs, ownInstanceType)
+	}
 	return refs
 }
 
@@ -77,6 +85,7 @@ type catalog map[retry.Key]found
 type found struct {
 	subnets []eni.Subnet
 	groups  []string // ids
+	kind    *eni.InstanceType
 }
 
 // absent are those that the catalog has nothing of. They are complete when all
@@ -85,7 +94,7 @@ func (c catalog) absent(refs []retry.Key) (absent []retry.Key, complete bool) {
 	complete = true
 	for _, ref := range refs {
 		found, asked := c[ref]
-		if len(found.subnets)+len(found.groups) == 0 {
+		if len(found.subnets)+len(found.groups) == 0 && found.kind == nil {
 			absent = append(absent, ref)
 		}
 		complete = complete && asked
@@ -116,8 +125,8 @@ func (c catalog) forgetGroups(ids []string) {
 }
 
 // lookUp asks EC2 for subnets or groups of a VPC by id or name, in one call, and in one
-// more for names that are no group's, which may be Name tags.
-func lookUp(ctx context.Context, ec2 *eni.Client, vpc string, key retry.Key, refs []retry.Key) (answer catalog, err error) {
+// more for names that are no group's, which may be Name tags; or for the instance type.
+func lookUp(ctx context.Context, ec2 *eni.Client, here imds.Identity, key retry.Key, refs []retry.Key) (answer catalog, err error) {
 	answer = catalog{}
 	var names []string
 	for _, ref := range refs {
@@ -132,9 +141,12 @@ func lookUp(ctx context.Context, ec2 *eni.Client, vpc string, key retry.Key, ref
 		subnets, err = ec2.SubnetsByID(ctx, names)
 		nameOf = func(s eni.Subnet) string { return s.ID }
 	case subnetsByName:
-		subnets, err = ec2.SubnetsByName(ctx, vpc, names)
+		subnets, err = ec2.SubnetsByName(ctx, here.VPCID, names)
+	case groupsByName:
+		groups, err = ec2.GroupsByName(ctx, here.VPCID, names)
 	default:
-		groups, err = ec2.GroupsByName(ctx, vpc, names)
+		kind, err := ec2.InstanceType(ctx, here.InstanceType)
+		return catalog{ownInstanceType: {kind: &kind}}, err
 	}
 	for name, ids := range groups {
 		answer[named(key, name)] = found{groups: ids}
@@ -157,7 +169,7 @@ func (a *Agent) lookUp(ctx context.Context, now time.Time) {
 			continue
 		}
 		a.calls.start(ctx, eni.CallTimeout, key, call{}, func(ctx context.Context) func() {
-			answer, err := lookUp(ctx, a.EC2, a.Identity.VPCID, key, due)
+			answer, err := lookUp(ctx, a.EC2, a.Identity, key, due)
 			return func() { a.lookedUp(key, answer, err, time.Now()) }
 		})
 	}
@@ -177,6 +189,9 @@ func (a *Agent) lookedUp(key retry.Key, answer catalog, err error, now time.Time
 	}
 	a.failures.Reset(key)
 	maps.Copy(a.catalog, answer)
+	if kind := answer[ownInstanceType].kind; kind != nil {
+		a.inventory.LearnLimits(*kind)
+	}
 	a.resolve()
 	for ref := range answer {
 		if slices.Contains(a.desired.missing, ref) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
@@ -20,17 +21,28 @@ type want struct {
 	inventory.Slot
 	nodeENI             string // name
 	generation          int64
-	cidr                string
+	cidr                string   // of IPv4, "" in a subnet without
+	ipv6CIDRs           []string // of the subnet
 	groups              []string // ids, sorted
-	deviceIndex         int32    // wanted; another one when it is taken
+	card                int32
+	deviceIndex         int32 // wanted; another one when it is taken
 	mtu                 int32
 	deleteOnTermination bool
 	sourceDestCheck     bool
 	description         string
 	host                bool
-	unsupported         string // why addressing cannot be Host in this subnet; host is false then
 	interfaceName       string
 	tags                map[string]string
+	ipv4                v1alpha1.IPv4
+	ipv6                v1alpha1.IPv6
+	connectionTracking  eni.ConnectionTracking
+	enaExpress          eni.ENAExpress
+	enaQueues           int32
+}
+
+// place is where the ENI is wanted.
+func (w want) place() inventory.Place {
+	return inventory.Place{Card: w.card, DeviceIndex: w.deviceIndex}
 }
 
 // problem is a NodeENI that selects this node and whose ENIs cannot all be worked out.
@@ -48,8 +60,6 @@ const (
 	reasonResolving       = "Resolving"
 	reasonNoSubnetInZone  = "NoSubnetInZone"
 	reasonSubnetAmbiguous = "SubnetNameAmbiguous"
-	// reasonSubnetIPv6Only: addressing Host is for IPv4.
-	reasonSubnetIPv6Only = "SubnetIPv6Only"
 )
 
 // desired is what this node is to have.
@@ -180,6 +190,11 @@ func inOrder(all []v1alpha1.NodeENI) []*v1alpha1.NodeENI {
 // wantsOf resolves one NodeENI. A reason and a message say what is wrong with
 // it; with wants beside them the rest can be had all the same.
 func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, reason, message string) {
+	if kind := known[ownInstanceType].kind; kind != nil {
+		if message := unsupported(n.Spec, *kind); message != "" {
+			return nil, reasonInstanceType, message
+		}
+	}
 	subnets, reason, message := subnetsInZone(n.Spec, zone, known)
 	groups := slices.Clone(n.Spec.SecurityGroupIDs)
 	for _, name := range n.Spec.SecurityGroupNames {
@@ -197,7 +212,9 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 			nodeENI:             n.Name,
 			generation:          n.Generation,
 			cidr:                s.CIDR,
+			ipv6CIDRs:           s.IPv6CIDRs,
 			groups:              groups,
+			card:                n.Spec.NetworkCard,
 			deviceIndex:         n.Spec.DeviceIndex + int32(i),
 			mtu:                 n.Spec.MTU,
 			deleteOnTermination: *n.Spec.DeleteOnTermination,
@@ -206,11 +223,12 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 			host:                n.Spec.Addressing == v1alpha1.AddressingHost,
 			interfaceName:       interfaceName(n.Spec.InterfaceName, i),
 			tags:                n.Spec.Tags,
+			ipv4:                ptr.Deref(n.Spec.IPv4, v1alpha1.IPv4{}),
+			ipv6:                ptr.Deref(n.Spec.IPv6, v1alpha1.IPv6{}),
+			connectionTracking:  eni.ConnectionTracking(ptr.Deref(n.Spec.ConnectionTracking, v1alpha1.ConnectionTracking{})),
+			enaExpress:          eni.ENAExpress(ptr.Deref(n.Spec.ENAExpress, v1alpha1.ENAExpress{})),
+			enaQueues:           n.Spec.ENAQueues,
 		})
-		if w := &wants[i]; w.host && s.IPv6Only {
-			w.host = false
-			w.unsupported = fmt.Sprintf("subnet %s has IPv6 only, and addressing Host is for IPv4; list a subnet with IPv4, or set addressing to None", s.ID)
-		}
 		if name := wants[i].interfaceName; len(name) > 15 {
 			return nil, "InterfaceNameTooLong", fmt.Sprintf("ENI %d of this NodeENI on a node would be named %q, and a link's name has at most 15 characters; shorten interfaceName", i+1, name)
 		}

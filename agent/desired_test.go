@@ -8,6 +8,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -40,6 +41,19 @@ func testCatalog() catalog {
 		c[name] = found{subnets: append(c[name].subnets, s)}
 	}
 	return c
+}
+
+// twoCards is an instance type that has everything.
+var twoCards = eni.InstanceType{
+	Name: "p4d.24xlarge", IPv4Addresses: 50, IPv6Addresses: 50, IPv6: ptr.To(true), ENAExpress: ptr.To(true), FlexibleENAQueues: ptr.To(true),
+	Cards: []eni.Card{{Index: 0, MaxENIs: 15}, {Index: 1, MaxENIs: 15, MaxENAQueuesPerENI: 32}},
+}
+
+// testCatalogOf knows the instance type, too.
+func testCatalogOf(kind eni.InstanceType) catalog {
+	known := testCatalog()
+	known[ownInstanceType] = found{kind: &kind}
+	return known
 }
 
 func nodeENI(name string, change func(*v1alpha1.NodeENISpec)) v1alpha1.NodeENI {

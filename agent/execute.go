@@ -50,7 +50,7 @@ func (a *Agent) startCall(ctx context.Context, c call, now time.Time) {
 			_ = a.Links.Expect(hardwareAddr(e.MAC)) // what fails here fails with Configure, too, which tells
 		}
 	}
-	limitKnown := a.inventory.Indexes.Max > 0
+	limitKnown := len(a.inventory.Indexes.Max) > 0
 	a.calls.start(ctx, eni.CallTimeout, c.key(), c, func(callCtx context.Context) func() {
 		began := time.Now()
 		apply, err := a.execute(callCtx, c)
@@ -76,24 +76,44 @@ func (a *Agent) execute(ctx context.Context, c call) (func(now time.Time), error
 	modified := func(change func(*eni.ENI)) func(time.Time) {
 		return func(now time.Time) { a.inventory.Modified(c.eni, now, change) }
 	}
+	attachment := func(change func(*eni.Attachment)) func(time.Time) {
+		return modified(func(e *eni.ENI) {
+			if e.Attachment != nil && e.Attachment.ID == c.attachment {
+				change(e.Attachment)
+			}
+		})
+	}
 	switch c.verb {
 	case create:
 		e, err := a.EC2.Create(ctx, c.params)
 		return func(now time.Time) { a.createAnswered(c, e, now) }, err
 	case attach:
-		id, err := a.EC2.Attach(ctx, eni.AttachParams{ENIID: c.eni, InstanceID: a.Identity.InstanceID, DeviceIndex: c.index})
+		params := eni.AttachParams{
+			ENIID: c.eni, InstanceID: a.Identity.InstanceID, Card: c.place.Card, DeviceIndex: c.place.DeviceIndex, ENAExpress: c.express, ENAQueues: c.queues,
+		}
+		id, err := a.EC2.Attach(ctx, params)
 		return func(now time.Time) {
-			a.Log.Info("attached an ENI", "eni", c.eni, "deviceIndex", c.index)
+			a.Log.Info("attached an ENI", "eni", c.eni, "networkCard", params.Card, "deviceIndex", params.DeviceIndex)
 			a.provisioning.attached(c.eni, now)
-			a.inventory.Attached(c.eni, id, c.index, now)
+			a.inventory.Attached(id, params, now)
 		}, err
 	case setDeleteOnTermination:
 		err := a.EC2.SetDeleteOnTermination(ctx, c.eni, c.attachment, c.value)
-		return modified(func(e *eni.ENI) {
-			if e.Attachment != nil && e.Attachment.ID == c.attachment {
-				e.Attachment.DeleteOnTermination = c.value
-			}
-		}), err
+		return attachment(func(at *eni.Attachment) { at.DeleteOnTermination = c.value }), err
+	case setENAExpress:
+		err := a.EC2.SetENAExpress(ctx, c.eni, c.express)
+		return attachment(func(at *eni.Attachment) { at.ENAExpress = c.express }), err
+	case setENAQueues:
+		err := a.EC2.SetENAQueues(ctx, c.eni, c.attachment, c.queues)
+		return attachment(func(at *eni.Attachment) { at.ENAQueues = c.queues }), err
+	case setConnectionTracking:
+		err := a.EC2.SetConnectionTracking(ctx, c.eni, c.timeouts)
+		return modified(func(e *eni.ENI) { e.ConnectionTracking = c.timeouts }), err
+	case setPrimaryIPv6:
+		err := a.EC2.SetPrimaryIPv6(ctx, c.eni)
+		return modified(func(e *eni.ENI) { e.PrimaryIPv6 = true }), err
+	case assignIPv4, assignIPv6:
+		return a.assign(ctx, c)
 	case setSourceDestCheck:
 		err := a.EC2.SetSourceDestCheck(ctx, c.eni, c.value)
 		return modified(func(e *eni.ENI) { e.SourceDestCheck = c.value }), err
@@ -116,6 +136,18 @@ func (a *Agent) execute(ctx context.Context, c call) (func(now time.Time), error
 		err := a.EC2.SetDescription(ctx, c.eni, c.text)
 		return modified(func(e *eni.ENI) { e.Description = c.text }), err
 	}
+}
+
+func (a *Agent) assign(ctx context.Context, c call) (func(now time.Time), error) {
+	assign := a.EC2.AssignIPv4
+	if c.verb == assignIPv6 {
+		assign = a.EC2.AssignIPv6
+	}
+	more, err := assign(ctx, c.eni, c.counts.addresses, c.counts.prefixes)
+	return func(now time.Time) {
+		a.Log.Info("gave an ENI more addresses", "eni", c.eni, "addresses", more.Addresses, "prefixes", more.Prefixes)
+		a.inventory.Assigned(c.eni, more, now)
+	}, err
 }
 
 // retaggedError: EC2 has answered with the ENI that the token stands for, and that is
@@ -143,6 +175,7 @@ func (a *Agent) createAnswered(c call, e eni.ENI, now time.Time) {
 	}
 	a.failures.Reset(c.key())
 	a.Log.Info("created an ENI", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
+	e.ConnectionTracking = c.params.ConnectionTracking.Or(e.ConnectionTracking)
 	a.provisioning.created(c.slot, e.ID, now)
 	a.failures.Reset(subnetFullKey(e.SubnetID))
 	a.inventory.Created(e, now)
@@ -172,7 +205,7 @@ func (a *Agent) investigate(ctx context.Context, err error, limitKnown bool) fun
 		}
 	case (eni.IsAttachmentLimit(err) || eni.IsIndexRefused(err)) && !limitKnown:
 		if kind, err := a.EC2.InstanceType(ctx, a.Identity.InstanceType); err == nil { // or the report goes without the number
-			return func() { a.inventory.Indexes.Max = int(kind.MaxENIsOn(0)) }
+			return func() { a.inventory.LearnLimits(kind) }
 		}
 	}
 	return func() {}
@@ -190,6 +223,9 @@ func (a *Agent) callFailed(c call, err error, now time.Time) {
 	case detach, remove:
 		a.removeFailed(c, err, now)
 	default:
+		if (c.verb == assignIPv4 || c.verb == assignIPv6) && !answered(err) {
+			a.inventory.AssignUnanswered(c.eni, now)
+		}
 		if eni.IsNotFound(err) || eni.IsAttachmentGone(err) { // another client has changed it
 			a.inventory.DropExpectations(c.eni)
 			a.inventory.Resync.Now("EC2 does not find the ENI, or the attachment, that was to be modified")
@@ -227,7 +263,7 @@ func (a *Agent) createFailed(c call, err error, now time.Time) {
 func (a *Agent) attachFailed(c call, err error, now time.Time) {
 	switch {
 	case eni.IsIndexTaken(err):
-		if a.inventory.Indexes.Holders[c.index] != "" {
+		if a.inventory.Indexes.Holders[c.place] != "" {
 			return // the next plan takes another index, at once
 		}
 		a.inventory.Resync.Now("one of our own ENIs may hold a device index, by a call whose answer was lost")

@@ -19,6 +19,12 @@ func wantFor(uid, subnet string, index int32) want {
 	}
 }
 
+// on is the want on another network card.
+func (w want) on(card int32) want {
+	w.card = card
+	return w
+}
+
 // fixture is an ENI for tests.
 type fixture struct{ inventory.ENI }
 
@@ -31,7 +37,11 @@ func eniFor(id, uid, subnet string) fixture {
 }
 
 func (f fixture) at(instance string, index int32, status string) fixture {
-	f.Attachment = &eni.Attachment{ID: "eni-attach-" + f.ID, InstanceID: instance, DeviceIndex: index, Status: status, DeleteOnTermination: true}
+	return f.atPlace(instance, inventory.Place{DeviceIndex: index}, status)
+}
+
+func (f fixture) atPlace(instance string, at inventory.Place, status string) fixture {
+	f.Attachment = &eni.Attachment{ID: "eni-attach-" + f.ID, InstanceID: instance, Card: at.Card, DeviceIndex: at.DeviceIndex, Status: status, DeleteOnTermination: true}
 	return f
 }
 

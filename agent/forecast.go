@@ -32,9 +32,10 @@ type Forecast struct {
 type ForecastENI struct {
 	NodeENI string
 	// ID is "" while it does not exist.
-	ID       string
-	Attached bool // to this instance
-	// DeviceIndex is the one it has or would get, instead of Wanted.
+	ID          string
+	Attached    bool // to this instance
+	NetworkCard int32
+	// DeviceIndex is the one it has or would get there, instead of Wanted.
 	DeviceIndex, Wanted int32
 	// Holder says what has the wanted device index, when something has.
 	Holder string
@@ -49,7 +50,7 @@ type ForecastProblem struct {
 // NewForecast looks up what the NodeENIs name and what the instance has, with up
 // to six describes, and plans.
 func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who imds.Identity, nodeENIs []v1alpha1.NodeENI, labels map[string]string) (Forecast, error) {
-	known, err := lookUpAll(ctx, ec2, who.VPCID, desire(nodeENIs, labels, who.Zone, catalog{}, nil).named)
+	known, err := lookUpAll(ctx, ec2, who, desire(nodeENIs, labels, who.Zone, catalog{}, nil).named)
 	if err != nil {
 		return Forecast{}, err
 	}
@@ -65,9 +66,9 @@ func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who
 		cluster: cluster, node: node, instanceARN: who.InstanceARN(), instanceID: who.InstanceID,
 		desired: desire(nodeENIs, labels, who.Zone, known, nil), synced: true,
 		intents: map[inventory.Slot]intent{},
-		indexes: inventory.NewIndexes(attached, func(e eni.ENI) bool {
+		indexes: inventory.Indexes{Holders: inventory.HoldersAmong(attached, func(e eni.ENI) bool {
 			return slices.ContainsFunc(own, func(o eni.ENI) bool { return o.ID == e.ID })
-		}),
+		})},
 	}
 	f := forecast(v, own)
 	f.Attached = slices.DeleteFunc(attached, func(e eni.ENI) bool { return e.Attachment == nil || e.Attachment.Card != 0 })
@@ -76,14 +77,14 @@ func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who
 }
 
 // lookUpAll asks EC2 for all that is named.
-func lookUpAll(ctx context.Context, ec2 *eni.Client, vpc string, named []retry.Key) (catalog, error) {
+func lookUpAll(ctx context.Context, ec2 *eni.Client, here imds.Identity, named []retry.Key) (catalog, error) {
 	known := catalog{}
 	for _, key := range lookUpKeys {
 		refs := of(key, named)
 		if len(refs) == 0 {
 			continue
 		}
-		answer, err := lookUp(ctx, ec2, vpc, key, refs)
+		answer, err := lookUp(ctx, ec2, here, key, refs)
 		if err != nil {
 			return known, fmt.Errorf("%s by %s: %w", key.Action, key.Of, err)
 		}
@@ -111,19 +112,15 @@ func forecast(v view, own []eni.ENI) Forecast {
 		exists[e.ID] = inventory.ENI{ENI: e, Evidence: inventory.Shown}
 		v.enis = append(v.enis, exists[e.ID])
 	}
-	p := plan{assigned: map[inventory.Slot]string{}, indexes: map[inventory.Slot]int32{}}
+	p := newPlan(v)
 	p.assign(v)
 	p.index(v)
 	for _, w := range v.desired.wants {
-		if w.unsupported != "" {
-			f.Problems = append(f.Problems, ForecastProblem{w.nodeENI, reasonSubnetIPv6Only, w.unsupported})
-			continue
-		}
 		v.intents[w.Slot] = intent{createdAt: time.Now().UTC().Truncate(time.Second)}
 		e := exists[p.assigned[w.Slot]]
 		want := ForecastENI{
 			NodeENI: w.nodeENI, ID: e.ID, Attached: e.AttachedTo(v.instanceID),
-			DeviceIndex: p.indexes[w.Slot], Wanted: w.deviceIndex, Create: createCall(w, v).params,
+			NetworkCard: w.card, DeviceIndex: p.places[w.Slot].DeviceIndex, Wanted: w.deviceIndex, Create: createCall(w, v).params,
 		}
 		if want.DeviceIndex != want.Wanted {
 			want.Holder = v.holderIn(p, w)
@@ -140,9 +137,9 @@ func forecast(v view, own []eni.ENI) Forecast {
 func (v view) holderIn(p plan, w want) string {
 	planned := ""
 	for _, other := range v.desired.wants {
-		if other.Slot != w.Slot && p.indexes[other.Slot] == w.deviceIndex {
+		if other.Slot != w.Slot && p.places[other.Slot] == w.place() {
 			planned = "NodeENI " + other.nodeENI
 		}
 	}
-	return cmp.Or(v.holder(w.deviceIndex).ID, planned, "another ENI")
+	return cmp.Or(v.holder(w.place()).ID, planned, "another ENI")
 }

@@ -16,30 +16,27 @@ func FuzzForecast(f *testing.F) {
 	draw.Fuzz(f, 200, func(t *testing.T, c *draw.Choices) {
 		v := view{
 			cluster: cluster, node: "node", instanceARN: self.InstanceARN(), instanceID: me, synced: true,
-			intents: map[inventory.Slot]intent{}, saved: map[inventory.Slot]intent{}, indexes: inventory.Indexes{Holders: map[int32]string{}}, attaching: map[string]int32{},
+			intents: map[inventory.Slot]intent{}, saved: map[inventory.Slot]intent{}, indexes: inventory.Indexes{Holders: map[inventory.Place]string{}}, attaching: map[string]inventory.Place{},
 		}
-		free, _ := drawIndexes(c, 5)
+		free, _ := drawPlaces(c, 5)
 		for range c.N(4) {
-			v.indexes.Holders[free()] = "eni-foreign"
+			v.indexes.Holders[free(int32(c.N(2)))] = "eni-foreign"
 		}
 		var own []eni.ENI
 		for n, uid := range draw.Some(c, "a", "b", "c", "d", "e") {
-			w := wantFor(uid, subnetA, int32(1+c.N(4)))
-			if c.N(4) == 0 {
-				w.unsupported = "IPv6 only"
-			}
+			w := wantFor(uid, subnetA, int32(1+c.N(4))).on(int32(c.N(2)))
 			v.desired.wants = append(v.desired.wants, w)
 			e := eniFor(fmt.Sprint("eni-", n), uid, subnetA)
 			switch c.N(4) {
 			case 0:
 				own = append(own, e.ENI.ENI)
 			case 1:
-				own = append(own, e.at(me, free(), "attached").ENI.ENI)
+				own = append(own, e.atPlace(me, free(w.card), "attached").ENI.ENI)
 			}
 		}
-		foretold := map[string]int32{}
+		foretold := map[string]inventory.Place{}
 		for _, e := range forecast(v, own).ENIs {
-			foretold[e.NodeENI] = e.DeviceIndex
+			foretold[e.NodeENI] = inventory.Place{Card: e.NetworkCard, DeviceIndex: e.DeviceIndex}
 		}
 		v.enis, v.intents = nil, map[inventory.Slot]intent{}
 		for _, e := range own {
@@ -53,12 +50,10 @@ func FuzzForecast(f *testing.F) {
 			pretend(&v, p, c)
 			v.saved = maps.Clone(v.intents)
 		}
-		given := map[string]int32{}
+		given := map[string]inventory.Place{}
 		p := next(v)
 		for _, w := range v.desired.wants {
-			if w.unsupported == "" {
-				given[w.nodeENI] = p.indexes[w.Slot]
-			}
+			given[w.nodeENI] = p.places[w.Slot]
 		}
 		if !maps.Equal(given, foretold) {
 			t.Fatalf("foretold are %v, given %v\nwants %+v\ntaken %v\nown %+v", foretold, given, v.desired.wants, v.indexes.Holders, own)

@@ -16,11 +16,6 @@ func TestForecast(t *testing.T) {
 	wanted := func(uid types.UID, index int32) want {
 		return want{Slot: inventory.Slot{UID: uid, SubnetID: "subnet-1"}, nodeENI: string(uid), deviceIndex: index}
 	}
-	unsupported := func(uid types.UID, index int32) want {
-		w := wanted(uid, index)
-		w.unsupported = "the subnet has IPv6 only"
-		return w
-	}
 	own := func(id string, uid types.UID, a *eni.Attachment) eni.ENI {
 		return eni.ENI{ID: id, SubnetID: "subnet-1", Owner: eni.Owner{NodeENIUID: uid, Instance: arn}, Attachment: a}
 	}
@@ -31,13 +26,14 @@ func TestForecast(t *testing.T) {
 		name  string
 		wants []want
 		own   []eni.ENI
-		taken map[int32]string
+		taken map[inventory.Place]string
 		want  string // NodeENI:id:attached:index/wanted:holder
 	}{
 		{"a new one", []want{wanted("a", 1)}, nil, nil, "a::false:1/1:"},
-		{"index taken", []want{wanted("a", 1)}, nil, map[int32]string{1: "eni-9", 2: "eni-8"}, "a::false:3/1:eni-9"},
+		{"index taken", []want{wanted("a", 1)}, nil, map[inventory.Place]string{{DeviceIndex: 1}: "eni-9", {DeviceIndex: 2}: "eni-8"}, "a::false:3/1:eni-9"},
 		{"two want one index", []want{wanted("a", 1), wanted("b", 1)}, nil, nil, "a::false:1/1: b::false:2/1:NodeENI a"},
-		{"the older can have none", []want{unsupported("a", 1), wanted("b", 1)}, nil, nil, "b::false:1/1:"},
+		{"on two cards", []want{wanted("a", 1), wanted("b", 1).on(1)}, nil, nil, "a::false:1/1: b::false:1/1:"},
+		{"index taken on one of them", []want{wanted("a", 1), wanted("b", 1).on(1)}, nil, map[inventory.Place]string{{Card: 1, DeviceIndex: 1}: "eni-9"}, "a::false:1/1: b::false:2/1:eni-9"},
 		{"there and attached", []want{wanted("a", 1)}, []eni.ENI{own("eni-1", "a", at(me, 1))}, nil, "a:eni-1:true:1/1:"},
 		{"attached elsewhere on the instance", []want{wanted("a", 1)}, []eni.ENI{own("eni-1", "a", at(me, 4))}, nil, "a:eni-1:true:4/1:another ENI"},
 		{"there and free", []want{wanted("a", 1)}, []eni.ENI{own("eni-1", "a", nil)}, nil, "a:eni-1:false:1/1:"},
@@ -65,8 +61,8 @@ func TestHolders(t *testing.T) {
 	attached := func(id string, index, card int32) eni.ENI {
 		return eni.ENI{ID: id, Attachment: &eni.Attachment{DeviceIndex: index, Card: card}}
 	}
-	got := inventory.NewIndexes([]eni.ENI{attached("primary", 0, 0), attached("ours", 1, 0), attached("theirs", 2, 0), attached("card 1", 3, 1)}, func(e eni.ENI) bool { return e.ID == "ours" }).Holders
-	if len(got) != 1 || got[2] != "theirs" {
+	got := inventory.HoldersAmong([]eni.ENI{attached("primary", 0, 0), attached("ours", 1, 0), attached("theirs", 2, 0), attached("card 1", 3, 1)}, func(e eni.ENI) bool { return e.ID == "ours" })
+	if len(got) != 2 || got[inventory.Place{DeviceIndex: 2}] != "theirs" || got[inventory.Place{Card: 1, DeviceIndex: 3}] != "card 1" {
 		t.Errorf("%v", got)
 	}
 }

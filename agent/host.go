@@ -98,9 +98,9 @@ func (a *Agent) wantedLinks(p plan) (links []link, keep []hostnet.Wanted, unsure
 		if !ok {
 			continue
 		}
-		index, known := p.indexes[w.Slot]
-		known = known && index != eni.UnknownIndex
-		wanted := wantedLink(w, e, index)
+		at, known := p.places[w.Slot]
+		known = known && at.DeviceIndex != eni.UnknownIndex
+		wanted := wantedLink(w, e, at)
 		mayHaveLink := a.mayHaveLink(e)
 		if !known || !wanted.Complete() || !mayHaveLink && a.linkMayBeHere(e.MAC) {
 			unsure = true // what EC2 does not tell now must not be taken for unwanted
@@ -136,15 +136,11 @@ func (a *Agent) mayHaveLink(e inventory.ENI) bool {
 	return attaching || e.AttachedTo(a.Identity.InstanceID)
 }
 
-func wantedLink(w want, e inventory.ENI, index int32) hostnet.Wanted {
-	wanted := hostnet.Wanted{
-		MAC: hardwareAddr(e.MAC), InterfaceName: w.interfaceName, MTU: int(w.mtu),
-		Host: w.host, Addresses: e.Addresses, Subnets: prefixes(w.cidr), DeviceIndex: int(index),
+func wantedLink(w want, e inventory.ENI, at inventory.Place) hostnet.Wanted {
+	return hostnet.Wanted{
+		MAC: hardwareAddr(e.MAC), InterfaceName: w.interfaceName, MTU: int(w.mtu), Host: w.host,
+		Addresses: e.Addresses, Subnets: prefixes(append([]string{w.cidr}, w.ipv6CIDRs...)...), Card: int(at.Card), DeviceIndex: int(at.DeviceIndex),
 	}
-	if e.Attachment != nil { // by hand also to another card, with indexes of its own
-		wanted.Card = int(e.Attachment.Card)
-	}
-	return wanted
 }
 
 // prefixes are the CIDRs among texts, of which some may be empty.

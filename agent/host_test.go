@@ -76,42 +76,36 @@ func TestErrorIsNoMissingLink(t *testing.T) {
 	}
 }
 
-// Host cannot be had in a subnet with IPv6 only: nothing is created, and what exists
-// stays and is said to be unsupported. None can, and so can another subnet of the NodeENI.
-func TestHostNeedsIPv4(t *testing.T) {
+// Host can be had in subnets with IPv6 only, with both families, and with IPv4 only: a
+// link has the subnets' ranges of all families, and the ENI's addresses.
+func TestHostInSubnetsOfAnyFamily(t *testing.T) {
+	const range6, range4 = "fd00:1::/64", "10.0.2.0/24"
 	known := catalog{
-		named(subnetsByID, subnetA):  {subnets: []eni.Subnet{{ID: subnetA, Zone: "us-east-1a", IPv6Only: true}}},
-		named(subnetsByID, subnetA2): {subnets: []eni.Subnet{{ID: subnetA2, Zone: "us-east-1a", CIDR: "10.0.2.0/24"}}},
+		named(subnetsByID, subnetA):  {subnets: []eni.Subnet{{ID: subnetA, Zone: "us-east-1a", IPv6CIDRs: []string{range6}, IPv6Only: true}}},
+		named(subnetsByID, subnetA2): {subnets: []eni.Subnet{{ID: subnetA2, Zone: "us-east-1a", CIDR: range4, IPv6CIDRs: []string{range6}}}},
+		named(subnetsByID, subnetB):  {subnets: []eni.Subnet{{ID: subnetB, Zone: "us-east-1a", CIDR: range4}}},
 	}
 	n := nodeENI("x", func(s *v1alpha1.NodeENISpec) {
-		s.SubnetID, s.SubnetIDs, s.Addressing = "", []string{subnetA, subnetA2}, v1alpha1.AddressingHost
+		s.SubnetID, s.SubnetIDs, s.Addressing = "", []string{subnetA, subnetA2, subnetB}, v1alpha1.AddressingHost
 	})
-	v := view{instanceID: me, synced: true, intents: map[inventory.Slot]intent{}, desired: desire([]v1alpha1.NodeENI{n}, matching, "us-east-1a", known, nil)}
-	p := next(v)
-	if len(p.decide) != 1 || p.decide[0].SubnetID != subnetA2 {
-		t.Errorf("decides to create %v, want the one of %s alone", p.decide, subnetA2)
+	d := desire([]v1alpha1.NodeENI{n}, matching, "us-east-1a", known, nil)
+	if len(d.wants) != 3 || len(d.problems) > 0 {
+		t.Fatalf("wanted are %+v, and wrong is %+v", d.wants, d.problems)
 	}
-	for _, exists := range []bool{false, true} {
-		if !exists {
-			v.enis = nil
-		} else {
-			v.enis = enis(eniFor("eni-x", string(n.UID), subnetA).at(me, 2, "attached").with(func(e *inventory.ENI) { e.Description = "NodeENI x" }))
+	if p := next(view{instanceID: me, synced: true, desired: d}); len(p.decide) != 3 {
+		t.Errorf("it decides to create %v", p.decide)
+	}
+	of := map[string]netip.Addr{range4: netip.MustParseAddr("10.0.2.9"), range6: netip.MustParseAddr("fd00:1::9")}
+	for i, ranges := range [][]string{{range6}, {range4, range6}, {range4}} {
+		var addresses []netip.Addr
+		for _, r := range ranges {
+			addresses = append(addresses, of[r])
 		}
-		p := next(v)
-		entry := report(situation{view: v, plan: p, links: map[string]linkState{"eni-x": {Status: hostnet.Status{Present: true}}}}, v1alpha1.NodeENIStateStatus{}, time.Now()).ENIs[0]
-		if entry.Phase != v1alpha1.PhaseFailed || entry.Reason != reasonSubnetIPv6Only || !strings.Contains(entry.Message, "set addressing to None") || len(p.release) > 0 {
-			t.Errorf("exists: %v: %+v, released %v", exists, entry, p.release)
+		e := eniFor("eni-x", string(n.UID), d.wants[i].SubnetID).with(func(e *inventory.ENI) { e.MAC, e.Addresses = "02:00:00:00:00:01", addresses })
+		got := wantedLink(d.wants[i], e.ENI, inventory.Place{DeviceIndex: 2})
+		if !got.Host || !got.Complete() || !slices.Equal(got.Subnets, prefixes(ranges...)) || !slices.Equal(got.Addresses, addresses) {
+			t.Errorf("the link in %s is %+v", d.wants[i].SubnetID, got)
 		}
-	}
-	f := forecast(v, nil)
-	if len(f.ENIs) != 1 || len(f.Problems) != 1 || f.Problems[0].Reason != reasonSubnetIPv6Only {
-		t.Errorf("forecast: %+v", f)
-	}
-	n.Spec.Addressing = v1alpha1.AddressingNone
-	v.intents = map[inventory.Slot]intent{}
-	v.desired, v.enis = desire([]v1alpha1.NodeENI{n}, matching, "us-east-1a", known, nil), nil
-	if p := next(v); len(p.decide) != 2 {
-		t.Errorf("with None it decides to create %v", p.decide)
 	}
 }
 
@@ -146,7 +140,7 @@ func TestStartWithoutALink(t *testing.T) {
 // Each network card has device indexes, and so a routing table, of its own.
 func TestWantedLinkIsOfItsCard(t *testing.T) {
 	e := eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(e *inventory.ENI) { e.Attachment.Card = 1 })
-	if got := wantedLink(wantFor("x", subnetA, 2), e.ENI, 2).Table(); got != 20102 {
+	if got := wantedLink(wantFor("x", subnetA, 2), e.ENI, inventory.PlaceOf(e.Attachment)).Table(); got != 20102 {
 		t.Errorf("its table is %d", got)
 	}
 }

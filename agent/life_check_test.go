@@ -27,6 +27,9 @@ func (w *world) beforeCall(r *http.Request) {
 
 // afterCall looks at EC2 after each call that an agent has made.
 func (w *world) afterCall(*http.Request) {
+	if w.counted {
+		w.checkCounts(false)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.doubles {

@@ -28,13 +28,17 @@ func (w *world) happen() {
 
 // fault lets a kind of call go wrong once or a few times.
 func (w *world) fault() {
+	w.inject(draw.Of(w.choices, "CreateNetworkInterface", "AttachNetworkInterface", "ModifyNetworkInterfaceAttribute",
+		"DescribeNetworkInterfaces", "DetachNetworkInterface", "DeleteNetworkInterface", "DescribeSubnets", "*"))
+}
+
+func (w *world) inject(action string) {
 	c := w.choices
 	f := cloud.Fault{
-		Action: draw.Of(c, "CreateNetworkInterface", "AttachNetworkInterface", "ModifyNetworkInterfaceAttribute",
-			"DescribeNetworkInterfaces", "DetachNetworkInterface", "DeleteNetworkInterface", "DescribeSubnets", "*"),
-		Skip:  c.N(3),
-		Count: 1 + c.N(3),
-		After: c.Bool(),
+		Action: action,
+		Skip:   c.N(3),
+		Count:  1 + c.N(3),
+		After:  c.Bool(),
 	}
 	switch c.N(6) {
 	case 0:

@@ -81,6 +81,7 @@ type world struct {
 	booted    time.Time // the agent
 	flapping  bool      // a label is gone for so short that it has cost nothing
 	born      int       // NodeENIs ever
+	counted   bool      // the ENIs' addresses and prefixes, after each call
 	foreign   []cloud.Interface
 	over      chan struct{}
 	parallel  sync.WaitGroup

@@ -20,7 +20,7 @@ import (
 const (
 	// pollEvery is how often IMDS is asked for what others may have changed, or up to
 	// a quarter later: with pollAgain this is within a minute. IMDS is on the host;
-	// two requests per ENI are far below its limit, and start no reconcile.
+	// three requests per ENI are far below its limit, and start no reconcile.
 	pollEvery = 35 * time.Second
 	// pollAgain is when a difference is looked at again before EC2 is asked: by then
 	// its describes show the change, too.

@@ -4,11 +4,13 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"reflect"
 	"slices"
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -33,6 +35,11 @@ func drawNodeENIs(c *draw.Choices) []v1alpha1.NodeENI {
 			s.InterfaceName = draw.Of(c, "", "fast", "fifteenletters1", "seventeen-letters")
 			s.DeviceIndex = int32(c.N(4))
 			s.NodeSelector = draw.Of(c, matching, map[string]string{"ng": "other"}, nil)
+			s.NetworkCard, s.ENAQueues = int32(c.N(3)), draw.Of[int32](c, 0, 0, 8, 64)
+			s.IPv4 = draw.Of(c, nil, &v1alpha1.IPv4{SecondaryAddresses: 3}, &v1alpha1.IPv4{Prefixes: 2})
+			s.IPv6 = draw.Of(c, nil, &v1alpha1.IPv6{Addresses: aws.Int32(2), PrimaryIPv6: true}, &v1alpha1.IPv6{Prefixes: 1})
+			s.ENAExpress = draw.Of(c, nil, &v1alpha1.ENAExpress{Enabled: true})
+			s.ConnectionTracking = draw.Of(c, nil, &v1alpha1.ConnectionTracking{UDPTimeout: 45})
 		}))
 		if n := &all[len(all)-1]; c.Rarely(8) {
 			n.DeletionTimestamp = &metav1.Time{Time: time.Unix(9, 0)}
@@ -41,33 +48,44 @@ func drawNodeENIs(c *draw.Choices) []v1alpha1.NodeENI {
 	return all
 }
 
-// drawIndexes returns what gives device indexes, each once as EC2 does, and those that
-// are given.
-func drawIndexes(c *draw.Choices, most int) (free func() int32, used map[int32]bool) {
-	used = map[int32]bool{}
-	return func() int32 {
-		i := int32(1 + c.N(most))
-		for used[i] {
-			i++
+// drawPlaces returns what gives places on two network cards, each once as EC2 does, and
+// those that are given.
+func drawPlaces(c *draw.Choices, most int) (free func(card int32) inventory.Place, used map[inventory.Place]bool) {
+	used = map[inventory.Place]bool{}
+	return func(card int32) inventory.Place {
+		at := inventory.Place{Card: card, DeviceIndex: int32(1 + c.N(most))}
+		for used[at] {
+			at.DeviceIndex++
 		}
-		used[i] = true
-		return i
+		used[at] = true
+		return at
 	}, used
+}
+
+// drawAddresses are an ENI's, of IPv4, IPv6 or both.
+func drawAddresses(c *draw.Choices) (all []netip.Addr) {
+	for n := range c.N(4) {
+		all = append(all, netip.AddrFrom4([4]byte{10, 0, 1, byte(4 + n)}))
+	}
+	for n := range c.N(3) {
+		all = append(all, netip.AddrFrom16([16]byte{0xfd, 15: byte(4 + n)}))
+	}
+	return all
 }
 
 // drawView is a situation, be it one that no order of events can bring about.
 func drawView(c *draw.Choices) view {
 	v := view{
 		cluster: cluster, node: "node", instanceARN: self.InstanceARN(), instanceID: me, collects: c.Bool(), synced: !c.Rarely(8),
-		intents: map[inventory.Slot]intent{}, saved: map[inventory.Slot]intent{}, indexes: inventory.Indexes{Holders: map[int32]string{}}, attaching: map[string]int32{},
+		intents: map[inventory.Slot]intent{}, saved: map[inventory.Slot]intent{}, indexes: inventory.Indexes{Holders: map[inventory.Place]string{}}, attaching: map[string]inventory.Place{},
 	}
-	v.desired = desire(drawNodeENIs(c), matching, "us-east-1a", testCatalog(), nil)
+	v.desired = desire(drawNodeENIs(c), matching, "us-east-1a", testCatalogOf(twoCards), nil)
 	if c.Rarely(4) {
 		v.desired.listed = map[types.UID]bool{"uid-a": true}
 	}
-	free, used := drawIndexes(c, 4)
+	free, used := drawPlaces(c, 4)
 	for range c.N(3) {
-		v.indexes.Holders[free()] = "eni-foreign"
+		v.indexes.Holders[free(int32(c.N(2)))] = "eni-foreign"
 	}
 	for n := range c.N(6) {
 		id := fmt.Sprintf("eni-%d", n)
@@ -76,22 +94,24 @@ func drawView(c *draw.Choices) view {
 		e.Owner.CreatedAt = time.Unix(int64(c.N(3)), 0)
 		e.Status = draw.Of(c, "available", "in-use", "pending")
 		e.Groups = draw.Of(c, []string{groupX}, []string{groupX, groupY})
+		e.Addresses = drawAddresses(c)
+		e.CountsFrom = draw.Of(c, time.Time{}, time.Unix(300, 0))
 		switch c.N(5) {
 		case 0:
-			e = e.at(me, free(), draw.Of(c, "attached", "attaching", "detaching"))
+			e = e.atPlace(me, free(int32(c.N(2))), draw.Of(c, "attached", "attaching", "detaching"))
 		case 1:
 			e = e.at(other, int32(c.N(3)), "attached")
 		case 2:
-			v.attaching[id] = free()
+			v.attaching[id] = free(int32(c.N(2)))
 		case 3:
 			e = e.at(me, 0, "attached")
 		}
 		e.Use, e.Evidence, e.Link = inventory.Use(c.N(5)), draw.Of(c, inventory.Shown, inventory.Expected, inventory.Missed, inventory.Reported, inventory.Disputed), inventory.Link(c.N(3))
 		if e.Use == inventory.Left && e.Attachment != nil {
-			delete(used, e.Attachment.DeviceIndex)
+			delete(used, inventory.PlaceOf(e.Attachment))
 		}
 		if c.Rarely(3) {
-			v.failures.Failed(call{verb: attach, slot: e.Slot(), eni: id, index: int32(1 + c.N(4))}.key(), ec2Error("UnauthorizedOperation", ""), time.Unix(10, 0))
+			v.failures.Failed(call{verb: attach, slot: e.Slot(), eni: id, place: inventory.Place{DeviceIndex: int32(1 + c.N(4))}}.key(), ec2Error("UnauthorizedOperation", ""), time.Unix(10, 0))
 		}
 		v.enis = append(v.enis, e.ENI)
 	}
@@ -116,7 +136,7 @@ func FuzzPlan(f *testing.F) {
 		v := drawView(c)
 		p := next(v)
 		if problem := broken(v, p); problem != "" {
-			t.Fatalf("%s\nplan: %s\nindexes: %v\nview: %+v", problem, p.text(), p.indexes, v)
+			t.Fatalf("%s\nplan: %s\nplaces: %v\nview: %+v", problem, p.text(), p.places, v)
 		}
 		checkReport(t, c, v)
 		settle(&v)
@@ -180,13 +200,13 @@ func broken(v view, p plan) string {
 // strayIndex says whether EC2 itself shows what cannot be: an ENI of ours at device
 // index 0, or two at one.
 func strayIndex(v view) bool {
-	seen := map[int32]bool{0: true}
+	seen := map[inventory.Place]bool{{}: true}
 	for _, e := range v.enis {
 		if a := e.Attachment; a != nil && a.InstanceID == me && e.Use != inventory.Left {
-			if seen[a.DeviceIndex] {
+			if seen[inventory.PlaceOf(a)] {
 				return true
 			}
-			seen[a.DeviceIndex] = true
+			seen[inventory.PlaceOf(a)] = true
 		}
 	}
 	return false
@@ -208,6 +228,7 @@ func settle(v *view) {
 		if e.Attachment.Detaching() {
 			e.Attachment, e.Status = nil, "available"
 		}
+		e.CountsFrom = time.Time{}
 	}
 }
 
@@ -227,25 +248,41 @@ func pretend(v *view, p plan, choices *draw.Choices) {
 		v.enis = append(v.enis, inventory.ENI{Evidence: inventory.Expected, ENI: eni.ENI{
 			ID: fmt.Sprintf("eni-new%d", len(v.enis)), SubnetID: c.params.SubnetID, Groups: c.params.Groups, Description: c.params.Description,
 			SourceDestCheck: true, Status: "available", Owner: c.params.Owner,
+			Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 1, 4})}, ConnectionTracking: c.params.ConnectionTracking, PrimaryIPv6: c.params.PrimaryIPv6,
 		}})
+		e := &v.enis[len(v.enis)-1].ENI
+		giveMore(e, false, counts{c.params.SecondaryAddresses, c.params.IPv4Prefixes})
+		giveMore(e, true, counts{aws.ToInt32(c.params.IPv6Addresses), c.params.IPv6Prefixes})
 		return
 	}
 	e := v.enis[i]
+	if e.Attachment != nil {
+		a := *e.Attachment
+		e.Attachment = &a
+	}
 	switch c.verb {
 	case attach:
-		e = fixture{e}.at(me, c.index, "attached").ENI
-		e.Attachment.DeleteOnTermination = false
+		e = fixture{e}.atPlace(me, c.place, "attached").ENI
+		e.Attachment.DeleteOnTermination, e.Attachment.ENAExpress, e.Attachment.ENAQueues = false, c.express, c.queues
 		delete(v.attaching, e.ID)
 	case setDeleteOnTermination:
-		a := *e.Attachment
-		a.DeleteOnTermination = c.value
-		e.Attachment = &a
+		e.Attachment.DeleteOnTermination = c.value
 	case setSourceDestCheck:
 		e.SourceDestCheck = c.value
 	case setGroups:
 		e.Groups = c.groups
 	case setDescription:
 		e.Description = c.text
+	case setConnectionTracking:
+		e.ConnectionTracking = c.timeouts
+	case setENAExpress:
+		e.Attachment.ENAExpress = c.express
+	case setENAQueues:
+		e.Attachment.ENAQueues = c.queues
+	case setPrimaryIPv6:
+		e.PrimaryIPv6 = true
+	case assignIPv4, assignIPv6:
+		giveMore(&e.ENI, c.verb == assignIPv6, c.counts)
 	case detach:
 		e.Attachment, e.Status = nil, "available"
 	case remove:
@@ -254,6 +291,25 @@ func pretend(v *view, p plan, choices *draw.Choices) {
 	}
 	v.enis = slices.Clone(v.enis)
 	v.enis[i] = e
+}
+
+// giveMore gives an ENI addresses and prefixes in addition to what it has.
+func giveMore(e *eni.ENI, ipv6 bool, more counts) {
+	prefix := "10.0.1.%d/28"
+	next := netip.AddrFrom4([4]byte{10, 0, 1, 100})
+	if ipv6 {
+		prefix, next = "fd00:0:0:%x::/80", netip.AddrFrom16([16]byte{0xfd, 15: 100})
+	}
+	e.Addresses, e.Prefixes = slices.Clone(e.Addresses), slices.Clone(e.Prefixes)
+	for range more.addresses {
+		for slices.Contains(e.Addresses, next) {
+			next = next.Next()
+		}
+		e.Addresses = append(e.Addresses, next)
+	}
+	for range more.prefixes {
+		e.Prefixes = append(e.Prefixes, fmt.Sprintf(prefix, 16*len(e.Prefixes)))
+	}
 }
 
 // checkEnd looks at a situation in which nothing is left to do.
@@ -267,6 +323,11 @@ func checkEnd(t *testing.T, v view, p plan) {
 			t.Fatalf("nothing is done for %v though it has no ENI\nview: %+v", w.Slot, v)
 		case v.enis[i].Attachment == nil && !v.enis[i].Uncertain():
 			t.Fatalf("%s is not attached\nview: %+v", v.enis[i].ID, v)
+		case !v.enis[i].AttachedTo(me), v.enis[i].TakenDown():
+		default:
+			if ipv4, ipv6 := w.lacks(v.enis[i].ENI); ipv4.some() || ipv6.some() {
+				t.Fatalf("%s lacks %+v of IPv4 and %+v of IPv6\nview: %+v", v.enis[i].ID, ipv4, ipv6, v)
+			}
 		}
 	}
 }

@@ -23,7 +23,10 @@ func (p plan) text() string {
 		case create:
 			part = "create " + string(c.slot.UID)
 		case attach:
-			part = fmt.Sprintf("attach %s at %d", c.eni, c.index)
+			part = fmt.Sprintf("attach %s at %d", c.eni, c.place.DeviceIndex)
+			if c.place.Card > 0 {
+				part += fmt.Sprintf(" of card %d", c.place.Card)
+			}
 		case detach, remove:
 			part = string(c.verb) + " " + c.eni
 		default:
@@ -52,7 +55,7 @@ func TestPlan(t *testing.T) {
 	x, y := wantFor("x", subnetA, 2), wantFor("y", subnetA, 2)
 	z, inOther := wantFor("z", subnetA, 4), wantFor("y", subnetA2, 3)
 	ex, ey := eniFor("eni-x", "x", subnetA), eniFor("eni-y", "y", subnetA)
-	attachX, attachY := call{verb: attach, slot: x.Slot, eni: "eni-x", index: 2}, call{verb: attach, slot: y.Slot, eni: "eni-y", index: 3}
+	attachX, attachY := call{verb: attach, slot: x.Slot, eni: "eni-x", place: inventory.Place{DeviceIndex: 2}}, call{verb: attach, slot: y.Slot, eni: "eni-y", place: inventory.Place{DeviceIndex: 3}}
 	refused := func(calls ...call) (f retry.Failures) {
 		for _, c := range calls {
 			f.Failed(c.key(), ec2Error("UnauthorizedOperation", ""), time.Unix(10, 0))
@@ -94,7 +97,7 @@ func TestPlan(t *testing.T) {
 			enis: enis(ex.at(me, 2, "attached"), eniFor("eni-x2", "x", subnetA).with(func(e *inventory.ENI) {
 				e.Evidence, e.Link, e.Owner.CreatedAt = inventory.Reported, inventory.LinkSeen, ex.Owner.CreatedAt.Add(-time.Hour)
 			}))}, "release eni-x2"},
-		{"refused at another index", view{synced: true, desired: desired{wants: []want{x, y}}, enis: enis(ex), intents: decided("y"), saved: decided("y"), indexes: inventory.Indexes{Holders: map[int32]string{2: "eni-cni"}},
+		{"refused at another index", view{synced: true, desired: desired{wants: []want{x, y}}, enis: enis(ex), intents: decided("y"), saved: decided("y"), indexes: inventory.Indexes{Holders: map[inventory.Place]string{{DeviceIndex: 2}: "eni-cni"}},
 			failures: refused(attachX)}, "attach eni-x at 3"},
 		{"attach several that exist", view{synced: true, desired: desired{wants: []want{x, y}}, enis: enis(ex, ey)}, "attach eni-x at 2; attach eni-y at 3"},
 		{"all well", view{synced: true, desired: desired{wants: []want{x}}, enis: enis(ex.at(me, 2, "attached"))}, ""},
@@ -105,21 +108,26 @@ func TestPlan(t *testing.T) {
 		{"that of one that is only released is not", view{synced: true, desired: desired{wants: []want{x}}, enis: enis(ex, ey.at(me, 2, "attached").with(func(e *inventory.ENI) {
 			e.Use = inventory.Released
 		}))}, "attach eni-x at 3; release eni-y"},
-		{"taken by a stranger: the next free one", view{synced: true, desired: desired{wants: []want{x}}, enis: enis(ex), indexes: inventory.Indexes{Holders: map[int32]string{2: "eni-cni", 3: "eni-cni2"}}}, "attach eni-x at 4"},
+		{"taken by a stranger: the next free one", view{synced: true, desired: desired{wants: []want{x}}, enis: enis(ex), indexes: inventory.Indexes{Holders: map[inventory.Place]string{{DeviceIndex: 2}: "eni-cni", {DeviceIndex: 3}: "eni-cni2"}}}, "attach eni-x at 4"},
 		{"who finds its index free gets it before the displaced", view{synced: true, desired: desired{wants: []want{x, y, wantFor("z", subnetA, 3)}},
 			enis: enis(ex, ey, eniFor("eni-z", "z", subnetA))}, "attach eni-x at 2; attach eni-y at 4; attach eni-z at 3"},
 		{"an index that another wants is not taken, though that other is not made yet", view{synced: true, desired: desired{wants: []want{x, wantFor("y", subnetA, 3)}}, enis: enis(ex),
-			indexes: inventory.Indexes{Holders: map[int32]string{2: "eni-cni"}}, intents: decided("y"), saved: decided("y")}, "attach eni-x at 4"},
+			indexes: inventory.Indexes{Holders: map[inventory.Place]string{{DeviceIndex: 2}: "eni-cni"}}, intents: decided("y"), saved: decided("y")}, "attach eni-x at 4"},
 		{"no higher one is within the limit: the lowest free one", view{synced: true, desired: desired{wants: []want{x}}, enis: enis(ex),
-			indexes: inventory.Indexes{Max: 4, Holders: map[int32]string{2: "eni-cni", 3: "eni-cni2"}}}, "attach eni-x at 1"},
+			indexes: inventory.Indexes{Max: map[int32]int32{0: 4}, Holders: map[inventory.Place]string{{DeviceIndex: 2}: "eni-cni", {DeviceIndex: 3}: "eni-cni2"}}}, "attach eni-x at 1"},
 		{"none at all is within the limit", view{synced: true, desired: desired{wants: []want{x}}, enis: enis(ex),
-			indexes: inventory.Indexes{Max: 3, Holders: map[int32]string{1: "eni-cni", 2: "eni-cni2"}}}, "attach eni-x at 3"},
-		{"the wanted one is above the limit", view{synced: true, indexes: inventory.Indexes{Max: 2}, desired: desired{wants: []want{x}}, enis: enis(ex)}, "attach eni-x at 2"},
+			indexes: inventory.Indexes{Max: map[int32]int32{0: 3}, Holders: map[inventory.Place]string{{DeviceIndex: 1}: "eni-cni", {DeviceIndex: 2}: "eni-cni2"}}}, "attach eni-x at 3"},
+		{"the wanted one is above the limit", view{synced: true, indexes: inventory.Indexes{Max: map[int32]int32{0: 2}}, desired: desired{wants: []want{x}}, enis: enis(ex)}, "attach eni-x at 2"},
 		{"no index is above the highest", view{synced: true, desired: desired{wants: []want{wantFor("x", subnetA, 32)}}, enis: enis(ex)}, "attach eni-x at 1"},
 		{"another card has indexes of its own", view{synced: true, desired: desired{wants: []want{x, y}}, enis: enis(ex, ey.at(me, 2, "attached").with(func(e *inventory.ENI) {
 			e.Attachment.Card, e.Attachment.DeleteOnTermination = 1, true
 		}))}, "attach eni-x at 2"},
-		{"an attach under way keeps its index", view{synced: true, desired: desired{wants: []want{y, x}}, enis: enis(ex, ey), attaching: map[string]int32{"eni-x": 2}}, "attach eni-y at 3; attach eni-x at 2"},
+		{"also when both are to be attached", view{synced: true, desired: desired{wants: []want{x, y.on(1), z.on(1)}}, enis: enis(ex, ey, eniFor("eni-z", "z", subnetA)),
+			indexes: inventory.Indexes{Holders: map[inventory.Place]string{{DeviceIndex: 4}: "eni-cni"}}}, "attach eni-x at 2; attach eni-y at 2 of card 1; attach eni-z at 4 of card 1"},
+		{"and is full on its own", view{synced: true, desired: desired{wants: []want{x, y.on(1)}}, enis: enis(ex, ey),
+			indexes: inventory.Indexes{Max: map[int32]int32{0: 3, 1: 4}, Holders: map[inventory.Place]string{{DeviceIndex: 2}: "eni-cni", {Card: 1, DeviceIndex: 2}: "eni-cni2"}}},
+			"attach eni-x at 1; attach eni-y at 3 of card 1"},
+		{"an attach under way keeps its index", view{synced: true, desired: desired{wants: []want{y, x}}, enis: enis(ex, ey), attaching: map[string]inventory.Place{"eni-x": {DeviceIndex: 2}}}, "attach eni-y at 3; attach eni-x at 2"},
 		{"being detached: wait", view{synced: true, desired: desired{wants: []want{x}}, enis: enis(ex.at(me, 2, "detaching"))}, ""},
 		{"attached to another instance: not ours to take", view{synced: true, desired: desired{wants: []want{x}}, enis: enis(ex.at(other, 2, "attached"))}, ""},
 		{"not shown once: doubt, no second ENI", view{synced: true, desired: desired{wants: []want{x}}, enis: enis(ex.with(func(e *inventory.ENI) { e.Evidence = inventory.Missed }))}, ""},
@@ -153,7 +161,7 @@ func TestPlanProperties(t *testing.T) {
 		v := randomView(r)
 		p := next(v)
 		if problem := violated(v, p); problem != "" {
-			t.Fatalf("seed %d: %s\nplan: %s\nindexes: %v", seed, problem, p.text(), p.indexes)
+			t.Fatalf("seed %d: %s\nplan: %s\nplaces: %v", seed, problem, p.text(), p.places)
 		}
 		again := next(v)
 		if again.text() != p.text() {
@@ -163,14 +171,14 @@ func TestPlanProperties(t *testing.T) {
 }
 
 func randomView(r *rand.Rand) view {
-	v := view{synced: r.IntN(10) > 0, instanceID: me, intents: map[inventory.Slot]intent{}, saved: map[inventory.Slot]intent{}, indexes: inventory.Indexes{Holders: map[int32]string{}}, attaching: map[string]int32{}}
-	used := map[int32]bool{}
+	v := view{synced: r.IntN(10) > 0, instanceID: me, intents: map[inventory.Slot]intent{}, saved: map[inventory.Slot]intent{}, indexes: inventory.Indexes{Holders: map[inventory.Place]string{}}, attaching: map[string]inventory.Place{}}
+	used := map[inventory.Place]bool{}
 	for range r.IntN(3) {
-		i := 1 + r.Int32N(5)
-		v.indexes.Holders[i], used[i] = "eni-foreign", true
+		at := inventory.Place{Card: r.Int32N(2), DeviceIndex: 1 + r.Int32N(5)}
+		v.indexes.Holders[at], used[at] = "eni-foreign", true
 	}
 	for i, uid := range []string{"a", "b", "c", "d", "e"} {
-		w := wantFor(uid, subnetA, 1+r.Int32N(4))
+		w := wantFor(uid, subnetA, 1+r.Int32N(4)).on(r.Int32N(2))
 		if r.IntN(4) > 0 {
 			v.desired.wants = append(v.desired.wants, w)
 		}
@@ -182,20 +190,20 @@ func randomView(r *rand.Rand) view {
 		}
 		for n := range r.IntN(3) {
 			e := eniFor(fmt.Sprintf("eni-%s%d", uid, n), uid, subnetA)
-			index := 1 + r.Int32N(8)
-			for used[index] {
-				index++
+			at := inventory.Place{Card: w.card, DeviceIndex: 1 + r.Int32N(8)}
+			for used[at] {
+				at.DeviceIndex++
 			}
 			switch r.IntN(4) {
 			case 0:
-				e = e.at(me, index, "attached")
-				used[index] = true
+				e = e.atPlace(me, at, "attached")
+				used[at] = true
 			case 1:
-				e = e.at(me, index, "detaching")
-				used[index] = true
+				e = e.atPlace(me, at, "detaching")
+				used[at] = true
 			case 2:
-				v.attaching[e.ID] = index
-				used[index] = true
+				v.attaching[e.ID] = at
+				used[at] = true
 			}
 			v.enis = append(v.enis, e.ENI)
 		}
@@ -204,24 +212,29 @@ func randomView(r *rand.Rand) view {
 }
 
 func violated(v view, p plan) string {
-	byIndex := map[int32]string{}
+	byPlace := map[inventory.Place]string{}
 	for _, e := range v.enis {
-		i, ok := p.indexes[e.Slot()]
+		at, ok := p.places[e.Slot()]
 		if p.assigned[e.Slot()] != e.ID {
 			if ok = e.AttachedTo(v.instanceID) && !e.LinkLeft(); ok {
-				i = e.Attachment.DeviceIndex
+				at = inventory.PlaceOf(e.Attachment)
 			}
 		}
 		if !ok {
 			continue
 		}
-		if holder, taken := v.indexes.Holders[i]; i == 0 || taken && e.Attachment == nil {
-			return fmt.Sprintf("%s gets the index %d of %s", e.ID, i, holder)
+		if holder, taken := v.indexes.Holders[at]; at.DeviceIndex == 0 || taken && e.Attachment == nil {
+			return fmt.Sprintf("%s gets %v of %s", e.ID, at, holder)
 		}
-		if byIndex[i] != "" {
-			return fmt.Sprintf("%s and %s share index %d", byIndex[i], e.ID, i)
+		if byPlace[at] != "" {
+			return fmt.Sprintf("%s and %s share %v", byPlace[at], e.ID, at)
 		}
-		byIndex[i] = e.ID
+		byPlace[at] = e.ID
+	}
+	for _, w := range v.desired.wants {
+		if e := byPlace[p.places[w.Slot]]; p.places[w.Slot].Card != w.card && e == "" {
+			return fmt.Sprintf("%v gets %v, and card %d is wanted", w.Slot, p.places[w.Slot], w.card)
+		}
 	}
 	creates := 0
 	for _, c := range p.calls {

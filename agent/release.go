@@ -19,7 +19,7 @@ func (a *Agent) release(e inventory.ENI) (events []linkEvent) {
 	case e.TakenDown(), e.ReportedOnly():
 		return nil
 	}
-	err := a.host.release(e, subnetCIDROf(a.reporter.current.ENIs, e))
+	err := a.host.release(e, subnetOf(a.reporter.current.ENIs, e))
 	if err != nil {
 		return nil
 	}
@@ -27,12 +27,12 @@ func (a *Agent) release(e inventory.ENI) (events []linkEvent) {
 	return []linkEvent{{e.ID, inventory.LinkTakenDown}}
 }
 
-func (h *host) release(e inventory.ENI, cidr string) (err error) {
-	var index int32
+func (h *host) release(e inventory.ENI, subnet want) (err error) {
+	var at inventory.Place
 	if e.Attachment != nil {
-		index = e.Attachment.DeviceIndex
+		at = inventory.PlaceOf(e.Attachment)
 	}
-	wanted := wantedLink(want{cidr: cidr}, e, index)
+	wanted := wantedLink(subnet, e, at)
 	if wanted.MAC != nil {
 		err = h.Links.Release(wanted)
 	}

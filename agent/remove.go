@@ -10,7 +10,7 @@ func (p *plan) remove(v view, byID map[string]inventory.ENI) {
 	if !v.collects {
 		return
 	}
-	p.open = inventory.Open{Removing: map[string]bool{}, MayHaveCreated: v.unwanted()}
+	p.open.Removing, p.open.MayHaveCreated = map[string]bool{}, v.unwanted()
 	for _, id := range p.release {
 		e := byID[id]
 		if v.removing(e) {

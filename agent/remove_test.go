@@ -30,7 +30,7 @@ func unwanted(id string) fixture {
 }
 
 func collectView(all ...fixture) view {
-	return view{synced: true, collects: true, cluster: cluster, instanceID: me, instanceARN: self.InstanceARN(), enis: enis(all...), attaching: map[string]int32{}}
+	return view{synced: true, collects: true, cluster: cluster, instanceID: me, instanceARN: self.InstanceARN(), enis: enis(all...), attaching: map[string]inventory.Place{}}
 }
 
 // A stand-alone agent takes what it has released out of EC2, and nothing else.
@@ -49,7 +49,7 @@ func TestPlanCollects(t *testing.T) {
 		{"detached, not free yet", collectView(gone.with(func(e *inventory.ENI) { e.Status = "detaching" })), "release eni-x"},
 		{"being attached by a call under way", func() view {
 			v := collectView(gone)
-			v.attaching["eni-x"] = 2
+			v.attaching["eni-x"] = inventory.Place{DeviceIndex: 2}
 			return v
 		}(), "release eni-x"},
 		{"at device index 0", collectView(gone.at(me, 0, "attached")), "release eni-x"},

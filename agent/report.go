@@ -144,7 +144,7 @@ func slotIn(entry v1alpha1.ENIState) inventory.Slot {
 }
 
 func (s situation) newEntry(w want) v1alpha1.ENIState {
-	return v1alpha1.ENIState{NodeENI: w.nodeENI, NodeENIUID: w.UID, ObservedGeneration: w.generation, SubnetID: w.SubnetID, SubnetCIDR: w.cidr}
+	return v1alpha1.ENIState{NodeENI: w.nodeENI, NodeENIUID: w.UID, ObservedGeneration: w.generation, SubnetID: w.SubnetID, SubnetCIDR: w.cidr, SubnetIPv6CIDRs: w.ipv6CIDRs}
 }
 
 // entry reports a wanted ENI.
@@ -155,7 +155,8 @@ func (s situation) entry(w want) v1alpha1.ENIState {
 	entry.Replaces = decided.replaces
 	if exists {
 		describeENI(&entry, e, s.links[e.ID])
-		entry.DeviceIndex = s.plan.indexes[w.Slot]
+		at := s.plan.places[w.Slot]
+		entry.NetworkCard, entry.DeviceIndex = at.Card, at.DeviceIndex
 	} else if !decided.createdAt.IsZero() {
 		entry.CreatedAt = &metav1.Time{Time: decided.createdAt}
 	}
@@ -169,17 +170,27 @@ func describeENI(entry *v1alpha1.ENIState, e inventory.ENI, link linkState) {
 	if !e.Owner.CreatedAt.IsZero() {
 		entry.CreatedAt = &metav1.Time{Time: e.Owner.CreatedAt}
 	}
-	if e.Attachment != nil {
-		entry.AttachmentID = e.Attachment.ID
-		entry.DeviceIndex = e.Attachment.DeviceIndex
+	if a := e.Attachment; a != nil {
+		entry.AttachmentID, entry.NetworkCard, entry.DeviceIndex, entry.ENAQueues = a.ID, a.Card, a.DeviceIndex, a.ENAQueues
+		entry.ENAExpress = notZero(v1alpha1.ENAExpress(a.ENAExpress))
 	}
 	for _, a := range e.Addresses {
 		entry.Addresses = append(entry.Addresses, a.String())
 	}
+	entry.Prefixes = slices.Clone(e.Prefixes)
+	entry.PrimaryIPv6, entry.ConnectionTracking = e.PrimaryIPv6, notZero(v1alpha1.ConnectionTracking(e.ConnectionTracking))
 	if link.Present {
 		entry.InterfaceName = link.Name
 		entry.MTU = int32(link.MTU)
 	}
+}
+
+// notZero leaves a zero value out of a report.
+func notZero[T comparable](v T) *T {
+	if v == *new(T) {
+		return nil
+	}
+	return &v
 }
 
 // phase says how far a wanted ENI has come, and what is awaited or wrong.
@@ -201,9 +212,9 @@ func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.P
 		}
 		return phase, reasonVerifying, "EC2 does not show the ENI; it is asked again" + s.until(e)
 	case a == nil:
-		index := s.plan.indexes[w.Slot]
-		phase, reason, message = s.failed(call{verb: attach, slot: w.Slot, eni: e.ID, index: index}.key(), v1alpha1.PhaseAttaching)
-		return phase, cmp.Or(reason, "Attaching"), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at device index %d", index))
+		at := s.plan.places[w.Slot]
+		phase, reason, message = s.failed(attachCall(w, e, at).key(), v1alpha1.PhaseAttaching)
+		return phase, cmp.Or(reason, "Attaching"), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at %v", at))
 	case a.InstanceID != s.view.instanceID:
 		return v1alpha1.PhaseFailed, "AttachedElsewhere", fmt.Sprintf("the ENI is attached to %s, not to this instance; detach it there", a.InstanceID)
 	case a.Detaching():
@@ -216,14 +227,14 @@ func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.P
 		}
 		return phase, cmp.Or(reason, "SettingAttributes"), cmp.Or(message, "waiting for EC2 to set the ENI's attributes")
 	}
+	if slices.Contains(s.plan.open.Counting, e.ID) {
+		return v1alpha1.PhaseConfiguring, reasonVerifying, fmt.Sprintf("the ENI lacks addresses or prefixes, and EC2 may have been asked for them already; at %s it must show what the ENI has", e.CountsFrom.UTC().Format(time.RFC3339))
+	}
 	return s.linkPhase(w, e)
 }
 
 // phaseWithoutENI is that of an ENI that is still to be created.
 func (s situation) phaseWithoutENI(w want) (phase v1alpha1.Phase, reason, message string) {
-	if w.unsupported != "" {
-		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unsupported
-	}
 	if reason, message := s.outOfTouch(w); reason != "" {
 		return v1alpha1.PhasePending, reason, message
 	}
@@ -250,8 +261,6 @@ func (s situation) until(e inventory.ENI) string {
 
 func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, reason, message string) {
 	switch link := s.links[e.ID]; {
-	case w.unsupported != "":
-		return v1alpha1.PhaseFailed, reasonSubnetIPv6Only, w.unsupported
 	case link.err != nil:
 		return v1alpha1.PhaseFailed, linkReason(link.err), link.err.Error()
 	case link.overdue:
@@ -266,27 +275,26 @@ func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, rea
 
 // displaced says why an ENI is not at the device index that it was wanted at.
 func (v view) displaced(w want, e inventory.ENI) string {
-	at := e.Attachment.DeviceIndex
-	if at == w.deviceIndex {
+	at, wanted := inventory.PlaceOf(e.Attachment), w.place()
+	if at == wanted {
 		return ""
 	}
-	if holder := v.holder(w.deviceIndex); holder.ID != "" {
-		text := fmt.Sprintf("attached at device index %d; %d is wanted, and is now held by %s", at, w.deviceIndex, holder.ID)
-		if holder.Owner.NodeENI != "" {
-			text += " of NodeENI " + holder.Owner.NodeENI
-		}
-		return text
+	text := fmt.Sprintf("attached at %v; %v is wanted, and ", at, wanted)
+	if holder := v.holder(wanted); holder.Owner.NodeENI != "" {
+		return text + fmt.Sprintf("is now held by %s of NodeENI %s", holder.ID, holder.Owner.NodeENI)
+	} else if holder.ID != "" {
+		return text + "is now held by " + holder.ID
 	}
-	return fmt.Sprintf("attached at device index %d; %d is wanted, and an attached ENI keeps its index", at, w.deviceIndex)
+	return text + "an attached ENI stays where it is"
 }
 
-// holder is the ENI that has a device index of network card 0, as far as is known.
-func (v view) holder(index int32) eni.ENI {
-	if id, ok := v.indexes.Holders[index]; ok {
+// holder is the ENI that is attached there, as far as is known.
+func (v view) holder(at inventory.Place) eni.ENI {
+	if id, ok := v.indexes.Holders[at]; ok {
 		return eni.ENI{ID: id}
 	}
 	for _, e := range v.enis {
-		if a := e.Attachment; a != nil && !e.LinkLeft() && a.InstanceID == v.instanceID && a.Card == 0 && a.DeviceIndex == index {
+		if e.AttachedTo(v.instanceID) && !e.LinkLeft() && inventory.PlaceOf(e.Attachment) == at {
 			return e.ENI
 		}
 	}
@@ -306,8 +314,8 @@ func (s situation) failed(key retry.Key, phase v1alpha1.Phase) (v1alpha1.Phase, 
 		return phase, "TagsEdited", f.Err.Error()
 	}
 	message := eni.Advice(key.Action, f.Err)
-	if eni.IsAttachmentLimit(f.Err) && s.view.indexes.Max > 0 {
-		message = fmt.Sprintf("the instance type %s takes %d ENIs and all are in use: %s", s.identity.InstanceType, s.view.indexes.Max, message)
+	if most := s.view.indexes.Max; eni.IsAttachmentLimit(f.Err) && len(most) == 1 && most[0] > 0 {
+		message = fmt.Sprintf("the instance type %s takes %d ENIs and all are in use: %s", s.identity.InstanceType, most[0], message)
 	}
 	return phase, eni.Reason(f.Err), message
 }
@@ -317,7 +325,8 @@ func (s situation) releaseEntry(e inventory.ENI) v1alpha1.ENIState {
 	entry := v1alpha1.ENIState{NodeENI: e.Owner.NodeENI, NodeENIUID: e.Owner.NodeENIUID, SubnetID: e.SubnetID}
 	link := s.links[e.ID]
 	describeENI(&entry, e, linkState{})
-	entry.SubnetCIDR = subnetCIDROf(s.last, e)
+	subnet := subnetOf(s.last, e)
+	entry.SubnetCIDR, entry.SubnetIPv6CIDRs = subnet.cidr, subnet.ipv6CIDRs
 	entry.Phase, entry.Reason = v1alpha1.PhaseReleasing, "NotWanted"
 	entry.Message = "nothing wants this ENI on this node; its link is being taken down"
 	switch {
@@ -381,10 +390,11 @@ func stamp(entries, last []v1alpha1.ENIState, now time.Time) {
 	})
 }
 
-// subnetCIDROf is the CIDR of the subnet of an ENI that nothing wants, as it was last
-// reported: the want that knew it is gone, and the release may have to be tried again.
-func subnetCIDROf(last []v1alpha1.ENIState, e inventory.ENI) string {
-	return lastOf(last, v1alpha1.ENIState{NodeENIUID: e.Owner.NodeENIUID, SubnetID: e.SubnetID, ENIID: e.ID}).SubnetCIDR
+// subnetOf has the CIDRs of the subnet of an ENI that nothing wants, as they were last
+// reported: the want that knew them is gone, and the release may have to be tried again.
+func subnetOf(last []v1alpha1.ENIState, e inventory.ENI) want {
+	entry := lastOf(last, v1alpha1.ENIState{NodeENIUID: e.Owner.NodeENIUID, SubnetID: e.SubnetID, ENIID: e.ID})
+	return want{cidr: entry.SubnetCIDR, ipv6CIDRs: entry.SubnetIPv6CIDRs}
 }
 
 // lastOf is the last report's entry about the same ENI; without a phase when there is none.

@@ -27,7 +27,7 @@ func ec2Error(code, message string) error {
 var testIdentity = imds.Identity{InstanceType: "m5.large", Zone: "us-east-1a", Region: "us-east-1", AccountID: "111122223333"}
 
 func situationOf(v view, links map[string]linkState, f *retry.Failures) situation {
-	v.instanceID, v.indexes.Max = me, 3
+	v.instanceID, v.indexes.Max = me, map[int32]int32{0: 3}
 	if f != nil {
 		v.failures = *f
 	}
@@ -55,7 +55,7 @@ func TestReportPhases(t *testing.T) {
 	decided := map[inventory.Slot]intent{x.Slot: {createdAt: time.Unix(7, 0)}}
 	attached := view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached"))}
 	createKey := call{verb: create, slot: x.Slot}.key()
-	attachKey := call{verb: attach, slot: x.Slot, eni: "eni-x", index: 2}.key()
+	attachKey := call{verb: attach, slot: x.Slot, eni: "eni-x", place: inventory.Place{DeviceIndex: 2}}.key()
 	for _, test := range []struct {
 		name  string
 		view  view
@@ -75,7 +75,7 @@ func TestReportPhases(t *testing.T) {
 		{"attached, no link for long", attached, map[string]linkState{"eni-x": {wait: wait{overdue: true}}}, nil, "Configuring LinkOverdue driver"},
 		{"attached, link refuses", attached, map[string]linkState{"eni-x": {Status: up["eni-x"].Status, err: &hostnet.MTUError{Link: "eth1", MTU: 9500, Max: 9216}}}, nil, "Failed MTURefused 9216"},
 		{"ready", attached, up, nil, "Ready Ready"},
-		{"ready at another index", view{synced: true, desired: wants, enis: enis(e.at(me, 3, "attached")), indexes: inventory.Indexes{Holders: map[int32]string{2: "eni-cni"}}}, up, nil, "Ready Ready eni-cni"},
+		{"ready at another index", view{synced: true, desired: wants, enis: enis(e.at(me, 3, "attached")), indexes: inventory.Indexes{Holders: map[inventory.Place]string{{DeviceIndex: 2}: "eni-cni"}}}, up, nil, "Ready Ready eni-cni"},
 		{"ready at another index, displaced by one of ours", view{synced: true, desired: desired{wants: []want{x}, unresolved: map[types.UID]bool{"y": true}},
 			enis: enis(e.at(me, 3, "attached"), eniFor("eni-y", "y", subnetA).at(me, 2, "attached"))}, up, nil, "Ready Ready eni-y of NodeENI y"},
 		{"attributes to be set", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Attachment.DeleteOnTermination = false }))}, up, nil, "Configuring SettingAttributes"},
@@ -117,7 +117,7 @@ func wantEntry(t *testing.T, s situation, want string) {
 func TestReportNamesWhatIsAwaited(t *testing.T) {
 	wants := desired{wants: []want{wantFor("x", subnetA, 2), wantFor("y", subnetA, 3)}}
 	v := view{synced: true, desired: wants, enis: enis(eniFor("eni-x", "x", subnetA))}
-	key := call{verb: attach, slot: inventory.Slot{UID: "x", SubnetID: subnetA}, eni: "eni-x", index: 2}.key()
+	key := call{verb: attach, slot: inventory.Slot{UID: "x", SubnetID: subnetA}, eni: "eni-x", place: inventory.Place{DeviceIndex: 2}}.key()
 	for _, test := range []struct {
 		code, want string
 	}{
@@ -309,12 +309,12 @@ func TestDisplacedWords(t *testing.T) {
 	e := inventory.ENI{ENI: eni.ENI{ID: "eni-1", Attachment: &eni.Attachment{DeviceIndex: 1}}}
 	wanted := want{deviceIndex: 2}
 	for want, v := range map[string]view{
-		"attached at device index 1; 2 is wanted, and is now held by eni-9": {indexes: inventory.Indexes{Holders: map[int32]string{2: "eni-9"}}},
-		"attached at device index 1; 2 is wanted, and an attached ENI keeps its index": {
+		"attached at device index 1; device index 2 is wanted, and is now held by eni-9": {indexes: inventory.Indexes{Holders: map[inventory.Place]string{{DeviceIndex: 2}: "eni-9"}}},
+		"attached at device index 1; device index 2 is wanted, and an attached ENI stays where it is": {
 			instanceID: me, // each network card has indexes of its own
 			enis:       enis(eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(e *inventory.ENI) { e.Attachment.Card = 1 })),
 		},
-		"attached at device index 1; 2 is wanted, and is now held by eni-x of NodeENI x": {
+		"attached at device index 1; device index 2 is wanted, and is now held by eni-x of NodeENI x": {
 			instanceID: me, enis: enis(eniFor("eni-x", "x", subnetA).at(me, 2, "attached")),
 		},
 	} {

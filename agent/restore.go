@@ -149,12 +149,12 @@ func reportedLinks(last v1alpha1.NodeENIStateStatus, s Snapshot, defaultMTU int3
 func linkOfEntry(spec v1alpha1.NodeENISpec, entry v1alpha1.ENIState, defaultMTU int32) hostnet.Wanted {
 	wanted := hostnet.Wanted{
 		MAC: hardwareAddr(entry.MAC), MTU: int(cmp.Or(spec.MTU, defaultMTU)),
-		Host: spec.Addressing == v1alpha1.AddressingHost, DeviceIndex: int(entry.DeviceIndex),
+		Host: spec.Addressing == v1alpha1.AddressingHost, Card: int(entry.NetworkCard), DeviceIndex: int(entry.DeviceIndex),
+		Subnets: prefixes(append([]string{entry.SubnetCIDR}, entry.SubnetIPv6CIDRs...)...),
 	}
 	if spec.InterfaceName != "" {
 		wanted.InterfaceName = entry.InterfaceName
 	}
-	wanted.Subnets = prefixes(entry.SubnetCIDR)
 	for _, text := range entry.Addresses {
 		if address, err := netip.ParseAddr(text); err == nil {
 			wanted.Addresses = append(wanted.Addresses, address)

@@ -16,7 +16,7 @@ import (
 var (
 	createX, groupsX = call{verb: create, slot: inventory.Slot{UID: "uid-x", SubnetID: subnetA}}, call{verb: setGroups, slot: inventory.Slot{UID: "uid-x", SubnetID: subnetA}, eni: "eni-x"}
 	createY, groupsY = call{verb: create, slot: inventory.Slot{UID: "uid-y", SubnetID: subnetA}}, call{verb: setGroups, slot: inventory.Slot{UID: "uid-y", SubnetID: subnetA}, eni: "eni-y"}
-	attachY          = call{verb: attach, slot: inventory.Slot{UID: "uid-y", SubnetID: subnetA}, eni: "eni-y", index: 3}
+	attachY          = call{verb: attach, slot: inventory.Slot{UID: "uid-y", SubnetID: subnetA}, eni: "eni-y", place: inventory.Place{DeviceIndex: 3}}
 	fullX            = call{verb: create, slot: inventory.Slot{UID: "uid-x", SubnetID: subnetA2}}
 	brisk            = call{verb: setDescription, slot: inventory.Slot{UID: "uid-x", SubnetID: subnetA}, eni: "eni-x"}
 )
@@ -169,11 +169,11 @@ func TestForgetFailures(t *testing.T) {
 	a.synced(now, eniFor("eni-x", "x", subnetA))
 	kept := []retry.Key{
 		describeKey, saveKey, nodeKey, subnetsByID, named(groupsByName, "two words"), named(subnetsByID, subnetA), subnetFullKey(subnetA),
-		call{verb: create, slot: x.Slot}.key(), call{verb: attach, eni: "eni-x", index: 2}.key(), call{verb: setGroups, eni: "eni-x"}.key(),
+		call{verb: create, slot: x.Slot}.key(), call{verb: attach, eni: "eni-x", place: inventory.Place{DeviceIndex: 2}}.key(), call{verb: setGroups, eni: "eni-x"}.key(),
 	}
 	dropped := []retry.Key{
 		named(subnetsByID, subnetB), named(groupsByName, "words"), subnetFullKey(subnetB), call{verb: create, slot: gone}.key(),
-		call{verb: attach, eni: "eni-gone", index: 2}.key(), call{verb: remove, eni: "eni-gone"}.key(),
+		call{verb: attach, eni: "eni-gone", place: inventory.Place{DeviceIndex: 2}}.key(), call{verb: remove, eni: "eni-gone"}.key(),
 	}
 	for _, key := range slices.Concat(kept, dropped) {
 		a.failures.Failed(key, errAbsent, now)

@@ -86,26 +86,28 @@ func (c *Client) readInterface(ctx context.Context, mac net.HardwareAddr) (Inter
 // Assigned is what others may change about an ENI while it is attached, as IMDS shows
 // it; nil where it shows nothing.
 type Assigned struct {
-	Addresses []netip.Addr // IPv4
+	Addresses []netip.Addr // IPv4, then IPv6
 	Groups    []string     // ids
 }
 
-// Assigned asks what an ENI has at present: two requests. An ENI that IMDS does not
+// Assigned asks what an ENI has at present: three requests. An ENI that IMDS does not
 // show has nothing.
 func (c *Client) Assigned(ctx context.Context, mac net.HardwareAddr) (Assigned, error) {
 	var a Assigned
-	text, err := c.get(ctx, macPath(mac, "local-ipv4s"))
-	if err != nil && !isMissing(err) {
-		return a, err
-	}
-	for _, field := range strings.Fields(text) {
-		address, err := netip.ParseAddr(field)
-		if err != nil {
-			return a, fmt.Errorf("IMDS lists an address of %s that is none: %w", mac, err)
+	for _, family := range []string{"local-ipv4s", "ipv6s"} {
+		text, err := c.get(ctx, macPath(mac, family))
+		if err != nil && !isMissing(err) {
+			return a, err
 		}
-		a.Addresses = append(a.Addresses, address)
+		for _, field := range strings.Fields(text) {
+			address, err := netip.ParseAddr(field)
+			if err != nil {
+				return a, fmt.Errorf("IMDS lists an address of %s that is none: %w", mac, err)
+			}
+			a.Addresses = append(a.Addresses, address)
+		}
 	}
-	text, err = c.get(ctx, macPath(mac, "security-group-ids"))
+	text, err := c.get(ctx, macPath(mac, "security-group-ids"))
 	if err != nil && !isMissing(err) {
 		return a, err
 	}

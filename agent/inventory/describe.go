@@ -122,7 +122,7 @@ func merge(before []ENI, list []eni.ENI, here func(mac string) bool, now time.Ti
 		}
 	}
 	for _, e := range shown {
-		after = append(after, ENI{ENI: e, Evidence: Shown})
+		after = append(after, ENI{ENI: e, Evidence: Shown, CountsFrom: now.Add(ConsistencyWindow)})
 	}
 	sortByID(after)
 	return after, gone, again

@@ -44,6 +44,12 @@ type ENI struct {
 	// Changed is when this agent last changed an attribute, AttachedAt when it attached
 	// the ENI; both are zero once another client must have changed it since.
 	Changed, AttachedAt time.Time
+	// AssignedAt is when this agent last gave the ENI addresses or prefixes.
+	AssignedAt time.Time
+	// CountsFrom is when describes show all addresses and prefixes that EC2 may have been
+	// asked for, zero once one of then has: such a request has no token, so after a lost
+	// answer or a restart a describe may lack what has been given.
+	CountsFrom time.Time
 
 	restored   time.Time // when it was taken from the report
 	describeAt time.Time // when EC2 is to be asked about its link, whatever is asked before
@@ -121,9 +127,16 @@ func (e ENI) Rank(instanceID string) int {
 
 // shownAs is the ENI after a describe has shown it.
 func (e ENI) shownAs(shown eni.ENI, now time.Time) ENI {
+	// What this agent has done is newer than what the describe shows.
 	if now.Sub(e.Changed) < ExpectationTimeout {
-		// What this agent has done is newer than what the describe shows.
 		shown.Groups, shown.Description, shown.SourceDestCheck = e.Groups, e.Description, e.SourceDestCheck
+		shown.ConnectionTracking, shown.PrimaryIPv6 = e.ConnectionTracking, e.PrimaryIPv6
+	}
+	if now.Sub(e.AssignedAt) < ExpectationTimeout {
+		shown.Addresses, shown.Prefixes = addresses(e.Addresses, shown.Addresses), union(e.Prefixes, shown.Prefixes)
+	}
+	if !now.Before(e.CountsFrom) {
+		e.CountsFrom = time.Time{}
 	}
 	if shown.Owner.NodeENIUID == "" { // another client has removed the tag
 		shown.Owner.NodeENIUID, shown.Owner.NodeENI = e.Owner.NodeENIUID, e.Owner.NodeENI
@@ -153,10 +166,16 @@ func (e *ENI) returned() {
 // change of an attribute does not prove that the ENI is still attached.
 func (e ENI) mergeAttachment(shown *eni.Attachment, now time.Time) *eni.Attachment {
 	own := e.Attachment
-	if own != nil && shown != nil && own.ID == shown.ID && (own.InstanceID != shown.InstanceID || own.DeviceIndex != shown.DeviceIndex || own.Card != shown.Card) {
+	same := own != nil && shown != nil && own.ID == shown.ID
+	if same && (own.InstanceID != shown.InstanceID || own.DeviceIndex != shown.DeviceIndex || own.Card != shown.Card) {
 		// An attachment is of one place: a describe that shows another has left it out.
 		still := *shown
 		still.InstanceID, still.DeviceIndex, still.Card = own.InstanceID, own.DeviceIndex, own.Card
+		shown = &still
+	}
+	if same && shown.ENAQueues == 0 && own.ENAQueues != 0 { // EC2 need not say how many there are
+		still := *shown
+		still.ENAQueues = own.ENAQueues
 		shown = &still
 	}
 	switch {

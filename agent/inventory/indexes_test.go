@@ -23,14 +23,14 @@ func TestHoldersInMetadata(t *testing.T) {
 	unsettled.Settled = false
 	i := told(false, time.Unix(10_000, 0))
 	i.known["eni-ours"] = true
-	i.Indexes.Holders = map[int32]string{4: "eni-formerly", 5: "eni-in-a-pod"}
+	i.Indexes.Holders = map[Place]string{{0, 4}: "eni-formerly", {0, 5}: "eni-in-a-pod"}
 	i.LearnFromMetadata([]imds.Interface{
-		shown("eni-primary", 0, 0), shown("eni-cni", 1, 0), shown("eni-ours", 2, 0), shown("eni-card", 3, 1),
+		shown("eni-primary", 0, 0), shown("eni-cni", 1, 0), shown("eni-ours", 2, 0), shown("eni-card", 2, 1),
 		shown("eni-detached", 4, 0), shown("eni-in-a-pod", 5, 0), unsettled,
 	}, func(mac string) bool {
 		return mac != net.HardwareAddr("eni-detached").String() && mac != net.HardwareAddr("eni-in-a-pod").String()
 	})
-	if want := map[int32]string{1: "eni-cni", 5: "eni-in-a-pod"}; !maps.Equal(i.Indexes.Holders, want) {
+	if want := map[Place]string{{0, 1}: "eni-cni", {0, 5}: "eni-in-a-pod", {1, 2}: "eni-card"}; !maps.Equal(i.Indexes.Holders, want) {
 		t.Errorf("holders are %v, want %v", i.Indexes.Holders, want)
 	}
 }
@@ -40,28 +40,29 @@ func TestHoldersInMetadata(t *testing.T) {
 func TestLearnHolders(t *testing.T) {
 	i := told(false, time.Unix(10_000, 0))
 	i.known["eni-known"] = true
-	i.Indexes.Holders[9] = "eni-formerly"
+	i.Indexes.Holders[Place{0, 9}] = "eni-formerly"
 	at := func(id string, index int32, owner eni.Owner) eni.ENI {
 		return eni.ENI{ID: id, Owner: owner, Attachment: &eni.Attachment{InstanceID: me, DeviceIndex: index}}
 	}
 	i.LearnHolders([]eni.ENI{
 		at("eni-primary", 0, eni.Owner{}),
 		at("eni-cni", 1, eni.Owner{}),
+		{ID: "eni-card", Attachment: &eni.Attachment{InstanceID: me, Card: 1, DeviceIndex: 0}},
 		at("eni-known", 2, eni.Owner{}),
 		at("eni-unseen", 3, eni.Owner{Cluster: "c", Instance: self.InstanceARN()}),
 		at("eni-other-cluster", 4, eni.Owner{Cluster: "d", Instance: self.InstanceARN()}),
 	})
-	if want := map[int32]string{1: "eni-cni", 4: "eni-other-cluster"}; !maps.Equal(i.Indexes.Holders, want) {
+	if want := map[Place]string{{0, 1}: "eni-cni", {1, 0}: "eni-card", {0, 4}: "eni-other-cluster"}; !maps.Equal(i.Indexes.Holders, want) {
 		t.Errorf("holders are %v, want %v", i.Indexes.Holders, want)
 	}
 }
 
-// FuzzHoldersInMetadata: IMDS is believed of no ENI of ours, of no other card, and of
+// FuzzHoldersInMetadata: IMDS is believed of no ENI of ours, of the card that it names, and of
 // none that has neither a link nor EC2's word.
 func FuzzHoldersInMetadata(f *testing.F) {
 	draw.Fuzz(f, 200, func(t *testing.T, c *draw.Choices) {
 		var shown []imds.Interface
-		before := map[int32]string{}
+		before := map[Place]string{}
 		for n := range c.N(6) {
 			i := imds.Interface{
 				ENIID: fmt.Sprintf("eni-%d", n), MAC: net.HardwareAddr{2, 0, 0, 0, 0, byte(n)},
@@ -69,7 +70,7 @@ func FuzzHoldersInMetadata(f *testing.F) {
 			}
 			shown = append(shown, i)
 			if c.Bool() {
-				before[int32(c.N(4))] = i.ENIID
+				before[Place{int32(c.N(2)), int32(c.N(4))}] = i.ENIID
 			}
 		}
 		ours := map[string]bool{"eni-0": c.Bool(), "eni-1": c.Bool()}
@@ -77,12 +78,12 @@ func FuzzHoldersInMetadata(f *testing.F) {
 		i := told(false, time.Unix(10_000, 0))
 		i.known, i.Indexes.Holders = ours, before
 		i.LearnFromMetadata(shown, here)
-		for index, id := range i.Indexes.Holders {
+		for at, id := range i.Indexes.Holders {
 			proven := slices.ContainsFunc(shown, func(i imds.Interface) bool {
-				return i.ENIID == id && i.Settled && i.Card == 0 && int32(i.DeviceIndex) == index && (here(i.MAC.String()) || before[index] == id)
+				return i.ENIID == id && i.Settled && (Place{int32(i.Card), int32(i.DeviceIndex)}) == at && (here(i.MAC.String()) || before[at] == id)
 			})
-			if index <= 0 || ours[id] || !proven {
-				t.Fatalf("%s is taken to hold %d", id, index)
+			if at == (Place{}) || at.DeviceIndex < 0 || ours[id] || !proven {
+				t.Fatalf("%s is taken to hold %v", id, at)
 			}
 		}
 	})

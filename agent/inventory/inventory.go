@@ -5,8 +5,10 @@ package inventory
 
 import (
 	"bytes"
+	"cmp"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -37,7 +39,7 @@ type Inventory struct {
 // ENIs out of EC2; every is how often EC2 is asked when nothing happens.
 func New(cluster string, identity imds.Identity, collects bool, every time.Duration, log *slog.Logger) *Inventory {
 	return &Inventory{
-		Resync: Resync{every: every}, Indexes: Indexes{Holders: map[int32]string{}},
+		Resync: Resync{every: every}, Indexes: Indexes{Holders: map[Place]string{}},
 		cluster: cluster, identity: identity, collects: collects, log: log,
 		known: map[string]bool{}, deleted: map[string]time.Time{},
 	}
@@ -85,7 +87,7 @@ func (i *Inventory) Restore(reported []ENI, now time.Time) {
 		if e.Since.After(now) {
 			e.Since = now
 		}
-		e.restored, e.collects = now, i.collects
+		e.restored, e.collects, e.CountsFrom = now, i.collects, now.Add(ConsistencyWindow)
 		i.enis = append(i.enis, e)
 	}
 	sortByID(i.enis)
@@ -107,11 +109,44 @@ func (i *Inventory) Created(e eni.ENI, now time.Time) {
 }
 
 // Attached takes in that EC2 has attached an ENI to this instance.
-func (i *Inventory) Attached(id, attachmentID string, index int32, now time.Time) {
-	i.update(id, func(e *ENI) {
+func (i *Inventory) Attached(attachmentID string, p eni.AttachParams, now time.Time) {
+	i.update(p.ENIID, func(e *ENI) {
 		e.Status, e.Changed, e.AttachedAt = "in-use", now, now
-		e.Attachment = &eni.Attachment{ID: attachmentID, InstanceID: i.identity.InstanceID, DeviceIndex: index, Status: "attached"}
+		e.Attachment = &eni.Attachment{
+			ID: attachmentID, InstanceID: p.InstanceID, Card: p.Card, DeviceIndex: p.DeviceIndex, Status: "attached", ENAExpress: p.ENAExpress, ENAQueues: p.ENAQueues,
+		}
 	})
+}
+
+// Assigned takes in what EC2 has given an ENI in addition to what it had.
+func (i *Inventory) Assigned(id string, more eni.Assigned, now time.Time) {
+	i.update(id, func(e *ENI) {
+		e.AssignedAt, e.CountsFrom = now, now.Add(ConsistencyWindow)
+		e.Addresses, e.Prefixes = addresses(e.Addresses, more.Addresses), union(e.Prefixes, more.Prefixes)
+	})
+}
+
+// AssignUnanswered takes in that EC2 may have given an ENI more than it had.
+func (i *Inventory) AssignUnanswered(id string, now time.Time) {
+	i.update(id, func(e *ENI) { e.CountsFrom = now.Add(ConsistencyWindow) })
+}
+
+// addresses are those of both, IPv4 first.
+func addresses(a, b []netip.Addr) []netip.Addr {
+	all := union(a, b)
+	slices.SortStableFunc(all, func(x, y netip.Addr) int { return cmp.Compare(x.BitLen(), y.BitLen()) })
+	return all
+}
+
+// union has the values of both, each once.
+func union[T comparable](a, b []T) []T {
+	all := slices.Clone(a)
+	for _, v := range b {
+		if !slices.Contains(all, v) {
+			all = append(all, v)
+		}
+	}
+	return all
 }
 
 // Modified takes in what a Modify call has changed.

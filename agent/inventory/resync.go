@@ -94,6 +94,8 @@ type Open struct {
 	Removing map[string]bool
 	// MayHaveCreated are the slots that nothing wants and in which an ENI may have been created.
 	MayHaveCreated map[Slot]bool
+	// Counting are the ENIs that lack addresses or prefixes, as far as describes can show.
+	Counting []string
 }
 
 // Schedule works out when EC2 is asked next, after a describe and a plan.
@@ -105,6 +107,11 @@ func (i *Inventory) Schedule(o Open, now time.Time) {
 		}
 	}
 	r.mayHaveCreated = o.MayHaveCreated
+	for _, id := range o.Counting {
+		if e, ok := i.Get(id); ok {
+			r.before("describes must show by now which addresses an ENI has", e.CountsFrom)
+		}
+	}
 	if !r.unscheduled {
 		return
 	}

@@ -1,0 +1,52 @@
+package agent
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/utils/ptr"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+)
+
+// reasonInstanceType: this node's instance type does not have what the NodeENI asks for.
+const reasonInstanceType = "UnsupportedByInstanceType"
+
+// asksForMore says whether a NodeENI asks for what not every instance type has. Only then
+// EC2 is asked about the type.
+func asksForMore(spec v1alpha1.NodeENISpec) bool {
+	ipv4, ipv6 := ptr.Deref(spec.IPv4, v1alpha1.IPv4{}), ptr.Deref(spec.IPv6, v1alpha1.IPv6{})
+	return spec.NetworkCard > 0 || ipv4.SecondaryAddresses+ipv4.Prefixes > 0 || ptr.Deref(ipv6.Addresses, 0)+ipv6.Prefixes > 0 ||
+		ptr.Deref(spec.ConnectionTracking, v1alpha1.ConnectionTracking{}) != (v1alpha1.ConnectionTracking{}) ||
+		ptr.Deref(spec.ENAExpress, v1alpha1.ENAExpress{}).Enabled || spec.ENAQueues > 0
+}
+
+// unsupported says what a NodeENI asks for that the instance type does not have, or "".
+// What EC2 does not say of the type is no reason.
+func unsupported(spec v1alpha1.NodeENISpec, t eni.InstanceType) string {
+	ipv4, ipv6 := ptr.Deref(spec.IPv4, v1alpha1.IPv4{}), ptr.Deref(spec.IPv6, v1alpha1.IPv6{})
+	// EC2 gives an ENI without IPv4 no address that counts here; with it, the primary one counts.
+	addresses4, addresses6 := 1+ipv4.SecondaryAddresses+ipv4.Prefixes, ptr.Deref(ipv6.Addresses, 0)+ipv6.Prefixes
+	card, known := t.Card(spec.NetworkCard)
+	tracking := ptr.Deref(spec.ConnectionTracking, v1alpha1.ConnectionTracking{})
+	var missing []string
+	add := func(lacks bool, format string, args ...any) {
+		if lacks {
+			missing = append(missing, fmt.Sprintf(format, args...))
+		}
+	}
+	add(spec.NetworkCard > 0 && len(t.Cards) > 0 && !known, "it has no network card %d (networkCard), but %d of them", spec.NetworkCard, len(t.Cards))
+	add(t.Xen && ipv4.Prefixes+ipv6.Prefixes > 0, "only Nitro types have prefixes (ipv4.prefixes, ipv6.prefixes)")
+	add(t.IPv4Addresses > 0 && addresses4 > max(t.IPv4Addresses, 1), "an ENI has at most %d IPv4 addresses, the primary one and prefixes included (ipv4), and this one would have %d", t.IPv4Addresses, addresses4)
+	add(addresses6 > 0 && !ptr.Deref(t.IPv6, true), "it has no IPv6 (ipv6)")
+	add(t.IPv6Addresses > 0 && addresses6 > t.IPv6Addresses, "an ENI has at most %d IPv6 addresses, prefixes included (ipv6), and this one would have %d", t.IPv6Addresses, addresses6)
+	add(t.Xen && tracking != (v1alpha1.ConnectionTracking{}), "only Nitro types have timeouts of connection tracking (connectionTracking)")
+	add(ptr.Deref(spec.ENAExpress, v1alpha1.ENAExpress{}).Enabled && !ptr.Deref(t.ENAExpress, true), "it has no ENA Express (enaExpress)")
+	add(spec.ENAQueues > 0 && !ptr.Deref(t.FlexibleENAQueues, true), "the number of its ENA queues cannot be chosen (enaQueues)")
+	add(card.MaxENAQueuesPerENI > 0 && spec.ENAQueues > card.MaxENAQueuesPerENI, "an ENI has at most %d ENA queues (enaQueues)", card.MaxENAQueuesPerENI)
+	if len(missing) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("instance type %s cannot have this ENI: %s; change the NodeENI, or select nodes of another type", t.Name, strings.Join(missing, "; "))
+}
