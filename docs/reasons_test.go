@@ -31,7 +31,7 @@ var notReasons = []string{
 }
 
 // The actions of EC2 have that form, too.
-var ec2Action = regexp.MustCompile(`^(Describe|Create|Attach|Detach|Delete|Modify)(NetworkInterface|Subnet|SecurityGroup|InstanceType)`)
+var ec2Action = regexp.MustCompile(`^(Describe|Create|Attach|Detach|Delete|Modify|Assign)(NetworkInterface|Subnet|SecurityGroup|InstanceType|PrivateIpAddresses|Ipv6Addresses)`)
 
 var reasonForm = regexp.MustCompile(`^[A-Z][a-z0-9]+([A-Z][A-Za-z0-9]*)*(\.[A-Z][A-Za-z]+)?$|^[A-Z][A-Z0-9]+[a-z][A-Za-z0-9]*$`)
 

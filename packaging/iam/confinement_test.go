@@ -38,9 +38,9 @@ func newAccount(t *testing.T) *account {
 	const otherVPC = "vpc-00000000000000002"
 	a := &account{T: t}
 	a.cloud, a.cfg = simtest.Account(t, cloud.Config{
-		VPCs: []cloud.VPC{{ID: vpcID, CIDR: netip.MustParsePrefix("10.0.0.0/16")}, {ID: otherVPC, CIDR: netip.MustParsePrefix("10.1.0.0/16")}},
+		VPCs: []cloud.VPC{{ID: vpcID, CIDR: netip.MustParsePrefix("10.0.0.0/16"), IPv6CIDR: netip.MustParsePrefix("2001:db8::/56")}, {ID: otherVPC, CIDR: netip.MustParsePrefix("10.1.0.0/16")}},
 		Subnets: []cloud.Subnet{
-			{ID: subnet, VPCID: vpcID, Zone: "us-east-1a", CIDR: netip.MustParsePrefix("10.0.0.0/24")},
+			{ID: subnet, VPCID: vpcID, Zone: "us-east-1a", CIDR: netip.MustParsePrefix("10.0.0.0/24"), IPv6CIDR: netip.MustParsePrefix("2001:db8::/64")},
 			{ID: subnetOther, VPCID: otherVPC, Zone: "us-east-1a", CIDR: netip.MustParsePrefix("10.1.0.0/24")},
 		},
 		SecurityGroups: []cloud.SecurityGroup{{ID: group, Name: "a", VPCID: vpcID}, {ID: groupOther, Name: "b", VPCID: otherVPC}},
@@ -139,6 +139,24 @@ func (a *account) attempts() []attempt {
 	groups := func(id string, groups ...string) call {
 		return func(ctx context.Context, c *eni.Client, _ *ec2.Client) error { return c.SetGroups(ctx, id, groups) }
 	}
+	more := func(id string) call {
+		return func(ctx context.Context, c *eni.Client, _ *ec2.Client) error {
+			_, err := c.AssignIPv4(ctx, id, 1, 0)
+			return err
+		}
+	}
+	more6 := func(id string) call {
+		return func(ctx context.Context, c *eni.Client, _ *ec2.Client) error {
+			_, err := c.AssignIPv6(ctx, id, 1, 0)
+			return err
+		}
+	}
+	fewer := func(id string) call {
+		return func(ctx context.Context, _ *eni.Client, raw *ec2.Client) error {
+			_, err := raw.UnassignPrivateIpAddresses(ctx, &ec2.UnassignPrivateIpAddressesInput{NetworkInterfaceId: aws.String(id), PrivateIpAddresses: []string{"10.0.0.99"}})
+			return err
+		}
+	}
 	stay := func(id, attachment string) call {
 		return func(ctx context.Context, c *eni.Client, _ *ec2.Client) error {
 			return c.SetDeleteOnTermination(ctx, id, attachment, true)
@@ -192,6 +210,14 @@ func (a *account) attempts() []attempt {
 		{"change its own ENI's groups", by(agents...), groups(mine, group)},
 		{"change its own ENI's groups to another VPC's", nil, groups(mine, groupOther)},
 		{"change its own attachment", by(agents...), stay(mine, mineAt)},
+		{"give its own ENI an address", by(agents...), more(mine)},
+		{"give another instance's ENI an address", by("agent-pod-role"), more(yours)},
+		{"give another cluster's ENI an address", nil, more(foreign)},
+		{"give the primary ENI an address", nil, more(untagged)},
+		{"give its own ENI an IPv6 address", by(agents...), more6(mine)},
+		{"give another instance's ENI an IPv6 address", by("agent-pod-role"), more6(yours)},
+		{"give another cluster's ENI an IPv6 address", nil, more6(foreign)},
+		{"take an address from its own ENI", nil, fewer(mine)},
 		{"change another instance's ENI", by("agent-pod-role"), groups(yours, group)},
 		{"change another instance's attachment", by("agent-pod-role"), stay(yours, yoursAt)},
 		{"change another cluster's ENI", nil, groups(foreign, group)},
