@@ -192,7 +192,7 @@ func inOrder(all []v1alpha1.NodeENI) []*v1alpha1.NodeENI {
 func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, reason, message string) {
 	if kind := known[ownInstanceType].kind; kind != nil {
 		if message := unsupported(n.Spec, *kind); message != "" {
-			return nil, reasonInstanceType, message
+			return nil, ReasonInstanceType, message
 		}
 	}
 	subnets, reason, message := subnetsInZone(n.Spec, zone, known)

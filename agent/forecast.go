@@ -20,7 +20,7 @@ import (
 type Forecast struct {
 	ENIs     []ForecastENI
 	Problems []ForecastProblem
-	// Attached are all ENIs of the instance on network card 0, whoever made them.
+	// Attached are all ENIs of the instance, whoever made them.
 	Attached []eni.ENI
 	// Own are the ENIs that were made for this instance, attached or not.
 	Own []eni.ENI
@@ -35,6 +35,7 @@ type ForecastENI struct {
 	ID          string
 	Attached    bool // to this instance
 	NetworkCard int32
+	ENAQueues   int32
 	// DeviceIndex is the one it has or would get there, instead of Wanted.
 	DeviceIndex, Wanted int32
 	// Holder says what has the wanted device index, when something has.
@@ -71,7 +72,7 @@ func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who
 		})},
 	}
 	f := forecast(v, own)
-	f.Attached = slices.DeleteFunc(attached, func(e eni.ENI) bool { return e.Attachment == nil || e.Attachment.Card != 0 })
+	f.Attached = slices.DeleteFunc(attached, func(e eni.ENI) bool { return e.Attachment == nil })
 	f.Subnets = known.subnets()
 	return f, nil
 }
@@ -120,7 +121,7 @@ func forecast(v view, own []eni.ENI) Forecast {
 		e := exists[p.assigned[w.Slot]]
 		want := ForecastENI{
 			NodeENI: w.nodeENI, ID: e.ID, Attached: e.AttachedTo(v.instanceID),
-			NetworkCard: w.card, DeviceIndex: p.places[w.Slot].DeviceIndex, Wanted: w.deviceIndex, Create: createCall(w, v).params,
+			NetworkCard: w.card, ENAQueues: w.enaQueues, DeviceIndex: p.places[w.Slot].DeviceIndex, Wanted: w.deviceIndex, Create: createCall(w, v).params,
 		}
 		if want.DeviceIndex != want.Wanted {
 			want.Holder = v.holderIn(p, w)

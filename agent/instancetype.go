@@ -10,8 +10,8 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
-// reasonInstanceType: this node's instance type does not have what the NodeENI asks for.
-const reasonInstanceType = "UnsupportedByInstanceType"
+// ReasonInstanceType: this node's instance type does not have what the NodeENI asks for.
+const ReasonInstanceType = "UnsupportedByInstanceType"
 
 // asksForMore says whether a NodeENI asks for what not every instance type has. Only then
 // EC2 is asked about the type.

@@ -74,7 +74,7 @@ func TestDesireAsksAboutTheInstanceType(t *testing.T) {
 	known[ownInstanceType] = found{kind: &eni.InstanceType{Name: "m5.large", FlexibleENAQueues: ptr.To(false)}}
 	before := []want{wantFor("uid-x", subnetA, 5)}
 	d = desire(all, matching, "us-east-1a", known, before)
-	if !d.unresolved[x.UID] || len(d.wants) != 2 || len(d.problems) != 1 || d.problems[0].reason != reasonInstanceType {
+	if !d.unresolved[x.UID] || len(d.wants) != 2 || len(d.problems) != 1 || d.problems[0].reason != ReasonInstanceType {
 		t.Errorf("not refused, or not kept as it was: %s", d.text())
 	}
 	known[ownInstanceType] = found{kind: &eni.InstanceType{Name: "m8gn.large", FlexibleENAQueues: ptr.To(true)}}

@@ -56,7 +56,7 @@ func checkPlace(f Facts) []Result {
 
 // misses says whether EC2 shows no primary ENI of the instance.
 func (e *EC2) misses() bool {
-	return e != nil && e.Forecast != nil && !slices.ContainsFunc(e.Forecast.Attached, func(n eni.ENI) bool { return n.Attachment.DeviceIndex == 0 })
+	return e != nil && e.Forecast != nil && !slices.ContainsFunc(e.Forecast.Attached, isPrimary)
 }
 
 // checkCluster: whether ENIs of this instance bear another value of the cluster tag.

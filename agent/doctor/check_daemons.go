@@ -123,3 +123,22 @@ func checkCloudSetup(h *Host) []Result {
 	}
 	return results
 }
+
+// checkNodeadm: whether nodeadm has systemd-networkd configure ENIs that have the tag
+// no_manage, as all of ours do.
+func checkNodeadm(f Facts) []Result {
+	const check = "nodeadm"
+	n := f.Nodeadm
+	switch {
+	case n == nil:
+		return nil
+	case n.OSManagedENIs != "":
+		return []Result{warning(check, "take the feature gate OSManagedNoManageENIs out of the NodeConfig, and replace the node",
+			"%s turns its feature gate OSManagedNoManageENIs on: systemd-networkd then configures every ENI with the tag node.k8s.amazonaws.com/no_manage, which ours have, by DHCP, with routes in tables of its own", n.OSManagedENIs)}
+	case n.Err != nil:
+		return []Result{skipped(check, "the user data, which may turn its feature gate OSManagedNoManageENIs on, cannot be read: %v", n.Err)}
+	case n.Present:
+		return []Result{ok(check, "its feature gate OSManagedNoManageENIs is off")}
+	}
+	return nil
+}

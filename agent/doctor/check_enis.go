@@ -69,6 +69,9 @@ func checkNodeENIs(f Facts) []Result {
 	}
 	var results []Result
 	for _, p := range f.EC2.Forecast.Problems {
+		if p.Reason == agent.ReasonInstanceType {
+			continue // see checkInstanceType
+		}
 		message, action := split(p.Message, "correct the NodeENI")
 		results = append(results, failure(forecastCheck, action, "NodeENI %s: %s", p.NodeENI, message))
 	}
@@ -143,45 +146,8 @@ func checkGroups(f Facts) []Result {
 	return results
 }
 
-// checkLimit: whether the instance type takes the ENIs that are attached and those
-// that are wanted.
-func checkLimit(f Facts) []Result {
-	const check = "ENI limit"
-	if f.EC2 == nil || f.EC2.Forecast == nil || f.EC2.misses() { // what is attached is not known
-		return nil
-	}
-	more := 0
-	for _, e := range f.EC2.Forecast.ENIs {
-		if !e.Attached {
-			more++
-		}
-	}
-	kind, attached := f.instanceType(), len(f.EC2.Forecast.Attached)
-	room := f.EC2.Limit - attached
-	cni := f.CNI != nil && f.CNI.Present && f.CNI.Env["MAX_ENI"] == ""
-	switch {
-	case f.EC2.LimitErr != nil:
-		what, do := eni.Explain("DescribeInstanceTypes", f.EC2.LimitErr)
-		return []Result{warning(check, do, "the limit of %s is not known: %s", kind, what)}
-	case f.EC2.Limit == 0:
-		return []Result{skipped(check, "EC2 does not tell how many ENIs %s takes", kind)}
-	case more > room:
-		return []Result{failure(check, "choose an instance type that takes more ENIs, or ask for fewer on this node; with the VPC CNI, MAX_ENI of the DaemonSet aws-node leaves room for ours",
-			"%s takes %d ENIs; %d attached (%s), %d more wanted", kind, f.EC2.Limit, attached, strings.Join(whose(f.EC2.Forecast.Attached), ", "), more)}
-	case more > 0 && more == room && cni:
-		return []Result{warning(check, fmt.Sprintf("leave room: set MAX_ENI of the DaemonSet aws-node to %d or less on nodes of this type", f.EC2.Limit-len(f.EC2.Forecast.ENIs)),
-			"%s takes %d ENIs; %d attached, %d more wanted, which leaves none for the VPC CNI, and it may take one first", kind, f.EC2.Limit, attached, more)}
-	default:
-		return []Result{ok(check, "%s takes %d ENIs; %d attached, %d more wanted", kind, f.EC2.Limit, attached, more)}
-	}
-}
-
-func (f Facts) instanceType() string {
-	if f.IMDS != nil && f.IMDS.Identity.InstanceType != "" {
-		return f.IMDS.Identity.InstanceType
-	}
-	return "the instance type"
-}
+// isPrimary: device indexes count per network card.
+func isPrimary(e eni.ENI) bool { return e.Attachment.DeviceIndex == 0 && e.Attachment.Card == 0 }
 
 // whose says of each ENI who made it, as far as its tags and description tell.
 func whose(enis []eni.ENI) []string {
@@ -191,7 +157,7 @@ func whose(enis []eni.ENI) []string {
 		switch {
 		case by != "":
 			by = "NodeENI " + by
-		case e.Attachment.DeviceIndex == 0:
+		case isPrimary(e):
 			by = "the primary one"
 		case strings.HasPrefix(e.Description, "aws-K8S-"):
 			by = "the VPC CNI's"

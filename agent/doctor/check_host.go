@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/version"
+
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
@@ -56,14 +58,52 @@ func checkSNAT(f Facts) []Result {
 		"connections from an ENI's address (addressing Host: NodeENI %s) to destinations %s get the primary ENI's address as their source, and EC2's source/destination check drops them", strings.Join(hosts, ", "), outside)}
 }
 
-// hosts are the NodeENIs that put addresses on this node.
-func (w *Wanted) hosts() []string {
+// firstWithoutIPv4 is the first VPC CNI that takes an ENI without an IPv4 address beside
+// its own; earlier ones crash again and again.
+const firstWithoutIPv4 = "1.23.1"
+
+// checkCNIVersion: whether the VPC CNI takes ENIs in subnets that have IPv6 only.
+func checkCNIVersion(f Facts) []Result {
+	const check = "VPC CNI version"
+	if f.CNI == nil || f.CNI.Err != nil || !f.CNI.Present || f.EC2 == nil || f.EC2.Forecast == nil {
+		return nil
+	}
+	for _, e := range f.EC2.Forecast.ENIs {
+		if !f.EC2.Forecast.Subnets[e.Create.SubnetID].IPv6Only {
+			continue
+		}
+		switch v, err := version.ParseGeneric(f.CNI.Version); {
+		case err != nil:
+			return []Result{skipped(check, "cannot be read from its image's tag; versions before %s crash on a node with an ENI without IPv4, which NodeENI %s asks for", firstWithoutIPv4, e.NodeENI)}
+		case v.LessThan(version.MustParseGeneric(firstWithoutIPv4)):
+			return []Result{failure(check, "update the VPC CNI to v"+firstWithoutIPv4+" or later before this node gets the ENI",
+				"%s crashes on a node with an ENI without IPv4, and NodeENI %s asks for one in %s, which has IPv6 only", f.CNI.Version, e.NodeENI, e.Create.SubnetID)}
+		default:
+			return []Result{ok(check, "%s works beside ENIs without IPv4", f.CNI.Version)}
+		}
+	}
+	return nil
+}
+
+// selecting are the NodeENIs that select this node.
+func (w *Wanted) selecting() []*v1alpha1.NodeENI {
 	if w == nil {
 		return nil
 	}
-	var names []string
+	var all []*v1alpha1.NodeENI
 	for i := range w.NodeENIs {
-		if n := &w.NodeENIs[i]; n.Spec.Addressing == v1alpha1.AddressingHost && n.DeletionTimestamp == nil && n.Selects(w.Labels) {
+		if n := &w.NodeENIs[i]; n.DeletionTimestamp == nil && n.Selects(w.Labels) {
+			all = append(all, n)
+		}
+	}
+	return all
+}
+
+// hosts are the NodeENIs that put addresses on this node.
+func (w *Wanted) hosts() []string {
+	var names []string
+	for _, n := range w.selecting() {
+		if n.Spec.Addressing == v1alpha1.AddressingHost {
 			names = append(names, n.Name)
 		}
 	}
@@ -159,6 +199,27 @@ func checkRouters(f Facts) []Result {
 			fmt.Sprintf("start eni-agent, which deletes it; on a kernel without nf_tables, sysctl -w net.ipv6.conf.%[1]s.accept_ra=0; ip -6 route del default dev %[1]s proto ra; for links to come, net.ipv6.conf.default.accept_ra = 0 in /etc/sysctl.d", link),
 			"the kernel has taken one by %s, the link of our %s, from the subnet's router: IPv6 of the node may leave by it", link, id)
 	})
+}
+
+// checkAdvertisements: whether the agent can keep that route from the kernel, where this
+// node has or gets an ENI in a subnet with IPv6.
+func checkAdvertisements(f Facts) []Result {
+	const check = "router advertisements"
+	if f.Kernel == nil || !f.Kernel.NetAdmin || f.EC2 == nil || f.EC2.Forecast == nil {
+		return nil
+	}
+	for _, e := range f.EC2.Forecast.ENIs {
+		switch {
+		case len(f.EC2.Forecast.Subnets[e.Create.SubnetID].IPv6CIDRs) == 0:
+			continue
+		case f.Kernel.NFTablesErr != nil:
+			return []Result{warning(check, "use a kernel with nf_tables, or set net.ipv6.conf.default.accept_ra = 0 in /etc/sysctl.d",
+				"the kernel has no nf_tables (%v), so the agent cannot drop those of %s, which NodeENI %s names: IPv6 of the node may leave by the ENI", f.Kernel.NFTablesErr, e.Create.SubnetID, e.NodeENI)}
+		default:
+			return []Result{ok(check, "the kernel has nf_tables, by which the agent drops them on the links of its ENIs")}
+		}
+	}
+	return nil
 }
 
 // ofOwnLinks is a result for each of our ENIs whose link is among those found, by MAC,

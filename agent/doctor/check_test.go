@@ -10,6 +10,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -29,7 +30,7 @@ func healthy() Facts {
 		Credentials: &Credentials{Source: "EC2RoleProvider", Region: "us-east-1"},
 		Wanted:      &Wanted{From: "https://api", Labels: map[string]string{"ng": "multi-eni"}, NodeENIs: []v1alpha1.NodeENI{selecting}},
 		EC2: &EC2{
-			Cluster: "c", Attempts: attempts, Limit: 3,
+			Cluster: "c", Attempts: attempts, InstanceType: eni.InstanceType{Name: "m5.large", MaxENIs: 3},
 			Forecast: &agent.Forecast{
 				ENIs:     []agent.ForecastENI{{NodeENI: "data", DeviceIndex: 1, Wanted: 1, Create: eni.CreateParams{SubnetID: "subnet-1", Groups: []string{"sg-1"}}}},
 				Attached: []eni.ENI{{ID: "eni-0", Attachment: &eni.Attachment{}}},
@@ -112,11 +113,11 @@ func TestChecks(t *testing.T) {
 		{"no group", func(f *Facts) { f.EC2.Groups = nil }, "security groups", Failure, []string{"sg-1", "correct securityGroupIDs"}},
 		{"a group of another VPC", func(f *Facts) { f.EC2.Groups[0].VPCID = "vpc-2" }, "security groups", Failure, []string{"vpc-2", "vpc-1"}},
 		{"groups not known", func(f *Facts) { f.EC2.GroupsErr = unauthorized() }, "security groups", Failure, nil},
-		{"too many", func(f *Facts) { f.EC2.Limit = 1 }, "ENI limit", Failure, []string{"m5.large takes 1", "eni-0 [the primary one]", "1 more wanted"}},
-		{"no room for the VPC CNI", func(f *Facts) { f.EC2.Limit, f.CNI.Env = 2, nil }, "ENI limit", Warning, []string{"set MAX_ENI", "to 1 or less"}},
-		{"as many as fit", func(f *Facts) { f.EC2.Limit = 2 }, "ENI limit", OK, nil},
-		{"the limit is not told", func(f *Facts) { f.EC2.Limit = 0 }, "ENI limit", Skipped, nil},
-		{"the limit is refused", func(f *Facts) { f.EC2.LimitErr = unauthorized() }, "ENI limit", Warning, nil},
+		{"too many", func(f *Facts) { f.EC2.InstanceType.MaxENIs = 1 }, "ENI limit", Failure, []string{"m5.large takes 1", "eni-0 [the primary one]", "1 more wanted"}},
+		{"no room for the VPC CNI", func(f *Facts) { f.EC2.InstanceType.MaxENIs, f.CNI.Env = 2, nil }, "ENI limit", Warning, []string{"set MAX_ENI", "to 1 or less"}},
+		{"as many as fit", func(f *Facts) { f.EC2.InstanceType.MaxENIs = 2 }, "ENI limit", OK, nil},
+		{"the limits are not told", func(f *Facts) { f.EC2.InstanceType.MaxENIs = 0 }, "instance type", Skipped, []string{"limits of m5.large"}},
+		{"the limits are refused", func(f *Facts) { f.EC2.InstanceTypeErr = unauthorized() }, "instance type", Warning, []string{"limits of m5.large", "refused DescribeInstanceTypes"}},
 		{"index taken", func(f *Facts) {
 			f.EC2.Forecast.ENIs[0].DeviceIndex, f.EC2.Forecast.ENIs[0].Holder = 2, "eni-9"
 			f.EC2.Forecast.Attached = append(f.EC2.Forecast.Attached, eni.ENI{ID: "eni-9", Description: "aws-K8S-i-1", Attachment: &eni.Attachment{DeviceIndex: 1}})
@@ -177,6 +178,37 @@ func TestChecks(t *testing.T) {
 			f.EC2.Forecast.Own = []eni.ENI{{ID: "eni-1", MAC: "02:00:00:00:00:02"}}
 			f.Kernel.StrictPaths = map[string]string{"02:00:00:00:00:01": "ens5"}
 		}, "reverse path filter", OK, nil},
+		{"a wrong ENI is not a wrong subnet", func(f *Facts) {
+			f.EC2.Forecast.Problems = []agent.ForecastProblem{{NodeENI: "b", Reason: agent.ReasonInstanceType, Message: "m5.large cannot have this ENI: it has no ENA Express; select nodes of another type"}}
+		}, "instance type", Failure, []string{"NodeENI b: m5.large cannot have this ENI: it has no ENA Express\nselect nodes"}},
+		{"a Nitro type", func(f *Facts) {
+			f.EC2.InstanceType = eni.InstanceType{MaxENIs: 3, IPv4Addresses: 10, IPv6Addresses: 10, IPv6: ptr.To(true), ENAExpress: ptr.To(false)}
+		}, "instance type", OK, []string{"m5.large: 3 ENIs; 10 IPv4 addresses or prefixes per ENI; 10 IPv6 ones; no ENA Express\n"}},
+		{"a Xen type", func(f *Facts) { f.EC2.InstanceType.Xen, f.EC2.InstanceType.IPv6 = true, ptr.To(false) }, "instance type", OK,
+			[]string{"no IPv6; Xen: no prefixes, no timeouts of connection tracking"}},
+		{"a type with cards and queues", func(f *Facts) {
+			f.EC2.InstanceType.Cards = []eni.Card{{Index: 0, MaxENIs: 2, MaxENAQueuesPerENI: 8}, {Index: 1, MaxENIs: 1, MaxENAQueuesPerENI: 4}}
+			f.EC2.InstanceType.ENAExpress = ptr.To(true)
+		}, "instance type", OK, []string{"3 ENIs (2 on network card 0, 1 on network card 1); ENA Express; up to 8 on network card 0, 4 on network card 1 ENA queues"}},
+		{"a full card", func(f *Facts) { cards(f, 2, 1); onCard1(f) }, "ENI limit", Failure, []string{"takes 1 ENI on network card 1; 1 attached (eni-8 [nobody says whose]), 1 more wanted"}},
+		{"a card that has room, while another is full", func(f *Facts) { cards(f, 1, 2); onCard1(f) }, "ENI limit", OK, []string{"takes 2 ENIs on network card 1; 1 attached, 1 more wanted"}},
+		{"no room on card 1 is not the VPC CNI's concern", func(f *Facts) { cards(f, 2, 2); onCard1(f); f.CNI.Env = nil }, "ENI limit", OK, []string{"takes 2 ENIs on network card 1"}},
+		{"a card with room for more ENIs that choose their queues", func(f *Facts) {
+			cards(f, 1, 0)
+			f.EC2.InstanceType.Cards[0].MoreENIs, f.EC2.Forecast.ENIs[0].ENAQueues = 1, 2
+		}, "ENI limit", OK, []string{"takes 2 ENIs on network card 0"}},
+		{"and none for ENIs that do not", func(f *Facts) { cards(f, 1, 0); f.EC2.InstanceType.Cards[0].MoreENIs = 1 }, "ENI limit", Failure, []string{"takes 1 ENI on network card 0"}},
+		{"jumbo frames with ENA Express", func(f *Facts) { enaExpress(f, 9001) }, "ENA Express", Warning, []string{"NodeENI data has mtu 9001", "8900"}},
+		{"an old VPC CNI and an ENI without IPv4", func(f *Facts) { only6(f); f.CNI.Version = "1.23.0" }, "VPC CNI version", Failure, []string{"1.23.0 crashes", "subnet-1", "v1.23.1"}},
+		{"a new VPC CNI and an ENI without IPv4", func(f *Facts) { only6(f); f.CNI.Version = "1.23.1" }, "VPC CNI version", OK, []string{"1.23.1 works"}},
+		{"a VPC CNI of which no version is known", func(f *Facts) { only6(f) }, "VPC CNI version", Skipped, []string{"before 1.23.1"}},
+		{"nodeadm's gate", func(f *Facts) { f.Nodeadm = &Nodeadm{Present: true, OSManagedENIs: "the user data"} }, "nodeadm", Warning, []string{"the user data turns", "OSManagedNoManageENIs"}},
+		{"nodeadm's gate, whatever the user data says", func(f *Facts) { f.Nodeadm = &Nodeadm{OSManagedENIs: "a.yaml", Err: errors.New("HTTP 403")} }, "nodeadm", Warning, []string{"a.yaml"}},
+		{"nodeadm without the gate", func(f *Facts) { f.Nodeadm = &Nodeadm{Present: true} }, "nodeadm", OK, []string{"is off"}},
+		{"user data that cannot be read", func(f *Facts) { f.Nodeadm = &Nodeadm{Err: errors.New("HTTP 403")} }, "nodeadm", Skipped, []string{"HTTP 403"}},
+		{"no nf_tables, and an ENI with IPv6", func(f *Facts) { dual(f); f.Kernel.NFTablesErr = errors.New("not supported") }, "router advertisements", Warning,
+			[]string{"no nf_tables (not supported)", "subnet-1", "NodeENI data", "net.ipv6.conf.default.accept_ra = 0"}},
+		{"nf_tables, and an ENI with IPv6", func(f *Facts) { dual(f) }, "router advertisements", OK, nil},
 		{"the host is hidden", func(f *Facts) { f.Host, f.HostHidden = nil, "in a pod" }, "host daemons", Skipped, []string{"in a pod"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -211,6 +243,61 @@ func host(f *Facts, env ...string) {
 	f.CNI.Env = map[string]string{}
 	for i := 0; i < len(env); i += 2 {
 		f.CNI.Env[env[i]] = env[i+1]
+	}
+}
+
+// cards has an instance type take that many ENIs on network card 0 and on card 1.
+func cards(f *Facts, on0, on1 int32) {
+	f.EC2.InstanceType.MaxENIs = on0 + on1
+	f.EC2.InstanceType.Cards = []eni.Card{{Index: 0, MaxENIs: on0}, {Index: 1, MaxENIs: on1}}
+}
+
+// onCard1 has the ENI that is wanted, and one of another's, be on network card 1.
+func onCard1(f *Facts) {
+	f.EC2.Forecast.ENIs[0].NetworkCard = 1
+	f.EC2.Forecast.Attached = append(f.EC2.Forecast.Attached, eni.ENI{ID: "eni-8", Attachment: &eni.Attachment{Card: 1}})
+}
+
+// enaExpress gives the NodeENI that selects the node ENA Express.
+func enaExpress(f *Facts, mtu int32) {
+	f.Wanted.NodeENIs[0].Name = "data"
+	f.Wanted.NodeENIs[0].Spec.MTU = mtu
+	f.Wanted.NodeENIs[0].Spec.ENAExpress = &v1alpha1.ENAExpress{Enabled: true}
+}
+
+// only6 takes IPv4 from the subnet that is wanted, dual adds IPv6 to it.
+func only6(f *Facts) {
+	f.EC2.Forecast.Subnets["subnet-1"] = eni.Subnet{ID: "subnet-1", VPCID: "vpc-1", IPv6Only: true, IPv6CIDRs: []string{"2001:db8::/64"}}
+}
+
+func dual(f *Facts) {
+	f.EC2.Forecast.Subnets["subnet-1"] = eni.Subnet{ID: "subnet-1", VPCID: "vpc-1", Free: 1, IPv6CIDRs: []string{"2001:db8::/64"}}
+}
+
+// Checks of what this node does not have, or does not ask for, say nothing.
+func TestDoesNotMatter(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*Facts)
+		check  func(Facts) []Result
+	}{
+		"ENA Express with room for its headers":         {func(f *Facts) { enaExpress(f, 8900) }, checkENAExpress},
+		"ENA Express that is off":                       {func(f *Facts) { enaExpress(f, 9001); f.Wanted.NodeENIs[0].Spec.ENAExpress.Enabled = false }, checkENAExpress},
+		"jumbo frames alone":                            {func(f *Facts) { f.Wanted.NodeENIs[0].Spec.MTU = 9001 }, checkENAExpress},
+		"ENA Express of another node":                   {func(f *Facts) { enaExpress(f, 9001); f.Wanted.Labels = nil }, checkENAExpress},
+		"an old VPC CNI, and IPv4":                      {func(f *Facts) { dual(f); f.CNI.Version = "1.11.0" }, checkCNIVersion},
+		"no VPC CNI, and an ENI without IPv4":           {func(f *Facts) { only6(f); f.CNI.Present = false }, checkCNIVersion},
+		"an ENI without IPv4, before EC2 is asked":      {func(f *Facts) { f.EC2 = nil }, checkCNIVersion},
+		"no nf_tables, and no IPv6":                     {func(f *Facts) { f.Kernel.NFTablesErr = errors.New("no") }, checkAdvertisements},
+		"nf_tables, for one who may not ask for it":     {func(f *Facts) { dual(f); f.Kernel.NetAdmin, f.Kernel.NFTablesErr = false, errors.New("no") }, checkAdvertisements},
+		"an instance without nodeadm":                   {func(f *Facts) { f.Nodeadm = &Nodeadm{} }, checkNodeadm},
+		"the limit of an instance type that EC2 hides":  {func(f *Facts) { f.EC2.InstanceType = eni.InstanceType{} }, checkLimit},
+		"the limit where EC2 is asked about another VM": {func(f *Facts) { f.EC2.Forecast.Attached = nil }, checkLimit},
+	} {
+		f := healthy()
+		test.change(&f)
+		if results := test.check(f); results != nil {
+			t.Errorf("%s: %+v", name, results)
+		}
 	}
 }
 

@@ -58,8 +58,8 @@ func (r Result) Reason() string {
 func Check(f Facts) []Result {
 	return slices.Concat(
 		checkIMDS(f), checkRegion(f), checkCredentials(f), checkPlace(f), checkCluster(f), checkWanted(f), checkPermissions(f),
-		checkNodeENIs(f), checkSubnets(f), checkGroups(f), checkLimit(f), checkDeviceIndexes(f),
-		checkCNI(f), checkSNAT(f), checkNodeIP(f), checkKernel(f), checkRouters(f), checkReversePaths(f), checkHost(f),
+		checkNodeENIs(f), checkSubnets(f), checkGroups(f), checkInstanceType(f), checkLimit(f), checkENAExpress(f), checkDeviceIndexes(f),
+		checkCNI(f), checkCNIVersion(f), checkSNAT(f), checkNodeIP(f), checkKernel(f), checkRouters(f), checkAdvertisements(f), checkReversePaths(f), checkHost(f), checkNodeadm(f),
 	)
 }
 

@@ -14,6 +14,7 @@ type Facts struct {
 	Wanted      *Wanted
 	EC2         *EC2
 	CNI         *CNI
+	Nodeadm     *Nodeadm
 	Kubelet     *Kubelet
 	Kernel      *Kernel
 	Host        *Host
@@ -64,9 +65,10 @@ type EC2 struct {
 	// exist.
 	Groups    []eni.Group
 	GroupsErr error
-	// Limit is how many ENIs the instance type takes; 0 while unknown.
-	Limit    int
-	LimitErr error
+	// InstanceType has the limits of this instance's type; its MaxENIs is 0 while they
+	// are not known.
+	InstanceType    eni.InstanceType
+	InstanceTypeErr error
 }
 
 // Attempt is one dry run.
@@ -79,6 +81,8 @@ type Attempt struct {
 // CNI is the Amazon VPC CNI's configuration.
 type CNI struct {
 	Present bool
+	// Version is that of the image, such as 1.23.1; "" when its tag does not have one.
+	Version string
 	Env     map[string]string
 	// Elsewhere are variables whose values come from a ConfigMap or a Secret.
 	Elsewhere []string
@@ -105,6 +109,8 @@ type Kernel struct {
 	NetAdmin bool
 	// RulesErr: policy routing does not work.
 	RulesErr error
+	// NFTablesErr: there is no nf_tables. Without NetAdmin it means nothing.
+	NFTablesErr error
 	// Routers are the links by which the kernel has taken an IPv6 default route
 	// from a router's advertisement: their names by MAC.
 	Routers map[string]string

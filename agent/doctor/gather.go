@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/version"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/apiserver"
@@ -124,8 +125,8 @@ func GatherCNI(ctx context.Context, client *kube.Client) *CNI {
 			Template struct {
 				Spec struct {
 					Containers []struct {
-						Name string
-						Env  []struct {
+						Name, Image string
+						Env         []struct {
 							Name, Value string
 							ValueFrom   json.RawMessage
 						}
@@ -139,6 +140,9 @@ func GatherCNI(ctx context.Context, client *kube.Client) *CNI {
 	}
 	c := &CNI{Present: true, Env: map[string]string{}}
 	for _, container := range daemonSet.Spec.Template.Spec.Containers {
+		if container.Name == "aws-node" {
+			c.Version = imageVersion(container.Image)
+		}
 		for _, env := range container.Env {
 			switch {
 			case container.Name != "aws-node":
@@ -150,6 +154,19 @@ func GatherCNI(ctx context.Context, client *kube.Client) *CNI {
 		}
 	}
 	return c
+}
+
+// imageVersion takes the version off the tag of an image, such as 1.19.0 of
+// …/amazon-k8s-cni:v1.19.0-eksbuild.1.
+func imageVersion(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	name := image[strings.LastIndex(image, "/")+1:]
+	_, tag, _ := strings.Cut(name, ":")
+	v, err := version.ParseGeneric(tag)
+	if err != nil {
+		return ""
+	}
+	return v.String()
 }
 
 // Asker is who asks EC2, and for whom.
@@ -180,13 +197,12 @@ func GatherEC2(ctx context.Context, a Asker, w *Wanted) *EC2 {
 	if ids := groupsOf(f); len(ids) > 0 {
 		e.Groups, e.GroupsErr = insist(func() ([]eni.Group, error) { return a.EC2.GroupsByID(ctx, ids) })
 	}
-	kind, err := insist(func() (eni.InstanceType, error) { return a.EC2.InstanceType(ctx, a.Identity.InstanceType) })
-	e.Limit, e.LimitErr = int(kind.MaxENIsOn(0)), err
+	e.InstanceType, e.InstanceTypeErr = insist(func() (eni.InstanceType, error) { return a.EC2.InstanceType(ctx, a.Identity.InstanceType) })
 	e.Done = map[string]bool{
 		"DescribeNetworkInterfaces": true,
 		"DescribeSubnets":           len(f.Subnets) > 0,
 		"DescribeSecurityGroups":    len(e.Groups) > 0,
-		"DescribeInstanceTypes":     e.Limit > 0,
+		"DescribeInstanceTypes":     e.InstanceType.MaxENIs > 0,
 	}
 	if err := e.notDry(); err != nil {
 		for _, action := range slices.Concat(needed, removal) {
@@ -224,7 +240,7 @@ func (e *EC2) tryChanges(ctx context.Context, a Asker, w *Wanted) {
 		}
 	}
 	for _, p := range e.Forecast.Attached {
-		if p.Attachment.DeviceIndex == 0 && len(tried) == 0 {
+		if isPrimary(p) && len(tried) == 0 {
 			owner := eni.Owner{Cluster: a.Cluster, Node: a.Node, Instance: a.Identity.InstanceARN(), NodeENI: "doctor", NodeENIUID: "doctor", CreatedAt: time.Now()}
 			e.try(ctx, "", []eni.DryRun{a.EC2.DryRunCreate(eni.CreateParams{Owner: owner, SubnetID: p.SubnetID, Groups: p.Groups})})
 		}

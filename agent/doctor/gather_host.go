@@ -16,7 +16,10 @@ import (
 // GatherKernel asks the kernel that this process runs on.
 func GatherKernel() *Kernel {
 	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
-	return &Kernel{Release: strings.TrimSpace(string(release)), NetAdmin: hasNetAdmin(), RulesErr: hostnet.CheckRules(), Routers: routers(), StrictPaths: strictPaths("/proc/sys/net/ipv4/conf")}
+	return &Kernel{
+		Release: strings.TrimSpace(string(release)), NetAdmin: hasNetAdmin(), RulesErr: hostnet.CheckRules(), NFTablesErr: hostnet.CheckNFTables(),
+		Routers: routers(), StrictPaths: strictPaths("/proc/sys/net/ipv4/conf"),
+	}
 }
 
 // routers asks the kernel for the links with an IPv6 default route from a router.

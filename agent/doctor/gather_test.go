@@ -83,3 +83,34 @@ func TestEndpointsWithoutDryRuns(t *testing.T) {
 		})
 	}
 }
+
+func TestImageVersion(t *testing.T) {
+	for image, want := range map[string]string{
+		"602401143452.dkr.ecr.us-west-2.amazonaws.com/amazon-k8s-cni:v1.19.0-eksbuild.1": "1.19.0",
+		"registry:5000/amazon-k8s-cni:v1.23.1@sha256:" + strings.Repeat("0", 64):         "1.23.1",
+		"registry:5000/amazon-k8s-cni@sha256:" + strings.Repeat("0", 64):                 "",
+		"registry:5000/amazon-k8s-cni":                                                   "",
+		"amazon-k8s-cni:latest":                                                          "",
+		"amazon-k8s-cni:1.23":                                                            "1.23",
+		"amazon-k8s-cni:main-0a1b2c3":                                                    "",
+		"amazon-k8s-cni:12345":                                                           "",
+		"":                                                                               "",
+	} {
+		if got := imageVersion(image); got != want {
+			t.Errorf("imageVersion(%q) = %q, want %q", image, got, want)
+		}
+	}
+}
+
+// What imageVersion takes for a version, the check can compare.
+func FuzzImageVersion(f *testing.F) {
+	f.Add("a/b:v1.2.3-x@sha256:0")
+	f.Fuzz(func(t *testing.T, image string) {
+		facts := healthy()
+		only6(&facts)
+		facts.CNI.Version = imageVersion(image)
+		if got := checkCNIVersion(facts); len(got) != 1 || (got[0].Status == Skipped) != (facts.CNI.Version == "") {
+			t.Errorf("%q is version %q: %+v", image, facts.CNI.Version, got)
+		}
+	})
+}

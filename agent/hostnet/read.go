@@ -6,6 +6,7 @@ import (
 	"net"
 	"slices"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
@@ -181,5 +182,17 @@ func CheckRules() error {
 	if err == nil && len(rules) == 0 {
 		return errors.New("the kernel has no routing rules, not even its own three")
 	}
+	return err
+}
+
+// CheckNFTables says whether the kernel has nf_tables. It changes nothing and needs
+// CAP_NET_ADMIN.
+func CheckNFTables() error {
+	c, err := dial(unix.NETLINK_NETFILTER)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	_, err = (&tables{reading: c}).notes(nftables.TableFamilyIPv6, guardTable)
 	return err
 }

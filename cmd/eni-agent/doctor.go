@@ -99,6 +99,9 @@ func gather(ctx context.Context, o options, hostRoot string) (facts doctor.Facts
 	var kubelet *doctor.Kubelet
 	facts.Host, kubelet, facts.HostHidden = doctor.GatherHost(hostRoot, who.MAC)
 	facts.Kubelet = facts.Kubelet.With(kubelet)
+	if facts.IMDS.Err == nil {
+		facts.Nodeadm = doctor.GatherNodeadm(ctx, metadata, hostRoot)
+	}
 	return facts, fmt.Sprintf("Node %s, instance %s, cluster %s", orDash(o.node), orDash(who.InstanceID), orDash(o.cluster)), nil
 }
 

@@ -84,6 +84,7 @@ type NodeSpec struct {
 	// Default: the first group.
 	SecurityGroups []string          `json:"securityGroups,omitempty"`
 	Tags           map[string]string `json:"tags,omitempty"`
+	UserData       string            `json:"userData,omitempty"` // not in base64
 }
 
 const defaultNodeType = "m5.xlarge" // four ENIs
@@ -251,7 +252,7 @@ func (t Topology) launch(spec NodeSpec, n int) (cloud.RunInstance, error) {
 		tags[key] = value
 	}
 	return cloud.RunInstance{
-		ID: spec.ID, Name: spec.Name, Type: spec.Type, SubnetID: subnet.ID, GroupIDs: groups, Tags: tags,
+		ID: spec.ID, Name: spec.Name, Type: spec.Type, SubnetID: subnet.ID, GroupIDs: groups, Tags: tags, UserData: spec.UserData,
 	}, nil
 }
 

@@ -12,9 +12,10 @@ import (
 // instance is an Instance with what only the simulation knows of it; mu of
 // Cloud guards it.
 type instance struct {
-	history history[*Instance]
-	enis    map[string]*eni // attached, by id
-	ghosts  []ghost
+	history  history[*Instance]
+	enis     map[string]*eni // attached, by id
+	ghosts   []ghost
+	userData string
 }
 
 // ghost is an ENI that was detached and that the metadata service may still
@@ -34,6 +35,7 @@ type RunInstance struct {
 	GroupIDs    []string          `json:"groupIDs,omitempty"` // of the primary ENI; default: the VPC's default group
 	Tags        map[string]string `json:"tags,omitempty"`
 	ENITags     map[string]string `json:"eniTags,omitempty"` // of the primary ENI
+	UserData    string            `json:"userData,omitempty"`
 	ClientToken string            `json:"-"`
 }
 
@@ -97,7 +99,7 @@ func (c *Cloud) launch(in RunInstance) (*instance, *eni, error) {
 	}
 	i := primary.history.latest()
 	setDefault(&in.ImageID, "ami-0123456789abcdef0")
-	host := &instance{enis: make(map[string]*eni)}
+	host := &instance{enis: make(map[string]*eni), userData: in.UserData}
 	now := time.Now()
 	made := Instance{
 		ID:            in.ID,

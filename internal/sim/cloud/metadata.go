@@ -23,6 +23,7 @@ type Metadata struct {
 	AccountID     string
 	LaunchTime    time.Time
 	Tags          map[string]string   // of the instance
+	UserData      string              // "": there is none
 	Interfaces    []MetadataInterface // sorted by MAC
 }
 
@@ -79,6 +80,7 @@ func (c *Cloud) Metadata(instanceID string) (Metadata, error) {
 		AccountID:     c.config.AccountID,
 		LaunchTime:    i.LaunchTime,
 		Tags:          i.Tags,
+		UserData:      host.userData,
 	}
 	now, lag := time.Now(), c.timing.IMDSLag
 	for _, e := range host.enis {

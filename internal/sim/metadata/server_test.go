@@ -40,7 +40,7 @@ func newCloud(t *testing.T) (*cloud.Cloud, cloud.Instance) {
 	t.Cleanup(c.Close)
 	i, err := c.RunInstance(cloud.RunInstance{
 		ID: instanceID, Name: "node-1", Type: "m5.large", SubnetID: subnetID,
-		GroupIDs: []string{"sg-0123456789abcdef0"}, Tags: map[string]string{"Name": "node-1", "ng": "multi-eni", "empty": "", "a/b": "hidden", "a b": "hidden"},
+		GroupIDs: []string{"sg-0123456789abcdef0"}, UserData: "#!/bin/sh\n", Tags: map[string]string{"Name": "node-1", "ng": "multi-eni", "empty": "", "a/b": "hidden", "a b": "hidden"},
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -132,7 +132,8 @@ func TestPaths(t *testing.T) {
 	credentials := map[string]string{tokenHeader: token(t, url)}
 	for path, want := range map[string]string{
 		"/":                                  "latest/",
-		"/latest":                            "dynamic/\nmeta-data/",
+		"/latest":                            "dynamic/\nmeta-data/\nuser-data",
+		"/latest/user-data":                  "#!/bin/sh\n",
 		"/latest/meta-data/mac":              instance.MAC,
 		"/latest/meta-data/instance-type":    "m5.large",
 		"/latest/meta-data/placement/":       "availability-zone\navailability-zone-id\nregion",

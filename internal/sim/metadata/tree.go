@@ -53,6 +53,9 @@ func newTree(m cloud.Metadata, now time.Time) tree {
 	}
 	t["latest/dynamic/instance-identity/document"] = identityDocument(m)
 	t.addCredentials(m, now)
+	if m.UserData != "" {
+		t["latest/user-data"] = m.UserData
+	}
 	return t
 }
 

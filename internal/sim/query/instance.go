@@ -19,10 +19,11 @@ func runInstances(p *params) func(*cloud.Cloud) (response, error) {
 		GroupIDs:    p.list("SecurityGroupId"),
 		Tags:        tags["instance"],
 		ENITags:     tags["network-interface"],
+		UserData:    p.base64("UserData"),
 		ClientToken: p.text("ClientToken"),
 	}
 	p.ignore("BlockDeviceMapping", "DisableApiStop", "DisableApiTermination", "EbsOptimized", "IamInstanceProfile",
-		"KeyName", "MetadataOptions", "Monitoring", "Placement", "UserData")
+		"KeyName", "MetadataOptions", "Monitoring", "Placement")
 	p.unsupported("EnablePrimaryIpv6", "Ipv6Address", "Ipv6AddressCount", "LaunchTemplate", "NetworkInterface",
 		"PrivateIpAddress", "SecurityGroup")
 	return func(c *cloud.Cloud) (response, error) {

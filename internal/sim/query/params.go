@@ -1,6 +1,7 @@
 package query
 
 import (
+	"encoding/base64"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -73,6 +74,15 @@ func (p *params) get(name string) (string, bool) {
 func (p *params) text(name string) string {
 	value, _ := p.get(name)
 	return value
+}
+
+// base64 is what a parameter encodes.
+func (p *params) base64(name string) string {
+	decoded, err := base64.StdEncoding.DecodeString(p.text(name))
+	if err != nil {
+		p.fail("InvalidUserData.Malformed", "Invalid BASE64 encoding of user data")
+	}
+	return string(decoded)
 }
 
 // required is a parameter that must be there.
