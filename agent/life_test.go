@@ -105,8 +105,12 @@ type place struct {
 	subnet string
 }
 
-// small is an instance type that takes a primary ENI and two more.
-const small = "t3.fuzz"
+// small is an instance type that takes a primary ENI and two more, each with up to
+// smallAddresses addresses.
+const (
+	small          = "t3.fuzz"
+	smallAddresses = 4
+)
 
 func newWorld(t *testing.T, c *draw.Choices) *world {
 	w := &world{T: t, choices: c, memory: newMemory(), over: make(chan struct{})}
@@ -143,7 +147,7 @@ func newCloud(t *testing.T, c *draw.Choices, fabric cloud.Fabric) *cloud.Cloud {
 		},
 		SecurityGroups: []cloud.SecurityGroup{{ID: groupX, Name: "x", VPCID: vpc}, {ID: groupY, Name: "y", VPCID: vpc}},
 		InstanceTypes: []cloud.InstanceType{
-			{Name: "m5.fuzz", MaxENIs: 15, IPv4PerENI: 30}, {Name: small, MaxENIs: 3, IPv4PerENI: 4},
+			{Name: "m5.fuzz", MaxENIs: 15, IPv4PerENI: 30}, {Name: small, MaxENIs: 3, IPv4PerENI: smallAddresses},
 		},
 		Timing: cloud.Timing{
 			Read: 20 * time.Millisecond, Write: 50 * time.Millisecond,

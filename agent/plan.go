@@ -308,7 +308,7 @@ func callsFor(w want, e inventory.ENI, v view, at inventory.Place) (calls []call
 	if w.enaQueues != 0 && a.ENAQueues != w.enaQueues {
 		change(call{verb: setENAQueues, queues: w.enaQueues})
 	}
-	ipv4, ipv6 := w.lacks(e.ENI)
+	ipv4, ipv6 := w.lacks(e)
 	if counting = ipv4.some() || ipv6.some(); counting && !e.CountsFrom.IsZero() {
 		return calls, true
 	}
@@ -330,7 +330,7 @@ func (c counts) some() bool { return c.addresses > 0 || c.prefixes > 0 }
 
 // lacks is what the ENI is to get in addition to what it has. What it has beyond that
 // stays: pods may hold it.
-func (w want) lacks(e eni.ENI) (ipv4, ipv6 counts) {
+func (w want) lacks(e inventory.ENI) (ipv4, ipv6 counts) {
 	var has4, has6 counts
 	of := func(ipv6 bool) *counts {
 		if ipv6 {
@@ -338,10 +338,11 @@ func (w want) lacks(e eni.ENI) (ipv4, ipv6 counts) {
 		}
 		return &has4
 	}
-	for _, a := range e.Addresses {
+	addresses, prefixes := e.Has()
+	for _, a := range addresses {
 		of(a.Is6()).addresses++
 	}
-	for _, p := range e.Prefixes {
+	for _, p := range prefixes {
 		of(strings.Contains(p, ":")).prefixes++
 	}
 	lack := func(want, has int32) int32 { return max(want-max(has, 0), 0) }

@@ -325,7 +325,7 @@ func checkEnd(t *testing.T, v view, p plan) {
 			t.Fatalf("%s is not attached\nview: %+v", v.enis[i].ID, v)
 		case !v.enis[i].AttachedTo(me), v.enis[i].TakenDown():
 		default:
-			if ipv4, ipv6 := w.lacks(v.enis[i].ENI); ipv4.some() || ipv6.some() {
+			if ipv4, ipv6 := w.lacks(v.enis[i]); ipv4.some() || ipv6.some() {
 				t.Fatalf("%s lacks %+v of IPv4 and %+v of IPv6\nview: %+v", v.enis[i].ID, ipv4, ipv6, v)
 			}
 		}

@@ -2,6 +2,7 @@ package inventory
 
 import (
 	"cmp"
+	"net/netip"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -44,15 +45,15 @@ type ENI struct {
 	// Changed is when this agent last changed an attribute, AttachedAt when it attached
 	// the ENI; both are zero once another client must have changed it since.
 	Changed, AttachedAt time.Time
-	// AssignedAt is when this agent last gave the ENI addresses or prefixes.
-	AssignedAt time.Time
 	// CountsFrom is when describes show all addresses and prefixes that EC2 may have been
 	// asked for, zero once one of then has: such a request has no token, so after a lost
-	// answer or a restart a describe may lack what has been given.
+	// answer or a restart nothing else tells what has been given.
 	CountsFrom time.Time
 
-	restored   time.Time // when it was taken from the report
-	describeAt time.Time // when EC2 is to be asked about its link, whatever is asked before
+	given      eni.Assigned // by EC2 to this agent, and describes may still lack it
+	givenAt    time.Time    // the last of it
+	restored   time.Time    // when it was taken from the report
+	describeAt time.Time    // when EC2 is to be asked about its link, whatever is asked before
 	// collects: this agent itself takes ENIs out of EC2. No other program would delete
 	// what is taken for gone too soon.
 	collects bool
@@ -107,6 +108,12 @@ func (e ENI) disproved(now time.Time) bool {
 	return e.ReportedOnly() && !now.Before(latest(e.restored, e.MustShowFrom()).Add(ConsistencyWindow))
 }
 
+// Has are the addresses and prefixes of the ENI, with those that EC2 has given it and that
+// describes may still lack.
+func (e ENI) Has() (all []netip.Addr, prefixes []string) {
+	return addresses(e.Addresses, e.given.Addresses), union(e.Prefixes, e.given.Prefixes)
+}
+
 // Rank orders the candidates for one place: attached here, then what was when it was
 // last reported and EC2 does not show yet, then free, which one that is deleted may
 // still seem to be, then on the way out, then elsewhere.
@@ -132,8 +139,11 @@ func (e ENI) shownAs(shown eni.ENI, now time.Time) ENI {
 		shown.Groups, shown.Description, shown.SourceDestCheck = e.Groups, e.Description, e.SourceDestCheck
 		shown.ConnectionTracking, shown.PrimaryIPv6 = e.ConnectionTracking, e.PrimaryIPv6
 	}
-	if now.Sub(e.AssignedAt) < ExpectationTimeout {
+	if now.Sub(e.givenAt) < ExpectationTimeout {
 		shown.Addresses, shown.Prefixes = addresses(e.Addresses, shown.Addresses), union(e.Prefixes, shown.Prefixes)
+	}
+	if now.Sub(e.givenAt) >= ConsistencyWindow {
+		e.given = eni.Assigned{}
 	}
 	if !now.Before(e.CountsFrom) {
 		e.CountsFrom = time.Time{}

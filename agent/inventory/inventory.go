@@ -121,8 +121,9 @@ func (i *Inventory) Attached(attachmentID string, p eni.AttachParams, now time.T
 // Assigned takes in what EC2 has given an ENI in addition to what it had.
 func (i *Inventory) Assigned(id string, more eni.Assigned, now time.Time) {
 	i.update(id, func(e *ENI) {
-		e.AssignedAt, e.CountsFrom = now, now.Add(ConsistencyWindow)
-		e.Addresses, e.Prefixes = addresses(e.Addresses, more.Addresses), union(e.Prefixes, more.Prefixes)
+		e.given = eni.Assigned{Addresses: union(e.given.Addresses, more.Addresses), Prefixes: union(e.given.Prefixes, more.Prefixes)}
+		e.givenAt = now
+		e.Addresses, e.Prefixes = e.Has()
 	})
 }
 

@@ -108,7 +108,7 @@ func (i *Inventory) Schedule(o Open, now time.Time) {
 	}
 	r.mayHaveCreated = o.MayHaveCreated
 	for _, id := range o.Counting {
-		if e, ok := i.Get(id); ok {
+		if e, ok := i.Get(id); ok && e.CountsFrom.After(i.described) { // or the last one has not shown it
 			r.before("describes must show by now which addresses an ENI has", e.CountsFrom)
 		}
 	}
