@@ -5,6 +5,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
@@ -42,37 +44,66 @@ func (w *world) grow() {
 	c := w.choices
 	w.change(func(s *agent.Snapshot) {
 		n := &s.NodeENIs[c.N(len(s.NodeENIs))]
-		var ipv4 v1alpha1.IPv4
-		if n.Spec.IPv4 != nil {
-			ipv4 = *n.Spec.IPv4
+		ipv4, ipv6 := ptr.Deref(n.Spec.IPv4, v1alpha1.IPv4{}), ptr.Deref(n.Spec.IPv6, v1alpha1.IPv6{})
+		more, family := int32(1+c.N(2)), c.N(4)
+		if family != 1 {
+			more4(&ipv4, more, c.Bool())
+			n.Spec.IPv4 = &ipv4
 		}
-		if more := int32(1 + c.N(2)); ipv4.Prefixes > 0 || ipv4.SecondaryAddresses == 0 && c.Bool() {
-			ipv4.Prefixes = min(ipv4.Prefixes+more, 6)
-		} else {
-			ipv4.SecondaryAddresses = min(ipv4.SecondaryAddresses+more, 12)
+		if family != 0 {
+			more6(&ipv6, more, c.Bool())
+			n.Spec.IPv6 = &ipv6
 		}
-		n.Spec.IPv4 = &ipv4
 		n.Generation++
 	})
 }
 
-func (w *world) faultAssign() { w.inject("AssignPrivateIpAddresses") }
+func more4(s *v1alpha1.IPv4, more int32, prefixes bool) {
+	if s.Prefixes > 0 || s.SecondaryAddresses == 0 && prefixes {
+		s.Prefixes = min(s.Prefixes+more, 6)
+	} else {
+		s.SecondaryAddresses = min(s.SecondaryAddresses+more, 12)
+	}
+}
+
+func more6(s *v1alpha1.IPv6, more int32, prefixes bool) {
+	if s.Prefixes > 0 || s.Addresses == nil && prefixes {
+		s.Prefixes = min(s.Prefixes+more, 6)
+	} else {
+		s.Addresses = ptr.To(min(ptr.Deref(s.Addresses, 0)+more, 12))
+	}
+}
+
+func (w *world) faultAssign() {
+	w.inject(draw.Of(w.choices, "AssignPrivateIpAddresses", "AssignIpv6Addresses"))
+}
 
 // checkCounts sees that no ENI has more addresses or prefixes than are asked for; all of
 // them have settled when there are as many.
 func (w *world) checkCounts(settled bool) {
 	wanted := w.wanted()
 	for _, e := range w.living() {
-		var ipv4 v1alpha1.IPv4
-		if spec := wanted[placeOf(e)]; spec.IPv4 != nil {
-			ipv4 = *spec.IPv4
+		spec := wanted[placeOf(e)]
+		ipv4, ipv6 := ptr.Deref(spec.IPv4, v1alpha1.IPv4{}), ptr.Deref(spec.IPv6, v1alpha1.IPv6{})
+		addresses6, most6 := ptr.Deref(ipv6.Addresses, 0), ptr.Deref(ipv6.Addresses, 0)
+		if e.SubnetID == subnetA2 { // gives one to each ENI that asks for none
+			most6 = max(addresses6, 1)
 		}
-		if most := w.self.InstanceType == small && ipv4.SecondaryAddresses+ipv4.Prefixes >= smallAddresses; most {
+		if w.self.InstanceType == small && max(1+ipv4.SecondaryAddresses+ipv4.Prefixes, addresses6+ipv6.Prefixes) > smallAddresses {
 			settled = false // the instance type does not take as many
 		}
-		addresses, prefixes := int32(len(e.PrivateIPs)-1), int32(len(e.IPv4Prefixes))
-		if addresses > ipv4.SecondaryAddresses || prefixes > ipv4.Prefixes || settled && (v1alpha1.IPv4{SecondaryAddresses: addresses, Prefixes: prefixes}) != ipv4 {
-			w.Errorf("%v: %s has %d secondary addresses and %d prefixes, want %+v", time.Now(), e.ID, addresses, prefixes, ipv4)
+		for _, count := range []struct {
+			what             string
+			has, least, most int32
+		}{
+			{"secondary addresses", int32(len(e.PrivateIPs) - 1), ipv4.SecondaryAddresses, ipv4.SecondaryAddresses},
+			{"IPv4 prefixes", int32(len(e.IPv4Prefixes)), ipv4.Prefixes, ipv4.Prefixes},
+			{"IPv6 addresses", int32(len(e.IPv6Addresses)), addresses6, most6},
+			{"IPv6 prefixes", int32(len(e.IPv6Prefixes)), ipv6.Prefixes, ipv6.Prefixes},
+		} {
+			if count.has > count.most || settled && count.has < count.least {
+				w.Errorf("%v: %s has %d %s, want %d", time.Now(), e.ID, count.has, count.what, count.most)
+			}
 		}
 	}
 }

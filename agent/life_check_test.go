@@ -201,18 +201,27 @@ func (w *world) compare(e cloud.Interface, spec v1alpha1.NodeENISpec) {
 		return
 	}
 	if !slices.Equal(e.GroupIDs, spec.SecurityGroupIDs) || spec.Description != "" && e.Description != spec.Description ||
-		e.SourceDestCheck != *spec.SourceDestCheck || a.DeleteOnTermination != *spec.DeleteOnTermination {
+		e.SourceDestCheck != *spec.SourceDestCheck || a.DeleteOnTermination != *spec.DeleteOnTermination || lacks(e, spec) {
 		w.Errorf("%s is %+v %+v, want %+v", e.ID, e, a, spec)
 	}
 	l, ok := w.host.Links.Links()[e.MAC]
-	if !ok || l.DeviceIndex != int(a.DeviceIndex) || l.MTU != int(spec.MTU) || !sameAddresses(l.Addresses, e.PrivateIPs) {
-		w.Errorf("%s at %d with %v has the link %+v, want the MTU %d", e.ID, a.DeviceIndex, e.PrivateIPs, l, spec.MTU)
+	addresses := slices.Concat(e.PrivateIPs, e.IPv6Addresses)
+	if !ok || l.Card != int(a.NetworkCardIndex) || l.DeviceIndex != int(a.DeviceIndex) || l.MTU != int(spec.MTU) || !sameAddresses(l.Addresses, addresses) {
+		w.Errorf("%s at %d of card %d with %v has the link %+v, want the MTU %d", e.ID, a.DeviceIndex, a.NetworkCardIndex, addresses, l, spec.MTU)
 	}
 	entries := slices.DeleteFunc(w.memory.saved().ENIs, func(entry v1alpha1.ENIState) bool { return entry.ENIID != e.ID })
-	if len(entries) != 1 || entries[0].Phase != v1alpha1.PhaseReady || len(entries[0].Addresses) != len(e.PrivateIPs) ||
-		entries[0].AttachmentID != a.ID || entries[0].MAC != e.MAC || entries[0].DeviceIndex != a.DeviceIndex {
+	if len(entries) != 1 || entries[0].Phase != v1alpha1.PhaseReady || len(entries[0].Addresses) != len(addresses) ||
+		entries[0].AttachmentID != a.ID || entries[0].MAC != e.MAC || entries[0].DeviceIndex != a.DeviceIndex || entries[0].NetworkCard != a.NetworkCardIndex {
 		w.Errorf("%s is %+v %+v, and reported as %+v", e.ID, e, a, entries)
 	}
+}
+
+// lacks says whether an attached ENI lacks what not every instance type has.
+func lacks(e cloud.Interface, spec v1alpha1.NodeENISpec) bool {
+	express := e.Attachment.EnaSrd != nil && e.Attachment.EnaSrd.Enabled
+	return e.Attachment.NetworkCardIndex != spec.NetworkCard || express != (spec.ENAExpress != nil) ||
+		spec.ConnectionTracking != nil && e.ConnectionTracking.UDP != spec.ConnectionTracking.UDPTimeout ||
+		spec.IPv6 != nil && len(e.IPv6Addresses) < int(*spec.IPv6.Addresses)
 }
 
 func sameAddresses(a, b []netip.Addr) bool {

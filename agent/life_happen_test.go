@@ -61,15 +61,23 @@ func (w *world) inject(action string) {
 func (w *world) wish() {
 	c := w.choices
 	name := draw.Of(c, "a", "b", "c")
+	// One byte for two things, as for the first of them alone: so older seeds keep their meaning.
+	groups, place, mtu, text := draw.Of(c, []string{groupX}, []string{groupY}, []string{groupX, groupY}), c.N(6), c.N(4), c.N(8)
 	n := v1alpha1.NodeENI{Spec: v1alpha1.NodeENISpec{
 		NodeSelector:        map[string]string{"on": "yes"},
-		SecurityGroupIDs:    draw.Of(c, []string{groupX}, []string{groupY}, []string{groupX, groupY}),
-		DeviceIndex:         int32(1 + c.N(3)),
-		MTU:                 draw.Of[int32](c, 0, 9001),
-		Description:         draw.Of(c, "", "other"),
+		SecurityGroupIDs:    groups,
+		DeviceIndex:         int32(1 + place%3),
+		MTU:                 []int32{0, 9001}[mtu%2],
+		Description:         []string{"", "other"}[text%2],
 		DeleteOnTermination: aws.Bool(!c.Bool()),
 		SourceDestCheck:     aws.Bool(!c.Bool()),
 	}}
+	if w.self.InstanceType != small {
+		n.Spec.NetworkCard = int32(place / 3)
+		n.Spec.IPv6 = []*v1alpha1.IPv6{nil, {Addresses: aws.Int32(2)}}[mtu/2]
+		n.Spec.ENAExpress = []*v1alpha1.ENAExpress{nil, {Enabled: true}}[text/2%2]
+		n.Spec.ConnectionTracking = []*v1alpha1.ConnectionTracking{nil, {UDPTimeout: 45}}[text/4]
+	}
 	n.Spec.SubnetIDs = draw.Some(c, subnetA2, subnetB)
 	n.Spec.SubnetNames = draw.Some(c, "one", "two")
 	if slices.Contains(n.Spec.SubnetIDs, subnetA2) {
@@ -82,7 +90,11 @@ func (w *world) wish() {
 	w.change(func(s *agent.Snapshot) {
 		i := slices.IndexFunc(s.NodeENIs, func(o v1alpha1.NodeENI) bool { return o.Name == name })
 		if i >= 0 {
-			n.ObjectMeta, n.Spec.DeviceIndex = s.NodeENIs[i].ObjectMeta, s.NodeENIs[i].Spec.DeviceIndex
+			old := s.NodeENIs[i]
+			n.ObjectMeta, n.Spec.DeviceIndex, n.Spec.NetworkCard = old.ObjectMeta, old.Spec.DeviceIndex, old.Spec.NetworkCard
+			if old.Spec.IPv6 != nil {
+				n.Spec.IPv6 = old.Spec.IPv6 // it never shrinks
+			}
 			n.Generation++
 			s.NodeENIs[i] = n
 			return

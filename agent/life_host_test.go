@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -137,8 +138,8 @@ func (h *hints) Interfaces(ctx context.Context) ([]imds.Interface, error) {
 	for _, i := range m.Interfaces {
 		mac, _ := net.ParseMAC(i.MAC)
 		all = append(all, imds.Interface{
-			MAC: mac, Settled: i.Ready && (i.DeviceNumber != 0 || i.MAC == m.MAC),
-			DeviceIndex: int(i.DeviceNumber), ENIID: i.InterfaceID, SubnetID: i.SubnetID,
+			MAC: mac, Settled: i.Ready && (i.DeviceNumber != 0 || i.NetworkCard != 0 || i.MAC == m.MAC),
+			Card: int(i.NetworkCard), DeviceIndex: int(i.DeviceNumber), ENIID: i.InterfaceID, SubnetID: i.SubnetID,
 		})
 	}
 	return all, err
@@ -153,7 +154,7 @@ func (h *hints) Assigned(ctx context.Context, mac net.HardwareAddr) (imds.Assign
 			if h.lie != nil {
 				return *h.lie, err
 			}
-			return imds.Assigned{Addresses: i.LocalIPv4s, Groups: i.SecurityGroupIDs}, err
+			return imds.Assigned{Addresses: slices.Concat(i.LocalIPv4s, i.IPv6s), Groups: i.SecurityGroupIDs}, err
 		}
 	}
 	return imds.Assigned{}, err

@@ -139,15 +139,15 @@ func newCloud(t *testing.T, c *draw.Choices, fabric cloud.Fabric) *cloud.Cloud {
 	const vpc = "vpc-00000000000000001"
 	network := netip.MustParsePrefix
 	simulated, err := cloud.New(cloud.Config{
-		VPCs: []cloud.VPC{{ID: vpc, CIDR: network("10.0.0.0/16")}},
+		VPCs: []cloud.VPC{{ID: vpc, CIDR: network("10.0.0.0/16"), IPv6CIDR: network("fd00:1::/56")}},
 		Subnets: []cloud.Subnet{
-			{ID: subnetA, VPCID: vpc, Zone: "us-east-1a", CIDR: network("10.0.1.0/24"), Tags: map[string]string{"Name": "one"}},
-			{ID: subnetA2, VPCID: vpc, Zone: "us-east-1a", CIDR: network("10.0.2.0/24"), Tags: map[string]string{"Name": "two"}},
+			{ID: subnetA, VPCID: vpc, Zone: "us-east-1a", CIDR: network("10.0.1.0/24"), IPv6CIDR: network("fd00:1:0:1::/64"), Tags: map[string]string{"Name": "one"}},
+			{ID: subnetA2, VPCID: vpc, Zone: "us-east-1a", CIDR: network("10.0.2.0/24"), IPv6CIDR: network("fd00:1:0:2::/64"), AssignIPv6AddressOnCreation: true, Tags: map[string]string{"Name": "two"}},
 			{ID: subnetB, VPCID: vpc, Zone: "us-east-1b", CIDR: network("10.0.3.0/24"), Tags: map[string]string{"Name": "two"}},
 		},
 		SecurityGroups: []cloud.SecurityGroup{{ID: groupX, Name: "x", VPCID: vpc}, {ID: groupY, Name: "y", VPCID: vpc}},
 		InstanceTypes: []cloud.InstanceType{
-			{Name: "m5.fuzz", MaxENIs: 15, IPv4PerENI: 30}, {Name: small, MaxENIs: 3, IPv4PerENI: smallAddresses},
+			{Name: "m5.fuzz", MaxENIs: 30, NetworkCards: 2, IPv4PerENI: 30, EnaSrd: true}, {Name: small, MaxENIs: 3, IPv4PerENI: smallAddresses},
 		},
 		Timing: cloud.Timing{
 			Read: 20 * time.Millisecond, Write: 50 * time.Millisecond,
