@@ -27,7 +27,7 @@ func FuzzAssign(f *testing.F) {
 			w := newWorld(t, draw.From(data))
 			w.counted = true
 			w.boot()
-			events := []func(){w.grow, w.grow, w.grow, w.faultAssign, w.faultAssign, w.restart, w.pause, w.lag}
+			events := []func(){w.grow, w.grow, w.grow, w.faultAssign, w.faultAssign, w.restart, w.pause, w.forget, w.lagMore, w.lagMore}
 			for step := 0; w.choices.More() && step < 20; step++ {
 				events[w.choices.N(len(events))]()
 				time.Sleep(draw.Of(w.choices, 100*time.Millisecond, 0, 30*time.Millisecond, time.Second, 20*time.Second, 90*time.Second, 6*time.Minute, 70*time.Minute))
@@ -76,6 +76,22 @@ func more6(s *v1alpha1.IPv6, more int32, prefixes bool) {
 
 func (w *world) faultAssign() {
 	w.inject(draw.Of(w.choices, "AssignPrivateIpAddresses", "AssignIpv6Addresses"))
+}
+
+// forget has an agent start without a report.
+func (w *world) forget() {
+	w.distrustReport()
+	w.halt(true)
+	w.memory.set(func(m *memory) { m.report, m.lost = v1alpha1.NodeENIStateStatus{}, true })
+	w.boot()
+}
+
+// lagMore lets describes lag for as long as AWS says that they may.
+func (w *world) lagMore() {
+	timing := w.cloud.Timing()
+	timing.DescribeLag = draw.Of(w.choices, 0, 5*time.Second, 40*time.Second, 4*time.Minute)
+	w.must(w.cloud.SetTiming(timing))
+	w.doubt(false, timing.DescribeLag > linkedWindow)
 }
 
 // checkCounts sees that no ENI has more addresses or prefixes than are asked for; all of
