@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
@@ -218,10 +220,15 @@ func (w *world) compare(e cloud.Interface, spec v1alpha1.NodeENISpec) {
 
 // lacks says whether an attached ENI lacks what not every instance type has.
 func lacks(e cloud.Interface, spec v1alpha1.NodeENISpec) bool {
-	express := e.Attachment.EnaSrd != nil && e.Attachment.EnaSrd.Enabled
-	return e.Attachment.NetworkCardIndex != spec.NetworkCard || express != (spec.ENAExpress != nil) ||
-		spec.ConnectionTracking != nil && e.ConnectionTracking.UDP != spec.ConnectionTracking.UDPTimeout ||
-		spec.IPv6 != nil && len(e.IPv6Addresses) < int(*spec.IPv6.Addresses)
+	a, ipv4, ipv6 := e.Attachment, ptr.Deref(spec.IPv4, v1alpha1.IPv4{}), ptr.Deref(spec.IPv6, v1alpha1.IPv6{})
+	express, timeouts := ptr.Deref(a.EnaSrd, cloud.EnaSrd{}), ptr.Deref(spec.ConnectionTracking, v1alpha1.ConnectionTracking{})
+	return a.NetworkCardIndex != spec.NetworkCard || spec.ENAQueues > 0 && a.EnaQueueCount != spec.ENAQueues ||
+		v1alpha1.ENAExpress(express) != ptr.Deref(spec.ENAExpress, v1alpha1.ENAExpress{}) ||
+		timeouts.UDPTimeout > 0 && timeouts.UDPTimeout != e.ConnectionTracking.UDP ||
+		timeouts.UDPStreamTimeout > 0 && timeouts.UDPStreamTimeout != e.ConnectionTracking.UDPStream ||
+		timeouts.TCPEstablishedTimeout > 0 && timeouts.TCPEstablishedTimeout != e.ConnectionTracking.TCPEstablished ||
+		len(e.PrivateIPs)-1 < int(ipv4.SecondaryAddresses) || len(e.IPv4Prefixes) < int(ipv4.Prefixes) ||
+		len(e.IPv6Addresses) < int(ptr.Deref(ipv6.Addresses, 0)) || len(e.IPv6Prefixes) < int(ipv6.Prefixes) || ipv6.PrimaryIPv6 && !e.PrimaryIPv6
 }
 
 func sameAddresses(a, b []netip.Addr) bool {

@@ -7,15 +7,17 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
-// settledWorld has one ENI that is Ready.
-func settledWorld(t *testing.T) (*world, cloud.Interface) {
+// settledWorld has one ENI that is Ready, of a NodeENI with these changes.
+func settledWorld(t *testing.T, changes ...func(*v1alpha1.NodeENISpec)) (*world, cloud.Interface) {
 	w := newWorld(t, draw.From(nil))
 	w.withoutCoordinator()
+	w.respecify(changes...)
 	w.boot()
 	time.Sleep(30 * time.Minute) // the verification after a create is over
 	all := w.living()

@@ -112,7 +112,11 @@ const (
 	smallAddresses = 4
 )
 
-func newWorld(t *testing.T, c *draw.Choices) *world {
+// newWorld has an instance of one of the types, by default of m5.fuzz or small.
+func newWorld(t *testing.T, c *draw.Choices, types ...string) *world {
+	if len(types) == 0 {
+		types = []string{"m5.fuzz", "m5.fuzz", "m5.fuzz", small}
+	}
 	w := &world{T: t, choices: c, memory: newMemory(), over: make(chan struct{})}
 	w.host = newSlate(func(mac string) bool {
 		return !slices.ContainsFunc(w.cloud.Interfaces(), func(e cloud.Interface) bool { return e.MAC == mac && !w.ours(e) })
@@ -121,7 +125,7 @@ func newWorld(t *testing.T, c *draw.Choices) *world {
 	// One byte for both, as for the first of them alone: so older seeds keep their meaning.
 	n := c.N(8)
 	w.alone = n%2 == 1
-	in, err := w.cloud.RunInstance(cloud.RunInstance{Type: []string{"m5.fuzz", "m5.fuzz", "m5.fuzz", small}[n/2], SubnetID: subnetA})
+	in, err := w.cloud.RunInstance(cloud.RunInstance{Type: types[n/2%len(types)], SubnetID: subnetA})
 	w.must(err)
 	w.self = imds.Identity{InstanceID: in.ID, InstanceType: in.Type, Zone: in.Zone, Region: "us-east-1", Partition: "aws", AccountID: "123456789012", VPCID: in.VPCID}
 	w.hints = &hints{cloud: w.cloud, instance: in.ID}
@@ -147,7 +151,7 @@ func newCloud(t *testing.T, c *draw.Choices, fabric cloud.Fabric) *cloud.Cloud {
 		},
 		SecurityGroups: []cloud.SecurityGroup{{ID: groupX, Name: "x", VPCID: vpc}, {ID: groupY, Name: "y", VPCID: vpc}},
 		InstanceTypes: []cloud.InstanceType{
-			{Name: "m5.fuzz", MaxENIs: 30, NetworkCards: 2, IPv4PerENI: 30, EnaSrd: true}, {Name: small, MaxENIs: 3, IPv4PerENI: smallAddresses},
+			{Name: "m5.fuzz", MaxENIs: 30, NetworkCards: 2, IPv4PerENI: 30, EnaSrd: true, EnaQueues: cloud.EnaQueues{Flexible: true, Default: 8, MaxPerENI: 32}}, {Name: small, MaxENIs: 3, IPv4PerENI: smallAddresses},
 		},
 		Timing: cloud.Timing{
 			Read: 20 * time.Millisecond, Write: 50 * time.Millisecond,
