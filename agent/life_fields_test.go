@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -207,4 +208,23 @@ func TestUnsupportedIsReported(t *testing.T) {
 			})
 		}
 	}
+}
+
+// After a reboot without EC2 the data path comes back as the report has it, of both IP
+// families and on its network card.
+func TestRebootWithoutEC2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, e := settledWorld(t, everything, ipv4(2, 0), primaryIPv6)
+		before := w.host.Links.Links()[e.MAC]
+		w.halt(true)
+		w.host.Reboot()
+		w.must(w.cloud.Inject(cloud.Fault{Action: "*", Code: "UnauthorizedOperation", Count: 1000}))
+		w.boot()
+		time.Sleep(10 * time.Minute)
+		after := w.host.Links.Links()[e.MAC]
+		if !reflect.DeepEqual(after, before) || len(after.Addresses) != 4 || len(after.Subnets) != 2 || after.Card != 1 {
+			t.Errorf("before it was %+v, now it is %+v", before, after)
+		}
+		w.end()
+	})
 }

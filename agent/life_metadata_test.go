@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
@@ -54,6 +56,12 @@ func TestOthersChangeAnENI(t *testing.T) {
 				return err
 			}, map[string]int{describe: 1}},
 			{"one is taken away", func() error { return w.cloud.UnassignPrivateIPAddresses(e.ID, extra[:1]) }, map[string]int{describe: 1}},
+			{"an IPv6 address is assigned", func() error {
+				got, err := w.cloud.AssignIPv6(cloud.AssignInput{NetworkInterfaceID: e.ID, AddressRequest: cloud.AddressRequest{Count: ptr.To(1)}})
+				extra = got.Addresses
+				return err
+			}, map[string]int{describe: 1}},
+			{"it is taken away", func() error { return w.cloud.UnassignIPv6(e.ID, cloud.Assigned{Addresses: extra}) }, map[string]int{describe: 1}},
 			{"other groups are set", func() error {
 				return w.cloud.ModifyNetworkInterfaceAttribute(cloud.ModifyNetworkInterfaceAttributeInput{NetworkInterfaceID: e.ID, GroupIDs: []string{groupY}})
 			}, map[string]int{describe: 1, modify: 1}},

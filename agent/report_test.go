@@ -3,6 +3,9 @@ package agent
 import (
 	"errors"
 	"net/http"
+	"net/netip"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -324,18 +327,41 @@ func TestDisplacedWords(t *testing.T) {
 	}
 }
 
+// An entry has all of an ENI that EC2 knows and users may ask for.
+func TestReportHasTheWholeENI(t *testing.T) {
+	w := wantFor("x", subnetA, 2).on(1)
+	w.cidr, w.ipv6CIDRs = "10.0.1.0/24", []string{"fd00:1::/64"}
+	e := eniFor("eni-x", "x", subnetA).atPlace(me, w.place(), "attached").with(func(e *inventory.ENI) {
+		e.MAC, e.PrimaryIPv6, e.Prefixes = "02:00:00:00:00:01", true, []string{"10.0.1.16/28", "fd00:1:0:0:1::/80"}
+		e.Addresses = []netip.Addr{netip.MustParseAddr("10.0.1.4"), netip.MustParseAddr("fd00:1::4")}
+		e.ConnectionTracking = eni.ConnectionTracking{UDPTimeout: 45}
+		e.Attachment.ENAExpress, e.Attachment.ENAQueues = eni.ENAExpress{Enabled: true}, 8
+	})
+	created := metav1.Time{Time: e.Owner.CreatedAt}
+	entry := v1alpha1.ENIState{
+		NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, SubnetCIDR: w.cidr, SubnetIPv6CIDRs: w.ipv6CIDRs, ENIID: "eni-x", AttachmentID: e.Attachment.ID,
+		NetworkCard: 1, DeviceIndex: 2, MAC: e.MAC, Addresses: []string{"10.0.1.4", "fd00:1::4"}, Prefixes: e.Prefixes, PrimaryIPv6: true,
+		ConnectionTracking: &v1alpha1.ConnectionTracking{UDPTimeout: 45}, ENAExpress: &v1alpha1.ENAExpress{Enabled: true}, ENAQueues: 8,
+		CreatedAt: &created, Phase: v1alpha1.PhaseConfiguring, Reason: "SettingAttributes", Message: "waiting for EC2 to set the ENI's attributes", LastTransitionTime: metav1.Unix(50, 0),
+	}
+	v := view{synced: true, desired: desired{wants: []want{w}}, enis: enis(e)}
+	if got := report(situationOf(v, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0)).ENIs; len(got) != 1 || !reflect.DeepEqual(got[0], entry) {
+		t.Errorf("got  %+v\nwant %+v", got, entry)
+	}
+}
+
 // The release of an ENI may have to be tried again, also by the next process, and needs the
-// CIDR of its subnet, which only the report has by then.
+// CIDRs of its subnet, which only the report has by then.
 func TestReportOfReleaseKeepsTheCIDR(t *testing.T) {
-	const cidr = "10.0.1.0/24"
+	const cidr, cidr6 = "10.0.1.0/24", "fd00:1::/64"
 	v := view{synced: true, enis: enis(eniFor("eni-x", "x", subnetA))}
 	last := v1alpha1.NodeENIStateStatus{ENIs: []v1alpha1.ENIState{
-		{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, SubnetCIDR: cidr, ENIID: "eni-x", Phase: v1alpha1.PhaseReady},
+		{NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, SubnetCIDR: cidr, SubnetIPv6CIDRs: []string{cidr6}, ENIID: "eni-x", Phase: v1alpha1.PhaseReady},
 	}}
 	for range 2 {
 		last = report(situationOf(v, nil, nil), last, time.Unix(50, 0))
-		if e := last.ENIs[0]; e.Phase != v1alpha1.PhaseReleasing || e.SubnetCIDR != cidr {
-			t.Errorf("%s with the CIDR %q", e.Phase, e.SubnetCIDR)
+		if e := last.ENIs[0]; e.Phase != v1alpha1.PhaseReleasing || e.SubnetCIDR != cidr || !slices.Equal(e.SubnetIPv6CIDRs, []string{cidr6}) {
+			t.Errorf("%s with the CIDR %q and of IPv6 %q", e.Phase, e.SubnetCIDR, e.SubnetIPv6CIDRs)
 		}
 	}
 }

@@ -21,8 +21,9 @@ import (
 func TestReportedLinks(t *testing.T) {
 	const mac = "02:00:00:00:00:07"
 	full := hostnet.Wanted{
-		MAC: hardwareAddr(mac), InterfaceName: "fast", MTU: 9001, Host: true, DeviceIndex: 3,
-		Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.7"), netip.MustParseAddr("10.0.1.8")}, Subnets: []netip.Prefix{netip.MustParsePrefix("10.0.1.0/24")},
+		MAC: hardwareAddr(mac), InterfaceName: "fast", MTU: 9001, Host: true, Card: 1, DeviceIndex: 3,
+		Addresses: []netip.Addr{netip.MustParseAddr("10.0.1.7"), netip.MustParseAddr("10.0.1.8"), netip.MustParseAddr("fd00:1::7")},
+		Subnets:   prefixes("10.0.1.0/24", "fd00:1::/64"),
 	}
 	change := func(f func(*hostnet.Wanted)) *hostnet.Wanted { w := full; f(&w); return &w }
 	for _, test := range []struct {
@@ -32,6 +33,10 @@ func TestReportedLinks(t *testing.T) {
 	}{
 		{"as it was", func(*v1alpha1.NodeENI, *v1alpha1.ENIState, *Snapshot) {}, &full},
 		{"not all was done", func(_ *v1alpha1.NodeENI, e *v1alpha1.ENIState, _ *Snapshot) { e.Phase = v1alpha1.PhaseConfiguring }, &full},
+		{"with IPv6 only", func(_ *v1alpha1.NodeENI, e *v1alpha1.ENIState, _ *Snapshot) {
+			e.Addresses, e.SubnetCIDR = e.Addresses[2:], ""
+		},
+			change(func(w *hostnet.Wanted) { w.Addresses, w.Subnets = w.Addresses[2:], w.Subnets[1:] })},
 		{"no name wanted", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) { n.Spec.InterfaceName = "" },
 			change(func(w *hostnet.Wanted) { w.InterfaceName = "" })},
 		{"the node's MTU", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) { n.Spec.MTU = 0 },
@@ -56,8 +61,8 @@ func TestReportedLinks(t *testing.T) {
 				},
 			}
 			e := v1alpha1.ENIState{
-				NodeENI: "x", NodeENIUID: "x", ObservedGeneration: 4, ENIID: "eni-x", MAC: mac, DeviceIndex: 3, InterfaceName: "fast",
-				Addresses: []string{"10.0.1.7", "10.0.1.8"}, SubnetID: subnetA, SubnetCIDR: "10.0.1.0/24", Phase: v1alpha1.PhaseReady,
+				NodeENI: "x", NodeENIUID: "x", ObservedGeneration: 4, ENIID: "eni-x", MAC: mac, NetworkCard: 1, DeviceIndex: 3, InterfaceName: "fast",
+				Addresses: []string{"10.0.1.7", "10.0.1.8", "fd00:1::7"}, SubnetID: subnetA, SubnetCIDR: "10.0.1.0/24", SubnetIPv6CIDRs: []string{"fd00:1::/64"}, Phase: v1alpha1.PhaseReady,
 			}
 			s := Snapshot{Labels: map[string]string{"ng": "multi-eni"}}
 			test.change(&n, &e, &s)

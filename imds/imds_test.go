@@ -365,18 +365,22 @@ func TestAssigned(t *testing.T) {
 	for _, test := range []struct {
 		name      string
 		addresses string
+		ipv6      string
 		groups    string
 		want      string
 		err       string
 	}{
-		{"two addresses", "10.0.0.7\n10.0.0.9", "sg-1\nsg-2", "{[10.0.0.7 10.0.0.9] [sg-1 sg-2]}", ""},
-		{"not shown", "", "", "{[] []}", ""},
-		{"no addresses", "", "sg-1", "{[] [sg-1]}", ""},
-		{"a page of a proxy", "<html>", "sg-1", "", "<html>"},
+		{"two addresses", "10.0.0.7\n10.0.0.9", "", "sg-1\nsg-2", "{[10.0.0.7 10.0.0.9] [sg-1 sg-2]}", ""},
+		{"of both IP families", "10.0.0.7", "fd00::7\nfd00::9", "sg-1", "{[10.0.0.7 fd00::7 fd00::9] [sg-1]}", ""},
+		{"of IPv6 only", "", "fd00::7", "sg-1", "{[fd00::7] [sg-1]}", ""},
+		{"not shown", "", "", "", "{[] []}", ""},
+		{"no addresses", "", "", "sg-1", "{[] [sg-1]}", ""},
+		{"a page of a proxy", "<html>", "", "sg-1", "", "<html>"},
+		{"a page of a proxy, for IPv6", "10.0.0.7", "<html>", "sg-1", "", "<html>"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := newService(func(v map[string]string) {
-				for name, value := range map[string]string{"local-ipv4s": test.addresses, "security-group-ids": test.groups} {
+				for name, value := range map[string]string{"local-ipv4s": test.addresses, "ipv6s": test.ipv6, "security-group-ids": test.groups} {
 					if value != "" {
 						v[dir+name] = value
 					}
@@ -392,8 +396,8 @@ func TestAssigned(t *testing.T) {
 			if text := fmt.Sprint(got); err != nil || text != test.want {
 				t.Errorf("%s, %v, want %s", text, err, test.want)
 			}
-			if n := s.requests.Load(); n != 3 {
-				t.Errorf("it took %d requests, want 3 with that for a token", n)
+			if n := s.requests.Load(); n != 4 {
+				t.Errorf("it took %d requests, want 4 with that for a token", n)
 			}
 		})
 	}
