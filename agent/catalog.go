@@ -190,7 +190,7 @@ func (a *Agent) lookedUp(key retry.Key, answer catalog, err error, now time.Time
 	a.failures.Reset(key)
 	maps.Copy(a.catalog, answer)
 	if kind := answer[ownInstanceType].kind; kind != nil {
-		a.inventory.LearnLimits(*kind)
+		a.inventory.Indexes.LearnLimits(*kind)
 	}
 	a.resolve()
 	for ref := range answer {

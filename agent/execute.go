@@ -205,7 +205,7 @@ func (a *Agent) investigate(ctx context.Context, err error, limitKnown bool) fun
 		}
 	case (eni.IsAttachmentLimit(err) || eni.IsIndexRefused(err)) && !limitKnown:
 		if kind, err := a.EC2.InstanceType(ctx, a.Identity.InstanceType); err == nil { // or the report goes without the number
-			return func() { a.inventory.LearnLimits(kind) }
+			return func() { a.inventory.Indexes.LearnLimits(kind) }
 		}
 	}
 	return func() {}
@@ -245,7 +245,7 @@ func (a *Agent) createFailed(c call, err error, now time.Time) {
 		// edited, too.
 		a.intents.supersede(c.slot, c.params.Owner.NodeENI, retagged.eni, now)
 		a.inventory.Resync.Now("the tags of an ENI that was just created have been edited")
-	case eni.IsSubnetFull(err):
+	case eni.IsSubnetFull(err) && c.params.SecondaryAddresses+c.params.IPv4Prefixes == 0: // or there may be room for those that ask for less
 		a.fail(subnetFullKey(c.slot.SubnetID), err, now)
 	case eni.IsMismatch(err):
 		// It was made by a call whose answer was lost, before the NodeENI changed.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
 // EC2 has carried out a request in other words: it is asked for the ENI. When it
@@ -52,5 +53,30 @@ func TestDecisionBeginsAnew(t *testing.T) {
 	a.intents.record([]inventory.Slot{c.slot}, a.desired, &a.failures, now.Add(time.Hour))
 	if f, ok := a.failures.Get(c.key()); ok {
 		t.Errorf("the new decision has failed already: %+v", f)
+	}
+}
+
+// A subnet that lacks room for several addresses, or for a prefix, may have room for an
+// ENI that asks for less.
+func TestFullSubnet(t *testing.T) {
+	for name, test := range map[string]struct {
+		code   string
+		params eni.CreateParams
+		full   bool
+	}{
+		"no address":            {"InsufficientFreeAddressesInSubnet", eni.CreateParams{}, true},
+		"not as many addresses": {"InsufficientFreeAddressesInSubnet", eni.CreateParams{SecondaryAddresses: 9}, false},
+		"no range for a prefix": {"InsufficientCidrBlocks", eni.CreateParams{IPv4Prefixes: 1}, false},
+		"another error":         {"InternalError", eni.CreateParams{}, false},
+	} {
+		a := New(Config{Log: slog.New(slog.DiscardHandler)})
+		c := call{verb: create, slot: inventory.Slot{UID: "x", SubnetID: subnetA}, params: test.params}
+		a.callFailed(c, ec2Error(test.code, ""), time.Unix(10_000, 0))
+		if _, full := a.failures.Get(subnetFullKey(subnetA)); full != test.full {
+			t.Errorf("%s: the subnet is taken to be full: %v", name, full)
+		}
+		if a.failures.Err(c.key()) == nil {
+			t.Errorf("%s: the call has not failed", name)
+		}
 	}
 }

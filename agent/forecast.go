@@ -71,6 +71,9 @@ func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who
 			return slices.ContainsFunc(own, func(o eni.ENI) bool { return o.ID == e.ID })
 		})},
 	}
+	if kind := known[ownInstanceType].kind; kind != nil {
+		v.indexes.LearnLimits(*kind)
+	}
 	f := forecast(v, own)
 	f.Attached = slices.DeleteFunc(attached, func(e eni.ENI) bool { return e.Attachment == nil })
 	f.Subnets = known.subnets()

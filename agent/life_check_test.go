@@ -227,7 +227,7 @@ func lacks(e cloud.Interface, spec v1alpha1.NodeENISpec) bool {
 		timeouts.UDPTimeout > 0 && timeouts.UDPTimeout != e.ConnectionTracking.UDP ||
 		timeouts.UDPStreamTimeout > 0 && timeouts.UDPStreamTimeout != e.ConnectionTracking.UDPStream ||
 		timeouts.TCPEstablishedTimeout > 0 && timeouts.TCPEstablishedTimeout != e.ConnectionTracking.TCPEstablished ||
-		len(e.PrivateIPs)-1 < int(ipv4.SecondaryAddresses) || len(e.IPv4Prefixes) < int(ipv4.Prefixes) ||
+		ipv4.SecondaryAddresses > 0 && len(e.PrivateIPs) <= int(ipv4.SecondaryAddresses) || len(e.IPv4Prefixes) < int(ipv4.Prefixes) ||
 		len(e.IPv6Addresses) < int(ptr.Deref(ipv6.Addresses, 0)) || len(e.IPv6Prefixes) < int(ipv6.Prefixes) || ipv6.PrimaryIPv6 && !e.PrimaryIPv6
 }
 

@@ -50,6 +50,8 @@ func ipv6(addresses *int32, prefixes int32) func(*v1alpha1.NodeENISpec) {
 	return func(s *v1alpha1.NodeENISpec) { s.IPv6 = &v1alpha1.IPv6{Addresses: addresses, Prefixes: prefixes} }
 }
 
+func in6(s *v1alpha1.NodeENISpec) { s.SubnetIDs, s.SubnetNames = []string{subnet6}, nil }
+
 func primaryIPv6(s *v1alpha1.NodeENISpec) {
 	s.IPv6 = &v1alpha1.IPv6{Addresses: ptr.To(int32(1)), PrimaryIPv6: true}
 }
@@ -60,6 +62,8 @@ func TestCallsOfAnENI(t *testing.T) {
 		"nothing special": nil,
 		"dual stack":      {everything, ipv4(4, 0), primaryIPv6},
 		"prefixes":        {everything, ipv4(0, 2), ipv6(nil, 1)},
+		"IPv6 only":       {everything, in6},
+		"several of IPv6": {everything, in6, ipv6(ptr.To(int32(3)), 0)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -81,6 +85,9 @@ func TestCallsOfAnENI(t *testing.T) {
 					t.Errorf("the calls are %v", calls)
 				}
 				for _, e := range w.living() {
+					if link := w.host.Links.Links()[e.MAC]; len(changes) > 0 && (!link.Host || len(link.Subnets) == 0) {
+						t.Errorf("the link is %+v", link)
+					}
 					w.compare(e, w.wanted()[placeOf(e)])
 				}
 				w.end()

@@ -92,6 +92,7 @@ const (
 	subnetA  = "subnet-0aaaaaaaaaaaaaaa1"
 	subnetA2 = "subnet-0aaaaaaaaaaaaaaa2"
 	subnetB  = "subnet-0bbbbbbbbbbbbbbb1" // in another zone
+	subnet6  = "subnet-0aaaaaaaaaaaaaaa6" // with IPv6 only
 	groupX   = "sg-0000000000000000a"
 	groupY   = "sg-0000000000000000b"
 	// linkedWindow is how long the agent waits before it believes that an ENI is gone
@@ -148,6 +149,7 @@ func newCloud(t *testing.T, c *draw.Choices, fabric cloud.Fabric) *cloud.Cloud {
 			{ID: subnetA, VPCID: vpc, Zone: "us-east-1a", CIDR: network("10.0.1.0/24"), IPv6CIDR: network("fd00:1:0:1::/64"), Tags: map[string]string{"Name": "one"}},
 			{ID: subnetA2, VPCID: vpc, Zone: "us-east-1a", CIDR: network("10.0.2.0/24"), IPv6CIDR: network("fd00:1:0:2::/64"), AssignIPv6AddressOnCreation: true, Tags: map[string]string{"Name": "two"}},
 			{ID: subnetB, VPCID: vpc, Zone: "us-east-1b", CIDR: network("10.0.3.0/24"), Tags: map[string]string{"Name": "two"}},
+			{ID: subnet6, VPCID: vpc, Zone: "us-east-1a", IPv6CIDR: network("fd00:1:0:6::/64"), IPv6Native: true, AssignIPv6AddressOnCreation: true},
 		},
 		SecurityGroups: []cloud.SecurityGroup{{ID: groupX, Name: "x", VPCID: vpc}, {ID: groupY, Name: "y", VPCID: vpc}},
 		InstanceTypes: []cloud.InstanceType{

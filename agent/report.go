@@ -228,7 +228,7 @@ func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.P
 		return phase, cmp.Or(reason, "SettingAttributes"), cmp.Or(message, "waiting for EC2 to set the ENI's attributes")
 	}
 	if slices.Contains(s.plan.open.Counting, e.ID) {
-		return v1alpha1.PhaseConfiguring, reasonVerifying, fmt.Sprintf("the ENI lacks addresses or prefixes, and EC2 may have been asked for them already; at %s it must show what the ENI has", e.CountsFrom.UTC().Format(time.RFC3339))
+		return v1alpha1.PhaseConfiguring, reasonCounting, fmt.Sprintf("the ENI lacks addresses or prefixes, and EC2 may have been asked for them already; from %s on, it must show what the ENI has", e.CountsFrom.UTC().Format(time.RFC3339))
 	}
 	return s.linkPhase(w, e)
 }
@@ -271,34 +271,6 @@ func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, rea
 		return v1alpha1.PhaseConfiguring, "LinkMissing", fmt.Sprintf("EC2 says attached, but no link with MAC %s is in the host's network namespace yet", e.MAC)
 	}
 	return v1alpha1.PhaseReady, "Ready", s.view.displaced(w, e)
-}
-
-// displaced says why an ENI is not at the device index that it was wanted at.
-func (v view) displaced(w want, e inventory.ENI) string {
-	at, wanted := inventory.PlaceOf(e.Attachment), w.place()
-	if at == wanted {
-		return ""
-	}
-	text := fmt.Sprintf("attached at %v; %v is wanted, and ", at, wanted)
-	if holder := v.holder(wanted); holder.Owner.NodeENI != "" {
-		return text + fmt.Sprintf("is now held by %s of NodeENI %s", holder.ID, holder.Owner.NodeENI)
-	} else if holder.ID != "" {
-		return text + "is now held by " + holder.ID
-	}
-	return text + "an attached ENI stays where it is"
-}
-
-// holder is the ENI that is attached there, as far as is known.
-func (v view) holder(at inventory.Place) eni.ENI {
-	if id, ok := v.indexes.Holders[at]; ok {
-		return eni.ENI{ID: id}
-	}
-	for _, e := range v.enis {
-		if e.AttachedTo(v.instanceID) && !e.LinkLeft() && inventory.PlaceOf(e.Attachment) == at {
-			return e.ENI
-		}
-	}
-	return eni.ENI{}
 }
 
 // failed words the last failure of a call; phase is for one that is tried again.
@@ -346,6 +318,10 @@ func (s situation) releaseEntry(e inventory.ENI) v1alpha1.ENIState {
 // agent that is killed meanwhile need not wait, after its restart, for one that has
 // gone.
 const reasonDeleting = "Deleting"
+
+// reasonCounting: EC2 is asked which addresses and prefixes the ENI has, before it gives it
+// more.
+const reasonCounting = "CountingAddresses"
 
 // removal says how far an ENI that is released is on its way out of EC2.
 func (s situation) removal(e inventory.ENI) (reason, message string) {

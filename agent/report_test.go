@@ -54,6 +54,8 @@ func TestReportPhases(t *testing.T) {
 	x := wantFor("x", subnetA, 2)
 	e := eniFor("eni-x", "x", subnetA)
 	up := map[string]linkState{"eni-x": {Status: hostnet.Status{Present: true, Name: "eth1", MTU: 9001}}}
+	growing := x
+	growing.ipv4.SecondaryAddresses = 2
 	wants := desired{wants: []want{x}}
 	decided := map[inventory.Slot]intent{x.Slot: {createdAt: time.Unix(7, 0)}}
 	attached := view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached"))}
@@ -84,6 +86,9 @@ func TestReportPhases(t *testing.T) {
 		{"attributes to be set", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Attachment.DeleteOnTermination = false }))}, up, nil, "Configuring SettingAttributes"},
 		{"attributes denied", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Attachment.DeleteOnTermination = false }))}, up,
 			failedWith(call{verb: setDeleteOnTermination, slot: x.Slot, eni: "eni-x"}.key(), ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation attached and in use"},
+		{"addresses to be assigned", view{synced: true, desired: desired{wants: []want{growing}}, enis: enis(e.at(me, 2, "attached"))}, up, nil, "Configuring SettingAttributes"},
+		{"addresses that may have been assigned", view{synced: true, desired: desired{wants: []want{growing}}, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.CountsFrom = time.Unix(300, 0) }))},
+			up, nil, "Configuring CountingAddresses from 1970-01-01T00:05:00Z on"},
 		{"not shown", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Evidence, e.Link = inventory.Missed, inventory.LinkSeen }))}, up, nil, "Configuring Verifying"},
 		{"not shown, and its link has never been here", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Evidence = inventory.Missed }))}, nil, nil, "Attaching Verifying"},
 		{"on another instance", view{synced: true, desired: wants, enis: enis(e.at(other, 2, "attached"))}, nil, nil, "Failed AttachedElsewhere " + other},
@@ -236,6 +241,8 @@ func TestRestoreTellsWhoseLinkWasHere(t *testing.T) {
 		{v1alpha1.ENIState{Phase: v1alpha1.PhaseConfiguring, Reason: reasonLinkGone}, true},
 		{v1alpha1.ENIState{Phase: v1alpha1.PhaseConfiguring, Reason: reasonVerifying}, true},
 		{v1alpha1.ENIState{Phase: v1alpha1.PhaseAttaching, Reason: reasonVerifying}, false},
+		{v1alpha1.ENIState{Phase: v1alpha1.PhaseConfiguring, Reason: reasonCounting}, false},
+		{v1alpha1.ENIState{Phase: v1alpha1.PhaseConfiguring, Reason: reasonCounting, InterfaceName: "eth1"}, true},
 		{v1alpha1.ENIState{Phase: v1alpha1.PhaseConfiguring, Reason: "SettingAttributes", InterfaceName: "eth1"}, true},
 		{v1alpha1.ENIState{Phase: v1alpha1.PhaseReady, InterfaceName: "eth1"}, true},
 		{v1alpha1.ENIState{Phase: v1alpha1.PhaseReleasing}, true},

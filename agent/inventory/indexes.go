@@ -49,10 +49,10 @@ func HoldersAmong(attached []eni.ENI, ours func(eni.ENI) bool) map[Place]string 
 }
 
 // LearnLimits takes in how many ENIs the instance type takes.
-func (i *Inventory) LearnLimits(t eni.InstanceType) {
-	i.Indexes.Max = map[int32]int32{0: t.MaxENIsOn(0)}
+func (i *Indexes) LearnLimits(t eni.InstanceType) {
+	i.Max = map[int32]int32{0: t.MaxENIsOn(0)}
 	for _, card := range t.Cards {
-		i.Indexes.Max[card.Index] = t.MaxENIsOn(card.Index)
+		i.Max[card.Index] = t.MaxENIsOn(card.Index)
 	}
 }
 
