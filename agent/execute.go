@@ -73,16 +73,6 @@ func (a *Agent) startCall(ctx context.Context, c call, now time.Time) {
 // execute makes the call. The function that it returns takes the result in; it
 // runs in the loop.
 func (a *Agent) execute(ctx context.Context, c call) (func(now time.Time), error) {
-	modified := func(change func(*eni.ENI)) func(time.Time) {
-		return func(now time.Time) { a.inventory.Modified(c.eni, now, change) }
-	}
-	attachment := func(change func(*eni.Attachment)) func(time.Time) {
-		return modified(func(e *eni.ENI) {
-			if e.Attachment != nil && e.Attachment.ID == c.attachment {
-				change(e.Attachment)
-			}
-		})
-	}
 	switch c.verb {
 	case create:
 		e, err := a.EC2.Create(ctx, c.params)
@@ -97,32 +87,8 @@ func (a *Agent) execute(ctx context.Context, c call) (func(now time.Time), error
 			a.provisioning.attached(c.eni, now)
 			a.inventory.Attached(id, params, now)
 		}, err
-	case setDeleteOnTermination:
-		err := a.EC2.SetDeleteOnTermination(ctx, c.eni, c.attachment, c.value)
-		return attachment(func(at *eni.Attachment) { at.DeleteOnTermination = c.value }), err
-	case setENAExpress:
-		err := a.EC2.SetENAExpress(ctx, c.eni, c.express)
-		return attachment(func(at *eni.Attachment) { at.ENAExpress = c.express }), err
-	case setENAQueues:
-		err := a.EC2.SetENAQueues(ctx, c.eni, c.attachment, c.queues)
-		return attachment(func(at *eni.Attachment) { at.ENAQueues = c.queues }), err
-	case setConnectionTracking:
-		err := a.EC2.SetConnectionTracking(ctx, c.eni, c.timeouts)
-		return modified(func(e *eni.ENI) { e.ConnectionTracking = c.timeouts }), err
-	case setPrimaryIPv6:
-		err := a.EC2.SetPrimaryIPv6(ctx, c.eni)
-		return modified(func(e *eni.ENI) { e.PrimaryIPv6 = true }), err
 	case assignIPv4, assignIPv6:
 		return a.assign(ctx, c)
-	case setSourceDestCheck:
-		err := a.EC2.SetSourceDestCheck(ctx, c.eni, c.value)
-		return modified(func(e *eni.ENI) { e.SourceDestCheck = c.value }), err
-	case setGroups:
-		err := a.EC2.SetGroups(ctx, c.eni, c.groups)
-		return func(now time.Time) {
-			a.Log.Info("changed an ENI's security groups", "eni", c.eni, "groups", c.groups)
-			modified(func(e *eni.ENI) { e.Groups = c.groups })(now)
-		}, err
 	case detach:
 		err := a.Collector.Detach(ctx, c.attachment)
 		return func(now time.Time) {
@@ -132,9 +98,44 @@ func (a *Agent) execute(ctx context.Context, c call) (func(now time.Time), error
 	case remove:
 		err := a.Collector.Delete(ctx, c.eni)
 		return func(now time.Time) { a.deleted(c.eni, now) }, err
+	default:
+		change, err := a.modify(ctx, c)
+		return func(now time.Time) {
+			if c.verb != setDeleteOnTermination { // which as a rule is a part of making it
+				a.Log.Info("changed an ENI", "eni", c.eni, "attribute", c.key().Of)
+			}
+			a.inventory.Modified(c.eni, now, change)
+		}, err
+	}
+}
+
+// modify makes a Modify call. The function that it returns is what that changes of the
+// ENI.
+func (a *Agent) modify(ctx context.Context, c call) (func(*eni.ENI), error) {
+	attachment := func(change func(*eni.Attachment)) func(*eni.ENI) {
+		return func(e *eni.ENI) {
+			if e.Attachment != nil && e.Attachment.ID == c.attachment {
+				change(e.Attachment)
+			}
+		}
+	}
+	switch c.verb {
+	case setDeleteOnTermination:
+		return attachment(func(at *eni.Attachment) { at.DeleteOnTermination = c.value }), a.EC2.SetDeleteOnTermination(ctx, c.eni, c.attachment, c.value)
+	case setENAExpress:
+		return attachment(func(at *eni.Attachment) { at.ENAExpress = c.express }), a.EC2.SetENAExpress(ctx, c.eni, c.express)
+	case setENAQueues:
+		return attachment(func(at *eni.Attachment) { at.ENAQueues = c.queues }), a.EC2.SetENAQueues(ctx, c.eni, c.attachment, c.queues)
+	case setConnectionTracking:
+		return func(e *eni.ENI) { e.ConnectionTracking = c.timeouts }, a.EC2.SetConnectionTracking(ctx, c.eni, c.timeouts)
+	case setPrimaryIPv6:
+		return func(e *eni.ENI) { e.PrimaryIPv6 = true }, a.EC2.SetPrimaryIPv6(ctx, c.eni)
+	case setSourceDestCheck:
+		return func(e *eni.ENI) { e.SourceDestCheck = c.value }, a.EC2.SetSourceDestCheck(ctx, c.eni, c.value)
+	case setGroups:
+		return func(e *eni.ENI) { e.Groups = c.groups }, a.EC2.SetGroups(ctx, c.eni, c.groups)
 	default: // setDescription
-		err := a.EC2.SetDescription(ctx, c.eni, c.text)
-		return modified(func(e *eni.ENI) { e.Description = c.text }), err
+		return func(e *eni.ENI) { e.Description = c.text }, a.EC2.SetDescription(ctx, c.eni, c.text)
 	}
 }
 
