@@ -227,8 +227,8 @@ func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.P
 		}
 		return phase, cmp.Or(reason, "SettingAttributes"), cmp.Or(message, "waiting for EC2 to set the ENI's attributes")
 	}
-	if slices.Contains(s.plan.open.Counting, e.ID) {
-		return v1alpha1.PhaseConfiguring, reasonCounting, fmt.Sprintf("the ENI lacks addresses or prefixes, and EC2 may have been asked for them already; from %s on, it must show what the ENI has", e.CountsFrom.UTC().Format(time.RFC3339))
+	if slices.Contains(s.plan.open.Counting, e.ID) && e.Link != inventory.LinkNeverSeen { // as restore takes Verifying to say
+		return v1alpha1.PhaseConfiguring, reasonVerifying, fmt.Sprintf("the ENI lacks addresses or prefixes, and EC2 may have been asked for them already; from %s on, it must show what the ENI has", e.CountsFrom.UTC().Format(time.RFC3339))
 	}
 	return s.linkPhase(w, e)
 }
@@ -318,10 +318,6 @@ func (s situation) releaseEntry(e inventory.ENI) v1alpha1.ENIState {
 // agent that is killed meanwhile need not wait, after its restart, for one that has
 // gone.
 const reasonDeleting = "Deleting"
-
-// reasonCounting: EC2 is asked which addresses and prefixes the ENI has, before it gives it
-// more.
-const reasonCounting = "CountingAddresses"
 
 // removal says how far an ENI that is released is on its way out of EC2.
 func (s situation) removal(e inventory.ENI) (reason, message string) {
