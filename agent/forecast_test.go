@@ -2,13 +2,18 @@ package agent
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/simtest"
 )
 
 func TestForecast(t *testing.T) {
@@ -64,5 +69,35 @@ func TestHolders(t *testing.T) {
 	got := inventory.HoldersAmong([]eni.ENI{attached("primary", 0, 0), attached("ours", 1, 0), attached("theirs", 2, 0), attached("card 1", 3, 1)}, func(e eni.ENI) bool { return e.ID == "ours" })
 	if len(got) != 2 || got[inventory.Place{DeviceIndex: 2}] != "theirs" || got[inventory.Place{Card: 1, DeviceIndex: 3}] != "card 1" {
 		t.Errorf("%v", got)
+	}
+}
+
+// The doctor foretells the device index that the agent gives, with the instance type's
+// limit.
+func TestForecastKnowsTheLimit(t *testing.T) {
+	const vpc = "vpc-00000000000000001"
+	account, access := simtest.Account(t, cloud.Config{
+		VPCs:           []cloud.VPC{{ID: vpc, CIDR: netip.MustParsePrefix("10.0.0.0/16")}},
+		Subnets:        []cloud.Subnet{{ID: subnetA, VPCID: vpc, Zone: "us-east-1a", CIDR: netip.MustParsePrefix("10.0.1.0/24")}},
+		SecurityGroups: []cloud.SecurityGroup{{ID: groupX, Name: "x", VPCID: vpc}},
+	})
+	in, err := account.RunInstance(cloud.RunInstance{Type: "m5.large", SubnetID: subnetA}) // takes three
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign, err := account.CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{SubnetID: subnetA})
+	if err == nil {
+		_, err = account.AttachNetworkInterface(cloud.AttachNetworkInterfaceInput{NetworkInterfaceID: foreign.ID, InstanceID: in.ID, DeviceIndex: 2})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := nodeENI("x", func(s *v1alpha1.NodeENISpec) {
+		s.SubnetID, s.SubnetName, s.SecurityGroupIDs, s.DeviceIndex, s.IPv4 = subnetA, "", []string{groupX}, 2, &v1alpha1.IPv4{SecondaryAddresses: 1}
+	})
+	who := imds.Identity{InstanceID: in.ID, InstanceType: in.Type, Zone: in.Zone, Region: "us-east-1", Partition: "aws", AccountID: "123456789012", VPCID: vpc}
+	f, err := NewForecast(t.Context(), eni.NewClient(access), "c", "n", who, []v1alpha1.NodeENI{n}, matching)
+	if err != nil || len(f.ENIs) != 1 || f.ENIs[0].DeviceIndex != 1 || f.ENIs[0].Holder != foreign.ID {
+		t.Errorf("foretold is %+v, %v", f, err)
 	}
 }
