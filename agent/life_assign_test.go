@@ -10,6 +10,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
 // FuzzAssign: numbers of addresses and prefixes grow while answers are lost, agents are
@@ -37,6 +38,44 @@ func FuzzAssign(f *testing.F) {
 			w.end()
 		})
 	})
+}
+
+// EC2 gives an ENI more, nothing tells the agent, and describes lag: the agent, or the one
+// that is started in its place, waits until they must show it, and does not ask again.
+func TestAssignIsNotAnswered(t *testing.T) {
+	for name, test := range map[string]struct {
+		call     string
+		from, to func(*v1alpha1.NodeENISpec)
+	}{
+		"ipv4.secondaryAddresses": {assignIPv4Call, ipv4(1, 0), ipv4(4, 0)},
+		"ipv4.prefixes":           {assignIPv4Call, ipv4(0, 1), ipv4(0, 3)},
+		"ipv6.addresses":          {assignIPv6Call, ipv6(ptr.To(int32(1)), 0), ipv6(ptr.To(int32(3)), 0)},
+		"ipv6.prefixes":           {assignIPv6Call, ipv6(nil, 1), ipv6(nil, 2)},
+	} {
+		for what, happens := range map[string]func(*world){"an agent that goes on": func(*world) {}, "a kill": (*world).restart, "a kill, and the report is lost": (*world).forget} {
+			t.Run(name+", "+what, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w, e := settledWorld(t, test.from)
+					w.counted = true
+					timing := w.cloud.Timing()
+					timing.DescribeLag = 4 * time.Minute
+					w.must(w.cloud.SetTiming(timing))
+					w.must(w.cloud.Inject(cloud.Fault{Action: test.call, Count: 1, After: true, Hang: true}))
+					w.respecify(test.to)
+					time.Sleep(500 * time.Millisecond)
+					happens(w)
+					time.Sleep(20 * time.Minute)
+					w.checkCounts(true)
+					now, _ := w.cloud.Interface(e.ID)
+					w.compare(now, w.wanted()[placeOf(e)])
+					if n := cloud.CountCalls(w.cloud.Calls())[test.call]; n != 1 {
+						t.Errorf("EC2 was asked %d times", n)
+					}
+					w.end()
+				})
+			})
+		}
+	}
 }
 
 // grow has a NodeENI ask for more addresses or prefixes.
