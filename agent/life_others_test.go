@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"k8s.io/utils/ptr"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -90,7 +91,16 @@ func (w *world) readdress() {
 		_ = w.cloud.UnassignPrivateIPAddresses(e.ID, secondary[:1+w.choices.N(len(secondary))])
 		return
 	}
-	_, _ = w.cloud.AssignPrivateIPAddresses(cloud.AssignPrivateIPAddressesInput{NetworkInterfaceID: e.ID, SecondaryCount: 1 + w.choices.N(2)})
+	what := w.choices.N(6) // of IPv4 for less than 2, as before there was IPv6
+	request := cloud.AddressRequest{Count: ptr.To(1 + what%2)}
+	switch {
+	case what < 2:
+		_, _ = w.cloud.AssignIPv4(cloud.AssignInput{NetworkInterfaceID: e.ID, AddressRequest: request})
+	case what < 4 || len(e.IPv6Addresses) == 0:
+		_, _ = w.cloud.AssignIPv6(cloud.AssignInput{NetworkInterfaceID: e.ID, AddressRequest: request})
+	default:
+		_ = w.cloud.UnassignIPv6(e.ID, cloud.Assigned{Addresses: e.IPv6Addresses[:1]})
+	}
 }
 
 // intrude attaches an ENI that is not ours, where ours may be wanted.
