@@ -211,6 +211,15 @@ func TestAdvertisements(t *testing.T) {
 	}
 }
 
+// The agent's capability is enough to ask, and asking changes nothing.
+func TestCheckNFTables(t *testing.T) {
+	n := newNode(t)
+	n.asAgent(CheckNFTables)
+	if made := n.guards(); len(made) > 0 {
+		t.Errorf("there are rules for %q", made)
+	}
+}
+
 // Without nftables, the ENI works, and what is missing is said where it matters.
 func TestAdvertisementsWithoutNftables(t *testing.T) {
 	n := newNode(t)

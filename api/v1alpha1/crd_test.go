@@ -342,11 +342,12 @@ func TestColumns(t *testing.T) {
 
 	state := newState("columns")
 	state.Status.ENIs[0].Addresses = []string{"10.0.0.7", "2600:1f18::1"}
+	state.Status.ENIs[0].Prefixes, state.Status.ENIs[0].NetworkCard = []string{"10.0.0.16/28"}, 1
 	if _, err := c.states.Create(t.Context(), toUnstructured(t, state), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if got, want := table(t, c, "nodeenistates", "columns"),
-		`Name=columns Instance=i-0123456789abcdef0 Zone=eu-central-1a (Region=eu-central-1) (Account=111122223333) ENI-1=eni-1 Phase-1=Ready (Addresses-1=["10.0.0.7","2600:1f18::1"]) ENI-2=<nil> Phase-2=Pending (Addresses-2=<nil>) (ENI-3=<nil>) (Phase-3=<nil>) Age=…`; got != want {
+		`Name=columns Instance=i-0123456789abcdef0 Zone=eu-central-1a (Region=eu-central-1) (Account=111122223333) ENI-1=eni-1 Phase-1=Ready (Card-1=1) (Addresses-1=["10.0.0.7","2600:1f18::1"]) (Prefixes-1=["10.0.0.16/28"]) ENI-2=<nil> Phase-2=Pending (Card-2=<nil>) (Addresses-2=<nil>) (Prefixes-2=<nil>) (ENI-3=<nil>) (Phase-3=<nil>) Age=…`; got != want {
 		t.Errorf("a NodeENIState\nshows %s\nwant  %s", got, want)
 	}
 }

@@ -200,10 +200,14 @@ type NodeENIStateStatus struct {
 // +kubebuilder:printcolumn:name="Account",type=string,JSONPath=`.status.account`,priority=1
 // +kubebuilder:printcolumn:name="ENI-1",type=string,JSONPath=`.status.enis[0].eniID`
 // +kubebuilder:printcolumn:name="Phase-1",type=string,JSONPath=`.status.enis[0].phase`
+// +kubebuilder:printcolumn:name="Card-1",type=integer,JSONPath=`.status.enis[0].networkCard`,priority=1
 // +kubebuilder:printcolumn:name="Addresses-1",type=string,JSONPath=`.status.enis[0].addresses`,priority=1
+// +kubebuilder:printcolumn:name="Prefixes-1",type=string,JSONPath=`.status.enis[0].prefixes`,priority=1
 // +kubebuilder:printcolumn:name="ENI-2",type=string,JSONPath=`.status.enis[1].eniID`
 // +kubebuilder:printcolumn:name="Phase-2",type=string,JSONPath=`.status.enis[1].phase`
+// +kubebuilder:printcolumn:name="Card-2",type=integer,JSONPath=`.status.enis[1].networkCard`,priority=1
 // +kubebuilder:printcolumn:name="Addresses-2",type=string,JSONPath=`.status.enis[1].addresses`,priority=1
+// +kubebuilder:printcolumn:name="Prefixes-2",type=string,JSONPath=`.status.enis[1].prefixes`,priority=1
 // +kubebuilder:printcolumn:name="ENI-3",type=string,JSONPath=`.status.enis[2].eniID`,priority=1
 // +kubebuilder:printcolumn:name="Phase-3",type=string,JSONPath=`.status.enis[2].phase`,priority=1
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

@@ -8,11 +8,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/duration"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/files"
@@ -143,23 +145,80 @@ func inForce(f files.File) string {
 	}
 }
 
+// column is one of the table's; "" stands for nothing to show.
+type column struct {
+	name string
+	of   func(v1alpha1.ENIState) string
+	// always: the column is there even when no ENI has anything to show in it.
+	always bool
+}
+
+var columns = []column{
+	{"NODEENI", func(e v1alpha1.ENIState) string { return e.NodeENI }, true},
+	{"ENI", func(e v1alpha1.ENIState) string { return e.ENIID }, true},
+	{"CARD", func(e v1alpha1.ENIState) string { return positive(e.NetworkCard) }, false},
+	{"DEVICE", func(e v1alpha1.ENIState) string { return positive(e.DeviceIndex) }, true},
+	{"LINK", func(e v1alpha1.ENIState) string { return e.InterfaceName }, true},
+	{"MTU", func(e v1alpha1.ENIState) string { return positive(e.MTU) }, true},
+	{"ADDRESSES", func(e v1alpha1.ENIState) string { return strings.Join(e.Addresses, ",") }, true},
+	{"PREFIXES", func(e v1alpha1.ENIState) string { return strings.Join(e.Prefixes, ",") }, false},
+	{"ATTRIBUTES", attributes, false},
+	{"PHASE", func(e v1alpha1.ENIState) string { return string(e.Phase) }, true},
+	{"SINCE", func(e v1alpha1.ENIState) string { return e.LastTransitionTime.UTC().Format(time.RFC3339) }, true},
+	{"MESSAGE", func(e v1alpha1.ENIState) string { return e.Message }, true},
+}
+
 func printENIs(w io.Writer, enis []v1alpha1.ENIState) error {
+	lines := make([][]string, len(enis)+1) // of cells; the first has the names
+	for _, c := range columns {
+		if !c.always && !slices.ContainsFunc(enis, func(e v1alpha1.ENIState) bool { return c.of(e) != "" }) {
+			continue
+		}
+		lines[0] = append(lines[0], c.name)
+		for i, e := range enis {
+			lines[i+1] = append(lines[i+1], orDash(c.of(e)))
+		}
+	}
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "NODEENI\tENI\tDEVICE\tLINK\tMTU\tADDRESSES\tPHASE\tSINCE\tMESSAGE")
-	for _, e := range enis {
-		device, mtu := "-", "-"
-		if e.DeviceIndex > 0 {
-			device = fmt.Sprint(e.DeviceIndex)
-		}
-		if e.MTU > 0 {
-			mtu = fmt.Sprint(e.MTU)
-		}
-		fmt.Fprintln(t, strings.Join([]string{
-			e.NodeENI, orDash(e.ENIID), device, orDash(e.InterfaceName), mtu, orDash(strings.Join(e.Addresses, ",")),
-			string(e.Phase), e.LastTransitionTime.UTC().Format(time.RFC3339), orDash(e.Message),
-		}, "\t"))
+	for _, cells := range lines {
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
 	}
 	return t.Flush()
+}
+
+// attributes are those that EC2 shows besides addresses, by their names in a NodeENI.
+func attributes(e v1alpha1.ENIState) string {
+	tracking, express := ptr.Deref(e.ConnectionTracking, v1alpha1.ConnectionTracking{}), ptr.Deref(e.ENAExpress, v1alpha1.ENAExpress{})
+	var set []string
+	for _, a := range []struct {
+		name  string
+		value int32
+	}{
+		{"tcpEstablishedTimeout", tracking.TCPEstablishedTimeout},
+		{"udpTimeout", tracking.UDPTimeout},
+		{"udpStreamTimeout", tracking.UDPStreamTimeout},
+		{"enaQueues", e.ENAQueues},
+	} {
+		if a.value > 0 {
+			set = append(set, fmt.Sprintf("%s=%d", a.name, a.value))
+		}
+	}
+	for _, a := range []struct {
+		name string
+		on   bool
+	}{{"enaExpress", express.Enabled}, {"enaExpress.udp", express.UDP}, {"primaryIPv6", e.PrimaryIPv6}} {
+		if a.on {
+			set = append(set, a.name)
+		}
+	}
+	return strings.Join(set, ",")
+}
+
+func positive(n int32) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
 }
 
 func orDash(text string) string {

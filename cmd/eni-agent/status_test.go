@@ -23,6 +23,15 @@ func sampleState() files.State {
 	}
 }
 
+// everything gives the first ENI all that EC2 can do.
+func everything(s *files.State) {
+	e := &s.Status.ENIs[0]
+	e.NetworkCard, e.PrimaryIPv6, e.ENAQueues = 1, true, 8
+	e.Addresses, e.Prefixes = []string{"10.0.16.4", "2001:db8::4"}, []string{"10.0.16.16/28", "2001:db8:0:1::/80"}
+	e.ConnectionTracking = &v1alpha1.ConnectionTracking{TCPEstablishedTimeout: 350, UDPTimeout: 30, UDPStreamTimeout: 60}
+	e.ENAExpress = &v1alpha1.ENAExpress{Enabled: true, UDP: true}
+}
+
 const sampleTable = `Node node-1, cluster standalone, instance i-1 in us-east-1a
 The agent is ready. Its report last changed 35m ago.
 
@@ -40,6 +49,13 @@ func TestPrintTable(t *testing.T) {
 		want    string
 	}{
 		{"two ENIs", func(*files.State) {}, true, sampleTable},
+		{"all that EC2 can do", everything, true, `Node node-1, cluster standalone, instance i-1 in us-east-1a
+The agent is ready. Its report last changed 35m ago.
+
+NODEENI  ENI    CARD  DEVICE  LINK  MTU   ADDRESSES              PREFIXES                         ATTRIBUTES                                                                                                     PHASE    SINCE                 MESSAGE
+data     eni-1  1     2       eth2  9001  10.0.16.4,2001:db8::4  10.0.16.16/28,2001:db8:0:1::/80  tcpEstablishedTimeout=350,udpTimeout=30,udpStreamTimeout=60,enaQueues=8,enaExpress,enaExpress.udp,primaryIPv6  Ready    2026-11-24T15:00:00Z  -
+storage  -      -     -       -     -     -                      -                                -                                                                                                              Pending  2026-11-24T15:00:00Z  waiting for EC2 to create the ENI
+`},
 		{"not running", func(s *files.State) { s.Status.ENIs = nil }, false,
 			"Node node-1, cluster standalone, instance i-1 in us-east-1a\nThe agent is not running. This is the last report, 35m old.\n\nNo ENIs.\n"},
 		{"before the first report", func(s *files.State) { s.Status = v1alpha1.NodeENIStateStatus{} }, true,
