@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -62,7 +63,7 @@ func (c *cluster) expect(found map[string][]doctor.Result, check string, status 
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	const node = "node-1"
-	c := newCluster(t, 1, func(topology *sim.Topology) { topology.Nodes[0].Type = "m5.large" }) // takes 3 ENIs
+	c := newCluster(t, 1, withIPv6AndNodeadm)
 	kubeconfig, err := c.AgentKubeconfig(t.Context(), node, "doctor")
 	c.must(err)
 	flags := []string{"--node-name", node, "--kubeconfig", kubeconfig}
@@ -131,6 +132,20 @@ func TestDoctor(t *testing.T) {
 		c.must(c.Apply(t.Context(), awsNode("false")))
 		c.expect(c.examine(node, 0, flags...), "VPC CNI", doctor.OK)
 	})
+	c.run("EC2's whole model of an ENI", func(*testing.T) {
+		c.must(c.Apply(t.Context(), nodeENI("six", "subnetNames: [six]\nsecurityGroupNames: [storage]\nipv6: {addresses: 2}")))
+		c.must(c.Apply(t.Context(), nodeENI("express", "subnetNames: [storage]\nsecurityGroupNames: [storage]\nmtu: 9001\nenaExpress: {enabled: true}")))
+		found := c.examine(node, 1, flags...)
+		c.expect(found, "instance type", doctor.Failure, "NodeENI express", "m5.large", "no ENA Express")
+		c.expect(found, "ENA Express", doctor.Warning, "NodeENI express has mtu 9001")
+		c.expect(found, "free addresses", doctor.OK, c.subnet("six", node), "IPv6 only")
+		c.expect(found, "VPC CNI version", doctor.Failure, "1.20.0 crashes", c.subnet("six", node))
+		c.expect(found, "router advertisements", doctor.OK, "nf_tables")
+		c.expect(found, "nodeadm", doctor.Warning, "the user data turns", "OSManagedNoManageENIs")
+		c.must(c.DeleteNodeENI(t.Context(), "six"))
+		c.must(c.DeleteNodeENI(t.Context(), "express"))
+		c.expect(c.examine(node, 0, flags...), "instance type", doctor.OK, "m5.large: 3 ENIs; 10 IPv4 addresses or prefixes per ENI; 10 IPv6 ones; no ENA Express")
+	})
 	c.run("another node's name", func(*testing.T) {
 		c.expect(c.examine(node, 1, "--node-name", "node-7", "--kubeconfig", kubeconfig), "NodeENIs", doctor.Failure, "node-7")
 	})
@@ -167,6 +182,19 @@ func TestDoctor(t *testing.T) {
 			t.Errorf("code %d:\n%s\n%s", code, out, errs)
 		}
 	})
+}
+
+// withIPv6AndNodeadm has a node that takes 3 ENIs and was set up by nodeadm, and a subnet
+// that has IPv6 only.
+func withIPv6AndNodeadm(topology *sim.Topology) {
+	topology.Nodes[0].Type = "m5.large"
+	topology.Nodes[0].UserData = "apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec: {featureGates: {OSManagedNoManageENIs: true}}\n"
+	topology.VPC.IPv6CIDR = netip.MustParsePrefix("2001:db8::/56")
+	topology.Subnets = []sim.Subnet{{Name: "six", Zone: "us-east-1a", IPv6CIDR: netip.MustParsePrefix("2001:db8:0:2::/64"), IPv6Native: true}}
+	for i, name := range []string{"nodes", "data", "storage"} {
+		topology.Subnets = append(topology.Subnets, sim.Subnet{Name: name, Zone: "us-east-1a", CIDR: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(16 * i)}), 20)})
+	}
+	topology.Nodes[0].Subnet = "nodes"
 }
 
 // The same checks without Kubernetes.
@@ -216,7 +244,7 @@ func TestDoctorStandAlone(t *testing.T) {
 // awsNode is the VPC CNI's DaemonSet, as far as it matters.
 func awsNode(imdsOnly string) string {
 	return `{apiVersion: apps/v1, kind: DaemonSet, metadata: {name: aws-node, namespace: kube-system}, spec: {selector: {matchLabels: {a: b}},
-  template: {metadata: {labels: {a: b}}, spec: {containers: [{name: aws-node, image: x, env: [{name: ENABLE_IMDS_ONLY_MODE, value: "` + imdsOnly + `"}]}]}}}}`
+  template: {metadata: {labels: {a: b}}, spec: {containers: [{name: aws-node, image: "amazon-k8s-cni:v1.20.0-eksbuild.1", env: [{name: ENABLE_IMDS_ONLY_MODE, value: "` + imdsOnly + `"}]}]}}}}`
 }
 
 // setInternalIPs gives a Node addresses, as the cloud controller does.
