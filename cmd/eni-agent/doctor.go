@@ -146,7 +146,7 @@ func (o options) kubeClient() (client *kube.Client, from string, err error) {
 	return client, cfg.Host, err
 }
 
-// preflight makes those of the checks that need no EC2 call, and tells what is
+// preflight makes those of the checks that need neither EC2 nor IMDS, and tells what is
 // not well in the log, and as Events of the Node where there is one. It runs beside
 // the agent.
 func preflight(ctx context.Context, cfg agent.Config, client *kube.Client, events *kube.Recorder) {
