@@ -300,6 +300,12 @@ var errorTests = []struct {
 		})
 		return err
 	}},
+	{"run: user data that is not in base64", "InvalidUserData.Malformed", "BASE64", 0, func(s *stage) error {
+		_, err := s.ec2.RunInstances(s.ctx, &ec2.RunInstancesInput{
+			MinCount: aws.Int32(1), MaxCount: aws.Int32(1), InstanceType: types.InstanceTypeM5Large, SubnetId: aws.String(subnetA), UserData: aws.String("#!/bin/sh"),
+		})
+		return err
+	}},
 	{"terminate: one of two is unknown", "InvalidInstanceID.NotFound", noHost, 0, func(s *stage) error {
 		_, err := s.ec2.TerminateInstances(s.ctx, &ec2.TerminateInstancesInput{InstanceIds: []string{s.host.ID, noHost}})
 		return err

@@ -227,12 +227,15 @@ func TestClientTokenOfAFailedCreate(t *testing.T) {
 func TestTerminate(t *testing.T) {
 	r := newRig(t)
 	out := must[*ec2.RunInstancesOutput](r)(r.ec2.RunInstances(r.ctx, &ec2.RunInstancesInput{
-		MinCount: aws.Int32(1), MaxCount: aws.Int32(1), InstanceType: types.InstanceTypeM5Large, SubnetId: aws.String(subnetA),
+		MinCount: aws.Int32(1), MaxCount: aws.Int32(1), InstanceType: types.InstanceTypeM5Large, SubnetId: aws.String(subnetA), UserData: aws.String("IyEvYmluL3NoCg=="),
 		TagSpecifications: []types.TagSpecification{{ResourceType: types.ResourceTypeInstance, Tags: []types.Tag{{Key: aws.String("Name"), Value: aws.String("node-1")}}}},
 	}))
 	id := *out.Instances[0].InstanceId
 	if got := r.cloud.Instances()[0]; got.Name != "node-1" || got.State != cloud.InstanceRunning {
 		t.Errorf("launched: %+v", got)
+	}
+	if got := must[cloud.Metadata](r)(r.cloud.Metadata(id)); got.UserData != "#!/bin/sh\n" {
+		t.Errorf("the user data is %q", got.UserData)
 	}
 	dies, stays := r.create(subnetA), r.create(subnetA)
 	attachment := r.attach(dies.NetworkInterfaceId, id, 1)
