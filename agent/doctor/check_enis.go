@@ -166,7 +166,7 @@ func whose(enis []eni.ENI) []string {
 		case e.Description != "":
 			by = e.Description
 		default:
-			by = "nobody says whose"
+			by = "of unknown origin"
 		}
 		all = append(all, fmt.Sprintf("%s [%s]", e.ID, by))
 	}
@@ -182,8 +182,12 @@ func checkDeviceIndexes(f Facts) []Result {
 	var results []Result
 	for _, e := range f.EC2.Forecast.ENIs {
 		if e.DeviceIndex != e.Wanted {
+			card := ""
+			if e.NetworkCard > 0 {
+				card = fmt.Sprintf(" on network card %d", e.NetworkCard)
+			}
 			results = append(results, warning(check, "choose a higher deviceIndex when it has to be the same on all nodes",
-				"NodeENI %s wants %d, which is taken by %s; its ENI %s %d", e.NodeENI, e.Wanted, holder(e, f.EC2.Forecast), has(e), e.DeviceIndex))
+				"NodeENI %s wants %d%s, which is taken by %s; its ENI %s %d", e.NodeENI, e.Wanted, card, holder(e, f.EC2.Forecast), has(e), e.DeviceIndex))
 		}
 	}
 	if len(results) == 0 {

@@ -171,7 +171,7 @@ func checkKernel(f Facts) []Result {
 	}
 	var results []Result
 	if !k.NetAdmin {
-		results = append(results, failure("CAP_NET_ADMIN", "run as root, or in a container with the capability NET_ADMIN and uid 0", "this process has it not, so it can configure no links"))
+		results = append(results, failure("CAP_NET_ADMIN", "run as root, or in a container with the capability NET_ADMIN and uid 0", "this process does not have it, so it cannot configure links"))
 	} else {
 		results = append(results, ok("CAP_NET_ADMIN", "is there"))
 	}

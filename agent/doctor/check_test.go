@@ -122,6 +122,11 @@ func TestChecks(t *testing.T) {
 			f.EC2.Forecast.ENIs[0].DeviceIndex, f.EC2.Forecast.ENIs[0].Holder = 2, "eni-9"
 			f.EC2.Forecast.Attached = append(f.EC2.Forecast.Attached, eni.ENI{ID: "eni-9", Description: "aws-K8S-i-1", Attachment: &eni.Attachment{DeviceIndex: 1}})
 		}, "device indexes", Warning, []string{"wants 1", "eni-9 [the VPC CNI's]", "gets 2"}},
+		{"index taken on another card", func(f *Facts) {
+			onCard1(f)
+			f.EC2.Forecast.Attached[1].Attachment.DeviceIndex = 1
+			f.EC2.Forecast.ENIs[0].DeviceIndex, f.EC2.Forecast.ENIs[0].Holder = 2, "eni-8"
+		}, "device indexes", Warning, []string{"wants 1 on network card 1, which is taken by eni-8", "gets 2"}},
 		{"a VPC CNI without tags", func(f *Facts) { f.CNI.Env = map[string]string{"ENABLE_IMDS_ONLY_MODE": "true"} }, "VPC CNI", Failure, []string{"ENABLE_IMDS_ONLY_MODE"}},
 		{"a VPC CNI that is not told", func(f *Facts) { f.CNI.Err = errors.New("forbidden") }, "VPC CNI", Skipped, []string{"forbidden"}},
 		{"SNAT, as the VPC CNI does it by default", func(f *Facts) { host(f) }, "VPC CNI SNAT", Warning,
@@ -190,7 +195,7 @@ func TestChecks(t *testing.T) {
 			f.EC2.InstanceType.Cards = []eni.Card{{Index: 0, MaxENIs: 2, MaxENAQueuesPerENI: 8}, {Index: 1, MaxENIs: 1, MaxENAQueuesPerENI: 4}}
 			f.EC2.InstanceType.ENAExpress = ptr.To(true)
 		}, "instance type", OK, []string{"3 ENIs (2 on network card 0, 1 on network card 1); ENA Express; up to 8 on network card 0, 4 on network card 1 ENA queues"}},
-		{"a full card", func(f *Facts) { cards(f, 2, 1); onCard1(f) }, "ENI limit", Failure, []string{"takes 1 ENI on network card 1; 1 attached (eni-8 [nobody says whose]), 1 more wanted"}},
+		{"a full card", func(f *Facts) { cards(f, 2, 1); onCard1(f) }, "ENI limit", Failure, []string{"takes 1 ENI on network card 1; 1 attached (eni-8 [of unknown origin]), 1 more wanted"}},
 		{"a card that has room, while another is full", func(f *Facts) { cards(f, 1, 2); onCard1(f) }, "ENI limit", OK, []string{"takes 2 ENIs on network card 1; 1 attached, 1 more wanted"}},
 		{"no room on card 1 is not the VPC CNI's concern", func(f *Facts) { cards(f, 2, 2); onCard1(f); f.CNI.Env = nil }, "ENI limit", OK, []string{"takes 2 ENIs on network card 1"}},
 		{"a card with room for more ENIs that choose their queues", func(f *Facts) {
