@@ -115,9 +115,26 @@ func (c *cluster) testReplies(t *testing.T) {
 	server, err := c.Sim.Node("node-1")
 	c.must(err)
 	at := c.awaitOnly("node-1", "node-1").PrivateIPs[0]
-	listener, err := server.Namespace.Listen(t.Context(), "tcp", netip.AddrPortFrom(at, 7).String())
+	c.serveEcho(server, at)
+	for _, from := range []string{"node-2", "node-3"} {
+		node, err := c.Sim.Node(from)
+		c.must(err)
+		e := c.awaitOnly(from, from)
+		for what, source := range map[string]netip.Addr{"primary": node.PrivateIP, "secondary": e.PrivateIPs[0]} {
+			err := node.Namespace.Do(func() error { return echo(source, at) })
+			if err != nil {
+				t.Errorf("from the %s ENI of %s (%s): %v", what, from, source, err)
+			}
+		}
+	}
+}
+
+// serveEcho sends back what comes to an address of a node, until the test has ended.
+func (c *cluster) serveEcho(node sim.Node, at netip.Addr) {
+	c.t.Helper()
+	listener, err := node.Namespace.Listen(c.t.Context(), "tcp", netip.AddrPortFrom(at, 7).String())
 	c.must(err)
-	defer listener.Close()
+	c.t.Cleanup(func() { listener.Close() })
 	go func() {
 		for {
 			conn, err := listener.Accept()
@@ -130,17 +147,6 @@ func (c *cluster) testReplies(t *testing.T) {
 			}()
 		}
 	}()
-	for _, from := range []string{"node-2", "node-3"} {
-		node, err := c.Sim.Node(from)
-		c.must(err)
-		e := c.awaitOnly(from, from)
-		for what, source := range map[string]netip.Addr{"primary": node.PrivateIP, "secondary": e.PrivateIPs[0]} {
-			err := node.Namespace.Do(func() error { return echo(source, at) })
-			if err != nil {
-				t.Errorf("from the %s ENI of %s (%s): %v", what, from, source, err)
-			}
-		}
-	}
 }
 
 // echo sends a line from an address of the calling thread's namespace and

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -29,7 +30,7 @@ type hostFact struct {
 	text string
 }
 
-// host reads a node's IPv4 configuration.
+// host reads a node's configuration of both IP families.
 func (c *cluster) host(node string) hostState {
 	c.t.Helper()
 	var s hostState
@@ -52,22 +53,37 @@ func readHost(h *netlink.Handle) (s hostState, err error) {
 	for _, l := range s.links {
 		s.names[l.Attrs().Index] = l.Attrs().Name
 	}
-	addresses, err := h.AddrList(nil, unix.AF_INET)
-	if err != nil {
-		return s, err
-	}
-	for _, a := range addresses {
-		text := a.IPNet.String()
-		if a.Flags&unix.IFA_F_NOPREFIXROUTE != 0 {
-			text += " noprefixroute"
+	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
+		addresses, err := h.AddrList(nil, family)
+		if err != nil {
+			return s, err
 		}
-		s.addresses = append(s.addresses, hostFact{a.LinkIndex, text})
+		for _, a := range addresses {
+			text := a.IPNet.String()
+			if a.Flags&unix.IFA_F_NOPREFIXROUTE != 0 {
+				text += " noprefixroute"
+			}
+			if !onEveryLink(a.IPNet) {
+				s.addresses = append(s.addresses, hostFact{a.LinkIndex, text})
+			}
+		}
+		rules, err := h.RuleList(family)
+		if err != nil {
+			return s, err
+		}
+		s.rules = append(s.rules, rules...)
+		routes, err := h.RouteListFiltered(family, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+		if err != nil {
+			return s, err
+		}
+		s.routes = append(s.routes, slices.DeleteFunc(routes, func(r netlink.Route) bool { return onEveryLink(r.Dst) })...)
 	}
-	if s.rules, err = h.RuleList(unix.AF_INET); err != nil {
-		return s, err
-	}
-	s.routes, err = h.RouteListFiltered(unix.AF_INET, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
-	return s, err
+	return s, nil
+}
+
+// onEveryLink: IPv6 has such addresses, and routes to them, on each link that is up.
+func onEveryLink(n *net.IPNet) bool {
+	return n != nil && n.IP.To4() == nil && (n.IP.IsLinkLocalUnicast() || n.IP.IsMulticast())
 }
 
 // onHost hands out a netlink handle of the node.
@@ -91,7 +107,7 @@ func ruleText(r netlink.Rule) string {
 
 func (s hostState) routeText(r netlink.Route) string {
 	to := "default"
-	if r.Dst != nil && r.Dst.String() != "0.0.0.0/0" {
+	if r.Dst != nil && r.Dst.String() != "0.0.0.0/0" && r.Dst.String() != "::/0" {
 		to = r.Dst.String()
 	}
 	text := fmt.Sprintf("route table %d %s", r.Table, to)
@@ -135,8 +151,8 @@ func (s hostState) routing(e cloud.Interface) []string {
 		if r.Src == nil {
 			continue
 		}
-		from, _ := netip.AddrFromSlice(r.Src.IP.To4())
-		if slices.Contains(e.PrivateIPs, from) {
+		from, _ := netip.AddrFromSlice(r.Src.IP)
+		if slices.Contains(addressesOf(e), from.Unmap()) {
 			lines = append(lines, ruleText(r))
 		}
 	}
@@ -149,18 +165,29 @@ func (s hostState) routing(e cloud.Interface) []string {
 	return lines
 }
 
-// planned are the lines that addressing Host gives an ENI.
-func planned(e cloud.Interface, subnet netip.Prefix, link string) []string {
+// addressesOf are the ENI's addresses of both families.
+func addressesOf(e cloud.Interface) []netip.Addr { return slices.Concat(e.PrivateIPs, e.IPv6Addresses) }
+
+// planned are the lines that addressing Host gives an ENI in a subnet with these ranges.
+func planned(e cloud.Interface, ranges []netip.Prefix, link string) []string {
 	table := 20000 + 100*int(e.Attachment.NetworkCardIndex) + int(e.Attachment.DeviceIndex)
-	lines := []string{
-		fmt.Sprintf("route table %d %s dev %s proto 2", table, subnet.Masked(), link),
-		fmt.Sprintf("route table %d default via %s dev %s proto 2", table, subnet.Masked().Addr().Next(), link),
-	}
-	for _, a := range e.PrivateIPs {
-		lines = append(lines,
-			fmt.Sprintf("addr %s noprefixroute", netip.PrefixFrom(a, subnet.Bits())),
-			fmt.Sprintf("rule %d: from %s/32 lookup %[1]d proto 2", copyTable, a),
-			fmt.Sprintf("rule %d: from %s/32 lookup %d proto 2", table, a, table))
+	var lines []string
+	for _, subnet := range ranges {
+		router, length, metric, addresses := subnet.Masked().Addr().Next(), subnet.Bits(), "", e.PrivateIPs
+		if subnet.Addr().Is6() {
+			router, length, metric, addresses = netip.MustParseAddr("fe80:ec2::1"), 128, " metric 1024", e.IPv6Addresses
+		}
+		for i, a := range addresses {
+			if i == 0 {
+				lines = append(lines,
+					fmt.Sprintf("route table %d %s dev %s proto 2%s", table, subnet.Masked(), link, metric),
+					fmt.Sprintf("route table %d default via %s dev %s proto 2%s", table, router, link, metric))
+			}
+			lines = append(lines,
+				fmt.Sprintf("addr %s noprefixroute", netip.PrefixFrom(a, length)),
+				fmt.Sprintf("rule %d: from %s/%d lookup %[1]d proto 2", copyTable, a, a.BitLen()),
+				fmt.Sprintf("rule %d: from %s/%d lookup %d proto 2", table, a, a.BitLen(), table))
+		}
 	}
 	slices.Sort(lines)
 	return lines
@@ -182,10 +209,11 @@ func (c *cluster) configured(node string, e cloud.Interface, host bool, mtu int3
 	}
 	var want []string
 	if host {
-		want = planned(e, c.cidr(e.SubnetID), a.Name)
-	}
-	if host && !s.excepts(c.cidr(e.SubnetID)) {
-		return fmt.Sprintf("on %s the subnet of %s is not the ENIs' in table %d", node, e.ID, copyTable)
+		ranges := c.ranges(e.SubnetID)
+		want = planned(e, ranges, a.Name)
+		if slices.ContainsFunc(ranges, func(subnet netip.Prefix) bool { return !s.excepts(subnet) }) {
+			return fmt.Sprintf("on %s the subnet of %s is not the ENIs' in table %d", node, e.ID, copyTable)
+		}
 	}
 	if got := s.routing(e); !slices.Equal(got, want) {
 		return fmt.Sprintf("%s on %s has\n\t%s\nwant\n\t%s", e.ID, node, strings.Join(got, "\n\t"), strings.Join(want, "\n\t"))
@@ -229,7 +257,7 @@ func (s hostState) foreign(ours map[string]bool) []string {
 		}
 	}
 	for _, r := range s.rules {
-		ofOurForm := inBand(r.Priority) && r.Table == r.Priority && r.Protocol == unix.RTPROT_KERNEL && (r.Src != nil && len(r.Src.Mask) == 4 || r.Mark != 0)
+		ofOurForm := inBand(r.Priority) && r.Table == r.Priority && r.Protocol == unix.RTPROT_KERNEL && (r.Src != nil && isHost(r.Src) || r.Mark != 0)
 		if !ofOurForm {
 			lines = append(lines, ruleText(r))
 		}
@@ -241,6 +269,12 @@ func (s hostState) foreign(ours map[string]bool) []string {
 	}
 	slices.Sort(lines)
 	return lines
+}
+
+// isHost: the range is one address.
+func isHost(n *net.IPNet) bool {
+	ones, bits := n.Mask.Size()
+	return ones == bits
 }
 
 // band are the lines about rules and routes of ours, whatever ENI they are of.
@@ -260,15 +294,15 @@ func (s hostState) band() []string {
 	return lines
 }
 
-// cidr is the range of a subnet.
-func (c *cluster) cidr(subnet string) netip.Prefix {
+// ranges are those of a subnet, that of IPv4 first.
+func (c *cluster) ranges(subnet string) []netip.Prefix {
 	for _, s := range c.Sim.Topology().Subnets {
 		if s.ID == subnet {
-			return s.CIDR
+			return slices.DeleteFunc([]netip.Prefix{s.CIDR, s.IPv6CIDR}, func(p netip.Prefix) bool { return !p.IsValid() })
 		}
 	}
 	c.t.Fatalf("no subnet %s", subnet)
-	return netip.Prefix{}
+	return nil
 }
 
 // eni is the ENI of a report's entry as EC2 has it.

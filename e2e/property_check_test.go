@@ -136,7 +136,7 @@ func (tr *trial) readiness(w wish, e cloud.Interface) string {
 	}
 	got := mine[0]
 	want := v1alpha1.ENIState{
-		NodeENI: w.nodeENI.Name, NodeENIUID: w.nodeENI.UID, ObservedGeneration: w.nodeENI.Generation, SubnetID: w.subnet, SubnetCIDR: tr.cidr(w.subnet).String(),
+		NodeENI: w.nodeENI.Name, NodeENIUID: w.nodeENI.UID, ObservedGeneration: w.nodeENI.Generation, SubnetID: w.subnet, SubnetCIDR: tr.ranges(w.subnet)[0].String(),
 		ENIID: e.ID, AttachmentID: e.Attachment.ID, DeviceIndex: e.Attachment.DeviceIndex, MAC: e.MAC, Addresses: addresses,
 		MTU: w.nodeENI.Spec.MTU, Phase: v1alpha1.PhaseReady, Reason: "Ready",
 		InterfaceName: got.InterfaceName, Message: got.Message, LastTransitionTime: got.LastTransitionTime,
@@ -218,7 +218,7 @@ func (tr *trial) compareHosts(wishes map[string]wish, have map[string]cloud.Inte
 		for key, w := range wishes {
 			l, ok := s.linkOf(have[key].MAC)
 			if w.node == node && w.nodeENI.Spec.Addressing == v1alpha1.AddressingHost && ok {
-				want = append(want, planned(have[key], tr.cidr(w.subnet), l.Attrs().Name)...)
+				want = append(want, planned(have[key], tr.ranges(w.subnet), l.Attrs().Name)...)
 				for _, table := range []int{copyTable, copyTable + int(have[key].Attachment.DeviceIndex)} { // of translated replies
 					want = append(want, fmt.Sprintf("rule %d: from all lookup %[1]d proto 2", table))
 				}
