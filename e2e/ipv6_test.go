@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -157,12 +158,9 @@ func (c *cluster) testSourceCheck(t *testing.T) {
 	other, to := netip.MustParseAddr("2001:db8:0:1::f00d"), netip.AddrPortFrom(c.instance("node-2").IPv6, 9)
 	rule := netlink.NewRule()
 	rule.Family, rule.Src, rule.Priority, rule.Table = unix.AF_INET6, &net.IPNet{IP: other.AsSlice(), Mask: net.CIDRMask(128, 128)}, 100, 20001
-	c.onHost("node-1", func(h *netlink.Handle) error {
-		if err := h.RuleAdd(rule); err != nil {
-			return err
-		}
-		return h.AddrAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: 1}}, &netlink.Addr{IPNet: rule.Src, Flags: unix.IFA_F_NODAD})
-	})
+	lo, address := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: 1}}, &netlink.Addr{IPNet: rule.Src, Flags: unix.IFA_F_NODAD}
+	c.onHost("node-1", func(h *netlink.Handle) error { return errors.Join(h.RuleAdd(rule), h.AddrAdd(lo, address)) })
+	defer c.onHost("node-1", func(h *netlink.Handle) error { return errors.Join(h.RuleDel(rule), h.AddrDel(lo, address)) })
 	receiver, err := c.instance("node-2").Namespace.ListenPacket(t.Context(), "udp6", to.String())
 	c.must(err)
 	defer receiver.Close()

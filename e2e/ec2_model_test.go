@@ -1,0 +1,216 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+const (
+	assignIPv4Call = "AssignPrivateIpAddresses"
+	assignIPv6Call = "AssignIpv6Addresses"
+)
+
+// What EC2 can do for an ENI of a running instance: set with the calls that make the
+// ENI, and changed on a living one.
+func TestEC2Model(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t, 4, func(topology *sim.Topology) {
+		dualStack(topology)
+		for i, kind := range []string{"m6i.8xlarge", "m6i.8xlarge", "p4d.24xlarge", "m5.xlarge"} {
+			topology.Nodes[i].Type = kind
+		}
+	})
+	c.coordinator("coordinator-1", eager...)
+	c.run("everything at once", c.testModelAtOnce)
+	c.run("field by field", c.testModelByField)
+	c.run("numbers do not shrink", c.testNoShrinking)
+	c.run("network card", c.testNetworkCard)
+	c.run("killed while addresses are assigned", c.testKilledAtAssign)
+}
+
+// held is what a report says that EC2 has, in the words of the spec.
+func held(e v1alpha1.ENIState) string {
+	n := map[string]int{}
+	for _, a := range append(e.Addresses, e.Prefixes...) {
+		family := "IPv4"
+		if strings.Contains(a, ":") {
+			family = "IPv6"
+		}
+		if strings.Contains(a, "/") {
+			family += "/"
+		}
+		n[family]++
+	}
+	text := fmt.Sprintf("IPv4 %d+%d IPv6 %d+%d primary %v", n["IPv4"], n["IPv4/"], n["IPv6"], n["IPv6/"], e.PrimaryIPv6)
+	if t := e.ConnectionTracking; t != nil {
+		text += fmt.Sprintf(" tracking %d %d %d", t.TCPEstablishedTimeout, t.UDPTimeout, t.UDPStreamTimeout)
+	}
+	if x := e.ENAExpress; x != nil {
+		text += fmt.Sprintf(" express %v %v", x.Enabled, x.UDP)
+	}
+	if e.ENAQueues != 0 {
+		text += fmt.Sprintf(" queues %d", e.ENAQueues)
+	}
+	return text
+}
+
+// has is what EC2 itself has, in the same words.
+func has(e cloud.Interface) string {
+	text := fmt.Sprintf("IPv4 %d+%d IPv6 %d+%d primary %v", len(e.PrivateIPs), len(e.IPv4Prefixes), len(e.IPv6Addresses), len(e.IPv6Prefixes), e.PrimaryIPv6)
+	if t := e.ConnectionTracking; t != (cloud.ConnectionTracking{}) {
+		text += fmt.Sprintf(" tracking %d %d %d", t.TCPEstablished, t.UDP, t.UDPStream)
+	}
+	if x := e.Attachment.EnaSrd; x != nil && x.Enabled {
+		text += fmt.Sprintf(" express %v %v", x.Enabled, x.UDP)
+	}
+	if n := e.Attachment.EnaQueueCount; n != 0 {
+		text += fmt.Sprintf(" queues %d", n)
+	}
+	return text
+}
+
+// awaitHeld waits until a node's ENI is Ready with what is wanted, in EC2, in the report
+// and on the host.
+func (c *cluster) awaitHeld(node, name, want string) cloud.Interface {
+	c.t.Helper()
+	entry := c.awaitEntry(node, name, func(entry v1alpha1.ENIState) string {
+		if entry.Phase != v1alpha1.PhaseReady || held(entry) != want {
+			return fmt.Sprintf("want it Ready with %s; it has %s", want, held(entry))
+		}
+		return ""
+	})
+	e := c.eni(entry.ENIID)
+	if got := has(e); got != want {
+		c.t.Errorf("EC2 has %s, want %s", got, want)
+	}
+	c.await("the link", func() string { return c.configured(node, e, true, 0) })
+	return e
+}
+
+// onlyCalls checks what a caller has called, describes included.
+func (c *cluster) onlyCalls(source string, want map[string]int) {
+	c.t.Helper()
+	if got := cloud.CountCalls(c.calls(source)); !maps.Equal(got, want) {
+		c.t.Errorf("it has called %v, want %v", got, want)
+	}
+}
+
+// testModelAtOnce: all fields of a new ENI cost no further call.
+func (c *cluster) testModelAtOnce(*testing.T) {
+	c.agent("node-1")
+	c.want("node-1", "all", c.ipv6Spec("storage",
+		"deviceIndex: 2", "ipv4: {prefixes: 1}", "ipv6: {addresses: 2, primaryIPv6: true}",
+		"connectionTracking: {tcpEstablishedTimeout: 350, udpTimeout: 40, udpStreamTimeout: 120}",
+		"enaExpress: {enabled: true, udp: true}", "enaQueues: 4"))
+	c.awaitHeld("node-1", "all", "IPv4 1+1 IPv6 2+0 primary true tracking 350 40 120 express true true queues 4")
+	c.expectCalls(c.source("node-1"), map[string]int{createCall: 1, attachCall: 1, modifyCall: 1})
+}
+
+// testModelByField: each change of a living ENI is one call, and no describe.
+func (c *cluster) testModelByField(t *testing.T) {
+	const node, name = "node-2", "living"
+	c.agent(node)
+	c.want(node, name, c.ipv6Spec("data", "deviceIndex: 2", "ipv4: {secondaryAddresses: 1}", "ipv6: {addresses: 1}"))
+	first := c.awaitHeld(node, name, "IPv4 2+0 IPv6 1+0 primary false")
+	for _, test := range []struct {
+		name, patch, call, want string
+	}{
+		{"secondary IPv4 addresses", `{"ipv4":{"secondaryAddresses":3}}`, assignIPv4Call, "IPv4 4+0 IPv6 1+0 primary false"},
+		{"IPv6 addresses", `{"ipv6":{"addresses":2}}`, assignIPv6Call, "IPv4 4+0 IPv6 2+0 primary false"},
+		{"more secondary IPv4 addresses", `{"ipv4":{"secondaryAddresses":4}}`, assignIPv4Call, "IPv4 5+0 IPv6 2+0 primary false"},
+		{"connection tracking", `{"connectionTracking":{"tcpEstablishedTimeout":600}}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 0 0"},
+		{"more of it", `{"connectionTracking":{"udpTimeout":60,"udpStreamTimeout":90}}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90"},
+		{"ENA Express", `{"enaExpress":{"enabled":true}}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90 express true false"},
+		{"ENA Express for UDP", `{"enaExpress":{"udp":true}}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90 express true true"},
+		{"no ENA Express", `{"enaExpress":null}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90"},
+		{"ENA queues", `{"enaQueues":16}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90 queues 16"},
+		{"fewer ENA queues", `{"enaQueues":4}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90 queues 4"},
+		{"primary IPv6 address", `{"ipv6":{"primaryIPv6":true}}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary true tracking 600 60 90 queues 4"},
+	} {
+		c.run(test.name, func(t *testing.T) {
+			c.Sim.Cloud().ResetCalls()
+			c.must(c.PatchNodeENI(t.Context(), name, `{"spec":`+test.patch+`}`))
+			same(t, c.awaitHeld(node, name, test.want).ID, first.ID)
+			c.onlyCalls(c.source(node), map[string]int{test.call: 1})
+		})
+	}
+	c.run("prefixes of both families", func(t *testing.T) {
+		c.want(node, "prefixes", c.ipv6Spec("storage", "deviceIndex: 3", "ipv4: {prefixes: 1}", "ipv6: {prefixes: 1}"))
+		c.awaitHeld(node, "prefixes", "IPv4 1+1 IPv6 0+1 primary false")
+		c.Sim.Cloud().ResetCalls()
+		c.must(c.PatchNodeENI(t.Context(), "prefixes", `{"spec":{"ipv4":{"prefixes":3},"ipv6":{"prefixes":2}}}`))
+		c.awaitHeld(node, "prefixes", "IPv4 1+3 IPv6 0+2 primary false")
+		c.onlyCalls(c.source(node), map[string]int{assignIPv4Call: 1, assignIPv6Call: 1})
+	})
+}
+
+// testNoShrinking: the API server refuses what pods could not live with.
+func (c *cluster) testNoShrinking(t *testing.T) {
+	c.Sim.Cloud().ResetCalls()
+	for _, test := range []struct{ name, patch, why string }{
+		{"living", `{"ipv4":{"secondaryAddresses":3}}`, "pods may hold"},
+		{"living", `{"ipv4":null}`, "pods may hold"},
+		{"living", `{"ipv6":{"addresses":1}}`, "pods may hold"},
+		{"living", `{"ipv6":{"primaryIPv6":false}}`, "EC2 has no way"},
+		{"prefixes", `{"ipv4":{"prefixes":2}}`, "pods may hold"},
+		{"prefixes", `{"ipv6":null}`, "pods may hold"},
+		{"living", `{"networkCard":1}`, "keeps its network card"},
+	} {
+		if err := c.PatchNodeENI(t.Context(), test.name, `{"spec":`+test.patch+`}`); err == nil || !strings.Contains(err.Error(), test.why) {
+			t.Errorf("to %s of %s, the API server says %v", test.patch, test.name, err)
+		}
+	}
+	c.onlyCalls(c.source("node-2"), map[string]int{})
+}
+
+// testNetworkCard: device indexes count per card.
+func (c *cluster) testNetworkCard(t *testing.T) {
+	const node = "node-3"
+	c.stranger(node, 1) // on card 0
+	c.agent(node)
+	for i, name := range []string{"first", "second"} {
+		c.want(node, name, c.ipv6Spec("data", "networkCard: 1", "deviceIndex: 1", "ipv6: {addresses: 1}"))
+		entry := c.awaitReady(node, name, 1)[0]
+		e := c.eni(entry.ENIID)
+		if a := e.Attachment; a.NetworkCardIndex != 1 || int(a.DeviceIndex) != i+1 || entry.NetworkCard != 1 || entry.DeviceIndex != a.DeviceIndex {
+			t.Errorf("EC2 has %+v, and the report %+v", a, entry)
+		}
+		c.await("the link", func() string { return c.configured(node, e, true, 0) }) // table 20101, 20102
+	}
+	c.expectCalls(c.source(node), map[string]int{createCall: 2, attachCall: 2, modifyCall: 2})
+}
+
+// testKilledAtAssign: EC2 has assigned addresses, and the agent does not live to see the
+// answer. Such a call has no token, and describes lag: there are never more than wanted.
+func (c *cluster) testKilledAtAssign(t *testing.T) {
+	const node, name = "node-4", "killed"
+	c.agent(node)
+	c.want(node, name, c.ipv6Spec("data", "ipv4: {secondaryAddresses: 1}", "ipv6: {addresses: 1}"))
+	e := c.awaitHeld(node, name, "IPv4 2+0 IPv6 1+0 primary false")
+	c.lag(lagging)
+	for _, test := range []struct{ call, patch, want string }{
+		{assignIPv4Call, `{"ipv4":{"secondaryAddresses":3}}`, "IPv4 4+0 IPv6 1+0 primary false"},
+		{assignIPv6Call, `{"ipv6":{"addresses":3}}`, "IPv4 4+0 IPv6 3+0 primary false"},
+	} {
+		c.fault(node, cloud.Fault{Action: test.call, After: true, Hang: true, Count: 1})
+		c.Sim.Cloud().ResetCalls()
+		c.must(c.PatchNodeENI(t.Context(), name, `{"spec":`+test.patch+`}`))
+		c.awaitCall(node, test.call, 1)
+		c.restart(node)
+		c.awaitCall(node, describeCall, 1)
+		c.stays("EC2 has what is wanted", lagging+time.Second, func() string {
+			if got := has(c.eni(e.ID)); got != test.want {
+				return "it has " + got
+			}
+			return ""
+		})
+		c.expectCalls(c.source(node), map[string]int{test.call: 1})
+	}
+}
