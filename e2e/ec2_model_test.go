@@ -187,30 +187,37 @@ func (c *cluster) testNetworkCard(t *testing.T) {
 	c.expectCalls(c.source(node), map[string]int{createCall: 2, attachCall: 2, modifyCall: 2})
 }
 
-// testKilledAtAssign: EC2 has assigned addresses, and the agent does not live to see the
-// answer. Such a call has no token, and describes lag: there are never more than wanted.
+// testKilledAtAssign: EC2 has assigned addresses, and the agent does not get the answer,
+// or does not live to see it. Such a call has no token, and describes lag: there are never
+// more than wanted.
 func (c *cluster) testKilledAtAssign(t *testing.T) {
-	const node, name = "node-4", "killed"
-	c.agent(node)
-	c.want(node, name, c.ipv6Spec("data", "ipv4: {secondaryAddresses: 1}", "ipv6: {addresses: 1}"))
-	e := c.awaitHeld(node, name, "IPv4 2+0 IPv6 1+0 primary false")
+	const killed, deaf = "node-4", "node-1"
+	c.agent(killed)
+	c.want(killed, killed, c.ipv6Spec("data", "ipv4: {secondaryAddresses: 1}", "ipv6: {addresses: 1}"))
+	c.awaitHeld(killed, killed, "IPv4 2+0 IPv6 1+0 primary false")
 	c.lag(lagging)
-	for _, test := range []struct{ call, patch, want string }{
-		{assignIPv4Call, `{"ipv4":{"secondaryAddresses":3}}`, "IPv4 4+0 IPv6 1+0 primary false"},
-		{assignIPv6Call, `{"ipv6":{"addresses":3}}`, "IPv4 4+0 IPv6 3+0 primary false"},
-	} {
-		c.fault(node, cloud.Fault{Action: test.call, After: true, Hang: true, Count: 1})
-		c.Sim.Cloud().ResetCalls()
-		c.must(c.PatchNodeENI(t.Context(), name, `{"spec":`+test.patch+`}`))
-		c.awaitCall(node, test.call, 1)
-		c.restart(node)
-		c.awaitCall(node, describeCall, 1)
-		c.stays("EC2 has what is wanted", lagging+time.Second, func() string {
-			if got := has(c.eni(e.ID)); got != test.want {
-				return "it has " + got
-			}
-			return ""
-		})
-		c.expectCalls(c.source(node), map[string]int{test.call: 1})
+	c.Sim.Cloud().ResetCalls()
+	once := map[string]int{assignIPv4Call: 1, assignIPv6Call: 1}
+	for call := range once {
+		c.fault(killed, cloud.Fault{Action: call, After: true, Hang: true, Count: 1})
 	}
+	c.fault(deaf, cloud.Fault{Action: assignIPv4Call, After: true, Count: 1})                        // the connection breaks
+	c.fault(deaf, cloud.Fault{Action: assignIPv6Call, After: true, Code: "InternalError", Count: 1}) // the SDK would try again
+	c.must(c.PatchNodeENI(t.Context(), killed, `{"spec":{"ipv4":{"secondaryAddresses":3},"ipv6":{"addresses":3}}}`))
+	c.must(c.PatchNodeENI(t.Context(), "all", `{"spec":{"ipv4":{"prefixes":2},"ipv6":{"addresses":3}}}`))
+	for call := range once {
+		c.awaitCall(killed, call, 1)
+		c.awaitCall(deaf, call, 1)
+	}
+	c.restart(killed)
+	c.awaitEntry(killed, killed, says(v1alpha1.PhaseConfiguring, "Verifying", "EC2 may have been asked for them already"))
+	c.stays("EC2 has what is wanted", lagging+time.Second, func() string {
+		got := has(c.made(killed)[0]) + ", " + has(c.made(deaf)[0])
+		if got != "IPv4 4+0 IPv6 3+0 primary false, IPv4 1+2 IPv6 3+0 primary true tracking 350 40 120 express true true queues 4" {
+			return "it has " + got
+		}
+		return ""
+	})
+	c.expectCalls(c.source(killed), once)
+	c.expectCalls(c.source(deaf), once)
 }
