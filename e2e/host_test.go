@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
@@ -81,6 +80,11 @@ func (c *cluster) watchPrimary(node string) (stop func() []string) {
 			to = append(to, subnet.Addr().Next().Next().Next().AsSlice())
 		}
 	}
+	isPrimary := func(ip net.IP) bool {
+		// Beside the IPv6 address that EC2 gave, there may be one that the node made up.
+		a, _ := netip.AddrFromSlice(ip)
+		return ip.Equal(n.PrivateIP.AsSlice()) || a.Is6() && slices.ContainsFunc(c.ranges(n.SubnetID), func(p netip.Prefix) bool { return p.Contains(a) })
+	}
 	done := make(chan struct{})
 	var watching sync.WaitGroup
 	var problems []string
@@ -89,8 +93,7 @@ func (c *cluster) watchPrimary(node string) (stop func() []string) {
 		for {
 			for _, ip := range to {
 				routes, err := h.RouteGet(ip)
-				// Of its IPv6 addresses, the kernel may take any.
-				wrong := err != nil || len(routes) != 1 || routes[0].LinkIndex != index || ip.To4() != nil && !routes[0].Src.Equal(n.PrivateIP.AsSlice())
+				wrong := err != nil || len(routes) != 1 || routes[0].LinkIndex != index || !isPrimary(routes[0].Src)
 				if wrong && len(problems) < 3 {
 					problems = append(problems, fmt.Sprintf("%s what %s sends to %v takes %+v, %v", time.Now().Format("05.000"), node, ip, routes, err))
 				}
@@ -216,11 +219,11 @@ func (c *cluster) reboot(node string, e cloud.Interface) {
 				}
 			}
 		}
-		addresses, err := h.AddrList(l, unix.AF_INET)
+		addresses, err := h.AddrList(l, netlink.FAMILY_ALL)
 		if err != nil {
 			return err
 		}
-		for _, a := range addresses {
+		for _, a := range slices.Backward(addresses) { // with the first of IPv4, its others would go, too
 			if err := h.AddrDel(l, &a); err != nil {
 				return err
 			}

@@ -10,10 +10,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/vpc"
@@ -57,6 +59,8 @@ func TestIPv6(t *testing.T) {
 	c.coordinator("coordinator-1", eager...)
 	c.run("both families of a dual-stack subnet", c.testDualStack)
 	c.run("the source check", c.testSourceCheck)
+	c.run("the primary's own subnet", c.testPrimarySubnet)
+	c.run("an MTU that IPv6 does not allow", c.testMTUWithoutIPv6)
 	c.run("an IPv6-only subnet", c.testIPv6Only)
 	c.run("ENIs come, change their names, flap and go", c.testPassing)
 	c.run("the agent is killed while a link is awaited", c.testKilledBeforeLink)
@@ -71,6 +75,7 @@ func TestIPv6(t *testing.T) {
 			t.Errorf("main has lost: %s", line)
 		}
 	}
+	c.run("what the kernel took before the agent started", c.testAdvertisedBefore)
 }
 
 // ipv6Spec asks for an ENI that the host itself uses.
@@ -158,7 +163,7 @@ func (c *cluster) testSourceCheck(t *testing.T) {
 	other, to := netip.MustParseAddr("2001:db8:0:1::f00d"), netip.AddrPortFrom(c.instance("node-2").IPv6, 9)
 	rule := netlink.NewRule()
 	rule.Family, rule.Src, rule.Priority, rule.Table = unix.AF_INET6, &net.IPNet{IP: other.AsSlice(), Mask: net.CIDRMask(128, 128)}, 100, 20001
-	lo, address := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: 1}}, &netlink.Addr{IPNet: rule.Src, Flags: unix.IFA_F_NODAD}
+	lo, address := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: 1}}, &netlink.Addr{IPNet: rule.Src, Flags: unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE}
 	c.onHost("node-1", func(h *netlink.Handle) error { return errors.Join(h.RuleAdd(rule), h.AddrAdd(lo, address)) })
 	defer c.onHost("node-1", func(h *netlink.Handle) error { return errors.Join(h.RuleDel(rule), h.AddrDel(lo, address)) })
 	receiver, err := c.instance("node-2").Namespace.ListenPacket(t.Context(), "udp6", to.String())
@@ -201,6 +206,81 @@ func (c *cluster) testSourceCheck(t *testing.T) {
 	if got := (<-from).(*net.UDPAddr).AddrPort().Addr(); got != other {
 		t.Errorf("a packet arrived from %v", got)
 	}
+}
+
+// testPrimarySubnet: neither the answers of an ENI beside the primary nor the node's own
+// packets leave by the wrong one. The address is the subnet's default.
+func (c *cluster) testPrimarySubnet(t *testing.T) {
+	const node, name = "node-1", "near"
+	c.want(node, name, c.ipv6Spec("nodes", "deviceIndex: 2"))
+	e := c.eni(c.awaitReady(node, name, 1)[0].ENIID)
+	c.await("the link", func() string { return c.configured(node, e, true, 0) })
+	server, client := c.instance(node), c.instance("node-2")
+	c.serveEcho(server, e.IPv6())
+	c.serveEcho(client, client.IPv6)
+	c.exchange(client, client.IPv6, e.IPv6())
+	c.exchange(client, c.made("node-2")[0].IPv6(), e.IPv6())
+	c.exchange(server, e.IPv6(), client.IPv6)
+	c.exchange(server, server.IPv6, client.IPv6)
+	if n := c.dropped(e.ID, vpc.DropSource); n > 0 {
+		t.Errorf("the VPC has dropped %d packets", n)
+	}
+	c.must(c.DeleteNodeENI(t.Context(), name))
+	c.awaitNodeENIGone(name)
+}
+
+// testMTUWithoutIPv6: below 1280, the kernel has no IPv6 on a link. That is reported, IPv4
+// stays, and IPv6 comes back with the MTU.
+func (c *cluster) testMTUWithoutIPv6(t *testing.T) {
+	const node = "node-1"
+	e := c.awaitOnly(node, node)
+	c.must(c.PatchNodeENI(t.Context(), node, `{"spec":{"mtu":1200}}`))
+	c.awaitEntry(node, node, says(v1alpha1.PhaseFailed, "IPv6Disabled", "mtu of 1280 or more"))
+	without := e
+	without.IPv6Addresses = nil
+	c.await("IPv4", func() string { return c.configured(node, without, true, 1200) })
+	c.must(c.PatchNodeENI(t.Context(), node, `{"spec":{"mtu":9001}}`))
+	c.await("both families", func() string { return c.configured(node, e, true, 9001) })
+	c.awaitOnly(node, node)
+}
+
+// testAdvertisedBefore: a reboot takes what the agent has made from the host, and a router
+// is quicker than the agent.
+func (c *cluster) testAdvertisedBefore(t *testing.T) {
+	const node = "node-1"
+	before := c.mainOf(node)
+	e := c.made(node)[slices.IndexFunc(c.made(node), func(e cloud.Interface) bool { return e.Tags[eni.TagNodeENI] == node })]
+	c.agents[node].Kill()
+	c.forgetTables(node)
+	c.reboot(node, e)
+	c.onHost(node, func(h *netlink.Handle) error {
+		l, _ := c.host(node).linkOf(e.MAC)
+		return h.LinkSetUp(l)
+	})
+	c.await("advertisements are taken", func() string {
+		if got := c.mainOf(node); len(got) < len(before)+2 {
+			return strings.Join(got, "\n")
+		}
+		return ""
+	})
+	c.agent(node)
+	c.await("the link", func() string { return c.configured(node, e, true, 9001) })
+	if after := c.mainOf(node); !slices.Equal(after, before) {
+		t.Errorf("main is\n\t%s\nand was\n\t%s", strings.Join(after, "\n\t"), strings.Join(before, "\n\t"))
+	}
+}
+
+// forgetTables deletes the tables of nftables on a node.
+func (c *cluster) forgetTables(node string) {
+	c.t.Helper()
+	c.must(c.instance(node).Namespace.With(func(fd int) error {
+		conn, err := nftables.New(nftables.WithNetNSFd(fd))
+		if err != nil {
+			return err
+		}
+		conn.FlushRuleset()
+		return conn.Flush()
+	}))
 }
 
 // testIPv6Only: an ENI without any IPv4, with addressing Host and None.
