@@ -14,7 +14,7 @@ import (
 // was deleted is not. When the watch still shows an older one after a minute, that
 // is the Node: of a backup that etcd was restored from.
 func TestNewestNode(t *testing.T) {
-	s := &Source{node: "node-a", nodes: informer(nil, &kube.Node{}), changed: make(chan struct{}, 1), absences: NewAbsences(nil, nil, nil)}
+	n := &node{name: "node-a", informer: informer(nil, &kube.Node{}), changed: make(chan struct{}, 1), absences: NewAbsences(nil, nil, nil)}
 	version := func(v string) *kube.Node {
 		return &kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-a", ResourceVersion: v}}
 	}
@@ -26,28 +26,28 @@ func TestNewestNode(t *testing.T) {
 		{"", "", 0, ""}, {"", "9", 0, "9"}, {"8", "", 0, "8"}, {"8", "9", 0, "9"}, {"9", "9", 0, "9"}, {"10", "9", 0, "10"}, {"8", "no number", 0, "8"},
 		{"8", "9", freshFor, "8"}, {"10", "9", freshFor, "10"}, {"", "9", freshFor, "9"},
 	} {
-		s.fresh = nil
+		n.fresh = nil
 		if step.fresh != "" {
-			s.setFresh(version(step.fresh))
-			s.read = s.read.Add(-step.age)
+			n.setFresh(version(step.fresh))
+			n.read = n.read.Add(-step.age)
 		}
-		if err := s.nodes.GetStore().Replace(nil, ""); err != nil {
+		if err := n.informer.GetStore().Replace(nil, ""); err != nil {
 			t.Fatal(err)
 		}
 		if step.watched != "" {
-			if err := s.nodes.GetStore().Add(version(step.watched)); err != nil {
+			if err := n.informer.GetStore().Add(version(step.watched)); err != nil {
 				t.Fatal(err)
 			}
 		}
 		got := ""
-		if node := s.currentNode(); node != nil {
-			got = node.ResourceVersion
+		if shown := n.current(); shown != nil {
+			got = shown.ResourceVersion
 		}
 		if got != step.want {
 			t.Errorf("watched %q, patched %q %v ago: %q, want %q", step.watched, step.fresh, step.age, got, step.want)
 		}
 	}
-	if s.onNode().OnDelete(version("8")); s.fresh != nil {
+	if n.handler().OnDelete(version("8")); n.fresh != nil {
 		t.Error("a Node that was deleted is still known")
 	}
 }

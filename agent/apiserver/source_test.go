@@ -50,9 +50,9 @@ func newSource(t *testing.T, handler http.HandlerFunc) *Source {
 // save without end meanwhile.
 func TestReportLostWithItsNode(t *testing.T) {
 	for name, lose := range map[string]func(*Source){
-		"collected, then saved": func(s *Source) { s.stateDeleted(); save(t, s) },
-		"saved, then collected": func(s *Source) { save(t, s); s.stateDeleted() },
-		"collected":             (*Source).stateDeleted,
+		"collected, then saved": func(s *Source) { s.report.deleted(); save(t, s) },
+		"saved, then collected": func(s *Source) { save(t, s); s.report.deleted() },
+		"collected":             func(s *Source) { s.report.deleted() },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
@@ -64,7 +64,7 @@ func TestReportLostWithItsNode(t *testing.T) {
 				}
 				_, _ = io.Copy(w, r.Body)
 			})
-			s.state = &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: "node-1", ResourceVersion: "1"}}
+			s.report.state = &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: "node-1", ResourceVersion: "1"}}
 			see := func(when string, want bool) {
 				t.Helper()
 				if snapshot, ok := s.Snapshot(); !ok || snapshot.ReportLost != want {
@@ -73,14 +73,14 @@ func TestReportLostWithItsNode(t *testing.T) {
 			}
 			lose(s)
 			see("without a Node", false)
-			if err := s.nodes.GetStore().Add(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1", UID: "new"}}); err != nil {
+			if err := s.node.informer.GetStore().Add(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1", UID: "new"}}); err != nil {
 				t.Fatal(err)
 			}
 			see("with its Node", true)
 			save(t, s)
 			see("saved again", false)
-			if s.state == nil || s.state.OwnerReferences[0].UID != "new" {
-				t.Errorf("saved %+v", s.state)
+			if s.report.state == nil || s.report.state.OwnerReferences[0].UID != "new" {
+				t.Errorf("saved %+v", s.report.state)
 			}
 		})
 	}
@@ -99,11 +99,11 @@ func TestSavesAreLimited(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.nodes.GetStore().Add(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}); err != nil {
+	if err := s.node.informer.GetStore().Add(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}}); err != nil {
 		t.Fatal(err)
 	}
 	for range savesAtOnce {
-		if !s.limiter.TryAccept() {
+		if !s.report.limiter.TryAccept() {
 			t.Fatal("a node that starts is held up")
 		}
 	}
@@ -136,26 +136,21 @@ func TestReportWrittenByOthers(t *testing.T) {
 				object := func(version string, s v1alpha1.NodeENIStateStatus) *v1alpha1.NodeENIState {
 					return &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: "node-1", ResourceVersion: version}, Status: s}
 				}
-				s := &Source{
-					node: "node-1", states: informer(&cache.ListWatch{}, &v1alpha1.NodeENIState{}), changed: make(chan struct{}, 1),
+				r := &report{
+					node: "node-1", informer: informer(&cache.ListWatch{}, &v1alpha1.NodeENIState{}), changed: make(chan struct{}, 1),
 					state: object("9", status("a")), log: slog.New(slog.DiscardHandler),
 				}
-				lost := func() bool {
-					s.mu.Lock()
-					defer s.mu.Unlock()
-					return s.lost
-				}
-				if err := s.states.GetStore().Add(object(test.version, test.shown)); err != nil {
+				if err := r.informer.GetStore().Add(object(test.version, test.shown)); err != nil {
 					t.Fatal(err)
 				}
-				s.stateWritten()
-				s.stateWritten()
-				if lost() {
+				r.written()
+				r.written()
+				if r.isLost() {
 					t.Error("it is not given time to be our own")
 				}
 				time.Sleep(stateCheck + time.Millisecond)
-				if lost() != test.lost {
-					t.Errorf("lost %v", lost())
+				if r.isLost() != test.lost {
+					t.Errorf("lost %v", r.isLost())
 				}
 			})
 		})
@@ -191,17 +186,17 @@ func TestSpecsAreRead(t *testing.T) {
 		{"changed after that", 4, 4, 1},
 	} {
 		shown := object(step.shown).ObjectMeta
-		if err := s.nodeENIs.GetStore().Update(&metav1.PartialObjectMetadata{ObjectMeta: shown}); err != nil {
+		if err := s.nodeENIs.informer.GetStore().Update(&metav1.PartialObjectMetadata{ObjectMeta: shown}); err != nil {
 			t.Fatal(err)
 		}
 		served, reads = step.served, 0
-		if err := s.fetchOnce(t.Context()); err != nil {
+		if err := s.nodeENIs.fetchOnce(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if known, _ := s.spec("x"); reads != step.reads || known.Generation != step.served {
+		if known, _ := s.nodeENIs.spec("x"); reads != step.reads || known.Generation != step.served {
 			t.Errorf("%s: read %d times, generation %d is known", step.name, reads, known.Generation)
 		}
-		if len(s.fetch) > 0 {
+		if len(s.nodeENIs.fetch) > 0 {
 			t.Errorf("%s: a read has another one follow", step.name)
 		}
 	}
@@ -237,10 +232,10 @@ func TestNodeENIThatCannotBeRead(t *testing.T) {
 	} {
 		unreadable[step.added] = step.unreadable
 		added := metav1.ObjectMeta{Name: step.added, UID: types.UID("uid-" + step.added), Generation: 1}
-		if err := s.nodeENIs.GetStore().Update(&metav1.PartialObjectMetadata{ObjectMeta: added}); err != nil {
+		if err := s.nodeENIs.informer.GetStore().Update(&metav1.PartialObjectMetadata{ObjectMeta: added}); err != nil {
 			t.Fatal(err)
 		}
-		if err := s.fetchOnce(t.Context()); (err != nil) != (step.incomplete || !step.snapshot) {
+		if err := s.nodeENIs.fetchOnce(t.Context()); (err != nil) != (step.incomplete || !step.snapshot) {
 			t.Errorf("%s: read with error %v", step.name, err)
 		}
 		snapshot, ok := s.Snapshot()
@@ -256,9 +251,9 @@ func TestNodeENIThatCannotBeRead(t *testing.T) {
 }
 
 // A status is written for the whole fleet every few seconds. No agent does anything
-// about it: neither a read, nor a pass.
+// about it: neither a read, nor a reconcile.
 func TestStatusWakesNoAgent(t *testing.T) {
-	s := &Source{fetch: make(chan struct{}, 1), absences: NewAbsences(nil, nil, nil)}
+	n := &nodeENIs{fetch: make(chan struct{}, 1), absences: NewAbsences(nil, nil, nil)}
 	base := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "x", UID: "uid-x", Generation: 3, ResourceVersion: "7"}}
 	for _, test := range []struct {
 		name   string
@@ -276,23 +271,23 @@ func TestStatusWakesNoAgent(t *testing.T) {
 	} {
 		now := base.DeepCopy()
 		test.change(now)
-		s.onNodeENI().OnUpdate(base, now)
-		wakes := len(s.fetch) > 0
+		n.handler().OnUpdate(base, now)
+		wakes := len(n.fetch) > 0
 		if wakes {
-			<-s.fetch
+			<-n.fetch
 		}
 		if wakes != test.wakes {
 			t.Errorf("%s: wakes the agent: %v, want %v", test.name, wakes, test.wakes)
 		}
 	}
 	for name, event := range map[string]func(){
-		"added":   func() { s.onNodeENI().OnAdd(base, false) },
-		"deleted": func() { s.onNodeENI().OnDelete(base) },
+		"added":   func() { n.handler().OnAdd(base, false) },
+		"deleted": func() { n.handler().OnDelete(base) },
 	} {
-		if event(); len(s.fetch) == 0 {
+		if event(); len(n.fetch) == 0 {
 			t.Errorf("%s: does not wake the agent", name)
 			continue
 		}
-		<-s.fetch
+		<-n.fetch
 	}
 }
