@@ -113,7 +113,7 @@ func FuzzContradictions(f *testing.F) {
 				}
 				continue
 			}
-			named := false // with another cluster's tag: that is right to be told
+			named := false // with another cluster's tag: that is right to be reported
 			for _, e := range r.enis {
 				named = named || e.Owner.NodeENIUID == uid && e.Owner.Cluster != testCluster
 			}

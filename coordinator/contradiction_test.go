@@ -118,7 +118,7 @@ func TestWrongRegionAndAccount(t *testing.T) {
 			}
 			first := r.start("leader", wrong, func(cfg *Config) { cfg.SweepInterval = 100 * time.Millisecond })
 			r.awaitBlocked("multi", test.reason, test.text)
-			late := r.nodeENI("late") // and deleted when all has been told of the others
+			late := r.nodeENI("late") // and deleted when all has been reported of the others
 			r.awaitFinalizer(late)
 			r.remove(r.kube.API, kube.NodeENIs, late.Name)
 			r.await("an Event about it", func() bool {

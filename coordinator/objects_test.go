@@ -277,7 +277,7 @@ func (r *rig) awaitHolder(identity string) {
 }
 
 // awaitLeading waits until the coordinator itself knows that it leads: one that is
-// told to stop before that has nothing to give back.
+// stopped before that has nothing to give back.
 func (r *rig) awaitLeading(identity string) {
 	r.Helper()
 	r.awaitHolder(identity)

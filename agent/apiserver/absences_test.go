@@ -44,8 +44,8 @@ func TestAbsence(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var told atomic.Int32
-				a := NewAbsences(nil, func() { told.Add(1) }, slog.New(slog.DiscardHandler))
+				var changes atomic.Int32
+				a := NewAbsences(nil, func() { changes.Add(1) }, slog.New(slog.DiscardHandler))
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				a.get = func(context.Context, Object) (types.UID, error) {
@@ -70,8 +70,8 @@ func TestAbsence(t *testing.T) {
 				if missing != test.missingLater || gone["uid-1"] != test.goneLater {
 					t.Errorf("later: missing %v, gone %v", missing, gone)
 				}
-				if found := test.missing && test.goneLater; (told.Load() > 0) != found {
-					t.Errorf("told %d times", told.Load())
+				if found := test.missing && test.goneLater; (changes.Load() > 0) != found {
+					t.Errorf("changed %d times", changes.Load())
 				}
 				cancel()
 				time.Sleep(absenceTimeout)
@@ -83,7 +83,7 @@ func TestAbsence(t *testing.T) {
 // What comes back was never gone.
 func TestAbsenceComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := NewAbsences(nil, func() { t.Error("told") }, slog.New(slog.DiscardHandler))
+		a := NewAbsences(nil, func() { t.Error("changed") }, slog.New(slog.DiscardHandler))
 		a.get = func(context.Context, Object) (types.UID, error) { t.Error("asked"); return "", nil }
 		there := map[types.UID]Object{"uid-1": {kube.Nodes, "node-1"}}
 		a.Observe(there, nil)

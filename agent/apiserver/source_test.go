@@ -57,7 +57,7 @@ func TestReportLostWithItsNode(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
 				w.Header().Set("Content-Type", "application/json")
-				if r.Method == http.MethodPut { // the watch has not told yet
+				if r.Method == http.MethodPut { // the watch has not shown it yet
 					w.WriteHeader(http.StatusNotFound)
 					_ = json.NewEncoder(w).Encode(apierrors.NewNotFound(schema.GroupResource{}, "node-1").Status())
 					return

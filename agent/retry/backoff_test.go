@@ -59,7 +59,7 @@ func TestErrorsThatAlternate(t *testing.T) {
 }
 
 // What only people can change is tried again once an hour in the end. But a describe
-// is not: after a reboot no link of the node is configured before EC2 has told, and
+// is not: after a reboot no link of the node is configured before EC2 has answered, and
 // a changed policy changes no NodeENI.
 func TestBackoffOfWhatPeopleEnd(t *testing.T) {
 	now := time.Unix(10_000, 0)

@@ -198,7 +198,7 @@ func (d *demo) await(ctx context.Context, what string, check func(context.Contex
 		if err == nil {
 			return nil
 		}
-		if last == nil || timed.Err() == nil { // later, only the end of the wait would be told
+		if last == nil || timed.Err() == nil { // later, only the end of the wait would be printed
 			last = err
 		}
 		for _, p := range d.processes {

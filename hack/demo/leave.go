@@ -66,7 +66,7 @@ func (d *demo) delete(ctx context.Context) error {
 	return nil
 }
 
-// newDepartures lists the ENIs that shall go: those of a node, or all with "".
+// newDepartures lists the ENIs that are to go: those of a node, or all with "".
 func newDepartures(enis []cloud.Interface, node string) *progress {
 	p := newProgress(time.Now(), "RELEASE", "DETACH", "DELETE")
 	for _, e := range enis {

@@ -153,7 +153,7 @@ func TestSubnetWithoutZone(t *testing.T) {
 	}
 }
 
-// What a proxy or another server has answered is told as such: with its status, its kind and its
+// What a proxy or another server has answered is reported as such: with its status, its kind and its
 // first words, whether it is a page, plain text or JSON.
 func TestForeignAnswers(t *testing.T) {
 	for _, test := range []struct {

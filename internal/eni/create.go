@@ -33,7 +33,7 @@ type CreateParams struct {
 
 // Token is the ClientToken: it names the decision to have an ENI at this place,
 // so a repeated request gives the same ENI again, whoever asks and however often.
-// What the ENI shall be like is no part of it: when the NodeENI has changed since
+// What the ENI is to be like is no part of it: when the NodeENI has changed since
 // the first request, EC2 refuses the repetition with IdempotentParameterMismatch,
 // and a second ENI is not made. It is 64 ASCII characters, EC2's maximum.
 func (p CreateParams) Token() string {

@@ -2,7 +2,7 @@ package eni
 
 import "github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
-// Removal is the next step on an ENI's way out of EC2. Whether it shall go is
+// Removal is the next step on an ENI's way out of EC2. Whether it is to go is
 // for others to decide.
 type Removal string
 

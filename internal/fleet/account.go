@@ -54,7 +54,7 @@ type Account struct {
 // Calls counts the calls that EC2 has answered.
 type Calls = Counts[Call]
 
-// Call is what calls are told apart by.
+// Call is what calls differ in.
 type Call struct {
 	Action      string
 	Coordinator bool // not an agent
@@ -132,7 +132,7 @@ func (a *Account) Launch(name string) (imds.Identity, error) {
 	}, err
 }
 
-// ENIs are those that agents have made, told by their tags and without EC2's lag.
+// ENIs are those that agents have made, known by their tags and without EC2's lag.
 func (a *Account) ENIs() []cloud.Interface {
 	var ours []cloud.Interface
 	for _, e := range a.Cloud.Interfaces() {
@@ -153,8 +153,7 @@ func (a *Account) Calls() Calls {
 // Mutating says whether the call changes something.
 func (c Call) Mutating() bool { return !strings.HasPrefix(c.Action, "Describe") }
 
-// coordinatorKey is the access key id of the coordinator, by which calls are told
-// to be its.
+// coordinatorKey is the access key id of the coordinator, which its calls have.
 const coordinatorKey = "COORDINATOR"
 
 // logKept is how many calls the account's own log holds before it is emptied: it

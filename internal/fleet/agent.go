@@ -25,7 +25,7 @@ import (
 
 const agentName = "eni-agent"
 
-// Node is a node whose agent shall run.
+// Node is a node whose agent is to run.
 type Node struct {
 	Name     string
 	Token    string // of the agent's ServiceAccount, bound to the Node

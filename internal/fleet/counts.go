@@ -1,6 +1,6 @@
 package fleet
 
-// Counts says how often something was counted, by what it is told apart by.
+// Counts says how often something was counted, by its kind.
 type Counts[K comparable] map[K]int
 
 // Since is what has been added to an earlier count.

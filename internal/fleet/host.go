@@ -19,7 +19,7 @@ type Plug struct {
 }
 
 // host is a node's network and metadata service in memory: links come and go as
-// the fleet is told, and are configured by being remembered so.
+// the fleet has them, and are configured by being remembered so.
 type host struct {
 	mu      sync.Mutex
 	plugged map[string]*link // by MAC

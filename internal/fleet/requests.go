@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/common/model"
 )
 
-// Request is what requests to the API server are told apart by.
+// Request is what requests to the API server differ in.
 type Request struct {
 	Verb     string // LIST, WATCH, POST, …
 	Resource string // nodeenis/status

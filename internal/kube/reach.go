@@ -30,7 +30,7 @@ type Reach struct {
 	mu      sync.Mutex
 	failing map[string]bool // what cannot be read
 	since   time.Time
-	refused map[string]string // answers that are errors, as told
+	refused map[string]string // answers that are errors, as logged last
 }
 
 // NewReach makes a Reach.
@@ -161,12 +161,12 @@ func (r *Reach) reached(what string, err error) {
 			r.log.Info("the API server can be reached again", "after", time.Since(r.since).Round(time.Second))
 		}
 	}
-	told := ""
+	reason := ""
 	if err != nil && !errors.Is(err, context.Canceled) && !apierrors.IsResourceExpired(err) && !apierrors.IsGone(err) && !apierrors.IsTooManyRequests(err) && !apierrors.IsInvalid(err) {
-		told = string(apierrors.ReasonForError(err))
+		reason = string(apierrors.ReasonForError(err))
 	}
-	if told != "" && told != r.refused[what] {
+	if reason != "" && reason != r.refused[what] {
 		r.log.Warn("the API server refuses a read; it is tried again", "reading", what, "error", err, "do", readAdvice(err))
 	}
-	r.refused[what] = told
+	r.refused[what] = reason
 }

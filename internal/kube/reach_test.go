@@ -42,7 +42,7 @@ func failingReads(at *[]time.Time, errs ...error) cache.ListerWatcher {
 	}
 }
 
-// An API server that is away is tried again every few seconds, and that is told
+// An API server that is away is tried again every few seconds, and that is logged
 // once at its beginning and once at its end.
 func TestReach(t *testing.T) {
 	refused, down := error(syscall.ECONNREFUSED), apierrors.NewServiceUnavailable("no backend")
@@ -51,7 +51,7 @@ func TestReach(t *testing.T) {
 		name string
 		errs []error
 		err  bool   // is passed on
-		told string // words of the log, in their order
+		logs string // words of the log, in their order
 	}{
 		{"there", nil, false, ""},
 		{"away", []error{refused, io.ErrUnexpectedEOF, refused, refused, refused, refused}, true, "cannot be reached|can be reached again"},
@@ -78,14 +78,14 @@ func TestReach(t *testing.T) {
 					}
 				}
 				rest := logged.String()
-				for word := range strings.SplitSeq(test.told, "|") {
+				for word := range strings.SplitSeq(test.logs, "|") {
 					before, after, found := strings.Cut(rest, word)
 					if !found || strings.Count(before, "\n") > 1 {
-						t.Errorf("logged is\n%s, want %q", logged.String(), test.told)
+						t.Errorf("logged is\n%s, want %q", logged.String(), test.logs)
 					}
 					rest = after
 				}
-				if n := strings.Count(logged.String(), "\n"); test.told == "" && n > 0 || n > 3 {
+				if n := strings.Count(logged.String(), "\n"); test.logs == "" && n > 0 || n > 3 {
 					t.Errorf("logged is\n%s", logged.String())
 				}
 			})
@@ -168,7 +168,7 @@ func TestReachListsWhatThereIsNow(t *testing.T) {
 }
 
 // A connection that ends without an answer is client-go's empty watch: the reader
-// has to list anew, so it is told and passed on at once.
+// has to list again, so it is logged and passed on at once.
 func TestReachTellsOfEmptyWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var logged strings.Builder

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// What is wrong is told once, by whoever gets the error.
+// What is wrong is printed once, by whoever gets the error.
 func TestParseFlags(t *testing.T) {
 	for _, test := range []struct {
 		args, err, printed string

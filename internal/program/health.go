@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Health answers /healthz, whether the program is to be started anew, and
+// Health answers /healthz, whether the program is to be restarted, and
 // /readyz, whether it does its work. A nil Health has no use for checks.
 type Health struct {
 	log *slog.Logger

@@ -9,7 +9,7 @@ import (
 // Heartbeat tells whether a loop still turns. The loop calls Beat before each of
 // its steps, and either Rest before it waits for something to do, which may take
 // any time, or Beat again and again while it waits. A loop that has not begun is
-// fine: what a program waits for at its start is no reason to start it anew. A
+// fine: what a program waits for at its start is no reason to restart it. A
 // nil Heartbeat takes beats and keeps none.
 type Heartbeat struct {
 	loop  string

@@ -72,7 +72,7 @@ func AWSConfig(ctx context.Context, metadata *imds.Client) (aws.Config, error) {
 var startBackoff = backoff.Exponential{First: 250 * time.Millisecond, Max: 4 * time.Second}
 
 // Await calls f until it succeeds or ctx ends. It logs the first failure, and
-// then one a minute; waiting, unless nil, is told each of them.
+// then one a minute; waiting, unless nil, is called with each of them.
 func Await[T any](ctx context.Context, log *slog.Logger, waiting func(text string), what string, f func(context.Context) (T, error)) (T, error) {
 	var logged time.Time
 	for n := 0; ; n++ {

@@ -132,7 +132,7 @@ func (tb *Testbed) Disturb(ctx context.Context, node string, every time.Duration
 	return err
 }
 
-// ENIs are the ENIs in EC2 that agents have made, told by their tags and
+// ENIs are the ENIs in EC2 that agents have made, known by their tags and
 // without EC2's lag.
 func (tb *Testbed) ENIs() []cloud.Interface {
 	var ours []cloud.Interface

@@ -20,7 +20,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 )
 
-// event is a change on a node that the kernel has told of, or a NodeENIState that a
+// event is a change on a node that the kernel has announced, or a NodeENIState that a
 // watch has shown.
 type event struct {
 	at      time.Time
@@ -98,7 +98,7 @@ func (h *history) record(ns *netns.Namespace) (stop func(), err error) {
 			unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV4_ROUTE)
 		return err
 	})
-	const buffer = 8 << 20 // for what is told while this program does not get to run
+	const buffer = 8 << 20 // for what is announced while this program does not get to run
 	// Only the host's root may have more than the system's limit.
 	if err == nil && socket.SetReceiveBufferSize(buffer, true) != nil {
 		err = socket.SetReceiveBufferSize(buffer, false)

@@ -21,14 +21,14 @@ const (
 	wantedRoutes = 2
 )
 
-// plugged is what the kernel has told of an ENI's link.
+// plugged is what the kernel has announced of an ENI's link.
 type plugged struct {
 	link     event
 	on, from map[netip.Addr]bool   // addresses, and those with a rule
 	routes   map[netip.Prefix]bool // in the ENI's table
 }
 
-// follow replays what the kernel told, and says when the ENI's link appeared and
+// follow replays what the kernel announced, and says when the ENI's link appeared and
 // when for the first time everything was as the spec wants it.
 func follow(events []event, e v1alpha1.ENIState, s spec) (appeared, configured time.Time) {
 	p := plugged{on: map[netip.Addr]bool{}, from: map[netip.Addr]bool{}, routes: map[netip.Prefix]bool{}}

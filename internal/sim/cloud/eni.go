@@ -13,7 +13,7 @@ type eni struct {
 	plugAt  time.Time // when the current attachment becomes a link
 	freedAt time.Time // when the last detach was done
 
-	wire  sync.Mutex // held while the fabric is told about this ENI
+	wire  sync.Mutex // held while the fabric learns of this ENI
 	wired *Interface // as the fabric knows it; nil: unplugged; guarded by wire
 }
 
