@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"path"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -289,5 +290,72 @@ func TestStatusWakesNoAgent(t *testing.T) {
 			continue
 		}
 		<-n.fetch
+	}
+}
+
+// A NodeENI is confirmed when the API server itself says that it selects the node.
+func TestConfirm(t *testing.T) {
+	for _, test := range []struct {
+		name, node, nodeENI string // the answers; "" is none
+		want                string // in the error
+	}{
+		{"wanted", `{"metadata":{"name":"node-1","labels":{"a":"b"}}}`, `{"metadata":{"name":"x","uid":"uid-x"},"spec":{"nodeSelector":{"a":"b"}}}`, ""},
+		{"of other labels", `{"metadata":{"name":"node-1"}}`, `{"metadata":{"name":"x","uid":"uid-x"},"spec":{"nodeSelector":{"a":"b"}}}`, "no longer selects"},
+		{"another of its name", `{"metadata":{"name":"node-1","labels":{"a":"b"}}}`, `{"metadata":{"name":"x","uid":"uid-y"},"spec":{"nodeSelector":{"a":"b"}}}`, "no longer selects"},
+		{"being deleted", `{"metadata":{"name":"node-1","labels":{"a":"b"}}}`, `{"metadata":{"name":"x","uid":"uid-x","deletionTimestamp":"2026-01-01T00:00:00Z"},"spec":{"nodeSelector":{"a":"b"}}}`, "no longer selects"},
+		{"gone", `{"metadata":{"name":"node-1","labels":{"a":"b"}}}`, "", "NodeENI x"},
+		{"no Node", "", `{"metadata":{"name":"x","uid":"uid-x"},"spec":{"nodeSelector":{"a":"b"}}}`, "its Node"},
+	} {
+		s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
+			answer := test.nodeENI
+			if path.Base(r.URL.Path) == "node-1" {
+				answer = test.node
+			}
+			w.Header().Set("Content-Type", "application/json")
+			if answer == "" {
+				w.WriteHeader(http.StatusNotFound)
+				answer = `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","message":"not found","code":404}`
+			}
+			_, _ = io.WriteString(w, answer)
+		})
+		err := s.Confirm(t.Context(), "uid-x", "x")
+		if got := fmt.Sprint(err); (err == nil) != (test.want == "") || !strings.Contains(got, test.want) {
+			t.Errorf("%s: %s, want %q", test.name, got, test.want)
+		}
+	}
+}
+
+// What a watch shows to be deleted is deleted, and need not be asked for. What only a new
+// list lacks is not; and the snapshot says why the Node is not this instance.
+func TestSnapshotAfterDeletions(t *testing.T) {
+	s := newSource(t, func(http.ResponseWriter, *http.Request) {})
+	node := &kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-1", UID: "uid-node"}, Spec: kube.NodeSpec{ProviderID: "aws:///us-east-1a/i-0fedcba9876543210"}}
+	if err := s.node.informer.GetStore().Add(node); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"deleted", "missed"} {
+		meta := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name, UID: types.UID("uid-" + name)}}
+		if err := s.nodeENIs.informer.GetStore().Add(meta); err != nil {
+			t.Fatal(err)
+		}
+		s.nodeENIs.specs[name] = v1alpha1.NodeENI{ObjectMeta: meta.ObjectMeta}
+	}
+	snapshot, ok := s.Snapshot()
+	if !ok || len(snapshot.NodeENIs) != 2 || snapshot.Incomplete || !snapshot.NodeExists || !strings.Contains(snapshot.NodeProblem, me) {
+		t.Fatalf("snapshot %v: %+v", ok, snapshot)
+	}
+	for _, o := range s.nodeENIs.list() {
+		var last any = o
+		if o.Name == "missed" {
+			last = cache.DeletedFinalStateUnknown{Key: o.Name, Obj: o}
+		}
+		if err := s.nodeENIs.informer.GetStore().Delete(o); err != nil {
+			t.Fatal(err)
+		}
+		s.nodeENIs.handler().OnDelete(last)
+	}
+	snapshot, ok = s.Snapshot()
+	if !ok || len(snapshot.NodeENIs) > 0 || !snapshot.Incomplete || !snapshot.Deleted["uid-deleted"] || snapshot.Deleted["uid-missed"] {
+		t.Errorf("snapshot %v: %+v", ok, snapshot)
 	}
 }
