@@ -34,7 +34,7 @@ type campaign struct {
 
 // arena is a cluster on which runs are done one after the other.
 type arena interface {
-	// run fails the cluster's test when something is not as it shall be, and
+	// run fails the cluster's test when something is not as it must be, and
 	// returns how long everything took to settle.
 	run(seed uint64, ops int) time.Duration
 	shared() *cluster

@@ -56,7 +56,7 @@ func (c *cluster) hostSpec() string {
 	return fmt.Sprintf("subnetNames: [data]\nsecurityGroupIDs: [%s]\ndeviceIndex: 2\nmtu: 9001\naddressing: Host", c.group("data"))
 }
 
-// awaitConfigured waits until the ENI is on the node as it shall be.
+// awaitConfigured waits until the ENI is on the node as it must be.
 func (c *cluster) awaitConfigured(node string, e cloud.Interface) {
 	c.t.Helper()
 	c.await(e.ID+" is configured on "+node, func() string { return c.configured(node, e, true, 9001) })
@@ -189,7 +189,7 @@ func (c *cluster) testReboot(t *testing.T) {
 	c.expectCalls(c.source("node-1"), nil)
 }
 
-// testRebootWithoutEC2: the node's last report tells what a link shall be, when EC2
+// testRebootWithoutEC2: the node's last report tells what a link must be, when EC2
 // does not.
 func (c *cluster) testRebootWithoutEC2(t *testing.T) {
 	e := c.awaitOnly("node-1", "node-1")

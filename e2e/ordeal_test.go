@@ -298,7 +298,7 @@ func (l *lives) mend(node string) {
 	}
 }
 
-// have says what is not as it shall be of the node's ENI.
+// have says what is not as it must be of the node's ENI.
 func (l *lives) have(o *ordeal, description, group string) string {
 	entries := l.entries(o.node, life(o.node))
 	if len(entries) != 1 || entries[0].Phase != v1alpha1.PhaseReady {

@@ -52,7 +52,7 @@ func (tr *trial) wishes(nodeENIs []v1alpha1.NodeENI) map[string]wish {
 	return wishes
 }
 
-// compare says what is not as it shall be.
+// compare says what is not as it must be.
 func (tr *trial) compare() string {
 	all, err := tr.NodeENIs(tr.t.Context())
 	if err != nil {
@@ -146,7 +146,7 @@ func (tr *trial) readiness(w wish, e cloud.Interface) string {
 		return fmt.Sprintf("%s reports %+v, want %+v", w.node, got, want)
 	}
 	if l, ok := tr.host(w.node).linkOf(e.MAC); ok && l.Attrs().Name != got.InterfaceName || !strings.HasPrefix(got.InterfaceName, w.nodeENI.Spec.InterfaceName) {
-		return fmt.Sprintf("%s reports the link %s, it is %s, and shall be %s", w.node, got.InterfaceName, l.Attrs().Name, w.nodeENI.Spec.InterfaceName)
+		return fmt.Sprintf("%s reports the link %s, it is %s, and must be %s", w.node, got.InterfaceName, l.Attrs().Name, w.nodeENI.Spec.InterfaceName)
 	}
 	return tr.configured(w.node, e, w.nodeENI.Spec.Addressing == v1alpha1.AddressingHost, w.nodeENI.Spec.MTU)
 }

@@ -81,7 +81,7 @@ func (tr *trial) run(seed uint64, ops int) time.Duration {
 	return settled
 }
 
-// settle waits until all is as it shall be, and tells what it waited for.
+// settle waits until all is as it must be, and tells what it waited for.
 func (tr *trial) settle() time.Duration {
 	tr.t.Helper()
 	began, last := time.Now(), ""

@@ -18,7 +18,7 @@ import (
 
 var quiet = slog.New(slog.DiscardHandler)
 
-// patience is how long what shall happen may take.
+// patience is how long what must happen may take.
 const patience = 30 * time.Second
 
 // rig is a Source that follows a directory.

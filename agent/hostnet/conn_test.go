@@ -170,7 +170,7 @@ func TestDecodeTakesNoMemory(t *testing.T) {
 	}
 }
 
-// mostAllocs is what a look at an ENI that is as it shall be may allocate.
+// mostAllocs is what a look at an ENI that is as it must be may allocate.
 const mostAllocs = 100
 
 // What pods have costs an agent no memory with each look at its ENIs.

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// NameTakenError says that a link cannot have the name it shall have, because
+// NameTakenError says that a link cannot have the name that is wanted, because
 // another link bears it, as its name or as an alternative one.
 type NameTakenError struct {
 	Name        string // that was asked for
@@ -25,7 +25,7 @@ func (e *NameTakenError) Error() string {
 		"choose another interfaceName or rename that link", e.Link, e.Name, holder)
 }
 
-// MTUError says that a link cannot have the MTU it shall have.
+// MTUError says that a link cannot have the MTU that is wanted.
 type MTUError struct {
 	Link string
 	MTU  int // that was asked for
@@ -60,7 +60,7 @@ func (e *MasterError) Error() string {
 		"or set addressing to None", e.Link, e.Master, e.Kind, e.Link)
 }
 
-// IPv6Error says that a link cannot have the IPv6 addresses that it shall have, because
+// IPv6Error says that a link cannot have the IPv6 addresses that are wanted, because
 // the host has switched IPv6 off on it.
 type IPv6Error struct{ Link string }
 

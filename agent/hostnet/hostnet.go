@@ -1,4 +1,4 @@
-// Package hostnet makes the link of an ENI what it shall be on a Linux host:
+// Package hostnet makes the link of an ENI what it must be on a Linux host:
 // its name, its MTU, up, and, where the host itself uses the ENI, its
 // addresses with source-based policy routing. It speaks netlink and calls no
 // program. It also reads what is counted for links, of drivers by ethtool's ioctl.
@@ -18,7 +18,7 @@
 //     ENI's or within its subnet and of the prefix length that it has there.
 //
 // Everything else is foreign and stays, with three exceptions. Two stand in the
-// way: an address that the ENI shall have but that was added in another form
+// way: an address that the ENI must have but that was added in another form
 // (its connected route in main would compete with the primary's), and a route
 // to the same destination in the ENI's own table. The third is what the kernel
 // takes from a router's advertisement on an ENI's link, whatever addressing is:
@@ -58,11 +58,11 @@ const (
 	maxDeviceIndex = 31
 )
 
-// Wanted is what the link of one ENI shall be.
+// Wanted is what the link of one ENI must be.
 type Wanted struct {
 	// MAC is the ENI's, as EC2 gives it. It finds the link.
 	MAC net.HardwareAddr
-	// InterfaceName is the name the link shall have; "" leaves it.
+	// InterfaceName is the name that the link gets; "" leaves it.
 	InterfaceName string
 	// MTU in bytes; 0 leaves it as the driver set it.
 	MTU int

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// state is what the kernel has, or shall have, for one ENI.
+// state is what the kernel has, or must have, for one ENI.
 type state struct {
 	routes    []route
 	rules     []rule
@@ -27,7 +27,7 @@ const (
 	del verb = "del"
 )
 
-// wanted computes what the kernel shall have for w on the link dev.
+// wanted computes what the kernel must have for w on the link dev.
 func wanted(w Wanted, dev int) state {
 	var s state
 	if !w.Host {

@@ -101,7 +101,7 @@ func TestYield(t *testing.T) {
 }
 
 // Renamed, taken down and taken up by others all the while, the link still
-// becomes what it shall be.
+// becomes what it must be.
 func TestRenameDuringConfiguration(t *testing.T) {
 	n := newNode(t)
 	w := eni(t)

@@ -274,7 +274,7 @@ type Attachment struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	AttachmentID string `json:"attachmentID,omitempty"`
-	// SubnetID is the subnet that the ENI is in, or shall be in.
+	// SubnetID is the subnet that the ENI is in, or will be in.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	SubnetID string `json:"subnetID,omitempty"`

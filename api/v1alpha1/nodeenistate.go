@@ -43,7 +43,7 @@ type ENIState struct {
 	// speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// SubnetID is the subnet that the ENI is in, or shall be in.
+	// SubnetID is the subnet that the ENI is in, or will be in.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^(subnet-[0-9a-z]+)?$`

@@ -89,7 +89,7 @@ func parse(args []string) (sim.Config, error) {
 	flags.BoolVar(&c.Topology.Throttle, "throttle", false, "throttle API calls with EC2's documented token buckets")
 	flags.StringVar(&c.EC2Listen, "ec2-listen", "127.0.0.1:4566", "address (`HOST:PORT`) of the EC2 API; port 0 chooses a free one")
 	flags.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:4567", "address (`HOST:PORT`) of the admin endpoint, which has no authentication")
-	flags.Func("forward", "`NAME=HOST:PORT` of a service that the nodes shall reach, for example a kube-apiserver; repeatable", func(text string) error {
+	flags.Func("forward", "`NAME=HOST:PORT` of a service that the nodes are to reach, for example a kube-apiserver; repeatable", func(text string) error {
 		service, target, ok := strings.Cut(text, "=")
 		if !ok {
 			return errors.New("want NAME=HOST:PORT")

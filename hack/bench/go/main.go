@@ -101,7 +101,7 @@ func figures(all []benchmark) ([]result.Figure, error) {
 	}{
 		{"PassSettled/enis=1", "a pass with nothing to do, 1 ENI, without netlink", 200},
 		{"PassSettled/enis=15", "a pass with nothing to do, 15 ENIs, without netlink", 3000},
-		{"Configure/nothing_to_do", "a look at a link that is as it shall be, on a node with 300 pods", 100},
+		{"Configure/nothing_to_do", "a look at a link that is as it must be, on a node with 300 pods", 100},
 		{"Decode/rules=603", "603 rules read", 0},
 		{"LeftOverOfFleet", "2,000 decisions whether an ENI is left over", 0},
 	} {
