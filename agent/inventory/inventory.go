@@ -266,11 +266,19 @@ func (i *Inventory) NoteLink(id string, change LinkChange, now time.Time) {
 		i.update(id, func(e *ENI) { e.describeAt = at })
 		i.Resync.At("an ENI that is said to be attached has no link", at)
 	case LinkTakenDown:
-		i.update(id, func(e *ENI) { e.Use = Released })
+		i.update(id, func(e *ENI) {
+			if e.Use == Releasing { // and not wanted again since
+				e.Use = Released
+			}
+		})
 	case LinkLeft:
-		// The ENI should be gone soon, or it would be reported until the hourly describe.
-		i.update(id, func(e *ENI) { e.Use, e.Link = Left, LinkLost })
-		i.Resync.left(now)
+		i.update(id, func(e *ENI) {
+			if e.Use == Released {
+				e.Use, e.Link = Left, LinkLost
+				// The ENI should be gone soon, or it would be reported until the hourly describe.
+				i.Resync.left(now)
+			}
+		})
 	}
 }
 

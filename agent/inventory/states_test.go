@@ -17,13 +17,14 @@ import (
 
 var (
 	uses      = []string{Assigned: "Assigned", Releasing: "Releasing", Released: "Released", Left: "Left", Returning: "Returning"}
+	links     = []string{LinkNeverSeen: "NeverSeen", LinkSeen: "Seen", LinkLost: "Lost"}
 	evidences = []string{Reported: "Reported", Disputed: "Disputed", Expected: "Expected", Shown: "Shown", Missed: "Missed"}
 )
 
-// The diagrams in docs/architecture.md have each transition that an ENI's use and
-// evidence can make, and no other.
+// The diagrams in docs/architecture.md have each transition that an ENI's use, its evidence
+// and its link can make, and no other.
 func TestStateDiagrams(t *testing.T) {
-	seen := map[string]map[string]bool{"use": {}, "evidence": {}}
+	seen := map[string]map[string]bool{"use": {}, "evidence": {}, "link": {}}
 	for seed := range uint64(5000) {
 		walk(rand.New(rand.NewPCG(seed, 0)), seen)
 	}
@@ -52,21 +53,19 @@ func walk(r *rand.Rand, seen map[string]map[string]bool) {
 	if r.IntN(4) == 0 {
 		i = New("c", self, r.IntN(2) == 0, time.Hour, slog.New(slog.DiscardHandler))
 	}
-	state := func() (use, evidence string) {
+	state := func() map[string]string {
 		if e, ok := i.Get(x.ID); ok {
-			return uses[e.Use], evidences[e.Evidence]
+			return map[string]string{"use": uses[e.Use], "evidence": evidences[e.Evidence], "link": links[e.Link]}
 		}
-		return "[*]", "[*]"
+		return map[string]string{"use": "[*]", "evidence": "[*]", "link": "[*]"}
 	}
 	step := func(do func()) {
-		use, evidence := state()
+		before := state()
 		do()
-		toUse, toEvidence := state()
-		if use != toUse && toUse != "[*]" {
-			seen["use"][use+" --> "+toUse] = true
-		}
-		if evidence != toEvidence {
-			seen["evidence"][evidence+" --> "+toEvidence] = true
+		for name, now := range state() {
+			if now != before[name] && (now != "[*]" || name == "evidence") { // which alone says when one is gone
+				seen[name][before[name]+" --> "+now] = true
+			}
 		}
 	}
 	here := r.IntN(2) == 0
@@ -74,7 +73,9 @@ func walk(r *rand.Rand, seen map[string]map[string]bool) {
 	case 0:
 		step(func() { i.Created(x.ENI, now) })
 	case 1:
-		reported := x.with(func(e *ENI) { e.Evidence, e.Use = Reported, []Use{Assigned, Released}[r.IntN(2)] })
+		reported := x.with(func(e *ENI) {
+			e.Evidence, e.Use, e.Link = Reported, []Use{Assigned, Released}[r.IntN(2)], []Link{LinkNeverSeen, LinkSeen}[r.IntN(2)]
+		})
 		step(func() { i.Restore([]ENI{reported}, now) })
 	case 2:
 		step(func() { i.Describe([]eni.ENI{x.ENI}, nowhere, now) })
@@ -101,14 +102,15 @@ func walk(r *rand.Rand, seen map[string]map[string]bool) {
 		case 4:
 			here = !here
 		case 5:
-			switch {
-			case e.Use == Releasing:
-				step(func() { i.NoteLink(x.ID, LinkTakenDown, now) })
-			case e.Use == Released && !here:
-				step(func() { i.NoteLink(x.ID, LinkLeft, now) })
-			case e.Use == Left && e.collects:
+			if e.Use == Left && e.collects && r.IntN(2) == 0 {
 				step(func() { i.Deleted(x.ID, now) })
+				return
 			}
+			changes := []LinkChange{LinkTakenDown, LinkLeft}
+			if !e.TakenDown() { // the links of others are looked at
+				changes = append(changes, LinkHere, LinkVanished, LinkAbsent)
+			}
+			step(func() { i.NoteLink(x.ID, changes[r.IntN(len(changes))], now) })
 		}
 	}
 }
