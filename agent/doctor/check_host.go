@@ -144,7 +144,7 @@ func checkNodeIP(f Facts) []Result {
 	case k.Args != nil:
 		return []Result{ok(check, "is not needed: the kubelet has no --cloud-provider, so nothing makes InternalIPs of ENIs' addresses")}
 	}
-	return []Result{skipped(check, "whether it is given cannot be told: the kubelet's process is not visible, and no cloud controller has written the Node's addresses")}
+	return []Result{skipped(check, "whether it is given is not known: the kubelet's process is not visible, and no cloud controller has written the Node's addresses")}
 }
 
 // has says whether the kubelet was started with a flag.

@@ -357,7 +357,7 @@ func TestPrintTable(t *testing.T) {
            → do d
 –  s       f
 
-1 ok, 1 warning, 1 failed, 1 not told
+1 ok, 1 warning, 1 failed, 1 unknown
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)

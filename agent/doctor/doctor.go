@@ -23,7 +23,7 @@ const (
 	Warning Status = "warning"
 	// Failure: there are ENIs that this node does not get, or that do not work.
 	Failure Status = "failure"
-	// Skipped: it cannot be told.
+	// Skipped: it is not known.
 	Skipped Status = "skipped"
 )
 

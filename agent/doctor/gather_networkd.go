@@ -48,7 +48,7 @@ func (r root) networkdTakes(d device) string {
 }
 
 // matchesDevice says whether a [Match] section matches the link of an ENI whose
-// MAC nobody knows yet. Of keys that say nothing about a link it is assumed that
+// MAC is not known yet. Of keys that say nothing about a link it is assumed that
 // they match this host.
 func matchesDevice(s section, d device) bool {
 	for key, values := range s.values {

@@ -21,7 +21,7 @@ type Nothing struct {
 var _ agent.Source = (*Nothing)(nil)
 
 // NewNothing makes one. cluster may be "": then the state tells it, or
-// DefaultCluster is meant. changed is told each new report.
+// DefaultCluster is meant. changed is called with each new report.
 func NewNothing(file *StateFile, instanceID, cluster string, log *slog.Logger, changed func(v1alpha1.NodeENIStateStatus)) (*Nothing, error) {
 	state, err := open(file, instanceID, cluster, log)
 	if err != nil {

@@ -126,7 +126,7 @@ func holds(f File, name string) bool {
 }
 
 // gone are the NodeENIs that are known to have been removed. They count only
-// while a file may hold nobody knows what.
+// while it is not known what a file holds.
 func (r *resolver) gone() []string {
 	if !slices.ContainsFunc(r.files, func(f File) bool { return f.Unknown }) {
 		return nil

@@ -35,7 +35,7 @@ type Config struct {
 	// unless nil, is asked for changes of them.
 	Labels    map[string]string
 	AskLabels func(context.Context) (map[string]string, error)
-	// Changed, unless nil, is told the state after each change.
+	// Changed, unless nil, is called with the state after each change.
 	Changed func(State)
 	Log     *slog.Logger
 }

@@ -288,7 +288,7 @@ func TestDirectoryComesAndGoes(t *testing.T) {
 	}
 }
 
-// A directory that is made anew at once is watched, whatever number its inode has.
+// A directory that is made again at once is watched, whatever number its inode has.
 func TestDirectoryMadeAnew(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

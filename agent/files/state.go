@@ -195,7 +195,7 @@ func (e *CorruptError) Error() string {
 func (e *CorruptError) Unwrap() error { return e.Err }
 
 // read reads the state. One that is damaged is moved aside, to where moved says:
-// EC2 and the files tell again what it told. ok is false when nothing is left
+// EC2 and the files show again what it showed. ok is false when nothing is left
 // from before.
 func (f *StateFile) read() (s State, ok bool, moved string, err error) {
 	s, err = Read(f.path)

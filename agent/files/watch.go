@@ -10,7 +10,7 @@ import (
 )
 
 // Files are written in steps: emptied and filled, renamed away and back, removed
-// and made anew. They are read when they have been the same for settle, or, when
+// and made again. They are read when they have been the same for settle, or, when
 // a NodeENI would go, for settleLoss; but never later than settleMax, or, when a
 // NodeENI would go, when it has been missing for so long at every look.
 const (
@@ -20,7 +20,7 @@ const (
 	settlePoll = 250 * time.Millisecond
 )
 
-// The directory is looked at without being told, too: a symbolic link may lead
+// The directory is also looked at without an event: a symbolic link may lead
 // to a file elsewhere, and what is not there cannot be watched.
 const (
 	pollEvery   = 30 * time.Second
@@ -121,8 +121,8 @@ func (s *settling) end() { s.active, s.losing = false, time.Time{} }
 
 func (s *settling) forget() { *s = settling{} }
 
-// watcher is told by the kernel of changes in a directory, and stays with the
-// directory of that name when it is made anew.
+// watcher has events of the kernel about changes in a directory, and stays with the
+// directory of that name when it is made again.
 type watcher struct {
 	directory string
 	notify    *fsnotify.Watcher

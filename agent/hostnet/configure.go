@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// attempts bounds how often a configuration is begun anew because the
+	// attempts bounds how often a configuration is begun again because the
 	// link went down or away under it, as when udev renames it.
 	attempts = 4
 	// rounds bounds how often what has been changed is looked at again.
@@ -42,7 +42,7 @@ func (h *Host) Configure(w Wanted) (Status, error) {
 	return status, nil
 }
 
-// persist begins anew while the link is unsettled, and adds up the changes.
+// persist begins again while the link is unsettled, and adds up the changes.
 func persist(configure func() (Status, error)) (status Status, err error) {
 	repaired := 0
 	for range attempts {
@@ -334,7 +334,7 @@ func (h *Host) dropCopy(rules []rule) error {
 }
 
 // Sweep deletes those of our rules and routes that belong to none of keep, as
-// an ENI leaves them that was detached while nobody watched. It returns how
+// an ENI leaves them that was detached while no agent ran. It returns how
 // many there were.
 func (h *Host) Sweep(keep []Wanted) (removed int, err error) {
 	h.mu.Lock()
