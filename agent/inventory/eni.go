@@ -52,6 +52,7 @@ type ENI struct {
 
 	given      eni.Assigned // by EC2 to this agent, and describes may still lack it
 	givenAt    time.Time    // the last of it
+	born       time.Time    // as Since, and kept once a describe has shown it
 	restored   time.Time    // when it was taken from the report
 	describeAt time.Time    // when EC2 is to be asked about its link, whatever is asked before
 	// collects: this agent itself takes ENIs out of EC2. No other program would delete
@@ -82,8 +83,7 @@ func (e ENI) TakenDown() bool { return e.Use == Released || e.Use == Left }
 // tells whether it still has its device index.
 func (e ENI) LinkLeft() bool { return e.Use == Left || e.Use == Returning && e.Link == LinkLost }
 
-// WasShown says whether a describe has shown it: then it is no matter of time whether
-// others must.
+// WasShown says whether a describe has shown it.
 func (e ENI) WasShown() bool { return e.Since.IsZero() }
 
 // leaving: others take it out of EC2, so its absence is what is expected. One that is
@@ -94,8 +94,10 @@ func (e ENI) leaving() bool { return !e.collects && (e.Use == Released || e.Link
 func (e ENI) MustShowFrom() time.Time {
 	removing := e.collects && (e.TakenDown() || e.Use == Returning)
 	switch {
-	case e.WasShown():
+	case e.WasShown() && e.Link != LinkNeverSeen:
 		return time.Time{}
+	case e.WasShown(): // and a replica of EC2 that lags more may lack it yet
+		return e.born.Add(ConsistencyWindow)
 	case e.Link != LinkNeverSeen && !removing:
 		return e.Since.Add(LinkSeenWindow)
 	default:

@@ -87,7 +87,7 @@ func (i *Inventory) Restore(reported []ENI, now time.Time) {
 		if e.Since.After(now) {
 			e.Since = now
 		}
-		e.restored, e.collects, e.CountsFrom = now, i.collects, now.Add(ConsistencyWindow)
+		e.born, e.restored, e.collects, e.CountsFrom = e.Since, now, i.collects, now.Add(ConsistencyWindow)
 		i.enis = append(i.enis, e)
 	}
 	sortByID(i.enis)
@@ -101,7 +101,7 @@ func sortByID(enis []ENI) {
 func (i *Inventory) Created(e eni.ENI, now time.Time) {
 	i.known[e.ID] = true
 	i.enis = slices.DeleteFunc(slices.Clone(i.enis), func(o ENI) bool { return o.ID == e.ID })
-	i.enis = append(i.enis, ENI{ENI: e, Evidence: Expected, Since: now, Changed: now, collects: i.collects})
+	i.enis = append(i.enis, ENI{ENI: e, Evidence: Expected, Since: now, born: now, Changed: now, collects: i.collects})
 	sortByID(i.enis)
 	if e.MAC == "" {
 		i.Resync.Now("the answer to a create call names no MAC, so its link cannot be found")
