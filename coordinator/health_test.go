@@ -55,9 +55,7 @@ func TestHealthChecks(t *testing.T) {
 		r.start(identity, func(cfg *Config) { cfg.Health = health })
 		r.await(identity+" is ready", func() bool { return ask("/readyz") == "200 [+] caches [+] region ok " })
 		r.await(identity+" is healthy", func() bool { return ask("/healthz") == "200 [+] sweep [+] status [+] leader election ok " })
-	}
-	if holder := r.holder(); holder != "first" {
-		t.Errorf("%q leads", holder)
+		r.awaitHolder("first")
 	}
 }
 

@@ -88,7 +88,10 @@ func (u *Uninstall) advance(ctx context.Context, p *progress) (err error) {
 	case p.leading.IsZero():
 		p.leading = time.Now()
 	}
-	p.reported, err = unconfirmed(ctx, u.Kube, p.confirmed, p.leading)
+	reported, err := unconfirmed(ctx, u.Kube, p.confirmed, p.leading)
+	if err == nil { // or the last look still tells what there is to do
+		p.reported = reported
+	}
 	return err
 }
 
@@ -194,7 +197,7 @@ func (u *Uninstall) explain(ctx context.Context, p *progress) {
 	}
 	switch why, err := noLeader(ctx, u.Leases, u.Namespace); {
 	case err != nil:
-		u.say("Whether a coordinator works on it is not instanceSeen: %v", err)
+		u.say("Whether a coordinator works on it is not known: %v", err)
 	case why != "":
 		u.say("No coordinator works on it: %s. Is there one that runs? kubectl -n %s get pods", why, u.Namespace)
 	}

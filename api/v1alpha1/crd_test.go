@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -331,9 +332,13 @@ func TestColumns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Agents read these columns.
-	if got, err := client.NodeCounts(t.Context(), nodeENI.Name); err != nil || got != (v1alpha1.NodeCounts{Matching: 3, Ready: 2, Failed: 1}) {
-		t.Errorf("an agent reads %+v, %v", got, err)
+	// Agents read these columns from the API server's cache, which follows etcd.
+	var counts v1alpha1.NodeCounts
+	for deadline := time.Now().Add(10 * time.Second); counts.Matching == 0 && err == nil && time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
+		counts, err = client.NodeCounts(t.Context(), nodeENI.Name)
+	}
+	if err != nil || counts != (v1alpha1.NodeCounts{Matching: 3, Ready: 2, Failed: 1}) {
+		t.Errorf("an agent reads %+v, %v", counts, err)
 	}
 	if got, want := table(t, c, "nodeenis", nodeENI.Name),
 		`Name=testcolumns Matching=3 Ready=2 Failed=1 Subnets=subnet-0f59b4f14737be9ad (Card=0) (Device=1) (Addressing=None) (Message=node-3: no subnet in zone c) Age=…`; got != want {
