@@ -22,14 +22,7 @@ func (c *cluster) testGuardian(t *testing.T) {
 	ours := map[string]bool{e.MAC: true}
 	before := c.host("node-1").foreign(ours)
 	c.Sim.Cloud().ResetCalls()
-	damages := c.damages("node-1", e)
-	if len(damages) < 7 { // a rule, two routes, an address, up, MTU, all at once
-		t.Fatalf("only %d things are damaged", len(damages))
-	}
-	for name, damage := range damages {
-		c.onHost("node-1", damage)
-		c.await("mended after "+name, func() string { return c.configured("node-1", e, true, 9001) })
-	}
+	c.damage("node-1", e, 7) // a rule, two routes, an address, up, MTU, all at once
 	if after := c.host("node-1").foreign(ours); !slices.Equal(after, before) {
 		t.Errorf("what is foreign is\n\t%s\nand was\n\t%s", strings.Join(after, "\n\t"), strings.Join(before, "\n\t"))
 	}
@@ -37,6 +30,20 @@ func (c *cluster) testGuardian(t *testing.T) {
 		t.Errorf("EC2 was called for what concerns the host alone: %+v", calls)
 	}
 	c.fight(e)
+}
+
+// damage takes away what the agent has made for an ENI, one after the other, and each time
+// waits until it is back. There are so many things at least.
+func (c *cluster) damage(node string, e cloud.Interface, least int) {
+	c.t.Helper()
+	damages := c.damages(node, e)
+	if len(damages) < least {
+		c.t.Fatalf("only %d things are damaged", len(damages))
+	}
+	for name, damage := range damages {
+		c.onHost(node, damage)
+		c.await("it is back after "+name, func() string { return c.configured(node, e, true, 9001) })
+	}
 }
 
 // damages are what can happen to the ENI's link, rules and routes.
@@ -47,8 +54,8 @@ func (c *cluster) damages(node string, e cloud.Interface) map[string]func(*netli
 		"link down": func(h *netlink.Handle) error { return h.LinkSetDown(l) },
 		"MTU":       func(h *netlink.Handle) error { return h.LinkSetMTU(l, 1280) },
 		"flush": func(h *netlink.Handle) error {
-			addresses, err := h.AddrList(l, unix.AF_INET)
-			for _, a := range addresses {
+			addresses, err := h.AddrList(l, netlink.FAMILY_ALL)
+			for _, a := range slices.Backward(addresses) {
 				err = errors.Join(err, h.AddrDel(l, &a))
 			}
 			return err
