@@ -3,9 +3,9 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
@@ -32,6 +32,7 @@ func TestEC2Model(t *testing.T) {
 	c.run("field by field", c.testModelByField)
 	c.run("numbers do not shrink", c.testNoShrinking)
 	c.run("network card", c.testNetworkCard)
+	c.run("what the instance type lacks", c.testUnsupported)
 	c.run("killed while addresses are assigned", c.testKilledAtAssign)
 }
 
@@ -187,15 +188,46 @@ func (c *cluster) testNetworkCard(t *testing.T) {
 	c.expectCalls(c.source(node), map[string]int{createCall: 2, attachCall: 2, modifyCall: 2})
 }
 
+// testUnsupported: EC2 is not asked in vain for what the node's instance type does not have,
+// be it for a new ENI or for a living one, which stays as it is.
+func (c *cluster) testUnsupported(t *testing.T) {
+	const node = "node-4"
+	unsupported := func(words ...string) func(v1alpha1.ENIState) string {
+		return says(v1alpha1.PhaseFailed, "UnsupportedByInstanceType", append(words, "m5.xlarge")...)
+	}
+	c.agent(node)
+	c.want(node, "beyond", c.ipv6Spec("data", "networkCard: 1", "ipv4: {prefixes: 15}", "enaExpress: {enabled: true}", "enaQueues: 4"))
+	c.awaitEntry(node, "beyond", unsupported("no network card 1", "at most 15 IPv4 addresses", "no ENA Express", "ENA queues cannot be chosen"))
+	c.expectCalls(c.source(node), nil)
+	c.must(c.DeleteNodeENI(t.Context(), "beyond"))
+	c.awaitNodeENIGone("beyond")
+
+	c.want(node, node, c.ipv6Spec("data", "ipv4: {secondaryAddresses: 1}", "ipv6: {addresses: 1}"))
+	e := c.awaitHeld(node, node, "IPv4 2+0 IPv6 1+0 primary false")
+	c.Sim.Cloud().ResetCalls()
+	c.must(c.PatchNodeENI(t.Context(), node, `{"spec":{"enaExpress":{"enabled":true}}}`))
+	c.await("it is reported beside the ENI", func() string {
+		entries := c.entries(node, node)
+		if phases(entries) != "Failed Ready" {
+			return fmt.Sprintf("%+v", entries)
+		}
+		failed := entries[slices.IndexFunc(entries, func(e v1alpha1.ENIState) bool { return e.Phase == v1alpha1.PhaseFailed })]
+		return unsupported("no ENA Express")(failed)
+	})
+	if problem := c.configured(node, e, true, 0); problem != "" {
+		t.Error(problem)
+	}
+	c.must(c.PatchNodeENI(t.Context(), node, `{"spec":{"enaExpress":null}}`))
+	same(t, c.awaitHeld(node, node, "IPv4 2+0 IPv6 1+0 primary false").ID, e.ID)
+	c.onlyCalls(c.source(node), map[string]int{})
+}
+
 // testKilledAtAssign: EC2 has assigned addresses, and the agent does not get the answer,
 // or does not live to see it. Such a call has no token, and describes lag: there are never
 // more than wanted.
 func (c *cluster) testKilledAtAssign(t *testing.T) {
-	const killed, deaf = "node-4", "node-1"
-	c.agent(killed)
-	c.want(killed, killed, c.ipv6Spec("data", "ipv4: {secondaryAddresses: 1}", "ipv6: {addresses: 1}"))
-	c.awaitHeld(killed, killed, "IPv4 2+0 IPv6 1+0 primary false")
-	c.lag(lagging)
+	const killed, deaf = "node-4", "node-1" // which has "all"
+	c.lag(3 * lagging)
 	c.Sim.Cloud().ResetCalls()
 	once := map[string]int{assignIPv4Call: 1, assignIPv6Call: 1}
 	for call := range once {
@@ -210,8 +242,8 @@ func (c *cluster) testKilledAtAssign(t *testing.T) {
 		c.awaitCall(deaf, call, 1)
 	}
 	c.restart(killed)
-	c.awaitEntry(killed, killed, says(v1alpha1.PhaseConfiguring, "Verifying", "EC2 may have been asked for them already"))
-	c.stays("EC2 has what is wanted", lagging+time.Second, func() string {
+	c.awaitCall(killed, describeCall, 1)
+	c.stays("EC2 has what is wanted", lagging, func() string {
 		got := has(c.made(killed)[0]) + ", " + has(c.made(deaf)[0])
 		if got != "IPv4 4+0 IPv6 3+0 primary false, IPv4 1+2 IPv6 3+0 primary true tracking 350 40 120 express true true queues 4" {
 			return "it has " + got
