@@ -37,8 +37,8 @@ func dualStack(topology *sim.Topology) {
 }
 
 // IPv6 with addressing Host and None, while the router of every subnet advertises itself
-// ten times a second, invites nodes to make up addresses, and a network manager sets up
-// each link as soon as it is there.
+// ten times a second, invites nodes to make up addresses, and a network manager keeps
+// every link up.
 func TestIPv6(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, 2, func(topology *sim.Topology) {
@@ -52,7 +52,7 @@ func TestIPv6(t *testing.T) {
 		}
 		return ""
 	})
-	c.setUpNewLinks("node-1")
+	c.keepLinksUp("node-1")
 	watches := []func() []string{c.watchMain("node-1"), c.watchPrimary("node-1")}
 	before := c.mainOf("node-1")
 	c.agent("node-1", "node-2")

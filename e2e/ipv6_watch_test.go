@@ -59,19 +59,17 @@ func (c *cluster) watchMain(node string) (stop func() []string) {
 	}
 }
 
-// setUpNewLinks sets up each link of a node when it appears, as a network manager does.
-func (c *cluster) setUpNewLinks(node string) {
+// keepLinksUp sets up each link of a node when it appears, and whenever it is down, as a
+// network manager does.
+func (c *cluster) keepLinksUp(node string) {
 	c.t.Helper()
 	h, err := c.instance(node).Namespace.Netlink()
 	c.must(err)
 	c.t.Cleanup(h.Close)
-	seen := map[int]bool{}
 	subscribe(c, node, netlink.LinkSubscribe, func(u netlink.LinkUpdate) {
-		index := u.Link.Attrs().Index
-		if u.Header.Type == unix.RTM_NEWLINK && !seen[index] {
+		if u.Header.Type == unix.RTM_NEWLINK && u.Link.Attrs().RawFlags&unix.IFF_UP == 0 {
 			_ = h.LinkSetUp(u.Link) // it may be gone
 		}
-		seen[index] = true
 	})
 }
 
