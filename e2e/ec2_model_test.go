@@ -118,13 +118,14 @@ func (c *cluster) testModelAtOnce(*testing.T) {
 func (c *cluster) testModelByField(t *testing.T) {
 	const node, name = "node-2", "living"
 	c.agent(node)
-	c.want(node, name, c.ipv6Spec("data", "deviceIndex: 2", "ipv4: {secondaryAddresses: 1}", "ipv6: {addresses: 1}"))
-	first := c.awaitHeld(node, name, "IPv4 2+0 IPv6 1+0 primary false")
+	c.want(node, name, c.ipv6Spec("data", "deviceIndex: 2", "ipv4: {secondaryAddresses: 1}"))
+	first := c.awaitHeld(node, name, "IPv4 2+0 IPv6 0+0 primary false")
 	for _, test := range []struct {
 		name, patch, call, want string
 	}{
+		{"the first IPv6 address", `{"ipv6":{"addresses":1}}`, assignIPv6Call, "IPv4 2+0 IPv6 1+0 primary false"},
 		{"secondary IPv4 addresses", `{"ipv4":{"secondaryAddresses":3}}`, assignIPv4Call, "IPv4 4+0 IPv6 1+0 primary false"},
-		{"IPv6 addresses", `{"ipv6":{"addresses":2}}`, assignIPv6Call, "IPv4 4+0 IPv6 2+0 primary false"},
+		{"more IPv6 addresses", `{"ipv6":{"addresses":2}}`, assignIPv6Call, "IPv4 4+0 IPv6 2+0 primary false"},
 		{"more secondary IPv4 addresses", `{"ipv4":{"secondaryAddresses":4}}`, assignIPv4Call, "IPv4 5+0 IPv6 2+0 primary false"},
 		{"connection tracking", `{"connectionTracking":{"tcpEstablishedTimeout":600}}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 0 0"},
 		{"more of it", `{"connectionTracking":{"udpTimeout":60,"udpStreamTimeout":90}}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90"},
