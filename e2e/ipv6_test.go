@@ -131,7 +131,7 @@ func (c *cluster) exchange(node sim.Node, from, to netip.Addr) {
 }
 
 // noDrops: the VPC has dropped nothing of our ENIs. (The nodes' primary ENIs have
-// addresses that nobody but the nodes knows of.)
+// addresses that EC2 does not know.)
 func (c *cluster) noDrops() {
 	c.t.Helper()
 	for _, e := range c.managed() {
@@ -342,9 +342,9 @@ func (c *cluster) flap(node string, e cloud.Interface) {
 
 // testPassing: what a link goes through, with every kind of subnet and of addressing.
 func (c *cluster) testPassing(t *testing.T) {
-	const node, name = "node-1", "passing"
-	for i, subnet := range []string{"storage", "only6"} {
-		host := i > 0
+	const node = "node-1"
+	for _, subnet := range []string{"storage", "only6"} {
+		name, host := "passing-"+subnet, subnet == "only6"
 		spec := c.ipv6Spec(subnet, "deviceIndex: 2", "interfaceName: first")
 		if !host {
 			spec = strings.Replace(spec, "Host", "None", 1)
