@@ -120,7 +120,7 @@ func TestStandAloneLife(t *testing.T) {
 		c.want(node, "two", c.hostENI("storage", ""))
 		c.awaitReady(node, "two", 1)
 		c.write(node, "one", nodeENI("one", strings.Replace(c.hostENI("data", ""), "deviceIndex: 2", "deviceIndex: 7", 1)))
-		c.awaitWrong(node, "one", "spec.deviceIndex: cannot be changed from 2 to 7")
+		c.awaitWrong(node, "one", "spec.deviceIndex: Invalid value: 7: cannot be changed from 2 to 7")
 		c.write(node, "three", nodeENI("two", c.hostENI("data", "")))
 		c.awaitWrong(node, "three", `the NodeENI "two" is in three.yaml and in two.yaml`)
 		c.must(errors.Join(problem(c.configured(node, one, true, 1500))))
