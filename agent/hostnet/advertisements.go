@@ -67,19 +67,22 @@ type guard struct {
 	// links are the MACs of ENIs by the index of their link. One stays while its link is
 	// in a pod, from where it comes back with the same index as a rule.
 	links map[int]string
-	// awaited are the MACs of ENIs that have no link here, and whether that was said since
-	// the last sweep.
-	awaited map[string]bool
-	// newest is the highest index of the links that there were when that was said.
-	newest int
+	// awaited are the ENIs that have no link here, by MAC.
+	awaited map[string]awaited
 	// read: what an agent before has left is known.
 	read bool
 	// made are the notes in the table, as far as this process knows; nil when it does not.
 	made []string
 }
 
+// awaited is an ENI that has no link here.
+type awaited struct {
+	newest int  // the highest index of the links that there were when that was last said
+	said   bool // since the last sweep
+}
+
 func newGuard(t *tables) *guard {
-	return &guard{tables: t, links: make(map[int]string), awaited: make(map[string]bool)}
+	return &guard{tables: t, links: make(map[int]string), awaited: make(map[string]awaited)}
 }
 
 // add keeps advertisements from the link of an ENI.
@@ -99,8 +102,7 @@ func (g *guard) add(hw net.HardwareAddr, index int) error {
 // ENI is here.
 func (g *guard) await(mac net.HardwareAddr, newest int) error {
 	g.adopt()
-	g.awaited[mac.String()] = true
-	g.newest = newest
+	g.awaited[mac.String()] = awaited{newest, true}
 	return g.load()
 }
 
@@ -108,9 +110,9 @@ func (g *guard) await(mac net.HardwareAddr, newest int) error {
 // nothing was heard since the last sweep but one.
 func (g *guard) sweep(keep []Wanted, exists func(index int) bool) error {
 	g.adopt()
-	maps.DeleteFunc(g.awaited, func(_ string, said bool) bool { return !said })
-	for mac := range g.awaited {
-		g.awaited[mac] = false
+	maps.DeleteFunc(g.awaited, func(_ string, a awaited) bool { return !a.said })
+	for mac, a := range g.awaited {
+		g.awaited[mac] = awaited{newest: a.newest}
 	}
 	maps.DeleteFunc(g.links, func(index int, mac string) bool {
 		return !slices.ContainsFunc(keep, func(w Wanted) bool { return w.MAC.String() == mac }) && !exists(index)
@@ -155,8 +157,8 @@ func (g *guard) adopt() {
 		var mac string
 		if n, _ := fmt.Sscanf(note, noteOfLink, &index, &mac); n == 2 {
 			g.links[index] = mac
-		} else if n, _ := fmt.Sscanf(note, noteOfNewer, &g.newest); n == 1 {
-			g.awaited[""] = true
+		} else if n, _ := fmt.Sscanf(note, noteOfNewer, &index); n == 1 {
+			g.awaited[""] = awaited{index, true}
 		}
 	}
 }
@@ -167,8 +169,16 @@ func (g *guard) rules() []noted {
 	for _, index := range slices.Sorted(maps.Keys(g.links)) {
 		all = append(all, noted{fmt.Sprintf(noteOfLink, index, g.links[index]), dropAdvertisements(expr.CmpOpEq, index)})
 	}
-	if len(g.awaited) > 0 {
-		all = append(all, noted{fmt.Sprintf(noteOfNewer, g.newest), dropAdvertisements(expr.CmpOpGt, g.newest)})
+	// The link of the one that is awaited longest may have come since, and not have been
+	// looked at yet.
+	var oldest *awaited
+	for _, a := range g.awaited {
+		if oldest == nil || a.newest < oldest.newest {
+			oldest = &a
+		}
+	}
+	if oldest != nil {
+		all = append(all, noted{fmt.Sprintf(noteOfNewer, oldest.newest), dropAdvertisements(expr.CmpOpGt, oldest.newest)})
 	}
 	return all
 }

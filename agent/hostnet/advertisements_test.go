@@ -306,7 +306,7 @@ func TestAdvertisedAfterAFlush(t *testing.T) {
 // The rules name the links of our ENIs, and of an awaited one all that are to come.
 func TestGuard(t *testing.T) {
 	n := newNode(t)
-	one, two := enis(t, 0), enis(t, 1)
+	one, two, three := enis(t, 0), enis(t, 1), enis(t, 2)
 	see := func(when string, want ...string) {
 		t.Helper()
 		if got := n.guards(); !slices.Equal(got, want) {
@@ -368,7 +368,19 @@ func TestGuard(t *testing.T) {
 	n.must(n.host.Release(two))
 	sweep()
 	see("the second is released", second)
+
+	// The link of one may come while another is expected.
+	before := newest()
+	n.must(n.host.Expect(one.MAC))
+	n.plug("eth1", one.MAC)
+	n.must(n.host.Expect(three.MAC))
+	see("the first has come, and has not been looked at", second, before)
+	n.configure(one)
+	see("it has been", second, link("eth1", one), newest())
+	n.must(n.host.Release(one))
+	n.must(n.nl.LinkDel(n.link("eth1")))
 	n.must(n.nl.LinkDel(n.link("eth2")))
+	sweep()
 	sweep()
 	see("and gone")
 }
