@@ -89,7 +89,7 @@ func checkSubnets(f Facts) []Result {
 	missing := map[string]int{}
 	for _, e := range f.EC2.Forecast.ENIs {
 		if e.ID == "" {
-			missing[e.Create.SubnetID]++
+			missing[e.Create.SubnetID] += addressesOf(e.Create)
 		} else {
 			missing[e.Create.SubnetID] += 0
 		}
@@ -108,6 +108,13 @@ func checkSubnets(f Facts) []Result {
 		}
 	}
 	return results
+}
+
+// addressesOf is how many IPv4 addresses a new ENI takes from its subnet: the primary one,
+// secondary ones, and those of prefixes.
+func addressesOf(p eni.CreateParams) int {
+	const perPrefix = 16 // a /28
+	return int(1 + p.SecondaryAddresses + perPrefix*p.IPv4Prefixes)
 }
 
 // checkGroups: whether the security groups that are named by id exist in the

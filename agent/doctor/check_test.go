@@ -106,6 +106,14 @@ func TestChecks(t *testing.T) {
 			f.EC2.Forecast.Subnets = map[string]eni.Subnet{"subnet-1": {VPCID: "vpc-1", IPv6Only: true}}
 		}, "free addresses", OK, []string{"IPv6 only"}},
 		{"full", func(f *Facts) { f.EC2.Forecast.Subnets = map[string]eni.Subnet{"subnet-1": {VPCID: "vpc-1"}} }, "free addresses", Failure, []string{"has 0", "needs 1"}},
+		{"full but for the primary addresses", func(f *Facts) {
+			f.EC2.Forecast.ENIs[0].Create.SecondaryAddresses = 2
+			f.EC2.Forecast.Subnets = map[string]eni.Subnet{"subnet-1": {VPCID: "vpc-1", Free: 2}}
+		}, "free addresses", Failure, []string{"has 2", "needs 3"}},
+		{"without room for prefixes", func(f *Facts) {
+			f.EC2.Forecast.ENIs[0].Create.IPv4Prefixes = 2
+			f.EC2.Forecast.Subnets = map[string]eni.Subnet{"subnet-1": {VPCID: "vpc-1", Free: 32}}
+		}, "free addresses", Failure, []string{"has 32", "needs 33"}},
 		{"full, and there already", func(f *Facts) {
 			f.EC2.Forecast.ENIs[0].ID = "eni-1"
 			f.EC2.Forecast.Subnets = map[string]eni.Subnet{"subnet-1": {VPCID: "vpc-1"}}
