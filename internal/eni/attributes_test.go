@@ -212,6 +212,9 @@ func TestAttributesFromEC2(t *testing.T) {
 			ENI{ConnectionTracking: ConnectionTracking{TCPEstablishedTimeout: 350, UDPTimeout: 30, UDPStreamTimeout: 180}}},
 		{"ENA Express for TCP", "<attachment><deviceIndex>1</deviceIndex><enaSrdSpecification><enaSrdEnabled>true</enaSrdEnabled></enaSrdSpecification></attachment>",
 			ENI{Attachment: &Attachment{DeviceIndex: 1, ENAExpress: ENAExpress{Enabled: true}}}},
+		{"ENA Express off, and UDP still set", "<attachment><deviceIndex>1</deviceIndex><enaSrdSpecification><enaSrdEnabled>false</enaSrdEnabled>" +
+			"<enaSrdUdpSpecification><enaSrdUdpEnabled>true</enaSrdUdpEnabled></enaSrdUdpSpecification></enaSrdSpecification></attachment>",
+			ENI{Attachment: &Attachment{DeviceIndex: 1}}},
 		{"ENA Express, queues and a card", "<attachment><deviceIndex>1</deviceIndex><networkCardIndex>2</networkCardIndex><enaQueueCount>8</enaQueueCount>" +
 			"<enaSrdSpecification><enaSrdEnabled>true</enaSrdEnabled><enaSrdUdpSpecification><enaSrdUdpEnabled>true</enaSrdUdpEnabled></enaSrdUdpSpecification></enaSrdSpecification></attachment>",
 			ENI{Attachment: &Attachment{DeviceIndex: 1, Card: 2, ENAQueues: 8, ENAExpress: ENAExpress{Enabled: true, UDP: true}}}},

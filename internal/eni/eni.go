@@ -119,7 +119,8 @@ func fromEC2(n types.NetworkInterface) ENI {
 		}
 		if srd := a.EnaSrdSpecification; srd != nil {
 			e.Attachment.ENAExpress.Enabled = aws.ToBool(srd.EnaSrdEnabled)
-			e.Attachment.ENAExpress.UDP = srd.EnaSrdUdpSpecification != nil && aws.ToBool(srd.EnaSrdUdpSpecification.EnaSrdUdpEnabled)
+			// Where ENA Express is off, EC2 may show what was set for UDP while it was on.
+			e.Attachment.ENAExpress.UDP = e.Attachment.ENAExpress.Enabled && srd.EnaSrdUdpSpecification != nil && aws.ToBool(srd.EnaSrdUdpSpecification.EnaSrdUdpEnabled)
 		}
 		if a.DeviceIndex != nil {
 			e.Attachment.DeviceIndex = *a.DeviceIndex
