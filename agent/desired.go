@@ -224,7 +224,7 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 			interfaceName:       interfaceName(n.Spec.InterfaceName, i),
 			tags:                n.Spec.Tags,
 			ipv4:                ptr.Deref(n.Spec.IPv4, v1alpha1.IPv4{}),
-			ipv6:                ptr.Deref(n.Spec.IPv6, v1alpha1.IPv6{}),
+			ipv6:                ipv6Of(n.Spec),
 			connectionTracking:  eni.ConnectionTracking(ptr.Deref(n.Spec.ConnectionTracking, v1alpha1.ConnectionTracking{})),
 			enaExpress:          eni.ENAExpress(ptr.Deref(n.Spec.ENAExpress, v1alpha1.ENAExpress{})),
 			enaQueues:           n.Spec.ENAQueues,

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/utils/ptr"
@@ -17,7 +18,7 @@ const ReasonInstanceType = "UnsupportedByInstanceType"
 // EC2 is asked about the type.
 func asksForMore(spec v1alpha1.NodeENISpec) bool {
 	ipv4, ipv6 := ptr.Deref(spec.IPv4, v1alpha1.IPv4{}), ptr.Deref(spec.IPv6, v1alpha1.IPv6{})
-	return spec.NetworkCard > 0 || ipv4.SecondaryAddresses+ipv4.Prefixes > 0 || ptr.Deref(ipv6.Addresses, 0)+ipv6.Prefixes > 0 ||
+	return spec.NetworkCard > 0 || ipv4.SecondaryAddresses+ipv4.Prefixes > 0 || ptr.Deref(ipv6.Addresses, 0)+ipv6.Prefixes > 0 || ipv6.PrimaryIPv6 ||
 		ptr.Deref(spec.ConnectionTracking, v1alpha1.ConnectionTracking{}) != (v1alpha1.ConnectionTracking{}) ||
 		ptr.Deref(spec.ENAExpress, v1alpha1.ENAExpress{}).Enabled || spec.ENAQueues > 0
 }
@@ -25,7 +26,7 @@ func asksForMore(spec v1alpha1.NodeENISpec) bool {
 // unsupported says what a NodeENI asks for that the instance type does not have, or "".
 // What EC2 does not say of the type is no reason.
 func unsupported(spec v1alpha1.NodeENISpec, t eni.InstanceType) string {
-	ipv4, ipv6 := ptr.Deref(spec.IPv4, v1alpha1.IPv4{}), ptr.Deref(spec.IPv6, v1alpha1.IPv6{})
+	ipv4, ipv6 := ptr.Deref(spec.IPv4, v1alpha1.IPv4{}), ipv6Of(spec)
 	// EC2 gives an ENI without IPv4 no address that counts here; with it, the primary one counts.
 	addresses4, addresses6 := 1+ipv4.SecondaryAddresses+ipv4.Prefixes, ptr.Deref(ipv6.Addresses, 0)+ipv6.Prefixes
 	card, known := t.Card(spec.NetworkCard)
@@ -37,6 +38,7 @@ func unsupported(spec v1alpha1.NodeENISpec, t eni.InstanceType) string {
 		}
 	}
 	add(spec.NetworkCard > 0 && len(t.Cards) > 0 && !known, "it has no network card %d (networkCard), but %d of them", spec.NetworkCard, len(t.Cards))
+	add(len(card.InterfaceTypes) > 0 && !slices.Contains(card.InterfaceTypes, "interface"), "its network card %d takes only interfaces of type %s (networkCard)", spec.NetworkCard, strings.Join(card.InterfaceTypes, " and "))
 	add(t.Xen && ipv4.Prefixes+ipv6.Prefixes > 0, "only Nitro types have prefixes (ipv4.prefixes, ipv6.prefixes)")
 	add(t.IPv4Addresses > 0 && addresses4 > max(t.IPv4Addresses, 1), "an ENI has at most %d IPv4 addresses, the primary one and prefixes included (ipv4), and this one would have %d", t.IPv4Addresses, addresses4)
 	add(addresses6 > 0 && !ptr.Deref(t.IPv6, true), "it has no IPv6 (ipv6)")
@@ -49,4 +51,13 @@ func unsupported(spec v1alpha1.NodeENISpec, t eni.InstanceType) string {
 		return ""
 	}
 	return fmt.Sprintf("instance type %s cannot have this ENI: %s; change the NodeENI, or select nodes of another type", t.Name, strings.Join(missing, "; "))
+}
+
+// ipv6Of is what a NodeENI asks for in IPv6. A primary address is one that there must be.
+func ipv6Of(spec v1alpha1.NodeENISpec) v1alpha1.IPv6 {
+	ipv6 := ptr.Deref(spec.IPv6, v1alpha1.IPv6{})
+	if ipv6.PrimaryIPv6 && ipv6.Addresses == nil {
+		ipv6.Addresses = new(int32(1))
+	}
+	return ipv6
 }

@@ -19,6 +19,9 @@ func TestUnsupported(t *testing.T) {
 	}
 	xen := eni.InstanceType{Name: "m4.large", Xen: true, IPv4Addresses: 10, IPv6Addresses: 10, IPv6: ptr.To(true)}
 	old := eni.InstanceType{Name: "t1.micro", IPv4Addresses: 2, IPv6: ptr.To(false)}
+	efaOnly := eni.InstanceType{Name: "p9.huge", Cards: []eni.Card{
+		{Index: 0, InterfaceTypes: []string{"interface", "efa"}}, {Index: 1, InterfaceTypes: []string{"efa", "efa-only"}},
+	}}
 	unknown := eni.InstanceType{Name: "x9.huge"}
 	everything := func(s *v1alpha1.NodeENISpec) {
 		s.NetworkCard, s.ENAQueues, s.ENAExpress = 1, 16, &v1alpha1.ENAExpress{Enabled: true}
@@ -35,6 +38,9 @@ func TestUnsupported(t *testing.T) {
 		"all that a type has":              {twoCards, everything, ""},
 		"a type of which EC2 says nothing": {unknown, everything, ""},
 		"a card":                           {large, func(s *v1alpha1.NodeENISpec) { s.NetworkCard = 1 }, "no network card 1"},
+		"a card for EFAs":                  {efaOnly, func(s *v1alpha1.NodeENISpec) { s.NetworkCard = 1 }, "network card 1 takes only interfaces of type efa and efa-only"},
+		"a card for others":                {efaOnly, func(*v1alpha1.NodeENISpec) {}, ""},
+		"a primary IPv6 address":           {old, func(s *v1alpha1.NodeENISpec) { s.IPv6 = &v1alpha1.IPv6{PrimaryIPv6: true} }, "no IPv6"},
 		"as many addresses as go":          {large, func(s *v1alpha1.NodeENISpec) { s.IPv4 = &v1alpha1.IPv4{SecondaryAddresses: 9} }, ""},
 		"one more":                         {large, func(s *v1alpha1.NodeENISpec) { s.IPv4 = &v1alpha1.IPv4{SecondaryAddresses: 10} }, "at most 10 IPv4 addresses"},
 		"too many prefixes":                {large, func(s *v1alpha1.NodeENISpec) { s.IPv4 = &v1alpha1.IPv4{Prefixes: 10} }, "at most 10 IPv4 addresses"},

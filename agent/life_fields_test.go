@@ -116,17 +116,20 @@ func TestCallsOfAChange(t *testing.T) {
 		"connectionTracking, for the first time": {nil, func(s *v1alpha1.NodeENISpec) {
 			s.ConnectionTracking = &v1alpha1.ConnectionTracking{UDPTimeout: 45}
 		}, map[string]int{modifyCall: 1, typesCall: 1}},
-		"enaExpress on":                    {[]change{ipv4(1, 0)}, func(s *v1alpha1.NodeENISpec) { s.ENAExpress = &v1alpha1.ENAExpress{Enabled: true} }, map[string]int{modifyCall: 1}},
-		"enaExpress off":                   {[]change{everything}, func(s *v1alpha1.NodeENISpec) { s.ENAExpress = nil }, map[string]int{modifyCall: 1}},
-		"enaQueues":                        {[]change{everything}, func(s *v1alpha1.NodeENISpec) { s.ENAQueues = 32 }, map[string]int{modifyCall: 1}},
-		"ipv4.secondaryAddresses":          {[]change{ipv4(2, 0)}, ipv4(5, 0), map[string]int{assignIPv4Call: 1}},
-		"ipv4.secondaryAddresses, fewer":   {[]change{ipv4(2, 0)}, ipv4(1, 0), map[string]int{}},
-		"ipv4.prefixes":                    {[]change{ipv4(0, 1)}, ipv4(0, 3), map[string]int{assignIPv4Call: 1}},
-		"ipv4.prefixes, fewer":             {[]change{ipv4(0, 2)}, ipv4(0, 1), map[string]int{}},
-		"ipv6.addresses":                   {[]change{ipv6(ptr.To(int32(1)), 0)}, ipv6(ptr.To(int32(3)), 0), map[string]int{assignIPv6Call: 1}},
-		"ipv6.addresses, fewer":            {[]change{ipv6(ptr.To(int32(3)), 0)}, ipv6(ptr.To(int32(1)), 0), map[string]int{}},
-		"ipv6.prefixes":                    {[]change{ipv6(nil, 1)}, ipv6(nil, 2), map[string]int{assignIPv6Call: 1}},
-		"ipv6.primaryIPv6":                 {[]change{ipv6(ptr.To(int32(1)), 0)}, primaryIPv6, map[string]int{modifyCall: 1}},
+		"enaExpress on":                  {[]change{ipv4(1, 0)}, func(s *v1alpha1.NodeENISpec) { s.ENAExpress = &v1alpha1.ENAExpress{Enabled: true} }, map[string]int{modifyCall: 1}},
+		"enaExpress off":                 {[]change{everything}, func(s *v1alpha1.NodeENISpec) { s.ENAExpress = nil }, map[string]int{modifyCall: 1}},
+		"enaQueues":                      {[]change{everything}, func(s *v1alpha1.NodeENISpec) { s.ENAQueues = 32 }, map[string]int{modifyCall: 1}},
+		"ipv4.secondaryAddresses":        {[]change{ipv4(2, 0)}, ipv4(5, 0), map[string]int{assignIPv4Call: 1}},
+		"ipv4.secondaryAddresses, fewer": {[]change{ipv4(2, 0)}, ipv4(1, 0), map[string]int{}},
+		"ipv4.prefixes":                  {[]change{ipv4(0, 1)}, ipv4(0, 3), map[string]int{assignIPv4Call: 1}},
+		"ipv4.prefixes, fewer":           {[]change{ipv4(0, 2)}, ipv4(0, 1), map[string]int{}},
+		"ipv6.addresses":                 {[]change{ipv6(ptr.To(int32(1)), 0)}, ipv6(ptr.To(int32(3)), 0), map[string]int{assignIPv6Call: 1}},
+		"ipv6.addresses, fewer":          {[]change{ipv6(ptr.To(int32(3)), 0)}, ipv6(ptr.To(int32(1)), 0), map[string]int{}},
+		"ipv6.prefixes":                  {[]change{ipv6(nil, 1)}, ipv6(nil, 2), map[string]int{assignIPv6Call: 1}},
+		"ipv6.primaryIPv6":               {[]change{ipv6(ptr.To(int32(1)), 0)}, primaryIPv6, map[string]int{modifyCall: 1}},
+		"ipv6.primaryIPv6 alone": {[]change{ipv4(1, 0)}, func(s *v1alpha1.NodeENISpec) {
+			s.IPv6 = &v1alpha1.IPv6{PrimaryIPv6: true}
+		}, map[string]int{assignIPv6Call: 1, modifyCall: 1}},
 		"ipv6 where there was none before": {[]change{ipv4(1, 0)}, ipv6(ptr.To(int32(2)), 0), map[string]int{assignIPv6Call: 1}},
 	} {
 		t.Run(name, func(t *testing.T) {
