@@ -151,10 +151,20 @@ func checkENAExpress(f Facts) []Result {
 	const check = "ENA Express"
 	var results []Result
 	for _, n := range f.Wanted.selecting() {
-		if x := n.Spec.ENAExpress; x != nil && x.Enabled && n.Spec.MTU > maxENAExpressMTU {
-			results = append(results, warning(check, fmt.Sprintf("set mtu to %d or less, on both ends", maxENAExpressMTU),
-				"NodeENI %s has mtu %d: packets of more than %d bytes do not go by ENA Express", n.Name, n.Spec.MTU, maxENAExpressMTU))
+		if x := n.Spec.ENAExpress; x == nil || !x.Enabled {
+			continue
 		}
+		has := fmt.Sprintf("mtu %d", n.Spec.MTU)
+		switch mtu := cmp.Or(n.Spec.MTU, f.DefaultMTU); {
+		case mtu == 0:
+			has = "no mtu, and ENA's driver sets a larger one"
+		case mtu <= maxENAExpressMTU:
+			continue
+		case n.Spec.MTU == 0:
+			has = fmt.Sprintf("no mtu, and --default-mtu is %d", mtu)
+		}
+		results = append(results, warning(check, fmt.Sprintf("set mtu to %d or less, on both ends", maxENAExpressMTU),
+			"NodeENI %s has %s: packets of more than %d bytes do not go by ENA Express", n.Name, has, maxENAExpressMTU))
 	}
 	return results
 }

@@ -211,6 +211,8 @@ func TestChecks(t *testing.T) {
 			f.EC2.InstanceType.Cards[0].MoreENIs, f.EC2.Forecast.ENIs[0].ENAQueues = 1, 2
 		}, "ENI limit", OK, []string{"takes 2 ENIs on network card 0"}},
 		{"and none for ENIs that do not", func(f *Facts) { cards(f, 1, 0); f.EC2.InstanceType.Cards[0].MoreENIs = 1 }, "ENI limit", Failure, []string{"takes 1 ENI on network card 0"}},
+		{"ENA Express without an mtu", func(f *Facts) { enaExpress(f, 0) }, "ENA Express", Warning, []string{"NodeENI data has no mtu, and ENA's driver", "8900"}},
+		{"ENA Express and a default mtu", func(f *Facts) { enaExpress(f, 0); f.DefaultMTU = 9001 }, "ENA Express", Warning, []string{"--default-mtu is 9001"}},
 		{"jumbo frames with ENA Express", func(f *Facts) { enaExpress(f, 9001) }, "ENA Express", Warning, []string{"NodeENI data has mtu 9001", "8900"}},
 		{"an old VPC CNI and an ENI without IPv4", func(f *Facts) { only6(f); f.CNI.Version = "1.23.0" }, "VPC CNI version", Failure, []string{"1.23.0 crashes", "subnet-1", "v1.23.1"}},
 		{"a new VPC CNI and an ENI without IPv4", func(f *Facts) { only6(f); f.CNI.Version = "1.23.1" }, "VPC CNI version", OK, []string{"1.23.1 works"}},
@@ -294,6 +296,7 @@ func TestDoesNotMatter(t *testing.T) {
 		check  func(Facts) []Result
 	}{
 		"ENA Express with room for its headers":         {func(f *Facts) { enaExpress(f, 8900) }, checkENAExpress},
+		"ENA Express and a default mtu with room":       {func(f *Facts) { enaExpress(f, 0); f.DefaultMTU = 8900 }, checkENAExpress},
 		"ENA Express that is off":                       {func(f *Facts) { enaExpress(f, 9001); f.Wanted.NodeENIs[0].Spec.ENAExpress.Enabled = false }, checkENAExpress},
 		"jumbo frames alone":                            {func(f *Facts) { f.Wanted.NodeENIs[0].Spec.MTU = 9001 }, checkENAExpress},
 		"ENA Express of another node":                   {func(f *Facts) { enaExpress(f, 9001); f.Wanted.Labels = nil }, checkENAExpress},

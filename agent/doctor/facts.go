@@ -18,6 +18,9 @@ type Facts struct {
 	Kubelet     *Kubelet
 	Kernel      *Kernel
 	Host        *Host
+	// DefaultMTU is that of the links whose NodeENI names none; 0 leaves them as the driver
+	// set them.
+	DefaultMTU int32
 	// HostHidden says why Host is nil although it was looked for.
 	HostHidden string
 }

@@ -76,7 +76,7 @@ func gather(ctx context.Context, o options, hostRoot string) (facts doctor.Facts
 	if err != nil {
 		return facts, "", err
 	}
-	facts.IMDS = doctor.GatherIMDS(ctx, metadata)
+	facts.IMDS, facts.DefaultMTU = doctor.GatherIMDS(ctx, metadata), o.defaultMTU
 	who := facts.IMDS.Identity
 	if o.standsAlone() {
 		facts.Wanted = o.gatherFiles(ctx, metadata)
