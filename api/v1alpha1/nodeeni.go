@@ -20,8 +20,9 @@ const (
 
 // NodeENISpec describes the ENIs that every selected node gets: one for each listed
 // subnet that is in the node's zone. While the NodeENI exists, everything but
-// networkCard and deviceIndex can change, with three limits: tags are given to new ENIs
-// only, numbers of addresses and prefixes can only grow, and primaryIPv6 stays true.
+// networkCard and deviceIndex can change, with four limits: tags are given to new ENIs
+// only, numbers of addresses and prefixes can only grow, primaryIPv6 stays true, and a
+// timeout or a number of queues that is taken out again stays on the ENIs that have it.
 //
 // +kubebuilder:validation:XValidation:rule="self.?ipv4.?secondaryAddresses.orValue(0) >= oldSelf.?ipv4.?secondaryAddresses.orValue(0)",fieldPath=".ipv4.secondaryAddresses",message="secondaryAddresses cannot be lowered or removed, because pods may hold the addresses: delete the NodeENI and create it again"
 // +kubebuilder:validation:XValidation:rule="self.?ipv4.?prefixes.orValue(0) >= oldSelf.?ipv4.?prefixes.orValue(0)",fieldPath=".ipv4.prefixes",message="prefixes cannot be lowered or removed, because pods may hold addresses of them: delete the NodeENI and create it again"
