@@ -137,6 +137,9 @@ func reportedLinks(last v1alpha1.NodeENIStateStatus, s Snapshot, defaultMTU int3
 		}
 		v1alpha1.Default(n)
 		for _, entry := range last.ENIs {
+			if len(entry.Addresses) >= v1alpha1.MaxAddresses && n.Spec.Addressing == v1alpha1.AddressingHost {
+				continue // the report need not have all, and the others would be taken from the link
+			}
 			inUse := entry.Phase == v1alpha1.PhaseReady || entry.Phase == v1alpha1.PhaseConfiguring
 			if inUse && entry.NodeENIUID == n.UID && entry.ObservedGeneration == n.Generation && hardwareAddr(entry.MAC) != nil {
 				links = append(links, link{inventory.ENI{ENI: eni.ENI{ID: entry.ENIID}}, linkOfEntry(n.Spec, entry, defaultMTU)})

@@ -3,6 +3,7 @@ package agent
 import (
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -37,6 +38,9 @@ func TestReportedLinks(t *testing.T) {
 			e.Addresses, e.SubnetCIDR = e.Addresses[2:], ""
 		},
 			change(func(w *hostnet.Wanted) { w.Addresses, w.Subnets = w.Addresses[2:], w.Subnets[1:] })},
+		{"the report need not have all addresses", func(_ *v1alpha1.NodeENI, e *v1alpha1.ENIState, _ *Snapshot) {
+			e.Addresses = slices.Repeat(e.Addresses[:1], v1alpha1.MaxAddresses)
+		}, nil},
 		{"no name wanted", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) { n.Spec.InterfaceName = "" },
 			change(func(w *hostnet.Wanted) { w.InterfaceName = "" })},
 		{"the node's MTU", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) { n.Spec.MTU = 0 },
