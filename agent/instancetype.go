@@ -37,7 +37,7 @@ func unsupported(spec v1alpha1.NodeENISpec, t eni.InstanceType) string {
 			missing = append(missing, fmt.Sprintf(format, args...))
 		}
 	}
-	add(spec.NetworkCard > 0 && len(t.Cards) > 0 && !known, "it has no network card %d (networkCard), but %d of them", spec.NetworkCard, len(t.Cards))
+	add(spec.NetworkCard > 0 && len(t.Cards) > 0 && !known, "it has no network card %d (networkCard): their number is %d", spec.NetworkCard, len(t.Cards))
 	add(len(card.InterfaceTypes) > 0 && !slices.Contains(card.InterfaceTypes, "interface"), "its network card %d takes only interfaces of type %s (networkCard)", spec.NetworkCard, strings.Join(card.InterfaceTypes, " and "))
 	add(t.Xen && ipv4.Prefixes+ipv6.Prefixes > 0, "only Nitro types have prefixes (ipv4.prefixes, ipv6.prefixes)")
 	add(t.IPv4Addresses > 0 && addresses4 > max(t.IPv4Addresses, 1), "an ENI has at most %d IPv4 addresses, the primary one and prefixes included (ipv4), and this one would have %d", t.IPv4Addresses, addresses4)
