@@ -9,8 +9,8 @@ type IPv4 struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 128",message="must be from 0 to 128; the instance type limits how many an ENI can have"
 	SecondaryAddresses int32 `json:"secondaryAddresses,omitempty"`
-	// Prefixes is the number of IPv4 prefixes (/28), which have 16 addresses each and
-	// count as one address of the instance type's limit. It can only grow.
+	// Prefixes is the number of IPv4 prefixes (/28), each of which has 16 addresses and
+	// counts as one address of the instance type's limit. It can only grow.
 	//
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 128",message="must be from 0 to 128; the instance type limits how many an ENI can have"
@@ -26,7 +26,7 @@ type IPv6 struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 128",message="must be from 0 to 128; the instance type limits how many an ENI can have"
 	Addresses *int32 `json:"addresses,omitempty"`
-	// Prefixes is the number of IPv6 prefixes (/80), which count as one address of the
+	// Prefixes is the number of IPv6 prefixes (/80), each of which counts as one address of the
 	// instance type's limit. It can only grow.
 	//
 	// +optional
