@@ -15,6 +15,9 @@ import (
 // answerTimeout bounds what is a bug: the kernel answers within microseconds.
 const answerTimeout = 10 * time.Second
 
+// nl works its byte order out with the first message that it is asked for, and has no lock.
+var _ = nl.NativeEndian()
+
 // conn is a netlink socket for questions and changes.
 type conn struct {
 	mu     sync.Mutex
