@@ -252,8 +252,8 @@ func (c *cluster) testAdvertisedBefore(*testing.T) {
 	before := c.mainOf(node)
 	e := c.made(node)[slices.IndexFunc(c.made(node), func(e cloud.Interface) bool { return e.Tags[eni.TagNodeENI] == node })]
 	c.agents[node].Kill()
-	c.forgetTables(node)
 	c.reboot(node, e)
+	c.forgetTables(node) // at last, for the link is up again at once
 	c.onHost(node, func(h *netlink.Handle) error {
 		l, _ := c.host(node).linkOf(e.MAC)
 		return h.LinkSetUp(l)
