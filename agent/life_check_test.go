@@ -75,8 +75,8 @@ func (w *world) seeRelease(id string) {
 	w.Errorf("%v: %s was released, which NodeENI %s wants", time.Now(), id, placeOf(e).uid)
 }
 
-// mend ends all faults, and waits until everything can have settled.
-func (w *world) mend() {
+// endFaults ends all faults, and waits until everything can have settled.
+func (w *world) endFaults() {
 	w.cloud.ClearFaults()
 	w.cloud.SetThrottle(false)
 	timing := w.cloud.Timing()

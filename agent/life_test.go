@@ -34,7 +34,22 @@ import (
 // kernel and the API server are in memory. While this goes on no invariant may
 // break, and at the end EC2, the host and the report must be as they are wanted.
 func FuzzLife(f *testing.F) {
-	for _, seed := range draw.Seeds(40) {
+	fuzzWorld(f, 40, func(w *world) {
+		w.boot()
+		for step := 0; w.choices.More() && step < 24; step++ {
+			w.happen()
+			time.Sleep(draw.Of(w.choices, 300*time.Millisecond, 0, 10*time.Millisecond, 100*time.Millisecond,
+				time.Second, 3*time.Second, 10*time.Second, 40*time.Second, 2*time.Minute, 6*time.Minute, 70*time.Minute))
+		}
+		w.endFaults()
+		w.check()
+		w.checkRestart()
+	})
+}
+
+// fuzzWorld has the fuzzer choose what happens in worlds, on a synctest clock.
+func fuzzWorld(f *testing.F, seeds int, live func(*world)) {
+	for _, seed := range draw.Seeds(seeds) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -43,15 +58,7 @@ func FuzzLife(f *testing.F) {
 		}
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t, draw.From(data))
-			w.boot()
-			for step := 0; w.choices.More() && step < 24; step++ {
-				w.happen()
-				time.Sleep(draw.Of(w.choices, 300*time.Millisecond, 0, 10*time.Millisecond, 100*time.Millisecond,
-					time.Second, 3*time.Second, 10*time.Second, 40*time.Second, 2*time.Minute, 6*time.Minute, 70*time.Minute))
-			}
-			w.mend()
-			w.check()
-			w.checkRestart()
+			live(w)
 			w.end()
 		})
 	})

@@ -83,7 +83,7 @@ func advertisement(from net.HardwareAddr, prefix net.IP) []byte {
 }
 
 // advertised records what the kernel takes of advertisements on other links than the
-// primary's: each route of main, and each address that nobody has added.
+// primary's: each route of main, and each address that was not added.
 func (n *node) advertised(added ...string) (seen func() []string) {
 	n.t.Helper()
 	e := n.listen()
