@@ -29,28 +29,28 @@ type ordeal struct {
 	ofCoordinator bool
 	// killed: the process ends at that very moment, and starts anew.
 	killed bool
-	// mended: nothing goes on before a person changes the NodeENI.
-	mended bool
+	// fixed: nothing goes on before a person changes the NodeENI.
+	fixed bool
 	// mayMiss: a life need not be so long.
 	mayMiss bool
 
 	node  string
 	armed func() bool
 	hit   time.Time
-	told  bool // mended
+	told  bool // fixed
 }
 
 // effect is what may become of a call to EC2.
 type effect struct {
-	name   string
-	fault  cloud.Fault
-	mended bool
+	name  string
+	fault cloud.Fault
+	fixed bool
 }
 
 var effects = []effect{
 	{name: "is throttled", fault: cloud.Fault{Code: "RequestLimitExceeded"}},
 	{name: "fails", fault: cloud.Fault{Code: "InternalError"}},
-	{name: "is refused until mended", fault: cloud.Fault{Code: "UnauthorizedOperation"}, mended: true},
+	{name: "is refused until fixed", fault: cloud.Fault{Code: "UnauthorizedOperation"}, fixed: true},
 	{name: "is done and said to have failed", fault: cloud.Fault{Code: "InternalError", After: true}},
 	{name: "is done and the answer is lost", fault: cloud.Fault{After: true}},
 	{name: "has its connection reset", fault: cloud.Fault{Reset: true}},
@@ -67,7 +67,7 @@ func ofCalls(calls map[string]int, ofCoordinator bool) []*ordeal {
 		for _, e := range effects {
 			for _, action := range slices.Sorted(maps.Keys(calls)) {
 				for i := range calls[action] {
-					o := &ordeal{name: fmt.Sprintf("%s %d %s", action, i+1, e.name), fault: e.fault, ofCoordinator: ofCoordinator, killed: killed, mended: e.mended && !ofCoordinator}
+					o := &ordeal{name: fmt.Sprintf("%s %d %s", action, i+1, e.name), fault: e.fault, ofCoordinator: ofCoordinator, killed: killed, fixed: e.fixed && !ofCoordinator}
 					if killed {
 						o.name += ", and its caller is killed"
 					}
@@ -280,21 +280,21 @@ func (l *lives) strike(o *ordeal) {
 			l.restart(o.node)
 		}
 	}
-	if o.mended && !o.told && time.Since(o.hit) > 300*time.Millisecond {
+	if o.fixed && !o.told && time.Since(o.hit) > 300*time.Millisecond {
 		o.told = true
-		l.mend(o.node)
+		l.fix(o.node)
 	}
 }
 
-// mend changes something that matters to no ENI which is there.
-func (l *lives) mend(node string) {
+// fix changes something that matters to no ENI which is there.
+func (l *lives) fix(node string) {
 	if !l.alone {
-		l.must(l.PatchNodeENI(l.t.Context(), life(node), `{"spec":{"tags":{"mended":"yes"}}}`))
+		l.must(l.PatchNodeENI(l.t.Context(), life(node), `{"spec":{"tags":{"fixed":"yes"}}}`))
 		return
 	}
 	path := filepath.Join(l.NodeENIDir(node), life(node)+".yaml")
-	if text, err := os.ReadFile(path); err == nil { // or it is gone, and nothing has to be mended
-		l.write(node, life(node), string(text)+"  tags: {mended: \"yes\"}\n")
+	if text, err := os.ReadFile(path); err == nil { // or it is gone, and nothing has to be fixed
+		l.write(node, life(node), string(text)+"  tags: {fixed: \"yes\"}\n")
 	}
 }
 

@@ -54,7 +54,7 @@ func (tr *trial) shared() *cluster { return tr.cluster }
 
 // run does random operations, lets everything settle, compares, and cleans up.
 func (tr *trial) run(seed uint64, ops int) time.Duration {
-	// Errors that only people mend are not tried again before a spec changes,
+	// Errors that only people can fix are not tried again before a spec changes,
 	// so they are for some runs only: in the others nothing may hang on that.
 	tr.harsh = seed%2 == 1
 	tr.before = tr.foreigners()
@@ -122,7 +122,7 @@ func (tr *trial) calm() {
 		all, err := tr.NodeENIs(tr.t.Context())
 		tr.must(err)
 		for _, n := range all {
-			err := tr.PatchNodeENI(tr.t.Context(), n.Name, `{"spec":{"description":"mended"}}`)
+			err := tr.PatchNodeENI(tr.t.Context(), n.Name, `{"spec":{"description":"fixed"}}`)
 			if !apierrors.IsNotFound(err) { // it may have been on its way out
 				tr.must(err)
 			}
