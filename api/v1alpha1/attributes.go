@@ -69,3 +69,7 @@ type ENAExpress struct {
 	// +optional
 	UDP bool `json:"udp,omitempty"`
 }
+
+// Pods says how pods use an ENI. It has no fields yet: what a pod's interface is like is
+// said by the NetworkAttachmentDefinition.
+type Pods struct{}

@@ -172,6 +172,13 @@ type NodeENISpec struct {
 	// +optional
 	// +default="None"
 	Addressing Addressing `json:"addressing,omitempty"`
+	// Pods says that the ENIs are for pods, by the CNI plugin eni: its secondary
+	// addresses and prefixes are given to pods and not to the host, and the node offers
+	// them as the extended resource networking.k8s.aws/NAME. It needs pods.enabled in the
+	// Helm chart (--pods of the agent).
+	//
+	// +optional
+	Pods *Pods `json:"pods,omitempty"`
 	// InterfaceName renames the link, so that every node has the same name to
 	// offer. The second ENI of the NodeENI on a node gets "-1" behind it, the
 	// third "-2", and so on.
