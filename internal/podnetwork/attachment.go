@@ -1,9 +1,19 @@
 package podnetwork
 
 import (
+	"cmp"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"time"
 )
+
+// HostDevice is the mode in which a pod has the ENI's link to itself.
+const HostDevice = "host-device"
 
 // Attachment is a pod's interface that the CNI plugin has made, or is about to make: it
 // is written before anything else is done, so that it can be undone without the
@@ -12,7 +22,7 @@ type Attachment struct {
 	ContainerID string `json:"containerID"`
 	Interface   string `json:"interface"` // in the pod
 	// NetNS is the path of the pod's network namespace. The runtime removes it with the
-	// pod's sandbox, and a reboot removes all.
+	// pod's sandbox.
 	NetNS string `json:"netns"`
 	// Pod is the pod's namespace and name, "" when the runtime does not tell.
 	Pod string `json:"pod,omitempty"`
@@ -20,8 +30,88 @@ type Attachment struct {
 	Network string `json:"network"`
 	NodeENI string `json:"nodeENI"`
 	ENI     string `json:"eni"`
-	// Created is when the attachment was begun.
+	// Mode is the plugin that makes the interface: ipvlan, ptp or host-device.
+	Mode string `json:"mode"`
+	// Addresses are the pod's, at most one of each family.
+	Addresses []netip.Addr `json:"addresses"`
+	// Created is when the attachment was begun, and Boot which boot of the node that was.
 	Created time.Time `json:"created"`
+	Boot    string    `json:"boot,omitempty"`
 	// Delegate is the configuration of the plugin that makes the interface.
 	Delegate json.RawMessage `json:"delegate"`
+}
+
+// Attachments are those written down below dataDir, by container. Files that cannot be
+// read are in the error; the others are returned all the same.
+func Attachments(dataDir string) ([]Attachment, error) {
+	return readAll[Attachment](attachmentsDir(dataDir))
+}
+
+// ReadAttachment is the one of this container and interface; the error is
+// [os.ErrNotExist] when there is none.
+func ReadAttachment(dataDir, containerID, ifName string) (Attachment, error) {
+	return readFile[Attachment](filepath.Join(attachmentsDir(dataDir), attachmentName(containerID, ifName)))
+}
+
+// Holder says whose attachment this is, for messages.
+func (a Attachment) Holder() string {
+	return cmp.Or(a.Pod, "container "+a.ContainerID)
+}
+
+// Leaked reports whether the pod is gone for certain: the node has booted since, or its
+// network namespace is not among the others any more. A directory that cannot be seen
+// from here, in a container for instance, proves nothing.
+func (a Attachment) Leaked() bool {
+	if now := BootID(); a.Boot != "" && now != "" && a.Boot != now {
+		return true
+	}
+	path := filepath.Clean(a.NetNS)
+	// /var/run is a link to /run on every distribution, but not in the agent's image.
+	if rest, ok := strings.CutPrefix(path, "/var/run/"); ok {
+		path = filepath.Join("/run", rest)
+	}
+	if !filepath.IsAbs(path) {
+		return false
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+		return false
+	}
+	_, err := os.ReadDir(filepath.Dir(path))
+	return err == nil
+}
+
+// BootID is another one after each boot of the node. It is "" when it is not known.
+func BootID() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(id))
+}
+
+func (a Attachment) validate() error {
+	for field, value := range map[string]string{
+		"containerID": a.ContainerID, "interface": a.Interface, "netns": a.NetNS,
+		"network": a.Network, "nodeENI": a.NodeENI, "mode": a.Mode,
+	} {
+		if value == "" {
+			return fmt.Errorf("%s is missing", field)
+		}
+	}
+	for _, address := range a.Addresses {
+		if !address.IsValid() {
+			return errors.New("addresses: one is empty")
+		}
+	}
+	return nil
+}
+
+func attachmentsDir(dataDir string) string {
+	return filepath.Join(dataDir, "attachments")
+}
+
+// attachmentName is the file's name. CNI allows a colon neither in the ID of a container
+// nor in the name of an interface.
+func attachmentName(containerID, ifName string) string {
+	return containerID + ":" + ifName + ".json"
 }

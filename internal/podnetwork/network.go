@@ -4,7 +4,13 @@
 package podnetwork
 
 import (
+	"errors"
+	"fmt"
+	"math"
+	"net"
 	"net/netip"
+	"regexp"
+	"slices"
 )
 
 // Where the files are, unless a flag of the agent or the plugin's configuration says
@@ -59,4 +65,141 @@ type ENI struct {
 	OtherSubnets []netip.Prefix `json:"otherSubnets,omitempty"`
 	// VPC are the VPC's CIDRs.
 	VPC []netip.Prefix `json:"vpc,omitempty"`
+}
+
+// Families are the ones that an ENI can have addresses of, as tests of an address.
+var Families = []func(netip.Addr) bool{netip.Addr.Is4, netip.Addr.Is6}
+
+// RangesOf are the ranges of one family.
+func (e ENI) RangesOf(family func(netip.Addr) bool) []netip.Prefix {
+	var ranges []netip.Prefix
+	for _, r := range e.Ranges {
+		if family(r.Addr()) {
+			ranges = append(ranges, r)
+		}
+	}
+	return ranges
+}
+
+// Subnet is the one that the address is in, the zero prefix if there is none.
+func (e ENI) Subnet(address netip.Addr) netip.Prefix {
+	for _, subnet := range e.Subnets {
+		if subnet.Contains(address) {
+			return subnet
+		}
+	}
+	return netip.Prefix{}
+}
+
+// Room is how many pods there are addresses for: each takes one of every family that the
+// ENI has ranges of. An ENI without ranges has room for the one pod that gets its link.
+func (e ENI) Room() int {
+	if len(e.Ranges) == 0 {
+		return min(1, len(e.Addresses))
+	}
+	return e.free(nil)
+}
+
+// free is how many pods there are addresses for that are not held.
+func (e ENI) free(held []netip.Addr) int {
+	room := math.MaxInt32
+	for _, family := range Families {
+		ranges := e.RangesOf(family)
+		if len(ranges) == 0 {
+			continue
+		}
+		size := 0.0
+		for _, r := range ranges {
+			size += math.Exp2(float64(r.Addr().BitLen() - r.Bits()))
+		}
+		for _, address := range held {
+			if slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Contains(address) }) {
+				size--
+			}
+		}
+		room = int(min(float64(room), size))
+	}
+	return room
+}
+
+// NodeENI's names are names of files, too.
+var validName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
+
+// ValidName reports whether a NodeENI can have this name.
+func ValidName(nodeENI string) bool {
+	return validName.MatchString(nodeENI)
+}
+
+func (n Network) validate() error {
+	if !ValidName(n.NodeENI) {
+		return fmt.Errorf("nodeENI: %q is no name of a NodeENI", n.NodeENI)
+	}
+	for i, eni := range n.ENIs {
+		if eni.ID == "" {
+			return fmt.Errorf("enis[%d]: id is missing", i)
+		}
+		// While it is not Ready, what is not known yet is empty.
+		if err := eni.validate(); eni.Ready && err != nil {
+			return fmt.Errorf("enis[%d] (%s): %w", i, eni.ID, err)
+		}
+	}
+	return nil
+}
+
+func (e ENI) validate() error {
+	if _, err := net.ParseMAC(e.MAC); err != nil {
+		return fmt.Errorf("mac: %w", err)
+	}
+	if e.MTU < 0 {
+		return fmt.Errorf("mtu: %d is negative", e.MTU)
+	}
+	for _, address := range e.Addresses {
+		if err := e.usable(address); err != nil {
+			return fmt.Errorf("addresses: %w", err)
+		}
+	}
+	for i, r := range e.Ranges {
+		if !r.IsValid() || r != r.Masked() {
+			return fmt.Errorf("ranges: %s is no CIDR", r)
+		}
+		if err := e.usable(r.Addr()); err != nil {
+			return fmt.Errorf("ranges: %w", err)
+		}
+		if e.Subnet(r.Addr()).Bits() > r.Bits() {
+			return fmt.Errorf("ranges: %s is larger than the subnet", r)
+		}
+		if slices.ContainsFunc(e.Ranges[:i], r.Overlaps) {
+			return fmt.Errorf("ranges: %s overlaps with another one", r)
+		}
+	}
+	for _, prefix := range slices.Concat(e.Subnets, e.OtherSubnets, e.VPC) {
+		if !prefix.IsValid() {
+			return errors.New("subnets, otherSubnets or vpc: one is empty")
+		}
+	}
+	return nil
+}
+
+// usable says what a pod with this address would lack.
+func (e ENI) usable(address netip.Addr) error {
+	switch {
+	case !address.IsValid() || address.Is4In6() || address.Zone() != "":
+		return fmt.Errorf("%q is no address", address)
+	case !e.Subnet(address).IsValid():
+		return fmt.Errorf("%s is in none of the subnets %s", address, e.Subnets)
+	case !e.Gateway(address).IsValid():
+		return fmt.Errorf("there is no gateway for %s", address)
+	}
+	return nil
+}
+
+// Gateway is the subnet's router for an address of this family, the zero address if
+// there is none.
+func (e ENI) Gateway(address netip.Addr) netip.Addr {
+	for _, gateway := range e.Gateways {
+		if gateway.Is4() == address.Is4() {
+			return gateway
+		}
+	}
+	return netip.Addr{}
 }

@@ -1,0 +1,189 @@
+package podnetwork
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/disk"
+)
+
+// Store is what a node knows of pods' addresses: the attachments, and the addresses that
+// they hold. One store is for all NodeENIs, so that an address that a pod still holds is
+// not given again when EC2 gives it to another ENI of the node.
+//
+// Addresses are in a store of host-local's: a file for each, whose exclusive creation is
+// what makes it one pod's, with its lock.
+type Store struct {
+	dataDir   string
+	addresses *disk.Store
+}
+
+const addressesDir = "addresses"
+
+// Open waits for the store's lock, which Close releases.
+func Open(dataDir string) (*Store, error) {
+	addresses, err := disk.New(addressesDir, dataDir)
+	if err != nil {
+		return nil, fmt.Errorf("open the store of pods' addresses: %w", err)
+	}
+	if err := addresses.Lock(); err != nil {
+		return nil, errors.Join(fmt.Errorf("lock the store of pods' addresses in %s: %w", dataDir, err), addresses.Close())
+	}
+	return &Store{dataDir: dataDir, addresses: addresses}, nil
+}
+
+// Close releases the lock.
+func (s *Store) Close() error {
+	return s.addresses.Close()
+}
+
+// Reserve takes a free address of the ranges for a pod's interface; the address is not
+// valid when there is none. An address that was released just now comes last.
+func (s *Store) Reserve(containerID, ifName, nodeENI string, ranges []netip.Prefix) (netip.Addr, error) {
+	if len(ranges) == 0 {
+		return netip.Addr{}, nil
+	}
+	family := "6"
+	if ranges[0].Addr().Is4() {
+		family = "4"
+	}
+	rangeID := nodeENI + "." + family
+	last, err := s.addresses.LastReservedIP(rangeID)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return netip.Addr{}, err
+	}
+	previous, _ := netip.AddrFromSlice(last)
+	for address := range addressesAfter(previous.Unmap(), ranges) {
+		reserved, err := s.addresses.Reserve(containerID, ifName, address.AsSlice(), rangeID)
+		if err != nil {
+			return netip.Addr{}, fmt.Errorf("reserve %s: %w", address, err)
+		}
+		if reserved {
+			return address, nil
+		}
+	}
+	return netip.Addr{}, nil
+}
+
+// addressesAfter goes through all addresses of the ranges once, beginning with the one
+// after this address if they have it.
+func addressesAfter(address netip.Addr, ranges []netip.Prefix) func(yield func(netip.Addr) bool) {
+	at := 0
+	next := ranges[0].Addr()
+	for i, r := range ranges {
+		if r.Contains(address) {
+			at, next = i, address.Next()
+		}
+	}
+	return func(yield func(netip.Addr) bool) {
+		var first netip.Addr
+		for {
+			if !ranges[at].Contains(next) {
+				at = (at + 1) % len(ranges)
+				next = ranges[at].Addr()
+			}
+			if next == first || !yield(next) {
+				return
+			}
+			if !first.IsValid() {
+				first = next
+			}
+			next = next.Next()
+		}
+	}
+}
+
+// Write writes an attachment down.
+func (s *Store) Write(a Attachment) error {
+	if err := a.validate(); err != nil {
+		return fmt.Errorf("write down the attachment: %w", err)
+	}
+	// Nothing is lost when the node dies, and the pods with it, but a file that is there
+	// must be whole.
+	path := filepath.Join(attachmentsDir(s.dataDir), attachmentName(a.ContainerID, a.Interface))
+	if err := writeFile(path, a, (*os.File).Sync); err != nil {
+		return fmt.Errorf("write down the attachment: %w", err)
+	}
+	return nil
+}
+
+// Release releases all addresses of a pod's interface, and forgets the attachment.
+func (s *Store) Release(containerID, ifName string) error {
+	err := s.addresses.ReleaseByID(containerID, ifName)
+	// ReleaseByID says nothing of files that it could not remove.
+	if left := s.addresses.GetByID(containerID, ifName); err == nil && len(left) > 0 {
+		err = fmt.Errorf("the addresses %s cannot be removed from %s", left, filepath.Join(s.dataDir, addressesDir))
+	}
+	if err != nil {
+		return fmt.Errorf("release addresses: %w", err)
+	}
+	err = os.Remove(filepath.Join(attachmentsDir(s.dataDir), attachmentName(containerID, ifName)))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// Reclaim takes back what is leaked: attachments of pods that are gone, if the function
+// agrees, and addresses without an attachment. It returns the attachments.
+func (s *Store) Reclaim(agrees func(Attachment) bool) ([]Attachment, error) {
+	attachments, err := Attachments(s.dataDir)
+	errs := []error{err}
+	var reclaimed []Attachment
+	for _, a := range attachments {
+		if !a.Leaked() || !agrees(a) {
+			continue
+		}
+		if err := s.Release(a.ContainerID, a.Interface); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		reclaimed = append(reclaimed, a)
+	}
+	errs = append(errs, s.reclaimAddresses())
+	return reclaimed, errors.Join(errs...)
+}
+
+// reclaimAddresses removes addresses without an attachment, also when they do not say
+// whose they are: whoever took them was killed in between, or it would have the lock.
+func (s *Store) reclaimAddresses() error {
+	dir := filepath.Join(s.dataDir, addressesDir)
+	entries, err := os.ReadDir(dir)
+	errs := []error{err}
+	for _, entry := range entries {
+		if _, err := netip.ParseAddr(entry.Name()); err != nil {
+			continue // the lock, and what was reserved last
+		}
+		path := filepath.Join(dir, entry.Name())
+		content, err := os.ReadFile(path)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		containerID, ifName, _ := strings.Cut(strings.TrimSpace(string(content)), disk.LineBreak)
+		// An attachment that is there but cannot be read keeps its addresses.
+		_, err = os.Lstat(filepath.Join(attachmentsDir(s.dataDir), attachmentName(containerID, ifName)))
+		if errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, os.Remove(path))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Reclaim is [Store.Reclaim] for who does nothing else with the store, which need not
+// exist.
+func Reclaim(dataDir string, agrees func(Attachment) bool) ([]Attachment, error) {
+	if _, err := os.Stat(filepath.Join(dataDir, addressesDir)); errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	s, err := Open(dataDir)
+	if err != nil {
+		return nil, err
+	}
+	reclaimed, err := s.Reclaim(agrees)
+	return reclaimed, errors.Join(err, s.Close())
+}
