@@ -43,6 +43,7 @@ type Agent struct {
 	metadata      metadata              // what IMDS is asked beside
 	confirmations confirmations         // ENIs that others have taken
 	reporter      reporter              // the NodeENIState
+	pods          *pods                 // what pods are offered
 	node          nodeStatus            // what the Node shows
 	provisioning  provisioning          // how long ENIs take, for the metrics
 	ready         atomic.Pointer[error] // what /readyz answers
@@ -55,15 +56,17 @@ func New(cfg Config) *Agent {
 		cfg.Metrics = NewMetrics(prometheus.NewRegistry())
 	}
 	s := &shared{Config: cfg, calls: newCalls()}
+	offers := &pods{shared: s, files: map[string]podFile{}}
 	a := &Agent{
 		shared:        s,
 		selection:     selection{shared: s},
 		catalog:       catalog{},
 		inventory:     inventory.New(cfg.Cluster, cfg.Identity, cfg.Collector != nil, cfg.VerifyEvery, cfg.Log),
 		intents:       intents{},
-		host:          host{shared: s, links: map[string]linkState{}},
+		host:          host{shared: s, links: map[string]linkState{}, pods: offers},
 		confirmations: confirmations{shared: s, taken: map[inventory.Slot]string{}},
 		reporter:      reporter{shared: s},
+		pods:          offers,
 		node:          nodeStatus{shared: s},
 		provisioning:  provisioning{},
 	}
@@ -90,6 +93,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer timer.Stop()
 	heartbeat, stopHeartbeat := a.heartbeat()
 	defer stopHeartbeat()
+	podFiles, stopPodFiles := a.pods.checks()
+	defer stopPodFiles()
 	for {
 		why := causeTimer
 		select {
@@ -117,6 +122,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-heartbeat:
 			a.Beat()
 			continue
+		case <-podFiles:
+			a.pods.check(calls, time.Now())
+			continue
 		case <-timer.C:
 			if pace.waiting {
 				why = causeHost
@@ -140,6 +148,7 @@ func (a *Agent) start(ctx context.Context) (hostChanged <-chan struct{}, err err
 	if err := a.restore(ctx, time.Now()); err != nil {
 		return nil, err
 	}
+	a.pods.restore()
 	macs := []net.HardwareAddr{a.Identity.MAC}
 	for _, e := range a.inventory.All() {
 		macs = append(macs, hardwareAddr(e.MAC))
@@ -168,6 +177,7 @@ func (a *Agent) reconcile(ctx context.Context, now time.Time) {
 		a.inventory.Schedule(inventory.Open{}, now)
 		return
 	}
+	a.pods.withdraw(&a.desired, now)
 	a.capacity.look(&a.failures, a.inventory.All(), a.linkMayBeHere)
 	a.forgetFailures(now)
 	a.confirmations.confirm(ctx, a.desired, now)
@@ -201,6 +211,7 @@ func (a *Agent) publish(ctx context.Context, p plan, complete bool, now time.Tim
 	a.reporter.report(ctx, a.view(now), p, a.host.links, now)
 	entries := a.reporter.current.ENIs
 	a.provisioning.ready(entries, func(v provision) { a.Metrics.provisioned(v, time.Now()) })
+	a.pods.publish(ctx, &a.desired, entries, a.inventory.Synced(), now)
 	a.node.take(a.desired, entries, a.inventory.Synced(), now)
 	a.node.update(ctx, a.selection.snapshot, complete, now)
 }
@@ -209,8 +220,8 @@ func (a *Agent) publish(ctx context.Context, p plan, complete bool, now time.Tim
 func (a *Agent) view(now time.Time) view {
 	return view{
 		now: now, cluster: a.Cluster, node: a.Node, instanceARN: a.Identity.InstanceARN(), instanceID: a.Identity.InstanceID,
-		collects: a.Collector != nil,
-		desired:  a.desired, enis: a.inventory.All(), synced: a.inventory.Synced(),
+		collects: a.Collector != nil, pods: a.Pods != nil,
+		desired: a.desired, enis: a.inventory.All(), synced: a.inventory.Synced(),
 		indexes: a.inventory.Indexes, intents: a.intents, saved: intentsIn(a.reporter.saved),
 		attaching: a.calls.attaching(), creating: a.calls.creating(),
 		failures: a.failures, unconfirmed: a.confirmations.taken,

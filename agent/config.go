@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -98,6 +99,8 @@ type Links interface {
 type Metadata interface {
 	Interfaces(context.Context) ([]imds.Interface, error)
 	Assigned(context.Context, net.HardwareAddr) (imds.Assigned, error)
+	// VPC are the CIDRs of the instance's VPC.
+	VPC(context.Context) ([]netip.Prefix, error)
 }
 
 // Recorder writes Events; a kube.Recorder does.
@@ -118,6 +121,12 @@ type NodeReadiness struct {
 	Patcher      NodePatcher
 }
 
+// PodFiles says where the files are that the agent shares with the CNI plugin eni.
+type PodFiles struct {
+	NetworksDir string // what the agent writes
+	DataDir     string // what the plugin writes
+}
+
 // Config is what an agent needs.
 type Config struct {
 	Cluster  string // of the ENIs' cluster tag
@@ -131,6 +140,9 @@ type Config struct {
 	Log      *slog.Logger
 	Metrics  *Metrics  // nil: of a registry of their own
 	Counters *Counters // of links; nil shows none
+	// Pods is nil unless the ENIs of NodeENIs with pods are offered to pods.
+	Pods        *PodFiles
+	PodCounters *PodCounters // nil shows none
 	// NodeReadiness is empty unless the Node is to show what it has.
 	NodeReadiness NodeReadiness
 	// Problem, unless its reason is empty, is why the agent must not work at all. It

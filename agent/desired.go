@@ -3,6 +3,7 @@ package agent
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -38,6 +39,8 @@ type want struct {
 	connectionTracking  eni.ConnectionTracking
 	enaExpress          eni.ENAExpress
 	enaQueues           int32
+	pods                bool           // secondary addresses and prefixes are for pods
+	otherSubnets        []netip.Prefix // of the NodeENI, with pods
 }
 
 // place is where the ENI is wanted.
@@ -77,17 +80,20 @@ type desired struct {
 	// listed, unless nil, are all NodeENIs of which something is known: what
 	// those that are not among them have is left as it is.
 	listed map[types.UID]bool
+	// pods are the NodeENIs that are for pods, with their names.
+	pods map[types.UID]string
 }
 
 // desire works out what a node with these labels in this zone is to have. before
 // holds the wants of the last time: a NodeENI that cannot be resolved now keeps
 // what it had.
 func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone string, known catalog, before []want) desired {
-	d := desired{unresolved: map[types.UID]bool{}, partlyResolved: map[types.UID]bool{}}
+	d := desired{unresolved: map[types.UID]bool{}, partlyResolved: map[types.UID]bool{}, pods: map[types.UID]string{}}
 	for _, n := range inOrder(nodeENIs) {
 		if n.DeletionTimestamp != nil || !n.Selects(nodeLabels) {
 			continue
 		}
+		d.notePods(n)
 		v1alpha1.Default(n)
 		if errs := v1alpha1.ValidateNodeENI(n); len(errs) > 0 {
 			d.unresolve(n, before, "InvalidSpec", errs.ToAggregate().Error())
@@ -172,7 +178,14 @@ func (d *desired) keep(uid types.UID, before []want) {
 // retain leaves what the NodeENI has as it is: nothing is made, changed or given up.
 func (d *desired) retain(n v1alpha1.NodeENI, before []want) {
 	d.named = with(d.named, refsOf(n.Spec)...) // or they would be asked for again
+	d.notePods(&n)
 	d.keep(n.UID, before)
+}
+
+func (d *desired) notePods(n *v1alpha1.NodeENI) {
+	if n.Spec.Pods != nil {
+		d.pods[n.UID] = n.Name
+	}
 }
 
 // inOrder sorts copies by age, then name: the older NodeENI chooses first.
@@ -228,12 +241,30 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 			connectionTracking:  eni.ConnectionTracking(ptr.Deref(n.Spec.ConnectionTracking, v1alpha1.ConnectionTracking{})),
 			enaExpress:          eni.ENAExpress(ptr.Deref(n.Spec.ENAExpress, v1alpha1.ENAExpress{})),
 			enaQueues:           n.Spec.ENAQueues,
+			pods:                n.Spec.Pods != nil,
 		})
+		if wants[i].pods {
+			wants[i].otherSubnets = otherSubnets(n.Spec, s.ID, known)
+		}
 		if name := wants[i].interfaceName; len(name) > 15 {
 			return nil, "InterfaceNameTooLong", fmt.Sprintf("ENI %d of this NodeENI on a node would be named %q, and a link's name has at most 15 characters; shorten interfaceName", i+1, name)
 		}
 	}
 	return wants, reason, message
+}
+
+// otherSubnets are the CIDRs of the subnets that the NodeENI lists besides this one,
+// whatever their zone.
+func otherSubnets(spec v1alpha1.NodeENISpec, id string, known catalog) (all []netip.Prefix) {
+	for _, ref := range refsOf(spec) {
+		for _, s := range known[ref].subnets {
+			if s.ID != id {
+				all = append(all, prefixes(append([]string{s.CIDR}, s.IPv6CIDRs...)...)...)
+			}
+		}
+	}
+	slices.SortFunc(all, netip.Prefix.Compare)
+	return slices.Compact(all)
 }
 
 // description is never empty: EC2's console shows it, and people wonder.

@@ -27,6 +27,7 @@ type host struct {
 	*shared
 	links      map[string]linkState // by ENI
 	sweepError string               // that was logged last
+	pods       *pods
 }
 
 // linkState is what the host shows of an ENI's link.
@@ -36,6 +37,9 @@ type linkState struct {
 	wait
 	logged time.Time      // when a repair was last logged
 	wanted hostnet.Wanted // the link was configured so
+	// pod, unless empty, has the link in its namespace, by the CNI plugin eni. Name and MTU
+	// are those that it had here.
+	pod string
 }
 
 // wait is how long a link that EC2 says to be attached has not been here.
@@ -100,7 +104,7 @@ func (a *Agent) wantedLinks(p plan) (links []link, keep []hostnet.Wanted, unsure
 		}
 		at, known := p.places[w.Slot]
 		known = known && at.DeviceIndex != eni.UnknownIndex
-		wanted := wantedLink(w, e, at)
+		wanted := a.offered(wantedLink(w, e, at))
 		mayHaveLink := a.mayHaveLink(e)
 		if !known || !wanted.Complete() || !mayHaveLink && a.linkMayBeHere(e.MAC) {
 			unsure = true // what EC2 does not tell now must not be taken for unwanted
@@ -137,10 +141,14 @@ func (a *Agent) mayHaveLink(e inventory.ENI) bool {
 }
 
 func wantedLink(w want, e inventory.ENI, at inventory.Place) hostnet.Wanted {
-	return hostnet.Wanted{
+	wanted := hostnet.Wanted{
 		MAC: hardwareAddr(e.MAC), InterfaceName: w.interfaceName, MTU: int(w.mtu), Host: w.host,
 		Addresses: e.Addresses, Subnets: prefixes(append([]string{w.cidr}, w.ipv6CIDRs...)...), Card: int(at.Card), DeviceIndex: int(at.DeviceIndex),
 	}
+	if w.pods {
+		wanted.Addresses, wanted.PodRanges = forPods(e.Addresses, e.Prefixes)
+	}
+	return wanted
 }
 
 // prefixes are the CIDRs among texts, of which some may be empty.
@@ -164,9 +172,11 @@ func (h *host) configure(l link, now time.Time) (events []linkEvent) {
 	case state.err != nil: // that does not say that there is no link
 		state = before.unknown(state.err)
 	default:
+		state.pod = h.pods.holder(l.eni.ID)
+		state.Name, state.MTU = before.Name, before.MTU
 		describedOnly := l.eni.Attachment != nil && l.eni.AttachedAt.IsZero()
 		var change inventory.LinkChange
-		if state.wait, change = before.missing(describedOnly, now); change != inventory.LinkUnchanged {
+		if state.wait, change = before.missing(state.pod != "", describedOnly, now); change != inventory.LinkUnchanged {
 			h.Log.Info("an ENI that is attached has no link; EC2 is asked", "eni", l.eni.ID, "link", before.Name)
 			events = append(events, linkEvent{l.eni.ID, change})
 		}
@@ -198,11 +208,14 @@ func (before linkState) unknown(err error) linkState {
 // moved into a pod's namespace; and an ENI that a describe alone says to be attached may
 // have been detached since. Both are noted once, for EC2 to be asked. A link that does not
 // come after our own attach is no reason to ask: EC2 has answered, and the hourly
-// describe asks again.
-func (before linkState) missing(describedOnly bool, now time.Time) (after wait, change inventory.LinkChange) {
+// describe asks again. About a link that the CNI plugin eni has moved into a pod nothing
+// is asked.
+func (before linkState) missing(inPod, describedOnly bool, now time.Time) (after wait, change inventory.LinkChange) {
 	after = before.wait
 	switch {
-	case before.Present:
+	case inPod:
+		return wait{}, inventory.LinkUnchanged
+	case before.Present, before.pod != "":
 		after.waiting, change = now, inventory.LinkVanished
 	case before.waiting.IsZero():
 		after.waiting = now

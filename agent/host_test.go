@@ -28,20 +28,24 @@ func TestMissingLink(t *testing.T) {
 		name          string
 		before        linkState
 		describedOnly bool
+		inPod         bool
 		want          wait
 		change        inventory.LinkChange
 	}{
-		{"just attached by ourselves", linkState{}, false, wait{waiting: now}, inventory.LinkUnchanged},
-		{"a describe says attached", linkState{}, true, wait{waiting: now}, inventory.LinkAbsent},
-		{"still, and EC2 was asked", linkState{wait: wait{waiting: ago(time.Second)}}, true, wait{waiting: ago(time.Second)}, inventory.LinkUnchanged},
-		{"vanished", linkState{Status: here}, false, wait{waiting: now}, inventory.LinkVanished},
-		{"vanished again", linkState{Status: here, wait: wait{waiting: ago(time.Hour)}}, false, wait{waiting: now}, inventory.LinkVanished},
-		{"awaited", linkState{wait: wait{waiting: ago(linkPatience - 1)}}, false, wait{waiting: ago(linkPatience - 1)}, inventory.LinkUnchanged},
-		{"awaited for too long: a pod may have it", linkState{wait: wait{waiting: ago(linkPatience)}}, true, wait{waiting: ago(linkPatience), overdue: true}, inventory.LinkUnchanged},
-		{"for even longer", linkState{wait: wait{waiting: ago(time.Hour), overdue: true}}, true, wait{waiting: ago(time.Hour), overdue: true}, inventory.LinkUnchanged},
+		{"just attached by ourselves", linkState{}, false, false, wait{waiting: now}, inventory.LinkUnchanged},
+		{"a describe says attached", linkState{}, true, false, wait{waiting: now}, inventory.LinkAbsent},
+		{"still, and EC2 was asked", linkState{wait: wait{waiting: ago(time.Second)}}, true, false, wait{waiting: ago(time.Second)}, inventory.LinkUnchanged},
+		{"vanished", linkState{Status: here}, false, false, wait{waiting: now}, inventory.LinkVanished},
+		{"vanished again", linkState{Status: here, wait: wait{waiting: ago(time.Hour)}}, false, false, wait{waiting: now}, inventory.LinkVanished},
+		{"awaited", linkState{wait: wait{waiting: ago(linkPatience - 1)}}, false, false, wait{waiting: ago(linkPatience - 1)}, inventory.LinkUnchanged},
+		{"awaited for too long: a pod may have it", linkState{wait: wait{waiting: ago(linkPatience)}}, true, false, wait{waiting: ago(linkPatience), overdue: true}, inventory.LinkUnchanged},
+		{"for even longer", linkState{wait: wait{waiting: ago(time.Hour), overdue: true}}, true, false, wait{waiting: ago(time.Hour), overdue: true}, inventory.LinkUnchanged},
+		{"moved into a pod", linkState{Status: here}, false, true, wait{}, inventory.LinkUnchanged},
+		{"in a pod when the agent started", linkState{wait: wait{waiting: ago(time.Hour), overdue: true}}, true, true, wait{}, inventory.LinkUnchanged},
+		{"the pod has gone, and the link with it", linkState{pod: "default/a"}, false, false, wait{waiting: now}, inventory.LinkVanished},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got, change := test.before.missing(test.describedOnly, now); got != test.want || change != test.change {
+			if got, change := test.before.missing(test.inPod, test.describedOnly, now); got != test.want || change != test.change {
 				t.Errorf("%+v, change %v; want %+v, change %v", got, change, test.want, test.change)
 			}
 		})
@@ -129,7 +133,7 @@ func TestStartWithoutALink(t *testing.T) {
 			if err := a.restore(t.Context(), time.Now()); err != nil {
 				t.Fatal(err)
 			}
-			after, change := a.host.links["eni-x"].missing(true, now)
+			after, change := a.host.links["eni-x"].missing(false, true, now)
 			if (change == inventory.LinkAbsent) != want.asks || after.overdue != want.overdue {
 				t.Errorf("change %v, %+v; want %+v", change, after, want)
 			}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -143,6 +144,14 @@ func (h *hints) Interfaces(ctx context.Context) ([]imds.Interface, error) {
 		})
 	}
 	return all, err
+}
+
+func (h *hints) VPC(ctx context.Context) ([]netip.Prefix, error) {
+	m, err := h.ask(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return []netip.Prefix{m.Interfaces[0].VPCCIDR, m.Interfaces[0].VPCIPv6CIDR}, nil
 }
 
 func (h *hints) Assigned(ctx context.Context, mac net.HardwareAddr) (imds.Assigned, error) {

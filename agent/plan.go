@@ -65,6 +65,7 @@ type view struct {
 	cluster, node, instanceARN, instanceID string
 	// collects: this agent itself detaches and deletes what it has released.
 	collects bool
+	pods     bool // this agent offers ENIs to pods
 
 	desired desired
 	enis    []inventory.ENI // this instance's, by tags

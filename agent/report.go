@@ -179,7 +179,7 @@ func describeENI(entry *v1alpha1.ENIState, e inventory.ENI, link linkState) {
 	}
 	entry.Prefixes = slices.Clone(e.Prefixes)
 	entry.PrimaryIPv6, entry.ConnectionTracking = e.PrimaryIPv6, notZero(v1alpha1.ConnectionTracking(e.ConnectionTracking))
-	if link.Present {
+	if link.Present || link.pod != "" {
 		entry.InterfaceName = link.Name
 		entry.MTU = int32(link.MTU)
 	}
@@ -263,6 +263,7 @@ func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, rea
 	switch link := s.links[e.ID]; {
 	case link.err != nil:
 		return v1alpha1.PhaseFailed, linkReason(link.err), link.err.Error()
+	case link.pod != "":
 	case link.overdue:
 		return v1alpha1.PhaseConfiguring, reasonLinkOverdue, fmt.Sprintf("EC2 says attached, but for over %s no link with MAC %s has been in the host's network namespace; see whether a pod has taken the link (the CNI plugin host-device does), and in the kernel's log whether its driver has failed", linkPatience, e.MAC)
 	case !link.Present && e.Link == inventory.LinkLost:
@@ -270,7 +271,16 @@ func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, rea
 	case !link.Present:
 		return v1alpha1.PhaseConfiguring, "LinkMissing", fmt.Sprintf("EC2 says attached, but no link with MAC %s is in the host's network namespace yet", e.MAC)
 	}
-	return v1alpha1.PhaseReady, "Ready", s.view.displaced(w, e)
+	return v1alpha1.PhaseReady, "Ready", s.readyMessage(w, e)
+}
+
+// readyMessage says what people may not expect of an ENI that is ready.
+func (s situation) readyMessage(w want, e inventory.ENI) string {
+	texts := []string{s.view.displaced(w, e), s.links[e.ID].heldBy()}
+	if w.pods && !s.view.pods {
+		texts = append(texts, "the NodeENI is for pods, and this agent offers them nothing; set pods.enabled in the Helm chart, or --pods of the agent")
+	}
+	return strings.Join(slices.DeleteFunc(texts, func(text string) bool { return text == "" }), "; ")
 }
 
 // failed words the last failure of a call; phase is for one that is tried again.

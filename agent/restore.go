@@ -36,6 +36,9 @@ func restoredFrom(r v1alpha1.NodeENIStateStatus, instanceARN string, now time.Ti
 			decided.unanswered = now
 			s.intents[slot] = decided
 		}
+		if entry.InterfaceName != "" { // which it keeps while a pod has it
+			s.links[entry.ENIID] = linkState{Status: hostnet.Status{Name: entry.InterfaceName, MTU: int(entry.MTU)}}
+		}
 		// A link that is overdue is with a pod, or lost. EC2 was asked about it, and a
 		// restart is no reason to ask again.
 		if entry.ENIID != "" && entry.Reason == reasonLinkOverdue {
@@ -77,6 +80,7 @@ func intentsIn(r v1alpha1.NodeENIStateStatus) map[inventory.Slot]intent {
 func eniIn(entry v1alpha1.ENIState, instanceARN string) inventory.ENI {
 	e := inventory.ENI{Since: entry.LastTransitionTime.Time}
 	e.ID, e.MAC, e.SubnetID = entry.ENIID, entry.MAC, entry.SubnetID
+	e.Addresses = addressesIn(entry) // in their order
 	e.Owner = eni.Owner{NodeENI: entry.NodeENI, NodeENIUID: entry.NodeENIUID, Instance: instanceARN}
 	if entry.CreatedAt != nil {
 		e.Owner.CreatedAt = entry.CreatedAt.Time
@@ -158,12 +162,20 @@ func linkOfEntry(spec v1alpha1.NodeENISpec, entry v1alpha1.ENIState, defaultMTU 
 	if spec.InterfaceName != "" {
 		wanted.InterfaceName = entry.InterfaceName
 	}
-	for _, text := range entry.Addresses {
-		if address, err := netip.ParseAddr(text); err == nil {
-			wanted.Addresses = append(wanted.Addresses, address)
-		}
+	wanted.Addresses = addressesIn(entry)
+	if spec.Pods != nil {
+		wanted.Addresses, wanted.PodRanges = forPods(wanted.Addresses, entry.Prefixes)
 	}
 	return wanted
+}
+
+func addressesIn(entry v1alpha1.ENIState) (all []netip.Addr) {
+	for _, text := range entry.Addresses {
+		if address, err := netip.ParseAddr(text); err == nil {
+			all = append(all, address)
+		}
+	}
+	return all
 }
 
 // configureAsReported configures links of which EC2 does not tell, after it was
@@ -173,6 +185,7 @@ func (a *Agent) configureAsReported() {
 		return // as a rule, and in every reconcile
 	}
 	for _, l := range reportedLinks(a.reporter.saved, a.selection.snapshot, a.DefaultMTU, a.ec2NotAnswering) {
+		l.wanted = a.offered(l.wanted)
 		if here, err := a.Links.Present(l.wanted.MAC); here && err == nil && !bytes.Equal(l.wanted.MAC, a.Identity.MAC) {
 			a.host.configureAsReported(l)
 		}

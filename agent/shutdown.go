@@ -86,6 +86,7 @@ func (a *Agent) releaseOnly(ctx context.Context, now time.Time) {
 	if a.selection.logNodeProblem(); a.selection.idle() {
 		return
 	}
+	a.pods.withdraw(&a.desired, now)
 	p := next(a.view(now))
 	a.inventory.Assign(p.assigned, p.release)
 	for _, id := range p.release {

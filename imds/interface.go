@@ -115,6 +115,29 @@ func (c *Client) Assigned(ctx context.Context, mac net.HardwareAddr) (Assigned, 
 	return a, nil
 }
 
+// VPC asks for the CIDRs of the primary ENI's VPC: two requests.
+func (c *Client) VPC(ctx context.Context) ([]netip.Prefix, error) {
+	mac, err := c.primaryMAC(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var all []netip.Prefix
+	for _, family := range []string{"vpc-ipv4-cidr-blocks", "vpc-ipv6-cidr-blocks"} {
+		text, err := c.get(ctx, macPath(mac, family))
+		if err != nil && !isMissing(err) {
+			return nil, err
+		}
+		for _, field := range strings.Fields(text) {
+			cidr, err := netip.ParsePrefix(field)
+			if err != nil {
+				return nil, fmt.Errorf("IMDS lists a CIDR of the VPC that is none: %w", err)
+			}
+			all = append(all, cidr)
+		}
+	}
+	return all, nil
+}
+
 func (c *Client) number(ctx context.Context, path string) (int, error) {
 	text, err := c.get(ctx, path)
 	if err != nil {

@@ -45,6 +45,9 @@ func routerOf(subnet netip.Prefix) netip.Addr {
 	return router6
 }
 
+// Router is the VPC's router in this subnet.
+func Router(subnet netip.Prefix) netip.Addr { return routerOf(subnet) }
+
 // newAddress is one address of an ENI in this subnet. It makes no connected
 // route: that one would be in main, and could beat the primary's. EC2 gives each
 // address out once, so the kernel does not have to look for duplicates of IPv6

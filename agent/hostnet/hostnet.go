@@ -74,6 +74,9 @@ type Wanted struct {
 	// IPv6. With Host, each address needs that of its family; without, they tell
 	// what addresses a former Host left behind.
 	Subnets []netip.Prefix
+	// PodRanges are what pods have addresses out of: the host routes them, and has none
+	// of the addresses.
+	PodRanges []netip.Prefix
 	// Card and DeviceIndex say where EC2 attached the ENI.
 	Card, DeviceIndex int
 }

@@ -3,6 +3,7 @@ package inventory
 import (
 	"cmp"
 	"net/netip"
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -141,6 +142,7 @@ func (e ENI) shownAs(shown eni.ENI, now time.Time) ENI {
 		shown.Groups, shown.Description, shown.SourceDestCheck = e.Groups, e.Description, e.SourceDestCheck
 		shown.ConnectionTracking, shown.PrimaryIPv6 = e.ConnectionTracking, e.PrimaryIPv6
 	}
+	shown.Addresses = e.inKnownOrder(shown)
 	if now.Sub(e.givenAt) < ExpectationTimeout {
 		shown.Addresses, shown.Prefixes = addresses(e.Addresses, shown.Addresses), union(e.Prefixes, shown.Prefixes)
 	}
@@ -165,6 +167,26 @@ func (e ENI) shownAs(shown eni.ENI, now time.Time) ENI {
 		e.returned()
 	}
 	return e
+}
+
+// inKnownOrder are the addresses that a describe shows, those of IPv6 in the order in which
+// they have been known unless one is primary: the first is the ENI's own where pods have
+// the others, and nothing says that EC2 keeps its order.
+func (e ENI) inKnownOrder(shown eni.ENI) []netip.Addr {
+	if shown.PrimaryIPv6 {
+		return shown.Addresses
+	}
+	place := func(a netip.Addr) int {
+		switch i := slices.Index(e.Addresses, a); {
+		case a.Is4():
+			return -1
+		case i < 0:
+			return len(e.Addresses)
+		default:
+			return i
+		}
+	}
+	return slices.SortedStableFunc(slices.Values(shown.Addresses), func(a, b netip.Addr) int { return cmp.Compare(place(a), place(b)) })
 }
 
 // returned: it is wanted again, and still there.

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
@@ -22,7 +24,8 @@ type options struct {
 	node, cluster, kubeconfig string
 	defaultMTU                int32
 	releaseDelay              time.Duration
-	eniCounters               bool
+	eniCounters, pods         bool
+	podFiles                  agent.PodFiles
 	program.Options
 
 	// In Kubernetes.
@@ -75,6 +78,9 @@ func (o *options) define(flags *flag.FlagSet) {
 	flags.StringVar(&o.stateFile, "state-file", defaultStateFile, "without Kubernetes: where the agent's report is kept")
 	o.Define(flags, "127.0.0.1:9480")
 	flags.BoolVar(&o.eniCounters, "eni-counters", true, "show on /metrics what the kernel and ENA's driver count for each ENI; each scrape asks the devices")
+	flags.BoolVar(&o.pods, "pods", false, "offer the ENIs of NodeENIs with pods to pods, by the CNI plugin eni")
+	flags.StringVar(&o.podFiles.NetworksDir, "pods-dir", podnetwork.DefaultNetworksDir, "with --pods: `directory` of the files that tell the CNI plugin what NodeENIs offer; networksDir of the plugin")
+	flags.StringVar(&o.podFiles.DataDir, "pods-data-dir", podnetwork.DefaultDataDir, "with --pods: `directory` in which the CNI plugin keeps which pods have which addresses; dataDir of the plugin")
 	flags.Func("default-mtu", "MTU in `bytes` of the links whose NodeENI has mtu 0; 0 leaves them as the driver set them (default 0)", o.setDefaultMTU)
 	flags.DurationVar(&o.releaseDelay, "release-delay", 5*time.Second, "how long a label that a NodeENI selects this node by may be gone before the ENIs are released; at most "+agent.MaxReleaseDelay.String())
 }
@@ -86,6 +92,9 @@ func (o options) validate(given []string) error {
 	}
 	if o.releaseDelay < 0 || o.releaseDelay > agent.MaxReleaseDelay {
 		return fmt.Errorf("--release-delay=%v: want 0s to %v: the coordinator waits 15s (--release-grace) for an agent before it detaches", o.releaseDelay, agent.MaxReleaseDelay)
+	}
+	if o.pods && (!filepath.IsAbs(o.podFiles.NetworksDir) || !filepath.IsAbs(o.podFiles.DataDir)) {
+		return errors.New("--pods-dir and --pods-data-dir must be absolute paths, as in the CNI plugin's configuration")
 	}
 	if !o.standsAlone() {
 		if slices.Contains(given, "nodeeni-dir") {

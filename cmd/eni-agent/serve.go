@@ -55,6 +55,10 @@ func serve(ctx context.Context, args []string) error {
 	}
 	defer host.Close()
 	cfg.Links = host
+	if o.pods {
+		cfg.Pods = &o.podFiles
+		cfg.PodCounters = agent.NewPodCounters(service.Metrics, o.podFiles.DataDir, log)
+	}
 	if o.eniCounters {
 		cfg.Counters = agent.NewCounters(service.Metrics, host, log)
 	}

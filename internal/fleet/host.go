@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"sync"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
@@ -150,6 +151,9 @@ func (h *host) Watch(ctx context.Context) (<-chan struct{}, error) {
 func (h *host) Assigned(context.Context, net.HardwareAddr) (imds.Assigned, error) {
 	return imds.Assigned{}, nil
 }
+
+// VPC implements agent.Metadata.
+func (h *host) VPC(context.Context) ([]netip.Prefix, error) { return nil, nil }
 
 // Interfaces implements agent.Metadata: without a request, and without lag.
 func (h *host) Interfaces(context.Context) ([]imds.Interface, error) {
