@@ -3,7 +3,6 @@ package hostnet
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"slices"
@@ -87,10 +86,10 @@ func (h *Host) configure(w Wanted) (Status, error) {
 	if unguarded != nil && l.ipv6.advertised && w.subnetOf(router6).IsValid() {
 		refused = errors.Join(refused, &AdvertisementError{Link: l.name, Err: unguarded})
 	}
-	if w.Host && l.master != 0 {
+	if w.routed() && l.master != 0 {
 		return status, errors.Join(refused, h.hasMaster(*l))
 	}
-	if !l.ipv6.on && w.Host && w.has(unix.AF_INET6) {
+	if !l.ipv6.on && (w.hasAddress(unix.AF_INET6) || w.hasRange(unix.AF_INET6)) {
 		refused = errors.Join(refused, &IPv6Error{Link: l.name})
 		w = w.only(unix.AF_INET)
 	}
@@ -210,7 +209,7 @@ func (h *Host) setMTU(l link, mtu int) error {
 // configureRouting brings addresses, rules and routes to what w says. It
 // looks again after it made changes: others may have been at it as well.
 func (h *Host) configureRouting(w Wanted, dev int) (changed int, err error) {
-	if w.Host {
+	if w.routed() {
 		if err := h.copier.start(w.Subnets); err != nil {
 			return 0, err
 		}
@@ -271,7 +270,7 @@ func (h *Host) applyAll(dev int, changes []change) (done int, err error) {
 // up again.
 //
 // Of w, it needs MAC, and Addresses or Subnets, to tell the ENI's rules and
-// addresses.
+// addresses, and PodRanges to tell the rules of those. [Host.Sweep] deletes what is left.
 func (h *Host) Release(w Wanted) error {
 	w.Host = false
 	if err := w.validateMAC(); err != nil {
@@ -303,7 +302,7 @@ func (h *Host) release(w Wanted) error {
 		return err
 	}
 	// A mark without a rule does nothing, so its error keeps the rest from nothing.
-	unmarked := h.marker.drop(slices.Collect(maps.Keys(ownAddresses(w, have))))
+	unmarked := h.marker.drop(ownSources(w, have))
 	if _, err := h.applyAll(dev, planRelease(w, dev, have)); err != nil {
 		return err
 	}
@@ -345,7 +344,7 @@ func (h *Host) Sweep(keep []Wanted) (removed int, err error) {
 	}
 	subnets := make(map[netip.Prefix]bool)
 	for _, w := range keep {
-		if !w.Host {
+		if !w.routed() {
 			continue
 		}
 		for _, subnet := range w.Subnets {

@@ -49,24 +49,24 @@ func (e *MTUError) Error() string {
 
 func (e *MTUError) Unwrap() error { return e.Err }
 
-// MasterError says that a link cannot have addresses, because what arrives at it goes to
-// the bridge, bond or VRF that it is a port of.
+// MasterError says that neither host nor pods can use a link, because what arrives at it
+// goes to the bridge, bond or VRF that it is a port of.
 type MasterError struct {
 	Link, Master, Kind string
 }
 
 func (e *MasterError) Error() string {
-	return fmt.Sprintf("link %s is a port of %s (%s), so addresses on it cannot work; take it out with \"ip link set %s nomaster\", "+
-		"or set addressing to None", e.Link, e.Master, e.Kind, e.Link)
+	return fmt.Sprintf("link %s is a port of %s (%s), which takes what arrives for the ENI's addresses; take it out with \"ip link set %s nomaster\", "+
+		"or set addressing to None, without pods", e.Link, e.Master, e.Kind, e.Link)
 }
 
-// IPv6Error says that a link cannot have the IPv6 addresses that are wanted, because
-// the host has switched IPv6 off on it.
+// IPv6Error says that neither host nor pods can use the ENI's IPv6 addresses, because
+// the host has switched IPv6 off on its link.
 type IPv6Error struct{ Link string }
 
 func (e *IPv6Error) Error() string {
-	return fmt.Sprintf("link %[1]s cannot have the ENI's IPv6 addresses: IPv6 is switched off on it; set the sysctl "+
-		"net.ipv6.conf.%[1]s.disable_ipv6 to 0, and an mtu of 1280 or more, or set addressing to None", e.Link)
+	return fmt.Sprintf("neither the host nor pods can use the ENI's IPv6 addresses: IPv6 is switched off on link %[1]s; set the sysctl "+
+		"net.ipv6.conf.%[1]s.disable_ipv6 to 0, and an mtu of 1280 or more, or set addressing to None, without pods", e.Link)
 }
 
 // AdvertisementError says that the kernel could not be kept from taking routes of a

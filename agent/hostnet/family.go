@@ -45,8 +45,18 @@ func routerOf(subnet netip.Prefix) netip.Addr {
 	return router6
 }
 
-// Router is the VPC's router in this subnet.
-func Router(subnet netip.Prefix) netip.Addr { return routerOf(subnet) }
+// prefixOf is the prefix that has only this address.
+func prefixOf(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+// isSource reports whether a rule of ours may lead from p: one address, or a prefix of the
+// length that EC2 gives to ENIs.
+func isSource(p netip.Prefix) bool {
+	prefix := 28
+	if p.Addr().Is6() {
+		prefix = 80
+	}
+	return p.IsSingleIP() || p.Bits() == prefix && p == p.Masked()
+}
 
 // newAddress is one address of an ENI in this subnet. It makes no connected
 // route: that one would be in main, and could beat the primary's. EC2 gives each

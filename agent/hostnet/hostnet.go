@@ -3,16 +3,16 @@
 // addresses with source-based policy routing. It speaks netlink and calls no
 // program. It also reads what is counted for links, of drivers by ethtool's ioctl.
 //
-// An ENI with addressing Host owns one routing table, and the rules of that
-// same priority: 20000 + 100·card + device index. Table 20000 is shared: it holds a copy
+// An ENI with addressing Host, or of which pods have addresses, owns one routing
+// table, and the rules of that same priority: 20000 + 100·card + device index. Table 20000 is shared: it holds a copy
 // of what main reaches by links that are no ENIs. Nothing outside that band
 // is ever changed, above all not the table main, so that traffic of the
 // primary ENI stays where it was. Within the band, what belongs to this
 // package is told by its form, not by memory, so that it also survives a
 // restart:
 //
-//   - a rule, when it is exactly "from ADDRESS lookup N" with priority N
-//     and protocol kernel;
+//   - a rule, when it is exactly "from SOURCE lookup N" with priority N and
+//     protocol kernel, and SOURCE is an address or a prefix as EC2 gives them to ENIs;
 //   - a route, when it is in a table of the band and has protocol kernel;
 //   - an address, when it is permanent, noprefixroute, and either one of the
 //     ENI's or within its subnet and of the prefix length that it has there.
@@ -68,11 +68,16 @@ type Wanted struct {
 	MTU int
 	// Host puts the addresses on the link, with rules and routes.
 	Host bool
-	// Addresses are all addresses of the ENI, those of IPv4 first.
+	// Addresses are the ENI's, those of IPv4 first, but for those of pods.
 	Addresses []netip.Addr
+	// PodRanges are what pods have addresses out of: prefixes of the ENI, and secondary
+	// addresses as prefixes of one address. None of Addresses is among them. They get
+	// rules and routes as the addresses of Host do, also without Host, and the host
+	// forwards: no address of theirs is put on the link.
+	PodRanges []netip.Prefix
 	// Subnets are the CIDRs of the ENI's subnet, at most one of IPv4 and one of
-	// IPv6. With Host, each address needs that of its family; without, they tell
-	// what addresses a former Host left behind.
+	// IPv6. Each address of Host and each range needs that of its family; otherwise
+	// they tell what addresses a former Host left behind.
 	Subnets []netip.Prefix
 	// PodRanges are what pods have addresses out of: the host routes them, and has none
 	// of the addresses.
@@ -96,22 +101,46 @@ func (w Wanted) subnetOf(a netip.Addr) netip.Prefix {
 	return netip.Prefix{}
 }
 
-// has reports whether the ENI has an address of the family.
-func (w Wanted) has(f uint8) bool {
-	return slices.ContainsFunc(w.Addresses, func(a netip.Addr) bool { return family(a) == f })
+// sources are what rules lead from: each address of Host and each range of pods, once.
+func (w Wanted) sources(yield func(netip.Prefix) bool) {
+	for i, a := range w.Addresses {
+		if w.Host && !slices.Contains(w.Addresses[:i], a) && !yield(prefixOf(a)) {
+			return
+		}
+	}
+	for i, p := range w.PodRanges {
+		if !slices.Contains(w.PodRanges[:i], p) && !yield(p) {
+			return
+		}
+	}
+}
+
+// routed reports whether the ENI has rules and routes.
+func (w Wanted) routed() bool { return w.Host || len(w.PodRanges) > 0 }
+
+// hasAddress reports whether the host has an address of the family by the ENI.
+func (w Wanted) hasAddress(f uint8) bool {
+	return w.Host && slices.ContainsFunc(w.Addresses, func(a netip.Addr) bool { return family(a) == f })
+}
+
+// hasRange reports whether pods have addresses of the family by the ENI.
+func (w Wanted) hasRange(f uint8) bool {
+	return slices.ContainsFunc(w.PodRanges, func(p netip.Prefix) bool { return family(p.Addr()) == f })
 }
 
 // only is w with what it has of one family.
 func (w Wanted) only(f uint8) Wanted {
+	other := func(p netip.Prefix) bool { return family(p.Addr()) != f }
 	w.Addresses = slices.DeleteFunc(slices.Clone(w.Addresses), func(a netip.Addr) bool { return family(a) != f })
-	w.Subnets = slices.DeleteFunc(slices.Clone(w.Subnets), func(s netip.Prefix) bool { return family(s.Addr()) != f })
+	w.PodRanges = slices.DeleteFunc(slices.Clone(w.PodRanges), other)
+	w.Subnets = slices.DeleteFunc(slices.Clone(w.Subnets), other)
 	return w
 }
 
 // Complete reports whether w says all that tells the ENI's own rules and routes
 // from leftovers. When EC2 has left something out, nothing may be swept.
 func (w Wanted) Complete() bool {
-	return w.MAC != nil && (!w.Host || w.validateAddresses() == nil)
+	return w.MAC != nil && w.validateSources() == nil
 }
 
 // Status is what the kernel shows of a link after [Host.Configure].
@@ -202,10 +231,7 @@ func (w Wanted) validate() error {
 	if w.MTU < 0 {
 		errs = append(errs, fmt.Errorf("MTU %d is negative", w.MTU))
 	}
-	if w.Host {
-		errs = append(errs, w.validateAddresses())
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, w.validateSources())...)
 }
 
 func (w Wanted) validateMAC() error {
@@ -215,14 +241,25 @@ func (w Wanted) validateMAC() error {
 	return nil
 }
 
-func (w Wanted) validateAddresses() error {
-	if len(w.Addresses) == 0 {
-		return errors.New("the ENI has no address, and addressing Host needs one: give it one, or set addressing to None")
+// validateSources says why there cannot be a rule for each address of Host and each range.
+func (w Wanted) validateSources() error {
+	if !w.routed() {
+		return nil
 	}
 	for i, s := range w.Subnets {
 		if slices.ContainsFunc(w.Subnets[:i], func(o netip.Prefix) bool { return family(o.Addr()) == family(s.Addr()) }) {
 			return fmt.Errorf("the ENI's subnet has more than one %s CIDR: %v", familyName(family(s.Addr())), w.Subnets)
 		}
+	}
+	return errors.Join(w.validateAddresses(), w.validateRanges())
+}
+
+func (w Wanted) validateAddresses() error {
+	if !w.Host {
+		return nil
+	}
+	if len(w.Addresses) == 0 {
+		return errors.New("the ENI has no address, and addressing Host needs one: give it one, or set addressing to None")
 	}
 	for _, a := range w.Addresses {
 		switch subnet := w.subnetOf(a); {
@@ -231,6 +268,24 @@ func (w Wanted) validateAddresses() error {
 				"associate one with the subnet, or set addressing to None", a, familyName(family(a)))
 		case !subnet.Contains(a):
 			return fmt.Errorf("address %v is not within the subnet %v", a, subnet)
+		}
+	}
+	return nil
+}
+
+func (w Wanted) validateRanges() error {
+	for _, p := range w.PodRanges {
+		subnet := w.subnetOf(p.Addr())
+		switch i := slices.IndexFunc(w.Addresses, p.Contains); {
+		case !isSource(p):
+			return fmt.Errorf("%v is not what pods can have addresses out of: want an address, or a prefix of EC2's length, /28 with IPv4 and /80 with IPv6", p)
+		case !subnet.IsValid():
+			return fmt.Errorf("pods have addresses out of %v, but the ENI's subnet has no %s CIDR: associate one with the subnet",
+				p, familyName(family(p.Addr())))
+		case !subnet.Contains(p.Addr()) || subnet.Bits() > p.Bits():
+			return fmt.Errorf("%v, which pods have addresses out of, is not within the subnet %v", p, subnet)
+		case i >= 0:
+			return fmt.Errorf("the address %v cannot be the host's: pods have addresses out of %v", w.Addresses[i], p)
 		}
 	}
 	return nil

@@ -30,11 +30,8 @@ const (
 // wanted computes what the kernel must have for w on the link dev.
 func wanted(w Wanted, dev int) state {
 	var s state
-	if !w.Host {
-		return s
-	}
 	for _, f := range families {
-		if !w.has(f) {
+		if !w.hasAddress(f) && !w.hasRange(f) {
 			continue
 		}
 		subnet := w.subnetOf(everywhere(f).Addr())
@@ -43,42 +40,43 @@ func wanted(w Wanted, dev int) state {
 			newRoute(w.Table(), everywhere(f), routerOf(subnet), dev))
 		s.rules = append(s.rules, w.markRules(f)...)
 	}
+	for from := range w.sources {
+		s.rules = append(s.rules, w.rules(from)...)
+	}
 	for i, a := range w.Addresses {
-		if slices.Contains(w.Addresses[:i], a) {
-			continue
+		if w.Host && !slices.Contains(w.Addresses[:i], a) {
+			s.addresses = append(s.addresses, newAddress(a, w.subnetOf(a)))
 		}
-		s.rules = append(s.rules, w.rules(a)...)
-		s.addresses = append(s.addresses, newAddress(a, w.subnetOf(a)))
 	}
 	return s
 }
 
-// rules are those for one address: main's routes by other links go first.
-func (w Wanted) rules(a netip.Addr) []rule {
-	return []rule{newRule(w.Table(), a), newRule(copyTable, a)}
+// rules are those for one source: main's routes by other links go first.
+func (w Wanted) rules(from netip.Prefix) []rule {
+	return []rule{newRule(w.Table(), from), newRule(copyTable, from)}
 }
 
 // markRules are those for marked replies of the family.
 func (w Wanted) markRules(family uint8) []rule {
 	mark := w.mark()
-	if mark == 0 {
+	if mark == 0 || !w.hasAddress(family) {
 		return nil
 	}
 	return []rule{newMarkRule(family, w.Table(), mark), newMarkRule(family, copyTable, mark)}
 }
 
-// newRule is a rule for one address of an ENI; its priority is its table's number.
+// newRule is a rule for what an ENI has; its priority is its table's number.
 //
 // Its protocol, and that of the routes, is kernel because systemd-networkd
 // deletes rules and routes that it did not make itself, but leaves alone what
 // the kernel seems to have made (ManageForeignRoutingPolicyRules= and
 // ManageForeignRoutes= in networkd.conf(5)).
-func newRule(table int, from netip.Addr) rule {
+func newRule(table int, from netip.Prefix) rule {
 	return rule{
-		family:   family(from),
+		family:   family(from.Addr()),
 		priority: table,
 		table:    table,
-		from:     netip.PrefixFrom(from, from.BitLen()),
+		from:     from,
 		action:   actionLookup,
 		protocol: unix.RTPROT_KERNEL,
 	}
@@ -88,7 +86,7 @@ func inBand(n int) bool { return bandFirst <= n && n <= bandLast }
 
 // ours reports whether this package made the rule.
 func (r rule) ours() bool {
-	return inBand(r.priority) && (r.marks() || r.from.IsSingleIP() && r == newRule(r.priority, r.from.Addr()))
+	return inBand(r.priority) && (r.marks() || isSource(r.from) && r == newRule(r.priority, r.from))
 }
 
 func (r rule) leadsToCopy() bool { return r.priority == copyTable && r.ours() }
@@ -107,18 +105,26 @@ func (a address) ours(w Wanted, have state) bool {
 		return false
 	}
 	addr := a.prefix.Addr()
-	ruled := slices.ContainsFunc(have.rules, func(r rule) bool { return inBand(r.table) && r.serves(newRule(r.table, addr)) })
+	ruled := slices.ContainsFunc(have.rules, func(r rule) bool { return inBand(r.table) && r.serves(newRule(r.table, prefixOf(addr))) })
 	routed := slices.ContainsFunc(have.routes, func(r route) bool {
 		return r.ours() && r.dev == a.dev && family(r.dst.Addr()) == family(addr)
 	})
 	switch subnet := w.subnetOf(addr); {
 	case slices.Contains(w.Addresses, addr):
-		return ruled || routed
+		return ruled || routed && !w.routesPods(family(addr), a.dev, have)
 	case subnet.IsValid():
 		return ruled && subnet.Contains(addr) && a.prefix == newAddress(addr, subnet).prefix
 	default: // the subnet has lost that CIDR, or is not known any more
 		return ruled && routed
 	}
+}
+
+// routesPods reports whether our routes of the family by the link are, or were, for pods.
+func (w Wanted) routesPods(f uint8, dev int, have state) bool {
+	return w.hasRange(f) || slices.ContainsFunc(have.rules, func(r rule) bool {
+		return r.family == f && r.ours() && r.from.IsValid() && !slices.ContainsFunc(w.Addresses, r.from.Contains) &&
+			slices.ContainsFunc(have.routes, func(o route) bool { return o.ours() && o.dev == dev && o.table == r.table })
+	})
 }
 
 // serves reports whether a does what want asks for. It may be a lease of a
@@ -141,12 +147,15 @@ func plan(w Wanted, dev int, have state) []change {
 			changes = append(changes, change{del, r})
 		}
 	}
-	mine := ownAddresses(w, have)
-	return append(changes, diff(wanted(w, dev), have, leftovers{
+	mine := ownSources(w, have)
+	for _, r := range have.rules {
 		// The table belongs to this ENI now, whoever had it before.
-		rule: func(r rule) bool {
-			return r.table == w.Table() || mine[r.from.Addr()] || r.abandoned(have, mine)
-		},
+		if r.table == w.Table() && r.from.IsValid() && !mine[r.from] && r.ours() && !r.rivalled(have) {
+			mine[r.from] = true
+		}
+	}
+	return append(changes, diff(wanted(w, dev), have, leftovers{
+		rule:  func(r rule) bool { return r.table == w.Table() || mine[r.from] || r.abandoned(have, mine) },
 		route: func(r route) bool { return r.table == w.Table() || r.dev == dev },
 		address: func(a address) bool {
 			// One of the ENI's own in another form stands in the way of ours.
@@ -158,28 +167,39 @@ func plan(w Wanted, dev int, have state) []change {
 // planRelease computes how to take everything of w from the host; dev is 0
 // when the link is gone already.
 func planRelease(w Wanted, dev int, have state) []change {
-	mine := ownAddresses(w, have)
+	mine := ownSources(w, have)
 	return diff(state{}, have, leftovers{
 		// Not the whole table: another ENI may have its device index by now.
-		rule:    func(r rule) bool { return mine[r.from.Addr()] || r.abandoned(have, mine) },
+		rule:    func(r rule) bool { return mine[r.from] || r.abandoned(have, mine) },
 		route:   func(r route) bool { return dev != 0 && r.dev == dev },
 		address: func(a address) bool { return a.ours(w, have) },
 	})
 }
 
-// ownAddresses are the addresses that w has, and those it had: the link still
-// shows them.
-func ownAddresses(w Wanted, have state) map[netip.Addr]bool {
-	mine := make(map[netip.Addr]bool)
+// ownSources are the addresses and ranges that w has, and addresses that it had: the link
+// still shows them.
+func ownSources(w Wanted, have state) map[netip.Prefix]bool {
+	mine := make(map[netip.Prefix]bool)
 	for _, a := range have.addresses {
 		if a.ours(w, have) {
-			mine[a.prefix.Addr()] = true
+			mine[prefixOf(a.prefix.Addr())] = true
 		}
 	}
 	for _, a := range w.Addresses {
-		mine[a] = true
+		mine[prefixOf(a)] = true
+	}
+	for _, p := range w.PodRanges {
+		mine[p] = true
 	}
 	return mine
+}
+
+// rivalled reports whether a rule leads from the same to another ENI's table: EC2 has given
+// it to that one since.
+func (r rule) rivalled(have state) bool {
+	return slices.ContainsFunc(have.rules, func(o rule) bool {
+		return o.from == r.from && o.table != r.table && o.table != copyTable && o.ours()
+	})
 }
 
 // leftovers says which of our own rules and routes, and which addresses, go
@@ -219,10 +239,12 @@ func diff(want, have state, left leftovers) []change {
 	return changes
 }
 
-// diffAddresses adds before it deletes: with the last address of a link, the
-// kernel takes away all its routes, those of other tables too.
+// diffAddresses adds before it deletes: with the last IPv4 address of a link, the
+// kernel takes away all its routes, those of other tables too. Where that cannot be
+// helped, they are added again at once.
 func diffAddresses(want state, have []address, left func(address) bool) []change {
 	var adds, dels, again []change
+	stays, goes := false, false // IPv4 addresses on the link
 	for _, w := range want.addresses {
 		switch {
 		case slices.ContainsFunc(have, func(h address) bool { return h.serves(w) }):
@@ -231,15 +253,19 @@ func diffAddresses(want state, have []address, left func(address) bool) []change
 			again = append(again, change{add, w})
 		default:
 			adds = append(adds, change{add, w})
+			stays = stays || w.prefix.Addr().Is4()
 		}
 	}
 	for _, h := range have {
 		if left(h) && !slices.ContainsFunc(want.addresses, h.serves) {
 			dels = append(dels, change{del, h})
+			goes = goes || h.prefix.Addr().Is4()
+		} else {
+			stays = stays || h.prefix.Addr().Is4()
 		}
 	}
-	if len(again) > 0 {
-		for _, r := range want.routes {
+	for _, r := range want.routes {
+		if len(again) > 0 || goes && !stays && r.dst.Addr().Is4() {
 			dels = append(dels, change{add, r})
 		}
 	}
@@ -250,13 +276,13 @@ func diffAddresses(want state, have []address, left func(address) bool) []change
 func sweep(keep []Wanted, have state) []change {
 	rules, tables := make(map[rule]bool), make(map[int]bool)
 	for _, w := range keep {
-		if !w.Host {
+		if !w.routed() {
 			continue
 		}
 		tables[w.Table()] = true
 		tables[copyTable] = true
-		for _, a := range w.Addresses {
-			for _, r := range w.rules(a) {
+		for from := range w.sources {
+			for _, r := range w.rules(from) {
 				rules[r] = true
 			}
 		}

@@ -67,7 +67,7 @@ func drawState(c *draw.Choices, w Wanted) state {
 		}
 	}
 	for range c.N(4) {
-		r := newRule(drawTable(c, w), drawAddr(c))
+		r := newRule(drawTable(c, w), prefixOf(drawAddr(c)))
 		switch c.N(6) {
 		case 0:
 			r.table = drawTable(c, w)
@@ -172,7 +172,7 @@ func (s state) exposed(w Wanted) string {
 		if !slices.Contains(w.Addresses, a.prefix.Addr()) || a.flags&unix.IFA_F_NOPREFIXROUTE == 0 {
 			continue
 		}
-		ruled := slices.ContainsFunc(s.rules, func(r rule) bool { return r.serves(newRule(w.Table(), a.prefix.Addr())) })
+		ruled := slices.ContainsFunc(s.rules, func(r rule) bool { return r.serves(newRule(w.Table(), prefixOf(a.prefix.Addr()))) })
 		routed := slices.ContainsFunc(s.routes, func(r route) bool { return r.table == w.Table() && r.dst == everywhere(family(a.prefix.Addr())) })
 		if !ruled || !routed {
 			return fmt.Sprintf("%v, ruled: %v, routed: %v", a.prefix, ruled, routed)

@@ -63,7 +63,7 @@ func commands(changes []change) string {
 
 func TestPlan(t *testing.T) {
 	foreignRule := func(r rule, edit func(*rule)) rule { edit(&r); return r }
-	ruleOf := func(table int, from string) rule { return newRule(table, netip.MustParseAddr(from)) }
+	ruleOf := func(table int, from string) rule { return newRule(table, prefixOf(netip.MustParseAddr(from))) }
 	leased := address{dev: testDev, prefix: netip.MustParsePrefix("10.0.1.10/24"), flags: unix.IFA_F_NOPREFIXROUTE}
 	connected := address{dev: testDev, prefix: netip.MustParsePrefix("10.0.1.10/24"), flags: unix.IFA_F_PERMANENT}
 	manual := func(prefix string) address { // as NetworkManager makes it
@@ -325,7 +325,7 @@ func TestPlanRelease(t *testing.T) {
 	w := hostWanted("10.0.1.10")
 	have := configured(w)
 	// Another ENI has the device index by now.
-	have.rules = append(have.rules, newRule(20002, netip.MustParseAddr("10.0.1.20")))
+	have.rules = append(have.rules, newRule(20002, netip.MustParsePrefix("10.0.1.20/32")))
 	have.routes = append(have.routes, newRoute(20002, netip.MustParsePrefix("10.0.7.0/24"), netip.Addr{}, 9))
 
 	const want = `ip addr del 10.0.1.10/24 noprefixroute
@@ -364,10 +364,10 @@ func TestSweepPlan(t *testing.T) {
 	have := configured(kept)
 	have.addresses = nil
 	have.rules = append(have.rules,
-		newRule(20002, netip.MustParseAddr("10.0.1.20")), // kept table, lost address
-		newRule(20003, netip.MustParseAddr("10.0.1.10")), // kept address, lost table
-		newRule(20004, netip.MustParseAddr("10.0.1.30")), // no longer Host
-		newRule(19999, netip.MustParseAddr("10.0.1.40")),
+		newRule(20002, netip.MustParsePrefix("10.0.1.20/32")), // kept table, lost address
+		newRule(20003, netip.MustParsePrefix("10.0.1.10/32")), // kept address, lost table
+		newRule(20004, netip.MustParsePrefix("10.0.1.30/32")), // no longer Host
+		newRule(19999, netip.MustParsePrefix("10.0.1.40/32")),
 	)
 	have.routes = append(have.routes,
 		newRoute(20004, netip.MustParsePrefix("10.0.1.0/24"), netip.Addr{}, 9),

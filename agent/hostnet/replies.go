@@ -65,10 +65,10 @@ func (r rule) marks() bool {
 	return r.mark != 0 && (r.table == copyTable || r.table == tableOfMark(r.mark)) && r == newMarkRule(r.family, r.table, r.mark)
 }
 
-// abandoned: it is for marked replies, and only addresses of mine lead to that table.
-func (r rule) abandoned(have state, mine map[netip.Addr]bool) bool {
+// abandoned: it is for marked replies, and only what is mine leads to that table.
+func (r rule) abandoned(have state, mine map[netip.Prefix]bool) bool {
 	return r.marks() && !slices.ContainsFunc(have.rules, func(o rule) bool {
-		return o.family == r.family && o.table == tableOfMark(r.mark) && o.from.IsValid() && !mine[o.from.Addr()]
+		return o.family == r.family && o.table == tableOfMark(r.mark) && o.from.IsValid() && !mine[o.from]
 	})
 }
 
@@ -189,9 +189,10 @@ func (m *marker) add(more replies) error {
 	return m.replace(have, want)
 }
 
-// drop has these marked no more.
-func (m *marker) drop(addresses []netip.Addr) error {
-	maps.DeleteFunc(m.want, func(a netip.Addr, _ uint32) bool { return slices.Contains(addresses, a) })
+// drop has the addresses among these marked no more.
+func (m *marker) drop(sources map[netip.Prefix]bool) error {
+	dropped := func(a netip.Addr, _ uint32) bool { return sources[prefixOf(a)] }
+	maps.DeleteFunc(m.want, dropped)
 	have, err := m.have()
 	if len(have) == 0 {
 		return nil // or the kernel has no nftables
@@ -200,7 +201,7 @@ func (m *marker) drop(addresses []netip.Addr) error {
 		return err
 	}
 	want := maps.Clone(have)
-	maps.DeleteFunc(want, func(a netip.Addr, _ uint32) bool { return slices.Contains(addresses, a) })
+	maps.DeleteFunc(want, dropped)
 	return m.replace(have, want)
 }
 
