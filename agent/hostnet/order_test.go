@@ -85,7 +85,7 @@ func announcement(m message) []string {
 	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
 		r, err := decodeRule(m.data)
 		if err == nil {
-			of := r.from.Addr().String()
+			of := selector(r.from)
 			if r.mark != 0 {
 				of = fmt.Sprintf("mark %#x", r.mark)
 			}

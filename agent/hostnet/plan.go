@@ -99,6 +99,7 @@ func (r route) ours() bool {
 // ours reports whether this package made the address for w. What others make may
 // look the same. But ours has its rule: that comes before the address and goes after
 // it. Should somebody have deleted the rule of one that the ENI has, our routes tell.
+// One that has become a pod's goes in any case.
 func (a address) ours(w Wanted, have state) bool {
 	const flags = unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_PERMANENT
 	if a.flags&flags != flags || a.peer {
@@ -113,7 +114,7 @@ func (a address) ours(w Wanted, have state) bool {
 	case slices.Contains(w.Addresses, addr):
 		return ruled || routed && !w.routesPods(family(addr), a.dev, have)
 	case subnet.IsValid():
-		return ruled && subnet.Contains(addr) && a.prefix == newAddress(addr, subnet).prefix
+		return (ruled || slices.Contains(w.PodRanges, prefixOf(addr))) && subnet.Contains(addr) && a.prefix == newAddress(addr, subnet).prefix
 	default: // the subnet has lost that CIDR, or is not known any more
 		return ruled && routed
 	}

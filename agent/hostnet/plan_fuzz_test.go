@@ -19,6 +19,11 @@ func drawAddr(c *draw.Choices) netip.Addr {
 		"2001:db8:1::10", "2001:db8:1::11", "2001:db8:1::12", "2001:db8:2::10", "fe80::7")...)
 }
 
+// drawRange draws what pods may have addresses out of. No address of [drawWanted] is in it.
+func drawRange(c *draw.Choices) netip.Prefix {
+	return draw.Of(c, cidrs("10.0.1.16/28", "10.0.1.32/28", "10.0.1.13/32", "2001:db8:1:0:1::/80", "2001:db8:1:0:2::/80", "2001:db8:1::13/128")...)
+}
+
 func drawWanted(c *draw.Choices) Wanted {
 	w := Wanted{Host: !c.Rarely(4), Subnets: cidrs("10.0.1.0/24", "2001:db8:1::/64"), DeviceIndex: 1 + c.N(3), Card: c.N(2)}
 	stack := c.N(3) // IPv4, IPv6 or both
@@ -26,10 +31,15 @@ func drawWanted(c *draw.Choices) Wanted {
 		w.Addresses = append(w.Addresses, draw.Of(c, addrs("10.0.1.10", "10.0.1.11", "10.0.1.12")...))
 		w.Addresses = append(w.Addresses, draw.Of(c, addrs("2001:db8:1::10", "2001:db8:1::11", "2001:db8:1::12")...))
 	}
+	if c.Bool() {
+		for range 1 + c.N(3) {
+			w.PodRanges = append(w.PodRanges, drawRange(c))
+		}
+	}
 	if stack < len(families) {
-		addresses := w.only(families[stack]).Addresses
-		if w.Addresses = addresses; c.Bool() {
-			w = w.only(families[stack])
+		of := w.only(families[stack])
+		if w.Addresses, w.PodRanges = of.Addresses, of.PodRanges; c.Bool() {
+			w = of
 		}
 	}
 	return w
@@ -67,14 +77,14 @@ func drawState(c *draw.Choices, w Wanted) state {
 		}
 	}
 	for range c.N(4) {
-		r := newRule(drawTable(c, w), prefixOf(drawAddr(c)))
+		r := newRule(drawTable(c, w), draw.Of(c, prefixOf(drawAddr(c)), drawRange(c)))
 		switch c.N(6) {
 		case 0:
 			r.table = drawTable(c, w)
 		case 1:
 			r.protocol = unix.RTPROT_STATIC
 		case 2:
-			r.from = netip.PrefixFrom(r.from.Addr(), 24) // or a wider one of IPv6
+			r.from = netip.PrefixFrom(r.from.Addr(), draw.Of(c, 24, 27, 28)) // or a wider one of IPv6
 		case 3:
 			r.mark = 7
 		}
@@ -161,21 +171,55 @@ func touches(ch change, w Wanted, have state) string {
 		if !o.ours(w, have) && !o.advertised(w) && !slices.Contains(w.Addresses, o.prefix.Addr()) {
 			return "a foreign address"
 		}
+		if ch.verb == add && !w.Host {
+			return "the link's addresses with None"
+		}
 	}
 	return ""
 }
 
-// exposed is an address of ours that has no rule or no route: its packets would
-// leave by the primary ENI.
+// exposed is an address of ours that has no rule or no route, or a range of pods that has a
+// rule but no route: its packets would leave by the primary ENI.
 func (s state) exposed(w Wanted) string {
+	for _, p := range w.PodRanges {
+		if slices.Contains(s.rules, newRule(w.Table(), p)) && !s.routed(w, p.Addr()) {
+			return fmt.Sprintf("%v, without a route", p)
+		}
+	}
+	if !w.Host {
+		return ""
+	}
 	for _, a := range s.addresses {
 		if !slices.Contains(w.Addresses, a.prefix.Addr()) || a.flags&unix.IFA_F_NOPREFIXROUTE == 0 {
 			continue
 		}
 		ruled := slices.ContainsFunc(s.rules, func(r rule) bool { return r.serves(newRule(w.Table(), prefixOf(a.prefix.Addr()))) })
-		routed := slices.ContainsFunc(s.routes, func(r route) bool { return r.table == w.Table() && r.dst == everywhere(family(a.prefix.Addr())) })
-		if !ruled || !routed {
+		if routed := s.routed(w, a.prefix.Addr()); !ruled || !routed {
 			return fmt.Sprintf("%v, ruled: %v, routed: %v", a.prefix, ruled, routed)
+		}
+	}
+	return ""
+}
+
+// routed reports whether the table of w has a default route of a's family.
+func (s state) routed(w Wanted, a netip.Addr) bool {
+	return slices.ContainsFunc(s.routes, func(r route) bool { return r.table == w.Table() && r.dst == everywhere(family(a)) })
+}
+
+// leftover is a rule of ours that w must not have left: one to its table, or to the copy
+// from where only that led.
+func (s state) leftover(w Wanted, before state) string {
+	want := wanted(w, testDev).rules
+	for _, r := range before.rules {
+		if r.table != w.Table() || !r.ours() || slices.Contains(want, r) {
+			continue
+		}
+		if slices.Contains(s.rules, r) {
+			return r.String()
+		}
+		copied := newRule(copyTable, r.from)
+		if r.from.IsValid() && slices.Contains(s.rules, copied) && !slices.Contains(want, copied) && !r.rivalled(before) {
+			return copied.String()
 		}
 	}
 	return ""
@@ -196,7 +240,7 @@ func FuzzPlan(f *testing.F) {
 			if round == rounds {
 				t.Fatalf("after %d rounds there is still to do\n%sfor %+v and %+v", round, commands(changes), w, before)
 			}
-			have = carryOut(t, w, have, changes)
+			have = carryOut(t, w, have, changes, false)
 		}
 		if i := slices.IndexFunc(have.routes, func(r route) bool { return r.dev == testDev && r.advertised(w, have) }); i >= 0 {
 			t.Fatalf("%v is still there, of %+v", have.routes[i], before)
@@ -206,40 +250,81 @@ func FuzzPlan(f *testing.F) {
 				t.Fatalf("%v is missing after %+v of %+v", want.prefix, w, before)
 			}
 		}
-		if w.Host && have.exposed(w) != "" {
+		for _, want := range wanted(w, testDev).rules {
+			if !slices.ContainsFunc(have.rules, func(r rule) bool { return r.serves(want) }) {
+				t.Fatalf("%v is missing after %+v of %+v", want, w, before)
+			}
+		}
+		if have.exposed(w) != "" {
 			t.Fatalf("exposed is %s after %+v of %+v", have.exposed(w), w, before)
 		}
+		if left := have.leftover(w, before); left != "" {
+			t.Fatalf("%v is left over after %+v of %+v", left, w, before)
+		}
 		unharmed(t, w, before, have)
+		unharmedOther(t, w, before, have)
 
 		released := w
 		released.Host = false
-		have = carryOut(t, released, have, planRelease(released, testDev, have))
+		have = carryOut(t, released, have, planRelease(released, testDev, have), true)
 		if rest := planRelease(released, testDev, have); len(rest) > 0 {
 			t.Fatalf("after the release there is still to do\n%s", commands(rest))
 		}
 		unharmed(t, w, before, have)
+		if i := slices.IndexFunc(have.rules, func(r rule) bool { return r.from.IsValid() && slices.Contains(wanted(w, testDev).rules, r) }); i >= 0 {
+			t.Fatalf("the release leaves %v", have.rules[i])
+		}
 		if kept := sweep([]Wanted{w}, state{rules: before.rules, routes: before.routes}); slices.ContainsFunc(kept, func(ch change) bool {
 			r, is := ch.object.(rule)
-			return touches(ch, w, before) != "" || is && w.Host && slices.Contains(wanted(w, testDev).rules, r)
+			return touches(ch, w, before) != "" || is && slices.Contains(wanted(w, testDev).rules, r)
 		}) {
 			t.Fatalf("a sweep that keeps %+v is\n%s", w, commands(kept))
 		}
 	})
 }
 
-func carryOut(t *testing.T, w Wanted, have state, changes []change) state {
+func carryOut(t *testing.T, w Wanted, have state, changes []change, release bool) state {
 	t.Helper()
+	healing := false
 	for _, ch := range changes {
 		if what := touches(ch, w, have); what != "" {
 			t.Fatalf("%v changes %s, for %+v", ch, what, w)
 		}
+		if release {
+			have = have.made(ch)
+			continue
+		}
 		exposed := have.exposed(w)
 		have = have.made(ch)
-		if now := have.exposed(w); w.Host && exposed == "" && now != "" {
+		a, is := ch.object.(address)
+		lastGone := is && ch.verb == del && a.prefix.Addr().Is4() // the kernel takes the routes; they come back at once
+		if now := have.exposed(w); exposed == "" && now != "" && !lastGone {
 			t.Fatalf("%v exposes %s in\n%s", ch, now, commands(changes))
 		}
+		if _, is := ch.object.(route); exposed != "" && healing && (!is || ch.verb != add) {
+			t.Fatalf("%v comes while %s is exposed in\n%s", ch, exposed, commands(changes))
+		}
+		healing = (healing || lastGone) && have.exposed(w) != ""
+	}
+	if healing {
+		t.Fatalf("%s is exposed in the end of\n%s", have.exposed(w), commands(changes))
 	}
 	return have
+}
+
+// unharmedOther sees that what leads to other ENIs' tables from what w never had stays.
+func unharmedOther(t *testing.T, w Wanted, before, after state) {
+	t.Helper()
+	mine := ownSources(w, before)
+	for _, r := range before.rules {
+		if !r.ours() || !r.from.IsValid() || r.table == w.Table() || r.table == copyTable || mine[r.from] {
+			continue
+		}
+		copied := newRule(copyTable, r.from)
+		if !slices.Contains(after.rules, r) || slices.Contains(before.rules, copied) && !slices.Contains(after.rules, copied) {
+			t.Fatalf("%v, or that to the copy, is gone after %+v of %+v", r, w, before)
+		}
+	}
 }
 
 // unharmed sees that nothing foreign has gone, but for what stands in the way.
