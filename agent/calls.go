@@ -73,8 +73,10 @@ func (c *calls) creating() map[inventory.Slot]bool {
 	return slots
 }
 
+func (c *calls) patchingNode() bool { return c.busy(nodePart.key) || c.busy(statusPart.key) }
+
 // mustEnd says whether anything is under way that an agent which stops has to hear the
 // end of.
 func (c *calls) mustEnd() bool {
-	return c.changing() || c.busy(describeKey) || c.busy(saveKey) || c.busy(nodeKey)
+	return c.changing() || c.busy(describeKey) || c.busy(saveKey) || c.patchingNode()
 }

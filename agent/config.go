@@ -26,7 +26,10 @@ type Snapshot struct {
 	NodeUID     types.UID
 	Labels      map[string]string
 	Taints      []kube.Taint
-	NodeENIs    []v1alpha1.NodeENI
+	// Resources are those of the Node's capacity that agents advertise; nil while the
+	// kubelet has not reported any capacity.
+	Resources kube.PodResources
+	NodeENIs  []v1alpha1.NodeENI
 	// ReportLost: another client has deleted the report since it was saved.
 	ReportLost bool
 	// Incomplete: there may be NodeENIs that are neither here nor in Deleted, because
@@ -48,6 +51,9 @@ func (s Snapshot) listed() map[types.UID]bool {
 	}
 	return known
 }
+
+// tellsAll says whether the Node is there and all NodeENIs that select it are known.
+func (s Snapshot) tellsAll() bool { return s.NodeExists && s.NodeProblem == "" && !s.Incomplete }
 
 // Source tells what is wanted, and keeps the node's report.
 type Source interface {
@@ -110,14 +116,15 @@ type Recorder interface {
 
 // NodePatcher changes the agent's own Node; a Kubernetes source does.
 type NodePatcher interface {
-	// PatchNode applies a JSON patch.
-	PatchNode(ctx context.Context, patch []byte) error
+	// PatchNode applies a JSON patch to the Node, or to a subresource of it.
+	PatchNode(ctx context.Context, patch []byte, subresources ...string) error
 }
 
 // NodeReadiness says what the agent changes on its Node, with the Patcher.
 type NodeReadiness struct {
 	StartupTaint bool // it is removed
 	Labels       bool // they are set and removed
+	PodResources bool // they are advertised
 	Patcher      NodePatcher
 }
 

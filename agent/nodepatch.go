@@ -14,10 +14,27 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
 )
 
-// nodeKey is the Node's place among the failures.
-var nodeKey = retry.Key{Action: "node"}
+// nodePatch is a part of the Node that the API server takes patches of by itself.
+type nodePatch struct {
+	key          retry.Key // among calls and failures
+	subresources []string
+	what         string // that the agent changes
+	advice       string // for an agent that may not
+}
+
+var (
+	nodePart = nodePatch{
+		key: retry.Key{Action: "node"}, what: "the start-up taint and the labels that tell of ENIs",
+		advice: "allow it with manifests/node-readiness (in the Helm chart nodeReadiness), or start the agent without --startup-taint and --node-ready-labels",
+	}
+	statusPart = nodePatch{
+		key: retry.Key{Action: "node status"}, subresources: []string{"status"}, what: "the extended resources " + v1alpha1.PodResourcePrefix + "NODEENI",
+		advice: "allow it with manifests/pods (in the Helm chart pods.enabled), or start the agent without --pods",
+	}
+)
 
 // conflictsBeforeWarning is how many patches in a row that came too late are logged, after
 // some seconds: others change the Node too, but not all the while.
@@ -25,12 +42,15 @@ const conflictsBeforeWarning = 8
 
 // errNodeChanged: the Node had changed before the patch arrived, so that a test failed
 // or what should be removed was gone. The watch soon tells what it is now.
-var errNodeChanged = retry.With(retry.Conflict, errors.New("others change the Node's taints or labels at the same time"))
+var errNodeChanged = retry.With(retry.Conflict, errors.New("others change the Node at the same time"))
 
 // nodeStatus is what the Node shows of this node's NodeENIs.
 type nodeStatus struct {
 	*shared
-	byUID map[types.UID]nodeENIReadiness
+	byUID     map[types.UID]nodeENIReadiness
+	networks  []podnetwork.Network // what the NodeENIs offer to pods
+	synced    bool                 // EC2 has shown what there is
+	resources advertised
 }
 
 // times are when NodeENIs are no longer taken for ready.
@@ -41,42 +61,83 @@ func (n *nodeStatus) times() (times []time.Time) {
 	return times
 }
 
+// offer takes in what the NodeENIs offer to pods.
+func (n *nodeStatus) offer(networks []podnetwork.Network) { n.networks = networks }
+
 // take works out whether the NodeENIs are ready.
 func (n *nodeStatus) take(d desired, entries []v1alpha1.ENIState, synced bool, now time.Time) {
-	if n.NodeReadiness.StartupTaint || n.NodeReadiness.Labels {
-		n.byUID = readinessOf(n.byUID, d, entries, synced, now)
+	if show := n.NodeReadiness; show.StartupTaint || show.Labels || show.PodResources {
+		n.byUID, n.synced = readinessOf(n.byUID, d, entries, synced, now), synced
 	}
 }
 
-// update makes the Node show whether its NodeENIs are ready, once all of them have been
-// read. One patch runs at a time; what changes meanwhile goes into the next.
+// update makes the Node show whether its NodeENIs are ready and what they offer to pods,
+// once all of them have been read.
 func (n *nodeStatus) update(ctx context.Context, s Snapshot, allRead bool, now time.Time) {
-	if !allRead || n.calls.busy(nodeKey) || n.failures.Blocks(nodeKey, now) {
+	if !allRead {
 		return
 	}
-	c := changeNode(n.NodeReadiness, s, n.byUID)
-	if c.empty() {
+	if c := changeNode(n.NodeReadiness, s, n.byUID); !c.empty() {
+		why := "all ENIs of this node are ready"
+		if len(n.byUID) == 0 {
+			why = "no NodeENI selects this node"
+		}
+		n.patch(ctx, nodePart, c.patch(s), now, func(time.Time) error {
+			n.logPatch(c, why)
+			return nil
+		})
+	}
+	if n.NodeReadiness.PodResources && n.synced {
+		if c := changeResources(s, n.byUID, n.networks); len(c) > 0 {
+			n.patch(ctx, statusPart, c.patch(s), now, func(now time.Time) error {
+				err := n.resources.advertise(c, now)
+				if err == nil {
+					n.Log.Info("changed the Node's extended resources", "resources", c)
+				}
+				return err
+			})
+		}
+	}
+}
+
+// patch patches a part of the Node. One patch of it runs at a time; what changes meanwhile
+// goes into the next. done may have the next one wait.
+func (n *nodeStatus) patch(ctx context.Context, part nodePatch, patch []byte, now time.Time, done func(time.Time) error) {
+	if n.calls.busy(part.key) || n.failures.Blocks(part.key, now) {
 		return
 	}
-	patch, why := c.patch(s), "all ENIs of this node are ready"
-	if len(n.byUID) == 0 {
-		why = "no NodeENI selects this node"
-	}
-	n.calls.start(ctx, apiTimeout, nodeKey, call{}, func(ctx context.Context) func() {
-		err := n.NodeReadiness.Patcher.PatchNode(ctx, patch)
+	n.calls.start(ctx, apiTimeout, part.key, call{}, func(ctx context.Context) func() {
+		err := n.NodeReadiness.Patcher.PatchNode(ctx, patch, part.subresources...)
 		return func() {
+			now := time.Now()
+			if err == nil {
+				err = done(now)
+			}
 			if err != nil {
-				n.patchFailed(err, time.Now())
+				n.patchFailed(part, err, now)
 				return
 			}
-			n.failures.Reset(nodeKey)
-			n.logPatch(c, why)
+			n.failures.Reset(part.key)
 		}
 	})
 }
 
 // jsonPatch is a list of operations of RFC 6902, done together or not at all.
 type jsonPatch []map[string]any
+
+// patchOf begins a patch that fails when the Node is another one by now.
+func patchOf(s Snapshot) (p jsonPatch) {
+	p.test("/metadata/uid", s.NodeUID)
+	return p
+}
+
+func (p jsonPatch) text() []byte {
+	text, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // a programming error: all of it is text
+	}
+	return text
+}
 
 func (p *jsonPatch) test(path string, value any) {
 	*p = append(*p, map[string]any{"op": "test", "path": path, "value": value})
@@ -94,8 +155,7 @@ func (p *jsonPatch) remove(path string) {
 // another one by now, or when a taint has moved in the list: others remove theirs
 // at the same time.
 func (c nodeChange) patch(s Snapshot) []byte {
-	var p jsonPatch
-	p.test("/metadata/uid", s.NodeUID)
+	p := patchOf(s)
 	for _, i := range c.untaint {
 		path := fmt.Sprintf("/spec/taints/%d", i)
 		p.test(path+"/key", s.Taints[i].Key)
@@ -113,11 +173,7 @@ func (c nodeChange) patch(s Snapshot) []byte {
 	for _, key := range c.remove {
 		p.remove(labels + "/" + escape(key))
 	}
-	text, err := json.Marshal(p)
-	if err != nil {
-		panic(err) // a programming error: all of it is text
-	}
-	return text
+	return p.text()
 }
 
 // escape makes a key a part of a JSON pointer.
@@ -126,22 +182,25 @@ func escape(key string) string {
 }
 
 // patchFailed notes a failure. The next attempt is made of what the Node is then.
-func (n *nodeStatus) patchFailed(err error, now time.Time) {
+func (n *nodeStatus) patchFailed(part nodePatch, err error, now time.Time) {
 	logAt := 1
-	if apierrors.IsInvalid(err) || apierrors.IsConflict(err) {
+	switch {
+	case errors.Is(err, errUndone):
+		logAt = conflictsBeforeWarning
+	case apierrors.IsInvalid(err), apierrors.IsConflict(err):
 		err, logAt = fmt.Errorf("%w: %w", errNodeChanged, err), conflictsBeforeWarning
 	}
-	f, _ := n.failures.Failed(nodeKey, err, now)
+	f, _ := n.failures.Failed(part.key, err, now)
 	n.Log.Debug("the Node was not changed", "error", err, "attempt", f.Attempts)
 	if f.Attempts != logAt {
 		return
 	}
 	advice := ""
 	if apierrors.IsForbidden(err) {
-		advice = "; allow it with manifests/node-readiness (in the Helm chart nodeReadiness), or start the agent without --startup-taint and --node-ready-labels"
+		advice = "; " + part.advice
 	}
-	n.Log.Warn("the Node's start-up taint and labels cannot be changed; it is tried again", "error", err.Error()+advice)
-	n.Recorder.Event(kube.NodeRef(n.Node), kube.EventWarning, "NodeNotPatched", "the start-up taint and the labels that tell of ENIs cannot be changed: %v%s", err, advice)
+	n.Log.Warn("the Node cannot be changed; it is tried again", "what", part.what, "error", err.Error()+advice)
+	n.Recorder.Event(kube.NodeRef(n.Node), kube.EventWarning, "NodeNotPatched", "%s cannot be changed: %v%s", part.what, err, advice)
 }
 
 func (n *nodeStatus) logPatch(c nodeChange, why string) {

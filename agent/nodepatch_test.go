@@ -80,10 +80,11 @@ func TestNodePatch(t *testing.T) {
 type patcher struct {
 	errs    []error
 	patches []string
+	parts   []string // of the Node, that the patches were for
 }
 
-func (p *patcher) PatchNode(_ context.Context, patch []byte) error {
-	p.patches = append(p.patches, string(patch))
+func (p *patcher) PatchNode(_ context.Context, patch []byte, subresources ...string) error {
+	p.patches, p.parts = append(p.patches, string(patch)), append(p.parts, strings.Join(subresources, "/"))
 	if len(p.errs) == 0 {
 		return nil
 	}
@@ -123,7 +124,7 @@ func (a *Agent) updateNode(t *testing.T, complete bool) {
 func (a *Agent) show(t *testing.T) {
 	t.Helper()
 	a.updateNode(t, true)
-	if a.calls.busy(nodeKey) {
+	for a.calls.patchingNode() {
 		(<-a.calls.results)()
 	}
 }
@@ -134,7 +135,7 @@ func TestOnePatchPerChange(t *testing.T) {
 		p := &patcher{}
 		a, events, logged := shower(p)
 		a.updateNode(t, false)
-		if a.calls.busy(nodeKey) {
+		if a.calls.busy(nodePart.key) {
 			t.Fatal("patched before all NodeENIs have been read")
 		}
 		for range 3 {
@@ -163,7 +164,7 @@ func TestPatchesAreTriedAgain(t *testing.T) {
 		log    string
 	}{
 		"too late":            {[]error{tooLate, apierrors.NewConflict(schema.GroupResource{}, "", nil)}, []string{"StartupTaintRemoved"}, ""},
-		"too late every time": {slices.Repeat([]error{tooLate}, conflictsBeforeWarning+2), []string{"NodeNotPatched", "StartupTaintRemoved"}, "others change the Node's taints or labels at the same time"},
+		"too late every time": {slices.Repeat([]error{tooLate}, conflictsBeforeWarning+2), []string{"NodeNotPatched", "StartupTaintRemoved"}, "others change the Node at the same time"},
 		"forbidden":           {[]error{forbidden, forbidden}, []string{"NodeNotPatched", "StartupTaintRemoved"}, "manifests/node-readiness"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -240,7 +241,7 @@ func TestLastPassRemovesLabels(t *testing.T) {
 			source := &source{Known: true, Desired: Snapshot{NodeExists: true, NodeUID: "1", Labels: map[string]string{v1alpha1.ReadyLabel("x"): "ready"}}}
 			source.Desired.NodeENIs = []v1alpha1.NodeENI{nodeENI("x", nil)}
 			a.Source = source
-			a.failures.Failed(nodeKey, forbidden, time.Now()) // of a moment ago
+			a.failures.Failed(nodePart.key, forbidden, time.Now()) // of a moment ago
 			a.shutDown(t.Context())
 			if len(p.patches) != test.attempts || source.Refreshed() != test.attempts || !strings.Contains(p.patches[0], `"op":"remove"`) {
 				t.Errorf("%d patches %s after %d looks, want %d", len(p.patches), p.patches, source.Refreshed(), test.attempts)

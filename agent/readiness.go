@@ -104,7 +104,7 @@ func (c nodeChange) empty() bool { return len(c.untaint)+len(c.set)+len(c.remove
 // start-up taint goes when all that select the node are ready, or none does.
 func changeNode(show NodeReadiness, s Snapshot, all map[types.UID]nodeENIReadiness) nodeChange {
 	var c nodeChange
-	if !s.NodeExists || s.NodeProblem != "" || s.Incomplete {
+	if !s.tellsAll() {
 		return c // or the taint might go for want of a NodeENI that is only not listed
 	}
 	if show.StartupTaint && everyReady(all) {

@@ -168,7 +168,7 @@ func TestForgetFailures(t *testing.T) {
 	a.desired = desired{wants: []want{x}, named: []retry.Key{named(subnetsByID, subnetA), named(groupsByName, "two words")}}
 	a.synced(now, eniFor("eni-x", "x", subnetA))
 	kept := []retry.Key{
-		describeKey, saveKey, nodeKey, subnetsByID, named(groupsByName, "two words"), named(subnetsByID, subnetA), subnetFullKey(subnetA),
+		describeKey, saveKey, nodePart.key, statusPart.key, subnetsByID, named(groupsByName, "two words"), named(subnetsByID, subnetA), subnetFullKey(subnetA),
 		call{verb: create, slot: x.Slot}.key(), call{verb: attach, eni: "eni-x", place: inventory.Place{DeviceIndex: 2}}.key(), call{verb: setGroups, eni: "eni-x"}.key(),
 	}
 	dropped := []retry.Key{

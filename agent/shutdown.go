@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 )
 
 // shutDownAttempts are the attempts of the last reconcile to change a Node that others
@@ -33,12 +35,12 @@ func (a *Agent) shutDown(ctx context.Context) {
 			return
 		}
 		a.releaseOnly(ctx, time.Now())
-		for a.calls.busy(saveKey) || a.calls.busy(nodeKey) {
+		for a.calls.busy(saveKey) || a.calls.patchingNode() {
 			if !a.drain(ctx) {
 				return
 			}
 		}
-		if !errors.Is(a.failures.Err(nodeKey), errNodeChanged) {
+		if !errors.Is(a.failures.Err(nodePart.key), errNodeChanged) && !errors.Is(a.failures.Err(statusPart.key), errNodeChanged) {
 			return
 		}
 	}
@@ -94,7 +96,8 @@ func (a *Agent) releaseOnly(ctx context.Context, now time.Time) {
 			a.noteLinks(a.release(e), now)
 		}
 	}
-	a.failures.Reset(nodeKey) // there is no later
-	a.failures.Reset(saveKey)
+	for _, key := range []retry.Key{nodePart.key, statusPart.key, saveKey} {
+		a.failures.Reset(key) // there is no later
+	}
 	a.publish(ctx, p, true, now)
 }

@@ -75,11 +75,11 @@ func (n *node) refresh(ctx context.Context) (*kube.Node, error) {
 	return &node, nil
 }
 
-// patch changes the Node. What it is then need not be awaited from the watch, or the same
-// patch would be made twice.
-func (n *node) patch(ctx context.Context, patch []byte) error {
+// patch changes the Node, or a subresource of it. What it is then need not be awaited from
+// the watch, or the same patch would be made twice.
+func (n *node) patch(ctx context.Context, patch []byte, subresources ...string) error {
 	var node kube.Node
-	err := n.client.Core.Patch(types.JSONPatchType).Resource(kube.Nodes).Name(n.name).Body(patch).Do(ctx).Into(&node)
+	err := n.client.Core.Patch(types.JSONPatchType).Resource(kube.Nodes).Name(n.name).SubResource(subresources...).Body(patch).Do(ctx).Into(&node)
 	if err != nil {
 		return err
 	}

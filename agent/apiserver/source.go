@@ -122,7 +122,8 @@ func (s *Source) Snapshot() (agent.Snapshot, bool) {
 	if node == nil {
 		return snapshot, true
 	}
-	snapshot.NodeExists, snapshot.NodeUID, snapshot.Labels, snapshot.Taints = true, node.UID, node.Labels, node.Spec.Taints
+	snapshot.NodeExists, snapshot.NodeUID, snapshot.Labels = true, node.UID, node.Labels
+	snapshot.Taints, snapshot.Resources = node.Spec.Taints, node.Status.Capacity
 	snapshot.NodeProblem = NodeProblem(node, s.instanceID)
 	snapshot.ReportLost = s.report.isLost()
 	return snapshot, true
@@ -168,4 +169,6 @@ func (s *Source) Confirm(ctx context.Context, uid types.UID, name string) error 
 }
 
 // PatchNode implements NodePatcher.
-func (s *Source) PatchNode(ctx context.Context, patch []byte) error { return s.node.patch(ctx, patch) }
+func (s *Source) PatchNode(ctx context.Context, patch []byte, subresources ...string) error {
+	return s.node.patch(ctx, patch, subresources...)
+}
