@@ -71,7 +71,7 @@ func TestInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range append(files, "namespace.yaml") {
-		if slices.Contains([]string{"samples", "node-readiness", "testdata"}, filepath.Dir(file)) {
+		if slices.Contains([]string{"samples", "node-readiness", "pods", "testdata"}, filepath.Dir(file)) {
 			continue
 		}
 		data, err := os.ReadFile(file)

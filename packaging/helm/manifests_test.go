@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,13 +16,39 @@ import (
 // TestDefaultsAreTheManifests: with no value set, helm installs what kubectl apply
 // -k manifests does, but the namespace and the labels that it adds.
 func TestDefaultsAreTheManifests(t *testing.T) {
-	built, err := exec.CommandContext(t.Context(), os.Getenv(kustomizeEnv), "build", "../../manifests").Output()
+	wantSame(t, "../../manifests")
+}
+
+// TestValuesAreTheComponents: the optional parts are the same with either tool.
+func TestValuesAreTheComponents(t *testing.T) {
+	for component, set := range map[string]string{
+		"node-readiness": "nodeReadiness.startupTaint=true,nodeReadiness.labels=true",
+		"pods":           "pods.enabled=true",
+	} {
+		t.Run(component, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(filepath.Join(dir, "manifests"), os.DirFS("../../manifests")); err != nil {
+				t.Fatal(err)
+			}
+			overlay := "resources: [manifests]\ncomponents: [manifests/" + component + "]\n"
+			if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			wantSame(t, dir, "--set", set)
+		})
+	}
+}
+
+// wantSame compares what kustomize builds of a directory with what helm renders.
+func wantSame(t *testing.T, dir string, args ...string) {
+	t.Helper()
+	built, err := exec.CommandContext(t.Context(), os.Getenv(kustomizeEnv), "build", dir).Output()
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := texts(decode(t, built))
 	delete(want, namespace+" Namespace")
-	got := texts(slices.DeleteFunc(mustRender(t), isHook))
+	got := texts(slices.DeleteFunc(mustRender(t, args...), isHook))
 	for _, name := range slices.Sorted(maps.Keys(want)) {
 		if got[name] == "" {
 			t.Errorf("%s is in manifests/ only", name)

@@ -70,6 +70,9 @@ func TestMistakes(t *testing.T) {
 		"serviceAccount.name=Eni":                          "at '/serviceAccount/name': 'Eni' does not match pattern",
 		"tolerations[0].operater=Exists":                   "at '/tolerations/0': additional properties 'operater' not allowed",
 		"affinity.nodeAfinity.a=b":                         "at '/affinity': additional properties 'nodeAfinity' not allowed",
+		"pods.enabled=yes":                                 "at '/pods/enabled': got string, want boolean",
+		"pods.cniBinDir=opt/cni/bin":                       "at '/pods/cniBinDir': 'opt/cni/bin' does not match pattern",
+		"pods.cniBinDir=/opt/cni/bin/":                     "at '/pods/cniBinDir': '/opt/cni/bin/' does not match pattern",
 		"uninstall.timeout=5":                              "at '/uninstall/timeout': got number, want string",
 		"crds.upgrade=true":                                "at '/crds': additional properties 'upgrade' not allowed",
 

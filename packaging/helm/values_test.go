@@ -13,7 +13,7 @@ import (
 )
 
 // valueSets are files in testdata.
-var valueSets = []string{"field.yaml", "own.yaml", "least.yaml", "readiness.yaml"}
+var valueSets = []string{"field.yaml", "own.yaml", "least.yaml", "readiness.yaml", "pods.yaml"}
 
 // besideNoAgent is the default of the coordinators' affinity, which Helm merges with
 // what a user sets.
@@ -106,6 +106,23 @@ func TestValues(t *testing.T) {
 			"eni-agent-node-readiness ValidatingAdmissionPolicyBinding: spec.validationActions": "- Deny",
 			"eni-agent-node-readiness ValidatingAdmissionPolicy: spec.failurePolicy":            "Fail",
 		},
+		"pods.yaml": {
+			agent + pod + "initContainers.image":           "registry.example.com/agent:v9",
+			agent + pod + "initContainers.imagePullPolicy": "Always",
+			agent + pod + "initContainers.args":            "- install-cni\n- --to=/var/lib/rancher/k3s/data/cni",
+			agent + pod + "initContainers.volumeMounts":    "- mountPath: /var/lib/rancher/k3s/data/cni\n  name: cni-bin",
+			agent + pod + "initContainers.resources":       "",
+			agent + pod + "containers.args":                "- --http-address=$(HOST_IP):9480\n- --pods\n- --cni-bin-dir=/var/lib/rancher/k3s/data/cni",
+			agent + pod + "containers.volumeMounts": "- mountPath: /var/lib/rancher/k3s/data/cni\n  name: cni-bin\n  readOnly: true\n" +
+				"- mountPath: /run/eni-agent/pods\n  name: pod-networks\n- mountPath: /var/lib/eni-agent/pods\n  name: pod-attachments\n" +
+				"- mountPath: /run/netns\n  name: netns\n  readOnly: true\n- mountPath: /var/run/netns\n  name: netns\n  readOnly: true\n" +
+				"- mountPath: /etc/proxy-ca\n  name: ca\n  readOnly: true",
+			agent + pod + "volumes": "- hostPath:\n    path: /var/lib/rancher/k3s/data/cni\n    type: Directory\n  name: cni-bin\n" +
+				"- hostPath:\n    path: /run/eni-agent/pods\n    type: DirectoryOrCreate\n  name: pod-networks\n" +
+				"- hostPath:\n    path: /var/lib/eni-agent/pods\n    type: DirectoryOrCreate\n  name: pod-attachments\n" +
+				"- hostPath:\n    path: /var/run/netns\n    type: DirectoryOrCreate\n  name: netns\n" +
+				"- name: ca\n  secret:\n    secretName: proxy-ca",
+		},
 		"least.yaml": {
 			agent + pod + "containers.resources":            "",
 			agent + pod + "serviceAccountName":              "eni-agent",
@@ -194,16 +211,36 @@ func TestArguments(t *testing.T) {
 			}
 			container := containerOf(t, obj)
 			program := filepath.Join(programs, map[bool]string{true: "eni-agent", false: "eni-coordinator"}[obj.GetKind() == "DaemonSet"])
-			args := slices.Concat(container.args, []string{"--help"})
-			if out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err != nil {
-				t.Errorf("%s: %s %s: %v\n%s", file, program, strings.Join(args, " "), err, out)
-			}
-			args[len(args)-1] = "--nonsense"
-			if exec.CommandContext(t.Context(), program, args...).Run() == nil {
-				t.Errorf("%s takes the flag --nonsense", program)
+			for _, given := range append(initArguments(t, obj), container.args) {
+				args := slices.Concat(given, []string{"--help"})
+				if out, err := exec.CommandContext(t.Context(), program, args...).CombinedOutput(); err != nil {
+					t.Errorf("%s: %s %s: %v\n%s", file, program, strings.Join(args, " "), err, out)
+				}
+				args[len(args)-1] = "--nonsense"
+				if exec.CommandContext(t.Context(), program, args...).Run() == nil {
+					t.Errorf("%s %s takes the flag --nonsense", program, strings.Join(given, " "))
+				}
 			}
 		}
 	}
+}
+
+// initArguments are those of a workload's init containers.
+func initArguments(t *testing.T, workload *unstructured.Unstructured) [][]string {
+	t.Helper()
+	containers, _, err := unstructured.NestedSlice(workload.Object, "spec", "template", "spec", "initContainers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all [][]string
+	for _, c := range containers {
+		args, _, err := unstructured.NestedStringSlice(c.(map[string]any), "args")
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, args)
+	}
+	return all
 }
 
 // container is what a workload runs.

@@ -72,6 +72,52 @@ app.kubernetes.io/component: coordinator
 {{- if or .Values.nodeReadiness.startupTaint .Values.nodeReadiness.labels }}yes{{ end }}
 {{- end }}
 
+{{/* What agents share with the CNI plugin and the nodes' pods. */}}
+{{- define "aws-multi-eni.pods.volumes" -}}
+{{- with .Values.pods }}
+{{- if .enabled }}
+- name: cni-bin
+  hostPath:
+    path: {{ .cniBinDir }}
+    type: Directory
+- name: pod-networks
+  hostPath:
+    path: /run/eni-agent/pods
+    type: DirectoryOrCreate
+- name: pod-attachments
+  hostPath:
+    path: /var/lib/eni-agent/pods
+    type: DirectoryOrCreate
+- name: netns
+  hostPath:
+    path: /var/run/netns # on Talos /var/run is not /run
+    type: DirectoryOrCreate
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "aws-multi-eni.pods.volumeMounts" -}}
+{{- with .Values.pods }}
+{{- if .enabled }}
+- name: cni-bin # for eni-agent doctor
+  mountPath: {{ .cniBinDir }}
+  readOnly: true
+- name: pod-networks
+  mountPath: /run/eni-agent/pods
+- name: pod-attachments
+  mountPath: /var/lib/eni-agent/pods
+{{- /* Which pods are gone is told by their network namespaces. Container runtimes name
+them by either path. */}}
+- name: netns
+  mountPath: /run/netns
+  readOnly: true
+- name: netns
+  mountPath: /var/run/netns
+  readOnly: true
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Of the containers that need no right of the kernel's. */}}
 {{- define "aws-multi-eni.restricted" -}}
 allowPrivilegeEscalation: false
