@@ -120,7 +120,6 @@ func TestPolicy(t *testing.T) {
 		{"it is uncordoned", r.patch(r.agent("node-2"), "node-2", remove("/spec/unschedulable")), "changes no more of its Node"},
 		{"a change beside one that is allowed", r.patch(agent, "node-1", remove(taint+"1"), add("/spec/unschedulable", true)), "changes no more of its Node"},
 		{"a CIDR", r.patch(r.agent("node-2"), "node-2", add("/spec/podCIDR", "10.0.0.0/24"), add("/spec/podCIDRs", []string{"10.0.0.0/24"})), "changes no more of its Node"},
-		{"its status", r.patchStatus(agent, "node-1", add("/status/phase", "Running")), "does nothing else to Nodes"},
 		{"it is deleted", r.remove(agent, "node-1"), "does nothing else to Nodes"},
 		{"a Node is created", r.create(agent, "node-3"), "does nothing else to Nodes"},
 		{"it is written as a whole", r.write(agent, "node-1"), "changes no labels"},
@@ -227,20 +226,12 @@ func (r *rig) client(cfg *rest.Config) dynamic.Interface { return controlplane.C
 var dryRun = []string{metav1.DryRunAll}
 
 func (r *rig) patch(as *rest.Config, name string, operations ...map[string]any) func() error {
-	return r.patchPart(as, name, operations)
-}
-
-func (r *rig) patchStatus(as *rest.Config, name string, operations ...map[string]any) func() error {
-	return r.patchPart(as, name, operations, "status")
-}
-
-func (r *rig) patchPart(as *rest.Config, name string, operations []map[string]any, subresources ...string) func() error {
 	return func() error {
 		patch, err := json.Marshal(operations)
 		if err != nil {
 			return err
 		}
-		_, err = r.client(as).Resource(nodes).Patch(r.Context(), name, types.JSONPatchType, patch, metav1.PatchOptions{DryRun: dryRun}, subresources...)
+		_, err = r.client(as).Resource(nodes).Patch(r.Context(), name, types.JSONPatchType, patch, metav1.PatchOptions{DryRun: dryRun})
 		return err
 	}
 }
