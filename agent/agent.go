@@ -212,6 +212,7 @@ func (a *Agent) publish(ctx context.Context, p plan, complete bool, now time.Tim
 	entries := a.reporter.current.ENIs
 	a.provisioning.ready(entries, func(v provision) { a.Metrics.provisioned(v, time.Now()) })
 	a.pods.publish(ctx, &a.desired, entries, a.inventory.Synced(), now)
+	a.node.offer(a.pods.networks)
 	a.node.take(a.desired, entries, a.inventory.Synced(), now)
 	a.node.update(ctx, a.selection.snapshot, complete, now)
 }

@@ -52,7 +52,7 @@ func inCluster(ctx context.Context, o options, cfg *agent.Config, systemd *super
 	cfg.Cluster, cfg.Node, cfg.Source = o.cluster, o.node, source
 	events := kube.NewRecorder(ctx, client, kube.EventSource{Component: name, Host: o.node}, cfg.Log)
 	cfg.Recorder = events
-	cfg.NodeReadiness = agent.NodeReadiness{StartupTaint: o.startupTaint, Labels: o.readyLabels, Patcher: source}
+	cfg.NodeReadiness = agent.NodeReadiness{StartupTaint: o.startupTaint, Labels: o.readyLabels, PodResources: o.pods, Patcher: source}
 	go preflight(ctx, *cfg, client, events)
 	return func() {}, nil
 }
