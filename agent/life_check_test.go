@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -162,12 +163,17 @@ func (w *world) checkRestart() {
 	}
 	full := len(w.wanted()) > w.room()
 	w.cloud.ResetCalls()
-	before := w.host.Changes()
+	before, offered := w.host.Changes(), w.podFiles()
 	w.halt(w.choices.Bool())
 	w.boot()
 	time.Sleep(10 * time.Minute)
 	if n := w.host.Changes() - before; n > 0 {
 		w.Errorf("%d changes to links by a restart", n)
+	}
+	for path, is := range w.podFiles() {
+		if was := offered[path]; was == nil || !os.SameFile(was, is) || !was.ModTime().Equal(is.ModTime()) {
+			w.Errorf("%s was written again after a restart", path)
+		}
 	}
 	w.checkCalls("after a restart", full)
 	w.tellReport()
@@ -208,7 +214,14 @@ func (w *world) compare(e cloud.Interface, spec v1alpha1.NodeENISpec) {
 	}
 	l, ok := w.host.Links.Links()[e.MAC]
 	addresses := slices.Concat(e.PrivateIPs, e.IPv6Addresses)
-	if !ok || l.Card != int(a.NetworkCardIndex) || l.DeviceIndex != int(a.DeviceIndex) || l.MTU != int(spec.MTU) || !sameAddresses(l.Addresses, addresses) {
+	onLink := addresses
+	if spec.Pods != nil {
+		onLink = slices.Concat(e.PrivateIPs[:min(1, len(e.PrivateIPs))], l.Addresses[min(1, len(e.PrivateIPs)):])
+		if len(e.IPv6Addresses) > 0 && !slices.Contains(e.IPv6Addresses, onLink[len(onLink)-1]) || len(l.PodRanges) != len(addresses)-len(onLink)+len(e.IPv4Prefixes)+len(e.IPv6Prefixes) {
+			w.Errorf("%s with %v has for pods %v", e.ID, addresses, l.PodRanges)
+		}
+	}
+	if !ok || l.Card != int(a.NetworkCardIndex) || l.DeviceIndex != int(a.DeviceIndex) || l.MTU != int(spec.MTU) || !sameAddresses(l.Addresses, onLink) {
 		w.Errorf("%s at %d of card %d with %v has the link %+v, want the MTU %d", e.ID, a.DeviceIndex, a.NetworkCardIndex, addresses, l, spec.MTU)
 	}
 	entries := slices.DeleteFunc(w.memory.saved().ENIs, func(entry v1alpha1.ENIState) bool { return entry.ENIID != e.ID })

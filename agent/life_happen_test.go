@@ -62,7 +62,7 @@ func (w *world) wish() {
 	c := w.choices
 	name := draw.Of(c, "a", "b", "c")
 	// One byte for two things, as for the first of them alone: so older seeds keep their meaning.
-	groups, place, mtu, text := draw.Of(c, []string{groupX}, []string{groupY}, []string{groupX, groupY}), c.N(6), c.N(4), c.N(8)
+	groups, place, mtu, text := draw.Of(c, []string{groupX}, []string{groupY}, []string{groupX, groupY}), c.N(6), c.N(4), c.N(16)
 	n := v1alpha1.NodeENI{Spec: v1alpha1.NodeENISpec{
 		NodeSelector:        map[string]string{"on": "yes"},
 		SecurityGroupIDs:    groups,
@@ -76,8 +76,9 @@ func (w *world) wish() {
 		n.Spec.NetworkCard = int32(place / 3)
 		n.Spec.IPv6 = []*v1alpha1.IPv6{nil, {Addresses: aws.Int32(2)}}[mtu/2]
 		n.Spec.ENAExpress = []*v1alpha1.ENAExpress{nil, {Enabled: true}}[text/2%2]
-		n.Spec.ConnectionTracking = []*v1alpha1.ConnectionTracking{nil, {UDPTimeout: 45}}[text/4]
+		n.Spec.ConnectionTracking = []*v1alpha1.ConnectionTracking{nil, {UDPTimeout: 45}}[text/4%2]
 	}
+	n.Spec.Pods = []*v1alpha1.Pods{nil, {}}[text/8]
 	n.Spec.SubnetIDs = draw.Some(c, subnetA2, subnetB)
 	n.Spec.SubnetNames = draw.Some(c, "one", "two")
 	if slices.Contains(n.Spec.SubnetIDs, subnetA2) {

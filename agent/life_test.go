@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,6 +44,7 @@ func FuzzLife(f *testing.F) {
 		}
 		w.endFaults()
 		w.check()
+		w.checkPods()
 		w.checkRestart()
 	})
 }
@@ -74,6 +76,8 @@ type world struct {
 	memory  *memory
 	hints   *hints
 	alone   bool // without Kubernetes
+	pods    *agent.PodFiles
+	events  *agenttest.Recorder // of the agent
 
 	stop   context.CancelFunc // of the agent
 	killed *atomic.Bool
@@ -126,6 +130,8 @@ func newWorld(t *testing.T, c *draw.Choices, types ...string) *world {
 		types = []string{"m5.fuzz", "m5.fuzz", "m5.fuzz", small}
 	}
 	w := &world{T: t, choices: c, memory: newMemory(), over: make(chan struct{})}
+	dir := t.TempDir()
+	w.pods = &agent.PodFiles{NetworksDir: filepath.Join(dir, "networks"), DataDir: filepath.Join(dir, "data")}
 	w.host = newSlate(func(mac string) bool {
 		return !slices.ContainsFunc(w.cloud.Interfaces(), func(e cloud.Interface) bool { return e.MAC == mac && !w.ours(e) })
 	}, w.seeRelease)
@@ -196,10 +202,11 @@ func (w *world) boot() {
 	if os.Getenv("FUZZ_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
+	w.events = &agenttest.Recorder{}
 	process := newProcess(w.memory, killed, !w.alone)
 	cfg := agent.Config{
 		Cluster: cluster, Node: "node", Identity: w.self, EC2: client, Source: server{process}, Links: w.host,
-		Metadata: w.hints, Recorder: &agenttest.Recorder{}, Log: log, ReleaseDelay: 5 * time.Second,
+		Metadata: w.hints, Recorder: w.events, Log: log, ReleaseDelay: 5 * time.Second, Pods: w.pods,
 	}
 	if w.alone {
 		cfg.Source, cfg.Collector = process, client

@@ -1,11 +1,15 @@
 package agenttest
 
-import "github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+import (
+	"fmt"
 
-// Recorder is an agent.Recorder that keeps the Events' reasons.
-type Recorder struct{ Reasons []string }
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// Recorder is an agent.Recorder that keeps the Events' reasons and messages.
+type Recorder struct{ Reasons, Messages []string }
 
 // Event implements agent.Recorder.
-func (r *Recorder) Event(_ kube.ObjectReference, _, reason, _ string, _ ...any) {
-	r.Reasons = append(r.Reasons, reason)
+func (r *Recorder) Event(_ kube.ObjectReference, _, reason, format string, args ...any) {
+	r.Reasons, r.Messages = append(r.Reasons, reason), append(r.Messages, fmt.Sprintf(format, args...))
 }
