@@ -1,13 +1,26 @@
 package agent_test
 
 import (
+	"fmt"
 	"io/fs"
+	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/utils/ptr"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
@@ -82,4 +95,316 @@ func (w *world) comparePods(e cloud.Interface, is podnetwork.ENI) {
 			w.Errorf("%s is %s, and offered as %+v", e.ID, entry.Phase, is)
 		}
 	}
+}
+
+// forPods asks for ENIs whose addresses are for pods.
+func forPods(s *v1alpha1.NodeENISpec) { s.Pods = &v1alpha1.Pods{} }
+
+// offered is what the only NodeENI offers.
+func (w *world) offered() podnetwork.Network {
+	w.Helper()
+	networks, err := podnetwork.List(w.pods.NetworksDir)
+	if err != nil || len(networks) != 1 {
+		w.Fatalf("%v are offered, %v", networks, err)
+	}
+	return networks[0]
+}
+
+// attach has a pod attach to the ENI, as the CNI plugin writes it down.
+func (w *world) attach(pod, mode string, of cloud.Interface, addresses ...netip.Addr) podnetwork.Attachment {
+	w.Helper()
+	netns := filepath.Join(w.pods.DataDir, "netns", pod)
+	w.must(os.MkdirAll(filepath.Dir(netns), 0o755))
+	w.must(os.WriteFile(netns, nil, 0o600))
+	store, err := podnetwork.Open(w.pods.DataDir)
+	w.must(err)
+	a := podnetwork.Attachment{
+		ContainerID: "c-" + pod, Interface: "net1", NetNS: netns, Pod: "default/" + pod, Network: "x", NodeENI: "a", ENI: of.ID, Mode: mode,
+		Addresses: addresses, Created: time.Now(), Boot: podnetwork.BootID(),
+	}
+	w.must(store.Write(a))
+	w.must(store.Close())
+	return a
+}
+
+// What is offered to pods follows the ENI through its life; a restart, and others who
+// delete or edit the file, change nothing of that.
+func TestOffersToPods(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, e := settledWorld(t, forPods, everything, ipv4(0, 1), ipv6(ptr.To(int32(3)), 0))
+		now, _ := w.cloud.Interface(e.ID)
+		link := w.host.Links.Links()[e.MAC]
+		if len(link.Addresses) != 2 || len(link.PodRanges) != 3 {
+			t.Errorf("the link is %+v", link)
+		}
+		w.compare(now, w.wanted()[placeOf(now)])
+		w.checkPods()
+		n := w.offered()
+		if is := n.ENIs[0]; is.Link != "eth7" || is.Gateways[1].String() != "fe80:ec2::1" || n.Node != "node" || len(is.Subnets) != 2 {
+			t.Errorf("%+v", n)
+		}
+		path := filepath.Join(w.pods.NetworksDir, "a.json")
+		for what, happens := range map[string]func() error{
+			"deleted": func() error { return os.Remove(path) },
+			"edited":  func() error { return os.WriteFile(path, []byte("{}"), 0o600) },
+			"deleted with the directory, while no agent runs": func() error {
+				w.halt(true)
+				defer w.boot()
+				return os.RemoveAll(w.pods.NetworksDir)
+			},
+		} {
+			w.must(happens())
+			time.Sleep(61 * time.Second)
+			if got := w.offered(); !reflect.DeepEqual(got, n) {
+				t.Errorf("%s: %+v, want %+v", what, got, n)
+			}
+		}
+		w.cloud.ResetCalls()
+		before := w.podFiles()
+		w.restart()
+		w.checkPodFiles("a restart", before)
+		w.halt(true)
+		w.must(w.cloud.Inject(cloud.Fault{Action: "*", Code: "InternalError", Count: 1000}))
+		w.boot()
+		w.checkPodFiles("a restart without EC2", before)
+		w.cloud.ClearFaults()
+		time.Sleep(10 * time.Minute)
+
+		w.host.take(true) // by another program than the CNI plugin eni
+		time.Sleep(time.Second)
+		if is := w.offered().ENIs[0]; is.Ready || is.Reason != "LinkGone" || is.Message == "" || len(is.Ranges) != 3 {
+			t.Errorf("without its link it is offered as %+v", is)
+		}
+		w.host.take(false)
+		time.Sleep(time.Second)
+		w.checkPods()
+		w.respecify(ipv4(0, 2))
+		time.Sleep(10 * time.Second)
+		if is := w.offered().ENIs[0]; len(is.Ranges) != 4 {
+			t.Errorf("a second prefix is offered as %+v", is)
+		}
+		w.drop()
+		time.Sleep(10 * time.Second)
+		if left := w.podFiles(); len(left) > 0 {
+			t.Errorf("left is %v", left)
+		}
+		w.end()
+	})
+}
+
+// checkPodFiles: nothing has been written for ten minutes.
+func (w *world) checkPodFiles(what string, before map[string]fs.FileInfo) {
+	w.Helper()
+	time.Sleep(10 * time.Minute)
+	after := w.podFiles()
+	for path, was := range before {
+		if is := after[path]; is == nil || !os.SameFile(was, is) || !was.ModTime().Equal(is.ModTime()) {
+			w.Errorf("%s: %s was written again", what, path)
+		}
+	}
+	if len(after) != len(before) {
+		w.Errorf("%s: %v, want %v", what, after, before)
+	}
+}
+
+// A pod takes the ENI's link by the CNI plugin eni: it is where it belongs. EC2 is not
+// asked, not even by an agent that starts meanwhile but for the one describe of a start.
+func TestPodHasTheLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, e := settledWorld(t, forPods)
+		const describe = "DescribeNetworkInterfaces"
+		const taken = "the link is in the network namespace of default/p"
+		entry := func(what, phase, message string) {
+			t.Helper()
+			got := w.memory.saved().ENIs[0]
+			if string(got.Phase) != phase || !strings.HasPrefix(got.Message, message) || message == "" && got.Message != "" || w.offered().ENIs[0].Ready != (phase == "Ready") {
+				t.Errorf("%s: reported is %+v, offered %+v", what, got, w.offered())
+			}
+			if phase == "Ready" && (got.InterfaceName != "eth7" || w.offered().ENIs[0].Link != "eth7") {
+				t.Errorf("%s: the link has the name %q, offered is %+v", what, got.InterfaceName, w.offered())
+			}
+		}
+		quiet := func(what string) {
+			t.Helper()
+			w.cloud.ResetCalls()
+			time.Sleep(30 * time.Minute)
+			w.expectCalls(what, map[string]int{})
+		}
+		w.cloud.ResetCalls()
+		events := len(w.events.Reasons)
+		a := w.attach("p", podnetwork.HostDevice, e, e.PrivateIPs[0])
+		w.host.take(true)
+		time.Sleep(20 * time.Minute)
+		w.expectCalls("a pod takes the link", map[string]int{})
+		entry("a pod takes the link", "Ready", taken)
+		w.restart()
+		time.Sleep(10 * time.Second)
+		w.expectCalls("a restart", map[string]int{describe: 1, "DescribeSubnets": 1}) // as every start
+		entry("a restart", "Ready", taken)
+		quiet("a restart, later")
+		w.host.take(false)
+		time.Sleep(time.Second)
+		entry("the pod gives it back", "Ready", "")
+		w.expectCalls("the pod gives it back", map[string]int{})
+		if n := len(w.events.Reasons); n > events {
+			t.Errorf("Events %v", w.events.Messages[events:])
+		}
+
+		w.host.take(true)
+		time.Sleep(time.Second)
+		w.expectCalls("a pod takes it again", map[string]int{})
+		w.must(os.Remove(a.NetNS)) // and is killed with its namespace
+		w.host.Change()
+		time.Sleep(time.Second)
+		entry("the link is lost", "Configuring", "the link with MAC")
+		time.Sleep(20 * time.Minute)
+		w.expectCalls("the link is lost", map[string]int{describe: 6})
+		w.end()
+	})
+}
+
+// An agent without --pods gives pods' addresses to no one, and says what to do.
+func TestPodsAreNotEnabled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, draw.From(nil))
+		w.withoutCoordinator()
+		w.pods = nil
+		w.respecify(forPods, everything, ipv4(0, 1))
+		w.boot()
+		time.Sleep(5 * time.Minute)
+		e := w.living()[0]
+		if link := w.host.Links.Links()[e.MAC]; len(link.Addresses) != 1 || len(link.PodRanges) > 0 {
+			t.Errorf("the link is %+v", link)
+		}
+		if entry := w.memory.saved().ENIs[0]; entry.Phase != v1alpha1.PhaseReady || !strings.Contains(entry.Message, "pods.enabled") {
+			t.Errorf("reported is %+v", entry)
+		}
+		said := slices.DeleteFunc(slices.Clone(w.events.Messages), func(text string) bool { return !strings.Contains(text, "pods.enabled") })
+		if len(said) != 2 { // about the NodeENI and about the Node
+			t.Errorf("Events %v", w.events.Messages)
+		}
+		w.end()
+	})
+}
+
+// A NodeENI that goes while pods use its ENI: an Event names them. One whose pods are gone
+// needs none.
+func TestPodsLoseTheirENI(t *testing.T) {
+	for pods, want := range map[int]string{
+		0:  "",
+		2:  ": default/p00, default/p01",
+		12: "default/p09 and 2 more",
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w, e := settledWorld(t, forPods, ipv4(0, 1))
+			for n := range pods {
+				w.attach(fmt.Sprintf("p%02d", n), "ptp", e)
+			}
+			w.must(os.Remove(w.attach("gone", "ptp", e).NetNS))
+			w.drop()
+			time.Sleep(10 * time.Second)
+			var said []string
+			for i, reason := range w.events.Reasons {
+				if reason == "PodsLoseNetwork" {
+					said = append(said, w.events.Messages[i])
+				}
+			}
+			if pods == 0 && len(said) > 0 || pods > 0 && (len(said) != 1 || !strings.HasSuffix(said[0], want) || !strings.Contains(said[0], e.ID)) {
+				t.Errorf("%d pods: Events %q, want one with %q", pods, said, want)
+			}
+			if len(w.podFiles()) > 0 || len(w.host.Links.Links()) > 0 {
+				t.Errorf("left are %v, %v", w.podFiles(), w.host.Links.Links())
+			}
+			w.end()
+		})
+	}
+}
+
+// What cannot be written is said once, and written as soon as it can be.
+func TestPodFilesCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, draw.From(nil))
+		w.withoutCoordinator()
+		w.must(os.WriteFile(w.pods.NetworksDir, nil, 0o600)) // no directory
+		w.respecify(forPods)
+		w.boot()
+		time.Sleep(20 * time.Minute)
+		said := 0
+		for _, reason := range w.events.Reasons {
+			if reason == "PodNetworkNotWritten" {
+				said++
+			}
+		}
+		if said != 1 || w.memory.saved().ENIs[0].Phase != v1alpha1.PhaseReady {
+			t.Errorf("Events %v, reported %+v", w.events.Messages, w.memory.saved())
+		}
+		w.must(os.Remove(w.pods.NetworksDir))
+		time.Sleep(61 * time.Second)
+		w.checkPods()
+		w.end()
+	})
+}
+
+// An IMDS that hangs keeps no pod from its network; the VPC's CIDRs come later.
+func TestPodsWithoutIMDS(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, draw.From(nil))
+		w.withoutCoordinator()
+		w.hints.set(imdsHangs)
+		w.respecify(forPods)
+		w.boot()
+		time.Sleep(time.Minute)
+		if is := w.offered().ENIs[0]; !is.Ready || len(is.VPC) > 0 {
+			t.Errorf("%+v", is)
+		}
+		w.hints.set(imdsAnswers)
+		time.Sleep(2 * time.Minute)
+		w.checkPods()
+		w.hints.set(imdsFails)
+		before := w.podFiles()
+		w.restart()
+		w.checkPodFiles("a restart", before)
+		w.end()
+	})
+}
+
+// What pods have left behind is taken back after ten minutes, and counted until then.
+func TestLeakedAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, draw.From(nil))
+		w.withoutCoordinator()
+		registry := prometheus.NewRegistry()
+		w.podCounters = agent.NewPodCounters(registry, w.pods.DataDir, slog.New(slog.DiscardHandler))
+		w.respecify(forPods, ipv4(0, 1))
+		w.boot()
+		time.Sleep(5 * time.Minute)
+		count := func(what string, inUse, leaked, free int) {
+			t.Helper()
+			families, err := registry.Gather()
+			w.must(err)
+			got := map[string]int{}
+			for _, m := range families[0].GetMetric() {
+				got[m.GetLabel()[0].GetValue()+" "+m.GetLabel()[1].GetValue()] = int(m.GetGauge().GetValue())
+			}
+			if want := map[string]int{"a in_use": inUse, "a leaked": leaked, "a free": free}; !maps.Equal(got, want) {
+				t.Errorf("%s: %v, want %v", what, got, want)
+			}
+		}
+		e := w.living()[0]
+		count("nothing", 0, 0, 16)
+		at := e.IPv4Prefixes[0].Addr()
+		w.attach("stays", "ptp", e, at)
+		gone := w.attach("gone", "ptp", e, at.Next())
+		count("two pods", 2, 0, 14)
+		w.must(os.Remove(gone.NetNS))
+		count("one is gone", 1, 1, 14)
+		time.Sleep(9 * time.Minute)
+		count("after 9 minutes", 1, 1, 14)
+		time.Sleep(8 * time.Minute)
+		count("after 17 minutes", 1, 0, 15)
+		w.drop()
+		time.Sleep(time.Minute)
+		count("the NodeENI is gone", 1, 0, 0)
+		w.end()
+	})
 }

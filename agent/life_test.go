@@ -69,15 +69,16 @@ func fuzzWorld(f *testing.F, seeds int, live func(*world)) {
 // world is everything around an agent.
 type world struct {
 	*testing.T
-	choices *draw.Choices
-	cloud   *cloud.Cloud
-	self    imds.Identity
-	host    *slate
-	memory  *memory
-	hints   *hints
-	alone   bool // without Kubernetes
-	pods    *agent.PodFiles
-	events  *agenttest.Recorder // of the agent
+	choices     *draw.Choices
+	cloud       *cloud.Cloud
+	self        imds.Identity
+	host        *slate
+	memory      *memory
+	hints       *hints
+	alone       bool // without Kubernetes
+	pods        *agent.PodFiles
+	podCounters *agent.PodCounters
+	events      *agenttest.Recorder // of the agent
 
 	stop   context.CancelFunc // of the agent
 	killed *atomic.Bool
@@ -206,7 +207,7 @@ func (w *world) boot() {
 	process := newProcess(w.memory, killed, !w.alone)
 	cfg := agent.Config{
 		Cluster: cluster, Node: "node", Identity: w.self, EC2: client, Source: server{process}, Links: w.host,
-		Metadata: w.hints, Recorder: w.events, Log: log, ReleaseDelay: 5 * time.Second, Pods: w.pods,
+		Metadata: w.hints, Recorder: w.events, Log: log, ReleaseDelay: 5 * time.Second, Pods: w.pods, PodCounters: w.podCounters,
 	}
 	if w.alone {
 		cfg.Source, cfg.Collector = process, client
