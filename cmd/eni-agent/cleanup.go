@@ -20,7 +20,8 @@ import (
 
 const aboutCleanup = `eni-agent cleanup takes everything away that an agent without Kubernetes has made
 on this instance: it takes the links of its ENIs down, detaches and deletes them,
-and removes its rules and routes and its state file. NodeENI files stay. It does
+and removes its rules and routes, its state file, and the files that offer ENIs to
+pods. NodeENI files stay, and so does what the CNI plugin eni has written. It does
 nothing while the agent runs, and may be interrupted and run again.
 `
 
@@ -29,6 +30,8 @@ func cleanup(ctx context.Context, args []string) error {
 	flags := program.Flags(name+" cleanup", aboutCleanup)
 	path := flags.String("state-file", defaultStateFile, "where the agent's report is kept")
 	cluster := flags.String("cluster-name", "", "value of the ENIs' cluster tag (default as the state file says, then standalone)")
+	var podFiles agent.PodFiles
+	definePodFiles(flags, &podFiles, "")
 	timeout := flags.Duration("timeout", 10*time.Minute, "how long to wait for EC2")
 	level := flags.String("log-level", "warn", "debug, info, warn or error")
 	if err := program.ParseFlags(flags, args); err != nil {
@@ -50,7 +53,7 @@ func cleanup(ctx context.Context, args []string) error {
 	began := ctx
 	ctx, cancel := context.WithTimeout(ctx, *timeout)
 	defer cancel()
-	cfg := agent.Config{Log: log, Metrics: agent.NewMetrics(prometheus.NewRegistry())}
+	cfg := agent.Config{Log: log, Metrics: agent.NewMetrics(prometheus.NewRegistry()), Pods: &podFiles}
 	if _, err := onInstance(ctx, &cfg, nil); err != nil {
 		return unfinished(began, *timeout, nil, err)
 	}

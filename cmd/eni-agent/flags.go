@@ -79,10 +79,20 @@ func (o *options) define(flags *flag.FlagSet) {
 	o.Define(flags, "127.0.0.1:9480")
 	flags.BoolVar(&o.eniCounters, "eni-counters", true, "show on /metrics what the kernel and ENA's driver count for each ENI; each scrape asks the devices")
 	flags.BoolVar(&o.pods, "pods", false, "offer the ENIs of NodeENIs with pods to pods, by the CNI plugin eni")
-	flags.StringVar(&o.podFiles.NetworksDir, "pods-dir", podnetwork.DefaultNetworksDir, "with --pods: `directory` of the files that tell the CNI plugin what NodeENIs offer; networksDir of the plugin")
-	flags.StringVar(&o.podFiles.DataDir, "pods-data-dir", podnetwork.DefaultDataDir, "with --pods: `directory` in which the CNI plugin keeps which pods have which addresses; dataDir of the plugin")
+	definePodFiles(flags, &o.podFiles, "with --pods: ")
 	flags.Func("default-mtu", "MTU in `bytes` of the links whose NodeENI has mtu 0; 0 leaves them as the driver set them (default 0)", o.setDefaultMTU)
 	flags.DurationVar(&o.releaseDelay, "release-delay", 5*time.Second, "how long a label that a NodeENI selects this node by may be gone before the ENIs are released; at most "+agent.MaxReleaseDelay.String())
+}
+
+// definePodFiles makes the flags that say where the files are that agent and CNI plugin
+// share.
+func definePodFiles(flags *flag.FlagSet, p *agent.PodFiles, when string) {
+	flags.StringVar(&p.NetworksDir, "pods-dir", podnetwork.DefaultNetworksDir, when+"`directory` of the files that tell the CNI plugin what NodeENIs offer; networksDir of the plugin")
+	definePodsDataDir(flags, &p.DataDir, when)
+}
+
+func definePodsDataDir(flags *flag.FlagSet, dir *string, when string) {
+	flags.StringVar(dir, "pods-data-dir", podnetwork.DefaultDataDir, when+"`directory` in which the CNI plugin keeps which pods have which addresses; dataDir of the plugin")
 }
 
 // validate refuses flags that make no sense together.

@@ -23,9 +23,10 @@ import (
 )
 
 const aboutStatus = `eni-agent status shows what an agent without Kubernetes has: its ENIs, files that
-are wrong, how old the report is, and whether the agent lives and does its work. It
-only reads the agent's files. With --check it exits with 1 unless all
-is well.
+are wrong, how old the report is, whether the agent lives and does its work, and which
+pods have addresses of the ENIs. It only reads files of the agent and of the CNI plugin.
+With --check it exits with 1 unless all is well. On a node of a cluster it shows the
+pods alone; the rest is in the NodeENIState.
 `
 
 // status shows what a stand-alone agent has reported.
@@ -34,10 +35,19 @@ func status(_ context.Context, args []string) error {
 	path := flags.String("state-file", defaultStateFile, "where the agent's report is kept")
 	output := flags.String("o", "table", "table, json or yaml")
 	check := flags.Bool("check", false, "fail unless the agent runs and is ready, every ENI is Ready and no file is wrong")
+	var podsDataDir string
+	definePodsDataDir(flags, &podsDataDir, "")
 	if err := program.ParseFlags(flags, args); err != nil {
 		return err
 	}
+	pods, err := podsOn(podsDataDir)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "Not all that the CNI plugin has written can be read:", err)
+	}
 	state, err := files.Read(*path)
+	if errors.Is(err, fs.ErrNotExist) && len(pods) > 0 && !*check {
+		return show(os.Stdout, *output, map[string][]podNow{"pods": pods}, func(w io.Writer) error { return printPods(w, pods) })
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("there is no state file %s: no agent has run here with --nodeeni-dir, or it has another --state-file", *path)
 	}
@@ -53,7 +63,7 @@ func status(_ context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if err := printState(os.Stdout, *output, state, life, age); err != nil {
+	if err := printState(os.Stdout, *output, state, life, age, pods); err != nil {
 		return err
 	}
 	if *check {
@@ -66,6 +76,7 @@ func status(_ context.Context, args []string) error {
 type stateNow struct {
 	files.State
 	Agent agentNow `json:"agent"`
+	Pods  []podNow `json:"pods,omitempty"`
 }
 
 type agentNow struct {
@@ -76,18 +87,29 @@ type agentNow struct {
 	ReportAgeSeconds int64 `json:"reportAgeSeconds"`
 }
 
-func printState(w io.Writer, output string, state files.State, life files.Life, age time.Duration) error {
+func printState(w io.Writer, output string, state files.State, life files.Life, age time.Duration, pods []podNow) error {
+	now := stateNow{state, agentNow{life.Running, life.Problem, int64(age.Seconds())}, pods}
+	return show(w, output, now, func(w io.Writer) error {
+		if err := printTable(w, state, life, age); err != nil || len(pods) == 0 {
+			return err
+		}
+		fmt.Fprintln(w)
+		return printPods(w, pods)
+	})
+}
+
+// show writes a value in one of the formats.
+func show(w io.Writer, output string, value any, table func(io.Writer) error) error {
 	var data []byte
 	var err error
-	now := stateNow{state, agentNow{life.Running, life.Problem, int64(age.Seconds())}}
 	switch output {
 	case "table":
-		return printTable(w, state, life, age)
+		return table(w)
 	case "json":
-		data, err = json.MarshalIndent(now, "", "  ")
+		data, err = json.MarshalIndent(value, "", "  ")
 		data = append(data, '\n')
 	case "yaml":
-		data, err = yaml.Marshal(now)
+		data, err = yaml.Marshal(value)
 	default:
 		return fmt.Errorf("-o %s: want table, json or yaml", output)
 	}

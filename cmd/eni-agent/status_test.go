@@ -84,7 +84,7 @@ No ENIs.
 			state := sampleState()
 			test.change(&state)
 			var out bytes.Buffer
-			if err := printState(&out, "table", state, lifeOf(test.running), 35*time.Minute); err != nil {
+			if err := printState(&out, "table", state, lifeOf(test.running), 35*time.Minute, nil); err != nil {
 				t.Fatal(err)
 			}
 			if out.String() != test.want {
@@ -92,7 +92,7 @@ No ENIs.
 			}
 		})
 	}
-	if err := printState(new(bytes.Buffer), "wide", sampleState(), files.Life{Running: true}, 0); err == nil || !strings.Contains(err.Error(), "want table, json or yaml") {
+	if err := printState(new(bytes.Buffer), "wide", sampleState(), files.Life{Running: true}, 0, nil); err == nil || !strings.Contains(err.Error(), "want table, json or yaml") {
 		t.Errorf("-o wide: %v", err)
 	}
 }
@@ -175,7 +175,7 @@ func TestStatusForPrograms(t *testing.T) {
 		"yaml": "agent:\n  problem: the agent is not running\n  reportAgeSeconds: 7200\n  running: false\n",
 	} {
 		var out bytes.Buffer
-		if err := printState(&out, output, sampleState(), files.Life{Problem: "the agent is not running"}, 2*time.Hour); err != nil {
+		if err := printState(&out, output, sampleState(), files.Life{Problem: "the agent is not running"}, 2*time.Hour, nil); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.Contains(out.String(), want) || !strings.Contains(out.String(), sampleState().Metadata.Name) {
