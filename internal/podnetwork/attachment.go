@@ -10,6 +10,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // HostDevice is the mode in which a pod has the ENI's link to itself.
@@ -51,6 +53,22 @@ func Attachments(dataDir string) ([]Attachment, error) {
 // [os.ErrNotExist] when there is none.
 func ReadAttachment(dataDir, containerID, ifName string) (Attachment, error) {
 	return readFile[Attachment](filepath.Join(attachmentsDir(dataDir), attachmentName(containerID, ifName)))
+}
+
+// Hold waits until no other process works on the attachment, and keeps others waiting
+// until this process and all that it starts have ended: a delegate goes on when the
+// plugin is killed, and what it makes must not come after what DEL removes.
+func Hold(dataDir, containerID, ifName string) error {
+	path := filepath.Join(attachmentsDir(dataDir), attachmentName(containerID, ifName))
+	// Not os.Open, which would have the descriptor closed in delegates.
+	fd, err := unix.Open(path, unix.O_RDONLY, 0)
+	if err == nil {
+		err = unix.Flock(fd, unix.LOCK_EX)
+	}
+	if err != nil {
+		return &os.PathError{Op: "lock", Path: path, Err: err}
+	}
+	return nil
 }
 
 // Holder says whose attachment this is, for messages.

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/disk"
@@ -18,8 +19,10 @@ import (
 // Addresses are in a store of host-local's: a file for each, whose exclusive creation is
 // what makes it one pod's, with its lock.
 type Store struct {
-	dataDir   string
-	addresses *disk.Store
+	dataDir     string
+	addresses   *disk.Store
+	attachments []Attachment
+	unreadable  error
 }
 
 const addressesDir = "addresses"
@@ -33,7 +36,14 @@ func Open(dataDir string) (*Store, error) {
 	if err := addresses.Lock(); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock the store of pods' addresses in %s: %w", dataDir, err), addresses.Close())
 	}
-	return &Store{dataDir: dataDir, addresses: addresses}, nil
+	s := &Store{dataDir: dataDir, addresses: addresses}
+	s.attachments, s.unreadable = Attachments(dataDir)
+	return s, nil
+}
+
+// Attachments are those written down, but for files that cannot be read.
+func (s *Store) Attachments() []Attachment {
+	return s.attachments
 }
 
 // Close releases the lock.
@@ -108,6 +118,7 @@ func (s *Store) Write(a Attachment) error {
 	if err := writeFile(path, a, (*os.File).Sync); err != nil {
 		return fmt.Errorf("write down the attachment: %w", err)
 	}
+	s.attachments = append(s.attachments, a)
 	return nil
 }
 
@@ -122,19 +133,21 @@ func (s *Store) Release(containerID, ifName string) error {
 		return fmt.Errorf("release addresses: %w", err)
 	}
 	err = os.Remove(filepath.Join(attachmentsDir(s.dataDir), attachmentName(containerID, ifName)))
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
-	return err
+	s.attachments = slices.DeleteFunc(s.attachments, func(a Attachment) bool {
+		return a.ContainerID == containerID && a.Interface == ifName
+	})
+	return nil
 }
 
 // Reclaim takes back what is leaked: attachments of pods that are gone, if the function
 // agrees, and addresses without an attachment. It returns the attachments.
 func (s *Store) Reclaim(agrees func(Attachment) bool) ([]Attachment, error) {
-	attachments, err := Attachments(s.dataDir)
-	errs := []error{err}
+	errs := []error{s.unreadable}
 	var reclaimed []Attachment
-	for _, a := range attachments {
+	for _, a := range slices.Clone(s.attachments) {
 		if !a.Leaked() || !agrees(a) {
 			continue
 		}
@@ -174,16 +187,39 @@ func (s *Store) reclaimAddresses() error {
 	return errors.Join(errs...)
 }
 
-// Reclaim is [Store.Reclaim] for who does nothing else with the store, which need not
-// exist.
+// Reclaim is [Store.Reclaim] for a program that does nothing else with the store, which
+// need not exist.
 func Reclaim(dataDir string, agrees func(Attachment) bool) ([]Attachment, error) {
-	if _, err := os.Stat(filepath.Join(dataDir, addressesDir)); errors.Is(err, os.ErrNotExist) {
-		return nil, nil
-	}
-	s, err := Open(dataDir)
-	if err != nil {
+	s, err := openExisting(dataDir)
+	if s == nil {
 		return nil, err
 	}
 	reclaimed, err := s.Reclaim(agrees)
 	return reclaimed, errors.Join(err, s.Close())
+}
+
+// Release is [Store.Release], and takes back what else is leaked. The store need not exist.
+func Release(dataDir, containerID, ifName string) error {
+	s, err := openExisting(dataDir)
+	if s == nil {
+		return err
+	}
+	err = s.Release(containerID, ifName)
+	// What cannot be taken back is the agent's to report, not this pod's.
+	_, _ = s.Reclaim(Any)
+	return errors.Join(err, s.Close())
+}
+
+// Any agrees to all.
+func Any(Attachment) bool { return true }
+
+func openExisting(dataDir string) (*Store, error) {
+	_, err := os.Stat(filepath.Join(dataDir, addressesDir))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return Open(dataDir)
 }

@@ -1,0 +1,132 @@
+// Package cni is the CNI plugin eni. It attaches pods to the ENIs of a NodeENI, with
+// addresses that EC2 knows as the ENI's.
+//
+// It makes no interface itself. From the file that the agent keeps of the NodeENI it makes
+// the configuration of a reference plugin, and calls that. Before, it writes down what it
+// is about to do: DEL, CHECK and GC go by that, whatever has become of the file, the agent
+// or the ENI. See https://www.cni.dev/docs/spec/.
+package cni
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/skel"
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
+)
+
+// Funcs are the plugin's operations.
+var Funcs = skel.CNIFuncs{Add: Add, Del: Del, Check: Check, GC: GC, Status: Status}
+
+// Del removes a pod's interface and releases its addresses.
+func Del(args *skel.CmdArgs) error {
+	conf, err := parse(args.StdinData)
+	if err != nil {
+		return err
+	}
+	err = podnetwork.Hold(conf.DataDir, args.ContainerID, args.IfName)
+	if err == nil {
+		var a podnetwork.Attachment
+		if a, err = podnetwork.ReadAttachment(conf.DataDir, args.ContainerID, args.IfName); err == nil {
+			return detach(conf.DataDir, args.Path, a)
+		}
+	}
+	// Without an attachment there is no interface of ours.
+	if !errors.Is(err, fs.ErrNotExist) && interfaceExists(args.Netns, args.IfName) {
+		return fmt.Errorf("what interface %s is, is not known: %w; delete the file and the interface", args.IfName, err)
+	}
+	return podnetwork.Release(conf.DataDir, args.ContainerID, args.IfName)
+}
+
+// detach undoes an attachment, which is held. Its addresses are released when the
+// interface is gone, whoever has removed it, and not before.
+func detach(dataDir, cniPath string, a podnetwork.Attachment) error {
+	if interfaceExists(a.NetNS, a.Interface) {
+		if _, err := call("DEL", cniPath, a, a.Delegate); err != nil && interfaceExists(a.NetNS, a.Interface) {
+			return fmt.Errorf("plugin %s could not remove interface %s of %s, which keeps %s: %w", a.Mode, a.Interface, a.Holder(), a.Addresses, err)
+		}
+	}
+	return podnetwork.Release(dataDir, a.ContainerID, a.Interface)
+}
+
+// Check finds out whether a pod's interface is as it was made.
+func Check(args *skel.CmdArgs) error {
+	conf, err := parse(args.StdinData)
+	if err != nil {
+		return err
+	}
+	a, err := podnetwork.ReadAttachment(conf.DataDir, args.ContainerID, args.IfName)
+	if err != nil {
+		return fmt.Errorf("interface %s of container %s is not one of NodeENI %s: %w", args.IfName, args.ContainerID, conf.NodeENI, err)
+	}
+	network, err := podnetwork.Read(conf.NetworksDir, a.NodeENI)
+	if err == nil && !slices.ContainsFunc(network.ENIs, func(e podnetwork.ENI) bool { return e.ID == a.ENI }) {
+		return fmt.Errorf("NodeENI %s does not have %s on node %s any more, so that %s of %s are not reached; make the pod again", a.NodeENI, a.ENI, network.Node, a.Addresses, a.Holder())
+	}
+	var delegate map[string]json.RawMessage
+	if err := json.Unmarshal(a.Delegate, &delegate); err != nil {
+		return fmt.Errorf("the delegate's configuration of %s: %w", a.Holder(), err)
+	}
+	delegate["prevResult"] = conf.PrevResult
+	configuration, err := json.Marshal(delegate)
+	if err != nil {
+		return err
+	}
+	_, err = call("CHECK", args.Path, a, configuration)
+	return err
+}
+
+// GC undoes the network's attachments that the runtime does not know.
+func GC(args *skel.CmdArgs) error {
+	conf, err := parse(args.StdinData)
+	if err != nil {
+		return err
+	}
+	if !conf.has("cni.dev/valid-attachments") {
+		return types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("network %q: cni.dev/valid-attachments is missing", conf.Name), "")
+	}
+	attachments, err := podnetwork.Attachments(conf.DataDir)
+	errs := []error{err}
+	for _, a := range attachments {
+		valid := slices.Contains(conf.ValidAttachments, types.GCAttachment{ContainerID: a.ContainerID, IfName: a.Interface})
+		if valid || a.Network != conf.Name {
+			continue
+		}
+		err := podnetwork.Hold(conf.DataDir, a.ContainerID, a.Interface)
+		if err == nil {
+			err = detach(conf.DataDir, args.Path, a)
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Status says whether pods can be attached, as far as that is known without a pod.
+func Status(args *skel.CmdArgs) error {
+	conf, err := parse(args.StdinData)
+	if err == nil {
+		err = conf.validate()
+	}
+	if err != nil {
+		return err
+	}
+	network, err := podnetwork.Read(conf.NetworksDir, conf.NodeENI)
+	if err != nil {
+		return types.NewError(types.ErrPluginNotAvailable, err.Error(), "")
+	}
+	ready := func(e podnetwork.ENI) bool { return e.Ready }
+	if !slices.ContainsFunc(network.ENIs, ready) {
+		_, refusals := offersOf(conf, network, nil, nil)
+		return types.NewError(types.ErrPluginNotAvailable,
+			fmt.Sprintf("NodeENI %s has no Ready ENI on node %s: %s", conf.NodeENI, network.Node, strings.Join(refusals, "; ")), "")
+	}
+	return nil
+}

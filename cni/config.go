@@ -1,0 +1,166 @@
+package cni
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/containernetworking/cni/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
+)
+
+// Modes, which are the plugins that make a pod's interface.
+const (
+	IPVLAN     = "ipvlan"
+	PTP        = "ptp"
+	HostDevice = podnetwork.HostDevice
+)
+
+// Config is the plugin's configuration: the fields of a NetworkAttachmentDefinition, and
+// those that runtimes add.
+type Config struct {
+	CNIVersion string `json:"cniVersion"`
+	Name       string `json:"name"`
+
+	// NodeENI is whose ENIs pods use.
+	NodeENI string `json:"nodeENI"`
+	// Mode is ipvlan, ptp or host-device. By default it is ipvlan, or ptp where the kernel
+	// does not have that.
+	Mode string `json:"mode"`
+	// MTU of the pod's interface is the ENI's by default.
+	MTU int `json:"mtu"`
+	// Routes are more routes by the pod's interface. Without gw they go by the gateway.
+	Routes []*types.Route `json:"routes"`
+	// RouteVPC has the VPC's CIDRs reached by the pod's interface.
+	RouteVPC bool `json:"routeVPC"`
+	// NetworksDir and DataDir are where the files of the agent and of the plugin are.
+	NetworksDir string `json:"networksDir"`
+	DataDir     string `json:"dataDir"`
+
+	DNS           json.RawMessage `json:"dns"`
+	RuntimeConfig wishes          `json:"runtimeConfig"`
+	Args          struct {
+		CNI wishes `json:"cni"`
+	} `json:"args"`
+	PrevResult       json.RawMessage      `json:"prevResult"`
+	ValidAttachments []types.GCAttachment `json:"cni.dev/valid-attachments"`
+
+	fields map[string]json.RawMessage
+}
+
+// has reports whether the configuration has a field, which may be null.
+func (c Config) has(field string) bool {
+	_, ok := c.fields[field]
+	return ok
+}
+
+// wishes are what a pod may ask for.
+type wishes struct {
+	IPs []string `json:"ips"`
+	MAC string   `json:"mac"`
+}
+
+// known are the fields of a configuration. Others are refused, or a typo would go
+// unnoticed, and so would an ipam, which has no say here.
+var known = []string{
+	"nodeENI", "mode", "mtu", "routes", "routeVPC", "networksDir", "dataDir",
+	"cniVersion", "name", "type", "capabilities", "dns", "args", "runtimeConfig", "prevResult",
+	"deviceID", "pciBusID", // by Multus
+}
+
+// parse reads a configuration as far as the removal of an attachment needs it.
+func parse(stdin []byte) (Config, error) {
+	var conf Config
+	err := json.Unmarshal(stdin, &conf.fields)
+	if err == nil {
+		err = json.Unmarshal(stdin, &conf)
+	}
+	if err != nil {
+		return conf, types.NewError(types.ErrDecodingFailure, fmt.Sprintf("the configuration of the CNI plugin eni: %v", err), "")
+	}
+	conf.NetworksDir = cmp.Or(conf.NetworksDir, podnetwork.DefaultNetworksDir)
+	conf.DataDir = cmp.Or(conf.DataDir, podnetwork.DefaultDataDir)
+	return conf, nil
+}
+
+// validate says what is wrong, with the name of the network and of the field.
+func (c Config) validate() error {
+	wrong := func(format string, args ...any) error {
+		message := fmt.Sprintf("network %q: ", c.Name) + fmt.Sprintf(format, args...)
+		return types.NewError(types.ErrInvalidNetworkConfig, message, "")
+	}
+	for field := range c.fields {
+		if !slices.Contains(known, field) && !strings.HasPrefix(field, "cni.dev/") {
+			return wrong("%s is not a field of the plugin eni; it has %s", field, strings.Join(known[:7], ", "))
+		}
+	}
+	switch {
+	case c.NodeENI == "":
+		return wrong("nodeENI is missing: the name of the NodeENI whose ENIs pods use")
+	case !podnetwork.ValidName(c.NodeENI):
+		return wrong("nodeENI: %q is not the name of a NodeENI", c.NodeENI)
+	case !slices.Contains([]string{"", IPVLAN, PTP, HostDevice}, c.Mode):
+		return wrong("mode: %q is none of %s, %s and %s", c.Mode, IPVLAN, PTP, HostDevice)
+	case c.MTU != 0 && c.Mode == HostDevice:
+		return wrong("mtu: with mode %s, the pod gets the ENI's link as it is; set the NodeENI's mtu", HostDevice)
+	case c.MTU < 0 || c.MTU > 0 && c.MTU < 576:
+		return wrong("mtu: %d is too small", c.MTU)
+	case cmp.Or(c.RuntimeConfig.MAC, c.Args.CNI.MAC) != "":
+		return wrong("mac: an interface has the MAC of its ENI, since EC2 drops packets of others")
+	}
+	for i, route := range c.Routes {
+		if route == nil || route.Dst.IP == nil {
+			return wrong("routes[%d]: dst is missing", i)
+		}
+	}
+	return nil
+}
+
+// podArgs are what the kubelet's runtimes say of the pod in CNI_ARGS.
+type podArgs struct {
+	types.CommonArgs
+	K8S_POD_NAMESPACE types.UnmarshallableString //nolint:revive // as in CNI_ARGS
+	K8S_POD_NAME      types.UnmarshallableString //nolint:revive // as in CNI_ARGS
+	IP                types.UnmarshallableString
+}
+
+// podOf is the pod's namespace and name, "" when CNI_ARGS does not have them, and the
+// address that it asks for.
+func podOf(cniArgs string) (pod, ip string) {
+	// What else there is does not matter, nor does its form.
+	args := podArgs{CommonArgs: types.CommonArgs{IgnoreUnknown: true}}
+	for pair := range strings.SplitSeq(cniArgs, ";") {
+		_ = types.LoadArgs("IgnoreUnknown=1;"+pair, &args)
+	}
+	if args.K8S_POD_NAME != "" {
+		pod = string(args.K8S_POD_NAMESPACE + "/" + args.K8S_POD_NAME)
+	}
+	return pod, string(args.IP)
+}
+
+// requested are the addresses that the pod asks for, at most one of each family, with or
+// without the length of a prefix.
+func (c Config) requested(ip string) ([]netip.Addr, error) {
+	wanted := slices.Concat(c.RuntimeConfig.IPs, c.Args.CNI.IPs)
+	if ip != "" {
+		wanted = append(wanted, ip)
+	}
+	var addresses []netip.Addr
+	for _, value := range wanted {
+		text, _, _ := strings.Cut(value, "/")
+		address, err := netip.ParseAddr(text)
+		if err != nil || address.Zone() != "" {
+			return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("network %q: ips: %q is not an address", c.Name, value), "")
+		}
+		address = address.Unmap()
+		if slices.ContainsFunc(addresses, func(a netip.Addr) bool { return a.Is4() == address.Is4() }) {
+			return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("network %q: ips: %s is the second address of its family; a pod's interface has one", c.Name, address), "")
+		}
+		addresses = append(addresses, address)
+	}
+	return addresses, nil
+}

@@ -1,0 +1,159 @@
+package cni
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"slices"
+
+	"github.com/containernetworking/cni/pkg/invoke"
+	"github.com/containernetworking/cni/pkg/types"
+	current "github.com/containernetworking/cni/pkg/types/100"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
+)
+
+// delegation is the configuration of the plugin that makes the pod's interface.
+type delegation struct {
+	CNIVersion string          `json:"cniVersion"`
+	Name       string          `json:"name"`
+	Type       string          `json:"type"`
+	Master     string          `json:"master,omitempty"` // ipvlan
+	Mode       string          `json:"mode,omitempty"`   // ipvlan
+	Device     string          `json:"device,omitempty"` // host-device
+	MTU        int             `json:"mtu,omitempty"`
+	DNS        json.RawMessage `json:"dns,omitempty"`
+	IPAM       static          `json:"ipam"`
+}
+
+// static is the configuration of the IPAM plugin that hands on what it is told. The
+// addresses are reserved already: host-local would do it after the attachment is written
+// down, and since 1.10 it refuses a gateway that is not in the subnet, as ptp's is here.
+type static struct {
+	Type      string         `json:"type"`
+	Addresses []address      `json:"addresses"`
+	Routes    []*types.Route `json:"routes"`
+}
+
+type address struct {
+	Address netip.Prefix `json:"address"`
+	Gateway netip.Addr   `json:"gateway"`
+}
+
+// With ptp, the host's end of the pod's link has the gateway's address. The address of
+// the subnet's router must not become one of the host's, or the host would not reach it.
+var (
+	ptpGateway4 = netip.MustParseAddr("169.254.1.1")
+	ptpGateway6 = netip.MustParseAddr("fe80::1")
+)
+
+// delegate makes the delegate's configuration for a pod with these addresses of the ENI,
+// whose link has this name now.
+func (c Config) delegate(e podnetwork.ENI, link string, pod []netip.Addr) ([]byte, error) {
+	d := delegation{CNIVersion: c.CNIVersion, Name: c.Name, Type: c.Mode, DNS: c.DNS, MTU: e.MTU}
+	if c.MTU > e.MTU && e.MTU != 0 {
+		return nil, types.NewError(types.ErrInvalidNetworkConfig,
+			fmt.Sprintf("network %q: mtu: %d is more than the %d of ENI %s", c.Name, c.MTU, e.MTU, e.ID), "")
+	}
+	if c.MTU != 0 {
+		d.MTU = c.MTU
+	}
+	switch c.Mode {
+	case IPVLAN:
+		d.Master, d.Mode = link, "l2"
+	case HostDevice:
+		d.Device, d.MTU = link, 0
+	}
+	d.IPAM = static{Type: "static", Routes: []*types.Route{}}
+	for _, a := range pod {
+		gateway := e.Gateway(a)
+		if c.Mode == PTP {
+			gateway = ptpGateway6
+			if a.Is4() {
+				gateway = ptpGateway4
+				d.IPAM.Routes = append(d.IPAM.Routes, toPTPGateway())
+			}
+		}
+		d.IPAM.Addresses = append(d.IPAM.Addresses, address{netip.PrefixFrom(a, e.Subnet(a).Bits()), gateway})
+	}
+	routes, err := c.routes(e, pod)
+	if err != nil {
+		return nil, err
+	}
+	d.IPAM.Routes = append(d.IPAM.Routes, routes...)
+	return json.Marshal(d)
+}
+
+// toPTPGateway is the route to ptp's gateway. The plugin adds one of its own, but after the
+// routes that need it. Theirs wins by the metric.
+func toPTPGateway() *types.Route {
+	onLink := 253 // RT_SCOPE_LINK
+	return &types.Route{Dst: ipNet(netip.PrefixFrom(ptpGateway4, 32)), GW: net.IPv4zero, Priority: 1, Scope: &onLink}
+}
+
+// routes are the user's, and those to the NodeENI's other subnets and to the VPC by the
+// gateway. The ENI's own subnet needs none. There is no default route but the user's.
+func (c Config) routes(e podnetwork.ENI, pod []netip.Addr) ([]*types.Route, error) {
+	has := func(network netip.Addr) bool {
+		return slices.ContainsFunc(pod, func(a netip.Addr) bool { return a.Is4() == network.Is4() })
+	}
+	routed := slices.Clone(e.Subnets)
+	for i, r := range c.Routes {
+		dst, ok := prefixOf(r.Dst)
+		if !ok || !has(dst.Addr()) {
+			return nil, types.NewError(types.ErrInvalidNetworkConfig,
+				fmt.Sprintf("network %q: routes[%d]: pods get no address of the family of %s from NodeENI %s", c.Name, i, r.Dst.String(), c.NodeENI), "")
+		}
+		routed = append(routed, dst)
+	}
+	routes := slices.Clone(c.Routes)
+	networks := e.OtherSubnets
+	if c.RouteVPC {
+		networks = slices.Concat(networks, e.VPC)
+	}
+	for _, network := range networks {
+		if network = network.Masked(); has(network.Addr()) && !slices.Contains(routed, network) {
+			routed = append(routed, network)
+			routes = append(routes, &types.Route{Dst: ipNet(network)})
+		}
+	}
+	return routes, nil
+}
+
+func ipNet(p netip.Prefix) net.IPNet {
+	return net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}
+
+func prefixOf(n net.IPNet) (netip.Prefix, bool) {
+	a, ok := netip.AddrFromSlice(n.IP)
+	bits, _ := n.Mask.Size()
+	return netip.PrefixFrom(a.Unmap(), bits).Masked(), ok
+}
+
+// call calls an attachment's delegate. The result is nil but for ADD.
+func call(command, cniPath string, a podnetwork.Attachment, configuration []byte) (*current.Result, error) {
+	exec := &invoke.DefaultExec{RawExec: &invoke.RawExec{}}
+	path, err := exec.FindInPath(a.Mode, filepath.SplitList(cniPath))
+	if err != nil {
+		return nil, fmt.Errorf("%w; it is one of the reference plugins of github.com/containernetworking/plugins, which must be on the node", err)
+	}
+	args := &invoke.Args{Command: command, ContainerID: a.ContainerID, NetNS: a.NetNS, IfName: a.Interface, Path: cniPath}
+	ctx := context.Background() // the runtime kills when its patience ends
+	if command != "ADD" {
+		return nil, invoke.ExecPluginWithoutResult(ctx, path, configuration, args, exec)
+	}
+	result, err := invoke.ExecPluginWithResult(ctx, path, configuration, args, exec)
+	if err != nil {
+		return nil, err
+	}
+	r, err := current.NewResultFromResult(result)
+	if err != nil {
+		return nil, err
+	}
+	// It is between ptp and us, and CHECK would not find it by its gateway.
+	r.Routes = slices.DeleteFunc(r.Routes, func(r *types.Route) bool { return r.GW.Equal(net.IPv4zero) })
+	return r, nil
+}

@@ -1,0 +1,63 @@
+package cni
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/containernetworking/plugins/pkg/ns"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
+)
+
+// kernelHasIPVLAN asks the kernel to make an ipvlan link without a parent. It never does,
+// but says whether it knows the kind, after it has loaded the module as for the delegate.
+// A module that is loaded saves the question; one that is built in is not seen there.
+func kernelHasIPVLAN() bool {
+	if _, err := os.Stat("/sys/module/ipvlan"); err == nil {
+		return true
+	}
+	err := netlink.LinkAdd(&netlink.IPVlan{LinkAttrs: netlink.LinkAttrs{Name: "eni-has-ipvlan"}})
+	return !errors.Is(err, unix.EOPNOTSUPP)
+}
+
+// linkOf is the name that the ENI's link has now. The agent may have renamed it since it
+// wrote the file, and links on top of it may have the same MAC.
+func linkOf(e podnetwork.ENI) (string, error) {
+	links, err := net.Interfaces()
+	if err != nil {
+		return "", fmt.Errorf("list links: %w", err)
+	}
+	name := ""
+	for _, link := range links {
+		if link.HardwareAddr.String() != e.MAC {
+			continue
+		}
+		if name == "" || link.Name == e.Link {
+			name = link.Name
+		}
+	}
+	if name == "" {
+		return "", fmt.Errorf("there is no link with its MAC %s on the node", e.MAC)
+	}
+	return name, nil
+}
+
+// interfaceExists reports whether a network namespace has the interface. It counts as
+// there when the namespace is, and cannot be entered.
+func interfaceExists(netns, ifName string) bool {
+	found := true
+	err := ns.WithNetNSPath(netns, func(ns.NetNS) error {
+		_, err := net.InterfaceByName(ifName)
+		found = err == nil
+		return nil
+	})
+	switch err.(type) {
+	case ns.NSPathNotExistErr, ns.NSPathNotNSErr:
+		return false
+	}
+	return found
+}

@@ -1,0 +1,114 @@
+package cni
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
+)
+
+// offer is an ENI that can take a pod.
+type offer struct {
+	eni podnetwork.ENI
+	// ranges are where the pod's addresses come from, one out of each set.
+	ranges [][]netip.Prefix
+}
+
+// offersOf are the ENIs that can take the pod if they have free addresses, in order, and
+// why the others cannot.
+func offersOf(conf Config, network podnetwork.Network, attachments []podnetwork.Attachment, wanted []netip.Addr) (offers []offer, refusals []string) {
+	for _, e := range network.ENIs {
+		o, refusal := offerOf(conf, e, attachments, wanted)
+		if refusal != "" {
+			refusals = append(refusals, fmt.Sprintf("%s %s", e.ID, refusal))
+			continue
+		}
+		offers = append(offers, o)
+	}
+	if network.Reason != "" || len(network.ENIs) == 0 {
+		refusals = append(refusals, fmt.Sprintf("it has %d ENIs here: %s: %s", len(network.ENIs), network.Reason, network.Message))
+	}
+	return offers, refusals
+}
+
+func offerOf(conf Config, e podnetwork.ENI, attachments []podnetwork.Attachment, wanted []netip.Addr) (o offer, refusal string) {
+	o = offer{eni: e}
+	if !e.Ready {
+		return o, fmt.Sprintf("is not Ready: %s: %s", e.Reason, e.Message)
+	}
+	for _, a := range attachments {
+		if a.ENI == e.ID && (a.Mode == HostDevice || conf.Mode == HostDevice) {
+			return o, fmt.Sprintf("is used by %s, and mode %s takes the whole ENI", a.Holder(), HostDevice)
+		}
+	}
+	available := e.Ranges
+	if conf.Mode == HostDevice {
+		available = nil
+		for _, address := range e.Addresses {
+			available = append(available, netip.PrefixFrom(address, address.BitLen()))
+		}
+	}
+	for _, family := range podnetwork.Families {
+		if ranges := inFamily(available, family); len(ranges) > 0 {
+			o.ranges = append(o.ranges, ranges)
+		}
+	}
+	if len(o.ranges) == 0 {
+		return o, "has no addresses for pods; set the NodeENI's ipv4.prefixes or another number of addresses, or mode " + HostDevice
+	}
+	for _, address := range wanted {
+		one := netip.PrefixFrom(address, address.BitLen())
+		i := slices.IndexFunc(o.ranges, func(ranges []netip.Prefix) bool {
+			return slices.ContainsFunc(ranges, one.Overlaps)
+		})
+		if i < 0 {
+			return o, fmt.Sprintf("does not have the requested address %s, but %s", address, available)
+		}
+		for _, a := range attachments {
+			if slices.Contains(a.Addresses, address) {
+				return o, fmt.Sprintf("has the requested address %s, but %s holds it", address, a.Holder())
+			}
+		}
+		o.ranges[i] = []netip.Prefix{one}
+	}
+	return o, ""
+}
+
+func inFamily(prefixes []netip.Prefix, family func(netip.Addr) bool) []netip.Prefix {
+	return podnetwork.ENI{Ranges: prefixes}.RangesOf(family)
+}
+
+// exhausted says of which addresses there are no more, and what to ask for.
+func exhausted(offers []offer, attachments []podnetwork.Attachment) string {
+	for i, family := range []string{"ipv4", "ipv6"} {
+		var ranges []netip.Prefix
+		for _, o := range offers {
+			ranges = append(ranges, inFamily(slices.Concat(o.ranges...), podnetwork.Families[i])...)
+		}
+		size, used := 0.0, 0.0
+		more := family + ".prefixes"
+		for _, r := range ranges {
+			size += math.Exp2(float64(r.Addr().BitLen() - r.Bits()))
+			switch {
+			case !r.IsSingleIP():
+			case r.Addr().Is4():
+				more = "ipv4.secondaryAddresses"
+			default:
+				more = "ipv6.addresses"
+			}
+		}
+		for _, a := range attachments {
+			for _, address := range a.Addresses {
+				if slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Contains(address) }) {
+					used++
+				}
+			}
+		}
+		if size > 0 && used >= size {
+			return fmt.Sprintf("%.0f of %.0f are in use; ask for more with the NodeENI's %s", used, size, more)
+		}
+	}
+	return "those that are not in use belong to ENIs that have none of the other family"
+}
