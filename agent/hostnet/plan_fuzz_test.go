@@ -301,7 +301,7 @@ func carryOut(t *testing.T, w Wanted, have state, changes []change, release bool
 		if now := have.exposed(w); exposed == "" && now != "" && !lastGone {
 			t.Fatalf("%v exposes %s in\n%s", ch, now, commands(changes))
 		}
-		if _, is := ch.object.(route); exposed != "" && healing && (!is || ch.verb != add) {
+		if _, isRoute := ch.object.(route); exposed != "" && healing && (!isRoute || ch.verb != add) && (!is || ch.verb != del) {
 			t.Fatalf("%v comes while %s is exposed in\n%s", ch, exposed, commands(changes))
 		}
 		healing = (healing || lastGone) && have.exposed(w) != ""
