@@ -1,0 +1,442 @@
+package hostnet
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
+)
+
+// forPods is what the tests want of an ENI in a dual-stack subnet that is for pods.
+func forPods(t testing.TB) Wanted {
+	w := dual(t)
+	w.Host, w.MTU, w.Addresses = false, 0, addrs("10.0.1.10", "2001:db8:1::10")
+	w.PodRanges = cidrs("10.0.1.16/28", "10.0.1.40/32", "2001:db8:1:0:1::/80")
+	return w
+}
+
+func TestConfigurePods(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.1.5/24")
+	w := forPods(t)
+	n.plug("eth1", w.MAC)
+	bare := n.describe()
+	if status := n.configure(w); status.Repaired != 11 {
+		t.Errorf("configured with %d changes, want 11", status.Repaired)
+	}
+	const configured = `
+# ip -br addr
+lo               UNKNOWN  mtu 65536 127.0.0.1/8
+eth0             UP       mtu 1500 02:00:00:00:00:00 10.0.1.5/24
+eth1             UP       mtu 1500 02:00:00:00:00:01
+# ip rule
+0:	from all lookup local proto kernel
+20000:	from 10.0.1.16/28 lookup 20000 proto kernel
+20000:	from 10.0.1.40 lookup 20000 proto kernel
+20001:	from 10.0.1.16/28 lookup 20001 proto kernel
+20001:	from 10.0.1.40 lookup 20001 proto kernel
+32766:	from all lookup main proto kernel
+32767:	from all lookup default proto kernel
+# ip route show table main
+default via 10.0.1.1 dev eth0 proto dhcp
+10.0.1.0/24 dev eth0 proto kernel scope link src 10.0.1.5
+# ip route show table 20000
+throw 10.0.1.0/24 proto kernel
+# ip route show table 20001
+default via 10.0.1.1 dev eth1 proto kernel
+10.0.1.0/24 dev eth1 proto kernel scope link
+# ip -6 rule
+0:	from all lookup local proto kernel
+20000:	from 2001:db8:1:0:1::/80 lookup 20000 proto kernel
+20001:	from 2001:db8:1:0:1::/80 lookup 20001 proto kernel
+32766:	from all lookup main proto kernel
+# ip -6 route show table 20000
+throw 2001:db8:1::/64 dev lo proto kernel metric 1
+# ip -6 route show table 20001
+2001:db8:1::/64 dev eth1 proto kernel metric 1024
+default via fe80:ec2::1 dev eth1 proto kernel metric 1024
+`
+	n.see("configured,", configured)
+	if status := n.configure(w); status.Repaired != 0 {
+		t.Errorf("a second Configure made %d changes", status.Repaired)
+	}
+	if removed, err := n.host.Sweep([]Wanted{w}); removed != 0 || err != nil {
+		t.Errorf("Sweep = %d, %v", removed, err)
+	}
+	n.see("swept,", configured)
+
+	// Host, and back.
+	w.Host = true
+	n.configure(w)
+	for _, want := range []string{"10.0.1.10/24 noprefixroute 2001:db8:1::10/128", "from 10.0.1.10 lookup 20001", "from 10.0.1.16/28 lookup 20001", "fwmark 0x4/0xfff lookup 20001"} {
+		if text := n.describe(); !strings.Contains(text, want) {
+			t.Errorf("with Host there is no %q in\n%s", want, text)
+		}
+	}
+	w.Host = false
+	if events := n.record(func() { n.configure(w) }); slices.Contains(events, "del rule 10.0.1.16/28 lookup 20001") {
+		t.Errorf("with None again, rules of pods were gone: %q", events)
+	}
+	n.see("with None again,", configured)
+
+	// The same with what an agent may know that was killed.
+	down := strings.Replace("\n"+bare, "eth1             UP  ", "eth1             DOWN", 1)
+	n.must(n.host.Release(w))
+	n.see("released,", down)
+	n.configure(w)
+	known := w
+	known.PodRanges = nil
+	n.must(n.host.Release(known))
+	_, err := n.host.Sweep(nil)
+	n.must(err)
+	n.see("released with less knowledge, and swept,", down)
+	n.configure(w)
+	n.must(n.nl.LinkDel(n.link("eth1")))
+	if removed, err := n.host.Sweep(nil); err != nil || removed != 8 || strings.Contains(n.describe(), "2000") {
+		t.Errorf("Sweep = %d, %v, and there is still\n%s", removed, err, n.describe())
+	}
+}
+
+// Ranges come and go in place: no rule leads to a table without routes, and what stays is
+// never gone.
+func TestOrderPods(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.1.5/24")
+	w := forPods(t).only(unix.AF_INET)
+	w.PodRanges = w.PodRanges[:1]
+	n.plug("eth1", w.MAC)
+	check := func(what string, f func(), want []string) {
+		t.Helper()
+		if got := n.record(f); !slices.Equal(got, want) {
+			t.Errorf("%s happened as\n%q, want\n%q", what, got, want)
+		}
+	}
+	check("Configure", func() { n.configure(w) }, []string{
+		"link up: true",
+		"add route 10.0.1.0/24 table 20000",
+		"add route 10.0.1.0/24 table 20001",
+		"add route 0.0.0.0/0 table 20001",
+		"add rule 10.0.1.16/28 lookup 20001",
+		"add rule 10.0.1.16/28 lookup 20000",
+	})
+	check("another range", func() { w.PodRanges = cidrs("10.0.1.16/28", "10.0.1.32/28"); n.configure(w) }, []string{
+		"add rule 10.0.1.32/28 lookup 20001",
+		"add rule 10.0.1.32/28 lookup 20000",
+	})
+	check("a range less", func() { w.PodRanges = cidrs("10.0.1.32/28"); n.configure(w) }, []string{
+		"del rule 10.0.1.16/28 lookup 20000",
+		"del rule 10.0.1.16/28 lookup 20001",
+	})
+	check("another device index", func() { w.DeviceIndex = 2; n.configure(w) }, []string{
+		"add route 10.0.1.0/24 table 20002",
+		"add route 0.0.0.0/0 table 20002",
+		"add rule 10.0.1.32/28 lookup 20002",
+		"del rule 10.0.1.32/28 lookup 20001",
+		"del route 0.0.0.0/0 table 20001",
+		"del route 10.0.1.0/24 table 20001",
+	})
+	check("Release", func() { n.must(n.host.Release(w)) }, []string{
+		"del rule 10.0.1.32/28 lookup 20000",
+		"del rule 10.0.1.32/28 lookup 20002",
+		"del route 0.0.0.0/0 table 20002",
+		"del route 10.0.1.0/24 table 20002",
+		"del route 10.0.1.0/24 table 20000",
+		"link up: false",
+	})
+}
+
+// What others delete is announced, and comes back.
+func TestPodRulesAreGuarded(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.0.5/24")
+	w := forPods(t)
+	n.plug("eth1", w.MAC)
+	n.configure(w)
+	want := n.describe()
+	changed, err := n.host.Watch(t.Context())
+	n.must(err)
+	for _, r := range wanted(w, n.link("eth1").Attrs().Index).rules {
+		n.must(n.host.conn.apply(0, change{del, r}))
+		await(t, changed, "the end of a rule")
+		if status := n.configure(w); status.Repaired != 1 {
+			t.Errorf("%d changes after the end of %v", status.Repaired, r)
+		}
+	}
+	n.see("in the end", "\n"+want)
+}
+
+// EC2 gives a range that is free to the next ENI, a device index as well. Whichever ENI is
+// configured first, both are right then.
+func TestRangesMove(t *testing.T) {
+	n := newNode(t)
+	n.primary("10.0.0.5/24")
+	random := rand.New(rand.NewPCG(7, 7))
+	all := cidrs("10.0.1.16/28", "10.0.1.32/28", "10.0.1.40/32", "10.0.1.41/32", "2001:db8:1:0:1::/80", "2001:db8:1:0:2::/80", "2001:db8:1::77/128")
+	enis := make([]Wanted, 3)
+	for i := range enis {
+		enis[i] = forPods(t)
+		enis[i].MAC = net.HardwareAddr{2, 0, 0, 0, 0, byte(i + 1)}
+		enis[i].Addresses = []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 1, byte(10 + i)})}
+		n.plug(fmt.Sprintf("eth%d", i+1), enis[i].MAC)
+	}
+	for round := range 60 {
+		for i, at := range random.Perm(len(enis)) {
+			enis[i].DeviceIndex, enis[i].Host, enis[i].PodRanges = at+1, random.IntN(3) == 0, nil
+		}
+		for _, p := range all {
+			if at := random.IntN(len(enis) + 1); at < len(enis) {
+				enis[at].PodRanges = append(enis[at].PodRanges, p)
+			}
+		}
+		order := random.Perm(len(enis))
+		for range 2 { // its own changes make an agent look again
+			for _, i := range order {
+				n.configure(enis[i])
+			}
+		}
+		left, want := 0, map[rule]bool{}
+		for i, w := range enis {
+			have, err := n.host.conn.ofENI(n.link(fmt.Sprintf("eth%d", i+1)).Attrs().Index, w.Table())
+			n.must(err)
+			s := wanted(w, n.link(fmt.Sprintf("eth%d", i+1)).Attrs().Index)
+			for _, r := range s.rules {
+				want[r] = true
+				if !slices.Contains(have.rules, r) {
+					t.Errorf("round %d: %v is missing", round, r)
+				}
+			}
+			for _, r := range s.routes {
+				if !slices.Contains(have.routes, r) {
+					t.Errorf("round %d: %v is missing", round, r)
+				}
+			}
+			left = len(have.rules)
+		}
+		if left != len(want) {
+			t.Errorf("round %d, in the order %v: there are %d rules, want %d:\n%s", round, order, left, len(want), n.describe())
+		}
+		if removed, err := n.host.Sweep(enis); removed != 0 || err != nil {
+			t.Errorf("round %d: Sweep = %d, %v", round, removed, err)
+		}
+	}
+}
+
+// Neither a port of a bridge nor a link without IPv6 can be used for pods.
+func TestLinkNotForPods(t *testing.T) {
+	n := newNode(t)
+	w := forPods(t)
+	link := n.plug("eth1", w.MAC)
+	sysctlOf(t, n.ns, "ipv6", map[string]string{"conf/eth1/disable_ipv6": "1"})
+	_, err := n.host.Configure(w)
+	if off := (*IPv6Error)(nil); !errors.As(err, &off) {
+		t.Errorf("without IPv6 the error is %v", err)
+	}
+	if text := n.describe(); !strings.Contains(text, "from 10.0.1.16/28 lookup 20001") || strings.Contains(text, "2001:db8") {
+		t.Errorf("without IPv6 there is\n%s", text)
+	}
+	n.must(n.nl.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: "br0"}}))
+	n.must(n.nl.LinkSetMaster(link, n.link("br0")))
+	_, err = n.host.Configure(w)
+	if master := (*MasterError)(nil); !errors.As(err, &master) {
+		t.Errorf("as a port of a bridge the error is %v", err)
+	}
+}
+
+// pod starts one as the CNI plugin ptp does, with these addresses.
+func (n *node) pod(addresses ...string) *netns.Namespace {
+	n.t.Helper()
+	ns := newNamespace(n.t)
+	h := handle(n.t, ns)
+	n.ends++
+	name := fmt.Sprintf("veth%d", n.ends)
+	n.must(n.ns.With(func(fd int) error { // made in the pod, as ptp does
+		return h.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: name, PeerNamespace: netlink.NsFd(fd)})
+	}))
+	eth0, err := h.LinkByName("eth0")
+	n.must(err)
+	n.must(h.LinkSetUp(eth0))
+	veth := n.link(name)
+	n.must(n.nl.LinkSetUp(veth))
+	for _, a := range addresses {
+		addr := netip.MustParseAddr(a)
+		gateway := netip.MustParseAddr("169.254.1.1")
+		if addr.Is6() {
+			gateway = netip.MustParseAddr("fe80::1")
+		}
+		n.must(n.nl.AddrAdd(veth, parseAddr(n.t, prefixOf(gateway).String())))
+		n.must(n.nl.RouteAdd(&netlink.Route{LinkIndex: veth.Attrs().Index, Dst: ipNet(prefixOf(addr).String()), Scope: netlink.SCOPE_HOST}))
+		n.must(h.AddrAdd(eth0, parseAddr(n.t, prefixOf(addr).String())))
+		if addr.Is4() {
+			n.must(h.RouteAdd(&netlink.Route{LinkIndex: eth0.Attrs().Index, Dst: ipNet(prefixOf(gateway).String()), Scope: netlink.SCOPE_LINK}))
+		}
+		n.must(h.RouteAdd(&netlink.Route{LinkIndex: eth0.Attrs().Index, Gw: gateway.AsSlice()}))
+	}
+	return ns
+}
+
+// vpc makes the fabric two subnets, and another one behind the router. What comes by a
+// link from a source that is not of its subnet is dropped, as EC2 does. Packets to these addresses
+// are delivered to the ENI, whether or not that answers ARP.
+func (n *node) vpc(delivered ...string) {
+	n.t.Helper()
+	lo, err := n.fabric.LinkByName("lo")
+	n.must(err)
+	for _, a := range []string{"10.9.9.9/32", "2001:db8:9::9/128"} {
+		n.must(n.fabric.AddrAdd(lo, parseAddr(n.t, a)))
+	}
+	sysctl(n.t, n.fabricNS, map[string]string{"ip_forward": "1", "conf/all/rp_filter": "0", "conf/end1/rp_filter": "0", "conf/end2/rp_filter": "0"})
+	for end, addresses := range map[string][]string{
+		"end1": {"10.0.0.1/24", "2001:db8::1/64", router6.String() + "/64"},
+		"end2": {"10.0.1.1/24", "10.0.1.77/24", "2001:db8:1::1/64", "2001:db8:1::77/64", router6.String() + "/64"},
+	} {
+		l, err := n.fabric.LinkByName(end)
+		n.must(err)
+		for _, a := range addresses {
+			n.must(n.fabric.AddrAdd(l, parseAddr(n.t, a)))
+		}
+	}
+	end2, err := n.fabric.LinkByName("end2")
+	n.must(err)
+	for _, a := range delivered {
+		n.must(n.fabric.NeighSet(&netlink.Neigh{LinkIndex: end2.Attrs().Index, IP: net.ParseIP(a), HardwareAddr: n.link("eth1").Attrs().HardwareAddr, State: netlink.NUD_PERMANENT}))
+	}
+	n.must(n.fabricNS.Do(func() error {
+		nft, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		for _, f := range families {
+			table := nft.AddTable(&nftables.Table{Name: "sources", Family: tableFamily(f)})
+			chain := nft.AddChain(&nftables.Chain{Name: "pre", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw})
+			for end, subnet := range map[string]string{"end1": map[uint8]string{unix.AF_INET: "10.0.0.0/24", unix.AF_INET6: "2001:db8::/64"}[f], "end2": map[uint8]string{unix.AF_INET: "10.0.1.0/24", unix.AF_INET6: "2001:db8:1::/64"}[f]} {
+				prefix, offset := netip.MustParsePrefix(subnet), uint32(12)
+				if prefix.Addr().Is6() {
+					offset = 8
+				}
+				bytes := uint32(prefix.Bits() / 8)
+				exprs := []expr.Any{
+					&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: 1},
+					&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte(end + "\x00")},
+					&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: bytes},
+					&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: prefix.Addr().AsSlice()[:bytes]},
+				}
+				if prefix.Addr().Is6() { // but for link-local ones
+					exprs = append(exprs, &expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: []byte{0xfe, 0x80}})
+				}
+				nft.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(exprs, &expr.Verdict{Kind: expr.VerdictDrop})})
+			}
+		}
+		return nft.Flush()
+	}))
+}
+
+// arpSender is the sender's address of the next ARP request that a link of the fabric hears.
+func (n *node) arpSender(end string) func() string {
+	n.t.Helper()
+	l, err := n.fabric.LinkByName(end)
+	n.must(err)
+	const arp = unix.ETH_P_ARP<<8&0xff00 | unix.ETH_P_ARP>>8 // in network order
+	fd := -1
+	n.must(n.fabricNS.Do(func() (err error) {
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM, arp)
+		return err
+	}))
+	n.t.Cleanup(func() { unix.Close(fd) })
+	n.must(unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: arp, Ifindex: l.Attrs().Index}))
+	n.must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10}))
+	return func() string {
+		for packet := make([]byte, 64); ; {
+			length, err := unix.Read(fd, packet)
+			if err != nil {
+				return err.Error()
+			}
+			if length >= 28 && packet[7] == 1 { // a request
+				return netip.AddrFrom4([4]byte(packet[14:18])).String()
+			}
+		}
+	}
+}
+
+// Packets from and to pods, with strict and with loose reverse path filters: by the ENI
+// whatever is outside, directly whatever is on the node.
+func TestPodsReachTheVPC(t *testing.T) {
+	for _, host := range []bool{false, true} {
+		for _, filter := range []string{"1", "2"} {
+			t.Run(fmt.Sprintf("host=%v, rp_filter=%s", host, filter), func(t *testing.T) { podsReachTheVPC(t, host, filter) })
+		}
+	}
+}
+
+func podsReachTheVPC(t *testing.T, host bool, filter string) {
+	n := newNode(t)
+	n.primary("10.0.0.5/24")
+	n.primary6("2001:db8::5")
+	w, other := forPods(t), forPods(t)
+	w.Host = host
+	other.MAC, other.DeviceIndex, other.Subnets, other.Addresses = mac(t, "02:00:00:00:00:02"), 2, cidrs("10.0.2.0/24", "2001:db8:2::/64"), addrs("10.0.2.10")
+	other.PodRanges = cidrs("10.0.2.16/28", "2001:db8:2:0:1::/80")
+	n.plug("eth1", w.MAC)
+	n.plug("eth2", other.MAC)
+	n.vpc("10.0.1.10", "10.0.1.17", "10.0.1.40", "2001:db8:1::10", "2001:db8:1:0:1::7")
+	docker := n.bridge("docker0", "172.17.0.1/16")
+	container := n.container(docker, "172.17.0.2/16", "172.17.0.1")
+	sysctl(t, n.ns, map[string]string{"ip_forward": "1", "conf/all/rp_filter": filter, "conf/default/rp_filter": filter})
+	sysctlOf(t, n.ns, "ipv6", map[string]string{"conf/all/forwarding": "1"})
+	n.watch()
+	n.configure(w)
+	n.configure(other)
+	one := n.pod("10.0.1.17", "2001:db8:1:0:1::7")
+	two := n.pod("10.0.1.40", "2001:db8:1:0:1::8")
+	three := n.pod("10.0.2.17", "2001:db8:2:0:1::7")
+	for _, ns := range []*netns.Namespace{n.ns, n.fabricNS, container, one, two, three} {
+		serveHello(t, ns)
+	}
+	sender := n.arpSender("end2")
+	reaches := func(what string, from *netns.Namespace, source string, to ...string) {
+		t.Helper()
+		for _, at := range to {
+			var err error
+			if !eventually(func() bool { err = ask(from, source, at); return err == nil }) {
+				t.Errorf("%s: %s is asked: %v", what, at, err)
+			}
+		}
+	}
+	reaches("the first pod, within its subnet and beyond", one, "", "10.0.1.77:8080", "10.9.9.9:8080", "[2001:db8:1::77]:8080", "[2001:db8:9::9]:8080")
+	// Without an IPv4 address on the link, the kernel takes another link's: EC2 answers all the same.
+	want := "10.0.0.5"
+	if host {
+		want = "10.0.1.10"
+	}
+	if got := sender(); got != want {
+		t.Errorf("the host asks for MACs as %s, want %s", got, want)
+	}
+	reaches("the subnet", n.fabricNS, "10.0.1.77", "10.0.1.17:8080", "10.0.1.40:8080")
+	reaches("another subnet", n.fabricNS, "10.9.9.9", "10.0.1.17:8080", "10.0.1.40:8080")
+	reaches("the subnet", n.fabricNS, "2001:db8:1::77", "[2001:db8:1:0:1::7]:8080")
+	reaches("another subnet", n.fabricNS, "2001:db8:9::9", "[2001:db8:1:0:1::7]:8080")
+	reaches("pods of this ENI", one, "", "10.0.1.40:8080", "[2001:db8:1:0:1::8]:8080")
+	reaches("pods of another ENI", one, "", "10.0.2.17:8080", "[2001:db8:2:0:1::7]:8080")
+	reaches("pods of another ENI", three, "", "10.0.1.17:8080", "[2001:db8:1:0:1::7]:8080")
+	reaches("the host", one, "", "10.0.0.5:8080", "169.254.1.1:8080", "[2001:db8::5]:8080")
+	reaches("a container", one, "", "172.17.0.2:8080")
+	reaches("a pod, from a container", container, "", "10.0.1.17:8080")
+	reaches("a pod, from the host", n.ns, "", "10.0.1.17:8080", "[2001:db8:1:0:1::7]:8080")
+	if host {
+		reaches("the ENI's address", n.fabricNS, "10.9.9.9", "10.0.1.10:8080")
+		reaches("the ENI's address", n.fabricNS, "2001:db8:9::9", "[2001:db8:1::10]:8080")
+		reaches("the ENI's address, from a pod", one, "", "10.0.1.10:8080", "[2001:db8:1::10]:8080")
+		n.dnat(30080, "10.0.1.17", false)
+		reaches("a translated connection", n.fabricNS, "10.9.9.9", "10.0.1.10:30080")
+	}
+}
