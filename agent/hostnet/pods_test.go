@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -438,5 +439,63 @@ func podsReachTheVPC(t *testing.T, host bool, filter string) {
 		reaches("the ENI's address, from a pod", one, "", "10.0.1.10:8080", "[2001:db8:1::10]:8080")
 		n.dnat(30080, "10.0.1.17", false)
 		reaches("a translated connection", n.fabricNS, "10.9.9.9", "10.0.1.10:30080")
+	}
+}
+
+// requests are those to the kernel for links, addresses, rules and routes.
+func (n *node) requests() int {
+	n.host.conn.mu.Lock()
+	defer n.host.conn.mu.Unlock()
+	return int(n.host.conn.seq)
+}
+
+// A pod costs a request for each of its routes when it comes, and at most that when it
+// goes, however many there are: nothing is listed for it.
+func TestCopyOfPods(t *testing.T) {
+	const number = 100
+	n := newNode(t)
+	n.primary("10.0.0.5/24")
+	w := forPods(t)
+	w.PodRanges = nil
+	for i := range 7 {
+		w.PodRanges = append(w.PodRanges, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 1, byte(16 + 16*i)}), 28))
+	}
+	w.PodRanges = append(w.PodRanges, cidrs("2001:db8:1:0:1::/80")...)
+	n.plug("eth1", w.MAC)
+	n.watch()
+	n.configure(w)
+	compared := -1
+	for compared != n.host.copier.compared() { // the kernel may put the ENI's own announcements off for a second
+		compared = n.host.copier.compared()
+		time.Sleep(1500 * time.Millisecond)
+	}
+	const without = 3 // the subnets
+	describes := 0
+	settled := func(want int) (requests int) {
+		t.Helper()
+		lines := func() int { describes++; return strings.Count(n.copied(), "\n") }
+		if !eventually(func() bool { return lines() == want }) {
+			t.Fatalf("%d routes are copied, want %d", lines(), want)
+		}
+		return n.requests() - 4*describes
+	}
+	before := settled(without)
+	for i := range number {
+		n.pod(netip.AddrFrom4([4]byte{10, 0, 1, byte(16 + i)}).String(), fmt.Sprintf("2001:db8:1:0:1::%x", i+1))
+	}
+	coming := settled(without + 2*number)
+	links, err := n.nl.LinkList()
+	n.must(err)
+	for _, l := range links {
+		if strings.HasPrefix(l.Attrs().Name, "veth") {
+			n.must(n.nl.LinkDel(l))
+		}
+	}
+	going := settled(without) - coming
+	coming -= before
+	// On a slow machine the socket may overflow, and then everything is compared.
+	again := n.host.copier.compared() - compared
+	if again > number/50 || again == 0 && (coming != 2*number || going > 2*number) {
+		t.Errorf("%d pods took %d requests when they came, %d when they went, and main was listed %d times", number, coming, going, again)
 	}
 }
