@@ -15,6 +15,7 @@ const usage = `eni-agent gives the node it runs on the ENIs that NodeENIs ask fo
   eni-agent status [flags]     show what an agent without Kubernetes has
   eni-agent cleanup [flags]    take the ENIs of an agent without Kubernetes away again
   eni-agent doctor [flags]     tell what would keep the agent from its work here
+  eni-agent install-cni --to   put the CNI plugin eni where the container runtime finds it
   eni-agent version            print the version
 
 Without Kubernetes, NodeENIs are files in a directory:
@@ -28,5 +29,7 @@ func main() {
 		"cleanup": cleanup,
 		"doctor":  examine,
 		"version": program.PrintVersion,
+
+		"install-cni": installCNI,
 	}))
 }

@@ -15,7 +15,7 @@ import (
 // readDeb reads a deb: an ar archive of two tar archives.
 func readDeb(t *testing.T, file string) pkg {
 	t.Helper()
-	p := pkg{scripts: map[string]string{}}
+	p := pkg{scripts: map[string]string{}, programs: map[string][]byte{}}
 	members := unar(t, read(t, file))
 	var conffiles []string
 	untar(t, members["control.tar.gz"], func(h *tar.Header, content []byte) {
@@ -47,8 +47,8 @@ func readDeb(t *testing.T, file string) pkg {
 			return
 		}
 		p.files = append(p.files, fileLine(h.FileInfo().Mode(), path, slices.Contains(conffiles, path)))
-		if path == "/usr/bin/eni-agent" {
-			p.program = content
+		if strings.Contains(path, "/bin/") {
+			p.programs[path] = content
 		}
 	})
 	return p

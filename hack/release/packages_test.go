@@ -16,13 +16,14 @@ type pkg struct {
 	name, version string
 	files         []string // mode and path, and "config" for a configuration file
 	scripts       map[string]string
-	program       []byte // /usr/bin/eni-agent
+	programs      map[string][]byte // by path
 }
 
 const packaged = `
 drwxr-xr-x /etc/eni-agent
 -rw-r----- /etc/eni-agent/eni-agent.env config
 drwxr-xr-x /etc/eni-agent/nodeeni.d
+-rwxr-xr-x /opt/cni/bin/eni
 -rwxr-xr-x /usr/bin/eni-agent
 -rw-r--r-- /usr/lib/systemd/system/eni-agent.service
 drwxr-xr-x /usr/share/eni-agent
@@ -31,6 +32,7 @@ drwxr-xr-x /usr/share/eni-agent
 -rw-r--r-- /usr/share/eni-agent/networkd.conf
 -rw-r--r-- /usr/share/eni-agent/networkd.network
 -rw-r--r-- /usr/share/eni-agent/networkmanager.conf
+-rw-r--r-- /usr/share/eni-agent/pods.conf
 `
 
 func TestPackages(t *testing.T) {
@@ -42,12 +44,12 @@ func TestPackages(t *testing.T) {
 	}{
 		"deb": {
 			read: readDeb, version: "0.1.0~rc.1-1",
-			extra:   "-rw-r--r-- /usr/share/doc/eni-agent/copyright\n-rw-r--r-- /usr/share/doc/eni-agent/THIRD-PARTY-LICENSES",
+			extra:   "-rw-r--r-- /usr/share/doc/eni-agent/copyright\n-rw-r--r-- /usr/share/doc/eni-agent/THIRD-PARTY-LICENSES\n-rw-r--r-- /usr/share/doc/eni-agent/eni-cni.THIRD-PARTY-LICENSES",
 			scripts: []string{"postinst", "postrm", "prerm"},
 		},
 		"rpm": {
 			read: readRPM, version: "0.1.0~rc.1-1",
-			extra:   "-rw-r--r-- /usr/share/licenses/eni-agent/LICENSE\n-rw-r--r-- /usr/share/licenses/eni-agent/THIRD-PARTY-LICENSES",
+			extra:   "-rw-r--r-- /usr/share/licenses/eni-agent/LICENSE\n-rw-r--r-- /usr/share/licenses/eni-agent/THIRD-PARTY-LICENSES\n-rw-r--r-- /usr/share/licenses/eni-agent/eni-cni.THIRD-PARTY-LICENSES",
 			scripts: []string{"post", "postun", "preun"},
 		},
 	}
@@ -73,8 +75,10 @@ func TestPackages(t *testing.T) {
 			if len(p.scripts) != len(test.scripts) {
 				t.Errorf("%d scripts, want %d", len(p.scripts), len(test.scripts))
 			}
-			if kind == "deb" && !bytes.Equal(p.program, read(t, filepath.Join(builds.here, "linux-"+runtime.GOARCH, "eni-agent"))) {
-				t.Error("its program is not the one that was built")
+			for path, name := range map[string]string{"/usr/bin/eni-agent": "eni-agent", "/opt/cni/bin/eni": "eni-cni"} {
+				if kind == "deb" && !bytes.Equal(p.programs[path], read(t, filepath.Join(builds.here, "linux-"+runtime.GOARCH, name))) {
+					t.Errorf("%s is not the program that was built", path)
+				}
 			}
 		})
 	}

@@ -12,11 +12,17 @@ import (
 )
 
 // exposure is the most that `systemd-analyze security` may find, in tenths. What it
-// finds is what the agent is for: the host's network, CAP_NET_ADMIN, sockets.
+// finds is what the agent is for: the host's network, CAP_NET_ADMIN, sockets; and with
+// pods that it is root.
 const exposure = "20"
 
-// Each mode's unit, and the drop-in of its own.
-var modes = map[string]string{"stand-alone": "", "kubernetes": "kubernetes.conf"}
+// Each mode's unit, and the drop-ins of its own.
+var modes = map[string][]string{
+	"stand-alone":         nil,
+	"kubernetes":          {"kubernetes.conf"},
+	"pods":                {"pods.conf"},
+	"pods and kubernetes": {"kubernetes.conf", "pods.conf"},
+}
 
 var dir string
 
@@ -38,9 +44,9 @@ func TestMain(m *testing.M) {
 }
 
 func TestUnitIsValid(t *testing.T) {
-	for mode, dropIn := range modes {
+	for mode, dropIns := range modes {
 		t.Run(mode, func(t *testing.T) {
-			unit := install(t, dropIn)
+			unit := install(t, dropIns...)
 			if out := analyze(t, "verify", "--man=no", unit); len(out) > 0 {
 				t.Errorf("%s", out)
 			}
@@ -49,9 +55,9 @@ func TestUnitIsValid(t *testing.T) {
 }
 
 func TestUnitIsConfined(t *testing.T) {
-	for mode, dropIn := range modes {
+	for mode, dropIns := range modes {
 		t.Run(mode, func(t *testing.T) {
-			out := analyze(t, "security", "--offline=yes", "--no-pager", "--threshold="+exposure, install(t, dropIn))
+			out := analyze(t, "security", "--offline=yes", "--no-pager", "--threshold="+exposure, install(t, dropIns...))
 			lines := bytes.Split(bytes.TrimSpace(out), []byte("\n"))
 			t.Logf("%s", lines[len(lines)-1])
 		})
@@ -65,9 +71,9 @@ func TestFlagsExist(t *testing.T) {
 	if err != nil {
 		t.Fatalf("--help: %v\n%s", err, help)
 	}
-	for _, file := range []string{"eni-agent.service", "kubernetes.conf", "eni-agent.env"} {
+	for _, file := range []string{"eni-agent.service", "kubernetes.conf", "pods.conf", "eni-agent.env"} {
 		content := read(t, file)
-		flags := regexp.MustCompile(`[ "]--([a-z][a-z-]*)`).FindAllSubmatch(content, -1)
+		flags := regexp.MustCompile(`[ "=]--([a-z][a-z-]*)`).FindAllSubmatch(content, -1)
 		if len(flags) == 0 {
 			t.Errorf("%s mentions no flag", file)
 		}
@@ -95,8 +101,8 @@ func TestOptionalFilesMatchNothingUnedited(t *testing.T) {
 }
 
 // install puts the unit where systemd-analyze finds it, with the program that was
-// built and the drop-in.
-func install(t *testing.T, dropIn string) string {
+// built and the drop-ins.
+func install(t *testing.T, dropIns ...string) string {
 	t.Helper()
 	temp := t.TempDir()
 	put := func(from, to string) {
@@ -110,7 +116,7 @@ func install(t *testing.T, dropIn string) string {
 	}
 	unit := filepath.Join(temp, "eni-agent.service")
 	put("eni-agent.service", unit)
-	if dropIn != "" {
+	for _, dropIn := range dropIns {
 		put(dropIn, filepath.Join(unit+".d", dropIn))
 	}
 	return unit

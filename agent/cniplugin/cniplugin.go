@@ -1,0 +1,135 @@
+// Package cniplugin puts the CNI plugin eni where the container runtime of a node looks
+// for plugins, and tells which plugins are there.
+package cniplugin
+
+import (
+	"bytes"
+	"context"
+	"debug/buildinfo"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// Name is the plugin's file, and its type in CNI configurations.
+	Name = "eni"
+	// DefaultDir is where most container runtimes look for plugins.
+	DefaultDir = "/opt/cni/bin"
+	// Dirs says where others do, for messages.
+	Dirs = "it is /opt/cni/bin with EKS, Bottlerocket, RKE2 and Talos, /var/lib/rancher/k3s/data/cni with k3s, /usr/lib/cni with Debian's containerd"
+
+	program = "github.com/aws-multi-eni/aws-multi-eni/cmd/eni-cni"
+)
+
+// Installed is what an installation has done to the plugin's file.
+type Installed struct {
+	// Changed says that the file is new, or another one than before.
+	Changed bool
+	// Before is the version that was there before; "" when none was.
+	Before string
+}
+
+// Install copies the plugin into the directory, as a whole or not at all: container
+// runtimes start it at any time. It replaces no other program of this name.
+func Install(ctx context.Context, from, dir string) (Installed, error) {
+	if err := CheckOurs(from); err != nil {
+		return Installed{}, fmt.Errorf("%w; --from must name the plugin of this release: /eni in the agent's image, /opt/cni/bin/eni of the deb and rpm", err)
+	}
+	content, err := os.ReadFile(from)
+	if err != nil {
+		return Installed{}, err
+	}
+	var done Installed
+	to := filepath.Join(dir, Name)
+	info, err := os.Lstat(to)
+	switch {
+	case err == nil:
+		if err := CheckOurs(to); err != nil {
+			return Installed{}, fmt.Errorf("%w, so it is not replaced; find out what has installed it, and move it away", err)
+		}
+		if done.Before, err = Version(ctx, to); err != nil {
+			done.Before = "an unknown version"
+		}
+		old, err := os.ReadFile(to)
+		if err == nil && bytes.Equal(old, content) && info.Mode() == 0o755 {
+			return done, nil
+		}
+	case !errors.Is(err, fs.ErrNotExist):
+		return Installed{}, explain(dir, err)
+	}
+	done.Changed = true
+	return done, explain(dir, replace(to, content))
+}
+
+// replace writes a file beside the one that it takes the place of.
+func replace(path string, content []byte) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+Name+"-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			os.Remove(file.Name())
+		}
+	}()
+	_, err = file.Write(content)
+	if err = errors.Join(err, file.Chmod(0o755), file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
+}
+
+// explain says what to do about an error with the directory.
+func explain(dir string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
+		return fmt.Errorf("%s is no directory here; --to must be where the container runtime looks for CNI plugins: %s", dir, Dirs)
+	case errors.Is(err, unix.EROFS):
+		return fmt.Errorf("%s is read-only here: %w; mount it read-write, or install into another directory in which the container runtime looks for CNI plugins: %s", dir, err, Dirs)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%s cannot be written: %w; run it as the user that owns the directory, which is root as a rule", dir, err)
+	}
+	return err
+}
+
+// CheckOurs says why a file is not the plugin of any release of aws-multi-eni, or nil.
+func CheckOurs(path string) error {
+	info, err := buildinfo.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return err
+	case err != nil:
+		return fmt.Errorf("%s is not the CNI plugin of aws-multi-eni", path)
+	case info.Path != program:
+		return fmt.Errorf("%s is not the CNI plugin of aws-multi-eni but the program %s", path, info.Path)
+	}
+	return nil
+}
+
+// Version asks a plugin for its version, such as v1.9.0.
+func Version(ctx context.Context, path string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path)
+	cmd.Env = []string{} // without a CNI_COMMAND it tells about itself
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%s does not tell its version: %w", path, err)
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	words := strings.Fields(line)
+	if len(words) < 2 {
+		return "", fmt.Errorf("%s does not tell its version but %q", path, line)
+	}
+	return words[len(words)-1], nil
+}

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/cniplugin"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
+)
+
+const aboutInstallCNI = `eni-agent install-cni copies the CNI plugin eni to where the container runtime looks
+for plugins. It replaces an older or newer version as a whole, and no program of others.
+`
+
+// installCNI is the subcommand install-cni.
+func installCNI(ctx context.Context, args []string) error {
+	flags := program.Flags(name+" install-cni", aboutInstallCNI)
+	from := flags.String("from", "/"+cniplugin.Name, "the plugin's `file`")
+	to := flags.String("to", "", "the container runtime's `directory` of CNI plugins: "+cniplugin.Dirs)
+	if err := program.ParseFlags(flags, args); err != nil {
+		return err
+	}
+	if *to == "" {
+		return errors.New("--to must name the container runtime's directory of CNI plugins: " + cniplugin.Dirs)
+	}
+	done, err := cniplugin.Install(ctx, *from, *to)
+	if err != nil {
+		return err
+	}
+	file := *to + "/" + cniplugin.Name
+	switch {
+	case !done.Changed:
+		fmt.Printf("%s is %s already\n", file, done.Before)
+	case done.Before == "":
+		fmt.Printf("%s is now %s\n", file, program.Version)
+	default:
+		fmt.Printf("%s is now %s, and was %s\n", file, program.Version, done.Before)
+	}
+	return nil
+}
