@@ -55,8 +55,9 @@ func Install(ctx context.Context, from, dir string) (Installed, error) {
 		if err := CheckOurs(to); err != nil {
 			return Installed{}, fmt.Errorf("%w, so it is not replaced; find out what has installed it, and move it away", err)
 		}
-		if done.Before, err = Version(ctx, to); err != nil {
-			done.Before = "an unknown version"
+		done.Before = "an unknown version"
+		if about, err := Ask(ctx, to); err == nil {
+			done.Before = about.Version
 		}
 		old, err := os.ReadFile(to)
 		if err == nil && bytes.Equal(old, content) && info.Mode() == 0o755 {
@@ -116,20 +117,29 @@ func CheckOurs(path string) error {
 	return nil
 }
 
-// Version asks a plugin for its version, such as v1.9.0.
-func Version(ctx context.Context, path string) (string, error) {
+// About is what a plugin tells about itself.
+type About struct {
+	Version   string   // such as v1.9.0; a distribution's may be "unknown"
+	Protocols []string // versions of CNI that it takes
+}
+
+// Ask has a plugin tell about itself, by starting it.
+func Ask(ctx context.Context, path string) (About, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path)
-	cmd.Env = []string{} // without a CNI_COMMAND it tells about itself
+	cmd.Env = []string{} // without a CNI_COMMAND it tells
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("%s does not tell its version: %w", path, err)
+		return About{}, fmt.Errorf("%s does not tell its version: %w", path, err)
 	}
-	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
-	words := strings.Fields(line)
-	if len(words) < 2 {
-		return "", fmt.Errorf("%s does not tell its version but %q", path, line)
+	// CNI ptp plugin v1.9.0
+	// CNI protocol versions supported: 0.1.0, 0.2.0, …
+	first, rest, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	words := strings.Fields(first)
+	_, protocols, found := strings.Cut(rest, "versions supported:")
+	if len(words) == 0 || !found {
+		return About{}, fmt.Errorf("%s does not tell its version, but %q", path, out)
 	}
-	return words[len(words)-1], nil
+	return About{Version: words[len(words)-1], Protocols: strings.Split(strings.TrimSpace(protocols), ", ")}, nil
 }

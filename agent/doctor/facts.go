@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/cniplugin"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -17,6 +18,7 @@ type Facts struct {
 	Nodeadm     *Nodeadm
 	Kubelet     *Kubelet
 	Kernel      *Kernel
+	Pods        *Pods
 	Host        *Host
 	// DefaultMTU is that of the links whose NodeENI names none; 0 leaves them as the driver
 	// set them.
@@ -119,6 +121,36 @@ type Kernel struct {
 	Routers map[string]string
 	// StrictPaths are the links with a strict reverse path filter: their names by MAC.
 	StrictPaths map[string]string
+}
+
+// Pods is what a node needs so that pods get addresses of its ENIs.
+type Pods struct {
+	// PluginDir is the directory of CNI plugins; PluginDirErr, why it cannot be read.
+	PluginDir    string
+	PluginDirErr error
+	// Plugins are those of the directory that NodeENIs for pods may need.
+	Plugins map[string]Plugin
+	// Version is the agent's, which the plugin eni should have.
+	Version string
+	// Unwritable are directories of the agent's files that this process cannot write.
+	Unwritable []error
+	// Forwarding is net.ipv4.ip_forward; "" when it is not known.
+	Forwarding string
+	// Dropping are the nftables chains that drop what is forwarded and what no rule takes.
+	Dropping []string
+	// IPVLAN says whether the kernel has ipvlan; nil when that is not known.
+	IPVLAN *bool
+}
+
+// Plugin is a CNI plugin's file.
+type Plugin struct {
+	// Foreign says why the file eni is not the plugin of aws-multi-eni.
+	Foreign error
+	// Asked says that the plugin has been started to tell about itself; AskErr, why it did
+	// not.
+	Asked  bool
+	AskErr error
+	cniplugin.About
 }
 
 // Host is what else on the host configures links.
