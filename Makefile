@@ -10,8 +10,8 @@ golangci_lint  := go tool -modfile=hack/tools/golangci-lint/go.mod golangci-lint
 # The Helm chart, and what it holds copies of: parts of manifests/, its own values.yaml,
 # which templates cannot read, the alerts and the dashboard.
 chart       := packaging/helm/aws-multi-eni
-chart_files := crds policy rbac node-readiness
-copy_chart_files = rm -rf $(1) && for part in $(chart_files); do mkdir -p $(1)/$$part && cp manifests/$$part/*.yaml $(1)/$$part/ || exit 1; done && rm $(1)/node-readiness/kustomization.yaml && \
+chart_files := crds policy rbac node-readiness pods
+copy_chart_files = rm -rf $(1) && for part in $(chart_files); do mkdir -p $(1)/$$part && cp manifests/$$part/*.yaml $(1)/$$part/ || exit 1; done && rm $(1)/node-readiness/kustomization.yaml $(1)/pods/kustomization.yaml $(1)/pods/daemonset.yaml && \
 	cp $(chart)/values.yaml packaging/prometheus/rules.yaml packaging/grafana/aws-multi-eni.json $(1)/
 
 # Packages that are tested side by side. Many of them run an API server each

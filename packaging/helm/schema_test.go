@@ -79,6 +79,7 @@ func TestMistakes(t *testing.T) {
 		"metrics.serviceMonitor.enabled=true":                               "metrics.serviceMonitor.enabled=true needs metrics.enabled=true",
 		"controller.serviceAccount.name=a,eniManager.serviceAccount.name=a": `agent and coordinator would share the ServiceAccount "a"`,
 		"nodeReadiness.labels=true,admissionPolicy.enabled=false":           "nodeReadiness needs admissionPolicy.enabled=true",
+		"pods.enabled=true,admissionPolicy.enabled=false":                   "pods.enabled=true needs admissionPolicy.enabled=true",
 		"crds.keep=false,uninstall.deleteNodeENIs=false":                    "Set crds.keep=true, or uninstall.deleteNodeENIs=true",
 	} {
 		if _, err := render(t, "--set", set); err == nil || !strings.Contains(err.Error(), want) {

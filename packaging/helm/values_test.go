@@ -117,6 +117,9 @@ func TestValues(t *testing.T) {
 				"- mountPath: /run/eni-agent/pods\n  name: pod-networks\n- mountPath: /var/lib/eni-agent/pods\n  name: pod-attachments\n" +
 				"- mountPath: /run/netns\n  name: netns\n  readOnly: true\n- mountPath: /var/run/netns\n  name: netns\n  readOnly: true\n" +
 				"- mountPath: /etc/proxy-ca\n  name: ca\n  readOnly: true",
+			"eni-agent-pods ClusterRole: rules":                                       "- apiGroups:\n  - \"\"\n  resources:\n  - nodes/status\n  verbs:\n  - patch",
+			"eni-agent-pods ClusterRoleBinding: subjects":                             "- kind: ServiceAccount\n  name: eni-agent\n  namespace: eni-system",
+			"eni-agent-pods ValidatingAdmissionPolicyBinding: spec.validationActions": "- Deny",
 			agent + pod + "volumes": "- hostPath:\n    path: /var/lib/rancher/k3s/data/cni\n    type: Directory\n  name: cni-bin\n" +
 				"- hostPath:\n    path: /run/eni-agent/pods\n    type: DirectoryOrCreate\n  name: pod-networks\n" +
 				"- hostPath:\n    path: /var/lib/eni-agent/pods\n    type: DirectoryOrCreate\n  name: pod-attachments\n" +
@@ -189,7 +192,7 @@ func part(t *testing.T, obj *unstructured.Unstructured, path string) string {
 // TestNamespace: whatever names a namespace or an account names that of the
 // release, also in the middle of the policy's messages.
 func TestNamespace(t *testing.T) {
-	for _, obj := range mustRender(t, "--namespace", "network", "--set", "serviceAccount.name=x", "--values", "testdata/readiness.yaml") {
+	for _, obj := range mustRender(t, "--namespace", "network", "--set", "serviceAccount.name=x", "--values", "testdata/readiness.yaml", "--values", "testdata/pods.yaml") {
 		text, err := yaml.Marshal(obj.Object)
 		if err != nil {
 			t.Fatal(err)
