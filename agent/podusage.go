@@ -142,7 +142,7 @@ type PodCounters struct {
 }
 
 var podAddresses = prometheus.NewDesc("eni_agent_pod_addresses",
-	"Addresses for pods by NodeENI and state: in_use, leaked (of pods that are gone; they are taken back after 10 minutes), free. With both IP families a pod has one of each, and the pair counts once. Only with --pods.",
+	"Addresses for pods by NodeENI and state: in_use, free, or leaked (the pod is gone; they are taken back after 10 minutes). A pod with an address of each IP family counts once. With --pods only.",
 	[]string{"nodeeni", "state"}, nil)
 
 // NewPodCounters makes and registers them.

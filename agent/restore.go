@@ -141,8 +141,9 @@ func reportedLinks(last v1alpha1.NodeENIStateStatus, s Snapshot, defaultMTU int3
 		}
 		v1alpha1.Default(n)
 		for _, entry := range last.ENIs {
-			if len(entry.Addresses) >= v1alpha1.MaxAddresses && n.Spec.Addressing == v1alpha1.AddressingHost {
-				continue // the report need not have all, and the others would be taken from the link
+			routed := n.Spec.Addressing == v1alpha1.AddressingHost || n.Spec.Pods != nil
+			if routed && (len(entry.Addresses) >= v1alpha1.MaxAddresses || len(entry.Prefixes) >= v1alpha1.MaxPrefixes && n.Spec.Pods != nil) {
+				continue // the report need not have all, and what belongs to the others would be taken away
 			}
 			inUse := entry.Phase == v1alpha1.PhaseReady || entry.Phase == v1alpha1.PhaseConfiguring
 			if inUse && entry.NodeENIUID == n.UID && entry.ObservedGeneration == n.Generation && hardwareAddr(entry.MAC) != nil {

@@ -49,6 +49,16 @@ func TestReportedLinks(t *testing.T) {
 			n.Spec.Addressing = v1alpha1.AddressingNone
 		},
 			change(func(w *hostnet.Wanted) { w.Host = false })},
+		{"for pods", func(n *v1alpha1.NodeENI, e *v1alpha1.ENIState, _ *Snapshot) {
+			n.Spec.Pods, e.Prefixes = &v1alpha1.Pods{}, []string{"10.0.1.16/28"}
+		},
+			change(func(w *hostnet.Wanted) {
+				w.Addresses = []netip.Addr{w.Addresses[0], w.Addresses[2]}
+				w.PodRanges = prefixes("10.0.1.8/32", "10.0.1.16/28")
+			})},
+		{"the report need not have all prefixes for pods", func(n *v1alpha1.NodeENI, e *v1alpha1.ENIState, _ *Snapshot) {
+			n.Spec.Pods, e.Prefixes = &v1alpha1.Pods{}, slices.Repeat([]string{"10.0.1.16/28"}, v1alpha1.MaxPrefixes)
+		}, nil},
 		{"the NodeENI has changed", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) { n.Generation++ }, nil},
 		{"the NodeENI is another one", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) { n.UID = "y" }, nil},
 		{"the NodeENI is being deleted", func(n *v1alpha1.NodeENI, _ *v1alpha1.ENIState, _ *Snapshot) { n.DeletionTimestamp = &metav1.Time{} }, nil},

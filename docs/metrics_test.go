@@ -60,6 +60,7 @@ func TestMetricsPage(t *testing.T) {
 		"eni_agent": func(r prometheus.Registerer) {
 			agent.NewMetrics(r)
 			agent.NewCounters(r, nil, nil)
+			agent.NewPodCounters(r, "", nil)
 		},
 		"eni_coordinator": func(r prometheus.Registerer) { coordinator.NewMetrics(r) },
 	} {
