@@ -84,6 +84,7 @@ func (w *world) endFaults() {
 	timing.DescribeLag = 0
 	w.must(w.cloud.SetTiming(timing))
 	w.must(w.cloud.SetFreeAddresses(subnetA, 100))
+	w.releasePods()
 	w.host.take(false)
 	w.hints.set(imdsAnswers)
 	w.otherInstance(false)

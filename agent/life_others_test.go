@@ -15,6 +15,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
@@ -52,7 +53,15 @@ func (w *world) loseLinks() {
 // takeLinks moves links into a pod, or back.
 func (w *world) takeLinks() {
 	w.loseLinks()
-	w.host.take(w.choices.Bool())
+	what := w.choices.N(4) // one byte for both, as for the first of them alone
+	taken := what%2 == 1
+	w.releasePods()
+	if taken && what/2 == 1 {
+		for _, e := range w.living() {
+			w.attach(e.ID, podnetwork.HostDevice, e)
+		}
+	}
+	w.host.take(taken)
 }
 
 // edit changes an attribute of one of our ENIs by hand.

@@ -127,6 +127,11 @@ func (w *world) attach(pod, mode string, of cloud.Interface, addresses ...netip.
 	return a
 }
 
+// releasePods has all pods go.
+func (w *world) releasePods() {
+	w.must(os.RemoveAll(filepath.Join(w.pods.DataDir, "attachments")))
+}
+
 // What is offered to pods follows the ENI through its life; a restart, and others who
 // delete or edit the file, change nothing of that.
 func TestOffersToPods(t *testing.T) {
@@ -169,6 +174,17 @@ func TestOffersToPods(t *testing.T) {
 		w.checkPodFiles("a restart without EC2", before)
 		w.cloud.ClearFaults()
 		time.Sleep(10 * time.Minute)
+		uid := w.memory.truth().NodeENIs[0].UID
+		w.memory.set(func(m *memory) { m.hidden[uid] = true })
+		w.checkPodFiles("a list that lacks the NodeENI", before)
+		w.restart()
+		w.checkPodFiles("a restart with such a list", before)
+		w.memory.set(func(m *memory) { delete(m.hidden, uid) })
+		w.checkPodFiles("a list that has it again", before)
+		w.halt(true)
+		w.memory.set(func(m *memory) { m.report = v1alpha1.NodeENIStateStatus{} })
+		w.boot()
+		w.checkPodFiles("a restart without a report", before)
 
 		w.host.take(true) // by another program than the CNI plugin eni
 		time.Sleep(time.Second)
@@ -237,17 +253,21 @@ func TestPodHasTheLink(t *testing.T) {
 		time.Sleep(20 * time.Minute)
 		w.expectCalls("a pod takes the link", map[string]int{})
 		entry("a pod takes the link", "Ready", taken)
+		if more := w.events.Messages[events:]; len(more) > 0 {
+			t.Errorf("a pod takes the link: Events %q", more)
+		}
 		w.restart()
 		time.Sleep(10 * time.Second)
 		w.expectCalls("a restart", map[string]int{describe: 1, "DescribeSubnets": 1}) // as every start
 		entry("a restart", "Ready", taken)
 		quiet("a restart, later")
+		events = len(w.events.Reasons)
 		w.host.take(false)
 		time.Sleep(time.Second)
 		entry("the pod gives it back", "Ready", "")
 		w.expectCalls("the pod gives it back", map[string]int{})
-		if n := len(w.events.Reasons); n > events {
-			t.Errorf("Events %v", w.events.Messages[events:])
+		if more := w.events.Messages[events:]; len(more) > 0 {
+			t.Errorf("the pod gives it back: Events %q", more)
 		}
 
 		w.host.take(true)

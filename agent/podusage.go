@@ -52,12 +52,20 @@ func (p *pods) holder(eniID string) string {
 	return ""
 }
 
+const linkIsIn = "the link is in the network namespace of "
+
 // heldBy says where a link is that the CNI plugin eni has moved.
 func (l linkState) heldBy() string {
 	if l.pod == "" {
 		return ""
 	}
-	return "the link is in the network namespace of " + l.pod
+	return linkIsIn + l.pod
+}
+
+// withoutHolder is the message of an ENI without where its link is, which comes last.
+func withoutHolder(message string) string {
+	message, _, _ = strings.Cut(message, linkIsIn)
+	return strings.TrimSuffix(message, "; ")
 }
 
 // tellWhoLoses names the pods that use ENIs which were offered before, and are not any

@@ -276,9 +276,9 @@ func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, rea
 
 // readyMessage says what people may not expect of an ENI that is ready.
 func (s situation) readyMessage(w want, e inventory.ENI) string {
-	texts := []string{s.view.displaced(w, e), s.links[e.ID].heldBy()}
+	texts := []string{s.view.displaced(w, e), "", s.links[e.ID].heldBy()}
 	if w.pods && !s.view.pods {
-		texts = append(texts, "the NodeENI is for pods, and this agent offers them nothing; set pods.enabled in the Helm chart, or --pods of the agent")
+		texts[1] = "the NodeENI is for pods, and this agent offers them nothing; set pods.enabled in the Helm chart, or --pods of the agent"
 	}
 	return strings.Join(slices.DeleteFunc(texts, func(text string) bool { return text == "" }), "; ")
 }

@@ -89,7 +89,13 @@ func (r *reporter) savedAs(report v1alpha1.NodeENIStateStatus, err error) {
 // announce makes Events and log lines of what changed between two reports.
 func (r *reporter) announce(before, after []v1alpha1.ENIState) {
 	for _, e := range after {
-		if old := lastOf(before, e); old.Phase == e.Phase && old.Reason == e.Reason && old.Message == e.Message {
+		old := lastOf(before, e)
+		same := old.Phase == e.Phase && old.Reason == e.Reason
+		switch {
+		case same && old.Message == e.Message:
+			continue
+		case same && withoutHolder(old.Message) == withoutHolder(e.Message): // pods come and go
+			r.Log.Info("the link of an ENI for pods has been moved", "eni", e.ENIID, "nodeENI", e.NodeENI, "message", e.Message)
 			continue
 		}
 		about := kube.ObjectReference{
