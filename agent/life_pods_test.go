@@ -183,8 +183,11 @@ func TestOffersToPods(t *testing.T) {
 		w.checkPodFiles("a list that has it again", before)
 		w.halt(true)
 		w.memory.set(func(m *memory) { m.report = v1alpha1.NodeENIStateStatus{} })
+		w.must(w.cloud.Inject(cloud.Fault{Action: "DescribeNetworkInterfaces", Code: "InternalError", Count: 1000}))
 		w.boot()
-		w.checkPodFiles("a restart without a report", before)
+		w.checkPodFiles("a restart without a report, and EC2 shows no ENI", before)
+		w.cloud.ClearFaults()
+		time.Sleep(10 * time.Minute)
 
 		w.host.take(true) // by another program than the CNI plugin eni
 		time.Sleep(time.Second)

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -102,6 +103,16 @@ func TestPodNetworks(t *testing.T) {
 				t.Errorf("%+v, want %+v", got, test.want)
 			}
 		})
+	}
+}
+
+// A restart changes neither the order of an ENI's addresses, of which the first is its own,
+// nor the name that its link has here.
+func TestRestoredForPods(t *testing.T) {
+	entry := v1alpha1.ENIState{NodeENIUID: "x", SubnetID: subnetA, ENIID: "eni-1", InterfaceName: "eth1", MTU: 9001, Addresses: []string{"fd00::9", "fd00::5"}}
+	s := restoredFrom(v1alpha1.NodeENIStateStatus{ENIs: []v1alpha1.ENIState{entry}}, "", time.Unix(10_000, 0))
+	if link := s.links["eni-1"]; !slices.Equal(s.enis[0].Addresses, addrs("fd00::9", "fd00::5")) || link.Name != "eth1" || link.MTU != 9001 || link.Present {
+		t.Errorf("%+v, %+v", s.enis[0], link)
 	}
 }
 
