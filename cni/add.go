@@ -42,7 +42,7 @@ func Add(args *skel.CmdArgs) error {
 	}
 	result, err := call("ADD", args.Path, a, a.Delegate)
 	if err != nil {
-		err = fmt.Errorf("NodeENI %s on node %s: plugin %s could not attach %s to %s: %w", conf.NodeENI, network.Node, a.Mode, a.Holder(), a.ENI, err)
+		err = fmt.Errorf("NodeENI %s on node %s: the plugin %s could not attach %s to %s: %w", conf.NodeENI, network.Node, a.Mode, a.Holder(), a.ENI, err)
 		return errors.Join(err, detach(conf.DataDir, args.Path, a))
 	}
 	return types.PrintResult(result, conf.CNIVersion)
@@ -119,10 +119,12 @@ func reserve(store *podnetwork.Store, conf Config, network podnetwork.Network, a
 			return o.eni, nil, err
 		}
 	}
+	problem := "cannot take the pod"
 	if len(offers) > 0 {
+		problem = "has no free address"
 		refusals = slices.Insert(refusals, 0, exhausted(offers, store.Attachments()))
 	}
-	return podnetwork.ENI{}, nil, tryAgain("NodeENI %s has no free address on node %s: %s", conf.NodeENI, network.Node, strings.Join(refusals, "; "))
+	return podnetwork.ENI{}, nil, tryAgain("NodeENI %s %s on node %s: %s", conf.NodeENI, problem, network.Node, strings.Join(refusals, "; "))
 }
 
 func tryAgain(format string, args ...any) error {

@@ -21,8 +21,23 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
 )
 
+// Version is the release, such as v0.1.0; the linker sets it.
+var Version = "dev"
+
 // Funcs are the plugin's operations.
-var Funcs = skel.CNIFuncs{Add: Add, Del: Del, Check: Check, GC: GC, Status: Status}
+var Funcs = skel.CNIFuncs{Add: whole(Add), Del: whole(Del), Check: whole(Check), GC: whole(GC), Status: whole(Status)}
+
+// whole has skel print all of an error. Of one that wraps a delegate's it would print the
+// delegate's alone.
+func whole(operation func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
+	return func(args *skel.CmdArgs) error {
+		err := operation(args)
+		if _, ours := err.(*types.Error); err == nil || ours {
+			return err
+		}
+		return types.NewError(types.ErrInternal, err.Error(), "")
+	}
+}
 
 // Del removes a pod's interface and releases its addresses.
 func Del(args *skel.CmdArgs) error {
@@ -49,7 +64,7 @@ func Del(args *skel.CmdArgs) error {
 func detach(dataDir, cniPath string, a podnetwork.Attachment) error {
 	if interfaceExists(a.NetNS, a.Interface) {
 		if _, err := call("DEL", cniPath, a, a.Delegate); err != nil && interfaceExists(a.NetNS, a.Interface) {
-			return fmt.Errorf("plugin %s could not remove interface %s of %s, which keeps %s: %w", a.Mode, a.Interface, a.Holder(), a.Addresses, err)
+			return fmt.Errorf("the plugin %s could not remove interface %s of %s, which keeps %s: %w", a.Mode, a.Interface, a.Holder(), a.Addresses, err)
 		}
 	}
 	return podnetwork.Release(dataDir, a.ContainerID, a.Interface)
@@ -121,6 +136,11 @@ func Status(args *skel.CmdArgs) error {
 	network, err := podnetwork.Read(conf.NetworksDir, conf.NodeENI)
 	if err != nil {
 		return types.NewError(types.ErrPluginNotAvailable, err.Error(), "")
+	}
+	for _, plugin := range []string{conf.Mode, ipam} {
+		if _, err := find(plugin, args.Path); plugin != "" && err != nil {
+			return types.NewError(types.ErrPluginNotAvailable, err.Error(), "")
+		}
 	}
 	ready := func(e podnetwork.ENI) bool { return e.Ready }
 	if !slices.ContainsFunc(network.ENIs, ready) {

@@ -82,6 +82,9 @@ func parse(stdin []byte) (Config, error) {
 	if err != nil {
 		return conf, types.NewError(types.ErrDecodingFailure, fmt.Sprintf("the configuration of the CNI plugin eni: %v", err), "")
 	}
+	if string(conf.PrevResult) == "null" {
+		conf.PrevResult = nil
+	}
 	conf.NetworksDir = cmp.Or(conf.NetworksDir, podnetwork.DefaultNetworksDir)
 	conf.DataDir = cmp.Or(conf.DataDir, podnetwork.DefaultDataDir)
 	return conf, nil

@@ -38,6 +38,8 @@ type static struct {
 	Routes    []*types.Route `json:"routes"`
 }
 
+const ipam = "static"
+
 type address struct {
 	Address netip.Prefix `json:"address"`
 	Gateway netip.Addr   `json:"gateway"`
@@ -67,7 +69,7 @@ func (c Config) delegate(e podnetwork.ENI, link string, pod []netip.Addr) ([]byt
 	case HostDevice:
 		d.Device, d.MTU = link, 0
 	}
-	d.IPAM = static{Type: "static", Routes: []*types.Route{}}
+	d.IPAM = static{Type: ipam, Routes: []*types.Route{}}
 	for _, a := range pod {
 		gateway := e.Gateway(a)
 		if c.Mode == PTP {
@@ -133,19 +135,27 @@ func prefixOf(n net.IPNet) (netip.Prefix, bool) {
 	return netip.PrefixFrom(a.Unmap(), bits).Masked(), ok
 }
 
+// find is a reference plugin's path.
+func find(plugin, cniPath string) (string, error) {
+	path, err := invoke.FindInPath(plugin, filepath.SplitList(cniPath))
+	if err != nil {
+		return "", fmt.Errorf("%w; the reference plugins of github.com/containernetworking/plugins must be on the node", err)
+	}
+	return path, nil
+}
+
 // call calls an attachment's delegate. The result is nil but for ADD.
 func call(command, cniPath string, a podnetwork.Attachment, configuration []byte) (*current.Result, error) {
-	exec := &invoke.DefaultExec{RawExec: &invoke.RawExec{}}
-	path, err := exec.FindInPath(a.Mode, filepath.SplitList(cniPath))
+	path, err := find(a.Mode, cniPath)
 	if err != nil {
-		return nil, fmt.Errorf("%w; it is one of the reference plugins of github.com/containernetworking/plugins, which must be on the node", err)
+		return nil, err
 	}
 	args := &invoke.Args{Command: command, ContainerID: a.ContainerID, NetNS: a.NetNS, IfName: a.Interface, Path: cniPath}
 	ctx := context.Background() // the runtime kills when its patience ends
 	if command != "ADD" {
-		return nil, invoke.ExecPluginWithoutResult(ctx, path, configuration, args, exec)
+		return nil, invoke.ExecPluginWithoutResult(ctx, path, configuration, args, nil)
 	}
-	result, err := invoke.ExecPluginWithResult(ctx, path, configuration, args, exec)
+	result, err := invoke.ExecPluginWithResult(ctx, path, configuration, args, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -9,5 +9,5 @@ import (
 )
 
 func main() {
-	skel.PluginMainFuncs(cni.Funcs, version.All, "CNI plugin eni")
+	skel.PluginMainFuncs(cni.Funcs, version.All, "CNI plugin eni "+cni.Version)
 }

@@ -1,6 +1,7 @@
 package podnetwork
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/json"
 	"errors"
@@ -115,6 +116,9 @@ func (a Attachment) validate() error {
 		if value == "" {
 			return fmt.Errorf("%s is missing", field)
 		}
+	}
+	if !bytes.HasPrefix(a.Delegate, []byte("{")) {
+		return errors.New("delegate is no configuration")
 	}
 	for _, address := range a.Addresses {
 		if !address.IsValid() {
