@@ -15,7 +15,7 @@ func Write(dir string, n Network) error {
 		return fmt.Errorf("the file of pods' network: %w", err)
 	}
 	// No sync: the directory is empty after a reboot anyway.
-	return writeFile(filepath.Join(dir, n.NodeENI+".json"), n, func(*os.File) error { return nil })
+	return writeFile(dir, n.NodeENI+".json", "."+n.NodeENI, n, func(*os.File) error { return nil })
 }
 
 // Remove removes the NodeENI's file from dir, if it is there.
@@ -101,18 +101,17 @@ func jsonFiles(dir string) ([]string, error) {
 	return names, err
 }
 
-// writeFile replaces a file as a whole. A file that was not written to its end, because
-// the program was killed, has the name that the next one takes.
-func writeFile(path string, value any, sync func(*os.File) error) error {
+// writeFile replaces a file of dir as a whole. Until it is written to its end it has the
+// other name; when the program is killed, it keeps that.
+func writeFile(dir, name, unfinished string, value any, sync func(*os.File) error) error {
 	content, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return err
 	}
-	dir, name := filepath.Split(path)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	unfinished := filepath.Join(dir, "."+name)
+	unfinished = filepath.Join(dir, unfinished)
 	file, err := os.OpenFile(unfinished, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o644)
 	if err != nil {
 		return err
@@ -122,7 +121,7 @@ func writeFile(path string, value any, sync func(*os.File) error) error {
 		err = sync(file)
 	}
 	if err = errors.Join(err, file.Close()); err == nil {
-		err = os.Rename(unfinished, path)
+		err = os.Rename(unfinished, filepath.Join(dir, name))
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(unfinished))

@@ -25,7 +25,11 @@ type Store struct {
 	unreadable  error
 }
 
-const addressesDir = "addresses"
+const (
+	addressesDir = "addresses"
+	// unfinished is an attachment's file that is not written to its end.
+	unfinished = ".unfinished"
+)
 
 // Open waits for the store's lock, which Close releases.
 func Open(dataDir string) (*Store, error) {
@@ -114,8 +118,8 @@ func (s *Store) Write(a Attachment) error {
 	}
 	// Nothing is lost when the node dies, and the pods with it, but a file that is there
 	// must be whole.
-	path := filepath.Join(attachmentsDir(s.dataDir), attachmentName(a.ContainerID, a.Interface))
-	if err := writeFile(path, a, (*os.File).Sync); err != nil {
+	err := writeFile(attachmentsDir(s.dataDir), attachmentName(a.ContainerID, a.Interface), unfinished, a, (*os.File).Sync)
+	if err != nil {
 		return fmt.Errorf("write down the attachment: %w", err)
 	}
 	s.attachments = append(s.attachments, a)
@@ -158,6 +162,10 @@ func (s *Store) Reclaim(agrees func(Attachment) bool) ([]Attachment, error) {
 		reclaimed = append(reclaimed, a)
 	}
 	errs = append(errs, s.reclaimAddresses())
+	err := os.Remove(filepath.Join(attachmentsDir(s.dataDir), unfinished))
+	if !errors.Is(err, os.ErrNotExist) {
+		errs = append(errs, err)
+	}
 	return reclaimed, errors.Join(errs...)
 }
 
