@@ -28,7 +28,7 @@ func Add(args *skel.CmdArgs) error {
 	}
 	if conf.Mode == "" {
 		conf.Mode = PTP
-		if kernelHasIPVLAN() {
+		if kernelHas(IPVLAN) {
 			conf.Mode = IPVLAN
 		}
 	}
