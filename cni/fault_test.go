@@ -208,6 +208,7 @@ func (n *node) onSmallDisk(test func(free func(pages int))) {
 	n.must(unix.Unshare(unix.CLONE_NEWNS))
 	n.must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 	n.must(unix.Mount("small", n.dir, "tmpfs", 0, fmt.Sprintf("size=%d", pages*size)))
+	n.Cleanup(func() { n.must(unix.Unmount(n.dir, 0)) })
 	n.must(n.ns.With(func(fd int) error { return unix.Setns(fd, unix.CLONE_NEWNET) }))
 	n.CNIConfig = libcni.NewCNIConfigWithCacheDir([]string{bin}, n.TempDir(), nil) // on this thread
 	n.must(os.MkdirAll(filepath.Join(n.dir, "attachments"), 0o755))
