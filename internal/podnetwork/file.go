@@ -54,18 +54,24 @@ func List(dir string) ([]Network, error) {
 type validated interface{ validate() error }
 
 func readFile[T validated](path string) (T, error) {
-	var value T
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return value, err
+		return *new(T), err
 	}
-	if err := json.Unmarshal(content, &value); err != nil {
-		return value, fmt.Errorf("%s: %w", path, err)
-	}
-	if err := value.validate(); err != nil {
+	value, err := decode[T](content)
+	if err != nil {
 		return value, fmt.Errorf("%s: %w", path, err)
 	}
 	return value, nil
+}
+
+func decode[T validated](content []byte) (T, error) {
+	var value T
+	err := json.Unmarshal(content, &value)
+	if err == nil {
+		err = value.validate()
+	}
+	return value, err
 }
 
 // readAll reads all files of a directory. Files that go meanwhile are left out.
