@@ -79,6 +79,12 @@ func TestForeignStays(t *testing.T) {
 		{"rule in the band, for a network", func(n *node) {
 			ruleFrom(n, "10.0.1.0/24", 20001, 20001, func(r *netlink.Rule) { r.Protocol = unix.RTPROT_KERNEL })
 		}, "20001:\tfrom 10.0.1.0/24 lookup 20001 proto kernel"},
+		{"rule in the band, for a range, of another protocol", func(n *node) {
+			ruleFrom(n, "10.0.1.64/28", 20001, 20001, func(r *netlink.Rule) { r.Protocol = unix.RTPROT_STATIC })
+		}, "20001:\tfrom 10.0.1.64/28 lookup 20001 proto static"},
+		{"rule in the band, for a range of another length", func(n *node) {
+			ruleFrom(n, "10.0.1.64/27", 20001, 20001, func(r *netlink.Rule) { r.Protocol = unix.RTPROT_KERNEL })
+		}, "20001:\tfrom 10.0.1.64/27 lookup 20001 proto kernel"},
 		{"rule in the band, to another table", func(n *node) {
 			ruleFrom(n, "10.0.1.10/32", 20001, 100, func(r *netlink.Rule) { r.Protocol = unix.RTPROT_KERNEL })
 		}, "20001:\tfrom 10.0.1.10 lookup 100 proto kernel"},
@@ -101,7 +107,13 @@ func TestForeignStays(t *testing.T) {
 			w.Addresses = addrs("10.0.1.12")
 			n.configure(w)
 			see("with another address")
+			w.PodRanges = cidrs("10.0.1.32/28", "10.0.1.13/32")
+			n.configure(w)
+			see("with pods")
 			w.Host = false
+			n.configure(w)
+			see("with None and pods")
+			w.PodRanges = nil
 			n.configure(w)
 			see("with None")
 			n.must(n.host.Release(w))

@@ -148,16 +148,16 @@ func plan(w Wanted, dev int, have state) []change {
 			changes = append(changes, change{del, r})
 		}
 	}
-	mine := ownSources(w, have)
+	mine, table := ownSources(w, have), w.Table()
 	for _, r := range have.rules {
 		// The table belongs to this ENI now, whoever had it before.
-		if r.table == w.Table() && r.from.IsValid() && !mine[r.from] && r.ours() && !r.rivalled(have) {
+		if r.table == table && r.from.IsValid() && !mine[r.from] && r.ours() && !r.rivalled(have) {
 			mine[r.from] = true
 		}
 	}
 	return append(changes, diff(wanted(w, dev), have, leftovers{
-		rule:  func(r rule) bool { return r.table == w.Table() || mine[r.from] || r.abandoned(have, mine) },
-		route: func(r route) bool { return r.table == w.Table() || r.dev == dev },
+		rule:  func(r rule) bool { return r.table == table || mine[r.from] || r.abandoned(have, mine) },
+		route: func(r route) bool { return r.table == table || r.dev == dev },
 		address: func(a address) bool {
 			// One of the ENI's own in another form stands in the way of ours.
 			return a.ours(w, have) || a.advertised(w) || w.Host && slices.Contains(w.Addresses, a.prefix.Addr())

@@ -361,7 +361,7 @@ func FuzzDecodedPlan(f *testing.F) {
 		if len(msg) < 8 && (linkErr == nil || addressErr == nil || ruleErr == nil || routeErr == nil) {
 			t.Fatal("a message without a header was read")
 		}
-		w := dualStack(hostWanted("10.0.1.10"))
+		w := withPods(dualStack(hostWanted("10.0.1.10")), "10.0.1.16/28", "2001:db8:1:0:1::/80")
 		w.MAC = l.mac
 		_, _ = match([]link{l}, w.MAC)
 		have := state{routes: []route{way}, rules: []rule{r}, addresses: []address{a}}
