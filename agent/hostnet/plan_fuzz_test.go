@@ -54,11 +54,17 @@ func drawTable(c *draw.Choices, w Wanted) int {
 func drawState(c *draw.Choices, w Wanted) state {
 	var s state
 	if c.Bool() {
-		s = wanted(w, testDev)
+		former := w
+		if c.Bool() { // with other ranges
+			former.PodRanges = append(slices.Clone(w.PodRanges), drawRange(c), drawRange(c))
+		}
+		s = wanted(former, testDev)
 		for i := range s.addresses {
 			s.addresses[i].dev = testDev
 		}
-		s.routes, s.rules, s.addresses = draw.Some(c, s.routes...), draw.Some(c, s.rules...), draw.Some(c, s.addresses...)
+		if c.Bool() { // not all of it
+			s.routes, s.rules, s.addresses = draw.Some(c, s.routes...), draw.Some(c, s.rules...), draw.Some(c, s.addresses...)
+		}
 	}
 	for range c.N(4) {
 		a := address{

@@ -403,6 +403,15 @@ ip route del default via 10.0.1.1 dev if7 proto kernel table 20002
 		{name: "an address of Host becomes one of pods", want: withPods(hostWanted("10.0.1.10"), "10.0.1.11/32"), have: configured(hostWanted("10.0.1.10", "10.0.1.11")), plan: `
 ip addr del 10.0.1.11/24 noprefixroute
 `},
+		{name: "an address of pods is on the link, and has no rule", want: podWanted("10.0.1.11/32"), have: func() state {
+			s := configured(podWanted("10.0.1.11/32"))
+			s.addresses, s.rules = []address{manual("10.0.1.11/24"), manual("10.0.1.12/24")}, nil
+			return s
+		}(), plan: `
+ip rule add priority 20002 from 10.0.1.11 lookup 20002 proto kernel
+ip rule add priority 20000 from 10.0.1.11 lookup 20000 proto kernel
+ip addr del 10.0.1.11/24 noprefixroute
+`},
 		{name: "an address of pods becomes one of Host", want: hostWanted("10.0.1.10", "10.0.1.11"), have: configured(withPods(hostWanted("10.0.1.10"), "10.0.1.11/32")), plan: `
 ip addr add 10.0.1.11/24 noprefixroute
 `},
