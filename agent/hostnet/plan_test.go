@@ -601,6 +601,9 @@ func TestValidate(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			w := good
 			tt.edit(&w)
+			if strings.HasPrefix(tt.name, "pods") && w.Complete() != (tt.err == "") {
+				t.Errorf("complete: %v", w.Complete())
+			}
 			err := w.validate()
 			switch {
 			case tt.err == "" && err != nil:

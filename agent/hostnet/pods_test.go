@@ -414,7 +414,8 @@ func podsReachTheVPC(t *testing.T, host bool, filter string) {
 		}
 	}
 	reaches("the first pod, within its subnet and beyond", one, "", "10.0.1.77:8080", "10.9.9.9:8080", "[2001:db8:1::77]:8080", "[2001:db8:9::9]:8080")
-	// Without an IPv4 address on the link, the kernel takes another link's: EC2 answers all the same.
+	// Without an IPv4 address on the link, the kernel takes that of another (inet_select_addr
+	// in net/ipv4/devinet.c).
 	want := "10.0.0.5"
 	if host {
 		want = "10.0.1.10"
@@ -482,18 +483,30 @@ func TestCopyOfPods(t *testing.T) {
 		}
 		return n.requests() - 4*describes
 	}
+	leave := func() {
+		t.Helper()
+		links, err := n.nl.LinkList()
+		n.must(err)
+		for _, l := range links {
+			if strings.HasPrefix(l.Attrs().Name, "veth") {
+				n.must(n.nl.LinkDel(l))
+			}
+		}
+	}
+	n.pod("10.0.1.17", "2001:db8:1:0:1::7") // whose link is none of an ENI
+	settled(2)
+	leave()
+	settled(0)
+	time.Sleep(2 * copyInterval)
+	if again := n.host.copier.compared() - compared; again != 0 {
+		t.Errorf("main was listed %d times for one pod", again)
+	}
 	before := settled(0)
 	for i := range number {
 		n.pod(netip.AddrFrom4([4]byte{10, 0, 1, byte(16 + i)}).String(), fmt.Sprintf("2001:db8:1:0:1::%x", i+1))
 	}
 	coming := settled(2 * number)
-	links, err := n.nl.LinkList()
-	n.must(err)
-	for _, l := range links {
-		if strings.HasPrefix(l.Attrs().Name, "veth") {
-			n.must(n.nl.LinkDel(l))
-		}
-	}
+	leave()
 	going := settled(0) - coming
 	coming -= before
 	// On a slow machine the socket may overflow, and then everything is compared.
