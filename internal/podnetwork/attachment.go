@@ -84,11 +84,9 @@ func (a Attachment) Leaked() bool {
 	if now := BootID(); a.Boot != "" && now != "" && a.Boot != now {
 		return true
 	}
+	// Not every /var/run is a link to /run: on Talos there are other files, and where the
+	// agent's image has neither, its pod mounts both.
 	path := filepath.Clean(a.NetNS)
-	// /var/run is a link to /run on every distribution, but not in the agent's image.
-	if rest, ok := strings.CutPrefix(path, "/var/run/"); ok {
-		path = filepath.Join("/run", rest)
-	}
 	if !filepath.IsAbs(path) {
 		return false
 	}
