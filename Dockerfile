@@ -1,4 +1,4 @@
-# Two images, each with one static program and nothing else: no shell, no
+# Two images, each with static programs and nothing else: no shell, no
 # libraries, no base image to pull or to patch. `make image` compiles the programs
 # into bin/linux-ARCH first; the CA roots that TLS needs are linked into them.
 
@@ -42,6 +42,9 @@ LABEL org.opencontainers.image.title="eni-agent" \
 COPY --chmod=0755 bin/linux-${TARGETARCH}/eni-agent /eni-agent
 COPY --chmod=0644 bin/linux-${TARGETARCH}/eni-agent.THIRD-PARTY-LICENSES /licenses/THIRD-PARTY-LICENSES
 COPY --chmod=0644 LICENSE /licenses/LICENSE
+# The CNI plugin, which `eni-agent install-cni` copies onto the host.
+COPY --chmod=0755 bin/linux-${TARGETARCH}/eni-cni /eni
+COPY --chmod=0644 bin/linux-${TARGETARCH}/eni-cni.THIRD-PARTY-LICENSES /licenses/eni-cni.THIRD-PARTY-LICENSES
 # The agent needs one capability, NET_ADMIN. Kubernetes has no ambient
 # capabilities: what a pod adds is effective for uid 0 only. So uid 0 it is, with
 # every other capability dropped and a read-only root file system.

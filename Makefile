@@ -32,7 +32,8 @@ BIN     ?= bin
 # are not inlined (-l): the programs wait rather than compute, and without the copies
 # a tenth of a binary's bytes is gone, which each node pulls and keeps in memory.
 go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false -gcflags all=-l \
-	-ldflags "-s -w -X github.com/aws-multi-eni/aws-multi-eni/internal/program.Version=$(VERSION)"
+	-ldflags "-s -w -X github.com/aws-multi-eni/aws-multi-eni/internal/program.Version=$(VERSION) \
+		-X github.com/aws-multi-eni/aws-multi-eni/cni.Version=$(VERSION)"
 
 .PHONY: help
 help: ## Show this list.
@@ -44,11 +45,11 @@ build: ## Build static binaries into ./bin.
 	$(go_build) -o bin/ ./cmd/...
 
 .PHONY: binaries
-binaries: ## Build agent and coordinator, with the licences of what they link, into bin/linux-ARCH for each ARCH.
+binaries: ## Build agent, coordinator and CNI plugin, with the licences of what they link, into bin/linux-ARCH for each ARCH.
 	@for arch in $(ARCH); do \
 		mkdir -p $(BIN)/linux-$$arch && \
-		(set -x; GOOS=linux GOARCH=$$arch $(go_build) -o $(BIN)/linux-$$arch/ ./cmd/eni-agent ./cmd/eni-coordinator) && \
-		for program in eni-agent eni-coordinator; do \
+		(set -x; GOOS=linux GOARCH=$$arch $(go_build) -o $(BIN)/linux-$$arch/ ./cmd/eni-agent ./cmd/eni-coordinator ./cmd/eni-cni) && \
+		for program in eni-agent eni-coordinator eni-cni; do \
 			$(licences) -texts $$program >$(BIN)/linux-$$arch/$$program.THIRD-PARTY-LICENSES || exit 1; \
 		done || exit 1; \
 	done
@@ -58,7 +59,7 @@ image: binaries ## Build both images with buildah or docker (IMAGE_TOOL, ARCH). 
 	@VERSION="$(VERSION)" ARCH="$(ARCH)" hack/release/image.sh
 
 .PHONY: packages
-packages: binaries ## Build eni-agent as deb and rpm into bin/packages for each ARCH.
+packages: binaries ## Build eni-agent, with the CNI plugin, as deb and rpm into bin/packages for each ARCH.
 	@VERSION="$(VERSION)" ARCH="$(ARCH)" BIN="$(BIN)" hack/release/packages.sh
 
 .PHONY: sbom

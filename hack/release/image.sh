@@ -68,7 +68,7 @@ for target in agent coordinator; do
 	rm -f "$digest"
 	for arch in $arches; do
 		# docker takes the files' times
-		touch -d "@$epoch" "bin/linux-$arch/$name" "bin/linux-$arch/$name.THIRD-PARTY-LICENSES" LICENSE
+		touch -d "@$epoch" "bin/linux-$arch/"* LICENSE
 	done
 	"with_$tool"
 	echo "$image ($arches)${PUSH:+ pushed as $(cat "$digest")}"

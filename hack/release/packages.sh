@@ -1,5 +1,5 @@
 #!/bin/sh
-# packages.sh: eni-agent as deb and rpm, of VERSION, for each ARCH, out of the
+# packages.sh: eni-agent, with the CNI plugin, as deb and rpm, of VERSION, for each ARCH, out of the
 # programs in BIN/linux-ARCH, into BIN/packages. The same commit gives the same bytes.
 set -eu
 cd "$(dirname "$0")/../.."
