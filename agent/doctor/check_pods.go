@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -45,33 +46,34 @@ func (p *Pods) checkPlugin() []Result {
 // checkDelegates: whether the plugins are there that eni calls.
 func (p *Pods) checkDelegates() []Result {
 	const (
-		check   = "CNI plugins of modes"
-		install = "install the reference plugins, 1.0.0 or newer (https://github.com/containernetworking/plugins); docs/deployment.md says what brings them"
+		check   = "reference CNI plugins"
+		install = "install them, 1.6.0 or newer (https://github.com/containernetworking/plugins/releases); docs/deployment.md says which systems have them"
 	)
 	var there, lacking []string
-	for _, name := range append([]string{"host-local"}, delegates...) {
+	for _, name := range delegates {
 		plugin, found := p.Plugins[name]
+		// The routes of pods with mode ptp have a scope, which plugins know that take CNI 1.1.0.
+		old := found && plugin.Asked && plugin.AskErr == nil && name == "ptp" && !slices.Contains(plugin.Protocols, "1.1.0")
 		switch {
 		case !found:
 			lacking = append(lacking, name)
-		case plugin.Asked && plugin.AskErr == nil && !slices.Contains(plugin.Protocols, "1.0.0"):
-			return []Result{failure(check, install, "%s in %s is %s, which takes no CNI 1.0.0: pods that need it do not start", name, p.PluginDir, plugin.Version)}
-		case plugin.Version == "":
-			there = append(there, name)
+		case old:
+			lacking = append(lacking, "a newer ptp than "+plugin.Version)
 		default:
-			there = append(there, name+" "+plugin.Version)
+			there = append(there, strings.TrimSpace(name+" "+plugin.Version))
 		}
 	}
+	text := fmt.Sprintf("%s lacks %s", p.PluginDir, strings.Join(lacking, " and "))
 	usual := p.defaultMode()
 	switch {
-	case slices.Contains(lacking, "host-local"):
-		return []Result{failure(check, install, "host-local is not in %s: only pods with mode host-device start", p.PluginDir)}
-	case slices.Contains(lacking, usual):
-		return []Result{failure(check, install+"; or give each NetworkAttachmentDefinition a mode whose plugin is there", "%s is not in %s: pods whose NetworkAttachmentDefinition has no mode do not start", usual, p.PluginDir)}
-	case len(lacking) > 0:
-		return []Result{warning(check, install, "there are %s; pods do not start with the mode %s, whose plugin is not in %s", strings.Join(there, ", "), strings.Join(lacking, " or "), p.PluginDir)}
+	case len(lacking) == 0:
+		return []Result{ok(check, "there are %s", strings.Join(there, ", "))}
+	case slices.Contains(lacking, "static"):
+		return []Result{failure(check, install, "%s: no pod that asks for eni starts", text)}
+	case slices.ContainsFunc(lacking, func(name string) bool { return strings.Contains(name, usual) }):
+		return []Result{failure(check, install+"; or give each NetworkAttachmentDefinition a mode whose plugin is there", "%s: pods whose NetworkAttachmentDefinition has no mode do not start, because it is %s here", text, usual)}
 	}
-	return []Result{ok(check, "there are %s", strings.Join(there, ", "))}
+	return []Result{warning(check, install, "%s: pods with that mode do not start", text)}
 }
 
 // defaultMode is the mode of a NetworkAttachmentDefinition that has none.

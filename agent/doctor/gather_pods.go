@@ -15,8 +15,8 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent/cniplugin"
 )
 
-// delegates are the plugins that eni calls, beside host-local, by its mode.
-var delegates = []string{"ipvlan", "ptp", "host-device"}
+// delegates are the plugins that eni calls: static, and the one of its mode.
+var delegates = []string{"static", "ipvlan", "ptp", "host-device"}
 
 // GatherPods looks at what pods need on a host whose file system is at path: the plugins
 // in a directory of the host, other directories that the agent of this version has to
@@ -25,7 +25,7 @@ func GatherPods(at, plugins, version string, directories ...string) *Pods {
 	r := root(at)
 	p := &Pods{PluginDir: plugins, Plugins: map[string]Plugin{}, Version: version, Dropping: dropping(), IPVLAN: r.ipvlan()}
 	_, p.PluginDirErr = os.ReadDir(r.path(plugins))
-	for _, name := range append([]string{cniplugin.Name, "host-local", "sbr"}, delegates...) {
+	for _, name := range append([]string{cniplugin.Name}, delegates...) {
 		if _, err := os.Stat(r.path(filepath.Join(plugins, name))); err != nil {
 			continue
 		}

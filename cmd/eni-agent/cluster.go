@@ -53,6 +53,6 @@ func inCluster(ctx context.Context, o options, cfg *agent.Config, systemd *super
 	events := kube.NewRecorder(ctx, client, kube.EventSource{Component: name, Host: o.node}, cfg.Log)
 	cfg.Recorder = events
 	cfg.NodeReadiness = agent.NodeReadiness{StartupTaint: o.startupTaint, Labels: o.readyLabels, PodResources: o.pods, Patcher: source}
-	go preflight(ctx, *cfg, client, events)
+	go preflight(ctx, o, *cfg, client, events)
 	return func() {}, nil
 }

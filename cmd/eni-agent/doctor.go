@@ -96,6 +96,10 @@ func gather(ctx context.Context, o options, hostRoot string) (facts doctor.Facts
 		facts.EC2 = doctor.GatherEC2(ctx, asker, facts.Wanted)
 	}
 	facts.Kernel = doctor.GatherKernel()
+	if o.pods || facts.Wanted.ForPods() {
+		facts.Pods = o.gatherPods(hostRoot)
+		facts.Pods.Ask(ctx, hostRoot)
+	}
 	var kubelet *doctor.Kubelet
 	facts.Host, kubelet, facts.HostHidden = doctor.GatherHost(hostRoot, who.MAC)
 	facts.Kubelet = facts.Kubelet.With(kubelet)
@@ -137,6 +141,10 @@ func (o *options) gatherCluster(ctx context.Context, facts *doctor.Facts) {
 	}
 }
 
+func (o options) gatherPods(hostRoot string) *doctor.Pods {
+	return doctor.GatherPods(hostRoot, o.cniBinDir, program.Version, o.podFiles.NetworksDir, o.podFiles.DataDir)
+}
+
 func (o options) kubeClient() (client *kube.Client, from string, err error) {
 	cfg, err := kube.Config(o.kubeconfig)
 	if err != nil {
@@ -149,10 +157,13 @@ func (o options) kubeClient() (client *kube.Client, from string, err error) {
 // preflight makes those of the checks that need neither EC2 nor IMDS, and tells what is
 // not well in the log, and as Events of the Node where there is one. It runs beside
 // the agent.
-func preflight(ctx context.Context, cfg agent.Config, client *kube.Client, events *kube.Recorder) {
+func preflight(ctx context.Context, o options, cfg agent.Config, client *kube.Client, events *kube.Recorder) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	facts := doctor.Facts{Kernel: doctor.GatherKernel()}
+	if o.pods {
+		facts.Pods = o.gatherPods("/")
+	}
 	if client != nil {
 		_, facts.Kubelet = doctor.GatherNode(ctx, client, cfg.Node, cfg.Identity.InstanceID, "", false)
 		facts.CNI = doctor.GatherCNI(ctx, client)

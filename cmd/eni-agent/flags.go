@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/cniplugin"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
@@ -26,6 +27,7 @@ type options struct {
 	releaseDelay              time.Duration
 	eniCounters, pods         bool
 	podFiles                  agent.PodFiles
+	cniBinDir                 string
 	program.Options
 
 	// In Kubernetes.
@@ -80,6 +82,7 @@ func (o *options) define(flags *flag.FlagSet) {
 	flags.BoolVar(&o.eniCounters, "eni-counters", true, "show on /metrics what the kernel and ENA's driver count for each ENI; each scrape asks the devices")
 	flags.BoolVar(&o.pods, "pods", false, "offer the ENIs of NodeENIs with pods to pods, by the CNI plugin eni")
 	definePodFiles(flags, &o.podFiles, "with --pods: ")
+	flags.StringVar(&o.cniBinDir, "cni-bin-dir", cniplugin.DefaultDir, "with --pods: `directory` in which the container runtime looks for CNI plugins; the agent tells what it lacks")
 	flags.Func("default-mtu", "MTU in `bytes` of the links whose NodeENI has mtu 0; 0 leaves them as the driver set them (default 0)", o.setDefaultMTU)
 	flags.DurationVar(&o.releaseDelay, "release-delay", 5*time.Second, "how long a label that a NodeENI selects this node by may be gone before the ENIs are released; at most "+agent.MaxReleaseDelay.String())
 }

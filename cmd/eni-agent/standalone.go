@@ -51,7 +51,7 @@ func standAlone(ctx context.Context, o options, cfg *agent.Config, systemd *supe
 	go follow.Run(ctx)
 	cfg.Cluster, cfg.Node, cfg.Source = source.Cluster, source.Node, follow
 	cfg.Collector, cfg.Recorder = cfg.EC2, noEvents{}
-	go preflight(ctx, *cfg, nil, nil)
+	go preflight(ctx, o, *cfg, nil, nil)
 	return stateFile.Unlock, nil
 }
 

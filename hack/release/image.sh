@@ -43,7 +43,7 @@ with_buildah() {
 	for arch in $arches; do
 		# No RUN, so nothing of another architecture is executed.
 		build buildah build --platform "linux/$arch" --manifest "$image" \
-			--timestamp "$epoch" --identity-label=false --layers=false
+			--timestamp "$epoch" --identity-label=false --layers
 	done
 	[ -z "${PUSH:-}" ] ||
 		buildah manifest push --all --digestfile "$digest" ${IMAGE_PUSH_FLAGS:-} "$image" "docker://$image"

@@ -11,9 +11,10 @@ import (
 
 func TestSBOM(t *testing.T) {
 	type component struct{ Name, Version string }
-	for program, module := range map[string]string{
-		"eni-agent":       "github.com/vishvananda/netlink",
-		"eni-coordinator": "k8s.io/api",
+	for program, modules := range map[string][]string{
+		"eni-agent":       {"github.com/vishvananda/netlink", "golang.org/x/crypto/x509roots/fallback"},
+		"eni-coordinator": {"k8s.io/api", "golang.org/x/crypto/x509roots/fallback"},
+		"eni-cni":         {"github.com/containernetworking/cni"},
 	} {
 		file := filepath.Join("sbom", program+"-linux-"+runtime.GOARCH+".cdx.json")
 		content := read(t, filepath.Join(builds.here, file))
@@ -30,7 +31,7 @@ func TestSBOM(t *testing.T) {
 		if sbom.Metadata.Component.Version != version {
 			t.Errorf("%s is of %s, want %s", program, sbom.Metadata.Component.Version, version)
 		}
-		for _, name := range []string{module, "std", "golang.org/x/crypto/x509roots/fallback"} {
+		for _, name := range append(modules, "std") {
 			if !slices.ContainsFunc(sbom.Components, func(c component) bool { return c.Name == name && c.Version != "" }) {
 				t.Errorf("%s: %s is missing among %d components", program, name, len(sbom.Components))
 			}

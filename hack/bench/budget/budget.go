@@ -20,7 +20,7 @@ const (
 // Program is the most that a program may have.
 type Program struct {
 	Binary float64 // bytes, stripped
-	Image  float64 // bytes to be pulled: gzip of the program in an archive
+	Image  float64 // bytes to be pulled: the image's layer with the program, gzipped
 
 	// When idle. An agent with one ENI, a coordinator that leads a cluster of a
 	// handful of nodes.
@@ -46,6 +46,10 @@ var Coordinator = Program{
 	RSS: 40 * MiB, Goroutines: 60, Threads: 12 + float64(runtime.NumCPU()), Connections: 2, Netlink: 0, EC2Calls: 1,
 }
 
+// Plugin is the CNI plugin: a layer of its own in the agent's image, and a process for
+// each pod that comes or goes.
+var Plugin = Program{Binary: 6 * MB, Image: 2.5 * MB}
+
 // ManyENIs is more than most instance types take, and what an agent that has so many
 // may use beyond one with a single ENI.
 const (
@@ -54,9 +58,9 @@ const (
 	BytesPerReport float64 = 16 << 10 // of NodeENIState, with ManyENIs
 )
 
-// ImageSize is how many bytes the only layer of an image has: the program in a tar
-// archive, through gzip. An image has an index, a manifest and a configuration beside
-// it, about 2 kB together.
+// ImageSize is how many bytes the layer with a program has: the program in a tar
+// archive, through gzip. An image has the licences beside it, an index, a manifest and a
+// configuration, about 30 kB together.
 func ImageSize(name string, program []byte) (float64, error) {
 	var layer bytes.Buffer
 	zip := gzip.NewWriter(&layer)

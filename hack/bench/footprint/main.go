@@ -32,7 +32,7 @@ func main() {
 		touches: 50, starts: 7,
 	}
 	result.Main("footprint", false, func(b *result.Bench, r *result.Result) {
-		m.agent, m.coordinator = sizes(b, "eni-agent"), sizes(b, "eni-coordinator")
+		m.agent, m.coordinator, m.plugin = sizes(b, "eni-agent"), sizes(b, "eni-coordinator"), sizes(b, "eni-cni")
 		m.measure(startCluster(b, "bin/linux-"+runtime.GOARCH, m.growth))
 		m.report(r)
 	})
@@ -45,9 +45,10 @@ type measurement struct {
 	touches         int // of each host
 	starts          int // of agents and coordinators
 
-	agent, coordinator map[string]size // by architecture
-	idle               map[string]idle // by server
-	times              starts
+	agent, coordinator, plugin map[string]size // by architecture
+
+	idle  map[string]idle // by server
+	times starts
 }
 
 func (m *measurement) measure(c *cluster) {
@@ -105,12 +106,24 @@ func (m *measurement) report(r *result.Result) {
 		[]result.Figure{
 			{Name: "coordinator, CPU in an idle minute", Value: ms(leader.cpu), Unit: "ms", Note: "It renews its Lease every few seconds."},
 			{Name: "coordinator, start to leading", Value: median(m.times.coordinator), Unit: "s", Note: "When its forerunner has given the Lease back."},
-		})
+		},
+		sizeFigures("CNI plugin", budget.Plugin, m.plugin))
 	r.Tables = []result.Table{m.sizeTable(), idleTable(one, leader, len(m.growth)), m.growthTable(), m.startTable()}
 }
 
 // programFigures are those with a budget.
 func programFigures(name string, b budget.Program, sizes map[string]size, i idle) []result.Figure {
+	return append(sizeFigures(name, b, sizes), []result.Figure{
+		{Name: name + ", RSS when idle", Value: i.usage.RSS / budget.MiB, Unit: "MiB", Goal: new(b.RSS / budget.MiB)},
+		{Name: name + ", goroutines", Value: i.goroutines, Goal: &b.Goroutines, Note: "Those that answer the question are among them."},
+		{Name: name + ", threads", Value: float64(i.usage.Threads), Goal: &b.Threads},
+		{Name: name + ", TCP connections", Value: float64(len(i.usage.Connections)), Goal: &b.Connections, Note: "To the API server; those to EC2 and IMDS are closed when they are not used."},
+		{Name: name + ", EC2 calls in an idle minute", Value: i.calls, Goal: &b.EC2Calls},
+	}...)
+}
+
+// sizeFigures are of layers where an image has several: the agent's has the plugin, too.
+func sizeFigures(name string, b budget.Program, sizes map[string]size) []result.Figure {
 	var larger size // of both architectures
 	for _, s := range sizes {
 		larger.binary, larger.image = max(larger.binary, s.binary), max(larger.image, s.image)
@@ -118,21 +131,16 @@ func programFigures(name string, b budget.Program, sizes map[string]size, i idle
 	return []result.Figure{
 		{Name: name + ", binary", Value: larger.binary / budget.MB, Unit: "MB", Goal: new(b.Binary / budget.MB)},
 		{Name: name + ", image, compressed", Value: larger.image / budget.MB, Unit: "MB", Goal: new(b.Image / budget.MB)},
-		{Name: name + ", RSS when idle", Value: i.usage.RSS / budget.MiB, Unit: "MiB", Goal: new(b.RSS / budget.MiB)},
-		{Name: name + ", goroutines", Value: i.goroutines, Goal: &b.Goroutines, Note: "Those that answer the question are among them."},
-		{Name: name + ", threads", Value: float64(i.usage.Threads), Goal: &b.Threads},
-		{Name: name + ", TCP connections", Value: float64(len(i.usage.Connections)), Goal: &b.Connections, Note: "To the API server; those to EC2 and IMDS are closed when they are not used."},
-		{Name: name + ", EC2 calls in an idle minute", Value: i.calls, Goal: &b.EC2Calls},
 	}
 }
 
 func (m *measurement) sizeTable() result.Table {
 	t := result.Table{Title: "Sizes", Columns: []string{"program", "architecture", "binary", "image", "modules"}}
 	mb := func(n float64) string { return fmt.Sprintf("%.2f MB", n/budget.MB) }
-	for i, sizes := range []map[string]size{m.agent, m.coordinator} {
+	for i, sizes := range []map[string]size{m.agent, m.coordinator, m.plugin} {
 		for _, arch := range architectures {
 			s := sizes[arch]
-			t.Rows = append(t.Rows, []string{[]string{"agent", "coordinator"}[i], arch, mb(s.binary), mb(s.image), strconv.Itoa(s.modules)})
+			t.Rows = append(t.Rows, []string{[]string{"agent", "coordinator", "CNI plugin"}[i], arch, mb(s.binary), mb(s.image), strconv.Itoa(s.modules)})
 		}
 	}
 	return t
