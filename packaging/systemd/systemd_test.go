@@ -67,9 +67,13 @@ func TestUnitIsConfined(t *testing.T) {
 // The command lines of the units, and the flags that the environment file
 // mentions, are ones that the agent takes.
 func TestFlagsExist(t *testing.T) {
-	help, err := exec.Command(filepath.Join(dir, "eni-agent"), "--help").CombinedOutput()
-	if err != nil {
-		t.Fatalf("--help: %v\n%s", err, help)
+	var help []byte
+	for _, command := range [][]string{{"--help"}, {"install-cni", "--help"}} {
+		out, err := exec.Command(filepath.Join(dir, "eni-agent"), command...).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", command, err, out)
+		}
+		help = append(help, out...)
 	}
 	for _, file := range []string{"eni-agent.service", "kubernetes.conf", "pods.conf", "eni-agent.env"} {
 		content := read(t, file)
