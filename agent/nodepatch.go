@@ -48,7 +48,8 @@ var errNodeChanged = retry.With(retry.Conflict, errors.New("others change the No
 type nodeStatus struct {
 	*shared
 	byUID     map[types.UID]nodeENIReadiness
-	networks  []podnetwork.Network // what the NodeENIs offer to pods
+	forPods   map[types.UID]string // NodeENIs, with their names
+	networks  []podnetwork.Network // what those of them offer of which it is known
 	synced    bool                 // EC2 has shown what there is
 	resources advertised
 }
@@ -67,7 +68,7 @@ func (n *nodeStatus) offer(networks []podnetwork.Network) { n.networks = network
 // take works out whether the NodeENIs are ready.
 func (n *nodeStatus) take(d desired, entries []v1alpha1.ENIState, synced bool, now time.Time) {
 	if show := n.NodeReadiness; show.StartupTaint || show.Labels || show.PodResources {
-		n.byUID, n.synced = readinessOf(n.byUID, d, entries, synced, now), synced
+		n.byUID, n.forPods, n.synced = readinessOf(n.byUID, d, entries, synced, now), d.pods, synced
 	}
 }
 
@@ -88,7 +89,7 @@ func (n *nodeStatus) update(ctx context.Context, s Snapshot, allRead bool, now t
 		})
 	}
 	if n.NodeReadiness.PodResources && n.synced {
-		if c := changeResources(s, n.byUID, n.networks); len(c) > 0 {
+		if c := changeResources(s, n.byUID, n.forPods, n.networks); len(c) > 0 {
 			n.patch(ctx, statusPart, c.patch(s), now, func(now time.Time) error {
 				err := n.resources.advertise(c, now)
 				if err == nil {

@@ -20,18 +20,18 @@ import (
 type resourceChange map[string]string
 
 // changeResources compares the extended resources that the Node has with what its NodeENIs
-// offer to pods. While a NodeENI is degraded its resource stays as it is, for the reasons
-// that its label does. One that the Node lacks is as good as 0 for the scheduler, so it
-// comes with the first ENI that is ready. A Node without any capacity waits for its kubelet.
-func changeResources(s Snapshot, all map[types.UID]nodeENIReadiness, networks []podnetwork.Network) resourceChange {
+// offer to pods. While a NodeENI is degraded, or it is not known what it offers, its
+// resource stays as it is, for the reasons that its label does. One that the Node lacks is
+// as good as 0 for the scheduler, so it comes with the first ENI that is ready. A Node
+// without any capacity waits for its kubelet.
+func changeResources(s Snapshot, all map[types.UID]nodeENIReadiness, forPods map[types.UID]string, networks []podnetwork.Network) resourceChange {
 	if !s.tellsAll() || s.Resources == nil {
 		return nil
 	}
 	change, stays := resourceChange{}, map[string]bool{}
-	for _, r := range all {
-		if r.state == degraded {
-			stays[v1alpha1.PodResource(r.nodeENI)] = true
-		}
+	for uid, nodeENI := range forPods {
+		known := slices.ContainsFunc(networks, func(n podnetwork.Network) bool { return n.NodeENIUID == string(uid) })
+		stays[v1alpha1.PodResource(nodeENI)] = !known || all[uid].state == degraded
 	}
 	for name := range s.Resources {
 		if strings.HasPrefix(name, v1alpha1.PodResourcePrefix) {

@@ -58,7 +58,7 @@ func TestChangeResources(t *testing.T) {
 	}
 	for name, test := range map[string]struct {
 		shown    kube.PodResources
-		all      map[types.UID]nodeENIReadiness
+		all      map[types.UID]nodeENIReadiness // all for pods but for those named plain
 		networks []podnetwork.Network
 		want     string
 	}{
@@ -78,10 +78,12 @@ func TestChangeResources(t *testing.T) {
 		"and shown as 0":        {shown("0"), all(notReady, "x"), networks(networkFor("x", false, 1)), ""},
 		"not for a moment":      {shown("16"), all(degraded, "x"), networks(networkFor("x", false, 1)), ""},
 		"it is not known":       {shown("16"), all(degraded, "x"), nil, ""},
-		"one of its two is not": {shown("32"), all(notReady, "x"), networks(podnetwork.Network{NodeENI: "x", ENIs: append(networkFor("x", true, 1).ENIs, networkFor("x", false, 1).ENIs...)}), "x=16"},
+		"it is not known yet":   {shown("16"), all(allReady, "x"), nil, ""},
+		"nor of a former one":   {shown("16"), all(notReady, "x"), networks(podnetwork.Network{NodeENI: "x", NodeENIUID: "former"}), ""},
+		"one of its two is not": {shown("32"), all(notReady, "x"), networks(podnetwork.Network{NodeENI: "x", NodeENIUID: "x", ENIs: append(networkFor("x", true, 1).ENIs, networkFor("x", false, 1).ENIs...)}), "x=16"},
 
 		"it does not select the node": {shown("16"), nil, nil, "x="},
-		"nor is it for pods":          {shown("16"), all(allReady, "x"), nil, "x="},
+		"nor is it for pods":          {kube.PodResources{v1alpha1.PodResource("plain"): "16"}, all(degraded, "plain"), nil, "plain="},
 		"another takes its place":     {shown("16"), all(allReady, "y"), networks(networkFor("y", true, 1)), "x=, y=16"},
 		"0 of one that has gone":      {shown("0"), nil, nil, "x="},
 
@@ -89,14 +91,20 @@ func TestChangeResources(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := Snapshot{NodeExists: true, NodeUID: "1", Resources: test.shown}
-			if got := changeResources(s, test.all, test.networks).String(); got != test.want {
+			forPods := map[types.UID]string{}
+			for uid, r := range test.all {
+				if r.nodeENI != "plain" {
+					forPods[uid] = r.nodeENI
+				}
+			}
+			if got := changeResources(s, test.all, forPods, test.networks).String(); got != test.want {
 				t.Errorf("%q, want %q", got, test.want)
 			}
 			for _, s := range []Snapshot{
 				{Resources: test.shown}, {NodeExists: true, Incomplete: true, Resources: test.shown},
 				{NodeExists: true, NodeProblem: "another instance", Resources: test.shown},
 			} {
-				if got := changeResources(s, test.all, test.networks); len(got) > 0 {
+				if got := changeResources(s, test.all, forPods, test.networks); len(got) > 0 {
 					t.Errorf("%v, although not all is known: %+v", got, s)
 				}
 			}
@@ -137,6 +145,7 @@ func advertiser(p *patcher) (*Agent, *agenttest.Recorder, *strings.Builder) {
 	a, events, logged := shower(p)
 	a.NodeReadiness = NodeReadiness{PodResources: true, Patcher: p}
 	a.selection.snapshot.Resources = kube.PodResources{}
+	a.desired.pods = map[types.UID]string{"x": "x"}
 	a.node.offer([]podnetwork.Network{networkFor("x", true, 1)})
 	return a, events, logged
 }
