@@ -28,6 +28,7 @@ var foreignKinds = map[string]struct {
 	scope                  string
 }{
 	"NetworkAttachmentDefinition": {"k8s.cni.cncf.io", "v1", "network-attachment-definitions", "Namespaced"},
+	"NodeOverlay":                 {"karpenter.sh", "v1alpha1", "nodeoverlays", "Cluster"},
 	"NodePool":                    {"karpenter.sh", "v1", "nodepools", "Cluster"},
 }
 
