@@ -35,6 +35,26 @@ func Build(ctx context.Context, dir string, race bool, flags ...string) error {
 	return nil
 }
 
+// BuildPlugins builds the CNI plugin eni, and the reference plugins that it calls, into
+// dir.
+func BuildPlugins(ctx context.Context, dir string) error {
+	root, err := Root(ctx)
+	if err != nil {
+		return err
+	}
+	for _, args := range [][]string{
+		{"-o", filepath.Join(dir, "eni"), "./cmd/eni-cni"},
+		{"-o", dir + string(filepath.Separator), "-modfile=hack/tools/cni-plugins/go.mod", "tool"},
+	} {
+		cmd := exec.CommandContext(ctx, "go", append([]string{"build"}, args...)...)
+		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("building the CNI plugins: %w\n%s", err, out)
+		}
+	}
+	return nil
+}
+
 // Kustomize is what the pinned kustomize builds of dir.
 func Kustomize(dir string) ([]byte, error) {
 	root, err := Root(context.Background())
