@@ -2,6 +2,7 @@ package docs
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -151,41 +152,69 @@ spec:
 `, kind, group, version, plural, scope)
 }
 
-// A NetworkAttachmentDefinition of the pages holds a CNI configuration about a link
-// that a NodeENI of the pages names.
+// A NetworkAttachmentDefinition of the pages holds a CNI configuration about a NodeENI of
+// the pages that is for pods, or about a link that one names.
 func TestCNIConfigurations(t *testing.T) {
-	links, masters := map[string]bool{}, map[string]string{}
+	known, named := map[string]bool{}, map[string]string{}
 	for _, p := range pages(t) {
 		for _, m := range p.manifests() {
 			var object struct {
-				Kind string
-				Spec struct{ InterfaceName, Config string }
+				Kind     string
+				Metadata struct{ Name string }
+				Spec     struct {
+					InterfaceName, Config string
+					Pods                  *v1alpha1.Pods
+				}
 			}
 			if err := yaml.Unmarshal([]byte(m.text), &object); err != nil {
 				t.Fatal(err)
 			}
-			links[object.Spec.InterfaceName] = true
+			known["link "+object.Spec.InterfaceName] = true
+			if object.Spec.Pods != nil {
+				known["NodeENI with pods "+object.Metadata.Name] = true
+			}
 			if object.Kind != "NetworkAttachmentDefinition" {
 				continue
 			}
-			var config struct{ CNIVersion, Name, Type, Master, Device string }
-			if err := json.Unmarshal([]byte(object.Spec.Config), &config); err != nil {
+			what, err := configured(object.Spec.Config)
+			if err != nil {
 				t.Errorf("%s:%d: %v", p.path, m.line, err)
 			}
-			if config.CNIVersion == "" || config.Name == "" || config.Type == "" {
-				t.Errorf("%s:%d: cniVersion, name or type is missing", p.path, m.line)
-			}
-			masters[config.Master+config.Device] = fmt.Sprintf("%s:%d", p.path, m.line)
+			named[what] = fmt.Sprintf("%s:%d", p.path, m.line)
 		}
 	}
-	for master, where := range masters {
-		if master == "" || !links[master] {
-			t.Errorf("%s: no NodeENI makes a link %q", where, master)
+	for what, where := range named {
+		if !known[what] {
+			t.Errorf("%s: no page has a %s", where, what)
 		}
 	}
-	if len(masters) == 0 {
-		t.Error("no NetworkAttachmentDefinition found")
+	if len(named) < 3 {
+		t.Errorf("only these found: %v", named)
 	}
+}
+
+// configured is what a CNI configuration or list is about.
+func configured(text string) (string, error) {
+	type plugin struct{ Type, NodeENI, Master, Device string }
+	var config struct {
+		CNIVersion, Name string
+		plugin
+		Plugins []plugin
+	}
+	if err := json.Unmarshal([]byte(text), &config); err != nil {
+		return "", err
+	}
+	if config.Plugins == nil {
+		config.Plugins = []plugin{config.plugin}
+	}
+	first := config.Plugins[0]
+	if config.CNIVersion == "" || config.Name == "" || first.Type == "" {
+		return "", errors.New("cniVersion, name or type is missing")
+	}
+	if first.Type == "eni" {
+		return "NodeENI with pods " + first.NodeENI, nil
+	}
+	return "link " + first.Master + first.Device, nil
 }
 
 // The simulator takes the topology of its page.
