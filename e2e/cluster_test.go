@@ -45,6 +45,8 @@ type cluster struct {
 	journal      io.Writer      // of a run, or nil
 	awaited      string         // what a run has waited for last
 	alone        bool           // without Kubernetes, see newStandAlone
+	pods         bool           // agents serve the CNI plugin
+	podsOf       []*pod         // that live and are attached
 }
 
 // newCluster starts a cluster of n nodes, registered and without labels, with
@@ -170,10 +172,14 @@ func (c *cluster) agent(nodes ...string) {
 	for _, node := range nodes {
 		var p *testbed.Process
 		var err error
+		args := []string{"--log-level", "debug", "--release-delay", "1s"}
+		if c.pods {
+			args = append(args, c.PodsFlags(node)...)
+		}
 		if c.alone {
-			p, err = c.StartStandAlone(node, nil, "--node-name", node, "--node-labels", "ng=multi-eni", "--log-level", "debug", "--release-delay", "1s")
+			p, err = c.StartStandAlone(node, nil, append(args, "--node-name", node, "--node-labels", "ng=multi-eni")...)
 		} else {
-			p, err = c.StartAgent(c.t.Context(), node, "--log-level", "debug", "--release-delay", "1s")
+			p, err = c.StartAgent(c.t.Context(), node, args...)
 		}
 		c.must(err)
 		c.agents[node] = p

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -261,24 +262,25 @@ func (c *cluster) setInternalIPs(node string, addresses ...string) {
 
 // events counts the Events about a Node with a reason.
 func (c *cluster) events(node, reason string) int {
+	list := c.eventsOf(node)
+	if list == nil {
+		return -1
+	}
+	return len(slices.DeleteFunc(list, func(e event) bool { return e.Reason != reason }))
+}
+
+// event is an Event of a node.
+type event struct {
+	InvolvedObject  struct{ Name string }
+	Reason, Message string
+}
+
+// eventsOf are a node's Events; nil while they cannot be read.
+func (c *cluster) eventsOf(node string) []event {
 	data, err := c.Client.Core.Get().Namespace("default").Resource("events").Do(c.t.Context()).Raw()
-	if err != nil {
-		return -1
+	list := struct{ Items []event }{[]event{}}
+	if err != nil || json.Unmarshal(data, &list) != nil {
+		return nil
 	}
-	var list struct {
-		Items []struct {
-			InvolvedObject struct{ Name string }
-			Reason         string
-		}
-	}
-	if json.Unmarshal(data, &list) != nil {
-		return -1
-	}
-	n := 0
-	for _, e := range list.Items {
-		if e.InvolvedObject.Name == node && e.Reason == reason {
-			n++
-		}
-	}
-	return n
+	return slices.DeleteFunc(list.Items, func(e event) bool { return e.InvolvedObject.Name != node })
 }

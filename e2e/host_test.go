@@ -136,8 +136,9 @@ func (c *cluster) testReplies(t *testing.T) {
 	}
 }
 
-// serveEcho sends back what comes to an address of a node, until the test has ended.
-func (c *cluster) serveEcho(node sim.Node, at netip.Addr) {
+// serveEcho sends back what comes to an address of a node, until the test has ended or
+// the listener is closed.
+func (c *cluster) serveEcho(node sim.Node, at netip.Addr) net.Listener {
 	c.t.Helper()
 	listener, err := node.Namespace.Listen(c.t.Context(), "tcp", netip.AddrPortFrom(at, 7).String())
 	c.must(err)
@@ -154,6 +155,7 @@ func (c *cluster) serveEcho(node sim.Node, at netip.Addr) {
 			}()
 		}
 	}()
+	return listener
 }
 
 // echo sends a line from an address of the calling thread's namespace and

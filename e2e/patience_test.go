@@ -30,7 +30,7 @@ func TestLabelIsBackSoon(t *testing.T) {
 		c.want(node, node, c.hostSpec())
 	}
 	from, to := c.awaitOnly("node-1", "node-1"), c.awaitOnly("node-2", "node-2")
-	p := c.startPings("node-1", from.PrivateIPs[0], "node-2", to.PrivateIPs[0])
+	p := c.startPings(c.instance("node-1"), from.PrivateIPs[0], c.instance("node-2"), to.PrivateIPs[0])
 	p.await(t, 10)
 	c.Sim.Cloud().ResetCalls()
 	for _, gap := range []time.Duration{300 * time.Millisecond, time.Second, 3 * time.Second} {
@@ -61,11 +61,9 @@ type pings struct {
 	sent, answered atomic.Uint32
 }
 
-func (c *cluster) startPings(from string, source netip.Addr, to string, target netip.Addr) *pings {
+func (c *cluster) startPings(from sim.Node, source netip.Addr, to sim.Node, target netip.Addr) *pings {
 	c.t.Helper()
-	listen := func(node string, address netip.Addr, port uint16) *net.UDPConn {
-		n, err := c.Sim.Node(node)
-		c.must(err)
+	listen := func(n sim.Node, address netip.Addr, port uint16) *net.UDPConn {
 		conn, err := n.Namespace.ListenPacket(c.t.Context(), "udp", netip.AddrPortFrom(address, port).String())
 		c.must(err)
 		c.t.Cleanup(func() { conn.Close() })
