@@ -85,6 +85,7 @@ demo: ## The life of ENIs on three nodes, without AWS. KEEP=1 leaves it running.
 	@assets=$$(hack/controlplane/build.sh) && \
 	echo "compiling, which takes minutes the first time and then seconds ..." && \
 	$(MAKE) -s build && CGO_ENABLED=0 go build -trimpath -o bin/demo ./hack/demo && \
+	CGO_ENABLED=0 go build -modfile=hack/tools/cni-plugins/go.mod -o bin/cni/ tool && ln -f bin/eni-cni bin/cni/eni && \
 	KUBEBUILDER_ASSETS=$$assets KEEP=$(KEEP) exec bin/demo -programs bin
 
 .PHONY: test

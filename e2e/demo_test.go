@@ -34,7 +34,7 @@ type demoRun struct {
 func startDemo(t *testing.T, programs string, args ...string) *demoRun {
 	t.Helper()
 	root, err := testbed.Root(t.Context())
-	if err := errors.Join(err, built()); err != nil {
+	if err := errors.Join(err, built(), pluginsBuilt()); err != nil {
 		t.Fatal(err)
 	}
 	build := []string{"build", "-o", demoProgram()}
@@ -97,7 +97,7 @@ func TestDemo(t *testing.T) {
 	if !strings.HasSuffix(out, "\nENIs left: 0\n") {
 		t.Errorf("the demo does not end with ENIs left: 0:\n%s", out)
 	}
-	for _, want := range []string{"Ready as storage0", "20001:\tfrom 10.0.16.", "5 echo requests, 5 answers", "both NodeENIs are gone"} {
+	for _, want := range []string{"Ready as storage0", "20001:\tfrom 10.0.16.", "5 echo requests, 5 answers", "reader → writer: 5 echo requests, 5 answers", "both NodeENIs are gone"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demo does not show %q:\n%s", want, out)
 		}

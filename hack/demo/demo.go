@@ -56,7 +56,7 @@ const intro = `aws-multi-eni: the life of ENIs on three nodes
 // play tells the whole story.
 func (d *demo) play(ctx context.Context) error {
 	d.out.printf("%s", intro)
-	for _, chapter := range []func(context.Context) error{d.start, d.request, d.ready, d.showNode, d.ping} {
+	for _, chapter := range []func(context.Context) error{d.start, d.request, d.ready, d.showNode, d.ping, d.attachPods} {
 		if err := chapter(ctx); err != nil {
 			return err
 		}
@@ -119,7 +119,7 @@ func (d *demo) build(ctx context.Context) error {
 	d.programs = d.dir
 	d.out.text("building the programs, which takes minutes the first time and then seconds ...")
 	began := time.Now()
-	if err := testbed.Build(ctx, d.dir, false); err != nil {
+	if err := errors.Join(testbed.Build(ctx, d.dir, false), testbed.BuildPlugins(ctx, d.dir)); err != nil {
 		return err
 	}
 	d.out.step(time.Since(began), "the programs are built")
@@ -132,7 +132,7 @@ func (d *demo) startNodes(ctx context.Context) error {
 		if err := d.tb.CreateNode(ctx, n.Name, nil); err != nil {
 			return fmt.Errorf("register %s: %w", n.Name, err)
 		}
-		p, err := d.tb.StartAgent(ctx, n.Name)
+		p, err := d.tb.StartAgent(ctx, n.Name, d.tb.PodsFlags(n.Name)...)
 		if err != nil {
 			return err
 		}

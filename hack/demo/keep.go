@@ -41,7 +41,7 @@ func (d *demo) leaveRunning(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.chapter("6. It is all yours")
+	d.out.chapter("7. It is all yours")
 	d.out.text(fmt.Sprintf(keepText, kubeconfig, d.tb.Sim.AdminURL(), d.tb.Sim.EC2URL(), d.tb.Sim.Topology().Region,
 		simProgram(root, d.programs)+" exec node-1 -- ip addr", d.dir))
 	d.kept = true

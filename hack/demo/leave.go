@@ -16,7 +16,7 @@ const unlabelled = "node-3"
 
 // unlabel takes the label from one node and follows its ENIs out.
 func (d *demo) unlabel(ctx context.Context) error {
-	d.out.chapter("6. Take the label from a node: its ENIs go")
+	d.out.chapter("7. Take the label from a node: its ENIs go")
 	d.out.text(fmt.Sprintf("$ kubectl label node %s %s-", unlabelled, labelKey))
 	d.out.printf("\n")
 	departures := newDepartures(d.tb.ENIs(), unlabelled)
@@ -35,7 +35,7 @@ for a moment after that.`)
 
 // delete deletes the NodeENIs and follows the remaining ENIs out.
 func (d *demo) delete(ctx context.Context) error {
-	d.out.chapter("7. Delete the NodeENIs: all other ENIs go, and then the NodeENIs")
+	d.out.chapter("8. Delete the NodeENIs: all other ENIs go, and then the NodeENIs")
 	d.out.text("$ kubectl delete nodeenis --all")
 	d.out.printf("\n")
 	enis, err := d.tb.NodeENIs(ctx)

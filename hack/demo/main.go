@@ -97,7 +97,7 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&o.keep, "keep", os.Getenv("KEEP") != "" && os.Getenv("KEEP") != "0", "leave everything running when the ENIs are ready, until Ctrl-C (also KEEP=1)")
-	flags.StringVar(&o.programs, "programs", "", "directory with eni-agent and eni-coordinator; by default they are built")
+	flags.StringVar(&o.programs, "programs", "", "directory with eni-agent, eni-coordinator and cni/, the CNI plugins; by default they are built")
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

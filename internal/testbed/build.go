@@ -36,15 +36,15 @@ func Build(ctx context.Context, dir string, race bool, flags ...string) error {
 }
 
 // BuildPlugins builds the CNI plugin eni, and the reference plugins that it calls, into
-// dir.
+// dir/cni.
 func BuildPlugins(ctx context.Context, dir string) error {
 	root, err := Root(ctx)
 	if err != nil {
 		return err
 	}
 	for _, args := range [][]string{
-		{"-o", filepath.Join(dir, "eni"), "./cmd/eni-cni"},
-		{"-o", dir + string(filepath.Separator), "-modfile=hack/tools/cni-plugins/go.mod", "tool"},
+		{"-o", filepath.Join(dir, "cni", "eni"), "./cmd/eni-cni"},
+		{"-o", filepath.Join(dir, "cni") + string(filepath.Separator), "-modfile=hack/tools/cni-plugins/go.mod", "tool"},
 	} {
 		cmd := exec.CommandContext(ctx, "go", append([]string{"build"}, args...)...)
 		cmd.Dir, cmd.Env = root, append(os.Environ(), "CGO_ENABLED=0")

@@ -116,7 +116,7 @@ func (p *Pod) run(link, config string, ips []string, call func(*libcni.CNIConfig
 	if len(ips) > 0 {
 		rt.CapabilityArgs = map[string]any{"ips": ips}
 	}
-	cni := libcni.NewCNIConfigWithCacheDir([]string{p.tb.cfg.Programs}, filepath.Join(p.tb.cfg.Dir, p.Node.Name, "cni"), nil)
+	cni := libcni.NewCNIConfigWithCacheDir([]string{filepath.Join(p.tb.cfg.Programs, "cni")}, filepath.Join(p.tb.cfg.Dir, p.Node.Name, "cni"), nil)
 	// libcni starts the plugins from this thread.
 	return p.Node.Namespace.Do(func() error { return call(cni, list, rt) })
 }

@@ -29,7 +29,7 @@ const Namespace = "eni-system"
 // Config says what to start.
 type Config struct {
 	// Programs is the directory that holds eni-agent and eni-coordinator, see
-	// Build.
+	// Build, and, for pods, a directory cni with the CNI plugins, see BuildPlugins.
 	Programs string
 	// Dir takes logs and kubeconfigs.
 	Dir      string
