@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -84,15 +85,18 @@ func network(t *testing.T, name string, fields ...any) string {
 	return string(data)
 }
 
-// clusterNetwork gives a pod its first interface, with the default route, as the
-// cluster's own network does.
-const clusterNetwork = `{"cniVersion": "1.0.0", "name": "cluster", "type": "ptp", "ipam": {
-	"type": "host-local", "subnet": "10.244.0.0/24", "routes": [{"dst": "0.0.0.0/0"}]}}`
+// clusterNetwork gives the n-th pod of a test its first interface, with the default route,
+// as the cluster's own network does.
+func clusterNetwork(n int) string {
+	return fmt.Sprintf(`{"cniVersion": "1.0.0", "name": "cluster", "type": "ptp", "ipam": {"type": "static",
+		"addresses": [{"address": "10.244.0.%d/24", "gateway": "10.244.0.1"}], "routes": [{"dst": "0.0.0.0/0"}]}}`, n+2)
+}
 
 // pod is a pod with an interface of an ENI.
 type pod struct {
 	*testbed.Pod
 	c         *cluster
+	first     string // network
 	network   string
 	addresses []netip.Addr
 	echoes    []net.Listener // which keep the namespace alive
@@ -117,9 +121,10 @@ func (c *cluster) tryAttach(node, name, network string, ips ...string) (*pod, er
 	made, err := c.NewPod(node, name)
 	c.must(err)
 	c.t.Cleanup(func() { made.Remove() }) //nolint:errcheck // it may have gone already
-	_, err = made.Attach(c.t.Context(), "eth0", clusterNetwork)
+	p := &pod{Pod: made, c: c, first: clusterNetwork(c.podsMade), network: network}
+	c.podsMade++
+	_, err = made.Attach(c.t.Context(), "eth0", p.first)
 	c.must(err)
-	p := &pod{Pod: made, c: c, network: network}
 	result, err := made.Attach(c.t.Context(), "net1", network, ips...)
 	if err != nil {
 		return p, err
@@ -151,7 +156,7 @@ func (c *cluster) tryAttach(node, name, network string, ips ...string) (*pod, er
 // detach ends a pod as the kubelet does.
 func (p *pod) detach() {
 	p.c.t.Helper()
-	for _, attached := range [][2]string{{"net1", p.network}, {"eth0", clusterNetwork}} {
+	for _, attached := range [][2]string{{"net1", p.network}, {"eth0", p.first}} {
 		if err := p.Detach(context.Background(), attached[0], attached[1]); err != nil {
 			p.c.t.Errorf("%s is to lose %s: %v", p.Name, attached[0], err)
 		}

@@ -47,6 +47,7 @@ type cluster struct {
 	alone        bool           // without Kubernetes, see newStandAlone
 	pods         bool           // agents serve the CNI plugin
 	podsOf       []*pod         // that live and are attached
+	podsMade     int
 }
 
 // newCluster starts a cluster of n nodes, registered and without labels, with

@@ -137,9 +137,6 @@ func (tb *Testbed) configure(node, config string) (*libcni.NetworkConfigList, er
 		if plugin["type"] == "eni" {
 			plugin["networksDir"], plugin["dataDir"] = tb.NetworksDir(node), tb.DataDir(node)
 		}
-		if ipam, ok := plugin["ipam"].(map[string]any); ok {
-			ipam["dataDir"] = filepath.Join(tb.cfg.Dir, node, "networks")
-		}
 	}
 	data, err := json.Marshal(conf)
 	if err != nil {
