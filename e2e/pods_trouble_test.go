@@ -46,7 +46,7 @@ func (c *cluster) fill(t *testing.T, n int) []*pod {
 // full checks that no address is left.
 func (c *cluster) full(t *testing.T, inUse int) {
 	t.Helper()
-	want := fmt.Sprintf("NodeENI storage has no free address on this node: %d of 4 are in use", inUse)
+	want := fmt.Sprintf("NodeENI storage has no free address on node node-1: %d of 4 are in use", inUse)
 	if p, err := c.tryAttach("node-1", "surplus", network(t, "storage")); err == nil || !strings.Contains(err.Error(), want) {
 		t.Fatalf("one more pod has %v, %v; want %q", p.addresses, err, want)
 	}
@@ -63,7 +63,7 @@ func (c *cluster) testPodsReboot(t *testing.T) {
 	}
 	c.reboot("node-1", e)
 	c.must(os.RemoveAll(c.NetworksDir("node-1")))
-	if p, err := c.tryAttach("node-1", "early", network(t, "storage")); err == nil || !strings.Contains(err.Error(), "NodeENI storage is not on node") {
+	if p, err := c.tryAttach("node-1", "early", network(t, "storage")); err == nil || !strings.Contains(err.Error(), "NodeENI storage is not set up on this node") {
 		t.Errorf("before the agent is there, a pod has %v, %v", p.addresses, err)
 	}
 	c.agent("node-1")
