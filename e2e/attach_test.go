@@ -127,6 +127,7 @@ func (c *cluster) tryAttach(node, name, network string, ips ...string) (*pod, er
 	c.must(err)
 	result, err := made.Attach(c.t.Context(), "net1", network, ips...)
 	if err != nil {
+		p.detach() // as a runtime does
 		return p, err
 	}
 	for _, ip := range result.IPs {
