@@ -269,13 +269,13 @@ func (c *cluster) events(node, reason string) int {
 	return len(slices.DeleteFunc(list, func(e event) bool { return e.Reason != reason }))
 }
 
-// event is an Event of a node.
+// event is an Event.
 type event struct {
 	InvolvedObject  struct{ Name string }
 	Reason, Message string
 }
 
-// eventsOf are a node's Events; nil while they cannot be read.
+// eventsOf are the Events about the object of that name; nil while they cannot be read.
 func (c *cluster) eventsOf(node string) []event {
 	data, err := c.Client.Core.Get().Namespace("default").Resource("events").Do(c.t.Context()).Raw()
 	list := struct{ Items []event }{[]event{}}

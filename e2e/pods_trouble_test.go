@@ -94,6 +94,12 @@ func (c *cluster) testPodsReplaced(t *testing.T) {
 	var back []netip.Addr // which EC2 has given again
 	for len(back) == 0 {
 		before := c.awaitOnly("node-1", "storage")
+		c.await("the ENI is attached", func() string {
+			if status := c.eni(before.ID).Attachment.Status; status != cloud.AttachmentAttached {
+				return status
+			}
+			return ""
+		})
 		c.must(c.agents["node-1"].Pause()) // or it attaches the ENI first
 		c.takenAway(before.ID)
 		c.must(c.agents["node-1"].Resume())
@@ -134,7 +140,7 @@ func (c *cluster) testPodsReleased(t *testing.T) {
 		names := func(e event) bool {
 			return !slices.ContainsFunc(pods, func(p *pod) bool { return !strings.Contains(e.Message, "default/"+p.Name) })
 		}
-		if events := c.eventsOf("node-1"); !slices.ContainsFunc(events, names) {
+		if events := c.eventsOf("storage"); !slices.ContainsFunc(events, names) {
 			return fmt.Sprintf("%+v", events)
 		}
 		return ""
