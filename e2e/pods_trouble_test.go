@@ -12,6 +12,9 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
+// room is how many pods the node has addresses for.
+const room = 6
+
 // Pods whose node reboots, whose ENI is replaced, and whose NodeENI goes. The subnet is so
 // small that EC2 soon gives the same addresses again.
 func TestPodsInTrouble(t *testing.T) {
@@ -24,7 +27,7 @@ func TestPodsInTrouble(t *testing.T) {
 	})
 	c.coordinator("coordinator-1", eager...)
 	c.agent("node-1")
-	c.want("node-1", "storage", fmt.Sprintf("subnetNames: [small]\nsecurityGroupIDs: [%s]\nipv4: {secondaryAddresses: 4}\npods: {}", c.group("data")))
+	c.want("node-1", "storage", fmt.Sprintf("subnetNames: [small]\nsecurityGroupIDs: [%s]\nipv4: {secondaryAddresses: %d}\npods: {}", c.group("data"), room))
 	c.awaitOnly("node-1", "storage")
 	c.run("the node reboots", c.testPodsReboot)
 	c.run("a DEL is lost", c.testLostDetach)
@@ -39,14 +42,14 @@ func (c *cluster) fill(t *testing.T, n int) []*pod {
 	for i := range n {
 		pods = append(pods, c.attach("node-1", fmt.Sprintf("pod-%d", i), network(t, "storage")))
 	}
-	c.full(t, 4)
+	c.full(t)
 	return pods
 }
 
 // full checks that no address is left.
-func (c *cluster) full(t *testing.T, inUse int) {
+func (c *cluster) full(t *testing.T) {
 	t.Helper()
-	want := fmt.Sprintf("NodeENI storage has no free address on node node-1: %d of 4 are in use", inUse)
+	want := fmt.Sprintf("NodeENI storage has no free address on node node-1: %d of %[1]d are in use", room)
 	if p, err := c.tryAttach("node-1", "surplus", network(t, "storage")); err == nil || !strings.Contains(err.Error(), want) {
 		t.Fatalf("one more pod has %v, %v; want %q", p.addresses, err, want)
 	}
@@ -56,7 +59,7 @@ func (c *cluster) full(t *testing.T, inUse int) {
 // from before the reboot are free again.
 func (c *cluster) testPodsReboot(t *testing.T) {
 	e := c.awaitOnly("node-1", "storage")
-	before := c.fill(t, 4)
+	before := c.fill(t, room)
 	c.agents["node-1"].Kill()
 	for _, p := range before {
 		p.lose()
@@ -72,14 +75,14 @@ func (c *cluster) testPodsReboot(t *testing.T) {
 		return errorText(err)
 	})
 	c.awaitReady("node-1", "storage", 1)
-	for _, p := range c.fill(t, 4) {
+	for _, p := range c.fill(t, room) {
 		p.detach()
 	}
 }
 
 // testLostDetach: the runtime forgets to call the plugin.
 func (c *cluster) testLostDetach(t *testing.T) {
-	for _, p := range c.fill(t, 4)[:2] {
+	for _, p := range c.fill(t, room)[:2] {
 		p.lose()
 	}
 	c.fill(t, 2)
@@ -90,7 +93,7 @@ func (c *cluster) testLostDetach(t *testing.T) {
 
 // testPodsReplaced: EC2 gives the ENI's successors addresses that pods still have.
 func (c *cluster) testPodsReplaced(t *testing.T) {
-	old := c.fill(t, 4)
+	old := c.fill(t, room)
 	var back []netip.Addr // which EC2 has given again
 	for len(back) == 0 {
 		before := c.awaitOnly("node-1", "storage")
@@ -118,7 +121,7 @@ func (c *cluster) testPodsReplaced(t *testing.T) {
 		}
 	}
 	// Those that are not held are given, and no other.
-	c.fill(t, 4-len(back))
+	c.fill(t, room-len(back))
 	for _, p := range old {
 		p.detach()
 	}
@@ -132,7 +135,7 @@ func (c *cluster) testPodsReplaced(t *testing.T) {
 // of it. They can still be detached.
 func (c *cluster) testPodsReleased(t *testing.T) {
 	e := c.awaitOnly("node-1", "storage")
-	pods := c.fill(t, 4)
+	pods := c.fill(t, room)
 	c.must(c.DeleteNodeENI(t.Context(), "storage"))
 	c.awaitNodeENIGone("storage")
 	c.awaitMade("node-1", 0)
