@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
@@ -33,6 +35,7 @@ NetworkAttachmentDefinition with this configuration:`)
 	d.out.text(podNetwork)
 	d.out.printf("\n")
 	d.out.text(fmt.Sprintf("%-8s %-8s %-11s %-13s %-16s %s", "POD", "NODE", "ZONE", "ADDRESS", "OUT OF", "ATTACHED IN"))
+	before := d.callsOfAgents()
 	var pods []attachedPod
 	for _, p := range [][2]string{{"reader", pinging}, {"writer", pinged}} {
 		pod, err := d.attach(ctx, p[0], p[1])
@@ -62,8 +65,19 @@ NetworkAttachmentDefinition with this configuration:`)
 	if err := d.noDrops(); err != nil {
 		return err
 	}
-	d.out.text("the VPC dropped none, and the pods have cost no EC2 call; now they are gone")
+	d.out.text(fmt.Sprintf("the VPC dropped none; the pods, which are gone now, took %d EC2 calls", d.callsOfAgents()-before))
 	return nil
+}
+
+// callsOfAgents counts the EC2 calls of all nodes.
+func (d *demo) callsOfAgents() int {
+	n := 0
+	for _, call := range d.tb.Sim.Cloud().Calls() {
+		if slices.ContainsFunc(d.tb.Sim.Nodes(), func(n sim.Node) bool { return cloud.AccessKeyID(n.ID) == call.SourceID }) {
+			n++
+		}
+	}
+	return n
 }
 
 // attach makes a pod on a node, attaches it and shows what it has.
