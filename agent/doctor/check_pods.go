@@ -1,7 +1,9 @@
 package doctor
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -16,7 +18,7 @@ func checkPods(f Facts) []Result {
 		return nil
 	}
 	if p.PluginDirErr != nil {
-		return []Result{failure(pluginCheck, "name the directory in which the container runtime looks for CNI plugins, by pods.cniBinDir of the Helm chart or --cni-bin-dir: "+cniplugin.Dirs,
+		return []Result{failure(pluginCheck, "set pods.enabled of the Helm chart, which mounts it for the agent; or name the directory in which the container runtime looks for CNI plugins, by pods.cniBinDir of the chart or --cni-bin-dir: "+cniplugin.Dirs,
 			"the directory %s cannot be read: %v", p.PluginDir, p.PluginDirErr)}
 	}
 	return slices.Concat(p.checkPlugin(), p.checkDelegates(), p.checkDirectories(), p.checkForwarding())
@@ -90,7 +92,7 @@ func (p *Pods) checkDirectories() []Result {
 	var results []Result
 	for _, err := range p.Unwritable {
 		action := "mount it read-write, and run the agent as root: pods.enabled of the Helm chart does, and pods.conf of the deb and rpm"
-		if missing(err) {
+		if errors.Is(err, fs.ErrNotExist) {
 			action = "start the agent with --pods; pods.enabled of the Helm chart mounts it, and pods.conf of the deb and rpm makes it"
 		}
 		results = append(results, failure(check, action, "the agent cannot tell the CNI plugin of ENIs, or free addresses: %v", err))

@@ -41,6 +41,7 @@ func healthy() Facts {
 		CNI:     &CNI{Present: true, Env: map[string]string{"MAX_ENI": "2"}},
 		Kubelet: &Kubelet{NodeIP: "10.0.0.4", InternalIPs: []string{"10.0.0.4"}},
 		Kernel:  &Kernel{Release: "6.1.0-1", NetAdmin: true},
+		Pods:    healthyPods(),
 		Host:    &Host{ID: "ubuntu", Links: []string{"ens6"}},
 	}
 }
@@ -229,25 +230,31 @@ func TestChecks(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			f := healthy()
 			test.change(&f)
-			for _, r := range Check(f) {
-				text := r.Message + "\n" + r.Action
-				all := r.Check == test.check && r.Status == test.status
-				for _, w := range test.words {
-					all = all && strings.Contains(text, w)
-				}
-				if strings.Contains(text, "secret") {
-					t.Errorf("the encoded message is shown: %s", text)
-				}
-				if (r.Status == Failure || r.Status == Warning) && r.Action == "" {
-					t.Errorf("%s says not what to do", r.Check)
-				}
-				if all {
-					return
-				}
-			}
-			t.Errorf("no %s with status %s and %q in %+v", test.check, test.status, test.words, Check(f))
+			wantResult(t, f, test.check, test.status, test.words)
 		})
 	}
+}
+
+// wantResult wants a result with these words, in its message or action.
+func wantResult(t *testing.T, f Facts, check string, status Status, words []string) {
+	t.Helper()
+	for _, r := range Check(f) {
+		text := r.Message + "\n" + r.Action
+		all := r.Check == check && r.Status == status
+		for _, w := range words {
+			all = all && strings.Contains(text, w)
+		}
+		if strings.Contains(text, "secret") {
+			t.Errorf("the encoded message is shown: %s", text)
+		}
+		if (r.Status == Failure || r.Status == Warning) && r.Action == "" {
+			t.Errorf("%s says not what to do", r.Check)
+		}
+		if all {
+			return
+		}
+	}
+	t.Errorf("no %s with status %s and %q in %+v", check, status, words, Check(f))
 }
 
 // host gives the NodeENI that selects the node addresses on it, and the VPC CNI

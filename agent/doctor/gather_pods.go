@@ -2,17 +2,15 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"github.com/google/nftables"
 	"golang.org/x/sys/unix"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/cniplugin"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 )
 
 // delegates are the plugins that eni calls: static, and the one of its mode.
@@ -23,10 +21,10 @@ var delegates = []string{"static", "ipvlan", "ptp", "host-device"}
 // write, and the kernel.
 func GatherPods(at, plugins, version string, directories ...string) *Pods {
 	r := root(at)
-	p := &Pods{PluginDir: plugins, Plugins: map[string]Plugin{}, Version: version, Dropping: dropping(), IPVLAN: r.ipvlan()}
+	p := &Pods{PluginDir: plugins, Plugins: map[string]Plugin{}, Version: version, Dropping: hostnet.Dropping(), IPVLAN: r.ipvlan()}
 	_, p.PluginDirErr = os.ReadDir(r.path(plugins))
 	for _, name := range append([]string{cniplugin.Name}, delegates...) {
-		if _, err := os.Stat(r.path(filepath.Join(plugins, name))); err != nil {
+		if !r.exists(filepath.Join(plugins, name)) {
 			continue
 		}
 		var found Plugin
@@ -73,28 +71,4 @@ func (r root) ipvlan() *bool {
 	loadable, _ := r.read(modules + "/modules.dep")
 	builtin, _ := r.read(modules + "/modules.builtin")
 	return new(strings.Contains(loadable+builtin, "/ipvlan.ko"))
-}
-
-// dropping are the IPv4 chains with the policy to drop what is forwarded. Those of
-// iptables-legacy are not among them.
-func dropping() []string {
-	conn, err := nftables.New()
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, family := range []nftables.TableFamily{nftables.TableFamilyIPv4, nftables.TableFamilyINet} {
-		chains, _ := conn.ListChainsOfTableFamily(family) // a kernel without nf_tables has none
-		for _, c := range chains {
-			if c.Hooknum != nil && *c.Hooknum == *nftables.ChainHookForward && c.Policy != nil && *c.Policy == nftables.ChainPolicyDrop {
-				names = append(names, c.Table.Name+" "+c.Name)
-			}
-		}
-	}
-	return names
-}
-
-// missing says whether a path is not there.
-func missing(err error) bool {
-	return errors.Is(err, fs.ErrNotExist)
 }
