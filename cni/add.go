@@ -61,20 +61,20 @@ func attach(conf Config, network podnetwork.Network, args *skel.CmdArgs) (a podn
 		return a, err
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
-	// What cannot be taken back is the agent's to report, not this pod's.
-	_, _ = store.Reclaim(podnetwork.Any)
-
 	a = podnetwork.Attachment{
 		ContainerID: args.ContainerID, Interface: args.IfName, NetNS: args.Netns, Pod: pod,
 		Network: conf.Name, NodeENI: conf.NodeENI, Mode: conf.Mode,
 		Created: time.Now().UTC(), Boot: podnetwork.BootID(),
 	}
-	if slices.ContainsFunc(store.Attachments(), func(other podnetwork.Attachment) bool {
-		return other.ContainerID == a.ContainerID && other.Interface == a.Interface
-	}) {
+	if store.Has(a.ContainerID, a.Interface) {
 		return a, fmt.Errorf("%s has interface %s already; DEL must come first", a.Holder(), a.Interface)
 	}
 	e, addresses, err := reserve(store, conf, network, a, wanted)
+	if err != nil {
+		// What cannot be taken back is the agent's to report, not this pod's.
+		_, _ = store.Reclaim(podnetwork.Any)
+		e, addresses, err = reserve(store, conf, network, a, wanted)
+	}
 	if err != nil {
 		return a, err
 	}
@@ -100,7 +100,7 @@ func attach(conf Config, network podnetwork.Network, args *skel.CmdArgs) (a podn
 
 // reserve takes addresses of the first ENI that has free ones of all its families.
 func reserve(store *podnetwork.Store, conf Config, network podnetwork.Network, a podnetwork.Attachment, wanted []netip.Addr) (podnetwork.ENI, []netip.Addr, error) {
-	offers, refusals := offersOf(conf, network, store.Attachments(), wanted)
+	offers, refusals := offersOf(conf, network, store, wanted)
 	for _, o := range offers {
 		var addresses []netip.Addr
 		for _, ranges := range o.ranges {

@@ -142,8 +142,7 @@ func Status(args *skel.CmdArgs) error {
 			return types.NewError(types.ErrPluginNotAvailable, err.Error(), "")
 		}
 	}
-	ready := func(e podnetwork.ENI) bool { return e.Ready }
-	if !slices.ContainsFunc(network.ENIs, ready) {
+	if !slices.ContainsFunc(network.ENIs, func(e podnetwork.ENI) bool { return e.Ready }) {
 		_, refusals := offersOf(conf, network, nil, nil)
 		return types.NewError(types.ErrPluginNotAvailable,
 			fmt.Sprintf("NodeENI %s has no Ready ENI on node %s: %s", conf.NodeENI, network.Node, strings.Join(refusals, "; ")), "")

@@ -96,7 +96,7 @@ func FuzzConfig(f *testing.F) {
 			return
 		}
 		e := eniOf("10.0.0.16/28", "2001:db8:0:1:5::/80")
-		offers, refusals := offersOf(conf, podnetwork.Network{ENIs: []podnetwork.ENI{e}}, nil, wanted)
+		offers, refusals := offersOf(conf, podnetwork.Network{ENIs: []podnetwork.ENI{e}}, podsWith(nil), wanted)
 		if len(offers)+len(refusals) != 1 {
 			t.Fatalf("%d offers, refusals %q", len(offers), refusals)
 		}

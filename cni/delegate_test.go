@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -95,8 +96,7 @@ func TestOffers(t *testing.T) {
 	unready := podnetwork.ENI{ID: "eni-3", Reason: "SubnetFull", Message: "subnet subnet-1 is full"}
 	bare := eniOf()
 	held := podnetwork.Attachment{ENI: "eni-1", Mode: PTP, Pod: "default/web", Addresses: []netip.Addr{netip.MustParseAddr("10.0.0.17")}}
-	whole := held
-	whole.Mode = HostDevice
+	whole := podnetwork.Attachment{ENI: "eni-1", Mode: HostDevice, Pod: "default/web", Addresses: bare.Addresses[:1]}
 	for name, c := range map[string]struct {
 		mode        string
 		enis        []podnetwork.ENI
@@ -120,7 +120,7 @@ func TestOffers(t *testing.T) {
 			if c.wanted != "" {
 				wanted = append(wanted, netip.MustParseAddr(c.wanted))
 			}
-			offers, refusals := offersOf(Config{Mode: c.mode}, podnetwork.Network{ENIs: c.enis}, c.attachments, wanted)
+			offers, refusals := offersOf(Config{Mode: c.mode}, podnetwork.Network{ENIs: c.enis}, podsWith(c.attachments), wanted)
 			var ids []string
 			for _, o := range offers {
 				ids = append(ids, o.eni.ID)
@@ -133,6 +133,15 @@ func TestOffers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// podsWith are the holders of these attachments.
+type podsWith []podnetwork.Attachment
+
+func (p podsWith) Attachments() []podnetwork.Attachment { return p }
+
+func (p podsWith) Holds(address netip.Addr) bool {
+	return slices.ContainsFunc(p, func(a podnetwork.Attachment) bool { return slices.Contains(a.Addresses, address) })
 }
 
 func TestExhausted(t *testing.T) {

@@ -16,11 +16,18 @@ type offer struct {
 	ranges [][]netip.Prefix
 }
 
+// holders are the pods that have addresses. All attachments are asked for only where it
+// matters which they are, since it takes time to read them.
+type holders interface {
+	Attachments() []podnetwork.Attachment
+	Holds(address netip.Addr) bool
+}
+
 // offersOf are the ENIs that can take the pod if they have free addresses, in order, and
 // why the others cannot.
-func offersOf(conf Config, network podnetwork.Network, attachments []podnetwork.Attachment, wanted []netip.Addr) (offers []offer, refusals []string) {
+func offersOf(conf Config, network podnetwork.Network, pods holders, wanted []netip.Addr) (offers []offer, refusals []string) {
 	for _, e := range network.ENIs {
-		o, refusal := offerOf(conf, e, attachments, wanted)
+		o, refusal := offerOf(conf, e, pods, wanted)
 		if refusal != "" {
 			refusals = append(refusals, fmt.Sprintf("%s %s", e.ID, refusal))
 			continue
@@ -33,15 +40,13 @@ func offersOf(conf Config, network podnetwork.Network, attachments []podnetwork.
 	return offers, refusals
 }
 
-func offerOf(conf Config, e podnetwork.ENI, attachments []podnetwork.Attachment, wanted []netip.Addr) (o offer, refusal string) {
+func offerOf(conf Config, e podnetwork.ENI, pods holders, wanted []netip.Addr) (o offer, refusal string) {
 	o = offer{eni: e}
 	if !e.Ready {
 		return o, fmt.Sprintf("is not Ready: %s: %s", e.Reason, e.Message)
 	}
-	for _, a := range attachments {
-		if a.ENI == e.ID && (a.Mode == HostDevice || conf.Mode == HostDevice) {
-			return o, fmt.Sprintf("is used by %s, and mode %s takes the whole ENI", a.Holder(), HostDevice)
-		}
+	if user := userOf(conf, e, pods); user != "" {
+		return o, fmt.Sprintf("is used by %s, and mode %s takes the whole ENI", user, HostDevice)
 	}
 	available := e.Ranges
 	if conf.Mode == HostDevice {
@@ -66,14 +71,35 @@ func offerOf(conf Config, e podnetwork.ENI, attachments []podnetwork.Attachment,
 		if i < 0 {
 			return o, fmt.Sprintf("does not have the requested address %s, but %s", address, available)
 		}
-		for _, a := range attachments {
-			if slices.Contains(a.Addresses, address) {
-				return o, fmt.Sprintf("has the requested address %s, but %s holds it", address, a.Holder())
-			}
+		if pods.Holds(address) {
+			return o, fmt.Sprintf("has the requested address %s, but %s holds it", address, holderOf(address, pods))
 		}
 		o.ranges[i] = []netip.Prefix{one}
 	}
 	return o, ""
+}
+
+// userOf is a pod that uses the ENI in a way that leaves no place for another one, "" if
+// there is none. A pod that has the link to itself has the ENI's own addresses.
+func userOf(conf Config, e podnetwork.ENI, pods holders) string {
+	if conf.Mode != HostDevice && !slices.ContainsFunc(e.Addresses, pods.Holds) {
+		return ""
+	}
+	for _, a := range pods.Attachments() {
+		if a.ENI == e.ID && (a.Mode == HostDevice || conf.Mode == HostDevice) {
+			return a.Holder()
+		}
+	}
+	return ""
+}
+
+func holderOf(address netip.Addr, pods holders) string {
+	for _, a := range pods.Attachments() {
+		if slices.Contains(a.Addresses, address) {
+			return a.Holder()
+		}
+	}
+	return "a pod that is not known"
 }
 
 func inFamily(prefixes []netip.Prefix, family func(netip.Addr) bool) []netip.Prefix {

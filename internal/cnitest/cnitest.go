@@ -26,7 +26,8 @@ func Build(ctx context.Context, dir string) error {
 	}
 	root := filepath.Dir(strings.TrimSpace(string(out)))
 	for _, args := range [][]string{
-		{"build", "-trimpath", "-o", filepath.Join(dir, "eni"), "./cmd/eni-cni"},
+		// As the Makefile's go_build.
+		{"build", "-trimpath", "-buildvcs=false", "-gcflags", "all=-l", "-ldflags", "-s -w", "-o", filepath.Join(dir, "eni"), "./cmd/eni-cni"},
 		{"build", "-trimpath", "-modfile=hack/tools/cni-plugins/go.mod", "-o", dir + "/", "tool"},
 	} {
 		build := exec.CommandContext(ctx, "go", args...)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -98,13 +99,13 @@ func (a Attachment) Leaked() bool {
 }
 
 // BootID is another one after each boot of the node. It is "" when it is not known.
-func BootID() string {
+var BootID = sync.OnceValue(func() string {
 	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
 	if err != nil {
 		return ""
 	}
 	return strings.TrimSpace(string(id))
-}
+})
 
 func (a Attachment) validate() error {
 	for field, value := range map[string]string{

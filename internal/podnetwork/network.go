@@ -9,8 +9,8 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"regexp"
 	"slices"
+	"strings"
 )
 
 // Where the files are, unless a flag of the agent or the plugin's configuration says
@@ -122,12 +122,12 @@ func (e ENI) free(held []netip.Addr) int {
 	return room
 }
 
-// NodeENI's names are names of files, too.
-var validName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$`)
-
-// ValidName reports whether a NodeENI can have this name.
+// ValidName reports whether a NodeENI can have this name. As the name of a file it stays
+// in its directory, and is not hidden.
 func ValidName(nodeENI string) bool {
-	return validName.MatchString(nodeENI)
+	inside := func(r rune) bool { return r == '-' || r == '.' || '0' <= r && r <= '9' || 'a' <= r && r <= 'z' }
+	return nodeENI != "" && len(nodeENI) <= 253 && strings.Trim(nodeENI, "-.") == nodeENI &&
+		!strings.ContainsFunc(nodeENI, func(r rune) bool { return !inside(r) })
 }
 
 func (n Network) validate() error {

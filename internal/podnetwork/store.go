@@ -6,7 +6,6 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/disk"
@@ -19,10 +18,8 @@ import (
 // Addresses are in a store of host-local's: a file for each, whose exclusive creation is
 // what makes it one pod's, with its lock.
 type Store struct {
-	dataDir     string
-	addresses   *disk.Store
-	attachments []Attachment
-	unreadable  error
+	dataDir   string
+	addresses *disk.Store
 }
 
 const (
@@ -40,14 +37,26 @@ func Open(dataDir string) (*Store, error) {
 	if err := addresses.Lock(); err != nil {
 		return nil, errors.Join(fmt.Errorf("lock the store of pods' addresses in %s: %w", dataDir, err), addresses.Close())
 	}
-	s := &Store{dataDir: dataDir, addresses: addresses}
-	s.attachments, s.unreadable = Attachments(dataDir)
-	return s, nil
+	return &Store{dataDir: dataDir, addresses: addresses}, nil
 }
 
 // Attachments are those written down, but for files that cannot be read.
 func (s *Store) Attachments() []Attachment {
-	return s.attachments
+	attachments, _ := Attachments(s.dataDir)
+	return attachments
+}
+
+// Has reports whether there is an attachment of a pod's interface, even one that cannot be
+// read.
+func (s *Store) Has(containerID, ifName string) bool {
+	_, err := os.Lstat(filepath.Join(attachmentsDir(s.dataDir), attachmentName(containerID, ifName)))
+	return !errors.Is(err, os.ErrNotExist)
+}
+
+// Holds reports whether an address is some pod's.
+func (s *Store) Holds(address netip.Addr) bool {
+	_, err := os.Lstat(filepath.Join(s.dataDir, addressesDir, address.String()))
+	return !errors.Is(err, os.ErrNotExist)
 }
 
 // Close releases the lock.
@@ -122,7 +131,6 @@ func (s *Store) Write(a Attachment) error {
 	if err != nil {
 		return fmt.Errorf("write down the attachment: %w", err)
 	}
-	s.attachments = append(s.attachments, a)
 	return nil
 }
 
@@ -137,21 +145,19 @@ func (s *Store) Release(containerID, ifName string) error {
 		return fmt.Errorf("release addresses: %w", err)
 	}
 	err = os.Remove(filepath.Join(attachmentsDir(s.dataDir), attachmentName(containerID, ifName)))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	s.attachments = slices.DeleteFunc(s.attachments, func(a Attachment) bool {
-		return a.ContainerID == containerID && a.Interface == ifName
-	})
-	return nil
+	return err
 }
 
 // Reclaim takes back what is leaked: attachments of pods that are gone, if the function
 // agrees, and addresses without an attachment. It returns the attachments.
 func (s *Store) Reclaim(agrees func(Attachment) bool) ([]Attachment, error) {
-	errs := []error{s.unreadable}
+	attachments, err := Attachments(s.dataDir)
+	errs := []error{err}
 	var reclaimed []Attachment
-	for _, a := range slices.Clone(s.attachments) {
+	for _, a := range attachments {
 		if !a.Leaked() || !agrees(a) {
 			continue
 		}
@@ -162,7 +168,7 @@ func (s *Store) Reclaim(agrees func(Attachment) bool) ([]Attachment, error) {
 		reclaimed = append(reclaimed, a)
 	}
 	errs = append(errs, s.reclaimAddresses())
-	err := os.Remove(filepath.Join(attachmentsDir(s.dataDir), unfinished))
+	err = os.Remove(filepath.Join(attachmentsDir(s.dataDir), unfinished))
 	if !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, err)
 	}
@@ -186,9 +192,7 @@ func (s *Store) reclaimAddresses() error {
 			continue
 		}
 		containerID, ifName, _ := strings.Cut(strings.TrimSpace(string(content)), disk.LineBreak)
-		// An attachment that is there but cannot be read keeps its addresses.
-		_, err = os.Lstat(filepath.Join(attachmentsDir(s.dataDir), attachmentName(containerID, ifName)))
-		if errors.Is(err, os.ErrNotExist) {
+		if !s.Has(containerID, ifName) {
 			errs = append(errs, os.Remove(path))
 		}
 	}
