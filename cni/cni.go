@@ -63,7 +63,7 @@ func Del(args *skel.CmdArgs) error {
 // interface is gone, whoever has removed it, and not before.
 func detach(dataDir, cniPath string, a podnetwork.Attachment) error {
 	if interfaceExists(a.NetNS, a.Interface) {
-		if _, err := call("DEL", cniPath, a, a.Delegate); err != nil && interfaceExists(a.NetNS, a.Interface) {
+		if _, err := call("DEL", cniPath, a, a.Delegate); err != nil {
 			return fmt.Errorf("the plugin %s could not remove interface %s of %s, which keeps %s: %w", a.Mode, a.Interface, a.Holder(), a.Addresses, err)
 		}
 	}

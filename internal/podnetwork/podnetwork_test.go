@@ -236,8 +236,10 @@ func TestReclaim(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "attachments", "unreadable:net1.json"), nil, 0o644); err != nil {
-		t.Fatal(err)
+	for _, name := range []string{"unreadable:net1.json", unfinished} {
+		if err := os.WriteFile(filepath.Join(dir, "attachments", name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -245,6 +247,9 @@ func TestReclaim(t *testing.T) {
 	reclaimed, err := Reclaim(dir, func(a Attachment) bool { return a.ContainerID != "patience" })
 	if len(reclaimed) != 1 || reclaimed[0].ContainerID != "gone" || err == nil || !strings.Contains(err.Error(), "unreadable:net1.json") {
 		t.Errorf("reclaimed are %v, %v", reclaimed, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "attachments", unfinished)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that was not written to its end: %v", err)
 	}
 	entries, err := os.ReadDir(addresses)
 	if err != nil {
