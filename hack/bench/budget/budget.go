@@ -46,8 +46,9 @@ var Coordinator = Program{
 	RSS: 40 * MiB, Goroutines: 60, Threads: 12 + float64(runtime.NumCPU()), Connections: 2, Netlink: 0, EC2Calls: 1,
 }
 
-// Plugin is the CNI plugin, which runs once for each pod that comes or goes.
-var Plugin = Program{Binary: 6 * MB}
+// Plugin is the CNI plugin: a layer of its own in the agent's image, and a process for
+// each pod that comes or goes.
+var Plugin = Program{Binary: 6 * MB, Image: 2.5 * MB}
 
 // ManyENIs is more than most instance types take, and what an agent that has so many
 // may use beyond one with a single ENI.
