@@ -32,10 +32,14 @@ var Funcs = skel.CNIFuncs{Add: whole(Add), Del: whole(Del), Check: whole(Check),
 func whole(operation func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
 	return func(args *skel.CmdArgs) error {
 		err := operation(args)
-		if _, ours := err.(*types.Error); err == nil || ours {
-			return err
+		if err == nil {
+			return nil
 		}
-		return types.NewError(types.ErrInternal, err.Error(), "")
+		code := types.ErrInternal
+		if inner := (*types.Error)(nil); errors.As(err, &inner) {
+			code = inner.Code
+		}
+		return types.NewError(code, err.Error(), "")
 	}
 }
 

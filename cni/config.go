@@ -126,8 +126,8 @@ func (c Config) validate() error {
 // podArgs are what the kubelet's runtimes say of the pod in CNI_ARGS.
 type podArgs struct {
 	types.CommonArgs
-	K8S_POD_NAMESPACE types.UnmarshallableString //nolint:revive // as in CNI_ARGS
-	K8S_POD_NAME      types.UnmarshallableString //nolint:revive // as in CNI_ARGS
+	K8S_POD_NAMESPACE types.UnmarshallableString
+	K8S_POD_NAME      types.UnmarshallableString
 	IP                types.UnmarshallableString
 }
 

@@ -17,7 +17,7 @@ import (
 func TestDelegate(t *testing.T) {
 	ipv4 := []netip.Addr{netip.MustParseAddr("10.0.0.16")}
 	ipv6 := []netip.Addr{netip.MustParseAddr("2001:db8:0:1:5::")}
-	both := append(ipv4, ipv6...)
+	both := slices.Concat(ipv4, ipv6)
 	for name, c := range map[string]struct {
 		fields string
 		pod    []netip.Addr

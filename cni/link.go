@@ -56,9 +56,9 @@ func interfaceExists(netns, ifName string) bool {
 		found = err == nil
 		return nil
 	})
-	switch err.(type) {
-	case ns.NSPathNotExistErr, ns.NSPathNotNSErr:
-		return false
-	}
-	return found
+	var (
+		gone  ns.NSPathNotExistErr
+		other ns.NSPathNotNSErr
+	)
+	return found && !errors.As(err, &gone) && !errors.As(err, &other)
 }
