@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -104,10 +105,10 @@ func (c *cluster) testPodsOf(network string) {
 	for _, p := range pods {
 		for _, q := range pods {
 			if p.Node.Name != q.Node.Name {
-				c.leavesBy("net1", p, q.addresses[0])
+				c.leavesBy("net1", p, nil, q.addresses[0])
 			}
 		}
-		c.leavesBy("eth0", p, netip.MustParseAddr("192.0.2.9"))
+		c.leavesBy("eth0", p, nil, netip.MustParseAddr("192.0.2.9"))
 	}
 	for _, p := range pods {
 		p.detach()
@@ -121,11 +122,12 @@ func (c *cluster) testPodsOf(network string) {
 	})
 }
 
-// leavesBy checks the link by which packets from a pod's address leave.
-func (c *cluster) leavesBy(link string, p *pod, to netip.Addr) {
+// leavesBy checks the link by which packets from a pod leave; from is nil for one that is
+// not bound to an address.
+func (c *cluster) leavesBy(link string, p *pod, from net.IP, to netip.Addr) {
 	c.t.Helper()
 	c.must(p.Namespace.Do(func() error {
-		routes, err := netlink.RouteGetWithOptions(to.AsSlice(), &netlink.RouteGetOptions{SrcAddr: p.addresses[0].AsSlice()})
+		routes, err := netlink.RouteGetWithOptions(to.AsSlice(), &netlink.RouteGetOptions{SrcAddr: from})
 		if err != nil {
 			return fmt.Errorf("from %s to %v: %w", p.Name, to, err)
 		}
@@ -215,14 +217,17 @@ func (c *cluster) testChosenAddress(t *testing.T) {
 func (c *cluster) testAnswers(t *testing.T) {
 	client := c.instance("node-2") // its primary ENI's subnet
 	plain, routed := c.attach("node-1", "plain", network(t, "storage")), c.attach("node-1", "routed", network(t, "storage-sbr"))
-	c.leavesBy("eth0", plain, client.PrivateIP)
-	c.leavesBy("net1", routed, client.PrivateIP)
-	c.exchange(client, client.PrivateIP, routed.addresses[0])
 	whole := c.attach("node-1", "whole", network(t, "storage", "routeVPC", true))
-	c.leavesBy("net1", whole, client.PrivateIP)
-	c.exchange(client, client.PrivateIP, whole.addresses[0])
-	c.noDrops()
-	for _, p := range []*pod{plain, routed, whole} {
+	other := c.attach("node-2", "other", network(t, "storage"))
+	c.leavesBy("eth0", plain, plain.addresses[0].AsSlice(), client.PrivateIP)
+	c.leavesBy("net1", routed, routed.addresses[0].AsSlice(), client.PrivateIP)
+	c.leavesBy("eth0", routed, nil, other.addresses[0])
+	c.leavesBy("net1", whole, nil, client.PrivateIP)
+	for _, p := range []*pod{routed, whole} {
+		c.exchange(client, client.PrivateIP, p.addresses[0])
+	}
+	c.reachEachOther(plain, routed, whole, other)
+	for _, p := range []*pod{plain, routed, whole, other} {
 		p.detach()
 	}
 }
