@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"io/fs"
 	"log/slog"
@@ -120,7 +121,7 @@ func (w *world) attach(pod, mode string, of cloud.Interface, addresses ...netip.
 	w.must(err)
 	a := podnetwork.Attachment{
 		ContainerID: "c-" + pod, Interface: "net1", NetNS: netns, Pod: "default/" + pod, Network: "x", NodeENI: "a", ENI: of.ID, Mode: mode,
-		Addresses: addresses, Created: time.Now(), Boot: podnetwork.BootID(),
+		Addresses: addresses, Created: time.Now(), Boot: podnetwork.BootID(), Delegate: json.RawMessage(`{"type":"ptp"}`),
 	}
 	w.must(store.Write(a))
 	w.must(store.Close())
@@ -332,8 +333,8 @@ func TestPodsLoseTheirENI(t *testing.T) {
 					said = append(said, w.events.Messages[i])
 				}
 			}
-			if pods == 0 && len(said) > 0 || pods > 0 && (len(said) != 1 || !strings.HasSuffix(said[0], want) || !strings.Contains(said[0], e.ID)) {
-				t.Errorf("%d pods: Events %q, want one with %q", pods, said, want)
+			if pods == 0 && len(said) > 0 || pods > 0 && (len(said) != 2 || !strings.HasSuffix(said[0], want) || !strings.Contains(said[0], e.ID)) {
+				t.Errorf("%d pods: Events %q, want two with %q", pods, said, want)
 			}
 			if len(w.podFiles()) > 0 || len(w.host.Links.Links()) > 0 {
 				t.Errorf("left are %v, %v", w.podFiles(), w.host.Links.Links())

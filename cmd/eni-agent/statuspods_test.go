@@ -25,7 +25,7 @@ func TestStatusOfPods(t *testing.T) {
 		{ContainerID: "c1", Pod: "default/\x1b[31ma", Addresses: []netip.Addr{netip.MustParseAddr("10.0.16.4"), netip.MustParseAddr("2001:db8::4")}},
 		{ContainerID: "c3", NetNS: filepath.Join(dir, "gone"), Addresses: []netip.Addr{netip.MustParseAddr("10.0.16.31")}},
 	} {
-		a.Interface, a.Network, a.NodeENI, a.ENI, a.Mode = "net1", "data", "data", "eni-1", "ptp"
+		a.Interface, a.Network, a.NodeENI, a.ENI, a.Mode, a.Delegate = "net1", "data", "data", "eni-1", "ptp", []byte(`{"type":"ptp"}`)
 		if a.NetNS == "" {
 			a.NetNS = dir
 		}
