@@ -23,7 +23,7 @@ var foreignFlags = []string{
 var (
 	flagForm    = regexp.MustCompile(`(^|[\s"'(=])(--?[a-z][a-z-]*)`)
 	helpFlag    = regexp.MustCompile(`(?m)^  -([a-z][a-z-]*)`)
-	helpCommand = regexp.MustCompile(`(?m)^  (eni-[a-z]+) ([a-z]+) `)
+	helpCommand = regexp.MustCompile(`(?m)^  (eni-[a-z]+) ([a-z]+(?:-[a-z]+)*) `)
 )
 
 // program is one of ours: its subcommands, and the flags of each. That without a
@@ -121,7 +121,7 @@ func wrongCommand(text string, all map[string]program) string {
 	}
 	subcommand := ""
 	words = words[1:]
-	if len(words) > 0 && regexp.MustCompile(`^[a-z]+$`).MatchString(words[0]) {
+	if len(words) > 0 && regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`).MatchString(words[0]) {
 		subcommand, words = words[0], words[1:]
 	}
 	flags, ok := of[subcommand]
