@@ -98,6 +98,42 @@ func (w *world) comparePods(e cloud.Interface, is podnetwork.ENI) {
 	}
 }
 
+// noteGiven notes which addresses and prefixes ENIs have.
+func (w *world) noteGiven() {
+	for _, e := range w.living() {
+		if w.given[e.ID] == nil {
+			w.given[e.ID] = map[netip.Prefix]bool{}
+		}
+		for _, a := range slices.Concat(e.PrivateIPs, e.IPv6Addresses) {
+			w.given[e.ID][netip.PrefixFrom(a, a.BitLen())] = true
+		}
+		for _, p := range slices.Concat(e.IPv4Prefixes, e.IPv6Prefixes) {
+			w.given[e.ID][p] = true
+		}
+	}
+}
+
+// checkOffers: whatever happens, pods get no address of an ENI that is Ready which EC2 has
+// not given to that ENI, and not the ENI's own.
+func (w *world) checkOffers() {
+	w.Helper()
+	networks, err := podnetwork.List(w.pods.NetworksDir)
+	if err != nil {
+		w.Error(err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, n := range networks {
+		for _, e := range n.ENIs {
+			for _, r := range e.Ranges {
+				if e.Ready && (!w.given[e.ID][r] || slices.ContainsFunc(e.Addresses, r.Contains)) {
+					w.Errorf("%v: %s offers %v, and has %v", time.Now(), e.ID, r, w.given[e.ID])
+				}
+			}
+		}
+	}
+}
+
 // forPods asks for ENIs whose addresses are for pods.
 func forPods(s *v1alpha1.NodeENISpec) { s.Pods = &v1alpha1.Pods{} }
 
@@ -342,6 +378,26 @@ func TestPodsLoseTheirENI(t *testing.T) {
 			w.end()
 		})
 	}
+}
+
+// A NodeENI goes while a pod has the link: nothing waits for it.
+func TestPodLosesItsLink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, e := settledWorld(t, forPods)
+		w.attach("p", podnetwork.HostDevice, e, e.PrivateIPs[0])
+		w.host.take(true)
+		time.Sleep(time.Minute)
+		w.drop()
+		time.Sleep(10 * time.Second)
+		if r := w.memory.saved(); len(r.ENIs) != 1 || r.ENIs[0].Phase != v1alpha1.PhaseReleased {
+			t.Errorf("reported is %+v", r.ENIs)
+		}
+		if said := w.events.Messages[len(w.events.Messages)-1]; len(w.podFiles()) > 0 || !slices.Contains(w.events.Reasons, "PodsLoseNetwork") {
+			t.Errorf("offered are %v, the last Event is %q", w.podFiles(), said)
+		}
+		w.expectCalls("until the coordinator detaches it", map[string]int{"DescribeNetworkInterfaces": 1})
+		w.end()
+	})
 }
 
 // What cannot be written is said once, and written as soon as it can be.

@@ -41,6 +41,7 @@ func FuzzLife(f *testing.F) {
 			w.happen()
 			time.Sleep(draw.Of(w.choices, 300*time.Millisecond, 0, 10*time.Millisecond, 100*time.Millisecond,
 				time.Second, 3*time.Second, 10*time.Second, 40*time.Second, 2*time.Minute, 6*time.Minute, 70*time.Minute))
+			w.checkOffers()
 		}
 		w.endFaults()
 		w.check()
@@ -95,6 +96,7 @@ type world struct {
 	born      int       // NodeENIs ever
 	counted   bool      // the ENIs' addresses and prefixes, after each call
 	foreign   []cloud.Interface
+	given     map[string]map[netip.Prefix]bool // addresses and prefixes, ever, by ENI
 	over      chan struct{}
 	parallel  sync.WaitGroup
 }
@@ -130,7 +132,7 @@ func newWorld(t *testing.T, c *draw.Choices, types ...string) *world {
 	if len(types) == 0 {
 		types = []string{"m5.fuzz", "m5.fuzz", "m5.fuzz", small}
 	}
-	w := &world{T: t, choices: c, memory: newMemory(), over: make(chan struct{})}
+	w := &world{T: t, choices: c, memory: newMemory(), over: make(chan struct{}), given: map[string]map[netip.Prefix]bool{}}
 	dir := t.TempDir()
 	w.pods = &agent.PodFiles{NetworksDir: filepath.Join(dir, "networks"), DataDir: filepath.Join(dir, "data")}
 	w.host = newSlate(func(mac string) bool {
