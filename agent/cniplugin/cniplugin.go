@@ -129,6 +129,7 @@ func Ask(ctx context.Context, path string) (About, error) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path)
 	cmd.Env = []string{} // without a CNI_COMMAND it tells
+	cmd.Stdin = strings.NewReader("")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return About{}, fmt.Errorf("%s does not tell its version: %w", path, err)

@@ -60,7 +60,7 @@ func (p *Pods) checkDelegates() []Result {
 		case !found:
 			lacking = append(lacking, name)
 		case old:
-			lacking = append(lacking, "a newer ptp than "+plugin.Version)
+			lacking = append(lacking, "ptp 1.6.0 or newer (its version: "+plugin.Version+")")
 		default:
 			there = append(there, strings.TrimSpace(name+" "+plugin.Version))
 		}
