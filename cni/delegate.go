@@ -30,8 +30,7 @@ type delegation struct {
 }
 
 // static is the configuration of the IPAM plugin that hands on what it is told. The
-// addresses are reserved already: host-local would do it after the attachment is written
-// down, and since 1.10 it refuses a gateway that is not in the subnet, as ptp's is here.
+// addresses are reserved already, with the attachment; host-local would do that later.
 type static struct {
 	Type      string         `json:"type"`
 	Addresses []address      `json:"addresses"`
@@ -45,12 +44,22 @@ type address struct {
 	Gateway netip.Addr   `json:"gateway"`
 }
 
-// With ptp, the host's end of the pod's link has the gateway's address. The address of
-// the subnet's router must not become one of the host's, or the host would not reach it.
-var (
-	ptpGateway4 = netip.MustParseAddr("169.254.1.1")
-	ptpGateway6 = netip.MustParseAddr("fe80::1")
-)
+// ptpGateway6 is the gateway of IPv6 with ptp.
+var ptpGateway6 = netip.MustParseAddr("fe80::1")
+
+// ptpGateway is the gateway of a pod's address with ptp, which gives it to the host's end
+// of the pod's link. The address of the subnet's router must not become one of the host's,
+// or the host would not reach it. So it is the ENI's own, which no pod gets. An address outside
+// of the subnet would not do: ptp of older reference plugins fails to add routes by it.
+// For IPv6 a link-local address does, and the ENI may have no address of its own.
+func ptpGateway(e podnetwork.ENI, pod netip.Addr) netip.Addr {
+	for _, own := range e.Addresses {
+		if own.Is4() && pod.Is4() {
+			return own
+		}
+	}
+	return ptpGateway6
+}
 
 // delegate makes the delegate's configuration for a pod with these addresses of the ENI,
 // whose link has this name now.
@@ -73,11 +82,7 @@ func (c Config) delegate(e podnetwork.ENI, link string, pod []netip.Addr) ([]byt
 	for _, a := range pod {
 		gateway := e.Gateway(a)
 		if c.Mode == PTP {
-			gateway = ptpGateway6
-			if a.Is4() {
-				gateway = ptpGateway4
-				d.IPAM.Routes = append(d.IPAM.Routes, toPTPGateway())
-			}
+			gateway = ptpGateway(e, a)
 		}
 		d.IPAM.Addresses = append(d.IPAM.Addresses, address{netip.PrefixFrom(a, e.Subnet(a).Bits()), gateway})
 	}
@@ -87,13 +92,6 @@ func (c Config) delegate(e podnetwork.ENI, link string, pod []netip.Addr) ([]byt
 	}
 	d.IPAM.Routes = append(d.IPAM.Routes, routes...)
 	return json.Marshal(d)
-}
-
-// toPTPGateway is the route to ptp's gateway. The plugin adds one of its own, but after the
-// routes that need it. Theirs wins by the metric.
-func toPTPGateway() *types.Route {
-	onLink := 253 // RT_SCOPE_LINK
-	return &types.Route{Dst: ipNet(netip.PrefixFrom(ptpGateway4, 32)), GW: net.IPv4zero, Priority: 1, Scope: &onLink}
 }
 
 // routes are the user's, and those to the NodeENI's other subnets and to the VPC by the
@@ -159,11 +157,5 @@ func call(command, cniPath string, a podnetwork.Attachment, configuration []byte
 	if err != nil {
 		return nil, err
 	}
-	r, err := current.NewResultFromResult(result)
-	if err != nil {
-		return nil, err
-	}
-	// It is between ptp and us, and CHECK would not find it by its gateway.
-	r.Routes = slices.DeleteFunc(r.Routes, func(r *types.Route) bool { return r.GW.Equal(net.IPv4zero) })
-	return r, nil
+	return current.NewResultFromResult(result)
 }

@@ -104,14 +104,14 @@ func TestPTPReachesThePod(t *testing.T) {
 	if got, want := addressesOf(result), "10.0.0.16/24 2001:db8:0:1:5::/64"; got != want {
 		t.Errorf("the pod has %s, want %s", got, want)
 	}
-	const want = "10.0.0.0/16 via 169.254.1.1, 10.0.0.0/24 via 169.254.1.1, 10.0.1.0/24 via 169.254.1.1, " +
+	const want = "10.0.0.0/16 via 10.0.0.4, 10.0.0.0/24 via 10.0.0.4, 10.0.0.4/32 via <nil>, 10.0.1.0/24 via 10.0.0.4, " +
 		"2001:db8:0:1::/64 via fe80::1, 2001:db8:0:2::/64 via fe80::1, 2001:db8::/56 via fe80::1"
 	if got := n.routes(pod); got != want {
 		t.Errorf("the pod has the routes\n%s, want\n%s", got, want)
 	}
 	n.must(n.CheckNetworkList(t.Context(), n.list("storage"), n.Attachment("pod1", "net1")))
 
-	// The host answers for the gateway, and has none of the subnet's addresses.
+	// The host answers for the gateway, which is the ENI's own address.
 	n.must(pod.Do(func() error {
 		listener, err := net.Listen("tcp", "10.0.0.16:80")
 		if err != nil {
@@ -125,7 +125,7 @@ func TestPTPReachesThePod(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		if got := conn.LocalAddr().(*net.TCPAddr).IP.String(); got != "169.254.1.1" {
+		if got := conn.LocalAddr().(*net.TCPAddr).IP.String(); got != "10.0.0.4" {
 			t.Errorf("the host speaks to the pod as %s", got)
 		}
 		return conn.Close()
