@@ -12,6 +12,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 )
@@ -287,8 +288,9 @@ func (c *cluster) testHostDevice(t *testing.T) {
 		}))
 	}
 	c.reachEachOther(a, b)
-	if second, err := c.tryAttach("node-1", "second", network); err == nil {
-		t.Errorf("a second pod has the link: %v", second.addresses)
+	c.awaitEntry("node-1", "capture", says(v1alpha1.PhaseReady, "Ready", "default/a"))
+	if second, err := c.tryAttach("node-1", "second", network); err == nil || !strings.Contains(err.Error(), "is used by default/a") {
+		t.Errorf("a second pod has %v, %v", second.addresses, err)
 	}
 	a.detach()
 	c.awaitReady("node-1", "capture", 1)

@@ -128,13 +128,12 @@ func (tb *Testbed) configure(node, config string) (*libcni.NetworkConfigList, er
 	if err := json.Unmarshal([]byte(config), &conf); err != nil {
 		return nil, fmt.Errorf("the network's configuration: %w", err)
 	}
-	plugins, isList := conf["plugins"].([]any)
-	if !isList {
-		plugins = []any{conf}
+	if conf["plugins"] == nil {
+		conf = map[string]any{"cniVersion": conf["cniVersion"], "name": conf["name"], "plugins": []any{conf}}
 	}
+	plugins, _ := conf["plugins"].([]any)
 	for _, p := range plugins {
-		plugin, _ := p.(map[string]any)
-		if plugin["type"] == "eni" {
+		if plugin, _ := p.(map[string]any); plugin["type"] == "eni" {
 			plugin["networksDir"], plugin["dataDir"] = tb.NetworksDir(node), tb.DataDir(node)
 		}
 	}
@@ -142,12 +141,5 @@ func (tb *Testbed) configure(node, config string) (*libcni.NetworkConfigList, er
 	if err != nil {
 		return nil, err
 	}
-	if isList {
-		return libcni.NetworkConfFromBytes(data)
-	}
-	one, err := libcni.NetworkPluginConfFromBytes(data)
-	if err != nil {
-		return nil, err
-	}
-	return libcni.ConfListFromConf(one)
+	return libcni.NetworkConfFromBytes(data)
 }
