@@ -78,19 +78,24 @@ func (c Config) delegate(e podnetwork.ENI, link string, pod []netip.Addr) ([]byt
 	case HostDevice:
 		d.Device, d.MTU = link, 0
 	}
-	d.IPAM = static{Type: ipam, Routes: []*types.Route{}}
+	routes, err := c.routes(e, pod)
+	if err != nil {
+		return nil, err
+	}
+	d.IPAM = static{Type: ipam, Routes: routes}
 	for _, a := range pod {
 		gateway := e.Gateway(a)
 		if c.Mode == PTP {
 			gateway = ptpGateway(e, a)
 		}
 		d.IPAM.Addresses = append(d.IPAM.Addresses, address{netip.PrefixFrom(a, e.Subnet(a).Bits()), gateway})
+		for _, r := range routes {
+			// Delegates take the gateway by themselves, but CHECK of older ones does not.
+			if network, _ := prefixOf(r.Dst); r.GW == nil && network.Addr().Is4() == a.Is4() {
+				r.GW = gateway.AsSlice()
+			}
+		}
 	}
-	routes, err := c.routes(e, pod)
-	if err != nil {
-		return nil, err
-	}
-	d.IPAM.Routes = append(d.IPAM.Routes, routes...)
 	return json.Marshal(d)
 }
 
@@ -109,7 +114,7 @@ func (c Config) routes(e podnetwork.ENI, pod []netip.Addr) ([]*types.Route, erro
 		}
 		routed = append(routed, dst)
 	}
-	routes := slices.Clone(c.Routes)
+	routes := append([]*types.Route{}, c.Routes...)
 	networks := e.OtherSubnets
 	if c.RouteVPC {
 		networks = slices.Concat(networks, e.VPC)

@@ -56,8 +56,8 @@ func Install(ctx context.Context, from, dir string) (Installed, error) {
 			return Installed{}, fmt.Errorf("%w, so it is not replaced; find out what has installed it, and move it away", err)
 		}
 		done.Before = "an unknown version"
-		if about, err := Ask(ctx, to); err == nil {
-			done.Before = about.Version
+		if version, err := Ask(ctx, to); err == nil {
+			done.Before = version
 		}
 		old, err := os.ReadFile(to)
 		if err == nil && bytes.Equal(old, content) && info.Mode() == 0o755 {
@@ -117,14 +117,9 @@ func CheckOurs(path string) error {
 	return nil
 }
 
-// About is what a plugin tells about itself.
-type About struct {
-	Version   string   // such as v1.9.0; a distribution's may be "unknown"
-	Protocols []string // versions of CNI that it takes
-}
-
-// Ask has a plugin tell about itself, by starting it.
-func Ask(ctx context.Context, path string) (About, error) {
+// Ask has a plugin tell its version, such as v1.9.0, by starting it. A distribution's may
+// be "unknown".
+func Ask(ctx context.Context, path string) (version string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, path)
@@ -132,15 +127,14 @@ func Ask(ctx context.Context, path string) (About, error) {
 	cmd.Stdin = strings.NewReader("")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return About{}, fmt.Errorf("%s does not tell its version: %w", path, err)
+		return "", fmt.Errorf("%s does not tell its version: %w", path, err)
 	}
 	// CNI ptp plugin v1.9.0
 	// CNI protocol versions supported: 0.1.0, 0.2.0, …
 	first, rest, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	words := strings.Fields(first)
-	_, protocols, found := strings.Cut(rest, "versions supported:")
-	if len(words) == 0 || !found {
-		return About{}, fmt.Errorf("%s does not tell its version, but %q", path, out)
+	if len(words) == 0 || !strings.Contains(rest, "versions supported:") {
+		return "", fmt.Errorf("%s does not tell its version, but %q", path, out)
 	}
-	return About{Version: words[len(words)-1], Protocols: strings.Split(strings.TrimSpace(protocols), ", ")}, nil
+	return words[len(words)-1], nil
 }

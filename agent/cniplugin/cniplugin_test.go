@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -181,13 +180,13 @@ func TestFullDisk(t *testing.T) {
 
 // TestAsk: plugins tell about themselves.
 func TestAsk(t *testing.T) {
-	about, err := Ask(t.Context(), built.newer)
-	if err != nil || about.Version != "v0.2.0" || !slices.Contains(about.Protocols, "1.0.0") {
-		t.Errorf("eni: %+v, %v", about, err)
+	version, err := Ask(t.Context(), built.newer)
+	if err != nil || version != "v0.2.0" {
+		t.Errorf("eni: %q, %v", version, err)
 	}
-	about, err = Ask(t.Context(), built.ptp)
-	if err != nil || about.Version == "" || !slices.Contains(about.Protocols, "1.1.0") {
-		t.Errorf("ptp: %+v, %v", about, err)
+	version, err = Ask(t.Context(), built.ptp)
+	if err != nil || version == "" {
+		t.Errorf("ptp: %q, %v", version, err)
 	}
 	script := filepath.Join(t.TempDir(), "script")
 	for text, words := range map[string]string{"#!/bin/sh\necho hello\n": `does not tell its version, but "hello\n"`, "#!/bin/sh\nexit 3\n": "exit status 3"} {

@@ -49,21 +49,16 @@ func (p *Pods) checkPlugin() []Result {
 func (p *Pods) checkDelegates() []Result {
 	const (
 		check   = "reference CNI plugins"
-		install = "install them, 1.6.0 or newer (https://github.com/containernetworking/plugins/releases); docs/deployment.md says which systems have them"
+		install = "install them (https://github.com/containernetworking/plugins/releases); docs/deployment.md says which systems have them"
 	)
 	var there, lacking []string
 	for _, name := range delegates {
 		plugin, found := p.Plugins[name]
-		// The routes of pods with mode ptp have a scope, which plugins know that take CNI 1.1.0.
-		old := found && plugin.Asked && plugin.AskErr == nil && name == "ptp" && !slices.Contains(plugin.Protocols, "1.1.0")
-		switch {
-		case !found:
+		if !found {
 			lacking = append(lacking, name)
-		case old:
-			lacking = append(lacking, "ptp 1.6.0 or newer (its version: "+plugin.Version+")")
-		default:
-			there = append(there, strings.TrimSpace(name+" "+plugin.Version))
+			continue
 		}
+		there = append(there, strings.TrimSpace(name+" "+plugin.Version))
 	}
 	text := fmt.Sprintf("%s lacks %s", p.PluginDir, strings.Join(lacking, " and "))
 	usual := p.defaultMode()

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/aws-multi-eni/aws-multi-eni/agent/cniplugin"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
@@ -19,9 +18,9 @@ import (
 func healthyPods() *Pods {
 	p := &Pods{PluginDir: "/opt/cni/bin", Version: "v0.2.0", Forwarding: "1", IPVLAN: new(true), Plugins: map[string]Plugin{}}
 	for _, name := range delegates {
-		p.Plugins[name] = Plugin{Asked: true, About: cniplugin.About{Version: "v1.9.0", Protocols: []string{"1.0.0", "1.1.0"}}}
+		p.Plugins[name] = Plugin{Asked: true, Version: "v1.9.0"}
 	}
-	p.Plugins["eni"] = Plugin{Asked: true, About: cniplugin.About{Version: "v0.2.0", Protocols: []string{"1.0.0", "1.1.0"}}}
+	p.Plugins["eni"] = Plugin{Asked: true, Version: "v0.2.0"}
 	return p
 }
 
@@ -34,7 +33,7 @@ func TestCheckPods(t *testing.T) {
 			}
 		}
 	}
-	old := Plugin{Asked: true, About: cniplugin.About{Version: "v1.5.1", Protocols: []string{"0.4.0", "1.0.0"}}}
+	old := Plugin{Asked: true, Version: "v1.5.1"}
 	for name, test := range map[string]struct {
 		change func(*Pods)
 		check  string
@@ -55,9 +54,7 @@ func TestCheckPods(t *testing.T) {
 		"no ipvlan, and not in the kernel":      {func(p *Pods) { without("ipvlan")(p); p.IPVLAN = new(false) }, reference, Warning, []string{"lacks ipvlan: pods with that mode"}},
 		"no ptp":                                {without("ptp"), reference, Warning, []string{"lacks ptp"}},
 		"no ptp, and no ipvlan in the kernel":   {func(p *Pods) { without("ptp")(p); p.IPVLAN = new(false) }, reference, Failure, []string{"it is ptp here"}},
-		"an old ptp":                            {func(p *Pods) { p.Plugins["ptp"] = old }, reference, Warning, []string{"lacks ptp 1.6.0 or newer (its version: v1.5.1)"}},
-		"an old ptp that is needed":             {func(p *Pods) { p.Plugins["ptp"], p.IPVLAN = old, new(false) }, reference, Failure, []string{"ptp 1.6.0 or newer (its version: v1.5.1)", "it is ptp here"}},
-		"an old static":                         {func(p *Pods) { p.Plugins["static"] = old }, reference, OK, []string{"static v1.5.1"}},
+		"an older static":                       {func(p *Pods) { p.Plugins["static"] = old }, reference, OK, []string{"static v1.5.1"}},
 		"no host-device, no ptp":                {without("host-device", "ptp"), reference, Warning, []string{"lacks ptp and host-device"}},
 		"all, and one that does not tell":       {func(p *Pods) { p.Plugins["ptp"] = Plugin{Asked: true, AskErr: errors.New("no")} }, reference, OK, []string{"static v1.9.0, ipvlan v1.9.0, ptp, host-device v1.9.0"}},
 		"all, where the kernel is not known":    {func(p *Pods) { p.IPVLAN = nil }, reference, OK, nil},

@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
-	"github.com/aws-multi-eni/aws-multi-eni/agent/cniplugin"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -148,9 +147,9 @@ type Plugin struct {
 	Foreign error
 	// Asked says that the plugin has been started to tell about itself; AskErr, why it did
 	// not.
-	Asked  bool
-	AskErr error
-	cniplugin.About
+	Asked   bool
+	AskErr  error
+	Version string // such as v1.9.0; a distribution's may be "unknown"
 }
 
 // Host is what else on the host configures links.

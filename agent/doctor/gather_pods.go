@@ -48,7 +48,7 @@ func (p *Pods) Ask(ctx context.Context, at string) {
 	for name, found := range p.Plugins {
 		if found.Foreign == nil {
 			found.Asked = true
-			found.About, found.AskErr = cniplugin.Ask(ctx, root(at).path(filepath.Join(p.PluginDir, name)))
+			found.Version, found.AskErr = cniplugin.Ask(ctx, root(at).path(filepath.Join(p.PluginDir, name)))
 			p.Plugins[name] = found
 		}
 	}
