@@ -33,27 +33,27 @@ func TestPodHasTheLink(t *testing.T) {
 		quiet := func(what string) {
 			t.Helper()
 			w.cloud.ResetCalls()
-			time.Sleep(30 * time.Minute)
+			pass(30 * time.Minute)
 			w.expectCalls(what, map[string]int{})
 		}
 		w.cloud.ResetCalls()
 		events := len(w.events.Reasons)
 		a := w.attach("p", podnetwork.HostDevice, e, e.PrivateIPs[0])
 		w.host.take(true)
-		time.Sleep(20 * time.Minute)
+		pass(20 * time.Minute)
 		w.expectCalls("a pod takes the link", map[string]int{})
 		entry("a pod takes the link", "Ready", taken)
 		if more := w.events.Messages[events:]; len(more) > 0 {
 			t.Errorf("a pod takes the link: Events %q", more)
 		}
 		w.restart()
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		w.expectCalls("a restart", map[string]int{describe: 1, "DescribeSubnets": 1}) // as every start
 		entry("a restart", "Ready", taken)
 		quiet("a restart, later")
 		events = len(w.events.Reasons)
 		w.host.take(false)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		entry("the pod gives it back", "Ready", "")
 		w.expectCalls("the pod gives it back", map[string]int{})
 		if more := w.events.Messages[events:]; len(more) > 0 {
@@ -61,13 +61,13 @@ func TestPodHasTheLink(t *testing.T) {
 		}
 
 		w.host.take(true)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		w.expectCalls("a pod takes it again", map[string]int{})
 		w.must(os.Remove(a.NetNS)) // and is killed with its namespace
 		w.host.Change()
-		time.Sleep(time.Second)
+		pass(time.Second)
 		entry("the link is lost", "Configuring", "the link with MAC")
-		time.Sleep(20 * time.Minute)
+		pass(20 * time.Minute)
 		w.expectCalls("the link is lost", map[string]int{describe: 6})
 		w.end()
 	})
@@ -78,7 +78,7 @@ func TestPodHasTheLink(t *testing.T) {
 func TestPodsLoseTheirENI(t *testing.T) {
 	for pods, want := range map[int]string{
 		0:  "",
-		2:  ": default/p00, default/p01",
+		2:  "delete default/p00, default/p01",
 		12: "default/p09 and 2 more",
 	} {
 		synctest.Test(t, func(t *testing.T) {
@@ -88,7 +88,7 @@ func TestPodsLoseTheirENI(t *testing.T) {
 			}
 			w.must(os.Remove(w.attach("gone", "ptp", e).NetNS))
 			w.drop()
-			time.Sleep(10 * time.Second)
+			pass(10 * time.Second)
 			var said []string
 			for i, reason := range w.events.Reasons {
 				if reason == "PodsLoseNetwork" {
@@ -112,9 +112,9 @@ func TestPodLosesItsLink(t *testing.T) {
 		w, e := settledWorld(t, forPods)
 		w.attach("p", podnetwork.HostDevice, e, e.PrivateIPs[0])
 		w.host.take(true)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.drop()
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if r := w.memory.saved(); len(r.ENIs) != 1 || r.ENIs[0].Phase != v1alpha1.PhaseReleased {
 			t.Errorf("reported is %+v", r.ENIs)
 		}

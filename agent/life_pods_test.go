@@ -195,27 +195,27 @@ func TestOffersToPods(t *testing.T) {
 			},
 		} {
 			w.must(happens())
-			time.Sleep(61 * time.Second)
+			pass(61 * time.Second)
 			if got := w.offered(); !reflect.DeepEqual(got, n) {
 				t.Errorf("%s: %+v, want %+v", what, got, n)
 			}
 		}
 		w.host.take(true) // by another program than the CNI plugin eni
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if is := w.offered().ENIs[0]; is.Ready || is.Reason != "LinkGone" || is.Message == "" || len(is.Ranges) != 3 {
 			t.Errorf("without its link it is offered as %+v", is)
 		}
 		w.host.take(false)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		w.checkPods()
-		time.Sleep(10 * time.Minute) // an agent that has just started waits before it gives more
+		pass(10 * time.Minute) // an agent that has just started waits before it gives more
 		w.respecify(ipv4(0, 2))
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if is := w.offered().ENIs[0]; len(is.Ranges) != 4 {
 			t.Errorf("a second prefix is offered as %+v", is)
 		}
 		w.drop()
-		time.Sleep(10 * time.Second)
+		pass(10 * time.Second)
 		if left := w.podFiles(); len(left) > 0 {
 			t.Errorf("left is %v", left)
 		}
@@ -235,7 +235,7 @@ func TestRestartsWithPods(t *testing.T) {
 		w.boot()
 		w.checkPodFiles("a restart without EC2", before)
 		w.cloud.ClearFaults()
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		uid := w.memory.truth().NodeENIs[0].UID
 		w.memory.set(func(m *memory) { m.hidden[uid] = true })
 		w.checkPodFiles("a list that lacks the NodeENI", before)
@@ -255,7 +255,7 @@ func TestRestartsWithPods(t *testing.T) {
 // checkPodFiles: nothing has been written for ten minutes.
 func (w *world) checkPodFiles(what string, before map[string]fs.FileInfo) {
 	w.Helper()
-	time.Sleep(10 * time.Minute)
+	pass(10 * time.Minute)
 	after := w.podFiles()
 	for path, was := range before {
 		if is := after[path]; is == nil || !os.SameFile(was, is) || !was.ModTime().Equal(is.ModTime()) {
@@ -275,7 +275,7 @@ func TestPodsAreNotEnabled(t *testing.T) {
 		w.pods = nil
 		w.respecify(forPods, everything, ipv4(0, 1))
 		w.boot()
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		e := w.living()[0]
 		if link := w.host.Links.Links()[e.MAC]; len(link.Addresses) != 1 || len(link.PodRanges) > 0 {
 			t.Errorf("the link is %+v", link)
@@ -299,7 +299,7 @@ func TestPodFilesCannotBeWritten(t *testing.T) {
 		w.must(os.WriteFile(w.pods.NetworksDir, nil, 0o600)) // no directory
 		w.respecify(forPods)
 		w.boot()
-		time.Sleep(20 * time.Minute)
+		pass(20 * time.Minute)
 		said := 0
 		for _, reason := range w.events.Reasons {
 			if reason == "PodNetworkNotWritten" {
@@ -310,7 +310,7 @@ func TestPodFilesCannotBeWritten(t *testing.T) {
 			t.Errorf("Events %v, reported %+v", w.events.Messages, w.memory.saved())
 		}
 		w.must(os.Remove(w.pods.NetworksDir))
-		time.Sleep(61 * time.Second)
+		pass(61 * time.Second)
 		w.checkPods()
 		w.end()
 	})
@@ -324,12 +324,12 @@ func TestPodsWithoutIMDS(t *testing.T) {
 		w.hints.set(imdsHangs)
 		w.respecify(forPods)
 		w.boot()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if is := w.offered().ENIs[0]; !is.Ready || len(is.VPC) > 0 {
 			t.Errorf("%+v", is)
 		}
 		w.hints.set(imdsAnswers)
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		w.checkPods()
 		w.hints.set(imdsFails)
 		before := w.podFiles()
@@ -348,7 +348,7 @@ func TestLeakedAddresses(t *testing.T) {
 		w.podCounters = agent.NewPodCounters(registry, w.pods.DataDir, slog.New(slog.DiscardHandler))
 		w.respecify(forPods, ipv4(0, 1))
 		w.boot()
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		count := func(what string, inUse, leaked, free int) {
 			t.Helper()
 			families, err := registry.Gather()
@@ -369,13 +369,19 @@ func TestLeakedAddresses(t *testing.T) {
 		count("two pods", 2, 0, 14)
 		w.must(os.Remove(gone.NetNS))
 		count("one is gone", 1, 1, 14)
-		time.Sleep(9 * time.Minute)
+		pass(9 * time.Minute)
 		count("after 9 minutes", 1, 1, 14)
-		time.Sleep(8 * time.Minute)
+		pass(8 * time.Minute)
 		count("after 17 minutes", 1, 0, 15)
 		w.drop()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		count("the NodeENI is gone", 1, 0, 0)
 		w.end()
 	})
+}
+
+// pass lets time pass, and the agent do all that is due by then.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
 }
