@@ -89,9 +89,6 @@ func attach(conf Config, network podnetwork.Network, args *skel.CmdArgs) (a podn
 	if err == nil {
 		err = store.Write(a)
 	}
-	if err == nil {
-		err = podnetwork.Hold(conf.DataDir, a.ContainerID, a.Interface)
-	}
 	if err != nil {
 		return a, errors.Join(err, store.Release(a.ContainerID, a.Interface))
 	}

@@ -45,28 +45,29 @@ func whole(operation func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
 
 // Del removes a pod's interface and releases its addresses.
 func Del(args *skel.CmdArgs) error {
-	conf, err := parse(args.StdinData)
-	if err != nil {
-		return err
-	}
-	err = podnetwork.Hold(conf.DataDir, args.ContainerID, args.IfName)
+	// With a configuration that ADD refuses, DEL succeeds, or the runtime would keep the pod.
+	dataDir := dataDirOf(args.StdinData)
+	err := podnetwork.Hold(dataDir, args.ContainerID, args.IfName)
 	if err == nil {
 		var a podnetwork.Attachment
-		if a, err = podnetwork.ReadAttachment(conf.DataDir, args.ContainerID, args.IfName); err == nil {
-			return detach(conf.DataDir, args.Path, a)
+		if a, err = podnetwork.ReadAttachment(dataDir, args.ContainerID, args.IfName); err == nil {
+			return detach(dataDir, args.Path, a)
 		}
 	}
 	// Without an attachment there is no interface of ours.
 	if !errors.Is(err, fs.ErrNotExist) && interfaceExists(args.Netns, args.IfName) {
 		return fmt.Errorf("what interface %s is, is not known: %w; delete the file and the interface", args.IfName, err)
 	}
-	return podnetwork.Release(conf.DataDir, args.ContainerID, args.IfName)
+	return podnetwork.Release(dataDir, args.ContainerID, args.IfName)
 }
 
 // detach undoes an attachment, which is held. Its addresses are released when the
 // interface is gone, whoever has removed it, and not before.
 func detach(dataDir, cniPath string, a podnetwork.Attachment) error {
 	if interfaceExists(a.NetNS, a.Interface) {
+		if a.Mode == HostDevice {
+			_ = avoidTakenName(a.NetNS, a.Interface) // The delegate says what is wrong.
+		}
 		if _, err := call("DEL", cniPath, a, a.Delegate); err != nil {
 			return fmt.Errorf("the plugin %s could not remove interface %s of %s, which keeps %s: %w", a.Mode, a.Interface, a.Holder(), a.Addresses, err)
 		}

@@ -72,7 +72,16 @@ var known = []string{
 	"deviceID", "pciBusID", // by Multus
 }
 
-// parse reads a configuration as far as the removal of an attachment needs it.
+// dataDirOf is all of a configuration that DEL needs.
+func dataDirOf(stdin []byte) string {
+	var conf struct {
+		DataDir string `json:"dataDir"`
+	}
+	_ = json.Unmarshal(stdin, &conf) // ADD has refused it, too.
+	return cmp.Or(conf.DataDir, podnetwork.DefaultDataDir)
+}
+
+// parse reads a configuration, which validate is for.
 func parse(stdin []byte) (Config, error) {
 	var conf Config
 	err := json.Unmarshal(stdin, &conf.fields)
@@ -86,7 +95,7 @@ func parse(stdin []byte) (Config, error) {
 		conf.PrevResult = nil
 	}
 	conf.NetworksDir = cmp.Or(conf.NetworksDir, podnetwork.DefaultNetworksDir)
-	conf.DataDir = cmp.Or(conf.DataDir, podnetwork.DefaultDataDir)
+	conf.DataDir = dataDirOf(stdin)
 	return conf, nil
 }
 

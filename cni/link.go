@@ -6,6 +6,7 @@ import (
 	"math"
 	"net"
 	"os"
+	"strings"
 
 	"github.com/containernetworking/plugins/pkg/ns"
 	"github.com/vishvananda/netlink"
@@ -48,12 +49,13 @@ func linkOf(e podnetwork.ENI) (string, error) {
 }
 
 // interfaceExists reports whether a network namespace has the interface. It counts as
-// there when the namespace is, and cannot be entered.
+// there when the namespace is, and cannot be looked into.
 func interfaceExists(netns, ifName string) bool {
 	found := true
 	err := ns.WithNetNSPath(netns, func(ns.NetNS) error {
-		_, err := net.InterfaceByName(ifName)
-		found = err == nil
+		_, err := netlink.LinkByName(ifName)
+		none := netlink.LinkNotFoundError{}
+		found = !errors.As(err, &none)
 		return nil
 	})
 	var (
@@ -61,4 +63,26 @@ func interfaceExists(netns, ifName string) bool {
 		other ns.NSPathNotNSErr
 	)
 	return found && !errors.As(err, &gone) && !errors.As(err, &other)
+}
+
+// avoidTakenName gives a pod's link another name to return to the host by, if its former
+// one is another link's by now: the next ENI's, for instance, which the kernel has named.
+// host-device keeps that name in the alias, and fails each time while it is taken.
+func avoidTakenName(netns, ifName string) error {
+	return ns.WithNetNSPath(netns, func(host ns.NetNS) error {
+		link, err := netlink.LinkByName(ifName)
+		if err != nil {
+			return err
+		}
+		taken := false
+		err = host.Do(func(ns.NetNS) error {
+			_, err := netlink.LinkByName(link.Attrs().Alias)
+			taken = err == nil
+			return nil
+		})
+		if err != nil || !taken {
+			return err
+		}
+		return netlink.LinkSetAlias(link, "eni"+strings.ReplaceAll(link.Attrs().HardwareAddr.String(), ":", ""))
+	})
 }

@@ -48,7 +48,8 @@ type Attachment struct {
 // Attachments are those written down below dataDir, by container. Files that cannot be
 // read are in the error; the others are returned all the same.
 func Attachments(dataDir string) ([]Attachment, error) {
-	return readAll[Attachment](attachmentsDir(dataDir))
+	dir := attachmentsDir(dataDir)
+	return readAll(dir, func(name string) (Attachment, error) { return readFile[Attachment](filepath.Join(dir, name)) })
 }
 
 // ReadAttachment is the one of this container and interface; the error is
@@ -71,6 +72,15 @@ func Hold(dataDir, containerID, ifName string) error {
 		return &os.PathError{Op: "lock", Path: path, Err: err}
 	}
 	return nil
+}
+
+// holdFile is [Hold] of a file that others do not find yet.
+func holdFile(file *os.File) error {
+	fd, err := unix.Dup(int(file.Fd()))
+	if err == nil {
+		err = unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
+	}
+	return os.NewSyscallError("lock", err)
 }
 
 // Holder says whose attachment this is, for messages.

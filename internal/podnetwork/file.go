@@ -46,9 +46,10 @@ func Read(dir, nodeENI string) (Network, error) {
 }
 
 // List is what all NodeENIs offer to pods of this node, by name. Files that cannot be
-// read are in the error; the others are returned all the same.
+// read, or have another NodeENI's name, are in the error; the others are returned all the
+// same.
 func List(dir string) ([]Network, error) {
-	return readAll[Network](dir)
+	return readAll(dir, func(name string) (Network, error) { return Read(dir, strings.TrimSuffix(name, ".json")) })
 }
 
 type validated interface{ validate() error }
@@ -75,12 +76,12 @@ func decode[T validated](content []byte) (T, error) {
 }
 
 // readAll reads all files of a directory. Files that go meanwhile are left out.
-func readAll[T validated](dir string) ([]T, error) {
+func readAll[T validated](dir string, read func(name string) (T, error)) ([]T, error) {
 	names, err := jsonFiles(dir)
 	errs := []error{err}
 	var values []T
 	for _, name := range names {
-		value, err := readFile[T](filepath.Join(dir, name))
+		value, err := read(name)
 		switch {
 		case err == nil:
 			values = append(values, value)

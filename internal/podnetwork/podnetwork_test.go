@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func network(ranges ...string) Network {
@@ -54,6 +56,13 @@ func TestFiles(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "broken.json"), []byte("{"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	copied, err := os.ReadFile(filepath.Join(dir, "storage.json"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "storage-backup.json"), copied, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	all, err := List(dir)
 	if len(all) != 2 || all[0].NodeENI != "other" || err == nil || !strings.Contains(err.Error(), "broken.json: ") {
 		t.Errorf("all are %v, %v", all, err)
@@ -64,7 +73,7 @@ func TestFiles(t *testing.T) {
 		}
 	}
 	entries, err := os.ReadDir(dir)
-	if err != nil || len(entries) != 2 {
+	if err != nil || len(entries) != 3 {
 		t.Errorf("there are %v, %v", entries, err)
 	}
 	if err := Remove(dir, "../x"); err == nil {
@@ -200,6 +209,30 @@ func TestReserveGoesRound(t *testing.T) {
 	end := []netip.Prefix{netip.MustParsePrefix("255.255.255.254/31")}
 	for _, want := range []string{"255.255.255.254", "255.255.255.255", "invalid IP"} {
 		reserve("c8"+want, end, want)
+	}
+}
+
+// Whoever finds an attachment waits until the ADD that has written it down has ended: it
+// must not get in between, with that ADD waiting for it with the store's lock.
+func TestWriteHolds(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err == nil {
+		err = s.Write(attachment("c1", "/run/netns/c1"))
+	}
+	if err == nil {
+		err = s.Close()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Open(filepath.Join(dir, "attachments", "c1:net1.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+		t.Errorf("another process takes the attachment: %v", err)
 	}
 }
 

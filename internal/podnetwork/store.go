@@ -120,14 +120,20 @@ func addressesAfter(address netip.Addr, ranges []netip.Prefix) func(yield func(n
 	}
 }
 
-// Write writes an attachment down.
+// Write writes an attachment down, and holds it as [Hold] does: no other process must come
+// in between, since this one would wait for that with the store's lock, and that for the lock.
 func (s *Store) Write(a Attachment) error {
 	if err := a.validate(); err != nil {
 		return fmt.Errorf("write down the attachment: %w", err)
 	}
 	// Nothing is lost when the node dies, and the pods with it, but a file that is there
 	// must be whole.
-	err := writeFile(attachmentsDir(s.dataDir), attachmentName(a.ContainerID, a.Interface), unfinished, a, (*os.File).Sync)
+	err := writeFile(attachmentsDir(s.dataDir), attachmentName(a.ContainerID, a.Interface), unfinished, a, func(file *os.File) error {
+		if err := file.Sync(); err != nil {
+			return err
+		}
+		return holdFile(file)
+	})
 	if err != nil {
 		return fmt.Errorf("write down the attachment: %w", err)
 	}
