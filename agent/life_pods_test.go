@@ -316,6 +316,25 @@ func TestPodFilesCannotBeWritten(t *testing.T) {
 	})
 }
 
+// A file that cannot be written again goes: what it says is not so any more.
+func TestPodFileCannotBeReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, _ := settledWorld(t, forPods, ipv4(0, 1))
+		w.checkPods()
+		inTheWay := filepath.Join(w.pods.NetworksDir, ".a")
+		w.must(os.Mkdir(inTheWay, 0o700))
+		w.respecify(forPods, ipv4(0, 2))
+		time.Sleep(time.Minute)
+		if networks, err := podnetwork.List(w.pods.NetworksDir); len(networks) > 0 || err != nil {
+			t.Errorf("%+v are offered, %v", networks, err)
+		}
+		w.must(os.Remove(inTheWay))
+		time.Sleep(5 * time.Minute)
+		w.checkPods()
+		w.end()
+	})
+}
+
 // An IMDS that hangs keeps no pod from its network; the VPC's CIDRs come later.
 func TestPodsWithoutIMDS(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

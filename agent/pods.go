@@ -173,7 +173,8 @@ func (p *pods) write(n podnetwork.Network) error {
 		return nil
 	}
 	if err := podnetwork.Write(p.Pods.NetworksDir, n); err != nil {
-		return err
+		// What the file says is not so any more: the addresses may be another node's soon.
+		return errors.Join(err, p.remove(n.NodeENI))
 	}
 	p.note(n)
 	return nil
