@@ -117,6 +117,15 @@ var BootID = sync.OnceValue(func() string {
 	return strings.TrimSpace(string(id))
 })
 
+// booted is when the node has, the zero time when it is not known.
+func booted() time.Time {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		return time.Time{}
+	}
+	return time.Now().Add(-time.Duration(info.Uptime) * time.Second)
+}
+
 func (a Attachment) validate() error {
 	for field, value := range map[string]string{
 		"containerID": a.ContainerID, "interface": a.Interface, "netns": a.NetNS,

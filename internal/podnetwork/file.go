@@ -15,7 +15,7 @@ func Write(dir string, n Network) error {
 		return fmt.Errorf("the file of pods' network: %w", err)
 	}
 	// No sync: the directory is empty after a reboot anyway.
-	return writeFile(dir, n.NodeENI+".json", "."+n.NodeENI, n, func(*os.File) error { return nil })
+	return writeFile(dir, n.NodeENI+".json", "."+n.NodeENI, n, nil)
 }
 
 // Remove removes the NodeENI's file from dir, if it is there.
@@ -110,7 +110,7 @@ func jsonFiles(dir string) ([]string, error) {
 
 // writeFile replaces a file of dir as a whole. Until it is written to its end it has the
 // other name; when the program is killed, it keeps that.
-func writeFile(dir, name, unfinished string, value any, sync func(*os.File) error) error {
+func writeFile(dir, name, unfinished string, value any, finish func(*os.File) error) error {
 	content, err := json.MarshalIndent(value, "", "  ")
 	if err != nil {
 		return err
@@ -124,8 +124,8 @@ func writeFile(dir, name, unfinished string, value any, sync func(*os.File) erro
 		return err
 	}
 	_, err = file.Write(append(content, '\n'))
-	if err == nil {
-		err = sync(file)
+	if err == nil && finish != nil {
+		err = finish(file)
 	}
 	if err = errors.Join(err, file.Close()); err == nil {
 		err = os.Rename(unfinished, filepath.Join(dir, name))

@@ -264,13 +264,21 @@ func TestReclaim(t *testing.T) {
 		"10.0.0.29": "",               // before host-local wrote whose it is
 		"10.0.0.30": "unreadable\r\nnet1",
 		"10.0.0.31": "alive\r\nnet1",
+		"10.0.0.27": "lost\r\nnet1",
 	} {
 		if err := os.WriteFile(filepath.Join(addresses, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, name := range []string{"unreadable:net1.json", unfinished} {
+	for _, name := range []string{"unreadable:net1.json", "lost:net1.json", unfinished} {
 		if err := os.WriteFile(filepath.Join(dir, "attachments", name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lost := filepath.Join(dir, "attachments", "lost:net1.json")
+	for _, name := range []string{"lost", "alive"} {
+		before := time.Unix(0, 0) // the boot
+		if err := os.Chtimes(filepath.Join(dir, "attachments", name+":net1.json"), before, before); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -281,8 +289,10 @@ func TestReclaim(t *testing.T) {
 	if len(reclaimed) != 1 || reclaimed[0].ContainerID != "gone" || err == nil || !strings.Contains(err.Error(), "unreadable:net1.json") {
 		t.Errorf("reclaimed are %v, %v", reclaimed, err)
 	}
-	if _, err := os.Stat(filepath.Join(dir, "attachments", unfinished)); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("a file that was not written to its end: %v", err)
+	for _, path := range []string{lost, filepath.Join(dir, "attachments", unfinished)} {
+		if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("a file that was not written to its end, %s: %v", path, err)
+		}
 	}
 	entries, err := os.ReadDir(addresses)
 	if err != nil {

@@ -126,14 +126,8 @@ func (s *Store) Write(a Attachment) error {
 	if err := a.validate(); err != nil {
 		return fmt.Errorf("write down the attachment: %w", err)
 	}
-	// Nothing is lost when the node dies, and the pods with it, but a file that is there
-	// must be whole.
-	err := writeFile(attachmentsDir(s.dataDir), attachmentName(a.ContainerID, a.Interface), unfinished, a, func(file *os.File) error {
-		if err := file.Sync(); err != nil {
-			return err
-		}
-		return holdFile(file)
-	})
+	// No sync: when the node dies, the pods do, and Reclaim knows files that came to nothing.
+	err := writeFile(attachmentsDir(s.dataDir), attachmentName(a.ContainerID, a.Interface), unfinished, a, holdFile)
 	if err != nil {
 		return fmt.Errorf("write down the attachment: %w", err)
 	}
@@ -158,9 +152,9 @@ func (s *Store) Release(containerID, ifName string) error {
 }
 
 // Reclaim takes back what is leaked: attachments of pods that are gone, if the function
-// agrees, and addresses without an attachment. It returns the attachments.
+// agrees, those that were lost with a boot, and addresses without an attachment. It returns the attachments.
 func (s *Store) Reclaim(agrees func(Attachment) bool) ([]Attachment, error) {
-	attachments, err := Attachments(s.dataDir)
+	attachments, err := readAll(attachmentsDir(s.dataDir), s.readOrForget)
 	errs := []error{err}
 	var reclaimed []Attachment
 	for _, a := range attachments {
@@ -179,6 +173,24 @@ func (s *Store) Reclaim(agrees func(Attachment) bool) ([]Attachment, error) {
 		errs = append(errs, err)
 	}
 	return reclaimed, errors.Join(errs...)
+}
+
+// readOrForget reads an attachment. One that cannot be read is forgotten if it is from
+// before the node booted, which then died before the file's content was on the disk.
+func (s *Store) readOrForget(name string) (Attachment, error) {
+	path := filepath.Join(attachmentsDir(s.dataDir), name)
+	a, err := readFile[Attachment](path)
+	if err == nil {
+		return a, nil
+	}
+	info, missing := os.Lstat(path)
+	if missing != nil || !info.ModTime().Before(booted()) {
+		return a, err
+	}
+	if err := os.Remove(path); err != nil {
+		return a, err
+	}
+	return a, os.ErrNotExist
 }
 
 // reclaimAddresses removes addresses without an attachment, also when they do not say
