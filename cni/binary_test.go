@@ -49,7 +49,7 @@ func TestBinary(t *testing.T) {
 		t.Fatal(err)
 	}
 	for dependency := range strings.FieldsSeq(string(out)) {
-		for _, other := range []string{"github.com/aws/", "k8s.io/", "sigs.k8s.io/", "github.com/aws-multi-eni/aws-multi-eni/api", "github.com/aws-multi-eni/aws-multi-eni/agent"} {
+		for _, other := range []string{"github.com/aws/", "k8s.io/", "sigs.k8s.io/", "net/http", "go.opentelemetry.io/", "github.com/aws-multi-eni/aws-multi-eni/api", "github.com/aws-multi-eni/aws-multi-eni/agent"} {
 			if strings.HasPrefix(dependency, other) {
 				t.Errorf("the plugin links %s", dependency)
 			}

@@ -1,17 +1,13 @@
 package cni
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"net"
 	"net/netip"
-	"path/filepath"
 	"slices"
 
-	"github.com/containernetworking/cni/pkg/invoke"
 	"github.com/containernetworking/cni/pkg/types"
-	current "github.com/containernetworking/cni/pkg/types/100"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
 )
@@ -136,31 +132,4 @@ func prefixOf(n net.IPNet) (netip.Prefix, bool) {
 	a, ok := netip.AddrFromSlice(n.IP)
 	bits, _ := n.Mask.Size()
 	return netip.PrefixFrom(a.Unmap(), bits).Masked(), ok
-}
-
-// find is a reference plugin's path.
-func find(plugin, cniPath string) (string, error) {
-	path, err := invoke.FindInPath(plugin, filepath.SplitList(cniPath))
-	if err != nil {
-		return "", fmt.Errorf("%w; the reference plugins of github.com/containernetworking/plugins must be on the node", err)
-	}
-	return path, nil
-}
-
-// call calls an attachment's delegate. The result is nil but for ADD.
-func call(command, cniPath string, a podnetwork.Attachment, configuration []byte) (*current.Result, error) {
-	path, err := find(a.Mode, cniPath)
-	if err != nil {
-		return nil, err
-	}
-	args := &invoke.Args{Command: command, ContainerID: a.ContainerID, NetNS: a.NetNS, IfName: a.Interface, Path: cniPath}
-	ctx := context.Background() // the runtime kills when its patience ends
-	if command != "ADD" {
-		return nil, invoke.ExecPluginWithoutResult(ctx, path, configuration, args, nil)
-	}
-	result, err := invoke.ExecPluginWithResult(ctx, path, configuration, args, nil)
-	if err != nil {
-		return nil, err
-	}
-	return current.NewResultFromResult(result)
 }
