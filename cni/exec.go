@@ -21,13 +21,14 @@ import (
 
 // find is a reference plugin's path.
 func find(plugin, cniPath string) (string, error) {
-	for _, dir := range filepath.SplitList(cniPath) {
+	dirs := filepath.SplitList(cniPath)
+	for _, dir := range dirs {
 		path := filepath.Join(dir, plugin)
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("there is no plugin %s in %s; the reference plugins of github.com/containernetworking/plugins must be on the node", plugin, cniPath)
+	return "", fmt.Errorf("failed to find plugin %q in path %s; the reference plugins of github.com/containernetworking/plugins must be on the node", plugin, dirs)
 }
 
 // call calls an attachment's delegate, for as long as the runtime has patience. The result

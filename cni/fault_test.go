@@ -83,7 +83,8 @@ func TestDelegateIsMissing(t *testing.T) {
 	there := n.Path
 	n.Path = []string{t.TempDir()}
 	n.must(os.Symlink(filepath.Join(bin, "eni"), filepath.Join(n.Path[0], "eni")))
-	const missing = "the reference plugins of github.com/containernetworking/plugins must be on the node"
+	// The docs have this text.
+	missing := `failed to find plugin "ptp" in path [` + n.Path[0] + "]; the reference plugins of github.com/containernetworking/plugins must be on the node"
 	_, err = n.attach("pod2")
 	n.wants(err, missing)
 	n.wants(n.GetStatusNetworkList(t.Context(), n.list("storage")), missing)
