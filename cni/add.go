@@ -67,7 +67,7 @@ func attach(conf Config, network podnetwork.Network, args *skel.CmdArgs) (a podn
 		Created: time.Now().UTC(), Boot: podnetwork.BootID(),
 	}
 	if store.Has(a.ContainerID, a.Interface) {
-		return a, fmt.Errorf("%s has interface %s already; DEL must come first", a.Holder(), a.Interface)
+		return a, fmt.Errorf("%s has interface %s already; the runtime must call DEL first", a.Holder(), a.Interface)
 	}
 	e, addresses, err := reserve(store, conf, network, a, wanted)
 	if err != nil {
@@ -82,6 +82,9 @@ func attach(conf Config, network podnetwork.Network, args *skel.CmdArgs) (a podn
 	link := ""
 	if conf.Mode != PTP {
 		link, err = linkOf(e)
+		if err != nil {
+			err = tryAgain("NodeENI %s on node %s: %v; the kubelet tries again", conf.NodeENI, network.Node, err)
+		}
 	}
 	if err == nil {
 		a.Delegate, err = conf.delegate(e, link, addresses)

@@ -56,7 +56,7 @@ func Del(args *skel.CmdArgs) error {
 	}
 	// Without an attachment there is no interface of ours.
 	if !errors.Is(err, fs.ErrNotExist) && interfaceExists(args.Netns, args.IfName) {
-		return fmt.Errorf("what interface %s is, is not known: %w; delete the file and the interface", args.IfName, err)
+		return fmt.Errorf("how interface %s of container %s was made cannot be read: %w; delete the file, and the interface in the pod", args.IfName, args.ContainerID, err)
 	}
 	return podnetwork.Release(dataDir, args.ContainerID, args.IfName)
 }
@@ -83,11 +83,11 @@ func Check(args *skel.CmdArgs) error {
 	}
 	a, err := podnetwork.ReadAttachment(conf.DataDir, args.ContainerID, args.IfName)
 	if err != nil {
-		return fmt.Errorf("interface %s of container %s is not one of NodeENI %s: %w", args.IfName, args.ContainerID, conf.NodeENI, err)
+		return fmt.Errorf("NodeENI %s: nothing is known of interface %s of container %s: %w; delete the pod, so that it is created again", conf.NodeENI, args.IfName, args.ContainerID, err)
 	}
 	network, err := podnetwork.Read(conf.NetworksDir, a.NodeENI)
 	if err == nil && !slices.ContainsFunc(network.ENIs, func(e podnetwork.ENI) bool { return e.ID == a.ENI }) {
-		return fmt.Errorf("NodeENI %s does not have %s on node %s any more, so that %s of %s are not reached; make the pod again", a.NodeENI, a.ENI, network.Node, a.Addresses, a.Holder())
+		return fmt.Errorf("NodeENI %s does not have %s on node %s any more, so that %s of %s are not reached; delete the pod, so that it is created again", a.NodeENI, a.ENI, network.Node, a.Addresses, a.Holder())
 	}
 	var delegate map[string]json.RawMessage
 	if err := json.Unmarshal(a.Delegate, &delegate); err != nil {

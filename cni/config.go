@@ -116,11 +116,11 @@ func (c Config) validate() error {
 	case !podnetwork.ValidName(c.NodeENI):
 		return wrong("nodeENI: %q is not the name of a NodeENI", c.NodeENI)
 	case !slices.Contains([]string{"", IPVLAN, PTP, HostDevice}, c.Mode):
-		return wrong("mode: %q is none of %s, %s and %s", c.Mode, IPVLAN, PTP, HostDevice)
+		return wrong("mode: %q is unknown; it must be %s, %s or %s", c.Mode, IPVLAN, PTP, HostDevice)
 	case c.MTU != 0 && c.Mode == HostDevice:
 		return wrong("mtu: with mode %s, the pod gets the ENI's link as it is; set the NodeENI's mtu", HostDevice)
 	case c.MTU < 0 || c.MTU > 0 && c.MTU < 576:
-		return wrong("mtu: %d is too small", c.MTU)
+		return wrong("mtu: %d is too small; it must be 576 bytes or more", c.MTU)
 	case cmp.Or(c.RuntimeConfig.MAC, c.Args.CNI.MAC) != "":
 		return wrong("mac: an interface has the MAC of its ENI, since EC2 drops packets of others")
 	}

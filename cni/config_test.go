@@ -38,10 +38,10 @@ func TestConfigIsRefused(t *testing.T) {
 	for fields, want := range map[string]string{
 		``:                                  `nodeENI is missing`,
 		`"nodeENI": "../../etc/passwd"`:     `nodeENI: "../../etc/passwd" is not the name of a NodeENI`,
-		`"nodeENI": "s", "mode": "macvlan"`: `mode: "macvlan" is none of ipvlan, ptp and host-device`,
+		`"nodeENI": "s", "mode": "macvlan"`: `mode: "macvlan" is unknown; it must be ipvlan, ptp or host-device`,
 		`"nodeENI": "s", "ipam": {}`:        `ipam is not a field of the plugin eni; it has nodeENI, mode, mtu, routes, routeVPC, networksDir, dataDir`,
 		`"nodeENI": "s", "routeVpc": true`:  `routeVpc is not a field`,
-		`"nodeENI": "s", "mtu": -1`:         `mtu: -1 is too small`,
+		`"nodeENI": "s", "mtu": -1`:         `mtu: -1 is too small; it must be 576 bytes or more`,
 		`"nodeENI": "s", "mtu": 100`:        `mtu: 100 is too small`,
 		`"nodeENI": "s", "mtu": 1500, "mode": "host-device"`:            `mtu: with mode host-device`,
 		`"nodeENI": "s", "routes": [{"gw": "10.0.0.1"}]`:                `routes[0]: dst is missing`,

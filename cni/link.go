@@ -43,7 +43,7 @@ func linkOf(e podnetwork.ENI) (string, error) {
 		}
 	}
 	if name == "" {
-		return "", fmt.Errorf("there is no link with its MAC %s on the node", e.MAC)
+		return "", fmt.Errorf("the node has no link with the MAC %s of %s", e.MAC, e.ID)
 	}
 	return name, nil
 }

@@ -179,7 +179,7 @@ func TestHostDeviceWithoutItsLink(t *testing.T) {
 		t.Errorf("there are %s after DEL", files)
 	}
 	_, err = n.attach("pod1")
-	n.wants(err, "there is no link with its MAC 02:00:00:00:00:01 on the node")
+	n.wants(err, "NodeENI storage on node n1: the node has no link with the MAC 02:00:00:00:00:01 of eni-1; the kubelet tries again")
 	if files := n.store(); len(files) > 0 {
 		t.Errorf("there are %s after the ADD that failed", files)
 	}
@@ -324,7 +324,7 @@ func TestReplacedENI(t *testing.T) {
 
 	n.offer(successor)
 	err = n.CheckNetworkList(t.Context(), n.list("storage"), n.Attachment("pod1", "net1"))
-	n.wants(err, "NodeENI storage does not have eni-1 on node n1 any more, so that [10.0.0.16] of default/pod1 are not reached; make the pod again")
+	n.wants(err, "NodeENI storage does not have eni-1 on node n1 any more, so that [10.0.0.16] of default/pod1 are not reached; delete the pod, so that it is created again")
 	n.must(podnetwork.Remove(n.networks, "storage"))
 	n.must(n.del("pod1"))
 	_, err = n.attach("pod3")

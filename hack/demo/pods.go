@@ -28,7 +28,7 @@ type attachedPod struct {
 // attachPods gives pods on two nodes addresses of their nodes' ENIs, lets them ping each
 // other, and ends them.
 func (d *demo) attachPods(ctx context.Context) error {
-	d.out.chapter("6. Pods get addresses of an ENI, by the CNI plugin")
+	d.out.chapter("6. Pods get addresses of an ENI from the CNI plugin")
 	d.out.text(`A pod here is a network namespace, attached as Multus attaches one to the
 NetworkAttachmentDefinition with this configuration:`)
 	d.out.printf("\n")

@@ -37,8 +37,7 @@ func TestBinaries(t *testing.T) {
 			out, err := exec.Command(filepath.Join(builds.here, file), "version").Output()
 			is := strings.TrimSpace(string(out))
 			if name == "eni-cni" { // a CNI plugin takes no arguments
-				about, failed := cniplugin.Ask(t.Context(), filepath.Join(builds.here, file))
-				is, err = about.Version, failed
+				is, err = cniplugin.Ask(t.Context(), filepath.Join(builds.here, file))
 			}
 			if err != nil || is != version {
 				t.Errorf("version: %q, %v; want %s", is, err, version)
