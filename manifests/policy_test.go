@@ -113,13 +113,7 @@ type step struct {
 
 func (s step) check(t *testing.T) {
 	t.Helper()
-	err := s.do()
-	switch {
-	case s.refusal == "" && err != nil:
-		t.Errorf("%s: %v", s.what, err)
-	case s.refusal != "" && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "ValidatingAdmissionPolicy 'eni-") || !strings.Contains(err.Error(), s.refusal)):
-		t.Errorf("%s: %v, want the policy to refuse it with %q", s.what, err, s.refusal)
-	}
+	controlplane.CheckRefusal(t, s.what, s.do(), "eni-", s.refusal)
 }
 
 // policyRig has two nodes, and an agent that RBAC lets do anything: what is
@@ -167,30 +161,17 @@ func newPolicyRig(t *testing.T, cp *controlplane.ControlPlane) *policyRig {
 	})
 	// Policy and role are in force a moment after they are there.
 	probe := metav1.DeleteOptions{DryRun: []string{metav1.DryRunAll}}
-	r.awaitRefusal(claim, func() error {
+	controlplane.AwaitRefusal(t, "eni-", claim, func() error {
 		return r.client(r.agent("")).Resource(nodeENIs).Delete(r.Context(), "wanted", probe)
 	})
-	r.awaitRefusal("neither creates nor deletes", func() error {
+	controlplane.AwaitRefusal(t, "eni-", "neither creates nor deletes", func() error {
 		return r.client(r.account(namespace, "eni-coordinator")).Resource(nodeENIs).Delete(r.Context(), "wanted", probe)
 	})
-	r.awaitRefusal(claim, func() error {
+	controlplane.AwaitRefusal(t, "eni-", claim, func() error {
 		_, err := r.client(r.agent("")).Resource(events).Namespace("default").Create(r.Context(), event("", involved("v1", "Node", "a")), metav1.CreateOptions{DryRun: probe.DryRun})
 		return err
 	})
 	return r
-}
-
-// awaitRefusal waits until what is done is refused with these words.
-func (r *policyRig) awaitRefusal(words string, do func() error) {
-	r.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(r.Context(), 20*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
-		last = do()
-		return apierrors.IsForbidden(last) && strings.Contains(last.Error(), "ValidatingAdmissionPolicy") && strings.Contains(last.Error(), words), nil
-	})
-	if err != nil {
-		r.Fatalf("the policy is not in force: %v", last)
-	}
 }
 
 func (r *policyRig) config(cfg *rest.Config, err error) *rest.Config {

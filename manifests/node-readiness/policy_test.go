@@ -2,12 +2,9 @@ package nodereadiness
 
 import (
 	"context"
-	"encoding/json"
-	"strings"
 	"testing"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -22,13 +19,12 @@ import (
 const (
 	// claim is what a refusal without it speaks of.
 	claim  = "authentication.kubernetes.io/node-name"
-	policy = "'eni-agent-node-readiness'"
+	policy = "eni-agent-node-readiness"
 )
 
 var (
 	nodes    = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
 	bindings = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings"}
-	reviews  = schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews"}
 )
 
 // rigObjects are two Nodes as they are when they have just joined, and an agent
@@ -132,13 +128,7 @@ func TestPolicy(t *testing.T) {
 		{"an admin changes labels", r.patch(admin, "node-1", add("/metadata/labels/ng", "other")), ""},
 		{"an admin cordons", r.patch(admin, "node-1", add("/spec/unschedulable", true)), ""},
 	} {
-		err := step.do()
-		switch {
-		case step.refusal == "" && err != nil:
-			t.Errorf("%s: %v", step.what, err)
-		case step.refusal != "" && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), policy) || !strings.Contains(err.Error(), step.refusal)):
-			t.Errorf("%s: %v, want the policy to refuse it with %q", step.what, err, step.refusal)
-		}
+		controlplane.CheckRefusal(t, step.what, step.do(), policy, step.refusal)
 	}
 }
 
@@ -150,18 +140,8 @@ func TestRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t, cp}
 	may := func(verb, resource, subresource string) bool {
-		review := &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-			"spec": map[string]any{"resourceAttributes": map[string]any{"verb": verb, "resource": resource, "subresource": subresource}},
-		}}
-		got, err := r.client(cfg).Resource(reviews).Create(t.Context(), review, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		allowed, _, _ := unstructured.NestedBool(got.Object, "status", "allowed")
-		return allowed
+		return controlplane.May(t, cfg, verb, resource, subresource)
 	}
 	// The authorizer hears of roles through a watch.
 	err = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
@@ -200,14 +180,7 @@ func newRig(t *testing.T) *rig {
 		}
 	})
 	// Policy and role are in force a moment after they are there.
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 20*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
-		last = r.remove(r.agent(""), "node-1")()
-		return apierrors.IsForbidden(last) && strings.Contains(last.Error(), claim), nil
-	})
-	if err != nil {
-		t.Fatalf("the policy is not in force: %v", last)
-	}
+	controlplane.AwaitRefusal(t, policy, claim, r.remove(r.agent(""), "node-1"))
 	return r
 }
 
@@ -227,12 +200,7 @@ var dryRun = []string{metav1.DryRunAll}
 
 func (r *rig) patch(as *rest.Config, name string, operations ...map[string]any) func() error {
 	return func() error {
-		patch, err := json.Marshal(operations)
-		if err != nil {
-			return err
-		}
-		_, err = r.client(as).Resource(nodes).Patch(r.Context(), name, types.JSONPatchType, patch, metav1.PatchOptions{DryRun: dryRun})
-		return err
+		return controlplane.PatchNode(r, as, name, operations)
 	}
 }
 

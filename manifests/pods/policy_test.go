@@ -10,7 +10,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -23,13 +22,12 @@ import (
 const (
 	// claim is what a refusal without it speaks of.
 	claim  = "authentication.kubernetes.io/node-name"
-	policy = "'eni-agent-pods'"
+	policy = "eni-agent-pods"
 )
 
 var (
 	nodes    = schema.GroupVersionResource{Version: "v1", Resource: "nodes"}
 	bindings = schema.GroupVersionResource{Group: "rbac.authorization.k8s.io", Version: "v1", Resource: "clusterrolebindings"}
-	reviews  = schema.GroupVersionResource{Group: "authorization.k8s.io", Version: "v1", Resource: "selfsubjectaccessreviews"}
 )
 
 // rigObjects are two Nodes, and an agent that RBAC lets do anything: what is refused is
@@ -111,13 +109,7 @@ func TestPolicy(t *testing.T) {
 		{"an admin changes another resource", r.patch(admin, "node-1", add(capacity+"example.com~1gpu", "8")), ""},
 		{"an admin changes another Node", r.patch(admin, "node-2", add(ours+"data", "32")), ""},
 	} {
-		err := step.do()
-		switch {
-		case step.refusal == "" && err != nil:
-			t.Errorf("%s: %v", step.what, err)
-		case step.refusal != "" && (!apierrors.IsForbidden(err) || !strings.Contains(err.Error(), policy) || !strings.Contains(err.Error(), step.refusal)):
-			t.Errorf("%s: %v, want the policy to refuse it with %q", step.what, err, step.refusal)
-		}
+		controlplane.CheckRefusal(t, step.what, step.do(), policy, step.refusal)
 	}
 }
 
@@ -151,18 +143,7 @@ func TestRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	may := func(verb, subresource string) bool {
-		review := &unstructured.Unstructured{Object: map[string]any{
-			"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview",
-			"spec": map[string]any{"resourceAttributes": map[string]any{"verb": verb, "resource": "nodes", "subresource": subresource}},
-		}}
-		got, err := controlplane.Client(t, cfg).Resource(reviews).Create(t.Context(), review, metav1.CreateOptions{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		allowed, _, _ := unstructured.NestedBool(got.Object, "status", "allowed")
-		return allowed
-	}
+	may := func(verb, subresource string) bool { return controlplane.May(t, cfg, verb, "nodes", subresource) }
 	// The authorizer hears of roles through a watch.
 	err = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
 		return may("patch", "status") && !may("patch", ""), nil // with or without the rig's role
@@ -204,23 +185,11 @@ func newRig(t *testing.T) *rig {
 		}
 	}
 	// Policies and role are in force a moment after they are there.
-	r.awaitRefusal("eni-agent-pods", r.patch(r.agent(""), "node-1", add("/status/capacity/networking.k8s.aws~1data", "1")))
-	r.awaitRefusal("eni-agent-node-readiness", func() error {
+	controlplane.AwaitRefusal(t, policy, claim, r.patch(r.agent(""), "node-1", add("/status/capacity/networking.k8s.aws~1data", "1")))
+	controlplane.AwaitRefusal(t, "eni-agent-node-readiness", claim, func() error {
 		return r.client(r.agent("")).Resource(nodes).Delete(t.Context(), "node-1", metav1.DeleteOptions{DryRun: dryRun})
 	})
 	return r
-}
-
-func (r *rig) awaitRefusal(policy string, do func() error) {
-	r.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(r.Context(), 20*time.Millisecond, 30*time.Second, true, func(context.Context) (bool, error) {
-		last = do()
-		return apierrors.IsForbidden(last) && strings.Contains(last.Error(), policy) && strings.Contains(last.Error(), claim), nil
-	})
-	if err != nil {
-		r.Fatalf("the policy is not in force: %v", last)
-	}
 }
 
 // agent has a token that is bound to a Node, or to nothing.
@@ -239,12 +208,7 @@ var dryRun = []string{metav1.DryRunAll}
 
 func (r *rig) patch(as *rest.Config, name string, operations ...map[string]any) func() error {
 	return func() error {
-		patch, err := json.Marshal(operations)
-		if err != nil {
-			return err
-		}
-		_, err = r.client(as).Resource(nodes).Patch(r.Context(), name, types.JSONPatchType, patch, metav1.PatchOptions{DryRun: dryRun}, "status")
-		return err
+		return controlplane.PatchNode(r, as, name, operations, "status")
 	}
 }
 
