@@ -56,7 +56,7 @@ func (p *pods) restore() {
 	}
 	networks, err := podnetwork.List(p.Pods.NetworksDir)
 	if err != nil {
-		p.Log.Warn("not all files that tell what NodeENIs offer to pods could be read; they are written again", "directory", p.Pods.NetworksDir, "error", err)
+		p.Log.Warn("the agent could not read all files that tell what NodeENIs offer to pods, and writes them again", "directory", p.Pods.NetworksDir, "error", err)
 	}
 	p.networks = networks
 	p.PodCounters.show(networks)
@@ -160,8 +160,8 @@ func (p *pods) save(now time.Time) {
 		return
 	}
 	if _, repeated := p.failures.Failed(podFilesKey, err, now); !repeated {
-		p.Log.Warn("the CNI plugin could not be told what NodeENIs offer to pods; it is tried again", "error", err)
-		p.Recorder.Event(kube.NodeRef(p.Node), kube.EventWarning, "PodNetworkNotWritten", "the CNI plugin eni could not be told what NodeENIs offer to pods; it is tried again: %v", err)
+		p.Log.Warn("the agent could not tell the CNI plugin what NodeENIs offer to pods, and tries again", "error", err)
+		p.Recorder.Event(kube.NodeRef(p.Node), kube.EventWarning, "PodNetworkNotWritten", "the agent could not tell the CNI plugin eni what NodeENIs offer to pods, and tries again: %v", err)
 	}
 }
 

@@ -103,7 +103,7 @@ func (p *pods) tellWhoLosesENI(n podnetwork.Network, eniID string) {
 	}
 	p.Log.Warn("pods lose the network of an ENI that is no longer for them", "nodeENI", n.NodeENI, "eni", eniID, "pods", text)
 	about := kube.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeENI", Name: n.NodeENI, UID: types.UID(n.NodeENIUID)}
-	const message = "%s is no longer for pods; these pods keep running, but their interface reaches nothing; delete %s"
+	const message = "%s is no longer for pods; delete these, whose interface reaches nothing any more: %s"
 	p.Recorder.Event(about, kube.EventWarning, "PodsLoseNetwork", "node %s: "+message, p.Node, eniID, text)
 	p.Recorder.Event(kube.NodeRef(p.Node), kube.EventWarning, "PodsLoseNetwork", "NodeENI %s: "+message, n.NodeENI, eniID, text)
 }
@@ -134,7 +134,7 @@ func (p *pods) check(ctx context.Context, now time.Time) {
 				p.Log.Info("took an address back from a pod that is gone", "nodeENI", a.NodeENI, "eni", a.ENI, "pod", a.Holder(), "addresses", a.Addresses)
 			}
 			if err != nil {
-				p.Log.Warn("addresses of pods that are gone could not all be taken back; it is tried again", "error", err, "in", reclaimEvery)
+				p.Log.Warn("the agent could not take all addresses back from pods that are gone, and tries again", "error", err, "in", reclaimEvery)
 			}
 		}
 	})
