@@ -164,7 +164,7 @@ func (p *process) uid(_ context.Context, t apiserver.Object) (types.UID, error) 
 func (p *process) Changed() <-chan struct{} { return p.changed }
 
 func (p *process) Snapshot() (agent.Snapshot, bool) {
-	if p.isCut() {
+	if p.isCut() || p.killed.Load() { // the answers of uid to a killed process are none
 		p.missing = true
 		return p.last, p.listed
 	}
