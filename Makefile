@@ -32,7 +32,8 @@ BIN     ?= bin
 # are not inlined (-l): the programs wait rather than compute, and without the copies
 # a tenth of a binary's bytes is gone, which each node pulls and keeps in memory.
 go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false -gcflags all=-l \
-	-ldflags "-s -w -X github.com/aws-multi-eni/aws-multi-eni/internal/program.Version=$(VERSION)"
+	-ldflags "-s -w -X github.com/aws-multi-eni/aws-multi-eni/internal/program.Version=$(VERSION) \
+		-X github.com/aws-multi-eni/aws-multi-eni/cni.Version=$(VERSION)"
 
 .PHONY: help
 help: ## Show this list.

@@ -103,7 +103,7 @@ func (p *pods) tellWhoLosesENI(n podnetwork.Network, eniID string) {
 	}
 	p.Log.Warn("pods lose the network of an ENI that is no longer for them", "nodeENI", n.NodeENI, "eni", eniID, "pods", text)
 	about := kube.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeENI", Name: n.NodeENI, UID: types.UID(n.NodeENIUID)}
-	const message = "%s is no longer for pods; delete these, whose interface reaches nothing any more: %s"
+	const message = "%s is no longer for pods; these pods keep running, but their interface reaches nothing; delete %s"
 	p.Recorder.Event(about, kube.EventWarning, "PodsLoseNetwork", "node %s: "+message, p.Node, eniID, text)
 	p.Recorder.Event(kube.NodeRef(p.Node), kube.EventWarning, "PodsLoseNetwork", "NodeENI %s: "+message, n.NodeENI, eniID, text)
 }

@@ -15,14 +15,18 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
 )
 
-// kernelHasIPVLAN asks the kernel to make an ipvlan link of a parent that is not there. It never does,
-// but says whether it knows the kind, after it has loaded the module as for the delegate.
-// A module that is loaded saves the question; one that is built in is not seen there.
-func kernelHasIPVLAN() bool {
-	if _, err := os.Stat("/sys/module/ipvlan"); err == nil {
+// kernelHas asks the kernel to make a link of this kind on a parent that does not exist.
+// It never does, but its error says whether it knows the kind, and it loads the module as
+// for the delegate. A module that is loaded saves the question; what is built into the
+// kernel is not listed there.
+func kernelHas(kind string) bool {
+	if _, err := os.Stat("/sys/module/" + kind); err == nil {
 		return true
 	}
-	err := netlink.LinkAdd(&netlink.IPVlan{LinkAttrs: netlink.LinkAttrs{Name: "eni-has-ipvlan", ParentIndex: math.MaxInt32}})
+	err := netlink.LinkAdd(&netlink.GenericLink{
+		LinkAttrs: netlink.LinkAttrs{Name: "eni-question", ParentIndex: math.MaxInt32},
+		LinkType:  kind,
+	})
 	return !errors.Is(err, unix.EOPNOTSUPP)
 }
 

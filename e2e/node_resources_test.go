@@ -180,7 +180,9 @@ func (r *resources) capacity(node string) map[string]string {
 	r.t.Helper()
 	data, err := r.Client.Core.Get().Resource(kube.Nodes).Name(node).Do(r.t.Context()).Raw()
 	r.must(err)
-	var found struct{ Status struct{ Capacity map[string]string } }
+	var found struct {
+		Status struct{ Capacity map[string]string }
+	}
 	r.must(json.Unmarshal(data, &found))
 	return found.Status.Capacity
 }

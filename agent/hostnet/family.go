@@ -36,9 +36,9 @@ func everywhere(family uint8) netip.Prefix {
 // router6 is the VPC's router in every subnet with IPv6.
 var router6 = netip.MustParseAddr("fe80:ec2::1")
 
-// routerOf is the VPC's router in this subnet. With IPv4, it has the subnet's second
+// Router is the VPC's router in this subnet. With IPv4, it has the subnet's second
 // address.
-func routerOf(subnet netip.Prefix) netip.Addr {
+func Router(subnet netip.Prefix) netip.Addr {
 	if subnet.Addr().Is4() {
 		return subnet.Masked().Addr().Next()
 	}

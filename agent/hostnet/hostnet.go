@@ -79,9 +79,6 @@ type Wanted struct {
 	// IPv6. Each address of Host and each range needs that of its family; otherwise
 	// they tell what addresses a former Host left behind.
 	Subnets []netip.Prefix
-	// PodRanges are what pods have addresses out of: the host routes them, and has none
-	// of the addresses.
-	PodRanges []netip.Prefix
 	// Card and DeviceIndex say where EC2 attached the ENI.
 	Card, DeviceIndex int
 }

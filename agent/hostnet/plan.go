@@ -37,7 +37,7 @@ func wanted(w Wanted, dev int) state {
 		subnet := w.subnetOf(everywhere(f).Addr())
 		s.routes = append(s.routes,
 			newRoute(w.Table(), subnet, netip.Addr{}, dev),
-			newRoute(w.Table(), everywhere(f), routerOf(subnet), dev))
+			newRoute(w.Table(), everywhere(f), Router(subnet), dev))
 		s.rules = append(s.rules, w.markRules(f)...)
 	}
 	for from := range w.sources {
