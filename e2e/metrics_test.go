@@ -76,8 +76,9 @@ func TestMetrics(t *testing.T) {
 	c.fault("node-1", cloud.Fault{Action: createCall, Code: "RequestLimitExceeded", Count: 1})
 	c.fault("node-1", cloud.Fault{Action: modifyCall, Code: "UnauthorizedOperation", Count: 1})
 	c.coordinator("coordinator-1", "--http-address", port)
-	c.agentInPod("node-1")
-	c.want("node-1", "data", c.hostSpec())
+	c.agentInPod("node-1", c.PodsFlags("node-1")...)
+	spec := c.hostSpec() + "\npods: {}"
+	c.want("node-1", "data", spec)
 	c.awaitEntry("node-1", "data", func(e v1alpha1.ENIState) string {
 		if e.Reason != "UnauthorizedOperation" {
 			return "want UnauthorizedOperation"
@@ -87,7 +88,7 @@ func TestMetrics(t *testing.T) {
 	expect("the agent while an ENI has failed", ofAgent, samples{
 		`eni_agent_enis{phase="Failed"}`: 1, `eni_agent_enis{phase="Ready"}`: 0, "eni_agent_eni_ready_seconds_count": 0,
 	})
-	c.want("node-1", "data", strings.Replace(c.hostSpec(), "9001", "8000", 1)) // it is tried at once
+	c.want("node-1", "data", strings.Replace(spec, "9001", "8000", 1)) // it is tried at once
 	c.await("Ready", func() string {
 		entries := c.entries("node-1", "data")
 		if phases(entries) != "Ready" {
@@ -152,8 +153,8 @@ func TestMetrics(t *testing.T) {
 		"eni_agent_links_overdue": true, "eni_agent_enis": true, "eni_coordinator_left_over_enis": true, "eni_coordinator_oldest_left_over_seconds": true,
 	}
 	for _, row := range metricRow.FindAllStringSubmatch(string(page), -1) {
-		// There are those of links only while there are ENIs. A veth has none of ENA's.
-		if ena := strings.HasPrefix(row[1], "eni_ena_"); ena || strings.HasPrefix(row[1], "eni_link_") {
+		// There are those of links and pods only while there are ENIs. A veth has none of ENA's.
+		if ena := strings.HasPrefix(row[1], "eni_ena_"); ena || strings.HasPrefix(row[1], "eni_link_") || row[1] == "eni_agent_pod_addresses" {
 			if _, served := withLink.total(row[1]); served == ena {
 				t.Errorf("%s of a veth is served: %v", row[1], served)
 			}
