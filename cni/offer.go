@@ -2,7 +2,6 @@ package cni
 
 import (
 	"fmt"
-	"math"
 	"net/netip"
 	"slices"
 
@@ -113,10 +112,8 @@ func exhausted(offers []offer, attachments []podnetwork.Attachment) string {
 		for _, o := range offers {
 			ranges = append(ranges, inFamily(slices.Concat(o.ranges...), podnetwork.Families[i])...)
 		}
-		size, used := 0.0, 0.0
 		more := family + ".prefixes"
 		for _, r := range ranges {
-			size += math.Exp2(float64(r.Addr().BitLen() - r.Bits()))
 			switch {
 			case !r.IsSingleIP():
 			case r.Addr().Is4():
@@ -125,14 +122,7 @@ func exhausted(offers []offer, attachments []podnetwork.Attachment) string {
 				more = "ipv6.addresses"
 			}
 		}
-		for _, a := range attachments {
-			for _, address := range a.Addresses {
-				if slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Contains(address) }) {
-					used++
-				}
-			}
-		}
-		if size > 0 && used >= size {
+		if size, used := podnetwork.Count(ranges, podnetwork.Held(attachments)); size > 0 && used >= size {
 			return fmt.Sprintf("%.0f of %.0f are in use; ask for more with the NodeENI's %s", used, size, more)
 		}
 	}

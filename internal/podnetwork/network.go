@@ -108,18 +108,23 @@ func (e ENI) free(held []netip.Addr) int {
 		if len(ranges) == 0 {
 			continue
 		}
-		size := 0.0
-		for _, r := range ranges {
-			size += math.Exp2(float64(r.Addr().BitLen() - r.Bits()))
-		}
-		for _, address := range held {
-			if slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Contains(address) }) {
-				size--
-			}
-		}
-		room = int(min(float64(room), size))
+		size, used := Count(ranges, held)
+		room = int(min(float64(room), size-used))
 	}
 	return room
+}
+
+// Count is how many addresses the ranges have, and how many of those are held.
+func Count(ranges []netip.Prefix, held []netip.Addr) (size, used float64) {
+	for _, r := range ranges {
+		size += math.Exp2(float64(r.Addr().BitLen() - r.Bits()))
+	}
+	for _, address := range held {
+		if slices.ContainsFunc(ranges, func(r netip.Prefix) bool { return r.Contains(address) }) {
+			used++
+		}
+	}
+	return size, used
 }
 
 // ValidName reports whether a NodeENI can have this name. As the name of a file it stays

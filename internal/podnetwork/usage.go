@@ -44,11 +44,7 @@ func Usages(networks []Network, attachments []Attachment) []Usage {
 // free is how many pods more the Ready ENIs have addresses for. What a pod still has of
 // an address that another ENI has got since is not free.
 func (n Network) free(attachments []Attachment) int {
-	var held []netip.Addr
-	for _, a := range attachments {
-		held = append(held, a.Addresses...)
-	}
-	free := 0
+	held, free := Held(attachments), 0
 	for _, e := range n.ENIs {
 		switch taken, whole := e.pods(attachments); {
 		case !e.Ready || whole:
@@ -70,4 +66,12 @@ func (e ENI) pods(attachments []Attachment) (n int, whole bool) {
 		}
 	}
 	return n, whole
+}
+
+// Held are the addresses of all these attachments.
+func Held(attachments []Attachment) (addresses []netip.Addr) {
+	for _, a := range attachments {
+		addresses = append(addresses, a.Addresses...)
+	}
+	return addresses
 }
