@@ -38,12 +38,8 @@ rules:
 // is one PATCH of its status, and nothing else of it is written.
 func TestPodResources(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	policy, log := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "audit.log")
-	if err := os.WriteFile(policy, []byte(patchesPolicy), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	r := &resources{newCluster(t, 2, nil, "--audit-policy-file="+policy, "--audit-log-path="+log), log, map[string]int{}}
+	flags, log := audited(t, patchesPolicy)
+	r := &resources{newCluster(t, 2, nil, flags...), log, map[string]int{}}
 	r.coordinator("coordinator-1", eager...)
 
 	r.want("node-1", "storage", "subnetNames: [storage]\nsecurityGroupNames: [data]\nipv4: {prefixes: 1}\npods: {}")

@@ -33,21 +33,28 @@ rules:
 - level: None
 `
 
+// audited are the flags of an API server that writes down what the policy says, and the
+// file that it writes to.
+func audited(t *testing.T, policy string) (flags []string, log string) {
+	t.Helper()
+	dir := t.TempDir()
+	file, log := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "audit.log")
+	if err := os.WriteFile(file, []byte(policy), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{"--audit-policy-file=" + file, "--audit-log-path=" + log}, log
+}
+
 // TestRightsAreUsed runs agents and coordinators through all that they do, under
 // their ServiceAccounts, and asks the API server's audit log: nothing was
 // forbidden, and every verb that is granted was used.
 func TestRightsAreUsed(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	policy, log := filepath.Join(dir, "policy.yaml"), filepath.Join(dir, "audit.log")
-	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c := newCluster(t, 2, nil,
-		"--audit-policy-file="+policy, "--audit-log-path="+log,
+	flags, log := audited(t, auditPolicy)
+	c := newCluster(t, 2, nil, append(flags,
 		// As before 1.34, where clients list and then watch. With it they only watch.
 		"--feature-gates=WatchList=false",
-	)
+	)...)
 	c.liveThroughEverything()
 
 	used := readAudit(t, log)
