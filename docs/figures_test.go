@@ -30,8 +30,8 @@ func TestFigures(t *testing.T) {
 		names        []string
 	}{
 		{"README.md", "agent %.1f MB, coordinator %.1f MB |", []string{"agent, image, compressed", "coordinator, image, compressed"}},
-		{"docs/deployment.md", "/eni-agent:vX.Y.Z` | uid 0 with `NET_ADMIN` and nothing else | %.1f MB |", []string{"agent, image, compressed"}},
-		{"docs/deployment.md", "/eni-coordinator:vX.Y.Z` | uid 65532 | %.1f MB |", []string{"coordinator, image, compressed"}},
+		{"docs/installation.md", "/eni-agent:vX.Y.Z` | uid 0 with `NET_ADMIN` and nothing else | %.1f MB |", []string{"agent, image, compressed"}},
+		{"docs/installation.md", "/eni-coordinator:vX.Y.Z` | uid 65532 | %.1f MB |", []string{"coordinator, image, compressed"}},
 		{"README.md", "EC2's own time and %.0f ms (p99 %.0f ms) |", []string{
 			"label to Ready, own time, one node after the other, p50", "label to Ready, own time, one node after the other, p99",
 		}},
@@ -64,7 +64,7 @@ func TestOldestKubernetes(t *testing.T) {
 	minor := strings.Join(strings.Split(version, ".")[:2], ".")
 	for page, want := range map[string]string{
 		"packaging/helm/aws-multi-eni/Chart.yaml": `kubeVersion: ">=` + minor + `.0-0"`,
-		"docs/deployment.md":                      "**Kubernetes " + minor + "** or newer",
+		"docs/installation.md":                      "**Kubernetes " + minor + "** or newer",
 		"README.md":                               "Kubernetes " + minor,
 		"docs/testing.md":                         "Kubernetes " + minor,
 	} {

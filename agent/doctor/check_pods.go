@@ -49,7 +49,7 @@ func (p *Pods) checkPlugin() []Result {
 func (p *Pods) checkDelegates() []Result {
 	const (
 		check   = "reference CNI plugins"
-		install = "install them (https://github.com/containernetworking/plugins/releases); docs/deployment.md says which systems have them"
+		install = "install them (https://github.com/containernetworking/plugins/releases); docs/installation.md says which systems have them"
 	)
 	var there, lacking []string
 	for _, name := range delegates {
