@@ -147,7 +147,7 @@ func (m *measurement) sizeTable() result.Table {
 }
 
 func idleTable(agent, coordinator idle, nodes int) result.Table {
-	t := result.Table{Title: "Idle", Columns: []string{"", "agent, 1 ENI", fmt.Sprintf("coordinator, %d nodes", nodes)}}
+	t := result.Table{Title: "Idle", Columns: []string{"figure", "agent, 1 ENI", fmt.Sprintf("coordinator, %d nodes", nodes)}}
 	add := func(what string, of func(idle) string) {
 		t.Rows = append(t.Rows, []string{what, of(agent), of(coordinator)})
 	}

@@ -153,7 +153,7 @@ const (
 )
 
 func (m *measurement) report(r *result.Result) {
-	ready := result.Table{Title: "From label to Ready", Columns: []string{"", "samples", "own time p50", "p99", "most", "EC2's time p50", "whole p50", "p99"}}
+	ready := result.Table{Title: "From label to Ready", Columns: []string{"situation", "samples", "own time p50", "p99", "most", "EC2's time p50", "whole p50", "p99"}}
 	way := result.Table{Title: "The parts of the way", Columns: []string{"step", "by"}}
 	for _, step := range steps {
 		way.Rows = append(way.Rows, []string{step.name, step.by})
@@ -214,7 +214,7 @@ func figure(name string, s sample, q float64, goal *float64) result.Figure {
 }
 
 func table(title string, rows ...[]string) result.Table {
-	return result.Table{Title: title, Columns: []string{"", "samples", "p50", "p99", "most"}, Rows: rows}
+	return result.Table{Title: title, Columns: []string{"situation", "samples", "p50", "p99", "most"}, Rows: rows}
 }
 
 func quantiles(name string, s sample) []string {

@@ -86,7 +86,7 @@ func goals(all map[string]*result.Result) string {
 	if missed == "" {
 		return fmt.Sprintf("All %d goals are met.", n)
 	}
-	return fmt.Sprintf("Missed, of %d goals:\n%s", n, missed)
+	return fmt.Sprintf("The following of %d goals were missed:\n%s", n, missed)
 }
 
 // runs says on what, when and from which commit the figures were taken.

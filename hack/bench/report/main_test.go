@@ -67,7 +67,7 @@ func TestParts(t *testing.T) {
 		{part(row("all", sample, "memory", "binary")), "| all | **26.1 MiB**, **18.9 MB** | 25 MiB, 22 MB | **missed** |"},
 		{part(row("threads", sample, "threads")), "| threads | **9** | | |"},
 		{part(row("x", sample, "another")), `footprint.json has no "another"`},
-		{goals(with(sample)), "Missed, of 3 goals:\n\n* **memory**: 26.1 MiB, the goal is at most 25 MiB. A dependency has grown."},
+		{goals(with(sample)), "The following of 3 goals were missed:\n\n* **memory**: 26.1 MiB, the goal is at most 25 MiB. A dependency has grown."},
 		{goals(with(&met)), "All 2 goals are met."},
 		{sample.Tables[0].String(), `| ENIs | RSS | remark |
 |--:|--:|---|

@@ -53,10 +53,9 @@ func run(root, program string) error {
 const preface = `<!-- Made by "make generate". -->
 # Dependencies
 
-The modules that are linked into the programs, with their licences as SPDX names
-them, found in the modules' own files. What each that is used directly is for is
-in [architecture](architecture.md#dependencies). The texts of the licences come
-with the images (/licenses) and packages.
+This page lists the Go modules that the programs link, with their SPDX licence identifiers, which come
+from the files of the modules. [Architecture](architecture.md#dependencies) describes the purpose of each
+module that is used directly. The images (/licenses) and packages contain the texts of the licences.
 
 `
 
@@ -64,7 +63,7 @@ func writeTable(out io.Writer, programs []string, modules []*module) {
 	links := map[string]int{}
 	var rows strings.Builder
 	for _, m := range modules {
-		used := "by others"
+		used := "indirectly"
 		if m.direct {
 			used = "directly"
 		}
@@ -81,7 +80,7 @@ func writeTable(out io.Writer, programs []string, modules []*module) {
 	}
 	fmt.Fprint(out, preface)
 	for _, p := range programs {
-		fmt.Fprintf(out, "* `%s` links %d modules beside Go's standard library.\n", p, links[p]-1)
+		fmt.Fprintf(out, "* `%s` links %d modules in addition to Go's standard library.\n", p, links[p]-1)
 	}
 	fmt.Fprintf(out, "\n| module | version | licence | used | %s |\n|---|---|---|---|%s\n%s",
 		strings.Join(programs, " | "), strings.Repeat("---|", len(programs)), &rows)
@@ -100,7 +99,7 @@ func writeTexts(out io.Writer, program string, modules []*module) {
 			of[text] = append(of[text], strings.TrimSpace(m.path+" "+m.version)+": "+file)
 		}
 	}
-	fmt.Fprintf(out, "%s holds software of others. These are its licences and notices.\n", program)
+	fmt.Fprintf(out, "%s contains third-party software. These are its licences and notices.\n", program)
 	for _, text := range texts {
 		fmt.Fprintf(out, "\n%s\n\n%s\n\n%s\n", strings.Repeat("=", 80), strings.Join(of[text], "\n"), text)
 	}
