@@ -64,7 +64,7 @@ func TestOldestKubernetes(t *testing.T) {
 	minor := strings.Join(strings.Split(version, ".")[:2], ".")
 	for page, want := range map[string]string{
 		"packaging/helm/aws-multi-eni/Chart.yaml": `kubeVersion: ">=` + minor + `.0-0"`,
-		"docs/installation.md":                      "**Kubernetes " + minor + "** or newer",
+		"docs/installation.md":                    "**Kubernetes " + minor + "** or newer",
 		"README.md":                               "Kubernetes " + minor,
 		"docs/testing.md":                         "Kubernetes " + minor,
 	} {
