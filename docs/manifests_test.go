@@ -51,7 +51,7 @@ func TestManifests(t *testing.T) {
 		t.Fatal(err)
 	}
 	found := map[string]int{}
-	for _, p := range pages(t) {
+	for _, p := range append(pages(t), examples(t)...) {
 		for _, m := range p.manifests() {
 			var object struct{ Kind string }
 			err := yaml.Unmarshal([]byte(m.text), &object)
@@ -67,6 +67,23 @@ func TestManifests(t *testing.T) {
 	if found["NodeENI"] < 3 || found["Kustomization"] < 1 || len(found) < 4 {
 		t.Errorf("only these found: %v", found)
 	}
+}
+
+// examples are the manifests in examples/, each file as a page with one block.
+func examples(t *testing.T) []page {
+	t.Helper()
+	var all []page
+	for _, pattern := range []string{"*.yaml", "pods/*.yaml"} {
+		files, err := filepath.Glob(filepath.Join(root, "examples", pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("examples/%s: %d files, %v", pattern, len(files), err)
+		}
+		for _, file := range files {
+			path := "examples/" + filepath.ToSlash(strings.TrimPrefix(file, filepath.Join(root, "examples")+string(filepath.Separator)))
+			all = append(all, page{path: path, blocks: []block{{lang: "yaml", text: read(t, path)}}})
+		}
+	}
+	return all
 }
 
 func accepted(t *testing.T, cp *controlplane.ControlPlane, kind, text string) error {
@@ -91,7 +108,7 @@ func accepted(t *testing.T, cp *controlplane.ControlPlane, kind, text string) er
 var remoteBase = regexp.MustCompile(`https://github\.com/aws-multi-eni/aws-multi-eni//([\w/-]+)\?ref=v[0-9.]+`)
 
 // overlay builds a Kustomization. What it names of the release comes from this tree,
-// and a file of the user's own from the samples.
+// and a file of the user's own from the examples.
 func overlay(t *testing.T, text string) ([]byte, error) {
 	t.Helper()
 	if err := testbed.ReadTree("../manifests", ".yaml"); err != nil {
@@ -108,7 +125,7 @@ func overlay(t *testing.T, text string) ([]byte, error) {
 	}
 	for name, content := range map[string]string{
 		"kustomization.yaml": remoteBase.ReplaceAllString(text, filepath.ToSlash(here)+"/$1"),
-		"nodeenis.yaml":      read(t, "manifests/samples/data.yaml"),
+		"nodeenis.yaml":      read(t, "examples/host-addressing.yaml"),
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -156,7 +173,7 @@ spec:
 // the pages that is for pods, or about a link that one names.
 func TestCNIConfigurations(t *testing.T) {
 	known, named := map[string]bool{}, map[string]string{}
-	for _, p := range pages(t) {
+	for _, p := range append(pages(t), examples(t)...) {
 		for _, m := range p.manifests() {
 			var object struct {
 				Kind     string

@@ -71,7 +71,7 @@ func TestInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range append(files, "namespace.yaml") {
-		if slices.Contains([]string{"samples", "node-readiness", "pods", "testdata"}, filepath.Dir(file)) {
+		if slices.Contains([]string{"node-readiness", "pods", "testdata"}, filepath.Dir(file)) {
 			continue
 		}
 		data, err := os.ReadFile(file)
@@ -90,13 +90,6 @@ func TestInstall(t *testing.T) {
 	slices.Sort(want)
 	if !slices.Equal(got, want) {
 		t.Errorf("kustomize builds\n%s\nthe files have\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
-	}
-}
-
-// TestSamples: they are not installed, and the API server takes them.
-func TestSamples(t *testing.T) {
-	if err := installed.Get(t).ApplyFiles(t.Context(), "samples/*.yaml"); err != nil {
-		t.Fatal(err)
 	}
 }
 

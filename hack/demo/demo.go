@@ -23,8 +23,8 @@ const (
 	labelValue = "multi-eni"
 )
 
-// samples are the NodeENIs of the demo, in manifests/samples.
-var samples = []string{"data.yaml", "storage.yaml"}
+// samples are the NodeENIs of the demo.
+var samples = []string{"examples/host-addressing.yaml", "examples/pods/nodeeni.yaml"}
 
 // demo is one run.
 type demo struct {
@@ -166,8 +166,7 @@ func (d *demo) request(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for i, sample := range samples {
-		path := filepath.Join("manifests", "samples", sample)
+	for i, path := range samples {
 		document, err := os.ReadFile(filepath.Join(root, path))
 		if err != nil {
 			return err
