@@ -17,7 +17,7 @@ import (
 var foreignFlags = []string{
 	"--node-ip", "--nodeport-addresses", "--provider-id", "--register-with-taints", "--node-labels", // kubelet, kube-proxy
 	"--validate", "--for", // kubectl
-	"--timeout", "--take-ownership", "--force-conflicts", "--no-hooks", "--rollback-on-failure", "--atomic", "--set", "--set-string", // helm
+	"--timeout", "--take-ownership", "--force-conflicts", "--no-hooks", "--rollback-on-failure", "--atomic", "--set", "--set-string", "--version", // helm
 }
 
 var (
