@@ -37,6 +37,24 @@ var foreignKinds = map[string]struct {
 // makes of an overlay. NodeENIs are accepted in files, too, where unknown fields are
 // errors.
 func TestManifests(t *testing.T) {
+	found := acceptAll(t, startWithCRDs(t), pages(t))
+	if found["NodeENI"] < 3 || found["Kustomization"] < 1 || len(found) < 4 {
+		t.Errorf("only these found: %v", found)
+	}
+}
+
+// TestExamples: an API server takes them, too. It is another one, because some have the names
+// of objects in the pages.
+func TestExamples(t *testing.T) {
+	found := acceptAll(t, startWithCRDs(t), examples(t))
+	if found["NodeENI"] < 5 || found["DaemonSet"] < 1 || len(found) < 4 {
+		t.Errorf("only these found: %v", found)
+	}
+}
+
+// startWithCRDs starts an API server that knows the kinds in the pages.
+func startWithCRDs(t *testing.T) *controlplane.ControlPlane {
+	t.Helper()
 	cp := start(t)
 	for kind, k := range foreignKinds {
 		if err := cp.Apply(t.Context(), crd(kind, k.group, k.version, k.plural, k.scope)); err != nil {
@@ -50,8 +68,14 @@ func TestManifests(t *testing.T) {
 	if err := cp.Apply(t.Context(), defaultAccount); err != nil { // no controller makes it
 		t.Fatal(err)
 	}
+	return cp
+}
+
+// acceptAll applies the manifests of pages, and counts them by kind.
+func acceptAll(t *testing.T, cp *controlplane.ControlPlane, pages []page) map[string]int {
+	t.Helper()
 	found := map[string]int{}
-	for _, p := range append(pages(t), examples(t)...) {
+	for _, p := range pages {
 		for _, m := range p.manifests() {
 			var object struct{ Kind string }
 			err := yaml.Unmarshal([]byte(m.text), &object)
@@ -64,9 +88,7 @@ func TestManifests(t *testing.T) {
 			found[object.Kind]++
 		}
 	}
-	if found["NodeENI"] < 3 || found["Kustomization"] < 1 || len(found) < 4 {
-		t.Errorf("only these found: %v", found)
-	}
+	return found
 }
 
 // examples are the manifests in examples/, each file as a page with one block.

@@ -1,6 +1,7 @@
 package iam
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,14 +14,23 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
-// These tests hold what can be held of the Terraform module without Terraform.
+// These tests hold what can be held of the Terraform module, and of the example that uses it,
+// without Terraform.
 
-// readTerraform reads files of a module.
+// example is a configuration that uses the module.
+const example = "../../examples/terraform-eks"
+
+// readTerraform reads files of the module.
 func readTerraform(t *testing.T, names ...string) string {
+	t.Helper()
+	return readTerraformOf(t, "terraform", names...)
+}
+
+func readTerraformOf(t *testing.T, dir string, names ...string) string {
 	t.Helper()
 	var text string
 	for _, name := range names {
-		data, err := os.ReadFile(filepath.Join("terraform", name))
+		data, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,12 +51,17 @@ func found(pattern, text string) []string {
 
 // TestTerraformFormat: all files parse and are formatted.
 func TestTerraformFormat(t *testing.T) {
-	if err := testbed.ReadTree("terraform", ".tf"); err != nil {
+	if err := errors.Join(testbed.ReadTree("terraform", ".tf"), testbed.ReadTree(example, ".tf")); err != nil {
 		t.Fatal(err)
 	}
-	files, _ := filepath.Glob("terraform/*.tf")
-	policies, _ := filepath.Glob("terraform/policies/*.tf")
-	args := append([]string{"tool", "-modfile=../../hack/tools/hclfmt/go.mod", "hclfmt", "-check", "-require-no-change"}, append(files, policies...)...)
+	args := []string{"tool", "-modfile=../../hack/tools/hclfmt/go.mod", "hclfmt", "-check", "-require-no-change"}
+	for _, dir := range []string{"terraform", "terraform/policies", example} {
+		files, err := filepath.Glob(dir + "/*.tf")
+		if err != nil || len(files) == 0 {
+			t.Fatalf("%s: %d files, %v", dir, len(files), err)
+		}
+		args = append(args, files...)
+	}
 	var problems strings.Builder
 	cmd := exec.Command("go", args...)
 	cmd.Stderr = &problems
@@ -69,6 +84,47 @@ func TestTerraformVariables(t *testing.T) {
 	} {
 		if declared, used := sides[0], sides[1]; !slices.Equal(declared, used) {
 			t.Errorf("%s: declared are %q, used are %q", what, declared, used)
+		}
+	}
+}
+
+// TestTerraformExample: it uses the variables that it declares, gives the module arguments that
+// this has, and reads outputs that it has. Its trust policy and its association are those of the
+// coordinator.
+func TestTerraformExample(t *testing.T) {
+	const declaration, use, argument, output, read = `(?m)^variable "(\w+)"`, `\bvar\.(\w+)`, `(?m)^  (\w+) += `, `(?m)^output "(\w+)"`, `module\.policies\.(\w+)`
+	main := readTerraformOf(t, example, "main.tf")
+	if declared, used := found(declaration, readTerraformOf(t, example, "variables.tf")), found(use, main); !slices.Equal(declared, used) {
+		t.Errorf("declared are %q, used are %q", declared, used)
+	}
+	_, call, ok := strings.Cut(main, "source = \"../../packaging/iam/terraform\"\n")
+	if !ok {
+		t.Fatal("it does not use the module")
+	}
+	call, _, _ = strings.Cut(call, "\n}")
+	module := found(declaration, readTerraform(t, "variables.tf"))
+	for _, name := range found(argument, call) {
+		if !slices.Contains(module, name) {
+			t.Errorf("the module has no variable %s", name)
+		}
+	}
+	for _, name := range []string{"vpc_id", "cluster_id", "agent_role_names", "coordinator_role_names"} {
+		if !slices.Contains(found(argument, call), name) {
+			t.Errorf("the module is not given %s", name)
+		}
+	}
+	outputs := found(output, readTerraform(t, "outputs.tf"))
+	for _, name := range found(read, readTerraformOf(t, example, "outputs.tf")) {
+		if !slices.Contains(outputs, name) {
+			t.Errorf("the module has no output %s", name)
+		}
+	}
+	for _, want := range []string{
+		`Principal = { Service = "pods.eks.amazonaws.com" }`, `Action    = ["sts:AssumeRole", "sts:TagSession"]`,
+		`service_account = "eni-coordinator"`, `file("${path.module}/values.yaml")`,
+	} {
+		if !strings.Contains(main, want) {
+			t.Errorf("it does not say %s", want)
 		}
 	}
 }
