@@ -49,3 +49,10 @@ func TestNotes(t *testing.T) {
 		}
 	}
 }
+
+// TestTerraformValues: the chart takes the values of examples/terraform-eks.
+func TestTerraformValues(t *testing.T) {
+	if objects := mustRender(t, "--values", "../../examples/terraform-eks/values.yaml"); len(objects) == 0 {
+		t.Error("nothing is rendered")
+	}
+}
