@@ -12,27 +12,6 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
-// TestShell: bash can parse every block of commands.
-func TestShell(t *testing.T) {
-	count := 0
-	for _, p := range pages(t) {
-		for _, b := range p.blocks {
-			if b.lang != "sh" {
-				continue
-			}
-			count++
-			cmd := exec.CommandContext(t.Context(), "bash", "-n")
-			cmd.Stdin = strings.NewReader(b.text)
-			if out, err := cmd.CombinedOutput(); err != nil || len(out) > 0 { // bash only warns of a heredoc without an end
-				t.Errorf("%s:%d: %v: %s", p.path, b.line, err, out)
-			}
-		}
-	}
-	if count < 20 {
-		t.Errorf("only %d blocks found", count)
-	}
-}
-
 // The programs that docs/getting-started-eks.md calls, as far as their outputs matter to the
 // commands that follow. Each call is logged, and policies are kept. helm renders.
 const recorder = `#!/bin/bash
@@ -153,7 +132,7 @@ var leftPlaceholder = regexp.MustCompile(`PARTITION|REGION|ACCOUNT_ID|VPC_ID|CLU
 // checkDocuments: policies are JSON without placeholders, and charts could be rendered.
 func checkDocuments(t *testing.T, dir string) {
 	t.Helper()
-	count := map[string]int{}
+	count, irsa := map[string]int{}, false
 	for _, pattern := range []string{"*.json", "*.yaml"} {
 		files, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
@@ -168,6 +147,7 @@ func checkDocuments(t *testing.T, dir string) {
 			switch {
 			case pattern == "*.yaml":
 				kind = "chart"
+				irsa = irsa || strings.Contains(string(text), "eks.amazonaws.com/role-arn: arn:aws-us-gov:iam::111122223333:role/my-cluster-eni-coordinator")
 				if !strings.Contains(string(text), "- --pods\n") {
 					t.Errorf("the chart is installed without pods.enabled:\n%s", text)
 				}
@@ -181,8 +161,8 @@ func checkDocuments(t *testing.T, dir string) {
 			count[kind]++
 		}
 	}
-	if count["agent.json"] != 1 || count["coordinator.json"] != 1 || count["trust.json"] != 2 || count["chart"] != 2 {
-		t.Errorf("found %v", count)
+	if count["agent.json"] != 1 || count["coordinator.json"] != 1 || count["trust.json"] != 2 || count["chart"] != 2 || !irsa {
+		t.Errorf("found %v, a role for the ServiceAccount: %v", count, irsa)
 	}
 }
 
