@@ -50,6 +50,41 @@ func TestNotes(t *testing.T) {
 	}
 }
 
+var yamlBlock = regexp.MustCompile("(?ms)^```yaml\n(.*?)^```")
+
+// TestValuesInPages: the chart takes the values that the pages show.
+func TestValuesInPages(t *testing.T) {
+	count := 0
+	for _, pattern := range []string{"../../docs/*.md", "../../docs/guides/*.md"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range files {
+			text, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, block := range yamlBlock.FindAllStringSubmatch(string(text), -1) {
+				if !regexp.MustCompile(`(?m)\A(#.*\n)*(controller|eniManager|nodeSelector|pods|image|metrics|uninstall|nodeReadiness):`).MatchString(block[1]) {
+					continue
+				}
+				count++
+				values := filepath.Join(t.TempDir(), "values.yaml")
+				if err := os.WriteFile(values, []byte(block[1]), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := render(t, "--values", values); err != nil {
+					t.Errorf("%s: %v:\n%s", file, err, block[1])
+				}
+			}
+		}
+	}
+	if count < 4 {
+		t.Errorf("only %d found", count)
+	}
+}
+
 // TestTerraformValues: the chart takes the values of examples/terraform-eks.
 func TestTerraformValues(t *testing.T) {
 	if objects := mustRender(t, "--values", "../../examples/terraform-eks/values.yaml"); len(objects) == 0 {
