@@ -164,7 +164,7 @@ vulncheck: ## Look for known vulnerabilities in what the programs call. VULNDB=h
 	@VULNDB="$(VULNDB)" hack/vulncheck.sh
 
 .PHONY: generate
-generate: build licences ## Generate CRDs and deep copies from the Go types, docs/configuration.md and dependencies.md, and what the chart has of manifests/.
+generate: build licences ## Generate CRDs and deep copies from the Go types, docs/configuration.md, cli.md and dependencies.md, and what the chart has of manifests/.
 	$(controller_gen) object paths=./api/...
 	$(controller_gen) object paths=./internal/kube/...
 	$(controller_gen) crd paths=./api/... output:crd:dir=manifests/crds
@@ -172,7 +172,7 @@ generate: build licences ## Generate CRDs and deep copies from the Go types, doc
 	@$(call copy_chart_files,$(chart)/files)
 
 .PHONY: verify-generate
-verify-generate: build ## Fail when generated code, docs/configuration.md or docs/dependencies.md is stale.
+verify-generate: build ## Fail when generated code, or a generated page of docs, is stale.
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(controller_gen) object paths=./api/... output:object:dir="$$fresh/api" && \
 	$(controller_gen) object paths=./internal/kube/... output:object:dir="$$fresh/kube" && \

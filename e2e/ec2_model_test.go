@@ -157,12 +157,12 @@ func (c *cluster) testModelByField(t *testing.T) {
 func (c *cluster) testNoShrinking(t *testing.T) {
 	c.Sim.Cloud().ResetCalls()
 	for _, test := range []struct{ name, patch, why string }{
-		{"living", `{"ipv4":{"secondaryAddresses":3}}`, "pods may hold"},
-		{"living", `{"ipv4":null}`, "pods may hold"},
-		{"living", `{"ipv6":{"addresses":1}}`, "pods may hold"},
-		{"living", `{"ipv6":{"primaryIPv6":false}}`, "EC2 has no way"},
-		{"prefixes", `{"ipv4":{"prefixes":2}}`, "pods may hold"},
-		{"prefixes", `{"ipv6":null}`, "pods may hold"},
+		{"living", `{"ipv4":{"secondaryAddresses":3}}`, "pods may use"},
+		{"living", `{"ipv4":null}`, "pods may use"},
+		{"living", `{"ipv6":{"addresses":1}}`, "pods may use"},
+		{"living", `{"ipv6":{"primaryIPv6":false}}`, "EC2 cannot undo it"},
+		{"prefixes", `{"ipv4":{"prefixes":2}}`, "pods may use"},
+		{"prefixes", `{"ipv6":null}`, "pods may use"},
 		{"living", `{"networkCard":1}`, "keeps its network card"},
 	} {
 		if err := c.PatchNodeENI(t.Context(), test.name, `{"spec":`+test.patch+`}`); err == nil || !strings.Contains(err.Error(), test.why) {

@@ -101,7 +101,7 @@ func TestResolve(t *testing.T) {
 				`take the NodeENI out, wait until eni-agent status no longer shows its ENIs, and put it in again; or give the new one another name)`},
 		{"more addresses", memory{files: []File{file("a", "x+2")}}, []parsed{good("a", "x+3")}, "a: x@1+3"},
 		{"fewer addresses", memory{files: []File{file("a", "x+2")}}, []parsed{good("a", "x+1 y")},
-			`a: x@1+2 (NodeENI "x": spec.ipv4.secondaryAddresses: Invalid value: 1: secondaryAddresses cannot be lowered or removed, because pods may hold the addresses: ` +
+			`a: x@1+2 (NodeENI "x": spec.ipv4.secondaryAddresses: Invalid value: 1: secondaryAddresses cannot be lowered or removed, because pods may use the addresses: ` +
 				`take the NodeENI out, wait until eni-agent status no longer shows its ENIs, and put it in again; or give the new one another name)`},
 		{"in a file of another name", memory{files: []File{file("a", "x@2")}}, []parsed{good("a", "x@2"), good("b", "y")}, "a: x@2; b: y@1"},
 		{"of a NodeENI that was taken out before", memory{files: []File{file("a", "y")}}, []parsed{good("a", "x@3 y")}, "a: x@3 y@1"},

@@ -1,5 +1,5 @@
 // Package v1alpha1 holds the types of the API group networking.k8s.aws:
-// NodeENI, what a user wants, and NodeENIState, what one node's agent reports.
+// NodeENI, which users write, and NodeENIState, which each node's agent reports.
 //
 // +kubebuilder:object:generate=true
 // +groupName=networking.k8s.aws
@@ -14,7 +14,7 @@ import (
 // GroupVersion is the group and version of every type in this package.
 var GroupVersion = schema.GroupVersion{Group: "networking.k8s.aws", Version: "v1alpha1"}
 
-// CleanupFinalizer keeps a NodeENI until EC2 shows no ENI with its UID.
+// CleanupFinalizer keeps a deleted NodeENI until EC2 has no ENI with its UID.
 const CleanupFinalizer = "networking.k8s.aws/eni-cleanup"
 
 // AddToScheme registers the types of this package.

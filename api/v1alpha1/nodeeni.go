@@ -4,220 +4,244 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Addressing says what the agent does with the addresses of an ENI.
+// Addressing controls who puts the addresses of an ENI on its link.
 //
 // +kubebuilder:validation:Enum=None;Host
 type Addressing string
 
 const (
-	// AddressingNone sets MTU and brings the link up; it is what Multus
-	// parents want.
+	// AddressingNone brings the link up and sets its MTU, as a Multus parent needs.
 	AddressingNone Addressing = "None"
-	// AddressingHost puts the ENI's addresses on the link, with source-based
-	// policy routing.
+	// AddressingHost adds the ENI's addresses to the link and sets up policy routing.
 	AddressingHost Addressing = "Host"
 )
 
-// NodeENISpec describes the ENIs that every selected node gets: one for each listed
-// subnet that is in the node's zone. While the NodeENI exists, everything but
-// networkCard and deviceIndex can change, with four limits: tags are given to new ENIs
-// only, numbers of addresses and prefixes can only grow, primaryIPv6 stays true, and a
-// timeout or a number of queues that is taken out again stays on the ENIs that have it.
+// NodeENISpec describes the ENIs of each selected node: one for each listed subnet in
+// the node's zone. You can change all fields of an existing NodeENI except networkCard
+// and deviceIndex, with four limits: tags apply to new ENIs only, the numbers of
+// addresses and prefixes can only be raised, primaryIPv6 cannot be set back to false,
+// and a connectionTracking timeout or enaQueues that you remove keeps its last value on
+// existing ENIs.
 //
-// +kubebuilder:validation:XValidation:rule="self.?ipv4.?secondaryAddresses.orValue(0) >= oldSelf.?ipv4.?secondaryAddresses.orValue(0)",fieldPath=".ipv4.secondaryAddresses",message="secondaryAddresses cannot be lowered or removed, because pods may hold the addresses: delete the NodeENI and create it again"
-// +kubebuilder:validation:XValidation:rule="self.?ipv4.?prefixes.orValue(0) >= oldSelf.?ipv4.?prefixes.orValue(0)",fieldPath=".ipv4.prefixes",message="prefixes cannot be lowered or removed, because pods may hold addresses of them: delete the NodeENI and create it again"
-// +kubebuilder:validation:XValidation:rule="self.?ipv6.?addresses.orValue(0) >= oldSelf.?ipv6.?addresses.orValue(0)",fieldPath=".ipv6.addresses",message="addresses cannot be lowered or removed, because pods may hold them: delete the NodeENI and create it again"
-// +kubebuilder:validation:XValidation:rule="self.?ipv6.?prefixes.orValue(0) >= oldSelf.?ipv6.?prefixes.orValue(0)",fieldPath=".ipv6.prefixes",message="prefixes cannot be lowered or removed, because pods may hold addresses of them: delete the NodeENI and create it again"
-// +kubebuilder:validation:XValidation:rule="self.?ipv6.?primaryIPv6.orValue(false) || !oldSelf.?ipv6.?primaryIPv6.orValue(false)",fieldPath=".ipv6.primaryIPv6",message="primaryIPv6 cannot be taken back, because EC2 has no way to do that: delete the NodeENI and create it again"
-// +kubebuilder:validation:XValidation:rule="(has(self.subnetID) && self.subnetID.size() > 0) || (has(self.subnetName) && self.subnetName.size() > 0) || (has(self.subnetIDs) && self.subnetIDs.size() > 0) || (has(self.subnetNames) && self.subnetNames.size() > 0)",message="at least one subnet is needed: set subnetID, subnetIDs, subnetName or subnetNames",reason=FieldValueRequired
-// +kubebuilder:validation:XValidation:rule="(has(self.securityGroupIDs) && self.securityGroupIDs.size() > 0) || (has(self.securityGroupNames) && self.securityGroupNames.size() > 0)",message="at least one security group is needed: set securityGroupIDs or securityGroupNames",reason=FieldValueRequired
+// +kubebuilder:validation:XValidation:rule="self.?ipv4.?secondaryAddresses.orValue(0) >= oldSelf.?ipv4.?secondaryAddresses.orValue(0)",fieldPath=".ipv4.secondaryAddresses",message="secondaryAddresses cannot be lowered or removed, because pods may use the addresses: delete the NodeENI and create it again"
+// +kubebuilder:validation:XValidation:rule="self.?ipv4.?prefixes.orValue(0) >= oldSelf.?ipv4.?prefixes.orValue(0)",fieldPath=".ipv4.prefixes",message="prefixes cannot be lowered or removed, because pods may use addresses from them: delete the NodeENI and create it again"
+// +kubebuilder:validation:XValidation:rule="self.?ipv6.?addresses.orValue(0) >= oldSelf.?ipv6.?addresses.orValue(0)",fieldPath=".ipv6.addresses",message="addresses cannot be lowered or removed, because pods may use them: delete the NodeENI and create it again"
+// +kubebuilder:validation:XValidation:rule="self.?ipv6.?prefixes.orValue(0) >= oldSelf.?ipv6.?prefixes.orValue(0)",fieldPath=".ipv6.prefixes",message="prefixes cannot be lowered or removed, because pods may use addresses from them: delete the NodeENI and create it again"
+// +kubebuilder:validation:XValidation:rule="self.?ipv6.?primaryIPv6.orValue(false) || !oldSelf.?ipv6.?primaryIPv6.orValue(false)",fieldPath=".ipv6.primaryIPv6",message="primaryIPv6 cannot be set back to false, because EC2 cannot undo it: delete the NodeENI and create it again"
+// +kubebuilder:validation:XValidation:rule="(has(self.subnetID) && self.subnetID.size() > 0) || (has(self.subnetName) && self.subnetName.size() > 0) || (has(self.subnetIDs) && self.subnetIDs.size() > 0) || (has(self.subnetNames) && self.subnetNames.size() > 0)",message="at least one subnet is required: set subnetID, subnetIDs, subnetName, or subnetNames",reason=FieldValueRequired
+// +kubebuilder:validation:XValidation:rule="(has(self.securityGroupIDs) && self.securityGroupIDs.size() > 0) || (has(self.securityGroupNames) && self.securityGroupNames.size() > 0)",message="at least one security group is required: set securityGroupIDs or securityGroupNames",reason=FieldValueRequired
 type NodeENISpec struct {
-	// NodeSelector selects nodes by their labels; every entry must match.
+	// nodeSelector is a map of labels. A node gets the ENIs if it has all of them with
+	// these values. Required; 1 to 10 entries. When a node stops matching, its
+	// ENIs are released: the agent deconfigures their links, and the coordinator detaches
+	// and deletes them.
 	//
 	// +kubebuilder:validation:MaxProperties=10
-	// +kubebuilder:validation:XValidation:rule="self.size() >= 1",message="must have at least one label, so that only chosen nodes get ENIs"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k.indexOf('/') <= 253 && k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="every key must be that of a Kubernetes label: an optional DNS name and '/', then at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
-	// +kubebuilder:validation:XValidation:rule="!self.exists(k, self[k].matches(r'[^-\\w.]'))",message="every value must be that of a Kubernetes label: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, self[k].size() <= 63 && !['-', '_', '.'].exists(c, self[k].startsWith(c) || self[k].endsWith(c)))",message="every value must be that of a Kubernetes label: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends"
-	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.startsWith('nodeeni.networking.k8s.aws/'))",message="keys that begin with 'nodeeni.networking.k8s.aws/' cannot select nodes: agents set such labels once a node has its ENIs"
+	// +kubebuilder:validation:XValidation:rule="self.size() >= 1",message="must have at least one label, so that only the nodes that you choose get ENIs"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.indexOf('/') <= 253 && k.matches('^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$'))",message="every key must be a valid Kubernetes label key: an optional DNS name and '/', then at most 63 letters, digits, '-', '_', and '.', starting and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(k, self[k].matches(r'[^-\\w.]'))",message="every value must be a valid Kubernetes label value: at most 63 letters, digits, '-', '_', and '.', starting and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, self[k].size() <= 63 && !['-', '_', '.'].exists(c, self[k].startsWith(c) || self[k].endsWith(c)))",message="every value must be a valid Kubernetes label value: at most 63 letters, digits, '-', '_', and '.', starting and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.startsWith('nodeeni.networking.k8s.aws/'))",message="keys that start with 'nodeeni.networking.k8s.aws/' cannot select nodes, because agents set these labels after a node has its ENIs"
 	NodeSelector map[string]string `json:"nodeSelector"`
 
-	// SubnetID is the id of a subnet, such as subnet-0123456789abcdef0.
+	// subnetID is the ID of a subnet, such as subnet-0123456789abcdef0. It is the short
+	// form of subnetIDs with one entry. Optional; a NodeENI must list at least one subnet
+	// in subnetID, subnetIDs, subnetName, or subnetNames.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="self.matches('^(subnet-[0-9a-f]{8,17})?$')",message="must be a subnet's id: 'subnet-' and 8 to 17 digits or letters a to f, in lower case"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^(subnet-[0-9a-f]{8,17})?$')",message="must be a subnet ID: 'subnet-' and 8 to 17 lowercase hexadecimal digits"
 	SubnetID string `json:"subnetID,omitempty"`
-	// SubnetIDs are ids of subnets; those outside the node's zone are skipped.
+	// subnetIDs are the IDs of subnets. Each node gets one ENI in each listed subnet that
+	// is in its zone; subnets in other zones are ignored. Adding a subnet creates ENIs, and
+	// removing one releases its ENIs. Optional; at most 64.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=64
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^subnet-[0-9a-f]{8,17}$')",message="must be a subnet's id: 'subnet-' and 8 to 17 digits or letters a to f, in lower case"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^subnet-[0-9a-f]{8,17}$')",message="must be a subnet ID: 'subnet-' and 8 to 17 lowercase hexadecimal digits"
 	SubnetIDs []string `json:"subnetIDs,omitempty"`
-	// SubnetName is the Name tag of a subnet of the node's VPC. Several subnets
-	// may bear it; those outside the node's zone are skipped.
+	// subnetName is the value of the Name tag of subnets in the node's VPC. Several subnets
+	// may have the same name, but only one in each zone. Subnets in other zones are
+	// ignored. Optional; at most 256 characters.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	SubnetName string `json:"subnetName,omitempty"`
-	// SubnetNames are Name tags of subnets of the node's VPC; those outside the
-	// node's zone are skipped.
+	// subnetNames are the values of the Name tags of subnets in the node's VPC. The rules
+	// for subnetName apply to each entry. Optional; at most 64.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=256
-	// +kubebuilder:validation:items:XValidation:rule="self.size() >= 1",message="must be the Name tag of a subnet, not an empty string"
+	// +kubebuilder:validation:items:XValidation:rule="self.size() >= 1",message="must not be empty; set the value of a subnet's Name tag"
 	SubnetNames []string `json:"subnetNames,omitempty"`
 
-	// SecurityGroupIDs are ids of security groups, such as sg-0123456789abcdef0.
+	// securityGroupIDs are the IDs of security groups, such as sg-0123456789abcdef0.
+	// Changes apply to existing ENIs. Optional; at most 16. A NodeENI must list at least
+	// one security group in securityGroupIDs or securityGroupNames.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=64
-	// +kubebuilder:validation:items:XValidation:rule="self.matches('^sg-[0-9a-f]{8,17}$')",message="must be a security group's id: 'sg-' and 8 to 17 digits or letters a to f, in lower case"
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^sg-[0-9a-f]{8,17}$')",message="must be a security group ID: 'sg-' and 8 to 17 lowercase hexadecimal digits"
 	SecurityGroupIDs []string `json:"securityGroupIDs,omitempty"`
-	// SecurityGroupNames are names of security groups in the node's VPC, merged
-	// with SecurityGroupIDs. A name is looked for among the group names, and where
-	// no group has it, among the Name tags. All groups with that Name tag count.
+	// securityGroupNames are the names of security groups in the node's VPC, in addition to
+	// securityGroupIDs. Each entry is a group name or, if no group has that name, the value
+	// of a Name tag; then all groups with that tag are used. Changes apply to existing
+	// ENIs. Optional; at most 16.
 	//
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=255
-	// +kubebuilder:validation:items:XValidation:rule="self.size() >= 1",message="must be the name of a security group, not an empty string"
+	// +kubebuilder:validation:items:XValidation:rule="self.size() >= 1",message="must not be empty; set the name of a security group"
 	SecurityGroupNames []string `json:"securityGroupNames,omitempty"`
 
-	// NetworkCard is the index of the network card that the ENIs are attached to, on
-	// instance types that have several. Device indexes count on each card by itself.
-	// It cannot be changed.
+	// networkCard is the index of the network card to attach the ENIs to, on instance types
+	// that have several. Each network card has its own device indexes. From 0 to 31,
+	// default 0. Immutable.
 	//
 	// +optional
 	// +default=0
-	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 31",message="must be from 0 to 31; 0 is the network card of the node's primary interface"
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 31",message="must be from 0 to 31; 0 is the network card of the primary ENI"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed, because an attached ENI keeps its network card: delete the NodeENI and create it again"
 	NetworkCard int32 `json:"networkCard,omitempty"`
-	// DeviceIndex is the device index that the first ENI wants; the next one
-	// wants the next index. When the index is taken on a node, the ENI takes
-	// the next free one above it. It cannot be changed.
+	// deviceIndex is the preferred device index of the node's first ENI. Each further ENI
+	// of this NodeENI on the node prefers the next index. If an index is taken, the ENI
+	// gets the next free one above it, and if there is none, the lowest free one. From 1 to
+	// 31, default 1. Immutable.
 	//
 	// +optional
 	// +default=1
-	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 31",message="must be from 1 to 31; 0 is the node's primary interface"
+	// +kubebuilder:validation:XValidation:rule="self >= 1 && self <= 31",message="must be from 1 to 31; the primary ENI has index 0"
 	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed, because an attached ENI keeps its device index: delete the NodeENI and create it again"
 	DeviceIndex int32 `json:"deviceIndex,omitempty"`
-	// MTU of the link in bytes; 0 leaves it as the driver set it, unless the agent
-	// has a --default-mtu.
+	// mtu is the MTU of the links, in bytes, from 576 to 9216. Changes apply to existing
+	// links. The default of 0 selects the agent's --default-mtu; if that is 0 too, the
+	// agent does not change the MTU.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self == 0 || (self >= 576 && self <= 9216)",message="must be 0, which leaves the MTU as it is, or from 576 to 9216; EC2's jumbo frames have 9001"
+	// +kubebuilder:validation:XValidation:rule="self == 0 || (self >= 576 && self <= 9216)",message="must be 0, which leaves the MTU unchanged, or from 576 to 9216 bytes; EC2's jumbo frames are 9001 bytes"
 	MTU int32 `json:"mtu,omitempty"`
-	// DeleteOnTermination says whether EC2 deletes the ENI with the instance.
+	// deleteOnTermination controls whether EC2 deletes the ENIs when it terminates the
+	// instance. If false, the ENIs outlive the instance until the coordinator deletes them.
+	// Changes apply to existing ENIs. Default true.
 	//
 	// +optional
 	// +default=true
 	DeleteOnTermination *bool `json:"deleteOnTermination,omitempty"`
-	// SourceDestCheck says whether EC2 drops packets that are not from or to
-	// an address of the ENI. Switch it off for nodes that forward.
+	// sourceDestCheck controls whether EC2 drops packets that are neither from nor to an
+	// address of the ENI. Set it to false for nodes that forward packets. Changes apply to
+	// existing ENIs. Default true.
 	//
 	// +optional
 	// +default=true
 	SourceDestCheck *bool `json:"sourceDestCheck,omitempty"`
-	// IPv4 gives each ENI secondary IPv4 addresses or IPv4 prefixes.
+	// ipv4 requests secondary IPv4 addresses or IPv4 prefixes in addition to each ENI's
+	// primary IPv4 address. Optional.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!(self.?secondaryAddresses.orValue(0) > 0 && self.?prefixes.orValue(0) > 0)",fieldPath=".prefixes",message="must not be set beside secondaryAddresses: EC2 creates an ENI with one of the two"
+	// +kubebuilder:validation:XValidation:rule="!(self.?secondaryAddresses.orValue(0) > 0 && self.?prefixes.orValue(0) > 0)",fieldPath=".prefixes",message="must not be set together with secondaryAddresses: EC2 creates an ENI with one or the other"
 	IPv4 *IPv4 `json:"ipv4,omitempty"`
-	// IPv6 gives each ENI IPv6 addresses or IPv6 prefixes. Without it, an ENI gets an
-	// IPv6 address if its subnet assigns one to each new ENI
-	// (AssignIpv6AddressOnCreation).
+	// ipv6 requests IPv6 addresses or IPv6 prefixes for each ENI. If unset, a new ENI gets
+	// an IPv6 address if its subnet assigns one to every new ENI
+	// (AssignIpv6AddressOnCreation). Optional.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!(has(self.addresses) && self.?prefixes.orValue(0) > 0)",fieldPath=".prefixes",message="must not be set beside addresses: EC2 creates an ENI with one of the two"
-	// +kubebuilder:validation:XValidation:rule="!self.?primaryIPv6.orValue(false) || (self.?addresses.orValue(1) > 0 && self.?prefixes.orValue(0) == 0)",fieldPath=".primaryIPv6",message="primaryIPv6 needs an IPv6 address, and a prefix is none: set addresses to 1 or more"
+	// +kubebuilder:validation:XValidation:rule="!(has(self.addresses) && self.?prefixes.orValue(0) > 0)",fieldPath=".prefixes",message="must not be set together with addresses: EC2 creates an ENI with one or the other"
+	// +kubebuilder:validation:XValidation:rule="!self.?primaryIPv6.orValue(false) || (self.?addresses.orValue(1) > 0 && self.?prefixes.orValue(0) == 0)",fieldPath=".primaryIPv6",message="primaryIPv6 requires an IPv6 address, and a prefix does not count as one: set addresses to 1 or more"
 	IPv6 *IPv6 `json:"ipv6,omitempty"`
-	// ConnectionTracking sets how long EC2 tracks idle connections for the security
-	// groups of the ENI.
+	// connectionTracking sets how long EC2 tracks idle connections for the ENI's security
+	// groups. Nitro instance types only. Changes apply to existing ENIs, but removing a
+	// timeout or setting it to 0 does not reset it. Optional.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self.?tcpEstablishedTimeout.orValue(0) == 0 || (self.tcpEstablishedTimeout >= 60 && self.tcpEstablishedTimeout <= 432000)",fieldPath=".tcpEstablishedTimeout",message="must be 0, which is EC2's default, or from 60 to 432000 seconds"
-	// +kubebuilder:validation:XValidation:rule="self.?udpTimeout.orValue(0) == 0 || (self.udpTimeout >= 30 && self.udpTimeout <= 60)",fieldPath=".udpTimeout",message="must be 0, which is EC2's default, or from 30 to 60 seconds"
-	// +kubebuilder:validation:XValidation:rule="self.?udpStreamTimeout.orValue(0) == 0 || (self.udpStreamTimeout >= 60 && self.udpStreamTimeout <= 180)",fieldPath=".udpStreamTimeout",message="must be 0, which is EC2's default, or from 60 to 180 seconds"
+	// +kubebuilder:validation:XValidation:rule="self.?tcpEstablishedTimeout.orValue(0) == 0 || (self.tcpEstablishedTimeout >= 60 && self.tcpEstablishedTimeout <= 432000)",fieldPath=".tcpEstablishedTimeout",message="must be 0, which means EC2's default, or from 60 to 432000 seconds"
+	// +kubebuilder:validation:XValidation:rule="self.?udpTimeout.orValue(0) == 0 || (self.udpTimeout >= 30 && self.udpTimeout <= 60)",fieldPath=".udpTimeout",message="must be 0, which means EC2's default, or from 30 to 60 seconds"
+	// +kubebuilder:validation:XValidation:rule="self.?udpStreamTimeout.orValue(0) == 0 || (self.udpStreamTimeout >= 60 && self.udpStreamTimeout <= 180)",fieldPath=".udpStreamTimeout",message="must be 0, which means EC2's default, or from 60 to 180 seconds"
 	ConnectionTracking *ConnectionTracking `json:"connectionTracking,omitempty"`
-	// ENAExpress switches ENA Express on, which the instance types at both ends of a
-	// connection must support. It is off by default.
+	// enaExpress enables ENA Express. The instance types at both ends of a connection must
+	// support it. Changes apply to existing ENIs. Optional; ENA Express is disabled by
+	// default.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self.?enabled.orValue(false) || !self.?udp.orValue(false)",fieldPath=".udp",message="needs enabled: true, because ENA Express carries UDP only where it is on"
+	// +kubebuilder:validation:XValidation:rule="self.?enabled.orValue(false) || !self.?udp.orValue(false)",fieldPath=".udp",message="requires enabled: true, because ENA Express carries UDP only where it is enabled"
 	ENAExpress *ENAExpress `json:"enaExpress,omitempty"`
-	// ENAQueues is the number of ENA queues of each ENI, on instance types that let it
-	// be chosen; 0 is the type's default.
+	// enaQueues is the number of ENA queues of each ENI, from 1 to 256, on instance types
+	// with flexible ENA queues. The default of 0 selects the instance type's default for
+	// new ENIs and does not change existing ones.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 256",message="must be 0, which is the instance type's default, or from 1 to 256"
+	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 256",message="must be 0, which means the instance type's default, or from 1 to 256"
 	ENAQueues int32 `json:"enaQueues,omitempty"`
-	// Description of the ENI in EC2.
+	// description is the description of the ENIs in EC2. Changes apply to existing ENIs.
+	// Optional; at most 255 characters. Default "NodeENI" and the name of this NodeENI.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=255
 	// +kubebuilder:validation:XValidation:rule="self.matches('^[^\\x00-\\x08\\x0b\\x0c\\x0e-\\x1f\\x7f]*$')",message="must not contain control characters"
 	Description string `json:"description,omitempty"`
-	// Addressing says what happens to the ENI's addresses on the host: None
-	// sets the MTU and brings the link up, which is what Multus parents want;
-	// Host puts the addresses on the link, with source-based policy routing.
+	// addressing controls who puts the ENI's addresses on its link. With None, nothing
+	// does: the agent only brings the link up and sets its MTU, as a Multus parent needs.
+	// With Host, the agent adds the addresses and sets up policy routing. Changes apply to
+	// existing links. Default None.
 	//
 	// +optional
 	// +default="None"
 	Addressing Addressing `json:"addressing,omitempty"`
-	// Pods says that the ENIs are for pods, by the CNI plugin eni: its secondary
-	// addresses and prefixes are given to pods and not to the host, and the node offers
-	// them as the extended resource networking.k8s.aws/NAME. It needs pods.enabled in the
-	// Helm chart (--pods of the agent).
+	// pods reserves the ENI's secondary addresses and prefixes for pods, which the CNI
+	// plugin eni attaches. The node advertises them as the extended resource
+	// networking.k8s.aws/NAME, where NAME is the name of this NodeENI. Requires agents with
+	// --pods (pods.enabled in the Helm chart). Optional; set it to {}.
 	//
 	// +optional
 	Pods *Pods `json:"pods,omitempty"`
-	// InterfaceName renames the link, so that every node has the same name to
-	// offer. The second ENI of the NodeENI on a node gets "-1" behind it, the
-	// third "-2", and so on.
+	// interfaceName is the name of the link, so that it is the same on every node. If the
+	// node has several ENIs of this NodeENI, the second is named with the suffix "-1", the
+	// third with "-2", and so on. Optional; at most 15 characters, including the suffix. By
+	// default, the link keeps the name that the operating system gave it.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9_][-A-Za-z0-9_.]{0,14})?$')",message="must be a name for a network interface: at most 15 letters, digits, '-', '_' and '.', beginning with a letter, a digit or '_'"
-	// +kubebuilder:validation:XValidation:rule="!(self in ['eth0', 'lo', 'all', 'default'])",message="must not be eth0 or lo, which the node itself uses, nor all or default, which the kernel refuses"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^([A-Za-z0-9_][-A-Za-z0-9_.]{0,14})?$')",message="must be a valid link name: at most 15 letters, digits, '-', '_', and '.', starting with a letter, a digit, or '_'"
+	// +kubebuilder:validation:XValidation:rule="!(self in ['eth0', 'lo', 'all', 'default'])",message="must not be eth0 or lo, which the node itself uses, or all or default, which the kernel refuses"
 	InterfaceName string `json:"interfaceName,omitempty"`
-	// Tags are added to the ENI in EC2 when it is created. EC2 allows 50 tags;
-	// the rest is for our own.
+	// tags are added to each ENI when it is created. Changes apply only to ENIs created
+	// afterwards. Optional; at most 40, because EC2 allows 50 and aws-multi-eni adds its
+	// own.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxProperties=40
-	// +kubebuilder:validation:XValidation:rule="self.all(k, k.size() >= 1 && k.size() <= 128)",message="a tag's key must have 1 to 128 characters"
-	// +kubebuilder:validation:XValidation:rule="self.all(k, self[k].size() <= 256)",message="a tag's value must have at most 256 characters"
-	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.matches('^(?i:aws:)'))",message="keys that begin with 'aws:' are reserved by AWS"
-	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.startsWith('networking.k8s.aws/') || k.startsWith('node.k8s.amazonaws.com/'))",message="keys that begin with 'networking.k8s.aws/' or 'node.k8s.amazonaws.com/' say who owns an ENI and are set by the agent"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, k.size() >= 1 && k.size() <= 128)",message="a tag key must have 1 to 128 characters"
+	// +kubebuilder:validation:XValidation:rule="self.all(k, self[k].size() <= 256)",message="a tag value must have at most 256 characters"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.matches('^(?i:aws:)'))",message="keys that start with 'aws:' are reserved for AWS"
+	// +kubebuilder:validation:XValidation:rule="!self.exists(k, k.startsWith('networking.k8s.aws/') || k.startsWith('node.k8s.amazonaws.com/'))",message="keys that start with 'networking.k8s.aws/' or 'node.k8s.amazonaws.com/' are reserved for the agent, which marks its ENIs with them"
 	Tags map[string]string `json:"tags,omitempty"`
 
-	// InterfaceType can only be interface, which is also the default: EC2 attaches no
-	// EFA to a running instance.
+	// interfaceType is the type of the ENIs. The only allowed value is interface, which is
+	// also the default. The field exists so that other types are refused with an
+	// explanation: EC2 cannot attach an EFA to a running instance.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="self in ['', 'interface']",message="must be interface: EC2 attaches efa and efa-only interfaces only when it launches an instance, so put them into the launch template"
+	// +kubebuilder:validation:XValidation:rule="self in ['', 'interface']",message="must be interface: EC2 attaches efa and efa-only interfaces only when it launches an instance, so add them to the launch template"
 	InterfaceType string `json:"interfaceType,omitempty"`
-	// PrivateIPAddress cannot be set; it is known so that it can be refused with the
-	// reason.
+	// privateIPAddress must not be set. The field exists so that a fixed address is refused
+	// with an explanation.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
-	// +kubebuilder:validation:XValidation:rule="self == ''",message="cannot be set, because a NodeENI makes an ENI on every node that it selects, and no two ENIs of a VPC can have one address: EC2 chooses the addresses from the subnet"
+	// +kubebuilder:validation:XValidation:rule="self == ''",message="cannot be set, because a NodeENI creates an ENI on every node that it selects, and two ENIs in a VPC cannot have the same address: EC2 chooses addresses from the subnet"
 	PrivateIPAddress string `json:"privateIPAddress,omitempty"`
-	// AssociatePublicIPAddress cannot be true; it is known so that it can be refused
-	// with the reason.
+	// associatePublicIPAddress must not be true. The field exists so that a public address
+	// is refused with an explanation.
 	//
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="!self",message="cannot be true, because EC2 gives public addresses to primary interfaces only, when it launches an instance: associate an Elastic IP address with the ENI in EC2, or use a NAT gateway"
+	// +kubebuilder:validation:XValidation:rule="!self",message="cannot be true, because EC2 assigns public addresses only to primary ENIs, and only when it launches an instance: associate an Elastic IP address with the ENI in EC2, or use a NAT gateway"
 	AssociatePublicIPAddress bool `json:"associatePublicIPAddress,omitempty"`
 }
 
@@ -225,111 +249,122 @@ type NodeENISpec struct {
 // matching node has every ENI.
 const ConditionReady = "Ready"
 
-// ConditionCleanupBlocked is the type of the NodeENI condition that is there, and
-// True, while the coordinator deletes no ENIs of the NodeENI because what EC2 shows it
-// contradicts what it knows otherwise.
+// ConditionCleanupBlocked is the type of the NodeENI condition that exists, and is True,
+// while the coordinator deletes no ENIs of the NodeENI because EC2 contradicts the Nodes
+// or the agents' reports.
 const ConditionCleanupBlocked = "CleanupBlocked"
 
-// NodeENIStatus is written by the coordinator, from the agents' reports.
+// NodeENIStatus is the status of a NodeENI. The coordinator writes it from the agents'
+// reports.
 type NodeENIStatus struct {
-	// ObservedGeneration is the generation that this status speaks of.
+	// observedGeneration is the metadata.generation that this status describes.
+	//
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions hold Ready: every matching node has every ENI; and CleanupBlocked
-	// while ENIs are not deleted because EC2 and the agents contradict each other.
+	// conditions are Ready, which is True when every matching node has every ENI, and
+	// CleanupBlocked, which is present and True while the coordinator does not delete ENIs
+	// because EC2 contradicts the Nodes or the agents' reports.
 	//
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=16
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// Nodes counts the nodes that the selector matches.
+	// nodes counts the nodes that the selector matches.
 	//
 	// +optional
 	Nodes NodeCounts `json:"nodes,omitempty"`
-	// Attachments are the first 100 ENIs: one of each node, the failed ones first,
-	// before any node has a second.
+	// attachments lists up to 100 ENIs. It shows one ENI of each node, Failed ones first,
+	// before a second ENI of any node.
+	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=100
 	Attachments []Attachment `json:"attachments,omitempty"`
 }
 
-// NodeCounts counts nodes by what they have of a NodeENI.
+// NodeCounts counts the nodes of a NodeENI.
 type NodeCounts struct {
-	// Matching nodes carry the labels of the selector.
+	// matching is the number of nodes that the selector matches.
 	Matching int32 `json:"matching"`
-	// Ready nodes have every ENI of the NodeENI ready.
+	// ready is the number of matching nodes on which every ENI of the NodeENI is Ready.
 	Ready int32 `json:"ready"`
-	// Failed nodes report an ENI that cannot be had without a change.
+	// failed is the number of matching nodes that report a problem which you must fix, such
+	// as an ENI in the phase Failed.
 	Failed int32 `json:"failed"`
 }
 
 // Attachment is one ENI of a NodeENI on one node.
 type Attachment struct {
-	// NodeID is the node's name.
+	// nodeID is the name of the node.
 	//
 	// +kubebuilder:validation:MaxLength=253
 	NodeID string `json:"nodeID"`
-	// InstanceID is the EC2 instance that the node is.
+	// instanceID is the ID of the node's EC2 instance.
+	//
 	// +kubebuilder:validation:MaxLength=64
 	InstanceID string `json:"instanceID"`
-	// ENIID is empty while there is no ENI yet.
+	// eniID is the ID of the ENI. Empty until EC2 has created it.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	ENIID string `json:"eniID,omitempty"`
-	// AttachmentID is empty while the ENI is attached to nothing.
+	// attachmentID is the ID of the attachment. Empty while the ENI is not attached.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	AttachmentID string `json:"attachmentID,omitempty"`
-	// SubnetID is the subnet that the ENI is in, or will be in.
+	// subnetID is the ID of the ENI's subnet.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	SubnetID string `json:"subnetID,omitempty"`
-	// SubnetCIDR is the IPv4 range of that subnet.
+	// subnetCIDR is the IPv4 range of the subnet.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=43
 	SubnetCIDR string `json:"subnetCIDR,omitempty"`
-	// NetworkCard is the index of the network card that the ENI is, or will be,
-	// attached to.
+	// networkCard is the index of the ENI's network card.
 	//
 	// +optional
 	NetworkCard int32 `json:"networkCard,omitempty"`
-	// DeviceIndex is the one that the ENI has, or will have, on that card.
+	// deviceIndex is the ENI's device index on the network card, or the one that it will
+	// get.
 	//
 	// +optional
 	DeviceIndex int32 `json:"deviceIndex,omitempty"`
-	// MTU that the link has, in bytes.
+	// mtu is the current MTU of the link, in bytes.
 	//
 	// +optional
 	MTU int32 `json:"mtu,omitempty"`
-	// Status is the phase that the node's agent reports.
+	// status is the phase that the node's agent reports.
+	//
 	// +kubebuilder:validation:MaxLength=64
 	Status string `json:"status"`
-	// Message says for people what is awaited or wrong, and what to do.
+	// message describes what the agent is waiting for, or what is wrong and how to fix it.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
-	// LastUpdated is when the status last changed.
+	// lastUpdated is the time at which the phase or its reason last changed.
 	//
 	// +optional
 	LastUpdated metav1.Time `json:"lastUpdated,omitempty"`
 }
 
-// NodeENI asks for ENIs on every node that its selector matches.
+// NodeENI requests ENIs for every node that its selector matches.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=neni
-// +kubebuilder:printcolumn:name="Matching",type=integer,JSONPath=`.status.nodes.matching`,description="Nodes that the selector matches"
-// +kubebuilder:printcolumn:name="Ready",type=integer,JSONPath=`.status.nodes.ready`,description="Nodes with every ENI ready"
-// +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.nodes.failed`,description="Nodes that report an ENI that cannot be had without a change"
-// +kubebuilder:printcolumn:name="Subnets",type=string,JSONPath=`.spec['subnetIDs','subnetNames','subnetID','subnetName']`
-// +kubebuilder:printcolumn:name="Card",type=integer,JSONPath=`.spec.networkCard`,priority=1
-// +kubebuilder:printcolumn:name="Device",type=integer,JSONPath=`.spec.deviceIndex`,priority=1
-// +kubebuilder:printcolumn:name="Addressing",type=string,JSONPath=`.spec.addressing`,priority=1
-// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
+// +kubebuilder:printcolumn:name="Matching",type=integer,JSONPath=`.status.nodes.matching`,description="Number of nodes that the selector matches"
+// +kubebuilder:printcolumn:name="Ready",type=integer,JSONPath=`.status.nodes.ready`,description="Number of nodes on which every ENI is ready"
+// +kubebuilder:printcolumn:name="Failed",type=integer,JSONPath=`.status.nodes.failed`,description="Number of nodes that report a problem which you must fix"
+// +kubebuilder:printcolumn:name="Subnets",type=string,JSONPath=`.spec['subnetIDs','subnetNames','subnetID','subnetName']`,description="Subnets, by ID and by Name tag"
+// +kubebuilder:printcolumn:name="Card",type=integer,JSONPath=`.spec.networkCard`,priority=1,description="Index of the network card"
+// +kubebuilder:printcolumn:name="Device",type=integer,JSONPath=`.spec.deviceIndex`,priority=1,description="Preferred device index of the first ENI"
+// +kubebuilder:printcolumn:name="Addressing",type=string,JSONPath=`.spec.addressing`,priority=1,description="Who puts the ENIs' addresses on the links"
+// +kubebuilder:printcolumn:name="Message",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1,description="Message of the condition Ready"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type NodeENI struct {
 	metav1.TypeMeta `json:",inline"`

@@ -5,211 +5,235 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// Phase is how far an ENI has come on its node.
+// Phase is how far an ENI is on its node.
 //
 // +kubebuilder:validation:Enum=Pending;Attaching;Configuring;Ready;Failed;Releasing;Released
 type Phase string
 
 const (
-	// PhasePending: decided and recorded, not yet in EC2.
+	// PhasePending: the agent has decided to create the ENI, and EC2 has not created it yet.
 	PhasePending Phase = "Pending"
-	// PhaseAttaching: the ENI exists and is being attached.
+	// PhaseAttaching: EC2 has created the ENI and attaches it.
 	PhaseAttaching Phase = "Attaching"
-	// PhaseConfiguring: attached; its link or its configuration is awaited.
+	// PhaseConfiguring: the ENI is attached, and the agent waits for its link or configures it.
 	PhaseConfiguring Phase = "Configuring"
-	// PhaseReady: attributes in EC2 and the link on the host are as wanted.
+	// PhaseReady: the ENI's attributes in EC2 and its link are as the NodeENI requests.
 	PhaseReady Phase = "Ready"
-	// PhaseFailed: cannot go on without a change; Message says which.
+	// PhaseFailed: the agent cannot continue until you fix the cause that Message describes.
 	PhaseFailed Phase = "Failed"
-	// PhaseReleasing: no longer wanted; the link is being deconfigured.
+	// PhaseReleasing: the node no longer needs the ENI, and the agent deconfigures its link.
 	PhaseReleasing Phase = "Releasing"
-	// PhaseReleased: the node no longer uses the ENI; it may be collected.
+	// PhaseReleased: the node no longer uses the ENI, which can be detached and deleted.
 	PhaseReleased Phase = "Released"
 )
 
-// ENIState is what an agent reports of one ENI.
+// ENIState is the agent's report of one ENI.
 type ENIState struct {
-	// NodeENI is the name of the NodeENI that wants, or wanted, the ENI.
+	// nodeENI is the name of the NodeENI that the ENI belongs to.
 	//
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[-.0-9a-z]*$`
 	NodeENI string `json:"nodeENI"`
-	// NodeENIUID tells it from another one that had the name before.
+	// nodeENIUID is the UID of that NodeENI. It distinguishes the NodeENI from an earlier
+	// one with the same name.
+	//
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern=`^[-0-9A-Za-z]*$`
 	NodeENIUID types.UID `json:"nodeENIUID"`
-	// ObservedGeneration is the generation of the NodeENI that the entry
-	// speaks of.
+	// observedGeneration is the generation of the NodeENI that this entry describes.
+	//
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// SubnetID is the subnet that the ENI is in, or will be in.
+	// subnetID is the ID of the ENI's subnet.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^(subnet-[0-9a-z]+)?$`
 	SubnetID string `json:"subnetID,omitempty"`
-	// SubnetCIDR is the IPv4 range of that subnet.
+	// subnetCIDR is the IPv4 range of the subnet.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=43
 	// +kubebuilder:validation:Pattern=`^[0-9A-Fa-f:./]*$`
 	SubnetCIDR string `json:"subnetCIDR,omitempty"`
-	// SubnetIPv6CIDRs are the IPv6 ranges of that subnet.
+	// subnetIPv6CIDRs are the IPv6 ranges of the subnet.
+	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=4
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f:./]*$`
 	SubnetIPv6CIDRs []string `json:"subnetIPv6CIDRs,omitempty"`
-	// ENIID is empty while there is no ENI yet.
+	// eniID is the ID of the ENI. Empty until EC2 has created it.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^(eni-[0-9a-z]+)?$`
 	ENIID string `json:"eniID,omitempty"`
-	// AttachmentID is empty while the ENI is attached to nothing.
+	// attachmentID is the ID of the attachment. Empty while the ENI is not attached.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^(eni-attach-[0-9a-z]+)?$`
 	AttachmentID string `json:"attachmentID,omitempty"`
-	// NetworkCard is the index of the network card that the ENI is, or will be,
-	// attached to.
+	// networkCard is the index of the ENI's network card.
+	//
 	// +optional
 	NetworkCard int32 `json:"networkCard,omitempty"`
-	// DeviceIndex is the one that the ENI has, or will have, on that card.
+	// deviceIndex is the ENI's device index on the network card, or the one that it will
+	// get.
+	//
 	// +optional
 	DeviceIndex int32 `json:"deviceIndex,omitempty"`
-	// MAC finds the ENI's link on the host.
+	// mac is the ENI's MAC address, by which the agent finds the link.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=43
 	// +kubebuilder:validation:Pattern=`^([0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){5})?$`
 	MAC string `json:"mac,omitempty"`
-	// Addresses are the ENI's IPv4 addresses, the primary one first, and then its
-	// IPv6 addresses.
+	// addresses are the ENI's IPv4 addresses, the primary one first, followed by its IPv6
+	// addresses. At most 64 are listed.
+	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f:./]*$`
 	Addresses []string `json:"addresses,omitempty"`
-	// Prefixes are the ENI's IPv4 prefixes and then its IPv6 prefixes.
+	// prefixes are the ENI's IPv4 prefixes, followed by its IPv6 prefixes. At most 32 are
+	// listed.
+	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f:./]*$`
 	Prefixes []string `json:"prefixes,omitempty"`
-	// PrimaryIPv6 is true when the first of the IPv6 addresses is a primary one.
+	// primaryIPv6 is true if the first IPv6 address is a primary one.
+	//
 	// +optional
 	PrimaryIPv6 bool `json:"primaryIPv6,omitempty"`
-	// ConnectionTracking are the idle timeouts of the ENI, as EC2 shows them.
+	// connectionTracking are the ENI's idle timeouts in EC2.
+	//
 	// +optional
 	ConnectionTracking *ConnectionTracking `json:"connectionTracking,omitempty"`
-	// ENAExpress is the ENI's use of ENA Express, as EC2 shows it.
+	// enaExpress is the ENI's ENA Express setting in EC2.
+	//
 	// +optional
 	ENAExpress *ENAExpress `json:"enaExpress,omitempty"`
-	// ENAQueues is the number of the ENI's ENA queues, as EC2 shows it.
+	// enaQueues is the number of the ENI's ENA queues in EC2.
+	//
 	// +optional
 	ENAQueues int32 `json:"enaQueues,omitempty"`
-	// InterfaceName is the name that the link has on the host.
+	// interfaceName is the current name of the link.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:Pattern=`^[^\pC\p{Zl}\p{Zp}]*$`
 	InterfaceName string `json:"interfaceName,omitempty"`
-	// MTU that the link has, in bytes.
+	// mtu is the current MTU of the link, in bytes.
+	//
 	// +optional
 	MTU int32 `json:"mtu,omitempty"`
-	// Phase is how far the ENI has come.
+	// phase is how far the ENI is.
 	Phase Phase `json:"phase"`
-	// Reason is one CamelCase word for machines.
+	// reason is one CamelCase word that says why the ENI is not Ready.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[-0-9A-Za-z_.:/]*$`
 	Reason string `json:"reason,omitempty"`
-	// Message says for people what is awaited or wrong, and what to do.
+	// message describes what the agent is waiting for, or what is wrong and how to fix it.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:Pattern=`^[^\pC\p{Zl}\p{Zp}]*$`
 	Message string `json:"message,omitempty"`
-	// LastTransitionTime is when phase or reason last changed.
+	// lastTransitionTime is the time at which phase or reason last changed.
 	LastTransitionTime metav1.Time `json:"lastTransitionTime"`
 
-	// CreatedAt is when the agent decided to create the ENI; it is the ENI's
-	// created-at tag. It is recorded before EC2 is asked, so that an agent
-	// that was killed asks with the same parameters again.
+	// createdAt is the time at which the agent decided to create the ENI, which is also the
+	// value of the ENI's tag networking.k8s.aws/created-at. The agent records it before it
+	// calls EC2, so that it repeats the same request after a restart.
+	//
 	// +optional
 	CreatedAt *metav1.Time `json:"createdAt,omitempty"`
-	// Replaces is the ENI that was gone and that this one stands in for.
+	// replaces is the ID of the deleted ENI that this ENI replaces.
+	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^(eni-[0-9a-z]+)?$`
 	Replaces string `json:"replaces,omitempty"`
 }
 
-// NodeENIStateStatus is an agent's whole report.
+// NodeENIStateStatus is the agent's report of one node.
 type NodeENIStateStatus struct {
-	// InstanceID is the EC2 instance that the node is.
+	// instanceID is the ID of the node's EC2 instance.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^i-[0-9a-z]+$`
 	InstanceID string `json:"instanceID"`
-	// Zone is the instance's availability zone.
+	// zone is the instance's availability zone.
 	//
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[-0-9a-z]+$`
 	Zone string `json:"zone"`
-	// Region is the instance's Region, as IMDS has it. Its ENIs exist there and
-	// nowhere else.
+	// region is the instance's Region according to IMDS.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[-0-9A-Za-z]*$`
 	Region string `json:"region,omitempty"`
-	// Account is the AWS account that the instance belongs to, as IMDS has it.
+	// account is the instance's AWS account according to IMDS.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:Pattern=`^[-0-9A-Za-z]*$`
 	Account string `json:"account,omitempty"`
-	// Reason is one CamelCase word that says why the agent does nothing on this node;
-	// empty when it works.
+	// reason is one CamelCase word that says why the agent does nothing on this node. Empty
+	// while the agent works.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=128
 	Reason string `json:"reason,omitempty"`
-	// Message says the same in words, and what to do about it.
+	// message describes that reason and how to fix it.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Message string `json:"message,omitempty"`
+	// enis lists the node's ENIs, at most 128.
+	//
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=128
 	ENIs []ENIState `json:"enis,omitempty"`
 }
 
-// NodeENIState is the report of one node's agent. It bears the node's name and
-// is owned by the Node. The agent is its only writer and writes it whole, so it
-// has no status subresource: one write per change instead of two.
+// NodeENIState is the agent's report of one node. It has the name of the Node, which
+// owns it. The agent of that node is its only writer and replaces it as a whole, so it
+// does not have a status subresource.
 //
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,shortName=nenistate
-// +kubebuilder:printcolumn:name="Instance",type=string,JSONPath=`.status.instanceID`
-// +kubebuilder:printcolumn:name="Zone",type=string,JSONPath=`.status.zone`
-// +kubebuilder:printcolumn:name="Region",type=string,JSONPath=`.status.region`,priority=1
-// +kubebuilder:printcolumn:name="Account",type=string,JSONPath=`.status.account`,priority=1
-// +kubebuilder:printcolumn:name="ENI-1",type=string,JSONPath=`.status.enis[0].eniID`
-// +kubebuilder:printcolumn:name="Phase-1",type=string,JSONPath=`.status.enis[0].phase`
-// +kubebuilder:printcolumn:name="Card-1",type=integer,JSONPath=`.status.enis[0].networkCard`,priority=1
-// +kubebuilder:printcolumn:name="Addresses-1",type=string,JSONPath=`.status.enis[0].addresses`,priority=1
-// +kubebuilder:printcolumn:name="Prefixes-1",type=string,JSONPath=`.status.enis[0].prefixes`,priority=1
-// +kubebuilder:printcolumn:name="ENI-2",type=string,JSONPath=`.status.enis[1].eniID`
-// +kubebuilder:printcolumn:name="Phase-2",type=string,JSONPath=`.status.enis[1].phase`
-// +kubebuilder:printcolumn:name="Card-2",type=integer,JSONPath=`.status.enis[1].networkCard`,priority=1
-// +kubebuilder:printcolumn:name="Addresses-2",type=string,JSONPath=`.status.enis[1].addresses`,priority=1
-// +kubebuilder:printcolumn:name="Prefixes-2",type=string,JSONPath=`.status.enis[1].prefixes`,priority=1
-// +kubebuilder:printcolumn:name="ENI-3",type=string,JSONPath=`.status.enis[2].eniID`,priority=1
-// +kubebuilder:printcolumn:name="Phase-3",type=string,JSONPath=`.status.enis[2].phase`,priority=1
+// +kubebuilder:printcolumn:name="Instance",type=string,JSONPath=`.status.instanceID`,description="ID of the EC2 instance"
+// +kubebuilder:printcolumn:name="Zone",type=string,JSONPath=`.status.zone`,description="Availability zone of the instance"
+// +kubebuilder:printcolumn:name="Region",type=string,JSONPath=`.status.region`,priority=1,description="Region of the instance"
+// +kubebuilder:printcolumn:name="Account",type=string,JSONPath=`.status.account`,priority=1,description="AWS account of the instance"
+// +kubebuilder:printcolumn:name="ENI-1",type=string,JSONPath=`.status.enis[0].eniID`,description="ID of the first ENI"
+// +kubebuilder:printcolumn:name="Phase-1",type=string,JSONPath=`.status.enis[0].phase`,description="Phase of the first ENI"
+// +kubebuilder:printcolumn:name="Card-1",type=integer,JSONPath=`.status.enis[0].networkCard`,priority=1,description="Network card of the first ENI"
+// +kubebuilder:printcolumn:name="Addresses-1",type=string,JSONPath=`.status.enis[0].addresses`,priority=1,description="Addresses of the first ENI"
+// +kubebuilder:printcolumn:name="Prefixes-1",type=string,JSONPath=`.status.enis[0].prefixes`,priority=1,description="Prefixes of the first ENI"
+// +kubebuilder:printcolumn:name="ENI-2",type=string,JSONPath=`.status.enis[1].eniID`,description="ID of the second ENI"
+// +kubebuilder:printcolumn:name="Phase-2",type=string,JSONPath=`.status.enis[1].phase`,description="Phase of the second ENI"
+// +kubebuilder:printcolumn:name="Card-2",type=integer,JSONPath=`.status.enis[1].networkCard`,priority=1,description="Network card of the second ENI"
+// +kubebuilder:printcolumn:name="Addresses-2",type=string,JSONPath=`.status.enis[1].addresses`,priority=1,description="Addresses of the second ENI"
+// +kubebuilder:printcolumn:name="Prefixes-2",type=string,JSONPath=`.status.enis[1].prefixes`,priority=1,description="Prefixes of the second ENI"
+// +kubebuilder:printcolumn:name="ENI-3",type=string,JSONPath=`.status.enis[2].eniID`,priority=1,description="ID of the third ENI"
+// +kubebuilder:printcolumn:name="Phase-3",type=string,JSONPath=`.status.enis[2].phase`,priority=1,description="Phase of the third ENI"
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 type NodeENIState struct {
 	metav1.TypeMeta `json:",inline"`

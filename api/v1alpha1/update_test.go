@@ -14,9 +14,9 @@ import (
 // What cannot be changed is refused by the API server and by Go, with the same reason.
 func TestUpdates(t *testing.T) {
 	const (
-		pods      = "cannot be lowered or removed, because pods may hold "
+		pods      = "cannot be lowered or removed, because pods may use "
 		addresses = pods + "the addresses"
-		prefixes  = "prefixes " + pods + "addresses of them"
+		prefixes  = "prefixes " + pods + "addresses from them"
 	)
 	for _, test := range []struct{ name, before, after, want string }{
 		{"another card", "{networkCard: 1}", "{networkCard: 2}", "because an attached ENI keeps its network card"},
@@ -48,8 +48,8 @@ func TestUpdates(t *testing.T) {
 
 		{"a primary IPv6 address", "{ipv6: {addresses: 1}}", "{ipv6: {addresses: 1, primaryIPv6: true}}", ""},
 		{"no primary one any more", "{ipv6: {addresses: 1, primaryIPv6: true}}", "{ipv6: {addresses: 1, primaryIPv6: false}}",
-			"spec.ipv6.primaryIPv6: Invalid value|primaryIPv6 cannot be taken back"},
-		{"no ipv6 with a primary one", "{ipv6: {primaryIPv6: true}}", "{}", "primaryIPv6 cannot be taken back"},
+			"spec.ipv6.primaryIPv6: Invalid value|primaryIPv6 cannot be set back to false"},
+		{"no ipv6 with a primary one", "{ipv6: {primaryIPv6: true}}", "{}", "primaryIPv6 cannot be set back to false"},
 
 		{"attributes that come and change", "{connectionTracking: {udpTimeout: 60}, enaExpress: {enabled: true, udp: true}}",
 			"{connectionTracking: {tcpEstablishedTimeout: 60}, enaExpress: {enabled: true}, enaQueues: 2}", ""},

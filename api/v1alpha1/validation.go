@@ -39,9 +39,9 @@ const (
 const MaxDeviceIndex = 31
 
 const (
-	subnetIDMessage      = "must be a subnet's id: 'subnet-' and 8 to 17 digits or letters a to f, in lower case"
-	groupIDMessage       = "must be a security group's id: 'sg-' and 8 to 17 digits or letters a to f, in lower case"
-	interfaceNameMessage = "must be a name for a network interface: at most 15 letters, digits, '-', '_' and '.', beginning with a letter, a digit or '_'"
+	subnetIDMessage      = "must be a subnet ID: 'subnet-' and 8 to 17 lowercase hexadecimal digits"
+	groupIDMessage       = "must be a security group ID: 'sg-' and 8 to 17 lowercase hexadecimal digits"
+	interfaceNameMessage = "must be a valid link name: at most 15 letters, digits, '-', '_', and '.', starting with a letter, a digit, or '_'"
 )
 
 var (
@@ -77,7 +77,7 @@ func ValidateNodeENI(nodeENI *NodeENI) field.ErrorList {
 	var errs field.ErrorList
 	name := field.NewPath("metadata", "name")
 	if nodeENI.Name == "" {
-		errs = append(errs, field.Required(name, "every NodeENI needs a name"))
+		errs = append(errs, field.Required(name, "every NodeENI must have a name"))
 	} else {
 		for _, message := range apivalidation.NameIsDNSSubdomain(nodeENI.Name, false) {
 			errs = invalid(errs, name, nodeENI.Name, message)
@@ -98,23 +98,23 @@ func ValidateNodeENI(nodeENI *NodeENI) field.ErrorList {
 func validateNodeSelector(selector map[string]string, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if selector == nil {
-		return append(errs, field.Required(path, "must have at least one label, so that only chosen nodes get ENIs"))
+		return append(errs, field.Required(path, "must have at least one label, so that only the nodes that you choose get ENIs"))
 	}
 	if len(selector) == 0 {
-		errs = invalid(errs, path, selector, "must have at least one label, so that only chosen nodes get ENIs")
+		errs = invalid(errs, path, selector, "must have at least one label, so that only the nodes that you choose get ENIs")
 	}
 	if len(selector) > maxSelectorLabels {
 		errs = append(errs, field.TooMany(path, len(selector), maxSelectorLabels))
 	}
 	for _, key := range sets.List(sets.KeySet(selector)) {
 		if len(validation.IsQualifiedName(key)) > 0 {
-			errs = invalid(errs, path, key, "every key must be that of a Kubernetes label: an optional DNS name and '/', then at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends")
+			errs = invalid(errs, path, key, "every key must be a valid Kubernetes label key: an optional DNS name and '/', then at most 63 letters, digits, '-', '_', and '.', starting and ending with a letter or digit")
 		}
 		if strings.HasPrefix(key, ReadyLabelPrefix) {
-			errs = invalid(errs, path, key, "keys that begin with 'nodeeni.networking.k8s.aws/' cannot select nodes: agents set such labels once a node has its ENIs")
+			errs = invalid(errs, path, key, "keys that start with 'nodeeni.networking.k8s.aws/' cannot select nodes, because agents set these labels after a node has its ENIs")
 		}
 		if value := selector[key]; len(validation.IsValidLabelValue(value)) > 0 {
-			errs = invalid(errs, path.Key(key), value, "every value must be that of a Kubernetes label: at most 63 letters, digits, '-', '_' and '.', with a letter or digit at both ends")
+			errs = invalid(errs, path.Key(key), value, "every value must be a valid Kubernetes label value: at most 63 letters, digits, '-', '_', and '.', starting and ending with a letter or digit")
 		}
 	}
 	return errs
@@ -123,7 +123,7 @@ func validateNodeSelector(selector map[string]string, path *field.Path) field.Er
 func validateSubnets(spec *NodeENISpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if spec.SubnetID == "" && spec.SubnetName == "" && len(spec.SubnetIDs) == 0 && len(spec.SubnetNames) == 0 {
-		errs = append(errs, field.Required(path, "at least one subnet is needed: set subnetID, subnetIDs, subnetName or subnetNames"))
+		errs = append(errs, field.Required(path, "at least one subnet is required: set subnetID, subnetIDs, subnetName, or subnetNames"))
 	}
 	if spec.SubnetID != "" && !subnetIDPattern.MatchString(spec.SubnetID) {
 		errs = invalid(errs, path.Child("subnetID"), spec.SubnetID, subnetIDMessage)
@@ -131,25 +131,25 @@ func validateSubnets(spec *NodeENISpec, path *field.Path) field.ErrorList {
 	errs = append(errs, validateLength(spec.SubnetName, maxSubnetName, path.Child("subnetName"))...)
 	errs = append(errs, validateList(spec.SubnetIDs, maxSubnets, path.Child("subnetIDs"), idRule(subnetIDPattern, subnetIDMessage))...)
 	errs = append(errs, validateList(spec.SubnetNames, maxSubnets, path.Child("subnetNames"),
-		nameRule(maxSubnetName, "must be the Name tag of a subnet, not an empty string"))...)
+		nameRule(maxSubnetName, "must not be empty; set the value of a subnet's Name tag"))...)
 	return errs
 }
 
 func validateGroups(spec *NodeENISpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if len(spec.SecurityGroupIDs) == 0 && len(spec.SecurityGroupNames) == 0 {
-		errs = append(errs, field.Required(path, "at least one security group is needed: set securityGroupIDs or securityGroupNames"))
+		errs = append(errs, field.Required(path, "at least one security group is required: set securityGroupIDs or securityGroupNames"))
 	}
 	errs = append(errs, validateList(spec.SecurityGroupIDs, maxGroups, path.Child("securityGroupIDs"), idRule(groupIDPattern, groupIDMessage))...)
 	errs = append(errs, validateList(spec.SecurityGroupNames, maxGroups, path.Child("securityGroupNames"),
-		nameRule(maxGroupName, "must be the name of a security group, not an empty string"))...)
+		nameRule(maxGroupName, "must not be empty; set the name of a security group"))...)
 	return errs
 }
 
 // CheckMTU says what is wrong with an MTU that is asked for.
 func CheckMTU(mtu int32) error {
 	if mtu != 0 && (mtu < minMTU || mtu > maxMTU) {
-		return errors.New("must be 0, which leaves the MTU as it is, or from 576 to 9216; EC2's jumbo frames have 9001")
+		return errors.New("must be 0, which leaves the MTU unchanged, or from 576 to 9216 bytes; EC2's jumbo frames are 9001 bytes")
 	}
 	return nil
 }
@@ -158,7 +158,7 @@ func validateInterface(spec *NodeENISpec, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if spec.DeviceIndex < 1 || spec.DeviceIndex > MaxDeviceIndex {
 		errs = invalid(errs, path.Child("deviceIndex"), spec.DeviceIndex,
-			"must be from 1 to 31; 0 is the node's primary interface")
+			"must be from 1 to 31; the primary ENI has index 0")
 	}
 	if err := CheckMTU(spec.MTU); err != nil {
 		errs = invalid(errs, path.Child("mtu"), spec.MTU, err.Error())
@@ -173,7 +173,7 @@ func validateInterface(spec *NodeENISpec, path *field.Path) field.ErrorList {
 		errs = invalid(errs, name, spec.InterfaceName, interfaceNameMessage)
 	case slices.Contains(unusableInterfaces, spec.InterfaceName):
 		errs = invalid(errs, name, spec.InterfaceName,
-			"must not be eth0 or lo, which the node itself uses, nor all or default, which the kernel refuses")
+			"must not be eth0 or lo, which the node itself uses, or all or default, which the kernel refuses")
 	}
 	return errs
 }
@@ -193,18 +193,18 @@ func validateTags(tags map[string]string, path *field.Path) field.ErrorList {
 	}
 	for _, key := range sets.List(sets.KeySet(tags)) {
 		if n := utf8.RuneCountInString(key); n < 1 || n > maxTagKey {
-			errs = invalid(errs, path, key, "a tag's key must have 1 to 128 characters")
+			errs = invalid(errs, path, key, "a tag key must have 1 to 128 characters")
 		}
 		if utf8.RuneCountInString(tags[key]) > maxTagValue {
-			errs = invalid(errs, path.Key(key), tags[key], "a tag's value must have at most 256 characters")
+			errs = invalid(errs, path.Key(key), tags[key], "a tag value must have at most 256 characters")
 		}
 		if strings.HasPrefix(strings.ToLower(key), "aws:") {
-			errs = invalid(errs, path, key, "keys that begin with 'aws:' are reserved by AWS")
+			errs = invalid(errs, path, key, "keys that start with 'aws:' are reserved for AWS")
 		}
 		for _, reserved := range reservedTagKeys {
 			if strings.HasPrefix(key, reserved) {
 				errs = invalid(errs, path, key,
-					"keys that begin with 'networking.k8s.aws/' or 'node.k8s.amazonaws.com/' say who owns an ENI and are set by the agent")
+					"keys that start with 'networking.k8s.aws/' or 'node.k8s.amazonaws.com/' are reserved for the agent, which marks its ENIs with them")
 			}
 		}
 	}

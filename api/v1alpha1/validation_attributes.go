@@ -26,8 +26,8 @@ func validateAttributes(spec *NodeENISpec, path *field.Path) field.ErrorList {
 		value, low, high int32
 		message          string
 	}{
-		{"networkCard", spec.NetworkCard, 0, MaxNetworkCard, "must be from 0 to 31; 0 is the network card of the node's primary interface"},
-		{"enaQueues", spec.ENAQueues, 0, maxQueues, "must be 0, which is the instance type's default, or from 1 to 256"},
+		{"networkCard", spec.NetworkCard, 0, MaxNetworkCard, "must be from 0 to 31; 0 is the network card of the primary ENI"},
+		{"enaQueues", spec.ENAQueues, 0, maxQueues, "must be 0, which means the instance type's default, or from 1 to 256"},
 		{"ipv4.secondaryAddresses", v4.SecondaryAddresses, 0, maxCount, countMessage},
 		{"ipv4.prefixes", v4.Prefixes, 0, maxCount, countMessage},
 		{"ipv6.addresses", valueOf(v6.Addresses, 0), 0, maxCount, countMessage},
@@ -40,7 +40,7 @@ func validateAttributes(spec *NodeENISpec, path *field.Path) field.ErrorList {
 			continue
 		}
 		if number.message == "" {
-			number.message = fmt.Sprintf("must be 0, which is EC2's default, or from %d to %d seconds", number.low, number.high)
+			number.message = fmt.Sprintf("must be 0, which means EC2's default, or from %d to %d seconds", number.low, number.high)
 		}
 		errs = invalid(errs, path.Child(number.field), number.value, number.message)
 	}
@@ -50,17 +50,17 @@ func validateAttributes(spec *NodeENISpec, path *field.Path) field.ErrorList {
 		value   any
 		message string
 	}{
-		{"ipv4.prefixes", v4.SecondaryAddresses > 0 && v4.Prefixes > 0, v4.Prefixes, "must not be set beside secondaryAddresses: EC2 creates an ENI with one of the two"},
-		{"ipv6.prefixes", v6.Addresses != nil && v6.Prefixes > 0, v6.Prefixes, "must not be set beside addresses: EC2 creates an ENI with one of the two"},
-		{"ipv6.primaryIPv6", v6.PrimaryIPv6 && (valueOf(v6.Addresses, 1) <= 0 || v6.Prefixes != 0), true, "primaryIPv6 needs an IPv6 address, and a prefix is none: set addresses to 1 or more"},
-		{"enaExpress.udp", x.UDP && !x.Enabled, true, "needs enabled: true, because ENA Express carries UDP only where it is on"},
+		{"ipv4.prefixes", v4.SecondaryAddresses > 0 && v4.Prefixes > 0, v4.Prefixes, "must not be set together with secondaryAddresses: EC2 creates an ENI with one or the other"},
+		{"ipv6.prefixes", v6.Addresses != nil && v6.Prefixes > 0, v6.Prefixes, "must not be set together with addresses: EC2 creates an ENI with one or the other"},
+		{"ipv6.primaryIPv6", v6.PrimaryIPv6 && (valueOf(v6.Addresses, 1) <= 0 || v6.Prefixes != 0), true, "primaryIPv6 requires an IPv6 address, and a prefix does not count as one: set addresses to 1 or more"},
+		{"enaExpress.udp", x.UDP && !x.Enabled, true, "requires enabled: true, because ENA Express carries UDP only where it is enabled"},
 		// What EC2 cannot do for the ENI of a running instance.
 		{"interfaceType", spec.InterfaceType != "" && spec.InterfaceType != "interface", spec.InterfaceType,
-			"must be interface: EC2 attaches efa and efa-only interfaces only when it launches an instance, so put them into the launch template"},
+			"must be interface: EC2 attaches efa and efa-only interfaces only when it launches an instance, so add them to the launch template"},
 		{"privateIPAddress", spec.PrivateIPAddress != "", spec.PrivateIPAddress,
-			"cannot be set, because a NodeENI makes an ENI on every node that it selects, and no two ENIs of a VPC can have one address: EC2 chooses the addresses from the subnet"},
+			"cannot be set, because a NodeENI creates an ENI on every node that it selects, and two ENIs in a VPC cannot have the same address: EC2 chooses addresses from the subnet"},
 		{"associatePublicIPAddress", spec.AssociatePublicIPAddress, true,
-			"cannot be true, because EC2 gives public addresses to primary interfaces only, when it launches an instance: associate an Elastic IP address with the ENI in EC2, or use a NAT gateway"},
+			"cannot be true, because EC2 assigns public addresses only to primary ENIs, and only when it launches an instance: associate an Elastic IP address with the ENI in EC2, or use a NAT gateway"},
 	} {
 		if rule.broken {
 			errs = invalid(errs, path.Child(rule.field), rule.value, rule.message)
@@ -89,12 +89,12 @@ func ValidateNodeENIUpdate(now, before *NodeENISpec) field.ErrorList {
 			errs = invalid(errs, path, now, message)
 		}
 	}
-	growing(v4.SecondaryAddresses, had4.SecondaryAddresses, "secondaryAddresses cannot be lowered or removed, because pods may hold the addresses", path.Child("ipv4", "secondaryAddresses"))
-	growing(v4.Prefixes, had4.Prefixes, "prefixes cannot be lowered or removed, because pods may hold addresses of them", path.Child("ipv4", "prefixes"))
-	growing(valueOf(v6.Addresses, 0), valueOf(had6.Addresses, 0), "addresses cannot be lowered or removed, because pods may hold them", path.Child("ipv6", "addresses"))
-	growing(v6.Prefixes, had6.Prefixes, "prefixes cannot be lowered or removed, because pods may hold addresses of them", path.Child("ipv6", "prefixes"))
+	growing(v4.SecondaryAddresses, had4.SecondaryAddresses, "secondaryAddresses cannot be lowered or removed, because pods may use the addresses", path.Child("ipv4", "secondaryAddresses"))
+	growing(v4.Prefixes, had4.Prefixes, "prefixes cannot be lowered or removed, because pods may use addresses from them", path.Child("ipv4", "prefixes"))
+	growing(valueOf(v6.Addresses, 0), valueOf(had6.Addresses, 0), "addresses cannot be lowered or removed, because pods may use them", path.Child("ipv6", "addresses"))
+	growing(v6.Prefixes, had6.Prefixes, "prefixes cannot be lowered or removed, because pods may use addresses from them", path.Child("ipv6", "prefixes"))
 	if had6.PrimaryIPv6 && !v6.PrimaryIPv6 {
-		errs = invalid(errs, path.Child("ipv6", "primaryIPv6"), false, "primaryIPv6 cannot be taken back, because EC2 has no way to do that")
+		errs = invalid(errs, path.Child("ipv6", "primaryIPv6"), false, "primaryIPv6 cannot be set back to false, because EC2 cannot undo it")
 	}
 	return errs
 }

@@ -18,22 +18,31 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-const aboutCleanup = `eni-agent cleanup takes everything away that an agent without Kubernetes has made
-on this instance: it takes the links of its ENIs down, detaches and deletes them,
-and removes its rules and routes, its state file, and the files that offer ENIs to
-pods. NodeENI files stay, and so does what the CNI plugin eni has written. It does
-nothing while the agent runs, and may be interrupted and run again.
+const aboutCleanup = `eni-agent cleanup removes everything that a standalone agent has created on this
+instance: it deconfigures the links of the agent's ENIs, detaches and deletes the
+ENIs, and removes the agent's rules, routes, state file, and network files. It keeps
+NodeENI files and the records of the CNI plugin eni.
+
+Stop the agent first. You can interrupt the command and run it again. It exits with
+1 if ENIs remain after --timeout.
+
+Usage:
+  eni-agent cleanup [flags]
+
+Examples:
+  systemctl stop eni-agent
+  eni-agent cleanup
 `
 
 // cleanup is an agent that wants nothing, and ends when it has nothing.
 func cleanup(ctx context.Context, args []string) error {
 	flags := program.Flags(name+" cleanup", aboutCleanup)
-	path := flags.String("state-file", defaultStateFile, "where the agent's report is kept")
-	cluster := flags.String("cluster-name", "", "value of the ENIs' cluster tag (default as the state file says, then standalone)")
+	path := flags.String("state-file", defaultStateFile, "path of the file in which the agent keeps its report")
+	cluster := flags.String("cluster-name", "", "cluster name, which is the value of the ENIs' tag networking.k8s.aws/cluster (default the one in the state file, then standalone)")
 	var podFiles agent.PodFiles
 	definePodFiles(flags, &podFiles, "")
-	timeout := flags.Duration("timeout", 10*time.Minute, "how long to wait for EC2")
-	level := flags.String("log-level", "warn", "debug, info, warn or error")
+	timeout := flags.Duration("timeout", 10*time.Minute, "how long to wait until all ENIs are deleted")
+	level := flags.String("log-level", "warn", "lowest level of log messages: debug, info, warn, or error")
 	if err := program.ParseFlags(flags, args); err != nil {
 		return err
 	}

@@ -18,27 +18,37 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-const aboutDoctor = `eni-agent doctor tells whether an agent can do its work on this node, and what to do
-where it cannot: credentials and permissions (by dry runs), subnets, limits, and what
-else on the host or in the cluster gets in the way. It changes nothing, and fails
-when a check does.
+const aboutDoctor = `eni-agent doctor checks whether an agent can work on this node, and says how to fix
+what is wrong. It checks credentials and permissions (with dry runs), subnets, limits,
+and other software on the host and in the cluster that changes ENIs. It changes
+nothing. It exits with 1 if a check fails.
 
-Give it the flags that the agent has. Without --node-name and --nodeeni-dir it checks
-what can be checked without NodeENIs.
+Run it with the flags of the agent. Without --node-name and --nodeeni-dir, it skips
+the checks that need NodeENIs.
+
+Usage:
+  eni-agent doctor [flags]
+
+Examples:
+  # In a cluster
+  eni-agent doctor --node-name=node-1 --kubeconfig=/etc/eni-agent/kubeconfig
+
+  # For a standalone agent
+  eni-agent doctor --nodeeni-dir=/etc/eni-agent/nodeeni.d --node-labels=ng=multi-eni
 `
 
 // examine is the subcommand doctor.
 func examine(ctx context.Context, args []string) error {
 	var o options
 	own := flag.NewFlagSet(name+" doctor", flag.ContinueOnError)
-	output := own.String("o", "table", "table or json")
-	hostRoot := own.String("host-root", "/", "where the host's file system is, such as /host in a pod of kubectl debug node/NODE")
-	timeout := own.Duration("timeout", time.Minute, "how long it may take")
+	output := own.String("o", "table", "output format: table or json")
+	hostRoot := own.String("host-root", "/", "path of the host's root file system, such as /host in a pod of kubectl debug node/NODE")
+	timeout := own.Duration("timeout", time.Minute, "how long the checks may take")
 	flags := flag.NewFlagSet(own.Name(), flag.ContinueOnError)
 	o.define(flags)
 	own.VisitAll(func(f *flag.Flag) { flags.Var(f.Value, f.Name, f.Usage) })
 	flags.Usage = func() {
-		fmt.Fprint(flags.Output(), aboutDoctor, "\nFlags, beside the agent's (eni-agent --help):\n")
+		fmt.Fprint(flags.Output(), aboutDoctor, "\nFlags, in addition to those of eni-agent:\n")
 		own.SetOutput(flags.Output())
 		own.PrintDefaults()
 	}

@@ -42,7 +42,7 @@ type options struct {
 // standsAlone says whether the agent runs without Kubernetes.
 func (o options) standsAlone() bool { return o.directory != "" }
 
-// Flags that have a meaning in one mode only.
+// Flags that apply in one mode only.
 var (
 	clusterFlags    = []string{"kubeconfig", "startup-taint", "node-ready-labels"}
 	standaloneFlags = []string{"node-labels", "node-labels-from-tags", "state-file"}
@@ -62,40 +62,40 @@ func parse(args []string) (options, error) {
 	return o, o.validate(given)
 }
 
-// define makes the agent's flags.
+// define defines the agent's flags.
 func (o *options) define(flags *flag.FlagSet) {
-	flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of this Node in Kubernetes (default $NODE_NAME; without Kubernetes then the instance's id)")
-	flags.StringVar(&o.cluster, "cluster-name", "", "value of the ENIs' cluster tag; agent and coordinator must agree (default the UID of the namespace kube-system; without Kubernetes standalone)")
-	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
-	flags.BoolVar(&o.startupTaint, "startup-taint", false, "remove the taint "+v1alpha1.StartupTaint+" from this Node, once all of its ENIs are ready")
-	flags.BoolVar(&o.readyLabels, "node-ready-labels", false, "label this Node with "+v1alpha1.ReadyLabelPrefix+"NAME="+v1alpha1.ReadyLabelValue+" for each NodeENI whose ENIs it has")
-	flags.StringVar(&o.directory, "nodeeni-dir", "", "directory of NodeENI files (*.yaml, *.yml, *.json); turns Kubernetes off, and the agent then detaches and deletes its own ENIs")
-	flags.Func("node-labels", "without Kubernetes: labels of this node, such as ng=multi-eni,zone=a", func(text string) (err error) {
+	flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of the node; with Kubernetes, that of its Node object (default $NODE_NAME; a standalone agent then uses the instance ID)")
+	flags.StringVar(&o.cluster, "cluster-name", "", "cluster name, which is the value of the ENIs' tag networking.k8s.aws/cluster; must be the same for all agents and coordinators of a cluster (default the UID of the namespace kube-system; for a standalone agent, standalone)")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "path of a kubeconfig file (default $KUBECONFIG, then the pod's service account)")
+	flags.BoolVar(&o.startupTaint, "startup-taint", false, "remove the taint "+v1alpha1.StartupTaint+" from the Node when all of its ENIs are ready")
+	flags.BoolVar(&o.readyLabels, "node-ready-labels", false, "label the Node with "+v1alpha1.ReadyLabelPrefix+"NAME="+v1alpha1.ReadyLabelValue+" for each NodeENI whose ENIs are ready")
+	flags.StringVar(&o.directory, "nodeeni-dir", "", "run as a standalone agent, which reads NodeENIs from the files (*.yaml, *.yml, *.json) in this directory instead of from Kubernetes, and which also detaches and deletes its own ENIs")
+	flags.Func("node-labels", "standalone agent: labels of the node, such as ng=multi-eni,zone=a", func(text string) (err error) {
 		if o.labels, err = labels.ConvertSelectorToLabelsMap(text); err != nil {
 			return errors.New("must be labels such as ng=multi-eni,zone=a: " + strings.TrimPrefix(err.Error(), "<nil>: "))
 		}
 		return nil
 	})
-	flags.BoolVar(&o.labelsFromTags, "node-labels-from-tags", false, "without Kubernetes: the instance's tags are labels of this node; those of --node-labels come first")
-	flags.StringVar(&o.stateFile, "state-file", defaultStateFile, "without Kubernetes: where the agent's report is kept")
+	flags.BoolVar(&o.labelsFromTags, "node-labels-from-tags", false, "standalone agent: use the instance's tags as labels of the node; --node-labels takes precedence")
+	flags.StringVar(&o.stateFile, "state-file", defaultStateFile, "standalone agent: path of the file in which the agent keeps its report")
 	o.Define(flags, "127.0.0.1:9480")
-	flags.BoolVar(&o.eniCounters, "eni-counters", true, "show on /metrics what the kernel and ENA's driver count for each ENI; each scrape asks the devices")
-	flags.BoolVar(&o.pods, "pods", false, "offer the ENIs of NodeENIs with pods to pods, by the CNI plugin eni")
+	flags.BoolVar(&o.eniCounters, "eni-counters", true, "serve the counters of the kernel and of the ENA driver for each ENI on /metrics; each scrape queries the devices")
+	flags.BoolVar(&o.pods, "pods", false, "offer the ENIs of NodeENIs with spec.pods to pods, through the CNI plugin eni")
 	definePodFiles(flags, &o.podFiles, "with --pods: ")
-	flags.StringVar(&o.cniBinDir, "cni-bin-dir", cniplugin.DefaultDir, "with --pods: `directory` in which the container runtime looks for CNI plugins; the agent tells what it lacks")
-	flags.Func("default-mtu", "MTU in `bytes` of the links whose NodeENI has mtu 0; 0 leaves them as the driver set them (default 0)", o.setDefaultMTU)
-	flags.DurationVar(&o.releaseDelay, "release-delay", 5*time.Second, "how long a label that a NodeENI selects this node by may be gone before the ENIs are released; at most "+agent.MaxReleaseDelay.String())
+	flags.StringVar(&o.cniBinDir, "cni-bin-dir", cniplugin.DefaultDir, "with --pods: `directory` in which the container runtime looks for CNI plugins; the agent warns about missing plugins")
+	flags.Func("default-mtu", "MTU, in `bytes`, of the links whose NodeENI has mtu 0; 0 keeps the MTU that the driver set (default 0)", o.setDefaultMTU)
+	flags.DurationVar(&o.releaseDelay, "release-delay", 5*time.Second, "how long to wait before releasing ENIs after the node has lost a label that a NodeENI selects; at most "+agent.MaxReleaseDelay.String())
 }
 
-// definePodFiles makes the flags that say where the files are that agent and CNI plugin
-// share.
+// definePodFiles defines the flags for the paths of the files that the agent and the CNI
+// plugin share.
 func definePodFiles(flags *flag.FlagSet, p *agent.PodFiles, when string) {
-	flags.StringVar(&p.NetworksDir, "pods-dir", podnetwork.DefaultNetworksDir, when+"`directory` of the files that tell the CNI plugin what NodeENIs offer; networksDir of the plugin")
+	flags.StringVar(&p.NetworksDir, "pods-dir", podnetwork.DefaultNetworksDir, when+"`directory` of the network files, from which the CNI plugin reads what NodeENIs offer; networksDir in the plugin's configuration")
 	definePodsDataDir(flags, &p.DataDir, when)
 }
 
 func definePodsDataDir(flags *flag.FlagSet, dir *string, when string) {
-	flags.StringVar(dir, "pods-data-dir", podnetwork.DefaultDataDir, when+"`directory` in which the CNI plugin keeps which pods have which addresses; dataDir of the plugin")
+	flags.StringVar(dir, "pods-data-dir", podnetwork.DefaultDataDir, when+"`directory` in which the CNI plugin records which pods have which addresses; dataDir in the plugin's configuration")
 }
 
 // validate refuses flags that make no sense together.

@@ -9,15 +9,22 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-const aboutInstallCNI = `eni-agent install-cni copies the CNI plugin eni to where the container runtime looks
-for plugins. It replaces an older or newer version as a whole, and no program of others.
+const aboutInstallCNI = `eni-agent install-cni copies the CNI plugin eni to the directory in which the container
+runtime looks for plugins. It atomically replaces another version of the plugin, and
+refuses to replace any other program.
+
+Usage:
+  eni-agent install-cni --to=DIRECTORY [flags]
+
+Examples:
+  eni-agent install-cni --from=/opt/cni/bin/eni --to=/usr/lib/cni
 `
 
 // installCNI is the subcommand install-cni.
 func installCNI(ctx context.Context, args []string) error {
 	flags := program.Flags(name+" install-cni", aboutInstallCNI)
-	from := flags.String("from", "/"+cniplugin.Name, "the plugin's `file`")
-	to := flags.String("to", "", "the container runtime's `directory` of CNI plugins: "+cniplugin.Dirs)
+	from := flags.String("from", "/"+cniplugin.Name, "path of the plugin's `file`")
+	to := flags.String("to", "", "required: `directory` in which the container runtime looks for CNI plugins; "+cniplugin.Dirs)
 	if err := program.ParseFlags(flags, args); err != nil {
 		return err
 	}

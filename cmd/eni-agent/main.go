@@ -1,4 +1,5 @@
-// Command eni-agent gives the node it runs on the ENIs that NodeENIs ask for.
+// Command eni-agent creates, attaches, and configures the ENIs that NodeENIs request for
+// the node on which it runs.
 package main
 
 import (
@@ -9,18 +10,24 @@ import (
 
 const name = "eni-agent"
 
-const usage = `eni-agent gives the node it runs on the ENIs that NodeENIs ask for.
+const usage = `eni-agent creates, attaches, and configures the ENIs that NodeENIs request for the
+node on which it runs. A standalone agent runs without Kubernetes and reads NodeENIs
+from files.
 
-  eni-agent [flags]            serve, until SIGTERM
-  eni-agent status [flags]     show what an agent without Kubernetes has
-  eni-agent cleanup [flags]    take the ENIs of an agent without Kubernetes away again
-  eni-agent doctor [flags]     tell what would keep the agent from its work here
-  eni-agent install-cni --to   put the CNI plugin eni where the container runtime finds it
-  eni-agent version            print the version
+Usage:
+  eni-agent [flags]               run the agent until it receives SIGTERM
+  eni-agent status [flags]        show the ENIs of a standalone agent
+  eni-agent cleanup [flags]       remove the ENIs of a standalone agent
+  eni-agent doctor [flags]        check whether an agent can work on this node
+  eni-agent install-cni [flags]   install the CNI plugin eni
+  eni-agent version               print the version
 
-Without Kubernetes, NodeENIs are files in a directory:
+Examples:
+  # The agent of the node node-1 of a cluster
+  eni-agent --node-name=node-1 --kubeconfig=/etc/eni-agent/kubeconfig
 
-  eni-agent --nodeeni-dir /etc/eni-agent/nodeeni.d --node-labels ng=multi-eni
+  # A standalone agent
+  eni-agent --nodeeni-dir=/etc/eni-agent/nodeeni.d --node-labels=ng=multi-eni
 `
 
 func main() {

@@ -22,19 +22,30 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-const aboutStatus = `eni-agent status shows what an agent without Kubernetes has: its ENIs, files that
-are wrong, how old the report is, whether the agent lives and does its work, and which
-pods have addresses of the ENIs. It only reads files of the agent and of the CNI plugin.
-With --check it exits with 1 unless all is well. On a node of a cluster it shows the
-pods alone; the rest is in the NodeENIState.
+const aboutStatus = `eni-agent status shows the ENIs of a standalone agent, invalid NodeENI files, the age
+of the report, whether the agent is running and ready, and which pods have addresses
+of the ENIs. It only reads files of the agent and of the CNI plugin.
+
+On a node of a Kubernetes cluster, it shows only the pods. The NodeENIState has the
+ENIs.
+
+With --check, it exits with 1 unless the agent is running and ready, every ENI is
+Ready, and every file is valid.
+
+Usage:
+  eni-agent status [flags]
+
+Examples:
+  eni-agent status
+  eni-agent status --check -o json
 `
 
 // status shows what a stand-alone agent has reported.
 func status(_ context.Context, args []string) error {
 	flags := program.Flags(name+" status", aboutStatus)
-	path := flags.String("state-file", defaultStateFile, "where the agent's report is kept")
-	output := flags.String("o", "table", "table, json or yaml")
-	check := flags.Bool("check", false, "fail unless the agent runs and is ready, every ENI is Ready and no file is wrong")
+	path := flags.String("state-file", defaultStateFile, "path of the file in which the agent keeps its report")
+	output := flags.String("o", "table", "output format: table, json, or yaml")
+	check := flags.Bool("check", false, "exit with 1 unless the agent is running and ready, every ENI is Ready, and every file is valid")
 	var podsDataDir string
 	definePodsDataDir(flags, &podsDataDir, "")
 	if err := program.ParseFlags(flags, args); err != nil {

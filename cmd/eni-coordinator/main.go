@@ -1,5 +1,5 @@
-// Command eni-coordinator collects ENIs that are left over and keeps the status
-// of NodeENIs. Run two of them: one leads, the other waits.
+// Command eni-coordinator detaches and deletes leftover ENIs and writes the status of
+// NodeENIs. Run two of them: one leads, and the other one waits.
 package main
 
 import (
@@ -19,11 +19,17 @@ import (
 
 const name = "eni-coordinator"
 
-const usage = `eni-coordinator collects ENIs that are left over and keeps the status of NodeENIs.
+const usage = `eni-coordinator detaches and deletes leftover ENIs and writes the status of NodeENIs.
+Run two of them: one leads, and the other one waits.
 
-  eni-coordinator [flags]      serve, until SIGTERM
-  eni-coordinator uninstall    with --delete-all-nodeenis: delete all NodeENIs, and wait until they are gone
-  eni-coordinator version      print the version
+Usage:
+  eni-coordinator [flags]             run the coordinator until it receives SIGTERM
+  eni-coordinator uninstall [flags]   delete all NodeENIs and their ENIs
+  eni-coordinator version             print the version
+
+Examples:
+  # Outside of the cluster, with your own credentials
+  AWS_REGION=us-east-1 eni-coordinator --kubeconfig=$HOME/.kube/config
 `
 
 type options struct {
@@ -43,19 +49,19 @@ func parse(args []string) (options, error) {
 	var o options
 	c := &o.config
 	flags := program.Flags(name, usage)
-	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
-	flags.StringVar(&c.Cluster, "cluster-name", "", "value of the ENIs' cluster tag; agent and coordinator must agree (default the UID of the namespace kube-system)")
-	flags.StringVar(&c.Namespace, "namespace", "eni-system", "namespace of the Lease that the leader holds")
-	flags.IntVar(&c.Concurrency, "max-concurrent-eni-cleanup", 3, "how many Detach calls run side by side, and how many Delete calls")
-	flags.DurationVar(&c.SweepInterval, "sweep-interval", 5*time.Minute, "time between two full sweeps; ENIs that events concern are checked at once")
-	flags.DurationVar(&c.ReleaseGrace, "release-grace", 15*time.Second, "time for the agent of an existing Node to take a link down before its ENI is detached; longer than the agents' --release-delay")
-	flags.DurationVar(&c.NodeGrace, "node-grace", time.Minute, "time for a Node that was deleted to be registered again, before ENIs that are attached to its instance are detached")
-	flags.DurationVar(&c.OrphanAge, "orphan-age", 10*time.Minute, "least age of an ENI that is collected although no deletion was seen")
-	flags.DurationVar(&c.StatusInterval, "status-interval", 5*time.Second, "least time between two status updates of a NodeENI")
-	flags.DurationVar(&c.PollInterval, "poll-interval", 2*time.Second, "least time between two describes of an ENI that is being collected")
-	flags.DurationVar(&c.LeaseDuration, "lease-duration", 15*time.Second, "time that the others wait for a leader that does not renew the Lease")
-	flags.DurationVar(&c.RenewDeadline, "lease-renew-deadline", 10*time.Second, "time in which a leader has to renew the Lease; otherwise it ends")
-	flags.DurationVar(&c.RetryPeriod, "lease-retry-period", 2*time.Second, "time between two tries to get or renew the Lease")
+	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "path of a kubeconfig file (default $KUBECONFIG, then the pod's service account)")
+	flags.StringVar(&c.Cluster, "cluster-name", "", "cluster name, which is the value of the ENIs' tag networking.k8s.aws/cluster; must be the same for all agents and coordinators of a cluster (default the UID of the namespace kube-system)")
+	flags.StringVar(&c.Namespace, "namespace", "eni-system", "namespace of the Lease with which the coordinators elect a leader")
+	flags.IntVar(&c.Concurrency, "max-concurrent-eni-cleanup", 3, "maximum number of DetachNetworkInterface calls in parallel, and of DeleteNetworkInterface calls")
+	flags.DurationVar(&c.SweepInterval, "sweep-interval", 5*time.Minute, "time between two sweeps through all ENIs of the cluster; after an event, the coordinator checks the ENIs concerned at once")
+	flags.DurationVar(&c.ReleaseGrace, "release-grace", 15*time.Second, "how long to wait for the agent of an existing Node to deconfigure a link before detaching the ENI; must be longer than the agents' --release-delay")
+	flags.DurationVar(&c.NodeGrace, "node-grace", time.Minute, "how long to wait for a deleted Node to be registered again before detaching the ENIs of its instance")
+	flags.DurationVar(&c.OrphanAge, "orphan-age", 10*time.Minute, "minimum age of a leftover ENI that no event explains before it is deleted")
+	flags.DurationVar(&c.StatusInterval, "status-interval", 5*time.Second, "minimum time between two status updates of a NodeENI")
+	flags.DurationVar(&c.PollInterval, "poll-interval", 2*time.Second, "minimum time between two descriptions of an ENI that is being detached or deleted")
+	flags.DurationVar(&c.LeaseDuration, "lease-duration", 15*time.Second, "how long the other coordinators wait for a leader that does not renew the Lease before they take over")
+	flags.DurationVar(&c.RenewDeadline, "lease-renew-deadline", 10*time.Second, "how long a leader tries to renew the Lease before it exits")
+	flags.DurationVar(&c.RetryPeriod, "lease-retry-period", 2*time.Second, "time between two attempts to acquire or renew the Lease")
 	o.Define(flags, ":8080")
 	if err := program.ParseFlags(flags, args); err != nil {
 		return o, err

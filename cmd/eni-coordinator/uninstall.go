@@ -14,22 +14,29 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-const aboutUninstall = `eni-coordinator uninstall deletes all NodeENIs and waits until they are gone, and
-their ENIs with them. Agents and a coordinator have to run meanwhile: they do the
-work. Whatever else is installed stays. It may be interrupted and run again.
+const aboutUninstall = `eni-coordinator uninstall deletes all NodeENIs and waits until they and their ENIs are
+gone. The agents and a coordinator must keep running, because they do the work. It
+does not delete anything else. You can interrupt it and run it again. It exits with 1
+if NodeENIs remain after --timeout.
 
-It deletes nothing unless it is told to with --delete-all-nodeenis, or a Helm release
-named by --helm-release is being uninstalled.
+It deletes nothing unless you set --delete-all-nodeenis, or the Helm release in
+--helm-release is being uninstalled.
+
+Usage:
+  eni-coordinator uninstall [flags]
+
+Examples:
+  eni-coordinator uninstall --delete-all-nodeenis --kubeconfig=$HOME/.kube/config
 `
 
 func uninstall(ctx context.Context, args []string) error {
 	flags := program.Flags(name+" uninstall", aboutUninstall)
-	kubeconfig := flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
-	namespace := flags.String("namespace", "eni-system", "namespace of the coordinators' Lease, which tells whether one of them works")
-	timeout := flags.Duration("timeout", 10*time.Minute, "how long to wait")
-	all := flags.Bool("delete-all-nodeenis", false, "delete all NodeENIs and their ENIs")
-	helmRelease := flags.String("helm-release", "", "delete them only if Helm's record of this release, as NAMESPACE/NAME.vREVISION, says that it is being uninstalled; for the chart's Job eni-uninstall in --namespace")
-	crds := flags.Bool("delete-crds", false, "with --helm-release: delete the CustomResourceDefinitions afterwards")
+	kubeconfig := flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "path of a kubeconfig file (default $KUBECONFIG, then the pod's service account)")
+	namespace := flags.String("namespace", "eni-system", "namespace of the coordinators' Lease, which shows whether one of them leads")
+	timeout := flags.Duration("timeout", 10*time.Minute, "how long to wait until the NodeENIs and their ENIs are gone")
+	all := flags.Bool("delete-all-nodeenis", false, "delete all NodeENIs of the cluster and their ENIs")
+	helmRelease := flags.String("helm-release", "", "for the chart's Job eni-uninstall: delete all NodeENIs only if Helm's record of this release (NAMESPACE/NAME.vREVISION) shows that Helm is uninstalling it")
+	crds := flags.Bool("delete-crds", false, "with --helm-release: delete the CustomResourceDefinitions after the last NodeENI")
 	if err := program.ParseFlags(flags, args); err != nil {
 		return err
 	}

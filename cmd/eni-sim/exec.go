@@ -17,13 +17,26 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 )
 
+const aboutExec = `eni-sim exec runs a command in the network namespace of a node of a running simulator,
+with the environment of that node. NODE is the name of a node or the ID of its
+instance.
+
+Usage:
+  eni-sim exec [--admin URL] NODE -- CMD [ARG...]
+
+Examples:
+  eni-sim exec node-1 -- ip address
+
+Flags:
+`
+
 // execOnNode becomes a command in a node's namespace. It only returns when
 // that fails.
 func execOnNode(args []string) error {
 	flags := flag.NewFlagSet(name+" exec", flag.ContinueOnError)
-	admin := flags.String("admin", cmp.Or(os.Getenv("ENI_SIM_ADMIN"), "http://127.0.0.1:4567"), "`URL` of the simulator's admin endpoint (also $ENI_SIM_ADMIN)")
+	admin := flags.String("admin", cmp.Or(os.Getenv("ENI_SIM_ADMIN"), "http://127.0.0.1:4567"), "`URL` of the simulator's admin endpoint; $ENI_SIM_ADMIN overrides the default")
 	flags.Usage = func() {
-		fmt.Fprintf(flags.Output(), "Usage: %s exec [--admin URL] NODE -- CMD [ARG...]\n\nNODE is a node's name or its instance's id.\n\nFlags:\n", name)
+		fmt.Fprint(flags.Output(), aboutExec)
 		flags.PrintDefaults()
 	}
 	if err := parseFlags(flags, args); err != nil {

@@ -19,13 +19,18 @@ import (
 
 const name = "eni-sim"
 
-const usage = `Usage:
-  eni-sim [flags]                          run the simulator until Ctrl-C
-  eni-sim exec [--admin URL] NODE -- CMD   run a command on a node of a running simulator
+const usage = `eni-sim simulates EC2, the instance metadata service, and a VPC on this machine. Each
+node is a network namespace, and each attached ENI is a link in it. No traffic leaves
+this machine, and you do not need an AWS account. Without root, it runs in a user
+namespace.
 
-eni-sim simulates EC2, the instance metadata service and a VPC: every node is
-a network namespace, an attached ENI is a link in it. Nothing leaves this
-machine, and no AWS account is needed. Without root it runs in a user namespace.
+Usage:
+  eni-sim [flags]                                  run the simulator until Ctrl-C
+  eni-sim exec [--admin URL] NODE -- CMD [ARG...]  run a command on a node of a running simulator
+
+Examples:
+  eni-sim --nodes=2
+  eni-sim exec node-1 -- ip address
 
 Flags:
 `
@@ -82,14 +87,14 @@ func parse(args []string) (sim.Config, error) {
 	var file, nodeType, timing string
 	var nodes int
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
-	flags.StringVar(&file, "config", "", "topology `FILE`; what it leaves out is built in")
-	flags.IntVar(&nodes, "nodes", 0, "launch `N` nodes, instead of the topology's (default 3)")
-	flags.StringVar(&nodeType, "node-type", "", "instance `TYPE` of the nodes of --nodes")
-	flags.StringVar(&timing, "timing", "", "`realistic|instant`, instead of the topology's (default realistic)")
+	flags.StringVar(&file, "config", "", "topology `FILE`; built-in defaults replace what it leaves out")
+	flags.IntVar(&nodes, "nodes", 0, "launch `N` nodes instead of those of the topology file (default 3)")
+	flags.StringVar(&nodeType, "node-type", "", "with --nodes: instance `TYPE` of the nodes")
+	flags.StringVar(&timing, "timing", "", "latencies of EC2, instead of those of the topology file: `realistic|instant` (default realistic)")
 	flags.BoolVar(&c.Topology.Throttle, "throttle", false, "throttle API calls with EC2's documented token buckets")
-	flags.StringVar(&c.EC2Listen, "ec2-listen", "127.0.0.1:4566", "address (`HOST:PORT`) of the EC2 API; port 0 chooses a free one")
+	flags.StringVar(&c.EC2Listen, "ec2-listen", "127.0.0.1:4566", "address (`HOST:PORT`) of the EC2 API; port 0 selects a free port")
 	flags.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:4567", "address (`HOST:PORT`) of the admin endpoint, which has no authentication")
-	flags.Func("forward", "`NAME=HOST:PORT` of a service that the nodes are to reach, for example a kube-apiserver; repeatable", func(text string) error {
+	flags.Func("forward", "`NAME=HOST:PORT` of a service that the nodes can reach, for example a kube-apiserver; can be repeated", func(text string) error {
 		service, target, ok := strings.Cut(text, "=")
 		if !ok {
 			return errors.New("want NAME=HOST:PORT")
@@ -97,8 +102,8 @@ func parse(args []string) (sim.Config, error) {
 		c.Forward = append(c.Forward, sim.Service{Name: service, Target: target})
 		return nil
 	})
-	flags.BoolVar(&c.HostIMDS, "host-imds", false, "offer each node's metadata service on a port of this machine's loopback too")
-	flags.BoolVar(&c.NoNetwork, "no-network", false, "only EC2 and the metadata services, on loopback; no namespaces, no links")
+	flags.BoolVar(&c.HostIMDS, "host-imds", false, "also serve the metadata service of each node on a port of this machine's loopback address")
+	flags.BoolVar(&c.NoNetwork, "no-network", false, "simulate only EC2 and the metadata services, on loopback, without namespaces and links")
 	flags.Usage = func() {
 		fmt.Fprint(flags.Output(), usage)
 		flags.PrintDefaults()

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// schema is what is read of a CRD's schema.
+// schema is the part of a CRD's schema that the tables show.
 type schema struct {
 	Description          string            `json:"description"`
 	Type                 string            `json:"type"`
@@ -27,7 +27,7 @@ type schema struct {
 
 type validation struct {
 	Message string `json:"message"`
-	// FieldPath, such as .a.b, leads to the field that the rule speaks of.
+	// FieldPath, such as .a.b, is the path of the field that the rule is about.
 	FieldPath string `json:"fieldPath"`
 }
 
@@ -64,7 +64,7 @@ func fields(argument string) (string, error) {
 		return "", fmt.Errorf("the CRD of %s has no fields at %s", words[0], words[1])
 	}
 	var b strings.Builder
-	b.WriteString("| field | type | default | |\n|---|---|---|---|\n")
+	b.WriteString("| field | type | default | description |\n|---|---|---|---|\n")
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
 		field := s.Properties[name]
 		field.Validations = append(field.rulesOf(""), s.rulesOf(name)...)
@@ -77,8 +77,8 @@ func fields(argument string) (string, error) {
 	return b.String(), nil
 }
 
-// rulesOf are the rules that speak of a field or of what is below it; without a name,
-// those that speak of the value itself.
+// rulesOf are the rules about a field or the fields below it; without a name, those about
+// the value itself.
 func (s schema) rulesOf(name string) []validation {
 	return slices.DeleteFunc(slices.Clone(s.Validations), func(v validation) bool {
 		first, _, _ := strings.Cut(strings.TrimPrefix(v.FieldPath, "."), ".")

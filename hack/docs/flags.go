@@ -1,33 +1,27 @@
 package main
 
 import (
+	"errors"
 	"fmt"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 )
 
-// aFlag is a flag in the words of package flag: its name and the name of its
-// value on one line, its text on the next, with the default at the end.
-var aFlag = regexp.MustCompile(`(?m)^  -(\S+)(?: (\S+))?\n\s+(.*)$`)
+// aFlag is a flag as package flag prints it: its name and the name of its value on one
+// line, its text on the next, with the default at the end.
+var aFlag = regexp.MustCompile(`(?m)^  -(\S+)(?: (\S+))?(?:\n\s+|\t)(.*)$`)
 
 // atTheEnd is the default that a flag's text ends with.
 var atTheEnd = regexp.MustCompile(` \(default (.*)\)$`)
 
-// flags is a table of the flags of a command, such as "eni-agent status".
-func flags(programs, command string) (string, error) {
-	words := strings.Fields(command)
-	help, err := exec.Command(filepath.Join(programs, words[0]), append(words[1:], "--help")...).CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%s --help: %w", command, err)
-	}
-	found := aFlag.FindAllStringSubmatch(string(help), -1)
+// flagTable is a table of the flags that --help lists.
+func flagTable(list string) (string, error) {
+	found := aFlag.FindAllStringSubmatch(list, -1)
 	if len(found) == 0 {
-		return "", fmt.Errorf("%s --help lists no flags", command)
+		return "", errors.New("--help lists no flags")
 	}
 	var b strings.Builder
-	b.WriteString("| flag | default | |\n|---|---|---|\n")
+	b.WriteString("| flag | default | description |\n|---|---|---|\n")
 	for _, m := range found {
 		name, text, fallback := m[1], m[3], ""
 		if m[2] != "" {

@@ -1,9 +1,9 @@
-// Command docs fills the generated parts of docs/configuration.md: the fields of
-// the custom resources from their CRDs, the flags of the programs from --help,
-// the values of the Helm chart from values.yaml. It runs at the top of the tree.
+// Command docs fills the generated parts of docs/configuration.md and docs/cli.md: the
+// fields of the custom resources from their CRDs, the values of the Helm chart from
+// values.yaml, the reference of the programs from --help. It runs at the top of the tree.
 //
-//	go run ./hack/docs -programs bin          writes the page
-//	go run ./hack/docs -programs bin -check   fails when it is not up to date
+//	go run ./hack/docs -programs bin          writes the pages
+//	go run ./hack/docs -programs bin -check   fails if they are not up to date
 package main
 
 import (
@@ -14,19 +14,21 @@ import (
 	"regexp"
 )
 
-const page = "docs/configuration.md"
+var pages = []string{"docs/configuration.md", "docs/cli.md"}
 
 func main() {
-	programs := flag.String("programs", "bin", "directory of eni-agent and eni-coordinator")
-	check := flag.Bool("check", false, "only say whether the page is up to date")
+	programs := flag.String("programs", "bin", "directory of the programs")
+	check := flag.Bool("check", false, "only check whether the pages are up to date")
 	flag.Parse()
-	if err := run(*programs, *check); err != nil {
-		fmt.Fprintln(os.Stderr, "docs:", err)
-		os.Exit(1)
+	for _, page := range pages {
+		if err := run(page, *programs, *check); err != nil {
+			fmt.Fprintln(os.Stderr, "docs:", err)
+			os.Exit(1)
+		}
 	}
 }
 
-func run(programs string, check bool) error {
+func run(page, programs string, check bool) error {
 	old, err := os.ReadFile(page)
 	if err != nil {
 		return err
@@ -35,8 +37,8 @@ func run(programs string, check bool) error {
 		switch what {
 		case "fields":
 			return fields(argument)
-		case "flags":
-			return flags(programs, argument)
+		case "programs":
+			return reference(programs, argument)
 		case "values":
 			return values(argument)
 		}
@@ -53,7 +55,7 @@ func run(programs string, check bool) error {
 	return os.WriteFile(page, fresh, 0o644)
 }
 
-// part is a generated part: a marker that says what it is, and its end.
+// part is a generated part: a marker that names its generator, and its end.
 var part = regexp.MustCompile(`(?s)(<!-- generated: (\w+) ([^\n]*?) -->\n).*?(<!-- end -->)`)
 
 // fill replaces the generated parts of a page.

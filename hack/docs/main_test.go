@@ -56,7 +56,7 @@ func TestValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := strings.Join([]string{
-		"| value | default | |",
+		"| value | default | description |",
 		"|---|---|---|",
 		"| `awsRegion` | `\"\"` | Region of EC2; empty: as the instance says. |",
 		"| **`controller`** | | The coordinator. |",
@@ -67,5 +67,59 @@ func TestValues(t *testing.T) {
 	}, "\n")
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
+const help = `x does a thing
+and another.
+
+Usage:
+  x [flags]              run it
+  x sub-command [flags]  run a part of it
+  x version              print the version
+
+Examples:
+  # First
+  x --wait=2s
+
+  x -o json
+
+Flags:
+  -o string
+    	output format: table or json (default "table")
+  -v	print more
+  -wait duration
+    	how long to wait | or not (default 5s)
+`
+
+func TestMarkdown(t *testing.T) {
+	got, err := markdown("## x", help)
+	want := strings.Join([]string{
+		"## x", "", "x does a thing\nand another.", "",
+		"Usage:", "", "```text", "x [flags]              run it", "x sub-command [flags]  run a part of it", "x version              print the version", "```", "",
+		"Examples:", "", "```sh", "# First", "x --wait=2s", "", "x -o json", "```", "",
+		"Flags:", "",
+		"| flag | default | description |", "|---|---|---|",
+		"| `-o STRING` | table | output format: table or json |",
+		"| `-v` |  | print more |",
+		"| `--wait DURATION` | 5s | how long to wait \\| or not |", "",
+	}, "\n")
+	if err != nil || got != want {
+		t.Errorf("got %v\n%s\nwant\n%s", err, got, want)
+	}
+	if _, err := markdown("## x", "x\n\nFlags:\n"); err == nil {
+		t.Error("a list without flags is no error")
+	}
+}
+
+func TestSubcommands(t *testing.T) {
+	for text, want := range map[string]string{
+		help: "sub-command",
+		"kubectl-x\n\nUsage:\n  kubectl x status [flags]   show\n  kubectl x why NODE   explain\n\nExamples:\n  kubectl x other y\n": "status why",
+		"no usage\n\n  x other [flags]  y\n": "",
+	} {
+		if got := strings.Join(subcommands("x", text), " "); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
 	}
 }

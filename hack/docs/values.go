@@ -9,8 +9,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// values is a table of a values.yaml: every value that is no map, and what the
-// comment above it says.
+// values is a table of a values.yaml: every value that is not a map, with the comment
+// above it.
 func values(file string) (string, error) {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -21,7 +21,7 @@ func values(file string) (string, error) {
 		return "", fmt.Errorf("%s: %w", file, err)
 	}
 	var b strings.Builder
-	b.WriteString("| value | default | |\n|---|---|---|\n")
+	b.WriteString("| value | default | description |\n|---|---|---|\n")
 	if err := rows(&b, "", document.Content[0]); err != nil {
 		return "", fmt.Errorf("%s: %w", file, err)
 	}

@@ -44,7 +44,8 @@ func PrintVersion(context.Context, []string) error {
 	return err
 }
 
-// Flags makes the flags of a command, of which --help says this first.
+// Flags makes the flag set of a command. --help prints about, then the flags. The text has
+// paragraphs and the sections Usage and Examples, which hack/docs turns into docs/cli.md.
 func Flags(name, about string) *flag.FlagSet {
 	flags := flag.NewFlagSet(name, flag.ContinueOnError)
 	flags.Usage = func() {
@@ -54,8 +55,8 @@ func Flags(name, about string) *flag.FlagSet {
 	return flags
 }
 
-// ParseFlags parses the flags of a command that takes no other arguments. A wrong
-// one is an error, which the caller tells; the usage is printed for --help only.
+// ParseFlags parses the flags of a command that takes no other arguments. It returns an
+// error for a wrong one, and prints the usage for --help only.
 func ParseFlags(flags *flag.FlagSet, args []string) error {
 	out := flags.Output()
 	flags.SetOutput(io.Discard)

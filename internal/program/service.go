@@ -15,11 +15,11 @@ type Options struct {
 	LogFormat, LogLevel string
 }
 
-// Define makes the flags. example is an address.
+// Define defines the flags. example is an address.
 func (o *Options) Define(flags *flag.FlagSet, example string) {
-	flags.StringVar(&o.HTTPAddress, "http-address", "", "address for /healthz, /readyz and /metrics, such as "+example+" (default none)")
-	flags.StringVar(&o.LogFormat, "log-format", "text", "text or json")
-	flags.StringVar(&o.LogLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&o.HTTPAddress, "http-address", "", "address on which to serve /healthz, /readyz, and /metrics, such as "+example+" (default none)")
+	flags.StringVar(&o.LogFormat, "log-format", "text", "format of log messages: text or json")
+	flags.StringVar(&o.LogLevel, "log-level", "info", "lowest level of log messages: debug, info, warn, or error")
 }
 
 // Service is what every program that serves has.
