@@ -58,19 +58,19 @@ func linkDesc(name, help string, more ...string) *prometheus.Desc {
 	return prometheus.NewDesc(name, help, append([]string{"nodeeni", "subnet", "eni", "link"}, more...), nil)
 }
 
-var linkInfo = linkDesc("eni_link_info", "1 for each ENI; location is where its link is: host, pod (in another network namespace, where the driver's counters cannot be read), none (not found).", "location")
+var linkInfo = linkDesc("eni_link_info", "Always 1 for each ENI. The label location shows where the link is: host, pod (in another network namespace, in which the agent cannot read the driver's counters), none (not found).", "location")
 
 // linkMetrics are what the kernel counts for every link.
 var linkMetrics = []struct {
 	desc  *prometheus.Desc
 	count func(hostnet.Counters) uint64
 }{
-	{linkDesc("eni_link_receive_bytes_total", "Bytes that the link has received."), func(c hostnet.Counters) uint64 { return c.Received.Bytes }},
-	{linkDesc("eni_link_receive_packets_total", "Packets that the link has received."), func(c hostnet.Counters) uint64 { return c.Received.Packets }},
-	{linkDesc("eni_link_receive_drop_total", "Packets that the link has received and that were dropped, in the driver or because nothing on the host takes their protocol."), func(c hostnet.Counters) uint64 { return c.Received.Dropped }},
-	{linkDesc("eni_link_transmit_bytes_total", "Bytes that the link has sent."), func(c hostnet.Counters) uint64 { return c.Transmitted.Bytes }},
-	{linkDesc("eni_link_transmit_packets_total", "Packets that the link has sent."), func(c hostnet.Counters) uint64 { return c.Transmitted.Packets }},
-	{linkDesc("eni_link_transmit_drop_total", "Packets that were to be sent and that the driver dropped."), func(c hostnet.Counters) uint64 { return c.Transmitted.Dropped }},
+	{linkDesc("eni_link_receive_bytes_total", "Number of bytes that the link has received."), func(c hostnet.Counters) uint64 { return c.Received.Bytes }},
+	{linkDesc("eni_link_receive_packets_total", "Number of packets that the link has received."), func(c hostnet.Counters) uint64 { return c.Received.Packets }},
+	{linkDesc("eni_link_receive_drop_total", "Number of received packets that were dropped, by the driver or because nothing on the host handles their protocol."), func(c hostnet.Counters) uint64 { return c.Received.Dropped }},
+	{linkDesc("eni_link_transmit_bytes_total", "Number of bytes that the link has sent."), func(c hostnet.Counters) uint64 { return c.Transmitted.Bytes }},
+	{linkDesc("eni_link_transmit_packets_total", "Number of packets that the link has sent."), func(c hostnet.Counters) uint64 { return c.Transmitted.Packets }},
+	{linkDesc("eni_link_transmit_drop_total", "Number of outgoing packets that the driver dropped."), func(c hostnet.Counters) uint64 { return c.Transmitted.Dropped }},
 }
 
 // driverMetric is how a driver's counter is served.
@@ -84,19 +84,19 @@ type driverMetric struct {
 // https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/monitoring-network-performance-ena.html
 var enaMetrics = func() map[string]driverMetric {
 	const counter, gauge = prometheus.CounterValue, prometheus.GaugeValue
-	exceeded := linkDesc("eni_ena_allowance_exceeded_total", "Packets that were queued or dropped because they exceeded an allowance: bw_in, bw_out, pps and conntrack (the instance's), linklocal (the ENI's, to DNS, IMDS and the time service). It is NAME_allowance_exceeded of ethtool -S.", "allowance")
+	exceeded := linkDesc("eni_ena_allowance_exceeded_total", "Number of packets that EC2 queued or dropped because they exceeded an allowance: bw_in, bw_out, pps, and conntrack of the instance, or linklocal of the ENI (packets to DNS, IMDS, and the time service). In ethtool -S, it is NAME_allowance_exceeded.", "allowance")
 	return map[string]driverMetric{
 		"bw_in_allowance_exceeded":      {exceeded, counter, []string{"bw_in"}},
 		"bw_out_allowance_exceeded":     {exceeded, counter, []string{"bw_out"}},
 		"pps_allowance_exceeded":        {exceeded, counter, []string{"pps"}},
 		"conntrack_allowance_exceeded":  {exceeded, counter, []string{"conntrack"}},
 		"linklocal_allowance_exceeded":  {exceeded, counter, []string{"linklocal"}},
-		"conntrack_allowance_available": {linkDesc("eni_ena_conntrack_allowance_available", "Connections that the instance can still have tracked, for its security groups, before packets of new ones are dropped."), gauge, nil},
-		"ena_srd_mode":                  {linkDesc("eni_ena_srd_mode", "ENA Express: 0 (off), 1 (on), 2 (off, with UDP still set), 3 (on, with UDP)."), gauge, nil},
-		"ena_srd_tx_pkts":               {linkDesc("eni_ena_srd_tx_pkts_total", "Packets that were sent by SRD."), counter, nil},
-		"ena_srd_eligible_tx_pkts":      {linkDesc("eni_ena_srd_eligible_tx_pkts_total", "Packets that were sent and that SRD could have carried, as far as both ends and the path are concerned."), counter, nil},
-		"ena_srd_rx_pkts":               {linkDesc("eni_ena_srd_rx_pkts_total", "Packets that were received by SRD."), counter, nil},
-		"ena_srd_resource_utilization":  {linkDesc("eni_ena_srd_resource_utilization", "How much the instance uses of the memory that it may use for SRD connections, in percent."), gauge, nil},
+		"conntrack_allowance_available": {linkDesc("eni_ena_conntrack_allowance_available", "Number of further connections that EC2 can track for the instance before it drops packets of new connections."), gauge, nil},
+		"ena_srd_mode":                  {linkDesc("eni_ena_srd_mode", "ENA Express mode: 0 (disabled), 1 (enabled for TCP), 2 (disabled, but the setting for UDP remains), 3 (enabled for TCP and UDP)."), gauge, nil},
+		"ena_srd_tx_pkts":               {linkDesc("eni_ena_srd_tx_pkts_total", "Number of packets that were sent with SRD."), counter, nil},
+		"ena_srd_eligible_tx_pkts":      {linkDesc("eni_ena_srd_eligible_tx_pkts_total", "Number of sent packets for which both ends and the path supported SRD."), counter, nil},
+		"ena_srd_rx_pkts":               {linkDesc("eni_ena_srd_rx_pkts_total", "Number of packets that were received with SRD."), counter, nil},
+		"ena_srd_resource_utilization":  {linkDesc("eni_ena_srd_resource_utilization", "Percentage of the instance's memory for SRD connections that is in use."), gauge, nil},
 	}
 }()
 

@@ -152,7 +152,7 @@ type PodCounters struct {
 }
 
 var podAddresses = prometheus.NewDesc("eni_agent_pod_addresses",
-	"Addresses for pods by NodeENI and state: in_use, free, or leaked (the pod is gone; they are taken back after 10 minutes). A pod with an address of each IP family counts once. With --pods only.",
+	"Number of addresses for pods by NodeENI and state: in_use, free, leaked (the pod no longer exists; the agent frees the address after 10 minutes). A pod with an address of each IP family counts once. Only with --pods.",
 	[]string{"nodeeni", "state"}, nil)
 
 // NewPodCounters makes and registers them.

@@ -48,28 +48,28 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	}
 	m := &Metrics{
 		calls:  eni.NewMetrics(registry),
-		leader: gauge("eni_coordinator_leader", "1 in the coordinator that leads, 0 in the others.").WithLabelValues(),
+		leader: gauge("eni_coordinator_leader", "1 if this coordinator leads, 0 if not.").WithLabelValues(),
 		leftOver: gauge("eni_coordinator_left_over_enis",
-			"ENIs that are left over and not deleted yet, by reason, as the last sweep found them.", "reason"),
-		found: counter("eni_coordinator_left_over_enis_found_total", "ENIs that were found to be left over, each once, by reason.", "reason"),
+			"Number of leftover ENIs that are not deleted yet, by reason, in the last sweep.", "reason"),
+		found: counter("eni_coordinator_left_over_enis_found_total", "Number of leftover ENIs that were found, each counted once, by reason.", "reason"),
 		steps: counter("eni_coordinator_collection_steps_total",
-			"Steps of collection by step (detach, delete) and outcome: done, later (EC2 cannot do it yet), throttled, refused (until permissions or the ENI are changed), skipped (EC2 refuses the same for other ENIs), postponed (to the next sweep), dropped (something has changed since the decision). The step refuse is for ENIs that are not detached: those at device index 0 or at an instance that they were not made for, and those that may be another cluster's.", "step", "outcome"),
+			"Number of cleanup steps by step (detach, delete) and outcome: done, later (EC2 cannot do it yet), throttled, refused (until the permissions or the ENI change), skipped (EC2 refuses the same step for other ENIs), postponed (until the next sweep), dropped (something changed after the decision). The step refuse counts ENIs that the coordinator refuses to detach: those at device index 0, those attached to an instance for which they were not created, and those that may belong to another cluster.", "step", "outcome"),
 		reattachments: counter("eni_coordinator_detaches_undone_total",
-			"ENIs that were attached again after they had been detached, as by an agent that does not reach the API server.").WithLabelValues(),
+			"Number of ENIs that were attached again after the coordinator detached them, for example by an agent that cannot reach the API server.").WithLabelValues(),
 		contradicted: gauge("eni_coordinator_cleanup_blocked",
-			"NodeENIs whose ENIs are not deleted because what EC2 shows contradicts the Nodes and the agents' reports, by reason. WrongRegion and InstancesUnknown: EC2 is asked in the wrong Region or account, and nothing is deleted.", "reason"),
-		collection: histogram("eni_coordinator_collection_seconds", "Time from when an ENI was found to be left over to its deletion.", 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600),
+			"Number of NodeENIs whose ENIs are not deleted because EC2 contradicts the Nodes or the agents' reports, by reason. With WrongRegion and InstancesUnknown, the coordinator uses the wrong Region or account and deletes nothing.", "reason"),
+		collection: histogram("eni_coordinator_collection_seconds", "Time from when an ENI was found to be leftover until it was deleted.", 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600),
 		sweeps: counter("eni_coordinator_sweeps_total",
-			"Sweeps through the cluster's ENIs, all or those that events concern, by result: ok, error (EC2 did not list them).", "result"),
-		sweep: histogram("eni_coordinator_sweep_duration_seconds", "Duration of a sweep, its steps included.", .05, .1, .2, .5, 1, 2, 5, 10, 20, 30, 60),
+			"Number of sweeps, through all ENIs of the cluster or those that events concern, by result: ok, error (EC2 did not list the ENIs).", "result"),
+		sweep: histogram("eni_coordinator_sweep_duration_seconds", "Duration of a sweep, including its cleanup steps.", .05, .1, .2, .5, 1, 2, 5, 10, 20, 30, 60),
 		lastSweep: gauge("eni_coordinator_last_sweep_timestamp_seconds",
-			"When the leader last swept through all ENIs without an error; 0 before it has.").WithLabelValues(),
+			"Unix time of the leader's last full sweep without an error; 0 before the first one.").WithLabelValues(),
 		statusWrites: counter("eni_coordinator_status_writes_total",
-			"Writes of a NodeENI's status by result: ok, conflict (tried again with the newer object), error.", "result"),
+			"Number of writes of a NodeENI's status by result: ok, conflict (tried again with the newer object), error.", "result"),
 	}
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "eni_coordinator_oldest_left_over_seconds",
-		Help: "For how long the oldest left-over ENI has been left over; 0 if there is none.",
+		Help: "Time since the oldest leftover ENI was found to be leftover; 0 if there is none.",
 	}, m.oldestAge))
 	m.begin()
 	return m

@@ -18,8 +18,8 @@ import (
 
 var described = regexp.MustCompile(`^Desc\{fqName: "(\w+)", help: "(.*)", unit: "\w*", constLabels: \{(.*)\}, variableLabels: \{(.*)\}\}$`)
 
-// describe makes a row of the page of each metric that is registered. A Gather would
-// leave out what has no value yet.
+// describe makes a row of the page for each registered metric. A Gather would leave out
+// metrics without a value.
 func describe(t *testing.T, c prometheus.Collector) (rows []string) {
 	t.Helper()
 	ch := make(chan *prometheus.Desc)
@@ -53,7 +53,7 @@ func describe(t *testing.T, c prometheus.Collector) (rows []string) {
 	return rows
 }
 
-// The page's tables are what is registered.
+// The page's tables list exactly the metrics that are registered.
 func TestMetricsPage(t *testing.T) {
 	var rows []string
 	for prefix, register := range map[string]func(prometheus.Registerer){
@@ -75,7 +75,7 @@ func TestMetricsPage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, prefix := range []string{"eni_agent", "eni_link", "eni_ena", "eni_coordinator", "eni_ec2"} {
-		want := "| metric | |\n|---|---|\n"
+		want := "| metric | description |\n|---|---|\n"
 		for _, row := range rows {
 			if strings.HasPrefix(row, "| `"+prefix+"_") {
 				want += row
@@ -84,7 +84,7 @@ func TestMetricsPage(t *testing.T) {
 		_, rest, _ := strings.Cut(string(text), "<!-- "+prefix+" -->\n")
 		got, _, ok := strings.Cut(rest, "<!-- end -->\n")
 		if !ok || got != want {
-			t.Errorf("docs/metrics.md does not say what there is of %s; it is:\n%s", prefix, want)
+			t.Errorf("the table of %s in docs/metrics.md is not up to date; replace it with:\n%s", prefix, want)
 		}
 	}
 }

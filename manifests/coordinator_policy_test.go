@@ -26,18 +26,18 @@ func TestCoordinatorPolicy(t *testing.T) {
 	}
 	for _, step := range []step{
 		{"its finalizer is added", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["`+ours+`"]}}`), ""},
-		{"its finalizer is removed from a living NodeENI", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":null}}`), "that are being deleted only"},
-		{"another finalizer is added", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["`+ours+`","example.com/other"]}}`), "and no other"},
+		{"its finalizer is removed from a living NodeENI", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":null}}`), "only from a NodeENI that is being deleted"},
+		{"another finalizer is added", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["`+ours+`","example.com/other"]}}`), "add and remove only the finalizer"},
 		{"people add another finalizer", r.patch(admin, "guarded", `{"metadata":{"finalizers":["`+ours+`","example.com/other"]}}`), ""},
-		{"another finalizer is removed", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["`+ours+`"]}}`), "and no other"},
-		{"all finalizers are removed", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":[]}}`), "and no other"},
-		{"the spec is changed", r.patch(coordinator, "guarded", `{"spec":{"mtu":1500}}`), "does not change the spec"},
-		{"the selector is changed", r.patch(coordinator, "guarded", `{"spec":{"nodeSelector":{"another":"label"}}}`), "does not change the spec"},
-		{"spec and finalizers are changed", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["`+ours+`","example.com/other"]},"spec":{"mtu":1500}}`), "does not change the spec"},
-		{"a label is added", r.patch(coordinator, "guarded", `{"metadata":{"labels":{"x":"y"}}}`), "finalizer only"},
-		{"the labels are removed", r.patch(coordinator, "guarded", `{"metadata":{"labels":null}}`), "finalizer only"},
-		{"an annotation is added", r.patch(coordinator, "guarded", `{"metadata":{"annotations":{"x":"y"}}}`), "finalizer only"},
-		{"an owner is added", r.patch(coordinator, "guarded", `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"node-1","uid":"any"}]}}`), "finalizer only"},
+		{"another finalizer is removed", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["`+ours+`"]}}`), "add and remove only the finalizer"},
+		{"all finalizers are removed", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":[]}}`), "add and remove only the finalizer"},
+		{"the spec is changed", r.patch(coordinator, "guarded", `{"spec":{"mtu":1500}}`), "cannot change the spec"},
+		{"the selector is changed", r.patch(coordinator, "guarded", `{"spec":{"nodeSelector":{"another":"label"}}}`), "cannot change the spec"},
+		{"spec and finalizers are changed", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["`+ours+`","example.com/other"]},"spec":{"mtu":1500}}`), "cannot change the spec"},
+		{"a label is added", r.patch(coordinator, "guarded", `{"metadata":{"labels":{"x":"y"}}}`), "only its finalizer in the metadata"},
+		{"the labels are removed", r.patch(coordinator, "guarded", `{"metadata":{"labels":null}}`), "only its finalizer in the metadata"},
+		{"an annotation is added", r.patch(coordinator, "guarded", `{"metadata":{"annotations":{"x":"y"}}}`), "only its finalizer in the metadata"},
+		{"an owner is added", r.patch(coordinator, "guarded", `{"metadata":{"ownerReferences":[{"apiVersion":"v1","kind":"Node","name":"node-1","uid":"any"}]}}`), "only its finalizer in the metadata"},
 		{"the status is written", r.patch(coordinator, "guarded", `{"status":{"observedGeneration":1}}`, "status"), ""},
 		{"the status is written, and the spec with it", r.patch(coordinator, "guarded", `{"spec":{"mtu":1500},"status":{"observedGeneration":2}}`, "status"), ""},
 		{"the spec has stayed as it was", func() error {
@@ -47,11 +47,11 @@ func TestCoordinatorPolicy(t *testing.T) {
 			}
 			return err
 		}, ""},
-		{"a NodeENI is created", r.create(coordinator, nodeENI("new")), "neither creates nor deletes"},
-		{"a NodeENI is deleted", r.remove(coordinator, nodeENIs, "guarded"), "neither creates nor deletes"},
+		{"a NodeENI is created", r.create(coordinator, nodeENI("new")), "cannot create or delete"},
+		{"a NodeENI is deleted", r.remove(coordinator, nodeENIs, "guarded"), "cannot create or delete"},
 		{"all NodeENIs are deleted", func() error {
 			return r.client(coordinator).Resource(nodeENIs).DeleteCollection(t.Context(), metav1.DeleteOptions{}, metav1.ListOptions{})
-		}, "neither creates nor deletes"},
+		}, "cannot create or delete"},
 		{"people delete it", r.remove(admin, nodeENIs, "guarded"), ""},
 		{"its finalizer is removed then", r.patch(coordinator, "guarded", `{"metadata":{"finalizers":["example.com/other"]}}`), ""},
 		{"people remove the other", r.patch(admin, "guarded", `{"metadata":{"finalizers":null}}`), ""},
@@ -61,7 +61,7 @@ func TestCoordinatorPolicy(t *testing.T) {
 		{"an Event about a Pod", refusedEvent(func(e *unstructured.Unstructured) { e.Object["involvedObject"] = involved("v1", "Pod", "x") }), "must be about a NodeENI or a Node"},
 		{"an Event as an agent", refusedEvent(func(e *unstructured.Unstructured) { changed(e, "eni-agent", "source", "component") }), "must have the source.component eni-coordinator"},
 		{"an Event as a kubelet", refusedEvent(func(e *unstructured.Unstructured) { changed(e, "kubelet", "source", "component") }), "must have the source.component eni-coordinator"},
-		{"an Event of a node", refusedEvent(func(e *unstructured.Unstructured) { changed(e, "node-1", "source", "host") }), "has no source.host"},
+		{"an Event of a node", refusedEvent(func(e *unstructured.Unstructured) { changed(e, "node-1", "source", "host") }), "must not have a source.host"},
 		{"an Event elsewhere", refusedEvent(func(e *unstructured.Unstructured) {
 			changed(changed(e, "kube-system", "metadata", "namespace"), "kube-system", "involvedObject", "namespace")
 		}), "must be in the namespace default"},

@@ -32,9 +32,9 @@ const (
 // +kubebuilder:validation:XValidation:rule="(has(self.securityGroupIDs) && self.securityGroupIDs.size() > 0) || (has(self.securityGroupNames) && self.securityGroupNames.size() > 0)",message="at least one security group is required: set securityGroupIDs or securityGroupNames",reason=FieldValueRequired
 type NodeENISpec struct {
 	// nodeSelector is a map of labels. A node gets the ENIs if it has all of them with
-	// these values. Required; 1 to 10 entries. When a node stops matching, its
-	// ENIs are released: the agent deconfigures their links, and the coordinator detaches
-	// and deletes them.
+	// these values. Required; 1 to 10 entries, whose keys must not start with
+	// nodeeni.networking.k8s.aws/. When a node stops matching, its ENIs are released: the
+	// agent deconfigures their links, and the coordinator detaches and deletes them.
 	//
 	// +kubebuilder:validation:MaxProperties=10
 	// +kubebuilder:validation:XValidation:rule="self.size() >= 1",message="must have at least one label, so that only the nodes that you choose get ENIs"
@@ -179,7 +179,8 @@ type NodeENISpec struct {
 	// +kubebuilder:validation:XValidation:rule="self >= 0 && self <= 256",message="must be 0, which means the instance type's default, or from 1 to 256"
 	ENAQueues int32 `json:"enaQueues,omitempty"`
 	// description is the description of the ENIs in EC2. Changes apply to existing ENIs.
-	// Optional; at most 255 characters. Default "NodeENI" and the name of this NodeENI.
+	// Optional; at most 255 characters, without control characters. Default "NodeENI" and
+	// the name of this NodeENI.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=255
@@ -202,8 +203,9 @@ type NodeENISpec struct {
 	Pods *Pods `json:"pods,omitempty"`
 	// interfaceName is the name of the link, so that it is the same on every node. If the
 	// node has several ENIs of this NodeENI, the second is named with the suffix "-1", the
-	// third with "-2", and so on. Optional; at most 15 characters, including the suffix. By
-	// default, the link keeps the name that the operating system gave it.
+	// third with "-2", and so on. Optional; at most 15 letters, digits, '-', '_', and '.',
+	// including the suffix, and not eth0, lo, all, or default. By default, the link keeps
+	// the name that the operating system gave it.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
@@ -212,7 +214,8 @@ type NodeENISpec struct {
 	InterfaceName string `json:"interfaceName,omitempty"`
 	// tags are added to each ENI when it is created. Changes apply only to ENIs created
 	// afterwards. Optional; at most 40, because EC2 allows 50 and aws-multi-eni adds its
-	// own.
+	// own. A key has 1 to 128 characters, and a value at most 256. Keys must not start with
+	// aws:, networking.k8s.aws/, or node.k8s.amazonaws.com/.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxProperties=40

@@ -64,13 +64,13 @@ func parse(args []string) (options, error) {
 
 // define defines the agent's flags.
 func (o *options) define(flags *flag.FlagSet) {
-	flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of the node; with Kubernetes, that of its Node object (default $NODE_NAME; a standalone agent then uses the instance ID)")
+	flags.StringVar(&o.node, "node-name", os.Getenv("NODE_NAME"), "name of the node; with Kubernetes, that of its Node object (default $NODE_NAME; for a standalone agent, then the instance ID)")
 	flags.StringVar(&o.cluster, "cluster-name", "", "cluster name, which is the value of the ENIs' tag networking.k8s.aws/cluster; must be the same for all agents and coordinators of a cluster (default the UID of the namespace kube-system; for a standalone agent, standalone)")
 	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "path of a kubeconfig file (default $KUBECONFIG, then the pod's service account)")
 	flags.BoolVar(&o.startupTaint, "startup-taint", false, "remove the taint "+v1alpha1.StartupTaint+" from the Node when all of its ENIs are ready")
 	flags.BoolVar(&o.readyLabels, "node-ready-labels", false, "label the Node with "+v1alpha1.ReadyLabelPrefix+"NAME="+v1alpha1.ReadyLabelValue+" for each NodeENI whose ENIs are ready")
 	flags.StringVar(&o.directory, "nodeeni-dir", "", "run as a standalone agent, which reads NodeENIs from the files (*.yaml, *.yml, *.json) in this directory instead of from Kubernetes, and which also detaches and deletes its own ENIs")
-	flags.Func("node-labels", "standalone agent: labels of the node, such as ng=multi-eni,zone=a", func(text string) (err error) {
+	flags.Func("node-labels", "standalone agent: `labels` of the node, such as ng=multi-eni,zone=a", func(text string) (err error) {
 		if o.labels, err = labels.ConvertSelectorToLabelsMap(text); err != nil {
 			return errors.New("must be labels such as ng=multi-eni,zone=a: " + strings.TrimPrefix(err.Error(), "<nil>: "))
 		}

@@ -90,10 +90,10 @@ func parse(args []string) (sim.Config, error) {
 	flags.StringVar(&file, "config", "", "topology `FILE`; built-in defaults replace what it leaves out")
 	flags.IntVar(&nodes, "nodes", 0, "launch `N` nodes instead of those of the topology file (default 3)")
 	flags.StringVar(&nodeType, "node-type", "", "with --nodes: instance `TYPE` of the nodes")
-	flags.StringVar(&timing, "timing", "", "latencies of EC2, instead of those of the topology file: `realistic|instant` (default realistic)")
+	flags.StringVar(&timing, "timing", "", "`TIMING` of EC2 instead of that of the topology file: realistic or instant (default realistic)")
 	flags.BoolVar(&c.Topology.Throttle, "throttle", false, "throttle API calls with EC2's documented token buckets")
-	flags.StringVar(&c.EC2Listen, "ec2-listen", "127.0.0.1:4566", "address (`HOST:PORT`) of the EC2 API; port 0 selects a free port")
-	flags.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:4567", "address (`HOST:PORT`) of the admin endpoint, which has no authentication")
+	flags.StringVar(&c.EC2Listen, "ec2-listen", "127.0.0.1:4566", "`HOST:PORT` of the EC2 API; port 0 selects a free port")
+	flags.StringVar(&c.AdminListen, "admin-listen", "127.0.0.1:4567", "`HOST:PORT` of the admin endpoint, which has no authentication")
 	flags.Func("forward", "`NAME=HOST:PORT` of a service that the nodes can reach, for example a kube-apiserver; can be repeated", func(text string) error {
 		service, target, ok := strings.Cut(text, "=")
 		if !ok {

@@ -22,13 +22,6 @@ type schema struct {
 	Properties           map[string]schema `json:"properties"`
 	Items                *schema           `json:"items"`
 	AdditionalProperties *schema           `json:"additionalProperties"`
-	Validations          []validation      `json:"x-kubernetes-validations"`
-}
-
-type validation struct {
-	Message string `json:"message"`
-	// FieldPath, such as .a.b, is the path of the field that the rule is about.
-	FieldPath string `json:"fieldPath"`
 }
 
 // fields is a table of the fields at a path, such as "nodeenis spec", of a CRD.
@@ -67,7 +60,6 @@ func fields(argument string) (string, error) {
 	b.WriteString("| field | type | default | description |\n|---|---|---|---|\n")
 	for _, name := range slices.Sorted(maps.Keys(s.Properties)) {
 		field := s.Properties[name]
-		field.Validations = append(field.rulesOf(""), s.rulesOf(name)...)
 		def := field.fallback()
 		if slices.Contains(s.Required, name) {
 			def = "required"
@@ -75,15 +67,6 @@ func fields(argument string) (string, error) {
 		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", name, field.typeName(), def, field.text())
 	}
 	return b.String(), nil
-}
-
-// rulesOf are the rules about a field or the fields below it; without a name, those about
-// the value itself.
-func (s schema) rulesOf(name string) []validation {
-	return slices.DeleteFunc(slices.Clone(s.Validations), func(v validation) bool {
-		first, _, _ := strings.Cut(strings.TrimPrefix(v.FieldPath, "."), ".")
-		return first != name
-	})
 }
 
 func (s schema) typeName() string {
@@ -113,20 +96,9 @@ func (s schema) fallback() string {
 	return "`" + strings.Trim(string(text), `"`) + "`"
 }
 
-// text is the description and the rules, each once.
+// text is the description on one line.
 func (s schema) text() string {
-	sentences := []string{strings.ReplaceAll(cmp.Or(s.Description, "—"), "\n", " ")}
-	rules := s.Validations
-	if s.Items != nil {
-		rules = append(slices.Clone(rules), s.Items.Validations...)
-	}
-	for _, r := range rules {
-		message := strings.ToUpper(r.Message[:1]) + r.Message[1:] + "."
-		if !slices.Contains(sentences, message) {
-			sentences = append(sentences, message)
-		}
-	}
-	return cell(strings.Join(sentences, " "))
+	return cell(strings.ReplaceAll(cmp.Or(s.Description, "—"), "\n", " "))
 }
 
 // cell keeps a text within one cell of a table.

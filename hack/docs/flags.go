@@ -27,14 +27,22 @@ func flagTable(list string) (string, error) {
 		if m[2] != "" {
 			name += " " + strings.ToUpper(m[2])
 		}
-		if end := atTheEnd.FindStringSubmatch(text); end != nil {
+		switch end := atTheEnd.FindStringSubmatch(text); {
+		case end != nil:
 			text, fallback = strings.TrimSuffix(text, end[0]), strings.Trim(end[1], `"`)
+		case m[2] == "":
+			fallback = "false"
 		}
 		dashes := "--"
 		if len(m[1]) == 1 {
 			dashes = "-"
 		}
-		fmt.Fprintf(&b, "| `%s%s` | %s | %s |\n", dashes, name, cell(fallback), cell(text))
+		fmt.Fprintf(&b, "| `%s%s` | %s | %s |\n", dashes, name, cell(fallback), cell(markFlags(text)))
 	}
 	return b.String(), nil
 }
+
+var inText = regexp.MustCompile(`(^|[\s(])(--[a-z][a-z-]*)`)
+
+// markFlags makes the flags in a text code.
+func markFlags(text string) string { return inText.ReplaceAllString(text, "$1`$2`") }

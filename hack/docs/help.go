@@ -100,7 +100,7 @@ func markdown(heading, help string) (string, error) {
 		code = strings.ReplaceAll(code, "\n  ", "\n")
 		switch before, open := strings.CutSuffix(*last, "\n```"); {
 		case !indented:
-			blocks = append(blocks, block)
+			blocks = append(blocks, markFlags(block))
 		case open:
 			*last = before + "\n\n" + code + "\n```"
 		case *last == "Examples:":

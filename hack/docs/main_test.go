@@ -31,22 +31,8 @@ func TestSchemaTable(t *testing.T) {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-	s := schema{Description: "a\nb | c.", Validations: []validation{{Message: "must be x"}, {Message: "must be x"}}}
-	if got, want := s.text(), `a b \| c. Must be x.`; got != want {
+	if got, want := (schema{Description: "a\nb | c."}).text(), `a b \| c.`; got != want {
 		t.Errorf("got %q, want %q", got, want)
-	}
-}
-
-func TestRulesOf(t *testing.T) {
-	s := schema{Validations: []validation{{Message: "own"}, {"a's", ".a"}, {"of a's b", ".a.b"}, {"ab's", ".ab"}}}
-	for name, want := range map[string]string{"": "own", "a": "a's, of a's b", "ab": "ab's", "b": ""} {
-		var messages []string
-		for _, v := range s.rulesOf(name) {
-			messages = append(messages, v.Message)
-		}
-		if got := strings.Join(messages, ", "); got != want {
-			t.Errorf("of %q: got %q, want %q", name, got, want)
-		}
 	}
 }
 
@@ -71,7 +57,7 @@ func TestValues(t *testing.T) {
 }
 
 const help = `x does a thing
-and another.
+and another with --wait.
 
 Usage:
   x [flags]              run it
@@ -89,20 +75,20 @@ Flags:
     	output format: table or json (default "table")
   -v	print more
   -wait duration
-    	how long to wait | or not (default 5s)
+    	how long to wait | or not, see (--all-of-it) (default 5s)
 `
 
 func TestMarkdown(t *testing.T) {
 	got, err := markdown("## x", help)
 	want := strings.Join([]string{
-		"## x", "", "x does a thing\nand another.", "",
+		"## x", "", "x does a thing\nand another with `--wait`.", "",
 		"Usage:", "", "```text", "x [flags]              run it", "x sub-command [flags]  run a part of it", "x version              print the version", "```", "",
 		"Examples:", "", "```sh", "# First", "x --wait=2s", "", "x -o json", "```", "",
 		"Flags:", "",
 		"| flag | default | description |", "|---|---|---|",
 		"| `-o STRING` | table | output format: table or json |",
-		"| `-v` |  | print more |",
-		"| `--wait DURATION` | 5s | how long to wait \\| or not |", "",
+		"| `-v` | false | print more |",
+		"| `--wait DURATION` | 5s | how long to wait \\| or not, see (`--all-of-it`) |", "",
 	}, "\n")
 	if err != nil || got != want {
 		t.Errorf("got %v\n%s\nwant\n%s", err, got, want)

@@ -40,20 +40,20 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		calls: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "eni_ec2_calls_total",
-			Help: "EC2 calls, every attempt, by action and code: OK, EC2's error code, NoAnswer, ForeignAnswer, or NoCredentials.",
+			Help: "Number of EC2 calls, including repeated ones, by action and code: OK, EC2's error code, NoAnswer, ForeignAnswer, or NoCredentials.",
 		}, []string{"action", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "eni_ec2_call_duration_seconds",
-			Help:    "Time to EC2's answer, or to giving up, by action.",
+			Help:    "Duration of EC2 calls by action, including calls without an answer.",
 			Buckets: []float64{.02, .05, .1, .2, .5, 1, 2, 5, 10, 30},
 		}, []string{"action"}),
 		throttled: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "eni_ec2_throttled_calls_total",
-			Help: "EC2 calls that were throttled (RequestLimitExceeded and its like).",
+			Help: "Number of EC2 calls that EC2 throttled (RequestLimitExceeded and similar codes).",
 		}),
 		denied: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "eni_ec2_denied_calls_total",
-			Help: "EC2 calls that IAM denied, or for which there were no valid credentials.",
+			Help: "Number of EC2 calls that IAM denied or that had no valid credentials.",
 		}),
 		codes: map[string]bool{},
 	}

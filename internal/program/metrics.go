@@ -18,7 +18,7 @@ func NewMetrics(prefix string) *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	build := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name:        prefix + "_build_info",
-		Help:        "1; the labels tell the version of the program and of Go.",
+		Help:        "Always 1. The labels show the versions of the program and of Go.",
 		ConstLabels: prometheus.Labels{"version": Version, "goversion": runtime.Version()},
 	})
 	build.Set(1)

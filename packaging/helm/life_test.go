@@ -278,7 +278,7 @@ func (c *cluster) checkPolicy(account string) {
 	}}
 	c.await("an agent may not write another node's report", func() string { // roles and policies come into force a moment later
 		_, err := client.Resource(nodeENIStates).Create(c.t.Context(), report, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if err == nil || !strings.Contains(err.Error(), "may write the NodeENIState node-1 and not node-2") {
+		if err == nil || !strings.Contains(err.Error(), "can write the NodeENIState node-1 but not node-2") {
 			return fmt.Sprint(err)
 		}
 		return ""

@@ -76,11 +76,11 @@ func TestMistakes(t *testing.T) {
 		"uninstall.timeout=5":                              "at '/uninstall/timeout': got number, want string",
 		"crds.upgrade=true":                                "at '/crds': additional properties 'upgrade' not allowed",
 
-		"metrics.serviceMonitor.enabled=true":                               "metrics.serviceMonitor.enabled=true needs metrics.enabled=true",
-		"controller.serviceAccount.name=a,eniManager.serviceAccount.name=a": `agent and coordinator would share the ServiceAccount "a"`,
-		"nodeReadiness.labels=true,admissionPolicy.enabled=false":           "nodeReadiness needs admissionPolicy.enabled=true",
-		"pods.enabled=true,admissionPolicy.enabled=false":                   "pods.enabled=true needs admissionPolicy.enabled=true",
-		"crds.keep=false,uninstall.deleteNodeENIs=false":                    "Set crds.keep=true, or uninstall.deleteNodeENIs=true",
+		"metrics.serviceMonitor.enabled=true":                               "metrics.serviceMonitor.enabled=true requires metrics.enabled=true",
+		"controller.serviceAccount.name=a,eniManager.serviceAccount.name=a": `the agent and the coordinator must not share the ServiceAccount "a"`,
+		"nodeReadiness.labels=true,admissionPolicy.enabled=false":           "nodeReadiness requires admissionPolicy.enabled=true",
+		"pods.enabled=true,admissionPolicy.enabled=false":                   "pods.enabled=true requires admissionPolicy.enabled=true",
+		"crds.keep=false,uninstall.deleteNodeENIs=false":                    "Set crds.keep=true or uninstall.deleteNodeENIs=true",
 	} {
 		if _, err := render(t, "--set", set); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("--set %s: %v\nwant\n%s", set, err, want)

@@ -1,4 +1,4 @@
-{{/* What helm adds to the labels of every object. */}}
+{{/* The labels that the chart adds to every object. */}}
 {{- define "aws-multi-eni.labels" -}}
 app.kubernetes.io/name: aws-multi-eni
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -49,7 +49,7 @@ app.kubernetes.io/component: coordinator
 {{- include "aws-multi-eni.image" (dict "root" . "of" "coordinator" "image" .Values.controller.image) }}
 {{- end }}
 
-{{/* Flags of both programs. Defaults are left out. */}}
+{{/* Flags of both programs, without those that have the default value. */}}
 {{- define "aws-multi-eni.args" -}}
 {{- with .Values.clusterName }}
 - --cluster-name={{ . }}
@@ -62,17 +62,17 @@ app.kubernetes.io/component: coordinator
 {{- end }}
 {{- end }}
 
-{{/* An update strategy; rollingUpdate belongs to that of its name only. */}}
+{{/* An update strategy. Only the type RollingUpdate has rollingUpdate. */}}
 {{- define "aws-multi-eni.strategy" -}}
 {{- if eq (.type | default "RollingUpdate") "RollingUpdate" }}{{ toYaml . }}{{ else }}{{ omit . "rollingUpdate" | toYaml }}{{ end }}
 {{- end }}
 
-{{/* Whether agents need the right to patch Nodes. */}}
+{{/* Whether agents need permission to patch Nodes. */}}
 {{- define "aws-multi-eni.patchesNodes" -}}
 {{- if or .Values.nodeReadiness.startupTaint .Values.nodeReadiness.labels }}yes{{ end }}
 {{- end }}
 
-{{/* What agents share with the CNI plugin and the nodes' pods. */}}
+{{/* Directories that agents share with the CNI plugin and the pods of the node. */}}
 {{- define "aws-multi-eni.pods.volumes" -}}
 {{- with .Values.pods }}
 {{- if .enabled }}
@@ -106,8 +106,8 @@ app.kubernetes.io/component: coordinator
   mountPath: /run/eni-agent/pods
 - name: pod-attachments
   mountPath: /var/lib/eni-agent/pods
-{{- /* Which pods are gone is told by their network namespaces. Container runtimes name
-them by either path. */}}
+{{- /* The agent detects by the network namespaces which pods have ended. Container runtimes
+use either path. */}}
 - name: netns
   mountPath: /run/netns
   readOnly: true
@@ -118,7 +118,7 @@ them by either path. */}}
 {{- end }}
 {{- end }}
 
-{{/* Of the containers that need no right of the kernel's. */}}
+{{/* The security context of containers that need no capabilities. */}}
 {{- define "aws-multi-eni.restricted" -}}
 allowPrivilegeEscalation: false
 privileged: false
@@ -152,7 +152,7 @@ readinessProbe:
   failureThreshold: 3
 {{- end }}
 
-{{/* Annotations of what exists for the uninstall only. */}}
+{{/* Annotations of the objects that exist only during an uninstall. */}}
 {{- define "aws-multi-eni.hook" -}}
 helm.sh/hook: pre-delete
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
@@ -160,9 +160,9 @@ argocd.argoproj.io/hook: Skip
 {{- end }}
 
 {{/*
-Sets what is null, or was removed by null: a setting to its default of values.yaml, of
-which files/values.yaml is a copy, a list or a map of the user's to none. Every
-template of this chart begins with it, because each may be the first.
+Replaces values that are null, or were removed with null: settings with their defaults
+from values.yaml, of which files/values.yaml is a copy, and lists and maps of the user with
+empty ones. Every template of this chart starts with it, because each may be the first.
 */}}
 {{- define "aws-multi-eni.defaults" -}}
 {{- include "aws-multi-eni.fill" (dict "values" .Values "defaults" (.Files.Get "files/values.yaml" | fromYaml)) }}

@@ -1,13 +1,13 @@
 {{/*
-The objects of a file that is a copy of one of manifests/, with the namespace and
-the accounts of this release: dict "root" $ "file" "rbac/agent.yaml" "account" NAME.
-ServiceAccounts, which have values of their own, are left out.
+The objects of a copy of a file of manifests/, with the namespace and the ServiceAccounts of
+this release: dict "root" $ "file" "rbac/agent.yaml" "account" NAME. ServiceAccounts are
+left out, because they have their own values.
 */}}
 {{- define "aws-multi-eni.objects" -}}
 {{- $namespace := .root.Release.Namespace }}
 {{- $account := .account }}
 {{- $text := .root.Files.Get (printf "files/%s" .file) }}
-{{- /* The names in the policies' expressions and messages. */}}
+{{- /* Replace the names in the expressions and messages of the policies. */}}
 {{- $agent := include "aws-multi-eni.agent.account" .root }}
 {{- $text = $text | replace "eni-system:eni-agent" (printf "%s:%s" $namespace $agent) }}
 {{- $text = $text | replace "eni-system:eni-coordinator" (printf "%s:%s" $namespace (include "aws-multi-eni.coordinator.account" .root)) }}
