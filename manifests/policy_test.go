@@ -164,7 +164,7 @@ func newPolicyRig(t *testing.T, cp *controlplane.ControlPlane) *policyRig {
 	controlplane.AwaitRefusal(t, "eni-", claim, func() error {
 		return r.client(r.agent("")).Resource(nodeENIs).Delete(r.Context(), "wanted", probe)
 	})
-	controlplane.AwaitRefusal(t, "eni-", "neither creates nor deletes", func() error {
+	controlplane.AwaitRefusal(t, "eni-", "cannot create or delete", func() error {
 		return r.client(r.account(namespace, "eni-coordinator")).Resource(nodeENIs).Delete(r.Context(), "wanted", probe)
 	})
 	controlplane.AwaitRefusal(t, "eni-", claim, func() error {

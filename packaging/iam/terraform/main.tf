@@ -22,18 +22,18 @@ module "policies" {
 
 resource "aws_iam_policy" "agent" {
   name        = "${var.name_prefix}agent"
-  description = "eni-agent of aws-multi-eni"
+  description = "Permissions of eni-agent (aws-multi-eni)"
   policy      = module.policies.policies[local.agent_policy]
   tags        = var.tags
 
   lifecycle {
     precondition {
       condition     = !(var.standalone && var.agent_credentials == "pod-role")
-      error_message = "An agent that stands alone has no pod: leave agent_credentials at instance-profile."
+      error_message = "A standalone agent does not run in a pod: set agent_credentials to instance-profile."
     }
     precondition {
       condition     = var.standalone || var.agent_credentials != "pod-role" || var.kubernetes_cluster_name != ""
-      error_message = "agent_credentials = \"pod-role\" needs kubernetes_cluster_name."
+      error_message = "agent_credentials = \"pod-role\" requires kubernetes_cluster_name."
     }
   }
 }
@@ -42,7 +42,7 @@ resource "aws_iam_policy" "coordinator" {
   count = var.standalone ? 0 : 1
 
   name        = "${var.name_prefix}coordinator"
-  description = "eni-coordinator of aws-multi-eni"
+  description = "Permissions of eni-coordinator (aws-multi-eni)"
   policy      = module.policies.policies["coordinator"]
   tags        = var.tags
 }

@@ -4,7 +4,7 @@ output "agent_policy_arn" {
 }
 
 output "coordinator_policy_arn" {
-  description = "ARN of the coordinator's policy; null with standalone."
+  description = "ARN of the coordinator's policy; null if standalone is true."
   value       = one(aws_iam_policy.coordinator[*].arn)
 }
 

@@ -1,15 +1,15 @@
 variable "vpc_id" {
-  description = "VPC of the nodes. Only subnets and security groups of it may be used."
+  description = "VPC of the nodes. The agents can use only its subnets and security groups."
   type        = string
 }
 
 variable "cluster_id" {
-  description = "Value of the ENIs' cluster tag: the UID of the namespace kube-system, or what --cluster-name says."
+  description = "Cluster name, which is the value of the ENIs' tag networking.k8s.aws/cluster: the UID of the namespace kube-system, or the value of --cluster-name."
   type        = string
 }
 
 variable "agent_credentials" {
-  description = "Where the agent has its credentials from: instance-profile (confined to its own instance) or pod-role (IRSA, Pod Identity; weaker)."
+  description = "Source of the agent's credentials: instance-profile (restricted to its own instance) or pod-role (IRSA or Pod Identity; weaker)."
   type        = string
   default     = "instance-profile"
 
@@ -20,37 +20,37 @@ variable "agent_credentials" {
 }
 
 variable "standalone" {
-  description = "The agent runs without Kubernetes and also detaches and deletes its own ENIs. There is no coordinator then."
+  description = "Whether the agents are standalone. They also detach and delete their own ENIs, and no coordinator exists."
   type        = bool
   default     = false
 }
 
 variable "kubernetes_cluster_name" {
-  description = "NAME in the tag kubernetes.io/cluster/NAME of the nodes' instances. Needed with agent_credentials = \"pod-role\"."
+  description = "NAME in the tag kubernetes.io/cluster/NAME of the nodes' instances. Required with agent_credentials = \"pod-role\"."
   type        = string
   default     = ""
 }
 
 variable "tag_keys" {
-  description = "Keys that NodeENIs may have in spec.tags. * stands for any text."
+  description = "Tag keys that NodeENIs may use in spec.tags. * stands for any text."
   type        = list(string)
   default     = []
 }
 
 variable "name_prefix" {
-  description = "Begins the policies' names. Two clusters in one account need two."
+  description = "Prefix of the policies' names. Two clusters in one account need different prefixes."
   type        = string
   default     = "aws-multi-eni-"
 }
 
 variable "agent_role_names" {
-  description = "Roles that get the agent's policy: the nodes' roles, or the agent's own with pod-role."
+  description = "Roles to attach the agent's policy to: the roles of the nodes, or the agent's own role with pod-role."
   type        = list(string)
   default     = []
 }
 
 variable "coordinator_role_names" {
-  description = "Roles that get the coordinator's policy. Never a role of the nodes: every agent would have it too."
+  description = "Roles to attach the coordinator's policy to. Do not use a role of the nodes, because every agent would also have its permissions."
   type        = list(string)
   default     = []
 }

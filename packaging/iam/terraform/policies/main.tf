@@ -1,5 +1,5 @@
-# The policies in packaging/iam are the source; this fills in their placeholders.
-# It needs no provider, so it can be planned without an account.
+# Replaces the placeholders in the policies of packaging/iam. It does not need a provider, so
+# you can plan it without an account.
 
 locals {
   tag_keys = join("", [for key in var.tag_keys : ", ${jsonencode(key)}"])

@@ -14,7 +14,7 @@ variable "account_id" {
 }
 
 variable "vpc_id" {
-  description = "VPC of the nodes. Only subnets and security groups of it may be used."
+  description = "VPC of the nodes. The agents can use only its subnets and security groups."
   type        = string
 
   validation {
@@ -24,7 +24,7 @@ variable "vpc_id" {
 }
 
 variable "cluster_id" {
-  description = "Value of the ENIs' cluster tag: the UID of the namespace kube-system, or what --cluster-name says."
+  description = "Cluster name, which is the value of the ENIs' tag networking.k8s.aws/cluster: the UID of the namespace kube-system, or the value of --cluster-name."
   type        = string
 
   validation {
@@ -40,7 +40,7 @@ variable "kubernetes_cluster_name" {
 }
 
 variable "tag_keys" {
-  description = "Keys that NodeENIs may have in spec.tags. * stands for any text."
+  description = "Tag keys that NodeENIs may use in spec.tags. * stands for any text."
   type        = list(string)
   default     = []
 }
