@@ -77,7 +77,7 @@ func flagsOf(help string) []string {
 // Every flag and subcommand of our programs that a page names exists.
 func TestFlags(t *testing.T) {
 	all := programs(t)
-	known := slices.Clone(foreignFlags)
+	known := append(slices.Clone(foreignFlags), "--help")
 	for _, p := range all {
 		for _, flags := range p {
 			for _, f := range flags {
