@@ -68,11 +68,11 @@ type ConnectionTracking struct {
 
 // ENAExpress is the ENA Express (SRD) setting of an ENI.
 type ENAExpress struct {
-	// enabled enables ENA Express for TCP. Default false.
+	// enabled turns on ENA Express for TCP. Default false.
 	//
 	// +optional
 	Enabled bool `json:"enabled,omitempty"`
-	// udp enables ENA Express for UDP too. Requires enabled. Default false.
+	// udp also turns on ENA Express for UDP. Requires enabled. Default false.
 	//
 	// +optional
 	UDP bool `json:"udp,omitempty"`

@@ -53,8 +53,9 @@ type NodeENISpec struct {
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(subnet-[0-9a-f]{8,17})?$')",message="must be a subnet ID: 'subnet-' and 8 to 17 lowercase hexadecimal digits"
 	SubnetID string `json:"subnetID,omitempty"`
 	// subnetIDs are the IDs of subnets. Each node gets one ENI in each listed subnet that
-	// is in its zone; subnets in other zones are ignored. Adding a subnet creates ENIs, and
-	// removing one releases its ENIs. Optional; at most 64.
+	// is in its zone; subnets in other zones are ignored, but at least one must be in the
+	// node's zone. Adding a subnet creates ENIs, and removing one releases its ENIs.
+	// Optional; at most 64.
 	//
 	// +optional
 	// +listType=set
@@ -63,8 +64,8 @@ type NodeENISpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="self.matches('^subnet-[0-9a-f]{8,17}$')",message="must be a subnet ID: 'subnet-' and 8 to 17 lowercase hexadecimal digits"
 	SubnetIDs []string `json:"subnetIDs,omitempty"`
 	// subnetName is the value of the Name tag of subnets in the node's VPC. Several subnets
-	// may have the same name, but only one in each zone. Subnets in other zones are
-	// ignored. Optional; at most 256 characters.
+	// can have the same name if they are in different zones; those outside of the node's
+	// zone are ignored. Optional; at most 256 characters.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
@@ -142,14 +143,14 @@ type NodeENISpec struct {
 	// +default=true
 	SourceDestCheck *bool `json:"sourceDestCheck,omitempty"`
 	// ipv4 requests secondary IPv4 addresses or IPv4 prefixes in addition to each ENI's
-	// primary IPv4 address. Optional.
+	// primary IPv4 address. Changes apply to existing ENIs. Optional.
 	//
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!(self.?secondaryAddresses.orValue(0) > 0 && self.?prefixes.orValue(0) > 0)",fieldPath=".prefixes",message="must not be set together with secondaryAddresses: EC2 creates an ENI with one or the other"
 	IPv4 *IPv4 `json:"ipv4,omitempty"`
 	// ipv6 requests IPv6 addresses or IPv6 prefixes for each ENI. If unset, a new ENI gets
 	// an IPv6 address if its subnet assigns one to every new ENI
-	// (AssignIpv6AddressOnCreation). Optional.
+	// (AssignIpv6AddressOnCreation). Changes apply to existing ENIs. Optional.
 	//
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!(has(self.addresses) && self.?prefixes.orValue(0) > 0)",fieldPath=".prefixes",message="must not be set together with addresses: EC2 creates an ENI with one or the other"
@@ -201,11 +202,11 @@ type NodeENISpec struct {
 	//
 	// +optional
 	Pods *Pods `json:"pods,omitempty"`
-	// interfaceName is the name of the link, so that it is the same on every node. If the
-	// node has several ENIs of this NodeENI, the second is named with the suffix "-1", the
-	// third with "-2", and so on. Optional; at most 15 letters, digits, '-', '_', and '.',
-	// including the suffix, and not eth0, lo, all, or default. By default, the link keeps
-	// the name that the operating system gave it.
+	// interfaceName is the name of the link, so that it is the same on every node. Changes
+	// rename existing links. If the node has several ENIs of this NodeENI, the second is
+	// named with the suffix "-1", the third with "-2", and so on. Optional; at most 15
+	// letters, digits, '-', '_', and '.', including the suffix, and not eth0, lo, all, or
+	// default. By default, the link keeps the name that the operating system gave it.
 	//
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
