@@ -11,19 +11,19 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// The bounds of a report. The schema refuses what exceeds them; whoever reads
-// reports cuts it off, because a report may have been stored before the schema
-// had a bound, and what one agent writes must not become another node's trouble.
-// Strings are counted in characters, as the schema does.
+// The limits of a report. The schema refuses reports that exceed them. Readers cut reports
+// off, because a report may have been stored before the schema had a limit, and one agent's
+// report must not affect other nodes. Like the schema, the limits count the characters of
+// strings.
 const (
-	// MaxENIs is how many ENIs a NodeENIState reports. With all of them as long as
-	// can be it is still smaller than what etcd takes.
+	// MaxENIs is the number of ENIs in a NodeENIState. Even if all have the maximum size,
+	// etcd accepts the object.
 	MaxENIs = 128
-	// MaxAddresses is how many addresses of an ENI it reports, of both families.
+	// MaxAddresses is the number of addresses of an ENI in a report, for both families.
 	MaxAddresses = 64
-	// MaxPrefixes is how many prefixes of an ENI it reports, of both families.
+	// MaxPrefixes is the number of prefixes of an ENI in a report, for both families.
 	MaxPrefixes = 32
-	// MaxSubnetCIDRs is how many IPv6 ranges of a subnet it reports.
+	// MaxSubnetCIDRs is the number of IPv6 ranges of a subnet in a report.
 	MaxSubnetCIDRs = 4
 	// MaxNameLength bounds names of objects.
 	MaxNameLength = 253
@@ -39,14 +39,14 @@ const (
 	// MaxMessageLength bounds messages of a report.
 	MaxMessageLength = 1024
 
-	// MaxAttachments is how many ENIs the status of a NodeENI shows.
+	// MaxAttachments is the number of ENIs in the status of a NodeENI.
 	MaxAttachments = 100
-	// MaxAttachmentMessageLength bounds their messages, in bytes: a hundred of
-	// them stay well below what an API server stores.
+	// MaxAttachmentMessageLength is the limit of their messages, in bytes, so that 100
+	// of them stay well below the maximum size of an object.
 	MaxAttachmentMessageLength = 300
 )
 
-// The forms that the schema demands.
+// The patterns that the schema requires.
 var (
 	reportedName       = regexp.MustCompile(`^[-.0-9a-z]*$`)
 	reportedID         = regexp.MustCompile(`^[-0-9A-Za-z]*$`)
@@ -58,9 +58,9 @@ var (
 	reportedReason     = regexp.MustCompile(`^[-0-9A-Za-z_.:/]*$`)
 )
 
-// Clip cuts a report down to its bounds and makes its texts printable, so that one
-// odd value, of EC2, of a tag or of the host, never keeps an agent from writing the
-// rest. Where the schema demands a form, what has another one is left out.
+// Clip cuts a report down to its limits and makes its texts printable, so that one unusual
+// value from EC2, a tag, or the host never prevents an agent from writing the rest. It
+// removes values that do not match the pattern of the schema.
 func (s *NodeENIStateStatus) Clip() {
 	clip(&s.InstanceID, MaxIDLength)
 	clip(&s.Zone, MaxIDLength)
@@ -77,7 +77,7 @@ func (s *NodeENIStateStatus) Clip() {
 		s.ENIs[i].Clip()
 	}
 	if len(s.ENIs) > MaxENIs {
-		// Ids and decisions are the agent's memory; the rest is for people.
+		// IDs and decisions are the agent's memory; the rest is for users.
 		slices.SortStableFunc(s.ENIs, func(a, b ENIState) int { return memory(b) - memory(a) })
 		s.ENIs = head(s.ENIs, MaxENIs)
 	}
@@ -90,7 +90,7 @@ func memory(e ENIState) int {
 	return 0
 }
 
-// Clip cuts the report of one ENI down to its bounds.
+// Clip cuts the report of one ENI down to its limits.
 func (e *ENIState) Clip() {
 	uid := string(e.NodeENIUID)
 	for _, field := range []struct {
@@ -127,7 +127,7 @@ func (e *ENIState) Clip() {
 	e.Phase = Phase(phase)
 	clip(&e.Message, MaxMessageLength)
 	if year := e.LastTransitionTime.UTC().Year(); year < 1970 || year > 9998 {
-		e.LastTransitionTime = metav1.Unix(0, 0) // JSON has no form for the time that it may be in UTC
+		e.LastTransitionTime = metav1.Unix(0, 0) // JSON cannot represent the year that the time may have in UTC
 	}
 }
 
@@ -135,7 +135,7 @@ func notAnAddress(text string) bool {
 	return len(text) > MaxAddressLength || !reportedRange.MatchString(text)
 }
 
-// head is the beginning of a list, in memory of its own when it was cut.
+// head is the start of a list. If it is shorter than the list, it is a copy.
 func head[T any](list []T, most int) []T {
 	if len(list) <= most {
 		return list
@@ -143,8 +143,8 @@ func head[T any](list []T, most int) []T {
 	return slices.Clone(list[:most])
 }
 
-// clip shortens a text to so many characters, and puts a space where it holds
-// what does not print: a terminal must not obey it.
+// clip shortens a text to a number of characters, and replaces characters that do not
+// print with spaces, because they could control a terminal.
 func clip(text *string, most int) {
 	if len(*text) > most && utf8.RuneCountInString(*text) > most {
 		end := 0
@@ -157,8 +157,8 @@ func clip(text *string, most int) {
 	*text = Printable(*text)
 }
 
-// Printable is the text with a space in the place of each character that does
-// not print, such as a control character or half a character.
+// Printable replaces each character of a text that does not print, such as a control
+// character or an invalid one, with a space.
 func Printable(text string) string {
 	bad := func(r rune) bool { return r == utf8.RuneError || r != ' ' && !unicode.IsGraphic(r) }
 	if strings.IndexFunc(text, bad) < 0 {

@@ -381,8 +381,8 @@ type NodeENI struct {
 	Status NodeENIStatus `json:"status,omitempty"`
 }
 
-// Selects says whether the NodeENI wants ENIs on a node with these labels. An
-// empty selector, which the schema refuses, selects nothing.
+// Selects reports whether the NodeENI selects a node with these labels. An empty selector,
+// which the schema refuses, selects no node.
 func (n *NodeENI) Selects(nodeLabels map[string]string) bool {
 	for key, value := range n.Spec.NodeSelector {
 		if got, ok := nodeLabels[key]; !ok || got != value {

@@ -7,29 +7,29 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
-// What agents show on their Nodes, when they are told to.
+// Taints, labels, and resources that agents set on, or remove from, their Nodes.
 const (
-	// StartupTaint is the key of the taint, of any effect, that a node may be
-	// registered with, to be removed when its ENIs are ready.
+	// StartupTaint is the key of the taint, with any effect, with which you can register
+	// a node. The agent removes it when the node's ENIs are ready.
 	StartupTaint = "networking.k8s.aws/eni-not-ready"
-	// ReadyLabelPrefix begins the key of each label that tells of a NodeENI.
-	// Labels with this prefix are the agents' own.
+	// ReadyLabelPrefix is the prefix of the key of each label for a NodeENI. All labels
+	// with this prefix belong to the agents.
 	ReadyLabelPrefix = "nodeeni.networking.k8s.aws/"
 	// ReadyLabelValue is the value of such a label.
 	ReadyLabelValue = "ready"
-	// PodResourcePrefix begins the name of each extended resource that says how many pods
-	// a NodeENI has addresses for. Extended resources with this prefix are the agent's own.
+	// PodResourcePrefix is the prefix of the name of each extended resource for the
+	// addresses of a NodeENI. All extended resources with this prefix belong to the agents.
 	PodResourcePrefix = "networking.k8s.aws/"
 )
 
-// shortened and digits are what is kept of a name that is too long for a label,
-// and of the hash that then tells it from others.
+// shortened and digits are the numbers of characters that are kept of a name that is too
+// long for a label, and of its hash.
 const (
 	digits    = 10
 	shortened = validation.LabelValueMaxLength - 1 - digits
 )
 
-// ReadyLabel is the key of the label that tells that a node has the NodeENI's ENIs.
+// ReadyLabel is the key of the label on a node whose ENIs of the NodeENI are ready.
 func ReadyLabel(nodeENI string) string {
 	if len(nodeENI) > validation.LabelValueMaxLength {
 		nodeENI = hashed(nodeENI)
@@ -37,10 +37,10 @@ func ReadyLabel(nodeENI string) string {
 	return ReadyLabelPrefix + nodeENI
 }
 
-// PodResource is the name of the extended resource that says how many pods of a node the
-// NodeENI's ENIs have addresses for. A pod that requests a resource may be given a
-// toleration of that key (the admission plugin ExtendedResourceToleration), so no resource
-// is named like the start-up taint.
+// PodResource is the name of the extended resource for the number of pods on a node for
+// which the NodeENI's ENIs have addresses. The admission plugin ExtendedResourceToleration
+// adds a toleration with the name of the resource to pods that request it, so no resource
+// has the name of the start-up taint.
 func PodResource(nodeENI string) string {
 	if len(nodeENI) > validation.LabelValueMaxLength || PodResourcePrefix+nodeENI == StartupTaint {
 		nodeENI = hashed(nodeENI)
@@ -48,9 +48,8 @@ func PodResource(nodeENI string) string {
 	return PodResourcePrefix + nodeENI
 }
 
-// hashed is a name for what may have 63 characters, and must be another one for each
-// NodeENI: the first 52 characters, "-" and the first ten hexadecimal digits of the
-// NodeENI's SHA-256 hash.
+// hashed is a name of at most 63 characters that is different for each NodeENI: its first
+// 52 characters, "-", and the first ten hexadecimal digits of the SHA-256 hash of its name.
 func hashed(nodeENI string) string {
 	hash := sha256.Sum256([]byte(nodeENI))
 	return nodeENI[:min(len(nodeENI), shortened)] + "-" + hex.EncodeToString(hash[:])[:digits]

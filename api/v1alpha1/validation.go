@@ -13,14 +13,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// The rules here are those that the markers in nodeeni.go and attributes.go put into
-// the schema; the table in testdata/specs.yaml holds both to the same answers and
+// These rules are the same as those that the markers in nodeeni.go and attributes.go add to
+// the schema. The table in testdata/specs.yaml tests that both give the same results and
 // messages.
 
-// DefaultDeviceIndex is the device index of a NodeENI that names none.
+// DefaultDeviceIndex is the device index of a NodeENI that does not set one.
 const DefaultDeviceIndex = 1
 
-// Limits of the schema; those of groups, descriptions and tags are EC2's.
+// Limits of the schema. Those of groups, descriptions, and tags are EC2's.
 const (
 	maxSelectorLabels = 10
 	maxSubnets        = 64
@@ -55,7 +55,7 @@ var (
 	controlPatternMessage = "must not contain control characters"
 )
 
-// Default fills in what the schema's defaults fill in. A false stays false.
+// Default sets the same defaults as the schema. A false stays false.
 func Default(nodeENI *NodeENI) {
 	spec := &nodeENI.Spec
 	if spec.DeviceIndex == 0 {
@@ -71,8 +71,7 @@ func Default(nodeENI *NodeENI) {
 	}
 }
 
-// ValidateNodeENI returns everything that is wrong with a NodeENI, which Default
-// has seen.
+// ValidateNodeENI returns all errors of a NodeENI to which Default has been applied.
 func ValidateNodeENI(nodeENI *NodeENI) field.ErrorList {
 	var errs field.ErrorList
 	name := field.NewPath("metadata", "name")
@@ -146,7 +145,7 @@ func validateGroups(spec *NodeENISpec, path *field.Path) field.ErrorList {
 	return errs
 }
 
-// CheckMTU says what is wrong with an MTU that is asked for.
+// CheckMTU returns an error if an MTU is not valid.
 func CheckMTU(mtu int32) error {
 	if mtu != 0 && (mtu < minMTU || mtu > maxMTU) {
 		return errors.New("must be 0, which leaves the MTU unchanged, or from 576 to 9216 bytes; EC2's jumbo frames are 9001 bytes")
@@ -248,7 +247,7 @@ func validateList(items []string, maxItems int, path *field.Path, rule itemRule)
 	return errs
 }
 
-// invalid is not inlined, because the coordinator has to stay small.
+// invalid is not inlined, so that the coordinator stays small.
 //
 //go:noinline
 func invalid(errs field.ErrorList, path *field.Path, value any, message string) field.ErrorList {

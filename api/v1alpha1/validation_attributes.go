@@ -9,8 +9,8 @@ import (
 const (
 	// MaxNetworkCard is the highest index of a network card.
 	MaxNetworkCard = 31
-	// maxCount of addresses or prefixes, and maxQueues, are above what any instance
-	// type takes: they refuse slips of the pen.
+	// maxCount of addresses or prefixes, and maxQueues, are above the limits of all
+	// instance types. They catch typing errors.
 	maxCount  = 128
 	maxQueues = 256
 )
@@ -54,7 +54,7 @@ func validateAttributes(spec *NodeENISpec, path *field.Path) field.ErrorList {
 		{"ipv6.prefixes", v6.Addresses != nil && v6.Prefixes > 0, v6.Prefixes, "must not be set together with addresses: EC2 creates an ENI with one or the other"},
 		{"ipv6.primaryIPv6", v6.PrimaryIPv6 && (valueOf(v6.Addresses, 1) <= 0 || v6.Prefixes != 0), true, "primaryIPv6 requires an IPv6 address, and a prefix does not count as one: set addresses to 1 or more"},
 		{"enaExpress.udp", x.UDP && !x.Enabled, true, "requires enabled: true, because ENA Express carries UDP only where it is enabled"},
-		// What EC2 cannot do for the ENI of a running instance.
+		// Settings that EC2 does not support for the ENI of a running instance.
 		{"interfaceType", spec.InterfaceType != "" && spec.InterfaceType != "interface", spec.InterfaceType,
 			"must be interface: EC2 attaches efa and efa-only interfaces only when it launches an instance, so add them to the launch template"},
 		{"privateIPAddress", spec.PrivateIPAddress != "", spec.PrivateIPAddress,
@@ -69,8 +69,8 @@ func validateAttributes(spec *NodeENISpec, path *field.Path) field.ErrorList {
 	return errs
 }
 
-// ValidateNodeENIUpdate returns what of a NodeENI cannot become what it is now, and why.
-// The API server adds what to do instead, which is another thing without one.
+// ValidateNodeENIUpdate returns the changes of a NodeENI that are not possible, and why. The
+// API server's messages also say what to do, which is different for a standalone agent.
 func ValidateNodeENIUpdate(now, before *NodeENISpec) field.ErrorList {
 	var errs field.ErrorList
 	path := field.NewPath("spec")
@@ -99,7 +99,7 @@ func ValidateNodeENIUpdate(now, before *NodeENISpec) field.ErrorList {
 	return errs
 }
 
-// valueOf is what a pointer points to, or the other value where it is nil.
+// valueOf is the value that a pointer points to, or the other value if it is nil.
 func valueOf[T any](pointer *T, otherwise T) T {
 	if pointer != nil {
 		return *pointer

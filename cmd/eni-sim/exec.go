@@ -52,7 +52,7 @@ func execOnNode(args []string) error {
 	ctx, client := context.Background(), sim.NewClient(*admin)
 	info, err := client.Info(ctx)
 	if unreachable := new(url.Error); errors.As(err, &unreachable) {
-		return fmt.Errorf("%w; is it running? It prints its admin endpoint, which --admin or $ENI_SIM_ADMIN has to name", err)
+		return fmt.Errorf("%w; is it running? It prints its admin endpoint when it starts; set --admin or $ENI_SIM_ADMIN to it", err)
 	}
 	if err != nil {
 		return err

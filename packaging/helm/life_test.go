@@ -86,7 +86,7 @@ func (l *life) testInstall(t *testing.T) {
 
 // An upgrade brings a new CRD, and nothing happens to ENIs.
 func (l *life) testUpgrade(t *testing.T) {
-	newer := changedChart(t, "files/crds/networking.k8s.aws_nodeenis.yaml", "Nodes with every ENI ready", "Nodes that are ready")
+	newer := changedChart(t, "files/crds/networking.k8s.aws_nodeenis.yaml", "Number of nodes on which every ENI is ready", "Nodes that are ready")
 	l.mustHelm("upgrade", release, newer, "--reuse-values")
 	if column, _, _ := unstructured.NestedString(l.column("nodeenis", "Ready"), "description"); column != "Nodes that are ready" {
 		t.Errorf("after the upgrade the CRD still says %q", column)
