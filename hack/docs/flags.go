@@ -7,16 +7,22 @@ import (
 	"strings"
 )
 
-// aFlag is a flag as package flag prints it: its name and the name of its value on one
-// line, its text on the next, with the default at the end.
-var aFlag = regexp.MustCompile(`(?m)^  -(\S+)(?: (\S+))?(?:\n\s+|\t)(.*)$`)
-
-// atTheEnd is the default that a flag's text ends with.
-var atTheEnd = regexp.MustCompile(` \(default (.*)\)$`)
+var (
+	// ofFlag is a flag as package flag prints it: its name and the name of its value on one
+	// line, its text on the next.
+	ofFlag = regexp.MustCompile(`(?m)^  -(\S+)(?: (\S+))?(?:\n\s+|\t)(.*)$`)
+	// ofPflag is a flag as package pflag prints it, on one line.
+	ofPflag = regexp.MustCompile(`(?m)^ +(?:-\w, )?--(\S+)(?: (\S+))?  +(\S.*)$`)
+	// atTheEnd is the default with which a flag's text ends.
+	atTheEnd = regexp.MustCompile(` \(default (.*)\)$`)
+)
 
 // flagTable is a table of the flags that --help lists.
 func flagTable(list string) (string, error) {
-	found := aFlag.FindAllStringSubmatch(list, -1)
+	found := ofPflag.FindAllStringSubmatch(list, -1)
+	if len(found) == 0 {
+		found = ofFlag.FindAllStringSubmatch(list, -1)
+	}
 	if len(found) == 0 {
 		return "", errors.New("--help lists no flags")
 	}

@@ -98,6 +98,17 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
+// A program may use package pflag.
+func TestPflags(t *testing.T) {
+	got, err := flagTable("  -n, --namespace string   where it is (default \"eni-system\")\n      --watch              go on, see --namespace\n")
+	want := "| flag | default | description |\n|---|---|---|\n" +
+		"| `--namespace STRING` | eni-system | where it is |\n" +
+		"| `--watch` | false | go on, see `--namespace` |\n"
+	if err != nil || got != want {
+		t.Errorf("got %v\n%s\nwant\n%s", err, got, want)
+	}
+}
+
 func TestSubcommands(t *testing.T) {
 	for text, want := range map[string]string{
 		help: "sub-command",
