@@ -34,7 +34,7 @@ func reference(programs, sources string) (string, error) {
 			return "", err
 		}
 		b.WriteString("\n" + section)
-		for _, subcommand := range subcommands(d.Name(), help) {
+		for _, subcommand := range subcommands(help) {
 			help, err := helpOf(programs, d.Name(), subcommand)
 			if err != nil {
 				return "", err
@@ -65,7 +65,7 @@ func helpOf(programs, name string, args ...string) (string, error) {
 var aCommand = regexp.MustCompile(`(?m)^  (?:kubectl )?\S+ ([a-z]+(?:-[a-z]+)*) `)
 
 // subcommands are those that the section Usage lists, each once. version has no flags.
-func subcommands(name, help string) []string {
+func subcommands(help string) []string {
 	usage, _, _ := strings.Cut(between(help, "Usage:\n"), "\n\n")
 	var all []string
 	for _, m := range aCommand.FindAllStringSubmatch(usage+"\n", -1) {

@@ -115,7 +115,7 @@ func TestSubcommands(t *testing.T) {
 		"kubectl-x\n\nUsage:\n  kubectl x status [flags]   show\n  kubectl x why NODE   explain\n\nExamples:\n  kubectl x other y\n": "status why",
 		"no usage\n\n  x other [flags]  y\n": "",
 	} {
-		if got := strings.Join(subcommands("x", text), " "); got != want {
+		if got := strings.Join(subcommands(text), " "); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
