@@ -24,7 +24,7 @@ Examples:
 func installCNI(ctx context.Context, args []string) error {
 	flags := program.Flags(name+" install-cni", aboutInstallCNI)
 	from := flags.String("from", "/"+cniplugin.Name, "path of the plugin's `file`")
-	to := flags.String("to", "", "required: `directory` in which the container runtime looks for CNI plugins; "+cniplugin.Dirs)
+	to := flags.String("to", "", "required: `directory` in which the container runtime looks for CNI plugins: "+cniplugin.Dirs)
 	if err := program.ParseFlags(flags, args); err != nil {
 		return err
 	}
