@@ -1,9 +1,11 @@
 package release
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -11,18 +13,39 @@ import (
 )
 
 type workflow struct {
-	Permissions any
+	Permissions permissions
 	Jobs        map[string]struct {
 		Uses           string
-		Permissions    any
+		Permissions    permissions
 		TimeoutMinutes int `json:"timeout-minutes"`
 		Steps          []struct{ Name, Uses, Run string }
 	}
 }
 
+// permissions of a token: the scope, and read, write or none.
+type permissions map[string]string
+
+func (p permissions) writes() []string {
+	var scopes []string
+	for _, scope := range slices.Sorted(maps.Keys(p)) {
+		if p[scope] == "write" {
+			scopes = append(scopes, scope)
+		}
+	}
+	return scopes
+}
+
+// writers are the jobs whose token may do more than read, and what it may write.
+var writers = map[string][]string{
+	"release.yml/release":    {"attestations", "contents", "id-token", "packages"},
+	"codeql.yml/analyze":     {"security-events"},
+	"scorecard.yml/analysis": {"id-token", "security-events"},
+}
+
 var (
 	pinned      = regexp.MustCompile(`(?m)uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
 	makeTargets = regexp.MustCompile(`(?m)(?:^|&& |; )make ([a-z -]+)`)
+	credentials = regexp.MustCompile(`uses: actions/checkout@.*\n\s+with:\n\s+persist-credentials: false\n`)
 	scripts     = regexp.MustCompile(`\.ci/run|hack/[\w./-]+`)
 )
 
@@ -43,10 +66,19 @@ func TestWorkflows(t *testing.T) {
 			if w.Permissions == nil {
 				t.Error("no permissions: the token gets those of the repository's settings")
 			}
+			if writes := w.Permissions.writes(); len(writes) > 0 {
+				t.Errorf("every job may write %v: give it to the job that needs it", writes)
+			}
+			if n := strings.Count(string(content), "uses: actions/checkout@"); n != len(credentials.FindAll(content, -1)) {
+				t.Error("a checkout keeps the token in .git/config: set persist-credentials to false")
+			}
 			if all := strings.Count(string(content), "uses: ") - strings.Count(string(content), "uses: ./"); all != len(pinned.FindAll(content, -1)) {
 				t.Error("an action is not pinned to a commit with its version beside it")
 			}
 			for name, job := range w.Jobs {
+				if writes := job.Permissions.writes(); !slices.Equal(writes, writers[filepath.Base(file)+"/"+name]) {
+					t.Errorf("job %s may write %v, agreed are %v", name, writes, writers[filepath.Base(file)+"/"+name])
+				}
 				if job.Uses == "" && job.TimeoutMinutes == 0 {
 					t.Errorf("job %s has no timeout", name)
 				}
