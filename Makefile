@@ -37,7 +37,7 @@ go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false -gcflags all=-l \
 
 .PHONY: help
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-19s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build static binaries into ./bin.
@@ -70,11 +70,30 @@ sbom: binaries ## List what is in the programs (CycloneDX) into bin/sbom for eac
 chart: ## Package the Helm chart into bin/chart. PUSH=1 pushes to IMAGE_REPOSITORY/charts.
 	@VERSION="$(VERSION)" BIN="$(BIN)" hack/release/chart.sh
 
+.PHONY: archives
+archives: binaries ## Pack eni-coordinator, which administrators also run on their own machines, for Linux and macOS into bin/archives.
+	@for arch in $(ARCH); do \
+		(set -x; GOOS=darwin GOARCH=$$arch $(go_build) -o $(BIN)/darwin-$$arch/ ./cmd/eni-coordinator) || exit 1; \
+	done
+	@VERSION="$(VERSION)" ARCH="$(ARCH)" BIN="$(BIN)" hack/release/archives.sh
+
 .PHONY: release-files
-release-files: packages sbom chart ## Gather packages, bills of materials and chart in bin/release, with checksums.
+release-files: packages sbom chart archives ## Gather packages, bills of materials, chart, and archives in bin/release, with checksums.
 	@rm -rf $(BIN)/release && mkdir -p $(BIN)/release && \
-	cp $(BIN)/packages/* $(BIN)/sbom/* $(BIN)/chart/* $(BIN)/release/ && \
+	cp $(BIN)/packages/* $(BIN)/sbom/* $(BIN)/chart/* $(BIN)/archives/* $(BIN)/release/ && \
 	cd $(BIN)/release && sha256sum * >SHA256SUMS && cat SHA256SUMS
+
+.PHONY: set-version
+set-version: ## Write VERSION into the chart, the manifests, and the documentation.
+	@hack/release/set-version.sh "$(VERSION)"
+
+.PHONY: release-check
+release-check: ## Check that this commit can be released as VERSION: versions, changelog, branch.
+	@hack/release/check.sh "$(VERSION)"
+
+.PHONY: verify-reproducible
+verify-reproducible: ## Build everything that is released twice, in different places, and compare the bytes (IMAGES= leaves images out).
+	@ARCH="$(ARCH)" hack/release/reproduce.sh
 
 .PHONY: controlplane
 controlplane: ## Build etcd and kube-apiserver once, outside the tree, and print where they are.
@@ -87,6 +106,14 @@ demo: ## The life of ENIs on three nodes, without AWS. KEEP=1 leaves it running.
 	$(MAKE) -s build && CGO_ENABLED=0 go build -trimpath -o bin/demo ./hack/demo && \
 	CGO_ENABLED=0 go build -modfile=hack/tools/cni-plugins/go.mod -o bin/cni/ tool && ln -f bin/eni-cni bin/cni/eni && \
 	KUBEBUILDER_ASSETS=$$assets KEEP=$(KEEP) exec bin/demo -programs bin
+
+.PHONY: run-agent
+run-agent: build ## Run a standalone agent of this tree on a simulated node, without AWS (AGENT_FLAGS, SIM_FLAGS).
+	@hack/run-agent.sh
+
+.PHONY: deploy
+deploy: ## Build this tree and install it in the cluster of your kubeconfig. IMAGE_REPOSITORY=... pushes, LOAD="kind load image-archive" loads.
+	@hack/deploy.sh
 
 .PHONY: test
 test: ## Run all tests, or PACKAGES=./agent TEST_FLAGS="-run X"; with -race where there is a C compiler.

@@ -14,8 +14,9 @@ import (
 
 const version = "v0.1.0-rc.1"
 
-// builds are two builds of the programs and packages for this machine: one of this
-// tree, one of a copy elsewhere that git knows nothing of.
+// builds are two builds of what is released for this machine: one of this tree, one of a
+// copy elsewhere that git knows nothing of, whose files are older and which a careful
+// administrator builds (umask 077).
 var builds struct{ here, elsewhere string }
 
 func TestMain(m *testing.M) {
@@ -44,8 +45,8 @@ func build(temp string) error {
 		return err
 	}
 	builds.here, builds.elsewhere = filepath.Join(temp, "1"), filepath.Join(temp, "2")
-	for tree, bin := range map[string]string{here: builds.here, elsewhere: builds.elsewhere} {
-		_, err := run(tree, "make", "packages", "sbom", "BIN="+bin, "ARCH="+runtime.GOARCH, "VERSION="+version, "SOURCE_DATE_EPOCH=1700000000")
+	for _, b := range []struct{ tree, bin, umask string }{{here, builds.here, "022"}, {elsewhere, builds.elsewhere, "077"}} {
+		_, err := run(b.tree, "sh", "-c", "umask "+b.umask+" && exec make release-files BIN="+b.bin+" ARCH="+runtime.GOARCH+" VERSION="+version+" SOURCE_DATE_EPOCH=1700000000")
 		if err != nil {
 			return err
 		}
