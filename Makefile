@@ -25,6 +25,7 @@ PACKAGES      ?= ./...
 
 # What is released: for these architectures, as this version.
 ARCH    ?= amd64 arm64
+SYSTEMS ?= linux darwin
 VERSION ?= $(shell hack/release/version.sh)
 BIN     ?= bin
 
@@ -72,10 +73,10 @@ chart: ## Package the Helm chart into bin/chart. PUSH=1 pushes to IMAGE_REPOSITO
 
 .PHONY: archives
 archives: binaries ## Pack eni-coordinator, which administrators also run on their own machines, for Linux and macOS into bin/archives.
-	@for arch in $(ARCH); do \
-		(set -x; GOOS=darwin GOARCH=$$arch $(go_build) -o $(BIN)/darwin-$$arch/ ./cmd/eni-coordinator) || exit 1; \
-	done
-	@VERSION="$(VERSION)" ARCH="$(ARCH)" BIN="$(BIN)" hack/release/archives.sh
+	@for arch in $(ARCH); do for system in $(filter-out linux,$(SYSTEMS)); do \
+		(set -x; GOOS=$$system GOARCH=$$arch $(go_build) -o $(BIN)/$$system-$$arch/ ./cmd/eni-coordinator) || exit 1; \
+	done; done
+	@VERSION="$(VERSION)" ARCH="$(ARCH)" SYSTEMS="$(SYSTEMS)" BIN="$(BIN)" hack/release/archives.sh
 
 .PHONY: release-files
 release-files: packages sbom chart archives ## Gather packages, bills of materials, chart, and archives in bin/release, with checksums.

@@ -1,5 +1,5 @@
 #!/bin/sh
-# archives.sh: the programs that people run on their own machines, for Linux and macOS and each
+# archives.sh: the programs that people run on their own machines, for each of SYSTEMS and each
 # ARCH, as BIN/archives/NAME-VERSION-OS-ARCH.tar.gz, with licences. It packs what is in
 # BIN/OS-ARCH. The same commit gives the same bytes.
 set -eu
@@ -11,7 +11,7 @@ epoch=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || echo 0)}
 
 rm -rf "$bin/archives" && mkdir -p "$bin/archives"
 for arch in ${ARCH:-amd64 arm64}; do
-	for os in linux darwin; do
+	for os in ${SYSTEMS:-linux darwin}; do
 		for program in ${PROGRAMS:-eni-coordinator}; do
 			stage=$bin/archives/.stage
 			rm -rf "$stage" && mkdir -p "$stage"

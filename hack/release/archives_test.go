@@ -33,7 +33,7 @@ func TestReleaseFiles(t *testing.T) {
 	}
 	want := []string{
 		"aws-multi-eni-V.tgz", "eni-agent-V-1.A.rpm", "eni-agent-linux-A.cdx.json", "eni-agent_V-1_A.deb", "eni-cni-linux-A.cdx.json",
-		"eni-coordinator-V-darwin-A.tar.gz", "eni-coordinator-V-linux-A.tar.gz", "eni-coordinator-linux-A.cdx.json",
+		"eni-coordinator-V-linux-A.tar.gz", "eni-coordinator-linux-A.cdx.json",
 	}
 	slices.Sort(kinds)
 	if !slices.Equal(kinds, want) {
@@ -42,20 +42,18 @@ func TestReleaseFiles(t *testing.T) {
 }
 
 func TestArchives(t *testing.T) {
-	for _, system := range []string{"linux", "darwin"} {
-		platform := system + "-" + runtime.GOARCH
-		var files []string
-		untar(t, read(t, filepath.Join(builds.here, "archives", "eni-coordinator-"+version+"-"+platform+".tar.gz")), func(h *tar.Header, content []byte) {
-			files = append(files, h.FileInfo().Mode().String()+" "+h.Name)
-			if h.Uid != 0 || h.Gid != 0 || h.ModTime.Unix() != 1700000000 {
-				t.Errorf("%s %s: owner %d:%d, time %v", platform, h.Name, h.Uid, h.Gid, h.ModTime)
-			}
-			if h.Name == "eni-coordinator" && !bytes.Equal(content, read(t, filepath.Join(builds.here, platform, h.Name))) {
-				t.Errorf("%s: not the program that was built", platform)
-			}
-		})
-		if want := []string{"-rw-r--r-- LICENSE", "-rw-r--r-- THIRD-PARTY-LICENSES", "-rwxr-xr-x eni-coordinator"}; !slices.Equal(files, want) {
-			t.Errorf("%s holds %q, want %q", platform, files, want)
+	platform := "linux-" + runtime.GOARCH
+	var files []string
+	untar(t, read(t, filepath.Join(builds.here, "archives", "eni-coordinator-"+version+"-"+platform+".tar.gz")), func(h *tar.Header, content []byte) {
+		files = append(files, h.FileInfo().Mode().String()+" "+h.Name)
+		if h.Uid != 0 || h.Gid != 0 || h.ModTime.Unix() != 1700000000 {
+			t.Errorf("%s: owner %d:%d, time %v", h.Name, h.Uid, h.Gid, h.ModTime)
 		}
+		if h.Name == "eni-coordinator" && !bytes.Equal(content, read(t, filepath.Join(builds.here, platform, h.Name))) {
+			t.Error("not the program that was built")
+		}
+	})
+	if want := []string{"-rw-r--r-- LICENSE", "-rw-r--r-- THIRD-PARTY-LICENSES", "-rwxr-xr-x eni-coordinator"}; !slices.Equal(files, want) {
+		t.Errorf("it holds %q, want %q", files, want)
 	}
 }
