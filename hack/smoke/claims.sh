@@ -164,7 +164,7 @@ pod_address() { kubectl -n "$run" exec "$1" -- ip -4 -o addr show dev net1 | awk
 ping_pod() { kubectl -n "$run" exec "$1" -- ping -c 3 -I net1 "$2"; }
 
 claim_pods() {
-	if ! kubectl get crd network-attachment-definitions.k8s.cni.cncf.io >/dev/null 2>&1; then
+	if ! has_multus; then
 		skip "networks in pods: not checked, Multus is not installed"
 		return
 	fi

@@ -93,11 +93,15 @@ create_nodes() {
 	nodes=$(kubectl get nodes --selector "ng=$run" --output 'jsonpath={.items[*].metadata.name}' | tr ' ' ',')
 }
 
+has_multus() { kubectl get crd network-attachment-definitions.k8s.cni.cncf.io >/dev/null 2>&1; }
+
 install_chart() {
+	local pods=false
+	! has_multus || pods=true
 	say "installing the chart"
 	# shellcheck disable=SC2086 # flags are words
 	helm upgrade --install "$run" "$chart" --namespace eni-system --create-namespace --wait --timeout 5m \
-		--set clusterName="$tag" --set nodeSelector.ng="$run" --set crds.keep=false --set pods.enabled=true $helm_flags >/dev/null
+		--set clusterName="$tag" --set nodeSelector.ng="$run" --set crds.keep=false --set pods.enabled=$pods $helm_flags >/dev/null
 	kubectl -n eni-system wait --for=condition=Available deployment/eni-coordinator --timeout 3m >/dev/null
 	kubectl -n eni-system rollout status daemonset/eni-agent --timeout 3m >/dev/null
 }
@@ -110,14 +114,30 @@ cleanup() {
 	if kubectl get crd nodeenis.networking.k8s.aws >/dev/null 2>&1; then
 		kubectl delete nodeenis --selector "$owner_tag=$run" --ignore-not-found --timeout 3m >/dev/null || say "the NodeENIs are still being deleted"
 	fi
-	! helm status "$run" --namespace eni-system >/dev/null 2>&1 || helm uninstall "$run" --namespace eni-system --wait --timeout 6m >/dev/null ||
-		say "helm uninstall failed"
-	kubectl delete namespace eni-system --ignore-not-found --timeout 2m >/dev/null || true
+	uninstall_chart
 	kubectl label nodes --selector "ng=$run" ng- >/dev/null 2>&1 || true
 	[ -z "$cluster" ] || remove_from_eks || true
 	remove_enis
 	[ -z "$cluster" ] || remove_group
 	leftover
+}
+
+# our_crds: the CRDs that the chart of this run has installed, and not another installation.
+our_crds() {
+	kubectl get crds nodeenis.networking.k8s.aws nodeenistates.networking.k8s.aws --ignore-not-found --output \
+		"jsonpath={range .items[?(@.metadata.annotations.meta\.helm\.sh/release-name==\"$run\")]}{.metadata.name}{\"\n\"}{end}"
+}
+
+uninstall_chart() {
+	local crd
+	if helm status "$run" --namespace eni-system >/dev/null 2>&1; then
+		helm uninstall "$run" --namespace eni-system --wait --timeout 6m >/dev/null ||
+			{ say "helm uninstall failed, trying without its Job" && helm uninstall "$run" --namespace eni-system --no-hooks --wait >/dev/null; } || true
+		kubectl delete namespace eni-system --ignore-not-found --timeout 2m >/dev/null || true
+	fi
+	for crd in $(our_crds); do
+		kubectl delete crd "$crd" --timeout 2m >/dev/null || true
+	done
 }
 
 remove_from_eks() {
@@ -171,7 +191,7 @@ remove_group() {
 leftover() {
 	local found=''
 	found+=$(our_enis)
-	found+=$(kubectl get namespaces "$run" eni-system --ignore-not-found --output name 2>/dev/null || true)
+	found+=$(kubectl get namespaces "$run" --ignore-not-found --output name || true)$(our_crds || true)
 	if [ -n "$cluster" ]; then
 		found+=$(aws ec2 describe-security-groups --filters "Name=tag:$owner_tag,Values=$run" --query 'SecurityGroups[].GroupId' --output text)
 		found+=$(aws iam list-roles --query "Roles[?starts_with(RoleName, '$run-')].RoleName" --output text)
