@@ -110,11 +110,11 @@ demo: ## The life of ENIs on three nodes, without AWS. KEEP=1 leaves it running.
 
 .PHONY: run-agent
 run-agent: build ## Run a standalone agent of this tree on a simulated node, without AWS (AGENT_FLAGS, SIM_FLAGS).
-	@hack/run-agent.sh
+	@AGENT_FLAGS='$(AGENT_FLAGS)' SIM_FLAGS='$(SIM_FLAGS)' hack/run-agent.sh
 
 .PHONY: deploy
 deploy: ## Build this tree and install it in the cluster of your kubeconfig. IMAGE_REPOSITORY=... pushes, LOAD="kind load image-archive" loads.
-	@hack/deploy.sh
+	@LOAD='$(LOAD)' HELM_FLAGS='$(HELM_FLAGS)' hack/deploy.sh
 
 .PHONY: test
 test: ## Run all tests, or PACKAGES=./agent TEST_FLAGS="-run X"; with -race where there is a C compiler.

@@ -99,12 +99,12 @@ claim_repairs() {
 	apply_nodeeni "$run" 1500
 	if wait_for 30 "the new MTU" mtu_is "$first" 1500; then pass "a new MTU is set on the living ENI"; else fail "the new MTU is not set within 30 s"; fi
 	apply_nodeeni "$run" 9001
-	on "$first" ip -4 addr flush dev "$(link "$first")"
+	on "$first" ip -4 addr flush dev "$(link "$first")" || true
 	if wait_for 15 "the deleted address is back" has_address "$first"; then pass "an address that another program deletes is back"; else fail "a deleted address is not back after 15 s"; fi
 }
 
 agent_pod() { kubectl -n eni-system get pods --selector app.kubernetes.io/component=agent --field-selector "spec.nodeName=$1" --output 'jsonpath={.items[0].metadata.name}'; }
-kill_agent() { on "$1" pkill -9 -x eni-agent || on "$1" killall -9 eni-agent; }
+kill_agent() { on "$1" pkill -9 -x eni-agent || fail "there is no process eni-agent on $1"; }
 
 # claim_restarts kills an agent that has its ENI, and then one that is creating an ENI.
 claim_restarts() {
@@ -135,7 +135,7 @@ claim_confinement() {
 	fi
 	local own other attachment instance
 	own=$(state "$first" eniID) other=$(state "$last" eniID) attachment=$(state "$first" attachmentID)
-	instance=$(kubectl get nodeenistate "$last" --output 'jsonpath={.instanceID}')
+	instance=$(kubectl get nodeenistate "$last" --output 'jsonpath={.status.instanceID}')
 	kubectl -n "$run" run thief --image "$aws_image" --restart Never --overrides \
 		"{\"spec\":{\"nodeName\":\"$first\",\"hostNetwork\":true,\"tolerations\":[{\"operator\":\"Exists\"}]}}" \
 		--env "AWS_DEFAULT_REGION=$region" --command -- sleep 600 >/dev/null
@@ -212,7 +212,7 @@ none_of_last() { [ -z "$(enis_of_last)" ]; }
 
 claim_termination() {
 	local instance
-	instance=$(kubectl get nodeenistate "$last" --output 'jsonpath={.instanceID}')
+	instance=$(kubectl get nodeenistate "$last" --output 'jsonpath={.status.instanceID}')
 	say "terminating the instance $instance of $last"
 	aws ec2 terminate-instances --instance-ids "$instance" >/dev/null
 	if wait_for 600 "no ENI of $last exists" none_of_last; then pass "the ENI of a terminated node is gone"; else fail "ENIs of the terminated node $last exist: $(enis_of_last)"; fi

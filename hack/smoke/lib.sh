@@ -41,8 +41,8 @@ wait_for() {
 # words A,B: the parts of a list, one on each line.
 words() { tr ',' '\n' <<<"$1"; }
 
-# state NODE FIELD: a field of the only ENI in the report of a node.
-state() { kubectl get nodeenistate "$1" --output "jsonpath={.enis[?(@.nodeENI==\"$run\")].$2}"; }
+# state NODE FIELD: a field of the ENI of the run in the report of a node.
+state() { kubectl get nodeenistate "$1" --output "jsonpath={.status.enis[?(@.nodeENI==\"$run\")].$2}"; }
 
 # our_enis: the ids of the ENIs with the tag of this run, with their states.
 our_enis() {
