@@ -104,7 +104,16 @@ claim_repairs() {
 }
 
 agent_pod() { kubectl -n eni-system get pods --selector app.kubernetes.io/component=agent --field-selector "spec.nodeName=$1" --output 'jsonpath={.items[0].metadata.name}'; }
-kill_agent() { on "$1" pkill -9 -x eni-agent || fail "there is no process eni-agent on $1"; }
+# kill_agent NODE: kill -9, from the process namespace of the node. The cgroup names the pod, so that
+# no other program of that name is hit.
+kill_agent() {
+	local uid
+	uid=$(kubectl -n eni-system get pod "$(agent_pod "$1")" --output 'jsonpath={.metadata.uid}')
+	# shellcheck disable=SC2016 # the shell on the node expands it
+	on "$1" sh -c 'for p in /proc/[0-9]*; do
+		[ "$(cat "$p/comm" 2>/dev/null)" = eni-agent ] && tr _ - <"$p/cgroup" | grep -q "pod$1" && exec kill -9 "${p#/proc/}"
+	done; exit 1' sh "$uid" || fail "no process of the agent was found on $1"
+}
 
 # claim_restarts kills an agent that has its ENI, and then one that is creating an ENI.
 claim_restarts() {
