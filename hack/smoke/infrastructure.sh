@@ -132,7 +132,7 @@ uninstall_chart() {
 	local crd
 	if helm status "$run" --namespace eni-system >/dev/null 2>&1; then
 		helm uninstall "$run" --namespace eni-system --wait --timeout 6m >/dev/null ||
-			{ say "helm uninstall failed, trying without its Job" && helm uninstall "$run" --namespace eni-system --no-hooks --wait >/dev/null; } || true
+			{ say "helm uninstall failed, trying without its Job" && helm uninstall "$run" --namespace eni-system --no-hooks >/dev/null; } || true
 		kubectl delete namespace eni-system --ignore-not-found --timeout 2m >/dev/null || true
 	fi
 	for crd in $(our_crds); do
