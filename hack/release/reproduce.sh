@@ -65,7 +65,7 @@ echo "building $version in $second"
 find "$second" -name .git -prune -o -exec touch -d 2001-02-03T04:05:06Z {} +
 (
 	umask 077
-	GOCACHE=$work/cache GOFLAGS=-modcacherw make_in "$second" binaries
+	GOCACHE=$work/cache make_in "$second" binaries
 	(cd "$second/bin" && find . -type f -exec sha256sum {} + | sort -k 2) >"$work/fresh"
 	make_in "$second" release-files
 	(cd "$second/bin" && cut -c67- "$work/fresh" | xargs sha256sum) | diff - "$work/fresh"

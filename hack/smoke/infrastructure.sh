@@ -26,7 +26,7 @@ create_infrastructure() {
 	fi
 	account=$(aws sts get-caller-identity --query Account --output text)
 	partition=$(aws sts get-caller-identity --query Arn --output text | cut -d: -f2)
-	region=$(aws configure get region || echo "${AWS_REGION:?set AWS_REGION}")
+	region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region)}}
 	kubectl -n kube-system get daemonset eks-pod-identity-agent >/dev/null ||
 		die "the cluster has no EKS Pod Identity Agent, which the coordinator's role needs: aws eks create-addon --cluster-name $cluster --addon-name eks-pod-identity-agent"
 	create_group

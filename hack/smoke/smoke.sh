@@ -4,7 +4,7 @@
 #
 # NOBODY HAS EVER RUN THIS SCRIPT AGAINST AWS as part of the development of aws-multi-eni: the
 # project has no account. Its Kubernetes and EC2 parts ran against a real API server, real kubelets,
-# and the simulated EC2; its EKS and IAM parts never ran. Read it before you run it.
+# and the simulated EC2; its EKS, IAM, and Multus parts never ran. Read it before you run it.
 #
 # It costs money: without --use-nodes two m6i.large instances for about half an hour, less than one
 # US dollar in most Regions. It needs bash, aws (version 2), kubectl, and helm, and a kubeconfig
