@@ -7,7 +7,7 @@ cd "$(dirname "$0")/.."
 
 dir=bin/run-agent
 rm -rf "$dir" && mkdir -p "$dir/nodeeni.d"
-cp manifests/samples/data.yaml "$dir/nodeeni.d/"
+cp examples/host-addressing.yaml "$dir/nodeeni.d/"
 
 # shellcheck disable=SC2086 # flags are words
 bin/eni-sim --nodes 1 --ec2-listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 ${SIM_FLAGS:-} >"$dir/eni-sim.log" 2>&1 &
