@@ -22,8 +22,8 @@ const (
 	// a rollback brings back the Job of an earlier revision, under a new revision's number.
 	maxRollbacks = 50
 
-	// recordAge is the most between Helm's record of the uninstall, by the clock of Helm's
-	// machine, and the creation of the Job, by the API server's.
+	// recordAge is the most between Helm's last write of its record and the creation of the
+	// Job. Both times are the API server's.
 	recordAge = 2 * time.Minute
 )
 
@@ -192,19 +192,28 @@ func (r Release) check(job *metav1.PartialObjectMetadata, records []*metav1.Part
 		return refuse("Helm's record %s says that the release %s is %s, so Helm has not created this Job to uninstall it. %s",
 			newest.Name, r.Name, status, byHand)
 	}
-	seconds, err := strconv.ParseInt(newest.Labels["modifiedAt"], 10, 64)
-	if err != nil {
-		return refuse("Helm's record %s does not say when the uninstall began: its label modifiedAt is %q. %s", newest.Name, newest.Labels["modifiedAt"], byHand)
-	}
-	began := time.Unix(seconds, 0)
+	began := written(newest)
 	if job.CreationTimestamp.Sub(began).Abs() > recordAge {
 		return refuse("Helm recorded at %s that it uninstalls the release %s, but this Job was created at %s, so it belongs to no uninstall. "+
-			"Run helm uninstall again; the clock of the machine that runs it must be right", utc(began), r.Name, utc(job.CreationTimestamp.Time))
+			"Run helm uninstall again", utc(began), r.Name, utc(job.CreationTimestamp.Time))
 	}
 	if newest.Name == r.record(1) && (mark == nil || mark.CreationTimestamp.Before(&newest.CreationTimestamp)) {
 		return nothingToDo("the installation of the release %s did not succeed, and Helm removes what came of it; NodeENIs and their ENIs stay as they are", r.Name)
 	}
 	return nil
+}
+
+// written is when the record was last written, or zero if it has no managedFields. Helm's label
+// modifiedAt does not show it: when Helm 4 uninstalls, the label keeps the time of the previous
+// write (Query in its pkg/storage/driver/secrets.go does not filter it out).
+func written(record *metav1.PartialObjectMetadata) time.Time {
+	var last time.Time
+	for _, entry := range record.ManagedFields {
+		if entry.Time != nil && entry.Time.After(last) {
+			last = entry.Time.Time
+		}
+	}
+	return last
 }
 
 func utc(t time.Time) string { return t.UTC().Format(time.RFC3339) }
