@@ -34,6 +34,8 @@ type demo struct {
 
 	tb        *testbed.Testbed
 	processes []*testbed.Process
+	targets   []target // of their metrics
+	recording *recording
 	kept      bool // it was left running for people to play with
 	left      int  // ENIs that EC2 has at the end
 }
@@ -98,15 +100,30 @@ func (d *demo) start(ctx context.Context) error {
 	d.out.step(time.Since(began), "an agent on each node, in the node's own network namespace")
 	began = time.Now()
 	for _, name := range []string{"coordinator-1", "coordinator-2"} {
-		p, err := d.tb.StartCoordinator(ctx, name, "--status-interval", "500ms")
-		if err != nil {
+		if err := d.startCoordinator(ctx, name); err != nil {
 			return err
 		}
-		d.processes = append(d.processes, p)
 	}
-	d.out.step(time.Since(began), "two coordinators, of which one leads")
+	d.out.step(time.Since(began), "two coordinators, one of which leads")
 	d.out.printf("\n")
 	d.listNodes()
+	if d.metrics != "" {
+		d.recording = startRecording(d.metrics, d.targets)
+	}
+	return nil
+}
+
+func (d *demo) startCoordinator(ctx context.Context, name string) error {
+	address, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	p, err := d.tb.StartCoordinator(ctx, name, "--status-interval", "500ms", "--http-address", address)
+	if err != nil {
+		return err
+	}
+	d.processes = append(d.processes, p)
+	d.targets = append(d.targets, targetIn(nil, "eni-coordinator", name, address))
 	return nil
 }
 
@@ -132,11 +149,12 @@ func (d *demo) startNodes(ctx context.Context) error {
 		if err := d.tb.CreateNode(ctx, n.Name, nil); err != nil {
 			return fmt.Errorf("register %s: %w", n.Name, err)
 		}
-		p, err := d.tb.StartAgent(ctx, n.Name, d.tb.PodsFlags(n.Name)...)
+		p, err := d.tb.StartAgent(ctx, n.Name, append(d.tb.PodsFlags(n.Name), "--http-address", agentMetrics)...)
 		if err != nil {
 			return err
 		}
 		d.processes = append(d.processes, p)
+		d.targets = append(d.targets, targetIn(n.Namespace, "eni-agent", n.Name, agentMetrics))
 	}
 	return d.await(ctx, "every agent has asked EC2 what is there", func(context.Context) error {
 		asked := map[string]bool{}

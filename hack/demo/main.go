@@ -26,6 +26,7 @@ const exitInterrupted = 128 + int(syscall.SIGINT)
 type options struct {
 	keep     bool
 	programs string
+	metrics  string // file
 }
 
 func main() {
@@ -63,7 +64,7 @@ func play(ctx context.Context, o options, out *screen) int {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		return 1
 	}
-	err = d.play(ctx)
+	err = errors.Join(d.play(ctx), d.recording.end())
 	interrupted := ctx.Err() != nil
 	if err != nil && !interrupted {
 		d.explain(err)
@@ -97,6 +98,7 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&o.keep, "keep", os.Getenv("KEEP") != "" && os.Getenv("KEEP") != "0", "leave everything running when the ENIs are ready, until Ctrl-C (also KEEP=1)")
+	flags.StringVar(&o.metrics, "metrics", "", "file to which the metrics of all agents and coordinators are written, every second")
 	flags.StringVar(&o.programs, "programs", "", "directory with eni-agent, eni-coordinator and cni/, the CNI plugins; by default they are built")
 	err := flags.Parse(args)
 	switch {
