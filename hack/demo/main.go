@@ -98,7 +98,7 @@ func parse(args []string) (options, error) {
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
 	flags.BoolVar(&o.keep, "keep", os.Getenv("KEEP") != "" && os.Getenv("KEEP") != "0", "leave everything running when the ENIs are ready, until Ctrl-C (also KEEP=1)")
-	flags.StringVar(&o.metrics, "metrics", "", "file to which the metrics of all agents and coordinators are written, every second")
+	flags.StringVar(&o.metrics, "metrics", "", "file to which the metrics of all agents and coordinators are written, twice a second")
 	flags.StringVar(&o.programs, "programs", "", "directory with eni-agent, eni-coordinator and cni/, the CNI plugins; by default they are built")
 	err := flags.Parse(args)
 	switch {

@@ -15,7 +15,7 @@ import (
 
 const (
 	agentMetrics   = "127.0.0.1:9480" // in the node's network namespace
-	scrapeInterval = time.Second
+	scrapeInterval = 500 * time.Millisecond
 	scrapeTimeout  = 500 * time.Millisecond
 )
 
@@ -56,7 +56,7 @@ func (r *recording) end() error {
 	return <-r.done
 }
 
-// record appends what the targets serve at /metrics to a file, every second until the
+// record appends what the targets serve at /metrics to a file, again and again until the
 // context ends. A line before each page names its program and its time in milliseconds.
 func record(ctx context.Context, path string, targets []target) error {
 	file, err := os.Create(path)
