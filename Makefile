@@ -102,11 +102,16 @@ controlplane: ## Build etcd and kube-apiserver once, outside the tree, and print
 
 .PHONY: demo
 demo: ## The life of ENIs on three nodes, without AWS. KEEP=1 leaves it running.
-	@assets=$$(hack/controlplane/build.sh) && \
+	@$(build_demo) && KUBEBUILDER_ASSETS=$$assets KEEP=$(KEEP) exec bin/demo -programs bin
+
+build_demo = assets=$$(hack/controlplane/build.sh) && \
 	echo "compiling, which takes minutes the first time and then seconds ..." && \
 	$(MAKE) -s build && CGO_ENABLED=0 go build -trimpath -o bin/demo ./hack/demo && \
-	CGO_ENABLED=0 go build -modfile=hack/tools/cni-plugins/go.mod -o bin/cni/ tool && ln -f bin/eni-cni bin/cni/eni && \
-	KUBEBUILDER_ASSETS=$$assets KEEP=$(KEEP) exec bin/demo -programs bin
+	CGO_ENABLED=0 go build -modfile=hack/tools/cni-plugins/go.mod -o bin/cni/ tool && ln -f bin/eni-cni bin/cni/eni
+
+.PHONY: pictures
+pictures: ## Play the demo and draw docs/images from it: the terminal, and the dashboard with the demo's metrics.
+	@$(build_demo) && go build -C hack/pictures -o ../../bin/pictures . && KUBEBUILDER_ASSETS=$$assets KEEP= bin/pictures
 
 .PHONY: run-agent
 run-agent: build ## Run a standalone agent of this tree on a simulated node, without AWS (AGENT_FLAGS, SIM_FLAGS).

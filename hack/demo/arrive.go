@@ -14,7 +14,7 @@ import (
 
 // ready labels the nodes and follows their ENIs until all are Ready.
 func (d *demo) ready(ctx context.Context) error {
-	d.out.chapter("3. Label the nodes: each gets its ENIs, by its own agent")
+	d.out.chapter("3. Label the nodes: each node's agent creates and attaches its ENIs")
 	enis, err := d.tb.NodeENIs(ctx)
 	if err != nil {
 		return err
@@ -47,7 +47,7 @@ func (d *demo) ready(ctx context.Context) error {
 	}
 	d.out.printf("\n")
 	d.out.text(`The simulated EC2 takes 0.3 s for a call, and a link appears 0.7 s after its
-attach began. A node's second ENI waits for its first; nodes work side by side.`)
+attach began. A node creates its ENIs one at a time; nodes work in parallel.`)
 	return d.showNodeENIs(ctx)
 }
 

@@ -50,9 +50,9 @@ func newDemo(o options, out *screen) (*demo, error) {
 
 const intro = `aws-multi-eni: the life of ENIs on three nodes
 
-  EC2, the metadata service and the VPC are simulated on this machine, about as
-  slow as EC2 is. No AWS account is touched. All else is real: the API server,
-  agents and coordinators, the AWS SDK, netlink, and the links that packets take.
+  EC2, the metadata service, and the VPC are simulated on this machine, and are
+  about as slow as the real EC2. The demo uses no AWS account. Everything else is
+  real: the API server, the agents and coordinators, the AWS SDK, and netlink.
 `
 
 // play tells the whole story.
@@ -66,10 +66,14 @@ func (d *demo) play(ctx context.Context) error {
 	if d.keep {
 		return d.leaveRunning(ctx)
 	}
-	for _, chapter := range []func(context.Context) error{d.unlabel, d.delete} {
-		if err := chapter(ctx); err != nil {
-			return err
-		}
+	if err := d.unlabel(ctx); err != nil {
+		return err
+	}
+	if err := d.recording.end(); err != nil {
+		return err
+	}
+	if err := d.delete(ctx); err != nil {
+		return err
 	}
 	if d.left = len(d.tb.ENIs()); d.left > 0 {
 		return fmt.Errorf("EC2 still has %d ENIs of ours", d.left)
@@ -92,7 +96,7 @@ func (d *demo) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.step(time.Since(began), "an API server, simulated EC2, and three nodes in two zones")
+	d.out.step(time.Since(began), "an API server, a simulated EC2, and three nodes in two zones")
 	began = time.Now()
 	if err := d.startNodes(ctx); err != nil {
 		return err
@@ -156,7 +160,7 @@ func (d *demo) startNodes(ctx context.Context) error {
 		d.processes = append(d.processes, p)
 		d.targets = append(d.targets, targetIn(n.Namespace, "eni-agent", n.Name, agentMetrics))
 	}
-	return d.await(ctx, "every agent has asked EC2 what is there", func(context.Context) error {
+	return d.await(ctx, "every agent has called EC2", func(context.Context) error {
 		asked := map[string]bool{}
 		for _, call := range d.tb.Sim.Cloud().Calls() {
 			if !call.Pending && call.Code == "" {
@@ -179,7 +183,7 @@ func (d *demo) listNodes() {
 
 // request applies the samples, before any node has the label that they select.
 func (d *demo) request(ctx context.Context) error {
-	d.out.chapter("2. Ask for ENIs")
+	d.out.chapter("2. Create two NodeENIs")
 	root, err := testbed.Root(ctx)
 	if err != nil {
 		return err
@@ -220,7 +224,7 @@ func (d *demo) await(ctx context.Context, what string, check func(context.Contex
 		}
 		for _, p := range d.processes {
 			if p.Exited() {
-				return fmt.Errorf("%s has ended; it was awaited that %s", p.Name, what)
+				return fmt.Errorf("%s ended while the demo waited until %s", p.Name, what)
 			}
 		}
 		select {
@@ -237,7 +241,7 @@ func (d *demo) await(ctx context.Context, what string, check func(context.Contex
 func (d *demo) explain(err error) {
 	for _, p := range d.processes {
 		d.out.printf("\nThe end of %s:\n", p.Log)
-		d.out.text(cmp.Or(p.Tail(10), "(it is empty)"))
+		d.out.text(cmp.Or(p.Tail(10), "(empty)"))
 	}
 	if len(d.processes) > 0 {
 		d.out.printf("\nENIs in EC2:\n")

@@ -9,29 +9,29 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
-const keepText = `Until you press Ctrl-C here, play with it from another terminal, in the source tree:
+const keepText = `Everything runs until you press Ctrl-C here. In another terminal, in the source tree:
 
   export KUBECONFIG=%s
   export ENI_SIM_ADMIN=%s
   export AWS_ENDPOINT_URL_EC2=%s AWS_REGION=%s AWS_DEFAULT_REGION=%[4]s
   export AWS_ACCESS_KEY_ID=simulated AWS_SECRET_ACCESS_KEY=simulated
 
-  kubectl get nodeenis                          what is wanted, and how many nodes have it
+  kubectl get nodeenis                          the NodeENIs, and how many nodes are ready
   kubectl get nodeenistates -o yaml             what each agent reports
-  kubectl label node node-1 ng-                 take its ENIs from a node
-  kubectl label node node-1 ng=multi-eni        and give it new ones
-  kubectl delete nodeeni storage                collect the ENIs of a NodeENI
+  kubectl label node node-1 ng-                 delete the ENIs of a node
+  kubectl label node node-1 ng=multi-eni        create new ones
+  kubectl delete nodeeni storage                delete the ENIs of a NodeENI
   kubectl describe node node-1                  the events of a node's ENIs
-  aws ec2 describe-network-interfaces           what the simulated EC2 has
+  aws ec2 describe-network-interfaces           the ENIs in the simulated EC2
   %-45[5]s run a command on a node
   tail -f %[6]s/agent-node-1.log
 
-The Nodes have no kubelet, and there is no controller manager: no pod runs, and the
-report of a Node that you delete stays. More to try, such as faults of EC2 and
-terminated instances: docs/simulator.md.
+The Nodes have no kubelet, and no controller manager runs. Pods therefore do not
+start, and the NodeENIState of a Node that you delete stays. docs/simulator.md
+describes more to try, such as EC2 errors and terminated instances.
 `
 
-// leaveRunning says how to play with what is there, until Ctrl-C.
+// leaveRunning shows how to use what runs, until Ctrl-C.
 func (d *demo) leaveRunning(ctx context.Context) error {
 	kubeconfig, err := d.tb.AdminKubeconfig()
 	if err != nil {
@@ -41,7 +41,7 @@ func (d *demo) leaveRunning(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.chapter("7. It is all yours")
+	d.out.chapter("7. Try it yourself")
 	d.out.text(fmt.Sprintf(keepText, kubeconfig, d.tb.Sim.AdminURL(), d.tb.Sim.EC2URL(), d.tb.Sim.Topology().Region,
 		simProgram(root, d.programs)+" exec node-1 -- ip addr", d.dir))
 	d.kept = true

@@ -24,7 +24,7 @@ const (
 
 // showNode shows what the agent has made of a node's network.
 func (d *demo) showNode(context.Context) error {
-	d.out.chapter("4. What " + pinging + " looks like now, in the words of ip(8)")
+	d.out.chapter("4. The network of " + pinging + ", as ip(8) shows it")
 	n, err := d.tb.Sim.Node(pinging)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (d *demo) showNode(context.Context) error {
 // ping sends echo requests between two nodes from and to their ENIs' addresses,
 // and checks that they took these ENIs.
 func (d *demo) ping(ctx context.Context) error {
-	d.out.chapter("5. Packets from ENI to ENI, across zones")
+	d.out.chapter("5. Ping from ENI to ENI, across zones")
 	from, err := d.endpoint(ctx, pinging)
 	if err != nil {
 		return err
@@ -74,14 +74,14 @@ func (d *demo) ping(ctx context.Context) error {
 	d.out.text(fmt.Sprintf("%v → %v: %d echo requests, %d answers, the slowest after %.2f ms",
 		from.address, to.address, numberOfRequests, len(took), float64(slices.Max(took))/float64(time.Millisecond)))
 	out, in := after.TxPackets-before.TxPackets, after.RxPackets-before.RxPackets
-	d.out.text(fmt.Sprintf("%s's link %s counted %d packets out and %d in meanwhile", pinging, from.link, out, in))
+	d.out.text(fmt.Sprintf("%s's link %s counted %d packets out and %d in", pinging, from.link, out, in))
 	if out < numberOfRequests || in < numberOfRequests {
 		return fmt.Errorf("the packets did not take the ENI's link %s", from.link)
 	}
 	if err := d.noDrops(); err != nil {
 		return err
 	}
-	d.out.text("the VPC dropped none; like EC2, it drops what is not from the ENI's own address")
+	d.out.text("the VPC dropped none; like EC2, it drops packets from addresses that the ENI does not have")
 	return nil
 }
 

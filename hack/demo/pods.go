@@ -28,8 +28,8 @@ type attachedPod struct {
 // attachPods gives pods on two nodes addresses of their nodes' ENIs, lets them ping each
 // other, and ends them.
 func (d *demo) attachPods(ctx context.Context) error {
-	d.out.chapter("6. Pods get addresses of an ENI from the CNI plugin")
-	d.out.text(`A pod here is a network namespace, attached as Multus attaches one to the
+	d.out.chapter("6. The CNI plugin gives pods addresses of an ENI")
+	d.out.text(`Each pod here is a network namespace. The demo attaches it as Multus does, to a
 NetworkAttachmentDefinition with this configuration:`)
 	d.out.printf("\n")
 	d.out.text(podNetwork)
@@ -65,7 +65,7 @@ NetworkAttachmentDefinition with this configuration:`)
 	if err := d.noDrops(); err != nil {
 		return err
 	}
-	d.out.text(fmt.Sprintf("the VPC dropped none; the pods, which are gone now, took %d EC2 calls", d.callsOfAgents()-before))
+	d.out.text(fmt.Sprintf("the VPC dropped none; attaching and detaching the pods took %d EC2 calls", d.callsOfAgents()-before))
 	return nil
 }
 

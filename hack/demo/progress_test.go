@@ -57,7 +57,7 @@ func TestDeparted(t *testing.T) {
 		{v1alpha1.PhaseReleased, attachment(cloud.AttachmentAttached), true, 1, "link down"},
 		{"", attachment(cloud.AttachmentDetaching), true, 1, "detaching"},
 		{v1alpha1.PhaseReleased, cloud.Interface{}, true, 2, "detached"},
-		{v1alpha1.PhaseReleased, cloud.Interface{}, false, 3, "gone"},
+		{v1alpha1.PhaseReleased, cloud.Interface{}, false, 3, "deleted"},
 	} {
 		if steps, state := departed(test.phase, test.eni, test.exists); steps != test.steps || state != test.state {
 			t.Errorf("%+v: %d %s", test, steps, state)

@@ -17,6 +17,7 @@ const (
 	agentMetrics   = "127.0.0.1:9480" // in the node's network namespace
 	scrapeInterval = 500 * time.Millisecond
 	scrapeTimeout  = 500 * time.Millisecond
+	settle         = 3 * time.Second
 )
 
 // target is a program whose metrics are recorded.
@@ -37,23 +38,30 @@ func targetIn(ns *netns.Namespace, job, instance, address string) target {
 // recording is a recorder that runs in the background; nil is none.
 type recording struct {
 	cancel context.CancelFunc
-	done   chan error
+	done   chan struct{}
+	err    error
 }
 
 func startRecording(path string, targets []target) *recording {
 	ctx, cancel := context.WithCancel(context.Background())
-	r := &recording{cancel: cancel, done: make(chan error, 1)}
-	go func() { r.done <- record(ctx, path, targets) }()
+	r := &recording{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.err = record(ctx, path, targets)
+	}()
 	return r
 }
 
-// end stops the recorder; the file is complete then.
+// end stops the recorder when the metrics show what happened last; the file is complete
+// then.
 func (r *recording) end() error {
 	if r == nil {
 		return nil
 	}
+	time.Sleep(settle)
 	r.cancel()
-	return <-r.done
+	<-r.done
+	return r.err
 }
 
 // record appends what the targets serve at /metrics to a file, again and again until the

@@ -18,6 +18,7 @@ const margin = "  "
 type screen struct {
 	out      io.Writer
 	terminal bool
+	colours  bool
 	width    int      // columns of the terminal
 	live     []string // the block as drawn last; nil: none
 	closed   func()   // called when it cannot be written any more
@@ -27,6 +28,7 @@ func newScreen(file *os.File, closed func()) *screen {
 	s := &screen{out: file, closed: closed}
 	if size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ); err == nil {
 		s.terminal, s.width = true, int(size.Col)
+		s.colours = os.Getenv("NO_COLOR") == ""
 	}
 	return s
 }
@@ -44,17 +46,34 @@ func (s *screen) write(text string) {
 }
 
 // chapter begins a part of the demo.
-func (s *screen) chapter(title string) { s.printf("\n%s\n\n", title) }
+func (s *screen) chapter(title string) { s.printf("\n%s\n\n", s.styled(bold, title)) }
+
+// Styles, as numbers of the control sequence SGR.
+const (
+	bold = 1
+	cyan = 36
+)
+
+func (s *screen) styled(style int, text string) string {
+	if !s.colours {
+		return text
+	}
+	return fmt.Sprintf("\x1b[%dm%s\x1b[0m", style, text)
+}
 
 // step reports something that is done, and how long it took.
 func (s *screen) step(took time.Duration, what string) {
 	s.printf("%s%-68s %6s\n", margin, what, seconds(took))
 }
 
-// text writes lines with the margin.
+// text writes lines with the margin. Those that begin with a prompt are commands.
 func (s *screen) text(text string) {
 	for line := range strings.Lines(strings.TrimRight(text, "\n") + "\n") {
-		s.printf("%s", strings.TrimRight(margin+line, " \n")+"\n")
+		line = strings.TrimRight(margin+line, " \n")
+		if command := strings.TrimLeft(line, " "); strings.HasPrefix(command, "$ ") || strings.HasPrefix(command, "# ") {
+			line = s.styled(cyan, line)
+		}
+		s.printf("%s\n", line)
 	}
 }
 

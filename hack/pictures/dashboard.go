@@ -34,12 +34,19 @@ type panel struct {
 				Stacking    struct{ Mode string }
 			}
 		}
+		Overrides []struct {
+			Matcher    struct{ Options string } // the name of a series
+			Properties []struct {
+				Value struct{ FixedColor string }
+			}
+		}
 	}
 }
 
 // series is a line of a panel.
 type series struct {
 	name   string
+	colour string
 	points []point
 }
 
@@ -64,6 +71,16 @@ func readDashboard(path string) (dashboard, error) {
 	return d, nil
 }
 
+// colour is that of the n-th series.
+func (p panel) colour(n int, name string) string {
+	for _, o := range p.FieldConfig.Overrides {
+		if o.Matcher.Options == name {
+			return o.Properties[0].Value.FixedColor
+		}
+	}
+	return palette[n%len(palette)]
+}
+
 // series evaluates the panel's queries.
 func (p panel) series(ctx context.Context, q querier) ([]series, error) {
 	var all []series
@@ -73,7 +90,8 @@ func (p panel) series(ctx context.Context, q querier) ([]series, error) {
 			return nil, fmt.Errorf("panel %q: %w", p.Title, err)
 		}
 		for _, m := range matrix {
-			s := series{name: legend(t.LegendFormat, m.Metric)}
+			name := legend(t.LegendFormat, m.Metric)
+			s := series{name: name, colour: p.colour(len(all), name)}
 			for _, f := range m.Floats {
 				s.points = append(s.points, point{float64(f.T-q.from.UnixMilli()) / 1000, f.F})
 			}
@@ -123,7 +141,7 @@ func (d dashboard) draw(ctx context.Context, q querier) (string, error) {
 <style>%[3]s</style>
 <rect x=".5" y=".5" width="%[4]d" height="%[5]d" rx="9" fill="#111217" stroke="#30323a"/>
 <text class="h" x="%[6]d" y="35">%[7]s</text>
-<text x="%[8]d" y="35" text-anchor="end">Cluster: All    %[9]s, a scrape every %[10]v</text>
+<text x="%[8]d" y="35" text-anchor="end">Cluster: All · %[9]s · scraped every %[10]v</text>
 %[11]s<text class="n" x="%[6]d" y="%[12]d">Drawn by “make pictures” from the queries of packaging/grafana/aws-multi-eni.json and the metrics of one run of “make demo”. This is not a screenshot of Grafana.</text>
 </svg>
 `, width, height, dashboardStyle, width-1, height-1, 2*gap, escape(d.Title), width-2*gap,

@@ -58,9 +58,9 @@ func drawStat(b *strings.Builder, at box, s series, format unit, length float64)
 	for _, p := range s.points {
 		plot.top = max(plot.top, p.value)
 	}
-	plot.area(b, s, nil, palette[0], 25)
+	plot.area(b, s, nil, 25)
 	last := s.points[len(s.points)-1].value
-	fmt.Fprintf(b, "<text x=\"%g\" y=\"%g\" text-anchor=\"middle\" style=\"font-size:52px;fill:%s\">%s</text>\n", at.x+at.w/2, at.y+at.h*.56, palette[0], format(last, 0))
+	fmt.Fprintf(b, "<text x=\"%g\" y=\"%g\" text-anchor=\"middle\" style=\"font-size:52px;fill:%s\">%s</text>\n", at.x+at.w/2, at.y+at.h*.56, s.colour, format(last, 0))
 }
 
 // drawTimes draws a panel of lines: axes, the lines themselves, and the legend.
@@ -94,35 +94,40 @@ func (p panel) drawTimes(b *strings.Builder, at box, data []series, format unit,
 		fmt.Fprintf(b, "<text class=\"a\" x=\"%.0f\" y=\"%.0f\" text-anchor=\"middle\">%s</text>\n", plot.x(second), plot.at.y+plot.at.h+15, q.from.UTC().Add(seconds(second)).Format("15:04:05"))
 	}
 	for i, s := range data {
-		plot.area(b, s, below[i], palette[i%len(palette)], p.FieldConfig.Defaults.Custom.FillOpacity)
+		plot.area(b, s, below[i], p.FieldConfig.Defaults.Custom.FillOpacity)
 	}
 	b.WriteString(legendText)
 }
 
-// drawLegend lists the series at the bottom, in as many lines as they need.
+// drawLegend lists the series at the bottom, in as many lines as they need and have.
 func drawLegend(at box, data []series) (lines int, text string) {
-	const perChar, mark = 6.1, 22
-	lines = 1
+	const perChar, mark, most = 6.1, 22, 5
 	type entry struct {
+		series
 		x    float64
 		line int
 	}
 	var entries []entry
 	x := at.x + 10
-	for _, s := range data {
+	lines = 1
+	for i, s := range data {
 		width := mark + perChar*float64(len([]rune(s.name))) + 10
 		if x+width > at.x+at.w && x > at.x+10 {
 			x = at.x + 10
 			lines++
 		}
-		entries = append(entries, entry{x, lines})
+		if lines == most && i < len(data)-1 {
+			entries = append(entries, entry{series{name: fmt.Sprintf("and %d more", len(data)-i), colour: "none"}, x - mark + 4, lines})
+			break
+		}
+		entries = append(entries, entry{s, x, lines})
 		x += width
 	}
 	var b strings.Builder
-	for i, e := range entries {
+	for _, e := range entries {
 		y := at.y + at.h - 10 - 16*float64(lines-e.line)
 		fmt.Fprintf(&b, "<rect x=\"%.0f\" y=\"%.0f\" width=\"13\" height=\"3\" rx=\"1.5\" fill=\"%s\"/><text class=\"l\" x=\"%.0f\" y=\"%.0f\">%s</text>\n",
-			e.x, y-5, palette[i%len(palette)], e.x+18, y, escape(data[i].name))
+			e.x, y-5, e.colour, e.x+18, y, escape(e.name))
 	}
 	return lines, b.String()
 }
@@ -138,7 +143,7 @@ func (c chart) y(value float64) float64  { return c.at.y + c.at.h*(1-value/c.top
 
 // area draws a line and what is between it and what it stands on. Where there is no
 // value it has a gap.
-func (c chart) area(b *strings.Builder, s series, below map[float64]float64, colour string, opacity int) {
+func (c chart) area(b *strings.Builder, s series, below map[float64]float64, opacity int) {
 	for _, run := range runs(s.points, 1.5*c.length/steps) {
 		line := "M" + c.path(run, func(p point) float64 { return below[p.second] + p.value })[1:]
 		if len(run) == 1 {
@@ -147,7 +152,7 @@ func (c chart) area(b *strings.Builder, s series, below map[float64]float64, col
 		slices.Reverse(run)
 		back := c.path(run, func(p point) float64 { return below[p.second] })
 		fmt.Fprintf(b, "<path fill=\"%[1]s\" fill-opacity=\"%.2[2]f\" d=\"%[3]s%[4]sZ\"/><path class=\"s\" stroke=\"%[1]s\" d=\"%[3]s\"/>\n",
-			colour, float64(opacity)/100, line, back)
+			s.colour, float64(opacity)/100, line, back)
 	}
 }
 

@@ -13,7 +13,7 @@ import (
 
 // Size of the terminal in which the demo plays.
 const (
-	columns = 96
+	columns = 100
 	rows    = 36
 )
 
