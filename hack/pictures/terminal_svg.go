@@ -114,10 +114,14 @@ func posterOf(frames []frame) int {
 	return len(frames) - 1
 }
 
-// animation shows each frame for as long as it holds, and then begins again.
+// animation shows each frame for as long as it holds, and then begins again. It sets out
+// from the poster, so that the first look shows more than an empty window.
 func animation(frames []frame, width int) string {
-	var total, at time.Duration
-	for _, f := range frames {
+	var total, at, first time.Duration
+	for i, f := range frames {
+		if i == posterOf(frames) {
+			first = total
+		}
 		total += f.hold
 	}
 	var b strings.Builder
@@ -127,6 +131,6 @@ func animation(frames []frame, width int) string {
 		at += f.hold
 	}
 	fmt.Fprintf(&b, "to{transform:translateX(-%dpx)}}\n", (len(frames)-1)*width)
-	fmt.Fprintf(&b, "@media (prefers-reduced-motion:no-preference){#row{animation:play %.1fs step-end infinite}}", total.Seconds())
+	fmt.Fprintf(&b, "@media (prefers-reduced-motion:no-preference){#row{animation:play %.1fs step-end -%.1fs infinite}}", total.Seconds(), first.Seconds())
 	return b.String()
 }
