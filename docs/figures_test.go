@@ -38,8 +38,8 @@ func TestFigures(t *testing.T) {
 		{"README.md", "| %.0f ms (p99 %.0f ms) |\n", []string{
 			"hot-plug to configured, addressing Host, EC2 as slow as it is, p50", "hot-plug to configured, addressing Host, EC2 as slow as it is, p99",
 		}},
-		{"README.md", "| 1,000 nodes labelled at once, with EC2's limits | %.0f s;", []string{"1,000 nodes: from the label until all are ready"}},
-		{"README.md", "| 5,000 nodes | %.0f s;", []string{"5,000 nodes: from the label until all are ready"}},
+		{"README.md", "| 1,000 nodes labeled at once, until all are ready | %.0f s;", []string{"1,000 nodes: from the label until all are ready"}},
+		{"README.md", "| 5,000 nodes labeled at once, until all are ready | %.0f s;", []string{"5,000 nodes: from the label until all are ready"}},
 		{"README.md", "| 1,000 nodes replaced, a tenth at a time | %.0f s,", []string{"1,000 nodes: rolling replacement of all nodes"}},
 		{"README.md", "| coordinator at 1,000 nodes with two ENIs each | %.0f MiB |", []string{"1,000 nodes with 2 ENIs: coordinator's memory at most"}},
 	} {

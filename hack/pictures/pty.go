@@ -13,7 +13,7 @@ import (
 
 // Size of the terminal in which the demo plays.
 const (
-	columns = 100
+	columns = 104
 	rows    = 36
 )
 
