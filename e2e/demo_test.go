@@ -179,7 +179,7 @@ func TestDemoFailsLoudly(t *testing.T) {
 	}
 	d := startDemo(t, broken)
 	out := d.end(1)
-	for _, want := range []string{"FAILED: agent-node-1 has ended", "All logs are in " + d.tmp} {
+	for _, want := range []string{"FAILED: agent-node-1 ended", "All logs are in " + d.tmp} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demo does not say %q:\n%s", want, out)
 		}
