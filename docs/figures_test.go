@@ -42,6 +42,14 @@ func TestFigures(t *testing.T) {
 		{"README.md", "| 5,000 nodes labeled at once, until all are ready | %.0f s;", []string{"5,000 nodes: from the label until all are ready"}},
 		{"README.md", "| 1,000 nodes replaced, a tenth at a time | %.0f s,", []string{"1,000 nodes: rolling replacement of all nodes"}},
 		{"README.md", "| coordinator at 1,000 nodes with two ENIs each | %.0f MiB |", []string{"1,000 nodes with 2 ENIs: coordinator's memory at most"}},
+		{"docs/sizing.md", "| 1,000 | %.0f s | %.0f s | %.0f MiB |", []string{
+			"1,000 nodes: from the label until all are ready", "1,000 nodes: from the deletion of the NodeENI until all ENIs are gone", "1,000 nodes: coordinator's memory at most",
+		}},
+		{"docs/sizing.md", "| 1,000, two ENIs each | %.0f s | %.0f s | %.0f MiB |", []string{
+			"1,000 nodes with 2 ENIs: from the label until all are ready", "1,000 nodes with 2 ENIs: from the deletion of the NodeENI until all ENIs are gone", "1,000 nodes with 2 ENIs: coordinator's memory at most",
+		}},
+		{"docs/cost.md", "| agent, on each selected node | 10m CPU, 32 MiB | %.0f ms of CPU time in a minute, %.0f MiB |", []string{"agent, CPU in an idle minute", "agent, RSS when idle"}},
+		{"docs/cost.md", "| coordinator, two replicas | 10m CPU, 64 MiB | %.0f ms of CPU time in a minute, %.0f MiB |", []string{"coordinator, CPU in an idle minute", "coordinator, RSS when idle"}},
 	} {
 		var values []any
 		for _, name := range claim.names {
