@@ -37,7 +37,9 @@ func TestPictures(t *testing.T) {
 			shows(t, "demo.svg", demo, m[1])
 		}
 	}
-	var model struct{ Panels []struct{ Type, Title string } }
+	var model struct {
+		Panels []struct{ Type, Title string }
+	}
 	if err := json.Unmarshal([]byte(read(t, "packaging/grafana/aws-multi-eni.json")), &model); err != nil {
 		t.Fatal(err)
 	}

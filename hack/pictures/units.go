@@ -12,7 +12,7 @@ type unit func(value, step float64) string
 
 // units are Grafana's, as far as the dashboard uses them above lastRow.
 var units = map[string]unit{
-	"none": func(v, step float64) string { return decimals(v, step) },
+	"none": decimals,
 	"ops":  func(v, step float64) string { return decimals(v, step) + " ops/s" },
 	"s": func(v, step float64) string {
 		switch {
