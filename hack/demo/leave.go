@@ -27,15 +27,15 @@ func (d *demo) unlabel(ctx context.Context) error {
 		return err
 	}
 	d.out.printf("\n")
-	d.out.text(`The agent took the links down, and the leading coordinator detached and deleted
-the ENIs. The simulated EC2 takes 2.5 s to detach an ENI and, like the real one,
-refuses to delete it for a moment after that.`)
+	d.out.text(`The agent took the links down, and the coordinator detached and deleted the ENIs.
+The simulated EC2 takes 2.5 s to detach an ENI and, like EC2, refuses to delete it
+for a moment after that.`)
 	return nil
 }
 
 // delete deletes the NodeENIs and follows the remaining ENIs out.
 func (d *demo) delete(ctx context.Context) error {
-	d.out.chapter("8. Delete the NodeENIs: their ENIs are deleted first")
+	d.out.chapter("8. Delete the NodeENIs: all remaining ENIs are deleted first")
 	d.out.text("$ kubectl delete nodeenis --all")
 	d.out.printf("\n")
 	enis, err := d.tb.NodeENIs(ctx)
@@ -51,7 +51,7 @@ func (d *demo) delete(ctx context.Context) error {
 	if err := d.awaitDepartures(ctx, departures); err != nil {
 		return err
 	}
-	err = d.await(ctx, "the coordinator removes the finalizers of the NodeENIs", func(ctx context.Context) error {
+	err = d.await(ctx, "the coordinator has removed the finalizers of the NodeENIs", func(ctx context.Context) error {
 		enis, err := d.tb.NodeENIs(ctx)
 		if err == nil && len(enis) > 0 {
 			err = fmt.Errorf("%s still has the finalizers %q", enis[0].Name, enis[0].Finalizers)
@@ -78,7 +78,7 @@ func newDepartures(enis []cloud.Interface, node string) *progress {
 }
 
 func (d *demo) awaitDepartures(ctx context.Context, p *progress) error {
-	return d.await(ctx, "the ENIs are gone from EC2", func(ctx context.Context) error {
+	return d.await(ctx, "the ENIs are deleted in EC2", func(ctx context.Context) error {
 		states, err := d.tb.States(ctx)
 		if err != nil {
 			return err

@@ -84,7 +84,7 @@ func play(ctx context.Context, o options, out *screen) int {
 		out.printf("\nStopped.\n")
 		return 0
 	case interrupted:
-		out.printf("\nInterrupted. Everything that the demo started has stopped.\n")
+		out.printf("\nInterrupted. All processes have been stopped.\n")
 		return exitInterrupted
 	case err != nil:
 		return 1
@@ -97,14 +97,14 @@ func parse(args []string) (options, error) {
 	var o options
 	flags := flag.NewFlagSet("demo", flag.ContinueOnError)
 	flags.SetOutput(io.Discard)
-	flags.BoolVar(&o.keep, "keep", os.Getenv("KEEP") != "" && os.Getenv("KEEP") != "0", "leave everything running when the ENIs are ready, until you press Ctrl-C (also KEEP=1)")
-	flags.StringVar(&o.metrics, "metrics", "", "write the metrics of all agents and coordinators to this file, twice a second, until the NodeENIs are deleted")
-	flags.StringVar(&o.programs, "programs", "", "directory with eni-agent, eni-coordinator, and cni/ with the CNI plugins (default: build them)")
+	flags.BoolVar(&o.keep, "keep", os.Getenv("KEEP") != "" && os.Getenv("KEEP") != "0", "keep the cluster running until Ctrl-C when the ENIs are ready (also KEEP=1)")
+	flags.StringVar(&o.metrics, "metrics", "", "file for the metrics of all agents and coordinators, recorded twice a second until the NodeENIs are deleted")
+	flags.StringVar(&o.programs, "programs", "", "directory with eni-agent, eni-coordinator, and the CNI plugins in cni/ (default: build them)")
 	err := flags.Parse(args)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		flags.SetOutput(os.Stdout)
-		fmt.Println("demo shows the life of ENIs on three nodes, without AWS. Run it with `make demo`.\n\nFlags:")
+		fmt.Println("demo shows the life cycle of ENIs on three nodes, without AWS. To run it, use `make demo`.\n\nFlags:")
 		flags.PrintDefaults()
 	case err == nil && flags.NArg() > 0:
 		err = fmt.Errorf("unexpected argument %q", flags.Arg(0))

@@ -29,7 +29,7 @@ func TestArrivals(t *testing.T) {
 	if got := strings.Join(p.lines(), "\n"); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
-	if got := strings.Join(p.unfinished(), ";"); got != "data of node-2: nothing is reported" {
+	if got := strings.Join(p.unfinished(), ";"); got != "data of node-2: no report" {
 		t.Errorf("unfinished: %q", got)
 	}
 	report(2*time.Second, "node-2", v1alpha1.ENIState{Phase: "Failed", Message: "the subnet is full"})
