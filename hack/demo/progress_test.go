@@ -87,3 +87,22 @@ func TestDraw(t *testing.T) {
 		})
 	}
 }
+
+// Chapters and commands stand out on a terminal that has colours, and nothing else does.
+func TestStyles(t *testing.T) {
+	for _, test := range []struct {
+		colours bool
+		want    string
+	}{
+		{true, "\n\x1b[1mone\x1b[0m\n\n\x1b[36m  $ kubectl get nodes\x1b[0m\n  NAME\n"},
+		{false, "\none\n\n  $ kubectl get nodes\n  NAME\n"},
+	} {
+		var b strings.Builder
+		s := &screen{out: &b, terminal: test.colours, colours: test.colours}
+		s.chapter("one")
+		s.text("$ kubectl get nodes\nNAME\n")
+		if b.String() != test.want {
+			t.Errorf("colours %v: got %q, want %q", test.colours, b.String(), test.want)
+		}
+	}
+}
