@@ -111,8 +111,12 @@ func Install(ctx context.Context, cp *controlplane.ControlPlane) error {
 	if err != nil {
 		return err
 	}
-	manifests := filepath.Join(root, "manifests")
-	err = cp.ApplyFiles(ctx, filepath.Join(manifests, "namespace.yaml"),
+	return InstallFrom(ctx, cp, filepath.Join(root, "manifests"))
+}
+
+// InstallFrom is Install with the manifests of another version.
+func InstallFrom(ctx context.Context, cp *controlplane.ControlPlane, manifests string) error {
+	err := cp.ApplyFiles(ctx, filepath.Join(manifests, "namespace.yaml"),
 		filepath.Join(manifests, "crds/*.yaml"), filepath.Join(manifests, "rbac/*.yaml"), filepath.Join(manifests, "policy/*.yaml"))
 	if err != nil {
 		return err
@@ -153,6 +157,9 @@ func (tb *Testbed) startSim(ctx context.Context) error {
 	})
 	return err
 }
+
+// UsePrograms sets the directory of the programs that are started from now on.
+func (tb *Testbed) UsePrograms(dir string) { tb.cfg.Programs = dir }
 
 // Stop ends simulator and API server. Processes that were started are ended
 // by their own Kill or Stop.
