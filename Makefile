@@ -132,6 +132,7 @@ test: ## Run all tests, or PACKAGES=./agent TEST_FLAGS="-run X"; with -race wher
 		echo "* data races go unnoticed. Install gcc to have them found.             *" >&2; \
 		echo "************************************************************************" >&2; \
 	fi; \
+	echo "Tests of upgrades are skipped: 'make test-upgrade' builds the previous version and runs them." >&2; \
 	set -x; KUBEBUILDER_ASSETS=$${assets:?} go test $$race -p $(TEST_PARALLEL) -parallel $(TEST_SIDE_BY_SIDE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
 
 # What is tested with the oldest Kubernetes that is supported.
@@ -141,6 +142,14 @@ COMPAT ?= ./api/... ./coordinator ./manifests/... ./packaging/helm
 test-compat: ## Run the tests of COMPAT with the oldest kube-apiserver that is supported (about 8 minutes to build it, once).
 	@assets=$$(OLDEST=1 hack/controlplane/build.sh) && \
 	set -x && KUBEBUILDER_ASSETS=$$assets go test -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(COMPAT)
+
+# Tests of the packages that upgrade from the previous version, see hack/release/previous.
+UPGRADE ?= ./e2e ./packaging/helm
+
+.PHONY: test-upgrade
+test-upgrade: ## Upgrade from the previous version and roll back: programs, CRDs, chart, files on nodes (PREVIOUS=COMMIT takes another one).
+	@assets=$$(hack/controlplane/build.sh) && previous=$$(PREVIOUS='$(PREVIOUS)' hack/release/previous.sh) && \
+	set -x && ENI_PREVIOUS=$$previous KUBEBUILDER_ASSETS=$$assets go test -p 1 -parallel $(TEST_SIDE_BY_SIDE) -timeout $(TEST_TIMEOUT) -run Upgrade $(TEST_FLAGS) $(UPGRADE)
 
 # Benchmarks: each writes docs/benchmarks/NAME.json, and the page is made from all of
 # them. A size or a count that misses its goal fails.

@@ -36,7 +36,7 @@ const newField, newValue = "ipv4", `{"secondaryAddresses":1}`
 // upgrade is a cluster whose programs and CRDs are replaced one by one.
 type upgrade struct {
 	*cluster
-	previous string // directory of the previous version
+	previous string                     // directory of the previous version
 	had      map[string]cloud.Interface // by node, at first
 	passed   int
 }
