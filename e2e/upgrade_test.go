@@ -31,7 +31,7 @@ func previousVersion(t *testing.T) string {
 
 // newField is a field of NodeENIs that the previous version does not have. When
 // hack/release/previous moves on to a version that has it, choose a newer one.
-const newField, newValue = "ipv4", `{"secondaryAddresses":1}`
+const newField, newValue = "connectionTracking", `{"udpTimeout":45}`
 
 // upgrade is a cluster whose programs and CRDs are replaced one by one.
 type upgrade struct {
@@ -208,17 +208,18 @@ func TestUpgrade(t *testing.T) {
 	})
 	u.run("the other agents", func(t *testing.T) {
 		u.replace(programs, "node-2")
+		before := u.eni(u.entries("node-3", "more")[0].ENIID)
 		u.must(u.agents["node-3"].Stop())
 		u.UsePrograms(programs)
 		u.Sim.Cloud().ResetCalls()
 		u.agent("node-3")
 		u.await("the new field is carried out", func() string {
-			if e := u.eni(u.entries("node-3", "more")[0].ENIID); len(e.PrivateIPs) != 2 {
-				return fmt.Sprint(e.PrivateIPs)
+			if e := u.eni(before.ID); e.ConnectionTracking.UDP != 45 {
+				return fmt.Sprintf("%+v", e.ConnectionTracking)
 			}
 			return ""
 		})
-		u.expectCalls(u.source("node-3"), map[string]int{"AssignPrivateIpAddresses": 1})
+		u.expectCalls(u.source("node-3"), map[string]int{modifyCall: 1})
 		u.works()
 	})
 	u.run("programs are rolled back", func(t *testing.T) {
