@@ -26,6 +26,13 @@ func TestUpgradeOfProgramsBeforeCRDs(t *testing.T) {
 	if entry := u.entries("node-1", "node-1")[0]; len(entry.SubnetIPv6CIDRs) > 0 {
 		t.Fatalf("the CRD of the previous version has the field subnetIPv6CIDRs: choose a newer one (%+v)", entry)
 	}
+	u.await("the report has come to rest", func() string {
+		if entries := u.entries("node-1", ""); len(entries) != 1 {
+			return fmt.Sprintf("%+v", entries)
+		}
+		return ""
+	})
+	u.awaitLogged("node-1", "the API server has dropped fields of this node's report", 1)
 	version := u.versionOfReport()
 	u.stays("the report is not written again", 12*time.Second, func() string { // the agent looks at it after 10 s
 		if now := u.versionOfReport(); now != version {

@@ -1,7 +1,9 @@
 package apiserver
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"log/slog"
 	"sync"
 	"time"
@@ -30,6 +32,8 @@ type report struct {
 	state *v1alpha1.NodeENIState // as it was last saved or loaded
 	lost  bool                   // the state is not what was saved: there is none, or another client has changed it
 	check bool                   // it is looked at soon
+	// pruned: the API server does not keep all of it.
+	pruned bool
 }
 
 // A node whose links do not come to rest must not become the API server's
@@ -80,9 +84,21 @@ func (r *report) save(ctx context.Context, status v1alpha1.NodeENIStateStatus, o
 		return err
 	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.state, r.lost = saved, saved == nil
-	r.mu.Unlock()
+	if saved != nil && !r.pruned && !sameText(saved.Status, state.Status) {
+		r.pruned = true
+		r.log.Warn("the API server has dropped fields of this node's report, because the CRD nodeenistates.networking.k8s.aws is older than the agent; apply the CRDs of the agent's version, then restart the agent",
+			"nodeENIState", r.node)
+	}
 	return nil
+}
+
+// sameText compares what is sent, where times have no fractions of a second.
+func sameText(a, b v1alpha1.NodeENIStateStatus) bool {
+	x, err := json.Marshal(a)
+	y, otherErr := json.Marshal(b)
+	return err == nil && otherErr == nil && bytes.Equal(x, y)
 }
 
 // isLost says whether there is no report, or not the one that was saved.
