@@ -80,27 +80,20 @@ func TestScenario23Nodes(t *testing.T) {
 			return ""
 		})
 		c.must(c.Label(t.Context(), "node-1", "node-1", "node-1"))
-		c.await("exactly one ENI", func() string {
-			made := c.made("node-1")
-			if len(made) != 1 || made[0].Attachment == nil || phases(c.entries("node-1", "node-1")) != "Ready" {
-				return c.enis()
-			}
-			return c.configured("node-1", made[0], true, 9001)
-		})
-		c.staysOnly("node-1", time.Second, c.made("node-1")[0].ID)
+		now := c.awaitSettled("node-1")
+		c.await("it is configured", func() string { return c.configured("node-1", now, true, 9001) })
+		c.staysOnly("node-1", time.Second, now.ID)
 	})
 	c.run("the Node is deleted while the instance runs", func(t *testing.T) {
 		c.must(c.DeleteNode(t.Context(), "node-2"))
+		// As the garbage collector does, of which there is none here. Ten seconds later the
+		// API server no longer takes the agent's token, so a report that stayed might speak
+		// of the ENI as ready, and the next agent would look for it for minutes.
+		c.must(c.Client.API.Delete().Resource(kube.NodeENIStates).Name("node-2").Do(t.Context()).Error())
 		gone("node-2")
 		c.must(c.CreateNode(t.Context(), "node-2", map[string]string{"node-2": "node-2"}))
 		c.restart("node-2") // its token was bound to the Node, and no report may have been saved since
-		c.await("exactly one ENI", func() string {
-			made, entries := c.made("node-2"), c.entries("node-2", "node-2")
-			if len(made) != 1 || phases(entries) != "Ready" || entries[0].ENIID != made[0].ID {
-				return c.enis()
-			}
-			return ""
-		})
+		c.awaitSettled("node-2")
 	})
 	c.run("another instance has the name", func(t *testing.T) {
 		c.agents["the former node-3"] = c.agents["node-3"]
@@ -110,16 +103,15 @@ func TestScenario23Nodes(t *testing.T) {
 		c.must(err)
 		c.must(c.CreateNode(t.Context(), "node-3", map[string]string{"node-3": "node-3"}))
 		c.agent("node-3")
-		c.await("the new instance has the only ENI", func() string {
-			made := c.made("node-3")
-			if len(made) != 1 || made[0].ID == before["node-3"].ID || phases(c.entries("node-3", "node-3")) != "Ready" {
+		c.await("the former ENI is deleted", func() string {
+			if _, there := c.Sim.Cloud().Interface(before["node-3"].ID); there {
 				return c.enis()
 			}
 			return ""
 		})
 		instance, err := c.Sim.Node("node-3")
 		c.must(err)
-		if e := c.made("node-3")[0]; e.Attachment.InstanceID != instance.ID || eniInstance(e) != instance.ID {
+		if e := c.awaitSettled("node-3"); e.Attachment.InstanceID != instance.ID || eniInstance(e) != instance.ID {
 			t.Errorf("%s is attached to %s and tagged %s, the Node is %s", e.ID, e.Attachment.InstanceID, e.Tags[eni.TagInstance], instance.ID)
 		}
 		c.expectCalls(former, map[string]int{createCall: 1, attachCall: 1, modifyCall: 1}) // as before
@@ -140,6 +132,22 @@ func TestScenario23Nodes(t *testing.T) {
 		c.must(c.DeleteNode(t.Context(), "node-4"))
 		c.awaitMade("node-4", 0)
 	})
+}
+
+// awaitSettled waits until the node has one ENI, which it reports as ready. One that is being
+// detached is not it, and neither is the one that an earlier report speaks of.
+func (c *cluster) awaitSettled(node string) (only cloud.Interface) {
+	c.t.Helper()
+	c.await("exactly one ENI of "+node, func() string {
+		made, entries := c.made(node), c.entries(node, node)
+		if len(made) != 1 || made[0].Attachment == nil || made[0].Attachment.Status != cloud.AttachmentAttached ||
+			phases(entries) != "Ready" || entries[0].ENIID != made[0].ID {
+			return fmt.Sprintf("%s\nreported: %+v", c.enis(), entries)
+		}
+		only = made[0]
+		return ""
+	})
+	return only
 }
 
 func eniInstance(e cloud.Interface) string {
