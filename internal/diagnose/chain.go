@@ -100,10 +100,8 @@ func (p *pair) chain(checks ...check) Chain {
 	if slices.ContainsFunc(c.Steps, func(s Step) bool { return s.Mark == Bad }) {
 		return c
 	}
-	for i := range c.Steps {
-		if c.Steps[i].suspect {
-			c.Steps[i].Mark = Bad
-		}
+	if i := slices.IndexFunc(c.Steps, func(s Step) bool { return s.suspect }); i >= 0 {
+		c.Steps[i].Mark = Bad
 	}
 	return c
 }
@@ -139,17 +137,31 @@ func (x *index) ago(t time.Time) string {
 	return duration.HumanDuration(max(0, x.Time.Sub(t))) + " ago"
 }
 
-// split divides a message of an agent into what is wrong and what to do, which is behind
-// its last semicolon. That it is tried again is no advice alone.
+// split divides a message of an agent into what is wrong and what to do, which begins at
+// the first semicolon that is not in parentheses: those hold the words of EC2.
 func split(message string) (text, next string) {
-	i := strings.LastIndex(message, "; ")
-	if i > 0 && strings.HasPrefix(message[i+2:], "it is tried again") {
-		if before := strings.LastIndex(message[:i], "; "); before > 0 {
-			i = before
+	depth := 0
+	for i, c := range message {
+		switch c {
+		case '(':
+			depth++
+		case ')':
+			depth--
+		case ';':
+			if depth <= 0 && strings.HasPrefix(message[i:], "; ") && i > 0 {
+				return message[:i], advice(message[i+2:])
+			}
 		}
 	}
-	if i <= 0 {
-		return message, ""
+	return message, ""
+}
+
+// advice says that there is nothing to do if an agent or a coordinator does it.
+func advice(text string) string {
+	for _, actor := range []string{"it is ", "the agent ", "the coordinator "} {
+		if strings.HasPrefix(text, actor) {
+			return "wait: " + text
+		}
 	}
-	return message[:i], message[i+2:]
+	return text
 }

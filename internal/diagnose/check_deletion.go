@@ -17,7 +17,7 @@ var deletionReasons = []string{"ENIRefused", "ENIAttachedAgain", "ENIStuck", "EC
 // checkDeletion says what a NodeENI that is being deleted waits for.
 func checkDeletion(p *pair) []Step {
 	n, began := p.n, p.n.DeletionTimestamp.Time
-	steps := []Step{unknown("NodeENI", "%s is being deleted (since %s)", n.Name, p.ago(began))}
+	steps := []Step{unknown("NodeENI", "the deletion of %s began %s", n.Name, p.ago(began))}
 	ours := slices.Contains(n.Finalizers, v1alpha1.CleanupFinalizer)
 	for _, f := range n.Finalizers {
 		if f != v1alpha1.CleanupFinalizer {
