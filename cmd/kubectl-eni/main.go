@@ -1,14 +1,17 @@
+// Command kubectl-eni is the kubectl plugin `kubectl eni`: status, why, doctor, bundle.
 package main
 
 import (
-	_ "github.com/spf13/pflag"
-	_ "k8s.io/api/apps/v1"
-	_ "k8s.io/api/coordination/v1"
-	_ "k8s.io/client-go/plugin/pkg/client/auth"
-	_ "k8s.io/client-go/tools/clientcmd"
-	_ "k8s.io/client-go/tools/remotecommand"
-	_ "k8s.io/component-helpers/scheduling/corev1"
-	_ "k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	"context"
+	"os"
+	"os/signal"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kubectl"
 )
 
-func main() {}
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	code := kubectl.Main(ctx, os.Args[1:], kubectl.Stdio())
+	stop()
+	os.Exit(code)
+}

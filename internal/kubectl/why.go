@@ -1,0 +1,39 @@
+package kubectl
+
+import (
+	"context"
+
+	"github.com/spf13/pflag"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/diagnose"
+)
+
+func whyFlags(flags *pflag.FlagSet) func(context.Context, *access, []string, IO) (int, error) {
+	output := flags.StringP("output", "o", "", "json or yaml")
+	return func(ctx context.Context, a *access, args []string, io IO) (int, error) {
+		if err := checkOutput(*output, "json", "yaml"); err != nil {
+			return exitUsage, err
+		}
+		c, err := a.connect()
+		if err != nil {
+			return exitUnreadable, err
+		}
+		r, err := c.read(ctx)
+		if err != nil {
+			return exitUnreadable, err
+		}
+		e, err := diagnose.Explain(&r.snapshot, args...)
+		if err != nil {
+			return exitUsage, err
+		}
+		code := exitReady
+		if !e.IsReady() {
+			code = exitNotReady
+		}
+		if *output != "" {
+			return code, encode(io.Out, *output, e)
+		}
+		diagnose.Printer{Out: io.Out, Color: io.Color}.Explanation(e)
+		return code, nil
+	}
+}
