@@ -106,7 +106,11 @@ func fail(io IO, code int, err error) int {
 	if errors.As(err, new(*diagnose.NameError)) || errors.As(err, new(usageError)) {
 		code = exitUsage
 	}
-	fmt.Fprintf(io.Err, "error: %s\n", v1alpha1.Printable(err.Error()))
+	first := "error: "
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(io.Err, "%s%s\n", first, v1alpha1.Printable(strings.TrimSuffix(line, "\n")))
+		first = ""
+	}
 	return code
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
@@ -26,8 +27,24 @@ var installed = controlplane.Shared{Install: func(ctx context.Context, cp *contr
 	if err := cp.ApplyFiles(ctx, "../../manifests/kubectl-eni/*.yaml", "testdata/cluster.yaml", "testdata/users.yaml"); err != nil {
 		return err
 	}
+	for _, pod := range []string{"eni-agent-1", "eni-agent-2"} {
+		if err := runPod(ctx, cp, pod); err != nil {
+			return err
+		}
+	}
 	return cp.Apply(ctx, fmt.Appendf(nil, lease, time.Now().UTC().Format("2006-01-02T15:04:05.000000Z07:00")))
 }}
+
+// runPod gives a pod the status of one that runs and has been restarted.
+func runPod(ctx context.Context, cp *controlplane.ControlPlane, pod string) error {
+	client, err := kube.NewClient(cp.AdminConfig(), "test")
+	if err != nil {
+		return err
+	}
+	const status = `{"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}],
+		"containerStatuses": [{"name": "eni-agent", "ready": true, "restartCount": 1, "image": "x", "imageID": "x", "state": {"running": {}}}]}}`
+	return client.Core.Patch(types.MergePatchType).Namespace("eni-system").Resource("pods").Name(pod).SubResource("status").Body([]byte(status)).Do(ctx).Error()
+}
 
 const lease = `{apiVersion: coordination.k8s.io/v1, kind: Lease, metadata: {name: eni-coordinator, namespace: eni-system},
   spec: {holderIdentity: eni-coordinator-1_x, leaseDurationSeconds: 3600, renewTime: %q}}`

@@ -19,11 +19,11 @@ var secrets = []struct {
 	{regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\z)`), redacted},
 	{regexp.MustCompile(`\b(AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{12,}\b`), redacted},
 	{regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]*)?`), redacted}, // a JSON web token
-	{regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}`), "$1 " + redacted},
-	{regexp.MustCompile(`([a-z][a-z0-9+.-]*://)[^/\s:@"']*:[^/\s@"']*@`), "$1" + redacted + "@"},
-	{regexp.MustCompile(`(?i)(X-Amz-(?:Security-Token|Signature|Credential)=)[^&\s"']+`), "$1" + redacted},
+	{regexp.MustCompile(`(?i)\b(bearer|basic)\s+[A-Za-z0-9+/=._~-]{8,}`), "${1} " + redacted},
+	{regexp.MustCompile(`([a-z][a-z0-9+.-]*://)[^/\s:@"']*:[^\s@"']*@`), "${1}" + redacted + "@"},
+	{regexp.MustCompile(`(?i)(X-Amz-(?:Security-Token|Signature|Credential)=)[^&\s"']+`), "${1}" + redacted},
 	// name=value and name: value
-	{regexp.MustCompile(`(?i)([a-z0-9_.-]*(?:secret|token|passw|credential|api_?key|access_?key)[a-z0-9_.-]*["']?\s*[=:]\s*["']?)[^\s"',;)}]{6,}`), "$1" + redacted},
+	{regexp.MustCompile(`(?i)([a-z0-9_.-]*(?:secret|token|passw|credential|api_?key|access_?key)[a-z0-9_.-]*["']?\s*[=:]\s*["']?)[^\s"',;)}]{6,}`), "${1}" + redacted},
 }
 
 // redactText takes secrets out of a text.
