@@ -34,6 +34,7 @@ BIN     ?= bin
 # a tenth of a binary's bytes is gone, which each node pulls and keeps in memory.
 go_build = CGO_ENABLED=0 go build -trimpath -buildvcs=false -gcflags all=-l \
 	-ldflags "-s -w -X github.com/aws-multi-eni/aws-multi-eni/internal/program.Version=$(VERSION) \
+		-X github.com/aws-multi-eni/aws-multi-eni/internal/kubectl.Version=$(VERSION) \
 		-X github.com/aws-multi-eni/aws-multi-eni/cni.Version=$(VERSION)"
 
 .PHONY: help
@@ -46,14 +47,26 @@ build: ## Build static binaries into ./bin.
 	$(go_build) -o bin/ ./cmd/...
 
 .PHONY: binaries
-binaries: ## Build agent, coordinator and CNI plugin, with the licences of what they link, into bin/linux-ARCH for each ARCH.
+binaries: ## Build agent, coordinator, CNI plugin and kubectl plugin, with the licences of what they link, into bin/linux-ARCH for each ARCH.
 	@for arch in $(ARCH); do \
 		mkdir -p $(BIN)/linux-$$arch && \
-		(set -x; GOOS=linux GOARCH=$$arch $(go_build) -o $(BIN)/linux-$$arch/ ./cmd/eni-agent ./cmd/eni-coordinator ./cmd/eni-cni) && \
-		for program in eni-agent eni-coordinator eni-cni; do \
+		(set -x; GOOS=linux GOARCH=$$arch $(go_build) -o $(BIN)/linux-$$arch/ ./cmd/eni-agent ./cmd/eni-coordinator ./cmd/eni-cni ./cmd/kubectl-eni) && \
+		for program in eni-agent eni-coordinator eni-cni kubectl-eni; do \
 			$(licences) -texts $$program >$(BIN)/linux-$$arch/$$program.THIRD-PARTY-LICENSES || exit 1; \
 		done || exit 1; \
 	done
+
+# What the kubectl plugin is built for.
+PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
+
+.PHONY: kubectl-plugin
+kubectl-plugin: ## Build archives of the kubectl plugin, and krew's manifest, into bin/kubectl for each of PLATFORMS.
+	@rm -rf $(BIN)/kubectl && mkdir -p $(BIN)/kubectl && $(licences) -texts kubectl-eni >$(BIN)/kubectl/THIRD-PARTY-LICENSES
+	@for platform in $(PLATFORMS); do \
+		dir=$(BIN)/kubectl/$$(echo $$platform | tr / -) && mkdir -p $$dir && \
+		(set -x; GOOS=$${platform%/*} GOARCH=$${platform#*/} $(go_build) -o $$dir/ ./cmd/kubectl-eni) || exit 1; \
+	done
+	@VERSION="$(VERSION)" BIN="$(BIN)" PLATFORMS="$(PLATFORMS)" hack/release/kubectl.sh
 
 .PHONY: image
 image: binaries ## Build both images with buildah or docker (IMAGE_TOOL, ARCH). PUSH=1 pushes to IMAGE_REPOSITORY.
@@ -79,9 +92,9 @@ archives: binaries ## Pack eni-coordinator, which administrators also run on the
 	@VERSION="$(VERSION)" ARCH="$(ARCH)" SYSTEMS="$(SYSTEMS)" BIN="$(BIN)" hack/release/archives.sh
 
 .PHONY: release-files
-release-files: packages sbom chart archives ## Gather packages, bills of materials, chart, and archives in bin/release, with checksums.
+release-files: packages sbom chart archives kubectl-plugin ## Gather packages, bills of materials, chart, archives, and kubectl plugin in bin/release, with checksums.
 	@rm -rf $(BIN)/release && mkdir -p $(BIN)/release && \
-	cp $(BIN)/packages/* $(BIN)/sbom/* $(BIN)/chart/* $(BIN)/archives/* $(BIN)/release/ && \
+	cp $(BIN)/packages/* $(BIN)/sbom/* $(BIN)/chart/* $(BIN)/archives/* $(BIN)/kubectl/*.tar.gz $(BIN)/kubectl/krew-eni.yaml $(BIN)/release/ && \
 	cd $(BIN)/release && sha256sum * >SHA256SUMS && cat SHA256SUMS
 
 .PHONY: set-version

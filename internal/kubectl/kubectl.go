@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -132,5 +133,9 @@ func checkOutput(output string, known ...string) error {
 func Stdio() IO {
 	info, err := os.Stdout.Stat()
 	terminal := err == nil && info.Mode()&os.ModeCharDevice != 0
-	return IO{Out: os.Stdout, Err: os.Stderr, Terminal: terminal, Color: terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"}
+	color := terminal && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	if runtime.GOOS == "windows" && os.Getenv("WT_SESSION") == "" && os.Getenv("TERM") == "" {
+		color = false // the console before Windows Terminal prints the sequences
+	}
+	return IO{Out: os.Stdout, Err: os.Stderr, Terminal: terminal, Color: color}
 }
