@@ -23,6 +23,7 @@ var foreignFlags = []string{
 var (
 	flagForm    = regexp.MustCompile(`(^|[\s"'(=])(--?[a-z][a-z-]*)`)
 	helpFlag    = regexp.MustCompile(`(?m)^  -([a-z][a-z-]*)`)
+	pluginFlag  = regexp.MustCompile(`(?m)^  (?:-([a-z]), |    )--([a-z-]+)`)
 	helpCommand = regexp.MustCompile(`(?m)^  (eni-[a-z]+) ([a-z]+(?:-[a-z]+)*) `)
 )
 
@@ -62,6 +63,21 @@ func programs(t *testing.T) map[string]program {
 		if own, ok := all[name]["doctor"]; ok {
 			all[name]["doctor"] = append(own, all[name][""]...) // as its help says
 		}
+	}
+	all["kubectl-eni"] = program{"version": nil, "help": nil}
+	for _, command := range []string{"status", "why", "doctor", "bundle"} {
+		out, err := exec.Command(filepath.Join(bin, "kubectl-eni"), command, "--help").Output()
+		if err != nil {
+			t.Fatalf("kubectl-eni %s --help: %v", command, err)
+		}
+		var flags []string
+		for _, m := range pluginFlag.FindAllStringSubmatch(string(out), -1) {
+			flags = append(flags, m[2])
+			if m[1] != "" {
+				flags = append(flags, m[1])
+			}
+		}
+		all["kubectl-eni"][command] = append(flags, "help")
 	}
 	return all
 }
@@ -114,6 +130,9 @@ func wrongCommand(text string, all map[string]program) string {
 	words := strings.Fields(text)
 	if len(words) == 0 {
 		return ""
+	}
+	if len(words) > 2 && words[0] == "kubectl" && words[1] == "eni" {
+		words = append([]string{"kubectl-eni"}, words[2:]...)
 	}
 	of, ok := all[filepath.Base(words[0])]
 	if !ok {

@@ -106,7 +106,7 @@ func (p *pair) chain(checks ...check) Chain {
 	return c
 }
 
-// whole is the chain of a NodeENI that a node has to have ENIs of.
+// whole is the chain of a NodeENI that a node must have ENIs of.
 func (p *pair) whole() Chain {
 	if p.n.DeletionTimestamp != nil {
 		return p.chain(checkDeletion)

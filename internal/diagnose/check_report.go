@@ -79,7 +79,7 @@ var waiting = []string{"", "Creating", "Attaching", "Detaching", "SettingAttribu
 // the agent waits until EC2 must show what an ENI has.
 const patience = 5 * time.Minute
 
-// checkENIs judges each ENI that the node has to have. The causes come first, because other
+// checkENIs judges each ENI that the node must have. The causes come first, because other
 // ENIs may wait for them.
 func checkENIs(p *pair) []Step {
 	if p.state == nil {

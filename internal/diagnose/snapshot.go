@@ -154,12 +154,12 @@ func entries(n *v1alpha1.NodeENI, state *v1alpha1.NodeENIState) []v1alpha1.ENISt
 	return of
 }
 
-// released says whether the node no longer has to have the ENI.
+// released says whether the node no longer needs the ENI.
 func released(e v1alpha1.ENIState) bool {
 	return e.Phase == v1alpha1.PhaseReleasing || e.Phase == v1alpha1.PhaseReleased
 }
 
-// selects says whether the node has to have ENIs of the NodeENI. Where Nodes cannot be
+// selects says whether the node must have ENIs of the NodeENI. Where Nodes cannot be
 // read, the node's own report is all that is known.
 func (x *index) selects(n *v1alpha1.NodeENI, node string) bool {
 	if x.Unread[Nodes] != "" {

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 
@@ -74,7 +75,7 @@ func Main(ctx context.Context, args []string, io IO) int {
 		return exitReady
 	}
 	if args[0] == "version" || args[0] == "--version" {
-		fmt.Fprintln(io.Out, Version)
+		fmt.Fprintln(io.Out, version())
 		return exitReady
 	}
 	c, ok := commands[args[0]]
@@ -97,6 +98,14 @@ func Main(ctx context.Context, args []string, io IO) int {
 	}
 	code, err := run(ctx, a, flags.Args(), io)
 	return fail(io, code, err)
+}
+
+// version is the release, or that of the module which "go install" built.
+func version() string {
+	if info, ok := debug.ReadBuildInfo(); ok && Version == "dev" && info.Main.Version != "" && info.Main.Version != "(devel)" {
+		return info.Main.Version
+	}
+	return Version
 }
 
 // fail prints an error, and returns the exit code.
