@@ -47,11 +47,11 @@ func (c *cluster) plugin() plugin {
 
 // run runs a command of the plugin.
 func (p plugin) run(kubeconfig, command string) (out string, code int) {
-	var all bytes.Buffer
+	var stdout, stderr bytes.Buffer
 	words := strings.Fields(command)
 	args := append([]string{words[0], "--kubeconfig", kubeconfig}, words[1:]...)
-	code = kubectl.Main(p.t.Context(), args, kubectl.IO{Out: &all, Err: &all})
-	return all.String(), code
+	code = kubectl.Main(p.t.Context(), args, kubectl.IO{Out: &stdout, Err: &stderr})
+	return stdout.String() + stderr.String(), code
 }
 
 // says waits until a command ends with the code and prints all of the words.

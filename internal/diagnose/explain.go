@@ -187,7 +187,7 @@ func (x *index) unselected(node string) Chain {
 	missing := func(name string) int { return len(missingLabels(x.nodeENIs[name].Spec.NodeSelector, of)) }
 	best := slices.MinFunc(names, func(a, b string) int { return missing(a) - missing(b) })
 	step := checkSelector(x.pair(node, x.nodeENIs[best]))[0]
-	step.Text = fmt.Sprintf("none of the %d NodeENIs selects the node; for %s, %s", len(names), best, step.Text)
+	step.Text = fmt.Sprintf("no NodeENI selects the node; for %s, %s", best, step.Text)
 	c.NodeENI, c.Steps = best, []Step{step}
 	return c
 }

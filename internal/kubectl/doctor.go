@@ -34,9 +34,9 @@ func doctorFlags(*pflag.FlagSet) func(context.Context, *access, []string, IO) (i
 		if err != nil {
 			return exitUnreadable, fmt.Errorf("%w\n%s", err, withoutExec(node, nil))
 		}
-		out := &printable{to: io.Out}
-		code, err := c.exec(ctx, pod, doctorCommand(pod, args[1:]), out, io.Err)
-		if errors.Join(err, out.flush()) != nil {
+		out, errOut := &printable{to: io.Out}, &printable{to: io.Err}
+		code, err := c.exec(ctx, pod, doctorCommand(pod, args[1:]), out, errOut)
+		if err = errors.Join(err, out.flush(), errOut.flush()); err != nil {
 			return exitUnreadable, fmt.Errorf("%w\n%s", err, withoutExec(node, pod))
 		}
 		return code, nil
