@@ -64,7 +64,7 @@ func programs(t *testing.T) map[string]program {
 			all[name]["doctor"] = append(own, all[name][""]...) // as its help says
 		}
 	}
-	all["kubectl-eni"] = program{"version": nil, "help": nil}
+	all["kubectl-eni"] = program{"": nil, "version": nil, "help": nil}
 	for _, command := range []string{"status", "why", "doctor", "bundle"} {
 		out, err := exec.Command(filepath.Join(bin, "kubectl-eni"), command, "--help").Output()
 		if err != nil {
