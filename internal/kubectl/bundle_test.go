@@ -104,7 +104,7 @@ func TestRedactText(t *testing.T) {
 	}
 	for _, text := range []string{
 		"EC2 refused CreateNetworkInterface (UnauthorizedOperation: no)", "eni-0123456789abcdef0 of node ip-10-0-0-4.ec2.internal",
-		"AWS_REGION=us-east-1", "the token has expired", "reason: NoCredentials", "clientToken",
+		"AWS_REGION=us-east-1", "the token has expired", "reason: NoCredentials", "clientToken", "no AWS credentials: instance profile", "- serviceAccountToken:\n    expirationSeconds: 3600",
 	} {
 		if redactText(text) != text {
 			t.Errorf("%q became %q", text, redactText(text))

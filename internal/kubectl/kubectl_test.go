@@ -66,6 +66,8 @@ func TestCommands(t *testing.T) {
 		check(t, user, "status -o yaml", 1, "notReady:", "reason: InvalidGroup.NotFound")
 	}
 	check(t, "least", "why node-1", 1, "– agent", "no right to read /api/v1/namespaces/eni-system/pods", "– coordinator")
+	check(t, "home", "why node-1", 1, "✓ agent        the pod eni-agent-1 runs v0.1.0")
+	check(t, "home", "status", 1, "deployments could not be read: you have no right to read /apis/apps/v1/deployments, and there are none in namespace eni-system")
 	check(t, "reader", "why node-1", 1, "✓ coordinator  eni-coordinator-1_x leads")
 	check(t, "stranger", "status", 3, "error: you have no right to read "+nodeENIsPath)
 	check(t, "stranger", "why node-1", 3, "you have no right")

@@ -23,7 +23,7 @@ var secrets = []struct {
 	{regexp.MustCompile(`([a-z][a-z0-9+.-]*://)[^/\s:@"']*:[^\s@"']*@`), "${1}" + redacted + "@"},
 	{regexp.MustCompile(`(?i)(X-Amz-(?:Security-Token|Signature|Credential)=)[^&\s"']+`), "${1}" + redacted},
 	// name=value and name: value
-	{regexp.MustCompile(`(?i)([a-z0-9_.-]*(?:secret|token|passw|credential|api_?key|access_?key)[a-z0-9_.-]*["']?\s*[=:]\s*["']?)[^\s"',;)}]{6,}`), "${1}" + redacted},
+	{regexp.MustCompile(`(?i)([a-z0-9_.-]*(?:secret|token|passw|api_?key|access_?key)[a-z0-9_.-]*["']?[ \t]*[=:][ \t]*["']?)[^\s"',;)}]{6,}`), "${1}" + redacted},
 }
 
 // redactText takes secrets out of a text.
@@ -52,7 +52,7 @@ func redactObject(value any) any {
 			if key == "annotations" {
 				redactAnnotations(field)
 			}
-			if key == "userData" || key == "data" || key == "stringData" {
+			if key == "userData" {
 				v[key] = redacted // never, whatever it is
 				continue
 			}

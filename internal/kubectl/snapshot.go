@@ -87,8 +87,8 @@ func (r *reading) unread(resource diagnose.Resource, err error) {
 	r.snapshot.Unread[resource] = v1alpha1.Printable(err.Error())
 }
 
-// into reads a list.
-func into[T any](ctx context.Context, r *reading, resource diagnose.Resource, path string, p parameters, to *[]T) {
+// into reads a list, if it can be read.
+func into[T any](ctx context.Context, r *reading, resource diagnose.Resource, path string, p parameters, to *[]T) bool {
 	all, version, err := list[T](ctx, r.client, path, p)
 	switch {
 	case resource == diagnose.NodeENIStates && apierrors.IsNotFound(err):
@@ -100,6 +100,7 @@ func into[T any](ctx context.Context, r *reading, resource diagnose.Resource, pa
 		defer r.mu.Unlock()
 		*to, r.versions[path] = all, version
 	}
+	return err == nil
 }
 
 // everywhere reads a list of all namespaces, or, without the right to do so, of the one
@@ -117,7 +118,10 @@ func everywhere[T any](ctx context.Context, r *reading, resource diagnose.Resour
 			return
 		}
 	}
-	into(ctx, r, resource, home, p, to)
+	if into(ctx, r, resource, home, p, to) && r.namespace == "" && len(*to) == 0 {
+		// They may be in another namespace.
+		r.unread(resource, fmt.Errorf("you have no right to read %s/%s, and there are none in namespace %s; name the namespace with -n", group, resource, diagnose.DefaultNamespace))
+	}
 }
 
 // chooseNamespace is the one that was asked for, or that workloads were found in.
