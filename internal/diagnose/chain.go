@@ -158,7 +158,7 @@ func split(message string) (text, next string) {
 
 // advice says that there is nothing to do if an agent or a coordinator does it.
 func advice(text string) string {
-	for _, actor := range []string{"it is ", "the agent ", "the coordinator "} {
+	for _, actor := range []string{"it is ", "the call is retried", "the agent ", "the coordinator "} {
 		if strings.HasPrefix(text, actor) {
 			return "wait: " + text
 		}
