@@ -269,12 +269,6 @@ func (x *index) coordinatorTrouble() string {
 	return ""
 }
 
-// isHolder says whether the identity in a Lease is that of a pod: its name is the host
-// name, and something unique may follow.
-func isHolder(identity, pod string) bool {
-	return identity == pod || strings.HasPrefix(identity, pod+"_") || strings.HasPrefix(identity, pod+"/")
-}
-
 // lastWritten is when an object was last changed, by its managed fields.
 func lastWritten(fields []metav1.ManagedFieldsEntry, created metav1.Time) time.Time {
 	last := created.Time

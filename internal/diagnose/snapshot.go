@@ -72,7 +72,6 @@ type index struct {
 	nodeENIs  map[string]*v1alpha1.NodeENI
 	states    map[string]*v1alpha1.NodeENIState
 	agents    map[string]*corev1.Pod // by node
-	leading   *corev1.Pod            // the coordinator that holds the Lease
 	daemonSet *appsv1.DaemonSet
 }
 
@@ -102,9 +101,6 @@ func newIndex(s *Snapshot) *index {
 }
 
 func (x *index) addPod(pod *corev1.Pod) {
-	if x.Lease != nil && x.Lease.Spec.HolderIdentity != nil && isHolder(*x.Lease.Spec.HolderIdentity, pod.Name) {
-		x.leading = pod
-	}
 	if pod.Labels[ComponentLabel] != AgentComponent {
 		return
 	}
