@@ -12,6 +12,12 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
+// repository is where people who only have the plugin find the rest.
+const repository = "https://github.com/aws-multi-eni/aws-multi-eni/tree/main"
+
+// install is the next step where nothing is installed.
+const install = "install aws-multi-eni: " + repository + "/docs/installation.md"
+
 // Mark is the result of a step.
 type Mark string
 

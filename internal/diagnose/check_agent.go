@@ -42,7 +42,7 @@ func checkAgent(p *pair) []Step {
 	case p.daemonSet == nil && p.state != nil:
 		return []Step{unknown("agent", "the cluster has no DaemonSet of agents; the report comes from an agent that runs outside of a pod")}
 	case p.daemonSet == nil:
-		return []Step{p.noAgent("the cluster has no DaemonSet of agents", "install aws-multi-eni: docs/installation.md")}
+		return []Step{p.noAgent("the cluster has no DaemonSet of agents", install)}
 	}
 	return []Step{p.whyNoPod(p.daemonSet)}
 }

@@ -64,7 +64,7 @@ func (x *index) notInstalled() Explanation {
 	for _, r := range x.Absent {
 		names = append(names, string(r)+"."+v1alpha1.GroupVersion.Group)
 	}
-	step := bad("CRDs", "NotInstalled", "install aws-multi-eni: docs/installation.md", "the API server does not serve %s", strings.Join(names, " and "))
+	step := bad("CRDs", "NotInstalled", install, "the API server does not serve %s", strings.Join(names, " and "))
 	return Explanation{Title: "aws-multi-eni", Groups: []Group{{Chain: Chain{Steps: []Step{step}}}}}
 }
 
@@ -174,7 +174,7 @@ func (x *index) explainNode(node string) Explanation {
 func (x *index) unselected(node string) Chain {
 	c := Chain{Node: node}
 	if len(x.nodeENIs) == 0 {
-		c.Steps = []Step{bad("NodeENI", "NoNodeENI", "create a NodeENI: manifests/samples has examples", "there is no NodeENI")}
+		c.Steps = []Step{bad("NodeENI", "NoNodeENI", "create a NodeENI; for examples, see "+repository+"/examples", "there is no NodeENI")}
 		return c
 	}
 	of := x.nodes[node]

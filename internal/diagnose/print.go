@@ -108,7 +108,7 @@ func some(names []string) string {
 func (p Printer) Fleet(fleet Fleet, wide bool) {
 	p.notRead(fleet)
 	if len(fleet.NodeENIs) == 0 {
-		p.line("There is no NodeENI. manifests/samples has examples.")
+		p.line("There is no NodeENI. For examples, see %s/examples", repository)
 		return
 	}
 	now := fleet.index.Time
