@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/yaml"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -194,6 +195,9 @@ func (b *bundle) object(ctx context.Context, name, about, path string, p paramet
 			err = json.Unmarshal(data, &one)
 		}
 		items = []map[string]any{one}
+	}
+	if apierrors.IsNotFound(err) {
+		err = errors.New("it does not exist, or its kind is not installed")
 	}
 	if err != nil {
 		b.miss(name+" ("+about+")", err)
