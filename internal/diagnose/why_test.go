@@ -25,8 +25,6 @@ type situation struct {
 	cause  string // the reason of the first cause
 }
 
-var onlyNode1 = func(s *Snapshot) { s.Nodes[1].Labels = map[string]string{"ng": "multi-eni"} }
-
 var situations = []situation{
 	{"healthy", func(*Snapshot) {}, "node-1 data", ""},
 	{"healthy NodeENI", func(*Snapshot) {}, "data", ""},
