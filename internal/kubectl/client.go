@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -28,12 +29,20 @@ type access struct {
 	overrides clientcmd.ConfigOverrides
 }
 
+// shown are the access flags that --help lists; kubectl options lists all.
+var shown = []string{"as", "context", "namespace", "request-timeout", "server", "token"}
+
 func newAccess(flags *pflag.FlagSet) *access {
 	a := &access{rules: clientcmd.NewDefaultClientConfigLoadingRules()}
 	flags.StringVar(&a.rules.ExplicitPath, "kubeconfig", "", "path of the kubeconfig file")
 	names := clientcmd.RecommendedConfigOverrideFlags("")
 	names.ContextOverrideFlags.Namespace.Description = "namespace of the agents and coordinators (default: where they are found, or " + diagnose.DefaultNamespace + ")"
-	clientcmd.BindOverrideFlags(&a.overrides, flags, names)
+	access := pflag.NewFlagSet("", pflag.ContinueOnError)
+	clientcmd.BindOverrideFlags(&a.overrides, access, names)
+	access.VisitAll(func(f *pflag.Flag) {
+		f.Hidden = !slices.Contains(shown, f.Name)
+		flags.AddFlag(f)
+	})
 	return a
 }
 

@@ -32,19 +32,21 @@ const (
 
 const usage = `kubectl eni shows and explains the ENIs of aws-multi-eni.
 
+Usage:
   kubectl eni status [NODEENI ...]         what is not Ready, the oldest trouble first
   kubectl eni why NODE|NODEENI             the first cause why ENIs are not Ready, and what to do
   kubectl eni why NODE NODEENI             the same for one NodeENI on one node
   kubectl eni doctor NODE [-- FLAG ...]    run the agent's doctor on a node
   kubectl eni bundle                       collect what a support case needs in a file
   kubectl eni version                      print the version
-  kubectl eni help                         print this text
 
 Exit codes: 0 all is Ready; 1 something is not Ready; 2 wrong usage, or no such object;
 3 the API server did not answer or refused. "doctor" exits with the doctor's own code.
 
 kubectl eni COMMAND --help lists the flags of a command.
 `
+
+const aboutAccess = `All other flags for access to the API server that "kubectl options" lists work, too.`
 
 // IO is what a command reads and writes.
 type IO struct {
@@ -80,12 +82,12 @@ func Main(ctx context.Context, args []string, io IO) int {
 	}
 	c, ok := commands[args[0]]
 	if !ok {
-		return fail(io, exitUsage, fmt.Errorf("there is no command %q; see kubectl eni help", args[0]))
+		return fail(io, exitUsage, fmt.Errorf("there is no command %q; see kubectl eni --help", args[0]))
 	}
 	flags := pflag.NewFlagSet("kubectl eni "+args[0], pflag.ContinueOnError)
 	flags.SetOutput(io.Out)
 	flags.SortFlags = false
-	flags.Usage = func() { fmt.Fprintf(io.Out, "%s\n\nFlags:\n%s", c.about, flags.FlagUsages()) }
+	flags.Usage = func() { fmt.Fprintf(io.Out, "%s\n\n%s\n\nFlags:\n%s", c.about, aboutAccess, flags.FlagUsages()) }
 	run := c.flags(flags)
 	a := newAccess(flags)
 	if err := flags.Parse(args[1:]); errors.Is(err, pflag.ErrHelp) {

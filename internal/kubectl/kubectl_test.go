@@ -104,7 +104,7 @@ func TestUsage(t *testing.T) {
 	}
 	var out bytes.Buffer
 	Main(t.Context(), []string{"status", "--help"}, IO{Out: &out})
-	for _, flag := range []string{"--context", "--kubeconfig", "-n, --namespace", "--as", "--token", "--server", "--request-timeout", "--watch", "--selector"} {
+	for _, flag := range []string{"--context", "--kubeconfig", "-n, --namespace", "--as", "--token", "--server", "--request-timeout", "--watch", "--selector", "kubectl options"} {
 		if !strings.Contains(out.String(), flag) {
 			t.Errorf("status has no flag %s", flag)
 		}
