@@ -34,6 +34,7 @@ func TestReleaseFiles(t *testing.T) {
 	want := []string{
 		"aws-multi-eni-V.tgz", "eni-agent-V-1.A.rpm", "eni-agent-linux-A.cdx.json", "eni-agent_V-1_A.deb", "eni-cni-linux-A.cdx.json",
 		"eni-coordinator-V-linux-A.tar.gz", "eni-coordinator-linux-A.cdx.json",
+		"krew-eni.yaml", "kubectl-eni-V-linux-A.tar.gz", "kubectl-eni-linux-A.cdx.json",
 	}
 	slices.Sort(kinds)
 	if !slices.Equal(kinds, want) {
