@@ -24,6 +24,7 @@ Run two of them: one leads, and the other one waits.
 
 Usage:
   eni-coordinator [flags]             run the coordinator until it receives SIGTERM
+  eni-coordinator adopt [flags]       take over the ENIs of aws-multi-eni-controller, or give them back
   eni-coordinator uninstall [flags]   delete all NodeENIs and their ENIs
   eni-coordinator version             print the version
 
@@ -40,6 +41,7 @@ type options struct {
 
 func main() {
 	os.Exit(program.Main(name, serve, map[string]program.Command{
+		"adopt":     adoptENIs,
 		"uninstall": uninstall,
 		"version":   program.PrintVersion,
 	}))

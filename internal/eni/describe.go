@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -71,6 +72,41 @@ func (c *Client) OfClusterBy(ctx context.Context, cluster string, by Selector, v
 	return c.describe(ctx, patiently, meant, filter("tag:"+TagCluster, cluster), filter(string(by), values...))
 }
 
+// Tagged is an ENI with all of its tags.
+type Tagged struct {
+	ENI
+	Tags map[string]string
+	// AttachedAt is when the ENI was attached; zero when it is not attached.
+	AttachedAt time.Time
+}
+
+// TaggedBy lists ENIs that have one of the values, of which there are at most
+// SelectorLimit, with all of their tags, no matter who created them.
+func (c *Client) TaggedBy(ctx context.Context, by Selector, values []string) (all []Tagged, err error) {
+	everyone := func(ENI) bool { return true }
+	err = c.each(ctx, patiently, everyone, func(n types.NetworkInterface, e ENI) {
+		t := Tagged{ENI: e, Tags: make(map[string]string, len(n.TagSet))}
+		for _, tag := range n.TagSet {
+			t.Tags[aws.ToString(tag.Key)] = aws.ToString(tag.Value)
+		}
+		if n.Attachment != nil {
+			t.AttachedAt = aws.ToTime(n.Attachment.AttachTime)
+		}
+		if slices.Contains(values, t.valueOf(by)) {
+			all = append(all, t)
+		}
+	}, filter(string(by), values...))
+	return all, err
+}
+
+// valueOf is what the selector looks at, for selectors by any tag.
+func (t Tagged) valueOf(by Selector) string {
+	if key, ok := strings.CutPrefix(string(by), "tag:"); ok {
+		return t.Tags[key]
+	}
+	return by.valueOf(t.ENI)
+}
+
 // Any lists ENIs that have one of the values, of which there are at most
 // SelectorLimit, whoever made them.
 func (c *Client) Any(ctx context.Context, by Selector, values []string) ([]ENI, error) {
@@ -82,11 +118,20 @@ func (c *Client) Any(ctx context.Context, by Selector, values []string) ([]ENI, 
 // ignore a filter, and an ENI that is taken for ours has its link taken down: so
 // each ENI has to say itself that it is meant.
 func (c *Client) describe(ctx context.Context, again patience, meant func(ENI) bool, filters ...types.Filter) (all []ENI, err error) {
+	err = c.each(ctx, again, meant, func(_ types.NetworkInterface, e ENI) { all = append(all, e) }, filters...)
+	if err != nil {
+		return nil, err
+	}
+	return all, nil
+}
+
+// each calls take with each ENI that is meant.
+func (c *Client) each(ctx context.Context, again patience, meant func(ENI) bool, take func(types.NetworkInterface, ENI), filters ...types.Filter) error {
 	pages := ec2.NewDescribeNetworkInterfacesPaginator(c.ec2, &ec2.DescribeNetworkInterfacesInput{
 		Filters: filters, MaxResults: aws.Int32(PageSize),
 	})
 	listed := map[string]bool{}
-	err = eachPage(pages.HasMorePages, func() (*string, error) {
+	return eachPage(pages.HasMorePages, func() (*string, error) {
 		page, err := again.nextPage(ctx, pages)
 		if err != nil {
 			return nil, err
@@ -103,14 +148,10 @@ func (c *Client) describe(ctx context.Context, again patience, meant func(ENI) b
 				return nil, fmt.Errorf("EC2 answered DescribeNetworkInterfaces with %d addresses or prefixes of %s that are none; %w", lost, e.ID, errIncomplete)
 			}
 			listed[e.ID] = true
-			all = append(all, e)
+			take(n, e)
 		}
 		return page.NextToken, nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	return all, nil
 }
 
 // patience is how a page is asked for again: not at all, or with this backoff. What is

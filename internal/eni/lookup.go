@@ -13,6 +13,7 @@ import (
 // Subnet is what the agent must know of a subnet.
 type Subnet struct {
 	ID, Name, Zone, VPCID string
+	ARN                   string
 	// CIDR is the IPv4 range; "" when IPv6Only.
 	CIDR     string
 	IPv6Only bool
@@ -90,6 +91,7 @@ func (c *Client) subnets(ctx context.Context, vpcID, by string, values []string)
 func subnetFromEC2(s types.Subnet) (Subnet, error) {
 	subnet := Subnet{
 		ID:    aws.ToString(s.SubnetId),
+		ARN:   aws.ToString(s.SubnetArn),
 		Name:  nameTag(s.Tags),
 		Zone:  aws.ToString(s.AvailabilityZone),
 		VPCID: aws.ToString(s.VpcId),

@@ -20,7 +20,7 @@ type Command func(ctx context.Context, args []string) error
 
 // Main runs the subcommand that the first argument names, or serve when it
 // names none, until SIGTERM or SIGINT, and returns the exit code: 0 also for
-// --help and for an end by signal.
+// --help and for an end by signal, that of the error if it has one, and 1 otherwise.
 func Main(name string, serve Command, subcommands map[string]Command) int {
 	command, args := serve, os.Args[1:]
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
@@ -33,6 +33,12 @@ func Main(name string, serve Command, subcommands map[string]Command) int {
 	err := command(ctx, args)
 	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
+		if coded, ok := errors.AsType[interface {
+			error
+			ExitCode() int
+		}](err); ok {
+			return coded.ExitCode()
+		}
 		return 1
 	}
 	return 0

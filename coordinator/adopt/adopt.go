@@ -1,0 +1,193 @@
+package adopt
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/backoff"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// Run adopts the ENIs of the former controller, or gives them back.
+type Run struct {
+	Kube *kube.Client
+	EC2  *eni.Client
+	// Region is the one that EC2 is asked in.
+	Region string
+	// Cluster is the value of the tag networking.k8s.aws/cluster.
+	Cluster string
+	// Undo gives ENIs back. DryRun only shows what would be done.
+	Undo, DryRun bool
+	Out          io.Writer
+}
+
+// Unfinished is the error of a run after which there is something to do for a person. What
+// was printed before says what.
+type Unfinished string
+
+func (u Unfinished) Error() string { return string(u) }
+
+// ExitCode tells scripts this error from those after which nothing is known.
+func (Unfinished) ExitCode() int { return 2 }
+
+// Do reads, decides, shows, and acts unless this is a dry run or something stands against
+// it. It may be interrupted and called again.
+func (r *Run) Do(ctx context.Context) error {
+	cluster, err := readCluster(ctx, r.Kube, r.Cluster)
+	if err != nil {
+		return err
+	}
+	account, err := readAccount(ctx, r.EC2, r.Region, cluster)
+	if err != nil {
+		return err
+	}
+	now := time.Now()
+	blockers := cluster.former.blockers(now)
+	rows, changes := decide(cluster, account), finalizers(cluster.NodeENIs)
+	if r.Undo {
+		rows, changes = giveBack(cluster, account, now)
+		blockers = append(blockers, cluster.own.blockers(now)...)
+	}
+	r.say("Cluster %s in %s: %s, %s, %s.\n", r.Cluster, r.Region, number(len(cluster.NodeENIs), "NodeENI"), number(len(cluster.Nodes), "node"), number(len(rows), "ENI"))
+	r.show(rows, changes)
+	if len(blockers) > 0 {
+		r.say("These programs must not run while the ENIs change hands:")
+		for _, b := range blockers {
+			r.say("- %s", b)
+		}
+		r.say("")
+	}
+	switch {
+	case len(blockers) > 0:
+		return Unfinished(fmt.Sprintf("nothing was changed: %s must be stopped first", number(len(blockers), "program")))
+	case r.DryRun:
+		return r.summary(rows, 0, "This was a dry run: nothing was changed. To act, run the command again with --dry-run=false.")
+	}
+	return r.act(ctx, rows, changes)
+}
+
+// act changes the tags, ENI by ENI, and then the NodeENIs. An error of one does not stop the
+// others.
+func (r *Run) act(ctx context.Context, rows []Row, changes []change) error {
+	failed, done := 0, 0
+	for _, row := range rows {
+		if row.Verdict != Adopt && row.Verdict != GiveBack {
+			continue
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("interrupted after %s; run the command again", number(done, "ENI"))
+		}
+		err := r.patiently(ctx, func(ctx context.Context) error {
+			if row.Verdict == GiveBack {
+				return r.EC2.Disown(ctx, row.ID, row.ENI.Tags[eni.TagAdoptedFrom])
+			}
+			return r.EC2.Adopt(ctx, row.ID, row.owner, row.userTags, row.ENI.Name)
+		})
+		if err != nil {
+			failed++
+			r.say("%s: %s", row.ID, eni.Advice("", err))
+			continue
+		}
+		done++
+	}
+	for _, c := range changes {
+		if ctx.Err() != nil {
+			return fmt.Errorf("interrupted after the tags of %s; run the command again", number(done, "ENI"))
+		}
+		if err := c.apply(ctx, r.Kube); err != nil {
+			failed++
+			r.say("NodeENI %s: %v", c.nodeENI.Name, err)
+		}
+	}
+	verb := "adopted"
+	if r.Undo {
+		verb = "given back"
+	}
+	return r.summary(rows, failed, fmt.Sprintf("%s %s.", number(done, "ENI"), verb))
+}
+
+// throttled is how soon a call is repeated that EC2 throttles.
+var throttled = backoff.Exponential{First: 250 * time.Millisecond, Max: 4 * time.Second}
+
+// patiently repeats a call that EC2 throttles.
+func (r *Run) patiently(ctx context.Context, call func(context.Context) error) error {
+	for n := 0; ; n++ {
+		attempt, cancel := context.WithTimeout(ctx, eni.CallTimeout)
+		err := call(attempt)
+		cancel()
+		if err == nil || !eni.IsThrottled(err) || throttled.Wait(ctx, n) != nil {
+			return err
+		}
+	}
+}
+
+// summary counts the verdicts and says what happened. It returns an error when there is
+// something to do for a person.
+func (r *Run) summary(rows []Row, failed int, what string) error {
+	counts := map[Verdict]int{}
+	for _, row := range rows {
+		counts[row.Verdict]++
+	}
+	var parts []string
+	for _, v := range []Verdict{Adopt, GiveBack, Ours, Keep, Leftover, Skip, Gone, Refuse} {
+		if counts[v] > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", counts[v], v))
+		}
+	}
+	if len(parts) > 0 {
+		r.say("ENIs by action: %s.", strings.Join(parts, ", "))
+	}
+	r.say("%s", what)
+	switch {
+	case failed > 0:
+		return Unfinished(fmt.Sprintf("%s failed; fix the causes above and run the command again", number(failed, "change")))
+	case counts[Refuse] > 0:
+		return Unfinished(fmt.Sprintf("%s refused; the table says why, and what to do", number(counts[Refuse], "ENI")))
+	}
+	return nil
+}
+
+// show prints the decisions, and why for those that a person may have to do something about.
+func (r *Run) show(rows []Row, changes []change) {
+	if len(rows) > 0 {
+		w := tabwriter.NewWriter(r.Out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(w, "NODE\tNODEENI\tENI\tSUBNET\tINDEX\tACTION")
+		for _, row := range rows {
+			index := ""
+			if at := row.ENI.Attachment; at != nil {
+				index = fmt.Sprint(at.DeviceIndex)
+			}
+			cells := []string{row.Node, row.NodeENI, row.ID, row.ENI.SubnetID, index, string(row.Verdict)}
+			for i, text := range cells { // tags may hold anything
+				cells[i] = cmp.Or(v1alpha1.Printable(text), "-")
+			}
+			fmt.Fprintln(w, strings.Join(cells, "\t"))
+		}
+		_ = w.Flush()
+		r.say("")
+	}
+	notes := false
+	for _, row := range rows {
+		if row.Reason != "" && row.Verdict != Ours && row.Verdict != Keep {
+			r.say("%s (%s): %s", row.ID, row.Verdict, v1alpha1.Printable(row.Reason))
+			notes = true
+		}
+	}
+	for _, c := range changes {
+		r.say("NodeENI %s: %s", c.nodeENI.Name, c)
+	}
+	if notes || len(changes) > 0 {
+		r.say("")
+	}
+}
+
+func (r *Run) say(format string, args ...any) {
+	fmt.Fprintf(r.Out, format+"\n", args...)
+}

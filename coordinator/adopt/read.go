@@ -1,0 +1,222 @@
+package adopt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// apiTimeout bounds one request to the API server.
+const apiTimeout = 30 * time.Second
+
+// Cluster is what the API server shows.
+type Cluster struct {
+	// Name is the value of the tag networking.k8s.aws/cluster.
+	Name     string
+	NodeENIs []v1alpha1.NodeENI
+	Nodes    []kube.Node
+	// Agents are the names of the Nodes on which an agent of ours runs.
+	Agents map[string]bool
+	former programs
+	own    programs
+}
+
+// Account is what EC2 shows.
+type Account struct {
+	Region    string
+	ENIs      map[string]eni.Tagged
+	Instances map[string]eni.Instance
+	Subnets   []eni.Subnet
+}
+
+// get reads a list of objects of any kind.
+func get[T any](ctx context.Context, client *kube.Client, path, parameter, value string) ([]T, error) {
+	data, err := client.Core.Get().AbsPath(path).Param(parameter, value).SetHeader("Accept", "application/json").Timeout(apiTimeout).Do(ctx).Raw()
+	if err != nil {
+		return nil, fmt.Errorf("listing %s where %s is %s: %w", path, parameter, value, err)
+	}
+	var all struct{ Items []T }
+	if err := json.Unmarshal(data, &all); err != nil {
+		return nil, fmt.Errorf("listing %s: %w", path, err)
+	}
+	return all.Items, nil
+}
+
+// readPrograms lists workloads by label, and the Lease of that name, in all namespaces.
+func readPrograms(ctx context.Context, client *kube.Client, selector, leaseName string) (p programs, err error) {
+	const apps, core, coordination = "/apis/apps/v1/", "/api/v1/", "/apis/coordination.k8s.io/v1/"
+	if p.Deployments, err = get[workload](ctx, client, apps+"deployments", "labelSelector", selector); err != nil {
+		return p, err
+	}
+	if p.DaemonSets, err = get[workload](ctx, client, apps+"daemonsets", "labelSelector", selector); err != nil {
+		return p, err
+	}
+	if p.Pods, err = get[pod](ctx, client, core+"pods", "labelSelector", selector); err != nil {
+		return p, err
+	}
+	p.Leases, err = get[lease](ctx, client, coordination+"leases", "fieldSelector", "metadata.name="+leaseName)
+	return p, err
+}
+
+// readCluster reads everything that counts from the API server.
+func readCluster(ctx context.Context, client *kube.Client, name string) (c Cluster, err error) {
+	c.Name = name
+	if c.NodeENIs, err = client.NodeENIs(ctx); err != nil {
+		return c, fmt.Errorf("listing NodeENIs: %w", err)
+	}
+	var nodes kube.NodeList
+	if err := client.Core.Get().Resource(kube.Nodes).Timeout(apiTimeout).Do(ctx).Into(&nodes); err != nil {
+		return c, fmt.Errorf("listing Nodes: %w", err)
+	}
+	c.Nodes = nodes.Items
+	if c.former, err = readPrograms(ctx, client, "app in ("+formerController+","+formerManager+")", formerLease); err != nil {
+		return c, err
+	}
+	if c.own, err = readPrograms(ctx, client, "app.kubernetes.io/name=aws-multi-eni,app.kubernetes.io/component in (agent,coordinator)", "eni-coordinator"); err != nil {
+		return c, err
+	}
+	c.Agents = map[string]bool{}
+	for _, p := range c.own.Pods {
+		if p.runs() && p.Metadata.Labels["app.kubernetes.io/component"] == "agent" {
+			c.Agents[p.Spec.NodeName] = true
+		}
+	}
+	return c, nil
+}
+
+// instanceIDs are those of all Nodes, sorted.
+func (c Cluster) instanceIDs() []string {
+	ids := map[string]bool{}
+	for _, n := range c.Nodes {
+		if id := kube.InstanceID(n.Spec.ProviderID); id != "" {
+			ids[id] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// attached are the ids of the ENIs in the status of NodeENIs, sorted.
+func (c Cluster) attached() []string {
+	ids := map[string]bool{}
+	for _, n := range c.NodeENIs {
+		for _, a := range n.Status.Attachments {
+			if a.ENIID != "" {
+				ids[a.ENIID] = true
+			}
+		}
+	}
+	return slices.Sorted(maps.Keys(ids))
+}
+
+// readAccount reads everything that counts from EC2: the former controller's ENIs, the
+// cluster's own, and those that NodeENIs name; the Nodes' instances; the NodeENIs' subnets.
+func readAccount(ctx context.Context, client *eni.Client, region string, c Cluster) (a Account, err error) {
+	a = Account{Region: region, ENIs: map[string]eni.Tagged{}, Instances: map[string]eni.Instance{}}
+	list := func(by eni.Selector, values ...string) error {
+		for part := range slices.Chunk(values, eni.SelectorLimit) {
+			found, err := client.TaggedBy(ctx, by, part)
+			if err != nil {
+				return advice("DescribeNetworkInterfaces", err)
+			}
+			for _, e := range found {
+				a.ENIs[e.ID] = e
+			}
+		}
+		return nil
+	}
+	if err := list("tag:"+FormerTag, FormerTagValue); err != nil {
+		return a, err
+	}
+	if err := list("tag:"+eni.TagCluster, c.Name); err != nil {
+		return a, err
+	}
+	unknown := slices.DeleteFunc(c.attached(), func(id string) bool { _, ok := a.ENIs[id]; return ok })
+	if err := list(eni.ByID, unknown...); err != nil {
+		return a, err
+	}
+	instances, err := client.Instances(ctx, c.instanceIDs())
+	if err != nil {
+		return a, advice("DescribeInstances", err)
+	}
+	for _, i := range instances {
+		a.Instances[i.ID] = i
+	}
+	if a.Subnets, err = readSubnets(ctx, client, c, a); err != nil {
+		return a, advice("DescribeSubnets", err)
+	}
+	return a, a.check(c)
+}
+
+// advice is the error of a call to EC2, with what to do about it.
+func advice(action string, err error) error { return errors.New(eni.Advice(action, err)) }
+
+// readSubnets describes the subnets that NodeENIs name, those by name in the Nodes' VPCs.
+func readSubnets(ctx context.Context, client *eni.Client, c Cluster, a Account) ([]eni.Subnet, error) {
+	ids, names, vpcs := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	for _, n := range c.NodeENIs {
+		byID, byName := subnetsOf(&n.Spec)
+		for _, id := range byID {
+			ids[id] = true
+		}
+		for _, name := range byName {
+			names[name] = true
+		}
+	}
+	for _, i := range a.Instances {
+		vpcs[i.VPCID] = true
+	}
+	all, err := client.SubnetsByID(ctx, slices.Sorted(maps.Keys(ids)))
+	if err != nil {
+		return nil, err
+	}
+	for _, vpc := range slices.Sorted(maps.Keys(vpcs)) {
+		found, err := client.SubnetsByName(ctx, vpc, slices.Sorted(maps.Keys(names)))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	return all, nil
+}
+
+// subnetsOf are the subnets that a NodeENI lists.
+func subnetsOf(spec *v1alpha1.NodeENISpec) (ids, names []string) {
+	notEmpty := func(all ...string) []string { return slices.DeleteFunc(all, func(s string) bool { return s == "" }) }
+	return notEmpty(append([]string{spec.SubnetID}, spec.SubnetIDs...)...), notEmpty(append([]string{spec.SubnetName}, spec.SubnetNames...)...)
+}
+
+// check returns an error when EC2 is asked in the wrong place: there, all ENIs seem to be
+// gone.
+func (a Account) check(c Cluster) error {
+	regions := map[string]bool{}
+	for _, n := range c.Nodes {
+		if region := n.Region(); region != "" {
+			regions[region] = true
+		}
+	}
+	const next = "nothing was changed; check AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL, and that the kubeconfig is that of this cluster"
+	if len(regions) > 0 && !regions[a.Region] {
+		return fmt.Errorf("EC2 is asked in Region %s, but the Nodes are in %s; %s", a.Region, strings.Join(slices.Sorted(maps.Keys(regions)), ", "), next)
+	}
+	ids := c.instanceIDs()
+	if len(ids) == 0 {
+		return errors.New("no Node has a providerID of EC2, so no ENI can be matched to a Node; check that the kubeconfig is that of the right cluster")
+	}
+	if len(a.Instances) == 0 {
+		return fmt.Errorf("EC2 knows none of the Nodes' instances (%s): it is asked in the wrong account or at the wrong endpoint; %s", list(ids), next)
+	}
+	attached := c.attached()
+	if len(attached) > 0 && !slices.ContainsFunc(attached, func(id string) bool { _, ok := a.ENIs[id]; return ok }) {
+		return fmt.Errorf("EC2 knows none of the ENIs in the status of NodeENIs (%s): it is asked in the wrong account or at the wrong endpoint; %s", list(attached), next)
+	}
+	return nil
+}
