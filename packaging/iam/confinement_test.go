@@ -2,6 +2,7 @@ package iam
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"testing"
@@ -175,6 +176,24 @@ func (a *account) attempts() []attempt {
 			return err
 		}
 	}
+	former := func() string {
+		id, _ := a.made(owner("another cluster", a.me), cloud.Instance{})
+		a.retagged(id, map[string]string{"kubernetes.io/cluster/managed-by": "nodeeni-controller"}, eni.TagCluster)
+		return id
+	}
+	adopted := func() string {
+		id, _ := a.made(owner(clusterID, a.me), cloud.Instance{})
+		a.retagged(id, map[string]string{eni.TagAdoptedFrom: "nodeeni-x"})
+		return id
+	}
+	adopt := func(id, cluster string, tags map[string]string) call {
+		return func(ctx context.Context, c *eni.Client, _ *ec2.Client) error {
+			return c.Adopt(ctx, id, owner(cluster, a.me), tags, "nodeeni-x")
+		}
+	}
+	disown := func(id, name string) call {
+		return func(ctx context.Context, c *eni.Client, _ *ec2.Client) error { return c.Disown(ctx, id, name) }
+	}
 	bare := func(ctx context.Context, _ *eni.Client, raw *ec2.Client) error {
 		_, err := raw.CreateNetworkInterface(ctx, &ec2.CreateNetworkInterfaceInput{SubnetId: aws.String(subnet), Groups: []string{group}})
 		return err
@@ -229,6 +248,14 @@ func (a *account) attempts() []attempt {
 		{"delete its own ENI", by("agent-standalone", "coordinator"), remove(free(owner(clusterID, a.me)))},
 		{"delete another instance's ENI", by("coordinator"), remove(free(owner(clusterID, a.you)))},
 		{"delete another cluster's ENI", nil, remove(free(owner("another cluster", a.you)))},
+		{"adopt an ENI of the former controller", by("administrator-adopt"), adopt(former(), clusterID, map[string]string{"team": "x"})},
+		{"adopt one with tags that are not listed", nil, adopt(former(), clusterID, map[string]string{"kubernetes.io/cluster/prod": "owned"})},
+		{"adopt one for another cluster", nil, adopt(former(), "another cluster", nil)},
+		{"adopt an ENI that the former controller did not create", nil, adopt(yours, clusterID, nil)},
+		{"give an adopted ENI back", by("administrator-adopt"), disown(adopted(), "nodeeni-x")},
+		{"give an adopted ENI back that had no name", by("administrator-adopt"), disown(adopted(), "")},
+		{"take its tags from an ENI that an agent created", nil, disown(mine, "")},
+		{"rename an ENI that an agent created", nil, disown(mine, "x")},
 		{"do without an instance profile what it may for itself", by("agent-pod-role"), a.elsewhere(create(params(owner(clusterID, a.me), subnet, in, nil)))},
 	}
 }
@@ -238,6 +265,18 @@ func (a *account) elsewhere(try call) call {
 	return func(ctx context.Context, _ *eni.Client, _ *ec2.Client) error {
 		c, raw := a.as("thief")
 		return try(ctx, c, raw)
+	}
+}
+
+// retagged changes the tags of an ENI, as root does.
+func (a *account) retagged(id string, tags map[string]string, without ...string) {
+	a.Helper()
+	err := a.cloud.CreateTags([]string{id}, tags)
+	for _, key := range without {
+		err = errors.Join(err, a.cloud.DeleteTags([]string{id}, []cloud.TagDeletion{{Key: key}}))
+	}
+	if err != nil {
+		a.Fatal(err)
 	}
 }
 

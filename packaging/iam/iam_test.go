@@ -15,7 +15,7 @@ import (
 )
 
 // names are the policies, each in a file NAME.json.
-var names = []string{"agent", "agent-pod-role", "agent-standalone", "coordinator"}
+var names = []string{"agent", "agent-pod-role", "agent-standalone", "coordinator", "administrator-adopt"}
 
 // What stands in for the placeholders.
 const (

@@ -39,6 +39,7 @@ var alone = map[string]bool{
 // and none besides.
 func TestUsage(t *testing.T) {
 	agent, coordinator := load(t, "./cmd/eni-agent"), load(t, "./cmd/eni-coordinator")
+	const adopt = module + "/cmd/eni-coordinator.adoptENIs" // an administrator runs that
 	for _, test := range []struct {
 		policy string
 		used   []string
@@ -46,7 +47,8 @@ func TestUsage(t *testing.T) {
 		{"agent", agent.actions(alone)},
 		{"agent-pod-role", agent.actions(alone)},
 		{"agent-standalone", agent.actions(nil)},
-		{"coordinator", coordinator.actions(nil)},
+		{"coordinator", coordinator.actions(map[string]bool{adopt: true})},
+		{"administrator-adopt", coordinator.actionsOf(nil, adopt)},
 	} {
 		if got := granted(t, test.policy); !slices.Equal(got, test.used) {
 			t.Errorf("%s grants\n  %s\nand the program uses\n  %s", test.policy, strings.Join(got, " "), strings.Join(test.used, " "))
@@ -187,7 +189,10 @@ func key(f *types.Func) string { return f.Name() + types.TypeString(f.Signature(
 
 // actions are the EC2 actions that can be reached from main without the functions
 // that are cut, sorted.
-func (p *program) actions(cut map[string]bool) []string {
+func (p *program) actions(cut map[string]bool) []string { return p.actionsOf(cut, p.roots...) }
+
+// actionsOf are those that can be reached from functions.
+func (p *program) actionsOf(cut map[string]bool, roots ...string) []string {
 	var all []string
 	seen := map[string]bool{}
 	var visit func(name string)
@@ -205,7 +210,7 @@ func (p *program) actions(cut map[string]bool) []string {
 			visit(n)
 		}
 	}
-	for _, root := range p.roots {
+	for _, root := range roots {
 		visit(root)
 	}
 	if slices.Contains(all, "CreateNetworkInterface") {

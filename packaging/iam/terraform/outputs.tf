@@ -9,6 +9,6 @@ output "coordinator_policy_arn" {
 }
 
 output "policies" {
-  description = "All policies as JSON, by name: agent, agent-pod-role, agent-standalone, coordinator."
+  description = "All policies as JSON, by name: agent, agent-pod-role, agent-standalone, coordinator, administrator-adopt."
   value       = module.policies.policies
 }

@@ -5,7 +5,7 @@ locals {
   tag_keys = join("", [for key in var.tag_keys : ", ${jsonencode(key)}"])
 
   policies = {
-    for name in ["agent", "agent-pod-role", "agent-standalone", "coordinator"] :
+    for name in ["agent", "agent-pod-role", "agent-standalone", "coordinator", "administrator-adopt"] :
     name => jsonencode(jsondecode(
       replace(
         replace(
