@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -37,7 +38,13 @@ func forPods(t *testing.T, n int, change func(*sim.Topology)) *cluster {
 // documented is the object of docs/multus.md of that kind and name.
 func documented(t *testing.T, kind, name string) string {
 	t.Helper()
-	page, err := os.ReadFile("../docs/multus.md")
+	return documentedIn(t, "multus.md", kind, name)
+}
+
+// documentedIn is the object of that kind and name on a page of docs.
+func documentedIn(t *testing.T, file, kind, name string) string {
+	t.Helper()
+	page, err := os.ReadFile(filepath.Join("..", "docs", file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +66,7 @@ func documented(t *testing.T, kind, name string) string {
 			}
 		}
 	}
-	t.Fatalf("docs/multus.md has no %s %s", kind, name)
+	t.Fatalf("docs/%s has no %s %s", file, kind, name)
 	return ""
 }
 
