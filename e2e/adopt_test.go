@@ -85,7 +85,7 @@ func TestAdopt(t *testing.T) {
 		calls := len(c.calls("administrator"))
 		administrator.run(0, []string{"--dry-run=false"}, "6 ENIs adopted.")
 		got := cloud.CountCalls(c.calls("administrator")[calls:])
-		if want := map[string]int{"DescribeNetworkInterfaces": 2, "DescribeInstances": 1, "DescribeSubnets": 1, "CreateTags": 6}; !maps.Equal(got, want) {
+		if want := map[string]int{"DescribeNetworkInterfaces": 2, "DescribeInstances": 1, "DescribeSubnets": 1, "DescribeSecurityGroups": 1, "CreateTags": 6}; !maps.Equal(got, want) {
 			t.Errorf("the calls are %v, want %v", got, want)
 		}
 		for id, was := range before {
@@ -99,7 +99,7 @@ func TestAdopt(t *testing.T) {
 				}
 			}
 		}
-		administrator.run(0, []string{"--dry-run=false"}, "ENIs by action: 6 ours.", "0 ENIs adopted.")
+		administrator.run(0, []string{"--dry-run=false"}, "ENIs by action: 6 already owned.", "0 ENIs adopted.")
 		c.expectCalls("administrator", map[string]int{"CreateTags": 6})
 	})
 	c.run("agents and a coordinator take them for their own", func(t *testing.T) {

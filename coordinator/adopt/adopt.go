@@ -58,7 +58,7 @@ func (r *Run) Do(ctx context.Context) error {
 	r.say("Cluster %s in %s: %s, %s, %s.\n", r.Cluster, r.Region, number(len(cluster.NodeENIs), "NodeENI"), number(len(cluster.Nodes), "node"), number(len(rows), "ENI"))
 	r.show(rows, changes)
 	if len(blockers) > 0 {
-		r.say("These programs must not run while the ENIs change hands:")
+		r.say("Stop these programs first:")
 		for _, b := range blockers {
 			r.say("- %s", b)
 		}
@@ -106,11 +106,11 @@ func (r *Run) act(ctx context.Context, rows []Row, changes []change) error {
 			r.say("NodeENI %s: %v", c.nodeENI.Name, err)
 		}
 	}
-	verb := "adopted"
+	what := number(done, "ENI") + " adopted. Agents that start from now on use the ENIs as their own."
 	if r.Undo {
-		verb = "given back"
+		what = number(done, "ENI") + " given back. Start the former controller: it finds its ENIs in status.attachments."
 	}
-	return r.summary(rows, failed, fmt.Sprintf("%s %s.", number(done, "ENI"), verb))
+	return r.summary(rows, failed, what)
 }
 
 // throttled is how soon a call is repeated that EC2 throttles.
@@ -177,6 +177,10 @@ func (r *Run) show(rows []Row, changes []change) {
 	for _, row := range rows {
 		if row.Reason != "" && row.Verdict != Ours && row.Verdict != Keep {
 			r.say("%s (%s): %s", row.ID, row.Verdict, v1alpha1.Printable(row.Reason))
+			notes = true
+		}
+		if row.Verdict == Adopt && len(row.Changes) > 0 {
+			r.say("%s: its agent will change %s", row.ID, v1alpha1.Printable(strings.Join(row.Changes, ", and ")))
 			notes = true
 		}
 	}

@@ -17,12 +17,12 @@ type Verdict string
 
 // Verdicts.
 const (
-	Adopt    Verdict = "adopt"    // it gets our tags
-	Ours     Verdict = "ours"     // it has them
-	Refuse   Verdict = "refuse"   // it stays as it is until somebody does something
-	Leftover Verdict = "leftover" // it is attached to nothing
-	Skip     Verdict = "skip"     // it is not this cluster's, as far as is known
-	Gone     Verdict = "gone"     // the status names it, and EC2 does not know it
+	Adopt    Verdict = "adopt"         // it gets our tags
+	Ours     Verdict = "already owned" // it has them
+	Refuse   Verdict = "refuse"        // it stays as it is until somebody does something
+	Leftover Verdict = "leftover"      // it is attached to nothing
+	Skip     Verdict = "skip"          // it is not this cluster's, as far as is known
+	Gone     Verdict = "gone"          // the status names it, and EC2 does not know it
 	GiveBack Verdict = "give back"
 	Keep     Verdict = "keep" // an agent created it
 )
@@ -35,6 +35,9 @@ type Row struct {
 	NodeENI string
 	Verdict Verdict
 	Reason  string
+	// Changes are what the agent will change on the ENI once it is adopted, as far as
+	// traffic may depend on it.
+	Changes []string
 
 	owner    eni.Owner // for Adopt
 	userTags map[string]string
@@ -137,6 +140,7 @@ func (d *decider) row(e eni.Tagged) Row {
 	}
 	r.Verdict = Adopt
 	r.owner, r.userTags = d.owner(r), d.nodeENIs[r.NodeENI].Spec.Tags
+	r.Changes = d.changes(r)
 	return r
 }
 
@@ -233,6 +237,28 @@ func (d *decider) owner(r Row) eni.Owner {
 		Instance:  fmt.Sprintf("arn:%s:ec2:%s:%s:instance/%s", partition(d.account.Subnets[i].ARN), d.account.Region, instance.Account, instance.ID),
 		CreatedAt: r.ENI.AttachedAt.Truncate(time.Second),
 	}
+}
+
+// changes are what the agent makes of security groups and deleteOnTermination.
+func (d *decider) changes(r Row) (all []string) {
+	n := d.nodeENIs[r.NodeENI].DeepCopy()
+	v1alpha1.Default(n)
+	groups := slices.Clone(n.Spec.SecurityGroupIDs)
+	for _, name := range n.Spec.SecurityGroupNames {
+		found := d.account.Groups[r.ENI.VPCID][name]
+		if len(found) == 0 {
+			return []string{fmt.Sprintf("nothing, because no security group in %s has the name %q; correct securityGroupNames", r.ENI.VPCID, name)}
+		}
+		groups = append(groups, found...)
+	}
+	slices.Sort(groups)
+	if groups = slices.Compact(groups); !slices.Equal(groups, r.ENI.Groups) {
+		all = append(all, fmt.Sprintf("its security groups from %s to %s", strings.Join(r.ENI.Groups, ","), strings.Join(groups, ",")))
+	}
+	if was := r.ENI.Attachment.DeleteOnTermination; was != *n.Spec.DeleteOnTermination {
+		all = append(all, fmt.Sprintf("deleteOnTermination from %v to %v", was, !was))
+	}
+	return all
 }
 
 // partition is that of an ARN.

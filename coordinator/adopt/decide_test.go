@@ -53,6 +53,7 @@ func scene() (Cluster, Account) {
 		Instances: map[string]eni.Instance{instance1: {ID: instance1, VPCID: vpcA, Zone: "us-east-1a", Account: "123456789012"}},
 		Subnets:   []eni.Subnet{subnet(subnetA, "data", "us-east-1a"), subnet(subnetB, "storage", "us-east-1a"), subnet(subnetC, "data", "us-east-1b")},
 	}
+	a.Groups = map[string]map[string][]string{vpcA: {"g": {"sg-2", "sg-1"}}}
 	return c, a
 }
 
@@ -60,8 +61,8 @@ func scene() (Cluster, Account) {
 func formerENI(id, subnet string, index int32) eni.Tagged {
 	return eni.Tagged{
 		ENI: eni.ENI{
-			ID: id, SubnetID: subnet, VPCID: vpcA, Account: "123456789012", Name: "nodeeni-data-node-1-x",
-			Attachment: &eni.Attachment{ID: "attach-" + id, InstanceID: instance1, DeviceIndex: index, Status: "attached"},
+			ID: id, SubnetID: subnet, VPCID: vpcA, Groups: []string{"sg-1", "sg-2"}, Account: "123456789012", Name: "nodeeni-data-node-1-x",
+			Attachment: &eni.Attachment{ID: "attach-" + id, InstanceID: instance1, DeviceIndex: index, Status: "attached", DeleteOnTermination: true},
 		},
 		Tags:       map[string]string{FormerTag: FormerTagValue, FormerNodeENI: "data", FormerNode: "node-1", "Name": "nodeeni-data-node-1-x"},
 		AttachedAt: attachedAt,
@@ -97,7 +98,7 @@ func TestDecide(t *testing.T) {
 		{"made for a node that has another name now", func(_ *Cluster, a Account) { a.with("eni-1", func(e *eni.Tagged) { e.Tags[FormerNode] = "old-name" }) }, "eni-1 adopt", ""},
 		{"adopted before", func(_ *Cluster, a Account) {
 			a.with("eni-1", func(e *eni.Tagged) { e.Owner.Cluster, e.Tags[eni.TagAdoptedFrom] = testCluster, "x" })
-		}, "eni-1 ours", "adopted before"},
+		}, "eni-1 already owned", "adopted before"},
 		{"another cluster's", func(_ *Cluster, a Account) { a.with("eni-1", func(e *eni.Tagged) { e.Owner.Cluster = "c-2" }) }, "eni-1 refuse", "--cluster-name c-2"},
 		{"two NodeENIs name it", func(c *Cluster, _ Account) {
 			second := *c.NodeENIs[0].DeepCopy()
@@ -144,11 +145,11 @@ func TestDecide(t *testing.T) {
 		{"an agent has created one", func(_ *Cluster, a Account) {
 			a.ENIs["eni-2"] = formerENI("eni-2", subnetA, 1)
 			a.with("eni-2", func(e *eni.Tagged) { e.Owner, e.Tags = eni.Owner{Cluster: testCluster, NodeENI: "data"}, nil })
-		}, "eni-1 refuse, eni-2 ours", "has eni-2 for NodeENI data in this subnet (that one is this cluster's already)"},
+		}, "eni-1 refuse, eni-2 already owned", "has eni-2 for NodeENI data in this subnet (that one is this cluster's already)"},
 		{"an agent has created one in another subnet", func(_ *Cluster, a Account) {
 			a.ENIs["eni-2"] = formerENI("eni-2", subnetB, 1)
 			a.with("eni-2", func(e *eni.Tagged) { e.Owner, e.Tags = eni.Owner{Cluster: testCluster, NodeENI: "data"}, nil })
-		}, "eni-1 adopt, eni-2 ours", ""},
+		}, "eni-1 adopt, eni-2 already owned", ""},
 		{"two for one place, the status decides", func(_ *Cluster, a Account) { a.ENIs["eni-0"] = formerENI("eni-0", subnetA, 1) }, "eni-0 refuse, eni-1 adopt", ""},
 		{"two for one place, the device index decides", func(c *Cluster, a Account) {
 			c.NodeENIs[0].Status.Attachments = nil
@@ -188,6 +189,29 @@ func TestOwner(t *testing.T) {
 	}
 	if r.owner != want || r.userTags["team"] != "net" {
 		t.Errorf("%+v, %v; want %+v", r.owner, r.userTags, want)
+	}
+}
+
+// What the agent will change is shown before.
+func TestChanges(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*Cluster, Account)
+		want   string
+	}{
+		"nothing":                        {func(*Cluster, Account) {}, ""},
+		"fewer groups have the name now": {func(_ *Cluster, a Account) { a.Groups[vpcA]["g"] = []string{"sg-1"} }, "its security groups from sg-1,sg-2 to sg-1"},
+		"a group by id and by name":      {func(c *Cluster, _ Account) { c.NodeENIs[0].Spec.SecurityGroupIDs = []string{"sg-0123456789abcdef0"} }, "its security groups from sg-1,sg-2 to sg-0123456789abcdef0,sg-1,sg-2"},
+		"a name that no group has":       {func(_ *Cluster, a Account) { delete(a.Groups, vpcA) }, `nothing, because no security group in ` + vpcA + ` has the name "g"`},
+		"deleteOnTermination": {func(c *Cluster, a Account) {
+			c.NodeENIs[0].Spec.DeleteOnTermination = ptr.To(false)
+		}, "deleteOnTermination from true to false"},
+	} {
+		c, a := scene()
+		test.change(&c, a)
+		r := decide(c, a)[0]
+		if got := strings.Join(r.Changes, ", "); r.Verdict != Adopt || (test.want == "") != (got == "") || !strings.Contains(got, test.want) {
+			t.Errorf("%s: %s, %q; want %q", name, r.Verdict, got, test.want)
+		}
 	}
 }
 

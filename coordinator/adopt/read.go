@@ -36,6 +36,8 @@ type Account struct {
 	ENIs      map[string]eni.Tagged
 	Instances map[string]eni.Instance
 	Subnets   []eni.Subnet
+	// Groups are the ids of security groups, by VPC and name.
+	Groups map[string]map[string][]string
 }
 
 // get reads a list of objects of any kind.
@@ -153,6 +155,9 @@ func readAccount(ctx context.Context, client *eni.Client, region string, c Clust
 	if a.Subnets, err = readSubnets(ctx, client, c, a); err != nil {
 		return a, advice("DescribeSubnets", err)
 	}
+	if a.Groups, err = readGroups(ctx, client, c, a); err != nil {
+		return a, advice("DescribeSecurityGroups", err)
+	}
 	return a, a.check(c)
 }
 
@@ -161,7 +166,7 @@ func advice(action string, err error) error { return errors.New(eni.Advice(actio
 
 // readSubnets describes the subnets that NodeENIs name, those by name in the Nodes' VPCs.
 func readSubnets(ctx context.Context, client *eni.Client, c Cluster, a Account) ([]eni.Subnet, error) {
-	ids, names, vpcs := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	ids, names := map[string]bool{}, map[string]bool{}
 	for _, n := range c.NodeENIs {
 		byID, byName := subnetsOf(&n.Spec)
 		for _, id := range byID {
@@ -171,14 +176,11 @@ func readSubnets(ctx context.Context, client *eni.Client, c Cluster, a Account) 
 			names[name] = true
 		}
 	}
-	for _, i := range a.Instances {
-		vpcs[i.VPCID] = true
-	}
 	all, err := client.SubnetsByID(ctx, slices.Sorted(maps.Keys(ids)))
 	if err != nil {
 		return nil, err
 	}
-	for _, vpc := range slices.Sorted(maps.Keys(vpcs)) {
+	for _, vpc := range a.vpcs() {
 		found, err := client.SubnetsByName(ctx, vpc, slices.Sorted(maps.Keys(names)))
 		if err != nil {
 			return nil, err
@@ -186,6 +188,34 @@ func readSubnets(ctx context.Context, client *eni.Client, c Cluster, a Account) 
 		all = append(all, found...)
 	}
 	return all, nil
+}
+
+// readGroups looks up the security groups that NodeENIs name, in the Nodes' VPCs.
+func readGroups(ctx context.Context, client *eni.Client, c Cluster, a Account) (map[string]map[string][]string, error) {
+	names := map[string]bool{}
+	for _, n := range c.NodeENIs {
+		for _, name := range n.Spec.SecurityGroupNames {
+			names[name] = true
+		}
+	}
+	all := map[string]map[string][]string{}
+	for _, vpc := range a.vpcs() {
+		found, err := client.GroupsByName(ctx, vpc, slices.Sorted(maps.Keys(names)))
+		if err != nil {
+			return nil, err
+		}
+		all[vpc] = found
+	}
+	return all, nil
+}
+
+// vpcs are those of the Nodes, sorted.
+func (a Account) vpcs() []string {
+	ids := map[string]bool{}
+	for _, i := range a.Instances {
+		ids[i.VPCID] = true
+	}
+	return slices.Sorted(maps.Keys(ids))
 }
 
 // subnetsOf are the subnets that a NodeENI lists.

@@ -1,0 +1,227 @@
+package adopt
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/simtest"
+)
+
+var sharedControlPlane = controlplane.Shared{Install: func(ctx context.Context, cp *controlplane.ControlPlane) error {
+	return cp.ApplyFiles(ctx, "../../manifests/namespace.yaml", "../../manifests/crds/*.yaml")
+}}
+
+func TestMain(m *testing.M) {
+	klog.SetSlogLogger(slog.New(slog.DiscardHandler))
+	sharedControlPlane.Main(m)
+}
+
+// rig is an API server and an account with three ENIs of the former controller, on node-1.
+type rig struct {
+	*testing.T
+	kube  *kube.Client
+	cloud *cloud.Cloud
+	cfg   aws.Config
+	enis  []string
+}
+
+const group = "sg-00000000000000001"
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{T: t}
+	var err error
+	if r.kube, err = kube.NewClient(sharedControlPlane.Get(t).AdminConfig(), "test"); err != nil {
+		t.Fatal(err)
+	}
+	config := cloud.Config{
+		VPCs:           []cloud.VPC{{ID: vpcA, CIDR: netip.MustParsePrefix("10.0.0.0/16")}},
+		SecurityGroups: []cloud.SecurityGroup{{ID: group, Name: "g", VPCID: vpcA}},
+	}
+	var subnets []string
+	for n := range 3 {
+		id := fmt.Sprintf("subnet-%017x", n+1)
+		subnets = append(subnets, id)
+		config.Subnets = append(config.Subnets, cloud.Subnet{ID: id, VPCID: vpcA, Zone: "us-east-1a", CIDR: netip.MustParsePrefix(fmt.Sprintf("10.0.%d.0/24", n))})
+	}
+	r.cloud, r.cfg = simtest.Account(t, config)
+	instance, err := r.cloud.RunInstance(cloud.RunInstance{Type: "m5.4xlarge", SubnetID: subnets[0]})
+	r.must(err)
+	r.must(r.kube.Core.Post().Resource(kube.Nodes).Body(&kube.Node{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{Name: "node-1", Labels: map[string]string{"ng": "multi-eni"}},
+		Spec:       kube.NodeSpec{ProviderID: "aws:///us-east-1a/" + instance.ID},
+	}).Do(t.Context()).Error())
+	r.must(r.kube.API.Post().Resource(kube.NodeENIs).Body(&v1alpha1.NodeENI{
+		ObjectMeta: metav1.ObjectMeta{Name: "data", Finalizers: []string{"example.com/kept", FormerFinalizer}},
+		Spec:       v1alpha1.NodeENISpec{NodeSelector: map[string]string{"ng": "multi-eni"}, SubnetIDs: subnets, SecurityGroupNames: []string{"g"}},
+	}).Do(t.Context()).Error())
+	t.Cleanup(r.removeObjects)
+	for n, subnet := range subnets {
+		e, err := r.cloud.CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{SubnetID: subnet, GroupIDs: []string{group}, Tags: map[string]string{
+			FormerTag: FormerTagValue, FormerNodeENI: "data", FormerNode: "node-1", "Name": "nodeeni-data-node-1", eni.TagNoManage: "true",
+		}})
+		r.must(err)
+		_, err = r.cloud.AttachNetworkInterface(cloud.AttachNetworkInterfaceInput{NetworkInterfaceID: e.ID, InstanceID: instance.ID, DeviceIndex: int32(n + 1)})
+		r.must(err)
+		r.enis = append(r.enis, e.ID)
+	}
+	return r
+}
+
+func (r *rig) must(err error) {
+	r.Helper()
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+func (r *rig) removeObjects() {
+	ctx := context.Background()
+	r.must(r.kube.API.Patch(types.MergePatchType).Resource(kube.NodeENIs).Name("data").Body([]byte(`{"metadata":{"finalizers":null}}`)).Do(ctx).Error())
+	r.must(r.kube.API.Delete().Resource(kube.NodeENIs).Name("data").Do(ctx).Error())
+	r.must(r.kube.Core.Delete().Resource(kube.Nodes).Do(ctx).Error())
+}
+
+// do runs it, and returns what it printed.
+func (r *rig) do(ctx context.Context, undo, dryRun bool) (string, error) {
+	var out bytes.Buffer
+	run := Run{Kube: r.kube, EC2: eni.NewClient(r.cfg), Region: r.cfg.Region, Cluster: testCluster, Undo: undo, DryRun: dryRun, Out: &out}
+	err := run.Do(ctx)
+	return out.String(), err
+}
+
+func (r *rig) wantTagged(want ...bool) {
+	r.Helper()
+	for i, id := range r.enis {
+		e, _ := r.cloud.Interface(id)
+		if got := e.Tags[eni.TagCluster] == testCluster; got != want[i] {
+			r.Errorf("%s has the tags %v", id, e.Tags)
+		}
+	}
+}
+
+func (r *rig) nodeENI() (n v1alpha1.NodeENI) {
+	r.Helper()
+	r.must(r.kube.API.Get().Resource(kube.NodeENIs).Name("data").Do(r.Context()).Into(&n))
+	return n
+}
+
+// An error about one ENI does not stop the others, EC2's throttling none, and a second run
+// does what is left.
+func TestRunAgain(t *testing.T) {
+	r := newRig(t)
+	r.must(r.cloud.Inject(cloud.Fault{Action: "CreateTags", ResourceID: r.enis[0], Code: "RequestLimitExceeded", Count: 2}))
+	r.must(r.cloud.Inject(cloud.Fault{Action: "CreateTags", ResourceID: r.enis[1], Code: "UnauthorizedOperation"}))
+	out, err := r.do(t.Context(), false, false)
+	if coded := (Unfinished("")); !errors.As(err, &coded) || coded.ExitCode() != 2 || !strings.Contains(out, r.enis[1]+": ") || !strings.Contains(out, "2 ENIs adopted.") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	r.wantTagged(true, false, true)
+	r.cloud.ClearFaults()
+	if out, err := r.do(t.Context(), false, false); err != nil || !strings.Contains(out, "1 ENI adopted.") || !strings.Contains(out, "1 adopt, 2 already owned") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	r.wantTagged(true, true, true)
+	calls := len(r.cloud.Calls())
+	if out, err := r.do(t.Context(), false, false); err != nil || !strings.Contains(out, "0 ENIs adopted.") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	want := map[string]int{"DescribeNetworkInterfaces": 2, "DescribeInstances": 1, "DescribeSubnets": 1, "DescribeSecurityGroups": 1}
+	if got := cloud.CountCalls(r.cloud.Calls()[calls:]); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("with nothing to do it calls %v, want %v", got, want)
+	}
+	if got := r.nodeENI().Finalizers; !slices.Equal(got, []string{"example.com/kept", v1alpha1.CleanupFinalizer}) {
+		t.Errorf("the finalizers are %v", got)
+	}
+}
+
+// Interrupted, it says so, and the next run goes on. An interruption between the two calls of
+// a give-back leaves an ENI that is given back by the next.
+func TestRunInterrupted(t *testing.T) {
+	r := newRig(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	r.must(r.cloud.Inject(cloud.Fault{Action: "CreateTags", ResourceID: r.enis[1], Hang: true}))
+	time.AfterFunc(time.Second, cancel)
+	if _, err := r.do(ctx, false, false); err == nil || !strings.Contains(err.Error(), "interrupted after 1 ENI") || errors.Is(err, context.Canceled) {
+		t.Errorf("interrupted, it returns %v", err)
+	}
+	r.wantTagged(true, false, false)
+	r.cloud.ClearFaults()
+	if out, err := r.do(t.Context(), false, false); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	r.must(r.cloud.Inject(cloud.Fault{Action: "DeleteTags", ResourceID: r.enis[0], Code: "InternalError"}))
+	if out, err := r.do(t.Context(), true, false); err == nil || !strings.Contains(out, "2 ENIs given back.") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	r.wantTagged(true, false, false)
+	r.cloud.ClearFaults()
+	if out, err := r.do(t.Context(), true, false); err != nil || !strings.Contains(out, "1 give back, 2 keep") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, id := range r.enis {
+		if e, _ := r.cloud.Interface(id); e.Tags["Name"] != "nodeeni-data-node-1" || len(e.Tags) != 5 {
+			t.Errorf("%s has the tags %v", id, e.Tags)
+		}
+	}
+	n := r.nodeENI()
+	if !slices.Equal(n.Finalizers, []string{"example.com/kept", FormerFinalizer}) || len(n.Status.Attachments) != 3 {
+		t.Errorf("the NodeENI is %+v", n)
+	}
+}
+
+// In a wrong account nothing is concluded, and nothing is done.
+func TestRunInWrongAccount(t *testing.T) {
+	r := newRig(t)
+	other, cfg := simtest.Account(t, cloud.Config{AccountID: "210987654321"})
+	r.cfg = cfg
+	if _, err := r.do(t.Context(), false, false); err == nil || errors.As(err, new(Unfinished)) || !strings.Contains(err.Error(), "none of the Nodes' instances") {
+		t.Errorf("it returns %v", err)
+	}
+	for _, call := range other.Calls() {
+		if !strings.HasPrefix(call.Action, "Describe") {
+			t.Errorf("it calls %s", call.Action)
+		}
+	}
+}
+
+// More ENIs than our CRD takes in a status need the former one; the error says so.
+func TestTooManyAttachments(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI()
+	c := change{nodeENI: &n, restore: true, attachments: make([]v1alpha1.Attachment, mostAttachments+1)}
+	if err := c.apply(t.Context(), r.kube); err == nil || !strings.Contains(err.Error(), "apply the former controller's CRD") {
+		t.Errorf("it returns %v", err)
+	}
+}
+
+// What the former controller wrote is read, whatever else it wrote.
+func TestFormerStatus(t *testing.T) {
+	var n v1alpha1.NodeENI
+	err := json.Unmarshal([]byte(`{"spec": {"nodeSelector": {"a": "b"}, "subnetID": "subnet-1", "enableDPDK": true, "deviceIndex": 2}, "status": {"attachments": [{
+		"nodeID": "node-1", "instanceID": "i-1", "eniID": "eni-1", "attachmentID": "eni-attach-1", "subnetID": "subnet-1", "subnetCIDR": "10.0.0.0/24",
+		"mtu": 9001, "deviceIndex": 2, "dpdkBound": false, "status": "attached", "lastUpdated": "2025-06-01T10:00:00Z"}]}}`), &n)
+	if err != nil || len(n.Status.Attachments) != 1 || n.Status.Attachments[0].ENIID != "eni-1" {
+		t.Errorf("%+v, %v", n, err)
+	}
+}
