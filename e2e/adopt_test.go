@@ -16,6 +16,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/iam"
 )
@@ -162,6 +163,32 @@ func TestAdopt(t *testing.T) {
 			}
 		}
 	})
+	c.run("again, while a coordinator runs and one agent", func(t *testing.T) {
+		c.must(c.Client.API.Delete().Resource(kube.NodeENIStates).Do(t.Context()).Error())
+		c.coordinator("coordinator-2", eager...)
+		c.await("the coordinator has rewritten the status", func() string {
+			if n := c.stored("multus"); len(n.Status.Attachments) > 0 || len(n.Status.Conditions) == 0 {
+				return fmt.Sprintf("%+v", n.Status)
+			}
+			return ""
+		})
+		pod := c.agentPod("node-1")
+		out := administrator.run(2, []string{"--dry-run=false"}, "4 ENIs adopted.", "2 ENIs refused")
+		if n := strings.Count(out, "(refuse): an agent runs on node node-1"); n != 2 {
+			t.Errorf("it says that of %d ENIs", n)
+		}
+		c.must(c.Client.Core.Delete().AbsPath(pod).Body([]byte(`{"gracePeriodSeconds":0}`)).Do(t.Context()).Error())
+		administrator.run(0, []string{"--dry-run=false"}, "2 ENIs adopted.")
+		c.agent(nodes...)
+		for _, node := range nodes {
+			c.awaitReady(node, "multus", 2)
+			c.expectCalls(c.source(node), map[string]int{modifyCall: 2}) // as before
+		}
+		c.expectCalls("coordinator-2", nil)
+		if got := len(c.managed()); got != 6 {
+			t.Errorf("there are %d ENIs:\n%s", got, c.enis())
+		}
+	})
 	if sent, lost := stop(); lost > 0 || sent < 1000 {
 		t.Errorf("%d of %d packets were lost", lost, sent)
 	}
@@ -211,6 +238,18 @@ func (a administrator) run(code int, args []string, words ...string) string {
 		}
 	}
 	return string(out)
+}
+
+// agentPod creates the object of an agent's pod on a node, and returns its path.
+func (c *cluster) agentPod(node string) string {
+	c.t.Helper()
+	name := "eni-agent-" + node
+	c.must(c.Apply(c.t.Context(), fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: %s, namespace: eni-system, labels: {app.kubernetes.io/name: aws-multi-eni, app.kubernetes.io/component: agent}}
+spec: {nodeName: %s, serviceAccountName: eni-agent, containers: [{name: agent, image: ghcr.io/aws-multi-eni/eni-agent:v0.1.0}]}`, name, node)))
+	return "/api/v1/namespaces/eni-system/pods/" + name
 }
 
 // stored is a NodeENI as the API server has it.

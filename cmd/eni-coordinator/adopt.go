@@ -12,24 +12,33 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-const aboutAdopt = `eni-coordinator adopt takes over the ENIs of aws-multi-eni-controller where they are:
-it gives them the tags by which agents know their ENIs. Addresses, links and traffic
+const aboutAdopt = `eni-coordinator adopt takes over the ENIs of aws-multi-eni-controller where they are. It
+gives them the tags by which agents recognize their ENIs. Addresses, links, and traffic
 stay as they are. With --undo, it gives the ENIs back.
 
-An administrator runs it, with AWS credentials and a kubeconfig of their own. The
-former controller must be stopped. It shows what it would do, and changes nothing
-without --dry-run=false. It may be interrupted and run again.
+An administrator runs it, with their own AWS credentials and kubeconfig. The former
+controller must be stopped. By default, it shows what it would do, and changes nothing.
+You can interrupt it and run it again. docs/migration.md describes the whole migration.
 
-Exit codes: 0 when there is nothing left to do, 1 when the state is not known, 2 when
-programs must be stopped first, or ENIs were refused, or changes failed.
+It exits with 0 if nothing is left to do, with 1 if it could not read the state, and with
+2 if programs must be stopped first, or if it refused ENIs, or if changes failed.
+
+Usage:
+  eni-coordinator adopt [flags]
+
+Examples:
+  # See what it would do
+  AWS_REGION=us-east-1 eni-coordinator adopt --kubeconfig=$HOME/.kube/config
+  # Do it
+  AWS_REGION=us-east-1 eni-coordinator adopt --kubeconfig=$HOME/.kube/config --dry-run=false
 `
 
 func adoptENIs(ctx context.Context, args []string) error {
 	run := adopt.Run{Out: os.Stdout}
 	flags := program.Flags(name+" adopt", aboutAdopt)
-	kubeconfig := flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "kubeconfig file (default $KUBECONFIG, then the pod's service account)")
-	flags.StringVar(&run.Cluster, "cluster-name", "", "value of the ENIs' cluster tag; the same as that of agents and coordinator (default the UID of the namespace kube-system)")
-	flags.BoolVar(&run.DryRun, "dry-run", true, "show what would be done, and change nothing")
+	kubeconfig := flags.String("kubeconfig", os.Getenv("KUBECONFIG"), "path of a kubeconfig file (default $KUBECONFIG, then the pod's service account)")
+	flags.StringVar(&run.Cluster, "cluster-name", "", "cluster name, which is the value of the ENIs' tag networking.k8s.aws/cluster; must be the same as for agents and coordinators (default the UID of the namespace kube-system)")
+	flags.BoolVar(&run.DryRun, "dry-run", true, "show what the command would do, and change nothing")
 	flags.BoolVar(&run.Undo, "undo", false, "give the adopted ENIs back to the former controller")
 	if err := program.ParseFlags(flags, args); err != nil {
 		return err

@@ -149,7 +149,7 @@ func (r *Run) summary(rows []Row, failed int, what string) error {
 	case failed > 0:
 		return Unfinished(fmt.Sprintf("%s failed; fix the causes above and run the command again", number(failed, "change")))
 	case counts[Refuse] > 0:
-		return Unfinished(fmt.Sprintf("%s refused; the table says why, and what to do", number(counts[Refuse], "ENI")))
+		return Unfinished(fmt.Sprintf("%s refused; the messages above say why, and what to do", number(counts[Refuse], "ENI")))
 	}
 	return nil
 }

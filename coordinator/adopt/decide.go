@@ -136,7 +136,7 @@ func (d *decider) row(e eni.Tagged) Row {
 		return refuse("%s", why)
 	}
 	if d.cluster.Agents[r.Node] {
-		return refuse("an agent runs on node %s and may be creating an ENI of its own; stop the agent there, see docs/migration.md, and run again", r.Node)
+		return refuse("an agent runs on node %s and may be creating an ENI of its own; stop the agent there as docs/migration.md describes, and run the command again", r.Node)
 	}
 	r.Verdict = Adopt
 	r.owner, r.userTags = d.owner(r), d.nodeENIs[r.NodeENI].Spec.Tags
@@ -154,15 +154,15 @@ func (d *decider) attachment(r Row) (why string, verdict Verdict) {
 	case at == nil:
 		return fmt.Sprintf("it is attached to nothing, and its tag %s names %q, which is no Node of this cluster", FormerNode, node), Skip
 	case r.Node == "" && r.named:
-		return fmt.Sprintf("it is attached to %s, which is not the instance of any Node; run again when the Node is registered, or detach the ENI", at.InstanceID), Refuse
+		return fmt.Sprintf("it is attached to %s, which is not the instance of any Node; run the command again when the Node is registered, or detach the ENI", at.InstanceID), Refuse
 	case r.Node == "":
-		return fmt.Sprintf("it is attached to %s, which is not the instance of any Node; another cluster's, probably", at.InstanceID), Skip
+		return fmt.Sprintf("it is attached to %s, which is not the instance of any Node; it probably belongs to another cluster", at.InstanceID), Skip
 	case at.Status != "attached":
-		return fmt.Sprintf("it is %s; run again when that is over", at.Status), Refuse
+		return fmt.Sprintf("it is %s; run the command again afterwards", at.Status), Refuse
 	case at.DeviceIndex == 0:
 		return "it is the primary ENI of its instance or of a network card; remove the former controller's tags from it", Refuse
 	case at.DeviceIndex < 0:
-		return "EC2 does not show its device index; run again", Refuse
+		return "EC2 does not show its device index; run the command again", Refuse
 	}
 	return "", ""
 }
@@ -196,7 +196,7 @@ func (d *decider) place(r Row) string {
 	instance, known := d.account.Instances[r.ENI.Attachment.InstanceID]
 	switch {
 	case !known:
-		return fmt.Sprintf("EC2 does not show its instance %s; check that the IAM policy allows DescribeInstances, and run again", r.ENI.Attachment.InstanceID)
+		return fmt.Sprintf("EC2 does not show its instance %s; check that the IAM policy allows DescribeInstances, and run the command again", r.ENI.Attachment.InstanceID)
 	case r.ENI.VPCID != instance.VPCID:
 		return fmt.Sprintf("it is in %s, and its instance is in %s; agents only use ENIs of their instance's VPC", r.ENI.VPCID, instance.VPCID)
 	case r.ENI.Account != instance.Account:

@@ -115,7 +115,7 @@ func TestDecide(t *testing.T) {
 		{"its instance is no Node", func(c *Cluster, _ Account) { c.Nodes[0].Spec.ProviderID = "aws:///us-east-1a/i-00000000000000002" }, "eni-1 refuse", "not the instance of any Node"},
 		{"its instance is no Node, and no status names it", func(c *Cluster, _ Account) {
 			c.Nodes[0].Spec.ProviderID, c.NodeENIs[0].Status.Attachments = "aws:///us-east-1a/i-00000000000000002", nil
-		}, "eni-1 skip", "another cluster's"},
+		}, "eni-1 skip", "another cluster"},
 		{"being attached", func(_ *Cluster, a Account) {
 			a.with("eni-1", func(e *eni.Tagged) { e.Attachment.Status = "attaching" })
 		}, "eni-1 refuse", "it is attaching"},
