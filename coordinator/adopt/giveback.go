@@ -53,7 +53,7 @@ func giveBack(c Cluster, a Account, now time.Time) (rows []Row, changes []change
 			restored.from, restored.to = v1alpha1.CleanupFinalizer, FormerFinalizer
 		}
 		for _, r := range rows {
-			if r.Node != "" && r.NodeENI == n.Name && (r.ENI.Owner.NodeENIUID == "" || r.ENI.Owner.NodeENIUID == n.UID) && !r.ENI.Attachment.Detaching() {
+			if r.Node != "" && r.NodeENI == n.Name && !r.ENI.Attachment.Detaching() {
 				restored.attachments = append(restored.attachments, attachmentOf(r, n, cidrs[r.ENI.SubnetID], now))
 			}
 		}
