@@ -9,6 +9,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/backoff"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -41,7 +43,12 @@ func (Unfinished) ExitCode() int { return 2 }
 // it. It may be interrupted and called again.
 func (r *Run) Do(ctx context.Context) error {
 	cluster, err := readCluster(ctx, r.Kube, r.Cluster)
-	if err != nil {
+	switch {
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("%w; get the rights of the ClusterRole in docs/migration.md", err)
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("%w; check that the kubeconfig belongs to the cluster that has the NodeENIs", err)
+	case err != nil:
 		return err
 	}
 	account, err := readAccount(ctx, r.EC2, r.Region, cluster)

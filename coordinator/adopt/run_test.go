@@ -205,6 +205,20 @@ func TestRunInWrongAccount(t *testing.T) {
 	}
 }
 
+// Without rights it says which are needed.
+func TestRunWithoutRights(t *testing.T) {
+	r := newRig(t)
+	admin := r.kube
+	cfg, err := sharedControlPlane.Get(t).UserConfig("unbound")
+	r.must(err)
+	r.kube, err = kube.NewClient(cfg, "test")
+	r.must(err)
+	if _, err := r.do(t.Context(), false, true); err == nil || !strings.Contains(err.Error(), "the ClusterRole in docs/migration.md") {
+		t.Errorf("it returns %v", err)
+	}
+	r.kube = admin
+}
+
 // More ENIs than our CRD takes in a status need the former one; the error says so.
 func TestTooManyAttachments(t *testing.T) {
 	r := newRig(t)
