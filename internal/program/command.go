@@ -31,17 +31,25 @@ func Main(name string, serve Command, subcommands map[string]Command) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	err := command(ctx, args)
-	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, flag.ErrHelp) {
+	code := exitCode(err)
+	if code != 0 {
 		fmt.Fprintf(os.Stderr, "%s: %v\n", name, err)
-		if coded, ok := errors.AsType[interface {
-			error
-			ExitCode() int
-		}](err); ok {
-			return coded.ExitCode()
-		}
-		return 1
 	}
-	return 0
+	return code
+}
+
+func exitCode(err error) int {
+	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, flag.ErrHelp) {
+		return 0
+	}
+	type coded interface {
+		error
+		ExitCode() int
+	}
+	if own, ok := errors.AsType[coded](err); ok {
+		return own.ExitCode()
+	}
+	return 1
 }
 
 // PrintVersion is the subcommand version.

@@ -1,6 +1,7 @@
 package program
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -33,5 +34,28 @@ func TestParseFlags(t *testing.T) {
 				t.Errorf("printed is %q", printed.String())
 			}
 		})
+	}
+}
+
+// twelve is an error with an exit code of its own.
+type twelve struct{}
+
+func (twelve) Error() string { return "twelve" }
+func (twelve) ExitCode() int { return 12 }
+
+func TestExitCode(t *testing.T) {
+	for name, test := range map[string]struct {
+		err  error
+		want int
+	}{
+		"success":      {nil, 0},
+		"help":         {flag.ErrHelp, 0},
+		"a signal":     {fmt.Errorf("listing: %w", context.Canceled), 0},
+		"an error":     {errors.New("x"), 1},
+		"one with own": {fmt.Errorf("x: %w", twelve{}), 12},
+	} {
+		if got := exitCode(test.err); got != test.want {
+			t.Errorf("%s: the exit code is %d, want %d", name, got, test.want)
+		}
 	}
 }
