@@ -100,7 +100,7 @@ func TestAdopt(t *testing.T) {
 				}
 			}
 		}
-		administrator.run(0, []string{"--dry-run=false"}, "ENIs by action: 6 already owned.", "0 ENIs adopted.")
+		administrator.run(0, []string{"--dry-run=false"}, "ENIs by action: 6 already owned.", "There is nothing left to do.")
 		c.expectCalls("administrator", map[string]int{"CreateTags": 6})
 	})
 	c.run("agents and a coordinator take them for their own", func(t *testing.T) {

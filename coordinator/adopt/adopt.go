@@ -117,6 +117,9 @@ func (r *Run) act(ctx context.Context, rows []Row, changes []change) error {
 	if r.Undo {
 		what = number(done, "ENI") + " given back. Start the former controller: it finds its ENIs in status.attachments."
 	}
+	if done+failed+len(changes) == 0 {
+		what = "There is nothing left to do."
+	}
 	return r.summary(rows, failed, what)
 }
 

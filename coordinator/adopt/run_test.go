@@ -143,7 +143,7 @@ func TestRunAgain(t *testing.T) {
 	}
 	r.wantTagged(true, true, true)
 	calls := len(r.cloud.Calls())
-	if out, err := r.do(t.Context(), false, false); err != nil || !strings.Contains(out, "0 ENIs adopted.") {
+	if out, err := r.do(t.Context(), false, false); err != nil || !strings.Contains(out, "There is nothing left to do.") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	want := map[string]int{"DescribeNetworkInterfaces": 2, "DescribeInstances": 1, "DescribeSubnets": 1, "DescribeSecurityGroups": 1}
