@@ -112,7 +112,7 @@ func TestProblemIsReported(t *testing.T) {
 	entries := []v1alpha1.ENIState{{NodeENI: "x", ENIID: "eni-x", Phase: v1alpha1.PhaseReady}}
 	own := v1alpha1.NodeENIStateStatus{InstanceID: me, Zone: "us-east-1a", ENIs: entries}
 	other := v1alpha1.NodeENIStateStatus{InstanceID: "i-other", Zone: "us-east-1a", ENIs: entries}
-	const k3s = "the Node's providerID names no EC2 instance"
+	const k3s = "the Node's providerID does not name an EC2 instance"
 	for name, test := range map[string]struct {
 		last    v1alpha1.NodeENIStateStatus
 		node    string

@@ -77,7 +77,7 @@ func (c *confirmations) confirmed(wanted map[inventory.Slot]string, err error, n
 	}
 	if err != nil {
 		if _, repeated := c.failures.Failed(confirmKey, err, now); !repeated {
-			c.Log.Warn("others have taken ENIs of this node; none is attached or created in their place before the API server confirms that it is wanted", "error", err)
+			c.Log.Warn("another client detached or deleted ENIs of this node; waiting for the API server to confirm that they are still needed", "error", err)
 		}
 		return
 	}
@@ -92,9 +92,9 @@ func (c *confirmations) inTouch(now time.Time) {
 	}
 	c.failures.Reset(confirmKey)
 	waited := now.Sub(failed.Since()).Round(time.Second)
-	c.Log.Info("the API server confirms again what this node must have", "waited", waited)
+	c.Log.Info("the API server confirmed which ENIs this node needs", "waited", waited)
 	c.Recorder.Event(kube.NodeRef(c.Node), kube.EventWarning, reasonOutOfTouch,
-		"for %v the agent attached and created no ENI in the place of those that others had taken, because the API server did not confirm that they are wanted: %v", waited, failed.Err)
+		"for %v, the agent did not replace or reattach the ENIs that another client had detached or deleted, because the API server did not confirm that they are still needed: %v", waited, failed.Err)
 }
 
 // outOfTouch says why an ENI is not attached, or created, again.
@@ -104,5 +104,5 @@ func (s situation) outOfTouch(w want) (reason, message string) {
 	if !taken || !ok {
 		return "", ""
 	}
-	return reasonOutOfTouch, fmt.Sprintf("others have detached or deleted %s; it is replaced or attached again once the API server confirms that it is wanted: %v", id, failed.Err)
+	return reasonOutOfTouch, fmt.Sprintf("another client detached or deleted %s; the agent replaces or reattaches it when the API server confirms that it is still needed: %v", id, failed.Err)
 }

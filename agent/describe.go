@@ -72,7 +72,7 @@ func (a *Agent) gone(e inventory.ENI, now time.Time) {
 // primary ENI.
 
 // errWrongPlace: EC2 knows nothing of this instance.
-var errWrongPlace = errors.New("nothing is created or given up")
+var errWrongPlace = errors.New("the agent creates and releases nothing")
 
 // ofInstance lists this instance's ENIs that are ours. An answer in which none is
 // attached to the instance needs proof, unless nothing is known that it could lack.
@@ -83,7 +83,7 @@ func ofInstance(ctx context.Context, client *eni.Client, cluster string, here im
 	}
 	all, err := client.AttachedTo(ctx, here.InstanceID)
 	if err == nil && len(all) == 0 {
-		err = retry.With(retry.Unknown, fmt.Errorf("EC2 shows no ENI of instance %s, not even the primary one, so it is not the EC2 of Region %s and account %s that answers, or its credentials are of another account; %w; correct AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL or the credentials",
+		err = retry.With(retry.Unknown, fmt.Errorf("EC2 shows no ENI of instance %s, not even the primary one, so the EC2 endpoint or the credentials do not belong to Region %s and account %s; %w; correct AWS_ENDPOINT_URL_EC2, AWS_ENDPOINT_URL, or the credentials",
 			here.InstanceID, here.Region, here.AccountID, errWrongPlace))
 	}
 	return list, err

@@ -213,7 +213,7 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 	for _, name := range n.Spec.SecurityGroupNames {
 		ids := known[named(groupsByName, name)].groups
 		if len(ids) == 0 {
-			return nil, "SecurityGroupNotFound", fmt.Sprintf("no security group in the node's VPC has the group name or the Name tag %q; correct securityGroupNames, or create the group", name)
+			return nil, "SecurityGroupNotFound", fmt.Sprintf("no security group in the node's VPC has the group name or Name tag %q; correct securityGroupNames, or create the group", name)
 		}
 		groups = append(groups, ids...)
 	}
@@ -247,7 +247,7 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 			wants[i].otherSubnets = otherSubnets(n.Spec, s.ID, known)
 		}
 		if name := wants[i].interfaceName; len(name) > 15 {
-			return nil, "InterfaceNameTooLong", fmt.Sprintf("ENI %d of this NodeENI on a node would be named %q, and a link's name has at most 15 characters; shorten interfaceName", i+1, name)
+			return nil, "InterfaceNameTooLong", fmt.Sprintf("the link of ENI %d of this NodeENI would get the name %q, but a link name has at most 15 characters; shorten interfaceName", i+1, name)
 		}
 	}
 	return wants, reason, message
@@ -307,7 +307,7 @@ func subnetsInZone(spec v1alpha1.NodeENISpec, zone string, known catalog) (in []
 		}
 		here := slices.DeleteFunc(slices.Clone(found), func(s eni.Subnet) bool { return s.Zone != zone })
 		if len(here) > 1 {
-			return nil, reasonSubnetAmbiguous, fmt.Sprintf("the name %q belongs to %s and %s, both in zone %s; list the one you mean in subnetIDs", ref.Name, here[0].ID, here[1].ID, zone)
+			return nil, reasonSubnetAmbiguous, fmt.Sprintf("%[2]s and %[3]s in zone %[4]s both have the Name tag %[1]q; list the one that you want in subnetIDs", ref.Name, here[0].ID, here[1].ID, zone)
 		}
 	}
 	for _, ref := range refs {
@@ -316,13 +316,13 @@ func subnetsInZone(spec v1alpha1.NodeENISpec, zone string, known catalog) (in []
 		}
 	}
 	if len(absentIDs) > 0 {
-		return in, "SubnetNotFound", fmt.Sprintf("EC2 knows no subnet %s in this account and Region; correct subnetID or subnetIDs", strings.Join(absentIDs, ", "))
+		return in, "SubnetNotFound", fmt.Sprintf("subnet %s does not exist in this account and Region; correct subnetID or subnetIDs", strings.Join(absentIDs, ", "))
 	}
 	if len(absentNames) > 0 {
-		return in, "SubnetNotFound", fmt.Sprintf("no subnet in the node's VPC has the Name tag %s; correct subnetName or subnetNames, or the tag", strings.Join(absentNames, ", "))
+		return in, "SubnetNotFound", fmt.Sprintf("no subnet in the node's VPC has the Name tag %s; correct subnetName or subnetNames, or tag the subnet", strings.Join(absentNames, ", "))
 	}
 	if len(in) > 0 {
 		return in, "", ""
 	}
-	return nil, reasonNoSubnetInZone, fmt.Sprintf("no listed subnet is in the node's zone %s (%s); list a subnet of that zone, or select other nodes", zone, strings.Join(elsewhere, ", "))
+	return nil, reasonNoSubnetInZone, fmt.Sprintf("none of the listed subnets is in the node's zone %s (%s); list a subnet in that zone, or select other nodes", zone, strings.Join(elsewhere, ", "))
 }

@@ -13,13 +13,13 @@ func (v view) displaced(w want, e inventory.ENI) string {
 	if at == wanted {
 		return ""
 	}
-	text := fmt.Sprintf("attached at %v; %v is wanted, and ", at, wanted)
+	text := fmt.Sprintf("attached at %v instead of %v", at, wanted)
 	if holder := v.holder(wanted); holder.Owner.NodeENI != "" {
-		return text + fmt.Sprintf("is now held by %s of NodeENI %s", holder.ID, holder.Owner.NodeENI)
+		return text + fmt.Sprintf(", which is held by %s of NodeENI %s", holder.ID, holder.Owner.NodeENI)
 	} else if holder.ID != "" {
-		return text + "is now held by " + holder.ID
+		return text + ", which is held by " + holder.ID
 	}
-	return text + "an attached ENI stays where it is"
+	return text + "; an attached ENI keeps its device index"
 }
 
 // holder is the ENI that is attached there, as far as is known.

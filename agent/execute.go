@@ -157,7 +157,7 @@ func (a *Agent) assign(ctx context.Context, c call) (func(now time.Time), error)
 type retaggedError struct{ eni string }
 
 func (e *retaggedError) Error() string {
-	return fmt.Sprintf("%s, which EC2 created for this, is gone, or its tags %s, %s or %s have been edited, so that it is for something else; another ENI will be created; find out what edits the tags",
+	return fmt.Sprintf("%s, which EC2 created for this subnet, has been deleted, or its tags %s, %s, or %s have been edited, so it no longer belongs to this NodeENI; the agent creates another ENI; find out what edits the tags",
 		e.eni, eni.TagCluster, eni.TagInstance, eni.TagNodeENIUID)
 }
 

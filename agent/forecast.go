@@ -57,11 +57,11 @@ func NewForecast(ctx context.Context, ec2 *eni.Client, cluster, node string, who
 	}
 	own, err := ec2.OfInstance(ctx, cluster, who.InstanceARN())
 	if err != nil {
-		return Forecast{}, fmt.Errorf("this instance's ENIs: %w", err)
+		return Forecast{}, fmt.Errorf("list the ENIs of this instance: %w", err)
 	}
 	attached, err := ec2.AttachedTo(ctx, who.InstanceID)
 	if err != nil {
-		return Forecast{}, fmt.Errorf("ENIs attached to this instance: %w", err)
+		return Forecast{}, fmt.Errorf("list the ENIs that are attached to this instance: %w", err)
 	}
 	v := view{
 		cluster: cluster, node: node, instanceARN: who.InstanceARN(), instanceID: who.InstanceID,

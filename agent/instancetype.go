@@ -37,20 +37,20 @@ func unsupported(spec v1alpha1.NodeENISpec, t eni.InstanceType) string {
 			missing = append(missing, fmt.Sprintf(format, args...))
 		}
 	}
-	add(spec.NetworkCard > 0 && len(t.Cards) > 0 && !known, "it has no network card %d (networkCard): their number is %d", spec.NetworkCard, len(t.Cards))
-	add(len(card.InterfaceTypes) > 0 && !slices.Contains(card.InterfaceTypes, "interface"), "its network card %d takes only interfaces of type %s (networkCard)", spec.NetworkCard, strings.Join(card.InterfaceTypes, " and "))
-	add(t.Xen && ipv4.Prefixes+ipv6.Prefixes > 0, "only Nitro types have prefixes (ipv4.prefixes, ipv6.prefixes)")
-	add(t.IPv4Addresses > 0 && addresses4 > max(t.IPv4Addresses, 1), "an ENI has at most %d IPv4 addresses, the primary one and prefixes included (ipv4), and this one would have %d", t.IPv4Addresses, addresses4)
-	add(addresses6 > 0 && !ptr.Deref(t.IPv6, true), "it has no IPv6 (ipv6)")
-	add(t.IPv6Addresses > 0 && addresses6 > t.IPv6Addresses, "an ENI has at most %d IPv6 addresses, prefixes included (ipv6), and this one would have %d", t.IPv6Addresses, addresses6)
-	add(t.Xen && tracking != (v1alpha1.ConnectionTracking{}), "only Nitro types have timeouts of connection tracking (connectionTracking)")
-	add(ptr.Deref(spec.ENAExpress, v1alpha1.ENAExpress{}).Enabled && !ptr.Deref(t.ENAExpress, true), "it has no ENA Express (enaExpress)")
-	add(spec.ENAQueues > 0 && !ptr.Deref(t.FlexibleENAQueues, true), "the number of its ENA queues cannot be chosen (enaQueues)")
-	add(card.MaxENAQueuesPerENI > 0 && spec.ENAQueues > card.MaxENAQueuesPerENI, "an ENI has at most %d ENA queues (enaQueues)", card.MaxENAQueuesPerENI)
+	add(spec.NetworkCard > 0 && len(t.Cards) > 0 && !known, "it has no network card %d (networkCard): it has %d network cards, numbered from 0", spec.NetworkCard, len(t.Cards))
+	add(len(card.InterfaceTypes) > 0 && !slices.Contains(card.InterfaceTypes, "interface"), "its network card %d supports only interfaces of type %s (networkCard)", spec.NetworkCard, strings.Join(card.InterfaceTypes, " and "))
+	add(t.Xen && ipv4.Prefixes+ipv6.Prefixes > 0, "only Nitro types support prefixes (ipv4.prefixes, ipv6.prefixes)")
+	add(t.IPv4Addresses > 0 && addresses4 > max(t.IPv4Addresses, 1), "an ENI can have at most %d IPv4 addresses, including the primary address and prefixes (ipv4), but this one would have %d", t.IPv4Addresses, addresses4)
+	add(addresses6 > 0 && !ptr.Deref(t.IPv6, true), "it does not support IPv6 (ipv6)")
+	add(t.IPv6Addresses > 0 && addresses6 > t.IPv6Addresses, "an ENI can have at most %d IPv6 addresses, including prefixes (ipv6), but this one would have %d", t.IPv6Addresses, addresses6)
+	add(t.Xen && tracking != (v1alpha1.ConnectionTracking{}), "only Nitro types support connection tracking timeouts (connectionTracking)")
+	add(ptr.Deref(spec.ENAExpress, v1alpha1.ENAExpress{}).Enabled && !ptr.Deref(t.ENAExpress, true), "it does not support ENA Express (enaExpress)")
+	add(spec.ENAQueues > 0 && !ptr.Deref(t.FlexibleENAQueues, true), "it does not support a custom number of ENA queues (enaQueues)")
+	add(card.MaxENAQueuesPerENI > 0 && spec.ENAQueues > card.MaxENAQueuesPerENI, "an ENI can have at most %d ENA queues (enaQueues)", card.MaxENAQueuesPerENI)
 	if len(missing) == 0 {
 		return ""
 	}
-	return fmt.Sprintf("instance type %s cannot have this ENI: %s; change the NodeENI, or select nodes of another type", t.Name, strings.Join(missing, "; "))
+	return fmt.Sprintf("instance type %s does not support this ENI: %s; change the NodeENI, or select nodes of another instance type", t.Name, strings.Join(missing, "; "))
 }
 
 // ipv6Of is what a NodeENI asks for in IPv6. A primary address is one that there must be.

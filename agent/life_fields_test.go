@@ -179,11 +179,11 @@ func TestUnsupportedIsReported(t *testing.T) {
 		change func(*v1alpha1.NodeENISpec)
 		words  string
 	}{
-		"prefixes of Xen":               {"m4.large", ipv4(0, 1), "only Nitro types have prefixes"},
-		"IPv6 prefixes of Xen":          {"m4.large", ipv6(nil, 1), "only Nitro types have prefixes"},
+		"prefixes of Xen":               {"m4.large", ipv4(0, 1), "only Nitro types support prefixes"},
+		"IPv6 prefixes of Xen":          {"m4.large", ipv6(nil, 1), "only Nitro types support prefixes"},
 		"timeouts of Xen":               {"m4.large", func(s *v1alpha1.NodeENISpec) { s.ConnectionTracking = &v1alpha1.ConnectionTracking{UDPTimeout: 45} }, "connection tracking"},
 		"a card that p4d does not have": {"p4d.24xlarge", func(s *v1alpha1.NodeENISpec) { s.NetworkCard = 5 }, "no network card 5"},
-		"queues of a type without":      {"m5.large", func(s *v1alpha1.NodeENISpec) { s.ENAQueues = 4 }, "cannot be chosen"},
+		"queues of a type without":      {"m5.large", func(s *v1alpha1.NodeENISpec) { s.ENAQueues = 4 }, "custom number of ENA queues"},
 		"too many addresses":            {"m5.large", ipv4(10, 0), "at most 10 IPv4 addresses"},
 	} {
 		for _, exists := range []bool{false, true} {

@@ -78,7 +78,7 @@ func TestPodHasTheLink(t *testing.T) {
 func TestPodsLoseTheirENI(t *testing.T) {
 	for pods, want := range map[int]string{
 		0:  "",
-		2:  "delete default/p00, default/p01",
+		2:  "so that they are created again: default/p00, default/p01",
 		12: "default/p09 and 2 more",
 	} {
 		synctest.Test(t, func(t *testing.T) {

@@ -27,12 +27,12 @@ type nodePatch struct {
 
 var (
 	nodePart = nodePatch{
-		key: retry.Key{Action: "node"}, what: "the start-up taint and the labels that tell of ENIs",
-		advice: "allow it with manifests/node-readiness (in the Helm chart nodeReadiness), or start the agent without --startup-taint and --node-ready-labels",
+		key: retry.Key{Action: "node"}, what: "the startup taint and the labels for NodeENIs",
+		advice: "apply manifests/node-readiness (nodeReadiness in the Helm chart) to allow it, or start the agent without --startup-taint and --node-ready-labels",
 	}
 	statusPart = nodePatch{
 		key: retry.Key{Action: "node status"}, subresources: []string{"status"}, what: "the extended resources " + v1alpha1.PodResourcePrefix + "NODEENI",
-		advice: "allow it with manifests/pods (in the Helm chart pods.enabled), or start the agent without --pods",
+		advice: "apply manifests/pods (pods.enabled in the Helm chart) to allow it, or start the agent without --pods",
 	}
 )
 
@@ -42,7 +42,7 @@ const conflictsBeforeWarning = 8
 
 // errNodeChanged: the Node had changed before the patch arrived, so that a test failed
 // or what should be removed was gone. The watch soon tells what it is now.
-var errNodeChanged = retry.With(retry.Conflict, errors.New("others change the Node at the same time"))
+var errNodeChanged = retry.With(retry.Conflict, errors.New("another client changed the Node at the same time"))
 
 // nodeStatus is what the Node shows of this node's NodeENIs.
 type nodeStatus struct {
@@ -93,7 +93,7 @@ func (n *nodeStatus) update(ctx context.Context, s Snapshot, allRead bool, now t
 			n.patch(ctx, statusPart, c.patch(s), now, func(now time.Time) error {
 				err := n.resources.advertise(c, now)
 				if err == nil {
-					n.Log.Info("changed the Node's extended resources", "resources", c)
+					n.Log.Info("changed the extended resources of the Node", "resources", c)
 				}
 				return err
 			})
@@ -192,7 +192,7 @@ func (n *nodeStatus) patchFailed(part nodePatch, err error, now time.Time) {
 		err, logAt = fmt.Errorf("%w: %w", errNodeChanged, err), conflictsBeforeWarning
 	}
 	f, _ := n.failures.Failed(part.key, err, now)
-	n.Log.Debug("the Node was not changed", "error", err, "attempt", f.Attempts)
+	n.Log.Debug("did not update the Node", "error", err, "attempt", f.Attempts)
 	if f.Attempts != logAt {
 		return
 	}
@@ -200,16 +200,16 @@ func (n *nodeStatus) patchFailed(part nodePatch, err error, now time.Time) {
 	if apierrors.IsForbidden(err) {
 		advice = "; " + part.advice
 	}
-	n.Log.Warn("the Node cannot be changed; it is tried again", "what", part.what, "error", err.Error()+advice)
-	n.Recorder.Event(kube.NodeRef(n.Node), kube.EventWarning, "NodeNotPatched", "%s cannot be changed: %v%s", part.what, err, advice)
+	n.Log.Warn("cannot update the Node; retrying", "what", part.what, "error", err.Error()+advice)
+	n.Recorder.Event(kube.NodeRef(n.Node), kube.EventWarning, "NodeNotPatched", "cannot change %s: %v%s", part.what, err, advice)
 }
 
 func (n *nodeStatus) logPatch(c nodeChange, why string) {
 	if len(c.untaint) > 0 {
-		n.Log.Info("removed the start-up taint", "taint", v1alpha1.StartupTaint, "why", why)
+		n.Log.Info("removed the startup taint", "taint", v1alpha1.StartupTaint, "why", why)
 		n.Recorder.Event(kube.NodeRef(n.Node), kube.EventNormal, "StartupTaintRemoved", "%s; removed the taint %s", why, v1alpha1.StartupTaint)
 	}
 	if len(c.set)+len(c.remove) > 0 {
-		n.Log.Info("changed the Node's labels", "set", c.set, "removed", c.remove)
+		n.Log.Info("changed the labels of the Node", "set", c.set, "removed", c.remove)
 	}
 }

@@ -149,7 +149,7 @@ func TestOnePatchPerChange(t *testing.T) {
 		if !slices.Equal(p.patches, []string{want}) {
 			t.Errorf("patches %s\nwant one, %s", p.patches, want)
 		}
-		if !slices.Equal(events.Reasons, []string{"StartupTaintRemoved"}) || !strings.Contains(logged.String(), "removed the start-up taint") {
+		if !slices.Equal(events.Reasons, []string{"StartupTaintRemoved"}) || !strings.Contains(logged.String(), "removed the startup taint") {
 			t.Errorf("Events %v, log %s", events.Reasons, logged)
 		}
 	})
@@ -164,7 +164,7 @@ func TestPatchesAreTriedAgain(t *testing.T) {
 		log    string
 	}{
 		"too late":            {[]error{tooLate, apierrors.NewConflict(schema.GroupResource{}, "", nil)}, []string{"StartupTaintRemoved"}, ""},
-		"too late every time": {slices.Repeat([]error{tooLate}, conflictsBeforeWarning+2), []string{"NodeNotPatched", "StartupTaintRemoved"}, "others change the Node at the same time"},
+		"too late every time": {slices.Repeat([]error{tooLate}, conflictsBeforeWarning+2), []string{"NodeNotPatched", "StartupTaintRemoved"}, "another client changed the Node at the same time"},
 		"forbidden":           {[]error{forbidden, forbidden}, []string{"NodeNotPatched", "StartupTaintRemoved"}, "manifests/node-readiness"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -73,7 +73,7 @@ type advertised struct {
 }
 
 // errUndone: what was advertised a moment ago had to be advertised again.
-var errUndone = retry.With(retry.Conflict, errors.New("another client changes them back each time"))
+var errUndone = retry.With(retry.Conflict, errors.New("another client keeps reverting them"))
 
 // undoneWithin is how soon after the last patch a change back is taken for a client's that
 // will do it again. A kubelet changes them when it registers its Node again, and no more.

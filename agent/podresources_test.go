@@ -166,7 +166,7 @@ func TestOneStatusPatchPerChange(t *testing.T) {
 		if !slices.Equal(p.patches, []string{patchX}) || !slices.Equal(p.parts, []string{"status"}) {
 			t.Errorf("patches %s of %q\nwant one of the status, %s", p.patches, p.parts, patchX)
 		}
-		if len(events.Reasons) > 0 || strings.Count(logged.String(), "changed the Node's extended resources") != 1 {
+		if len(events.Reasons) > 0 || strings.Count(logged.String(), "changed the extended resources of the Node") != 1 {
 			t.Errorf("Events %v, log %s", events.Reasons, logged)
 		}
 		a.selection.snapshot.Resources[resourceX] = "16"
@@ -222,7 +222,7 @@ func TestResourceThatIsSetBack(t *testing.T) {
 		if n := len(p.patches) - made; n < 600/5 || n > 8+600*2/5 {
 			t.Errorf("%d patches in ten minutes", n)
 		}
-		if !slices.Equal(events.Reasons, []string{"NodeNotPatched"}) || !strings.Contains(logged.String(), "another client changes them back each time") {
+		if !slices.Equal(events.Reasons, []string{"NodeNotPatched"}) || !strings.Contains(logged.String(), "another client keeps reverting them") {
 			t.Errorf("Events %v, log\n%s", events.Reasons, logged)
 		}
 	})

@@ -161,7 +161,7 @@ func (p *pods) save(now time.Time) {
 	}
 	if _, repeated := p.failures.Failed(podFilesKey, err, now); !repeated {
 		p.Log.Warn("the agent could not tell the CNI plugin what NodeENIs offer to pods, and tries again", "error", err)
-		p.Recorder.Event(kube.NodeRef(p.Node), kube.EventWarning, "PodNetworkNotWritten", "the agent could not tell the CNI plugin eni what NodeENIs offer to pods, and tries again: %v", err)
+		p.Recorder.Event(kube.NodeRef(p.Node), kube.EventWarning, "PodNetworkNotWritten", "cannot write the network files for the CNI plugin eni; retrying: %v", err)
 	}
 }
 

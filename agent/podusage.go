@@ -99,11 +99,11 @@ func (p *pods) tellWhoLosesENI(n podnetwork.Network, eniID string) {
 	slices.Sort(names)
 	text := strings.Join(names[:min(len(names), podsNamed)], ", ")
 	if more := len(names) - podsNamed; more > 0 {
-		text += fmt.Sprintf(" and %d more", more)
+		text += fmt.Sprintf(", and %d more", more)
 	}
-	p.Log.Warn("pods lose the network of an ENI that is no longer for them", "nodeENI", n.NodeENI, "eni", eniID, "pods", text)
+	p.Log.Warn("pods lost the network of an ENI that is no longer for pods", "nodeENI", n.NodeENI, "eni", eniID, "pods", text)
 	about := kube.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeENI", Name: n.NodeENI, UID: types.UID(n.NodeENIUID)}
-	const message = "%s is no longer for pods; these pods keep running, but their interface reaches nothing; delete %s"
+	const message = "%s is no longer for pods. These pods keep running, but their interface has no connectivity; delete them so that they are created again: %s"
 	p.Recorder.Event(about, kube.EventWarning, "PodsLoseNetwork", "node %s: "+message, p.Node, eniID, text)
 	p.Recorder.Event(kube.NodeRef(p.Node), kube.EventWarning, "PodsLoseNetwork", "NodeENI %s: "+message, n.NodeENI, eniID, text)
 }

@@ -279,17 +279,17 @@ func TestReportOfRemoval(t *testing.T) {
 		fails *retry.Failures
 		want  string // phase, reason, words of the message
 	}{
-		{"link up", gone.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Use = inventory.Assigned }), nil, "Releasing NotWanted taken down"},
-		{"to be detached", gone.at(me, 2, "attached"), nil, "Released NotWanted asked to detach"},
-		{"detaching", gone.at(me, 2, "detaching"), nil, "Released NotWanted is detaching it"},
-		{"to be deleted", gone, nil, "Released Deleting asked to delete"},
-		{"to be deleted, never attached and not shown yet", gone.with(func(e *inventory.ENI) { e.Evidence, e.Since = inventory.Expected, time.Unix(9_999, 0) }), nil, "Released NotWanted asked to delete"},
+		{"link up", gone.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Use = inventory.Assigned }), nil, "Releasing NotWanted taking its link down"},
+		{"to be detached", gone.at(me, 2, "attached"), nil, "Released NotWanted waiting to detach"},
+		{"detaching", gone.at(me, 2, "detaching"), nil, "Released NotWanted waiting for EC2 to detach"},
+		{"to be deleted", gone, nil, "Released Deleting waiting for EC2 to delete"},
+		{"to be deleted, never attached and not shown yet", gone.with(func(e *inventory.ENI) { e.Evidence, e.Since = inventory.Expected, time.Unix(9_999, 0) }), nil, "Released NotWanted waiting for EC2 to delete"},
 		{"in use", gone, failedWith(call{verb: remove, slot: gone.Slot(), eni: "eni-x"}.key(), ec2Error("InvalidNetworkInterface.InUse", "")), "Released NotWanted in use"},
 		{"not permitted", gone.at(me, 2, "attached"), failedWith(call{verb: detach, slot: gone.Slot(), eni: "eni-x"}.key(), ec2Error("OperationNotPermitted", "no")),
 			"Released OperationNotPermitted another AWS service"},
-		{"at device index 0", gone.at(me, 0, "attached"), nil, "Released PrimaryInterface left alone"},
+		{"at device index 0", gone.at(me, 0, "attached"), nil, "Released PrimaryInterface does not touch it"},
 		{"on another instance", gone.at(other, 2, "attached"), nil, "Released AttachedElsewhere " + other},
-		{"not shown", gone.with(func(e *inventory.ENI) { e.Evidence = inventory.Missed }), nil, "Released Verifying asked again"},
+		{"not shown", gone.with(func(e *inventory.ENI) { e.Evidence = inventory.Missed }), nil, "Released Verifying checking again"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			wantEntry(t, situationOf(collectView(test.eni), nil, test.fails), test.want)

@@ -129,12 +129,12 @@ func (s situation) intentEntry(slot inventory.Slot, decided intent) (v1alpha1.EN
 	case s.view.mayHaveCreated(slot):
 		entry.CreatedAt = &metav1.Time{Time: decided.createdAt}
 		entry.Phase, entry.Reason = v1alpha1.PhasePending, reasonVerifying
-		entry.Message = fmt.Sprintf("nothing wants this ENI any more, but EC2 may have created it; it is looked for until %s", decided.unanswered.Add(inventory.ConsistencyWindow).UTC().Format(time.RFC3339))
+		entry.Message = fmt.Sprintf("this ENI is no longer needed, but EC2 may have created it; the agent looks for it until %s", decided.unanswered.Add(inventory.ConsistencyWindow).UTC().Format(time.RFC3339))
 		if s.view.creating[slot] {
-			entry.Message = "nothing wants this ENI any more, but EC2 is still being asked to create it"
+			entry.Message = "this ENI is no longer needed, but the request to create it is still in progress"
 		}
 	case decided.replaces != "" && !s.view.collects:
-		entry.Phase, entry.Reason, entry.Message = v1alpha1.PhaseReleased, "Gone", "EC2 has no ENI here any more"
+		entry.Phase, entry.Reason, entry.Message = v1alpha1.PhaseReleased, "Gone", "the ENI no longer exists in EC2"
 	}
 	return entry, entry.Phase != ""
 }
@@ -204,31 +204,31 @@ func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.P
 	}
 	switch {
 	case e.Use == inventory.Returning:
-		return v1alpha1.PhaseConfiguring, reasonVerifying, "the ENI had been given up; EC2 is asked whether it is still there" + s.until(e)
+		return v1alpha1.PhaseConfiguring, reasonVerifying, "the ENI was being released and is needed again; the agent is checking whether it still exists in EC2" + s.until(e)
 	case e.Uncertain():
 		phase = v1alpha1.PhaseAttaching // its link has never been here
 		if e.Link != inventory.LinkNeverSeen {
 			phase = v1alpha1.PhaseConfiguring
 		}
-		return phase, reasonVerifying, "EC2 does not show the ENI; it is asked again" + s.until(e)
+		return phase, reasonVerifying, "EC2 does not show the ENI; the agent is checking again" + s.until(e)
 	case a == nil:
 		at := s.plan.places[w.Slot]
 		phase, reason, message = s.failed(attachCall(w, e, at).key(), v1alpha1.PhaseAttaching)
 		return phase, cmp.Or(reason, "Attaching"), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at %v", at))
 	case a.InstanceID != s.view.instanceID:
-		return v1alpha1.PhaseFailed, "AttachedElsewhere", fmt.Sprintf("the ENI is attached to %s, not to this instance; detach it there", a.InstanceID)
+		return v1alpha1.PhaseFailed, "AttachedElsewhere", fmt.Sprintf("the ENI is attached to %s instead of this instance; detach it from that instance", a.InstanceID)
 	case a.Detaching():
-		return v1alpha1.PhaseAttaching, "Detaching", "another client is detaching the ENI; it is attached again when EC2 has finished"
+		return v1alpha1.PhaseAttaching, "Detaching", "another client is detaching the ENI; the agent attaches it again when EC2 has finished"
 	}
 	if i := slices.IndexFunc(s.plan.calls, func(c call) bool { return c.eni == e.ID }); i >= 0 {
 		phase, reason, message = s.failed(s.plan.calls[i].key(), v1alpha1.PhaseConfiguring)
 		if message != "" {
-			message = "the ENI is attached and in use, but not all of its attributes are as wanted: " + message
+			message = "the ENI is attached and in use, but some of its attributes are not set yet: " + message
 		}
-		return phase, cmp.Or(reason, "SettingAttributes"), cmp.Or(message, "waiting for EC2 to set the ENI's attributes")
+		return phase, cmp.Or(reason, "SettingAttributes"), cmp.Or(message, "waiting for EC2 to set the attributes of the ENI")
 	}
 	if slices.Contains(s.plan.open.Counting, e.ID) && e.Link != inventory.LinkNeverSeen { // as restore takes Verifying to say
-		return v1alpha1.PhaseConfiguring, reasonVerifying, fmt.Sprintf("the ENI lacks addresses or prefixes, and EC2 may have been asked for them already; from %s on, it must show what the ENI has", e.CountsFrom.UTC().Format(time.RFC3339))
+		return v1alpha1.PhaseConfiguring, reasonVerifying, fmt.Sprintf("the ENI does not have all of its addresses or prefixes, but EC2 may already have assigned them; the agent checks until %s before it requests more", e.CountsFrom.UTC().Format(time.RFC3339))
 	}
 	return s.linkPhase(w, e)
 }
@@ -246,7 +246,7 @@ func (s situation) phaseWithoutENI(w want) (phase v1alpha1.Phase, reason, messag
 	}
 	message = "waiting for EC2 to create the ENI"
 	if awaited := s.plan.awaited; s.view.failures.Terminal(awaited.key()) {
-		message = fmt.Sprintf("not created before %s is attached, which EC2 refuses; see there", awaited.eni)
+		message = fmt.Sprintf("the agent creates this ENI after it has attached %s, which EC2 refuses; see the message of that ENI", awaited.eni)
 	}
 	return phase, "Creating", message
 }
@@ -254,7 +254,7 @@ func (s situation) phaseWithoutENI(w want) (phase v1alpha1.Phase, reason, messag
 // until says when at the latest describes show an ENI, while they may not do so yet.
 func (s situation) until(e inventory.ENI) string {
 	if from := e.MustShowFrom(); s.view.now.Before(from) {
-		return fmt.Sprintf(" until it must show it, at %s", from.UTC().Format(time.RFC3339))
+		return fmt.Sprintf(" until %s, when EC2 must show it", from.UTC().Format(time.RFC3339))
 	}
 	return ""
 }
@@ -265,11 +265,11 @@ func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, rea
 		return v1alpha1.PhaseFailed, linkReason(link.err), link.err.Error()
 	case link.pod != "":
 	case link.overdue:
-		return v1alpha1.PhaseConfiguring, reasonLinkOverdue, fmt.Sprintf("EC2 says attached, but for over %s no link with MAC %s has been in the host's network namespace; see whether a pod has taken the link (the CNI plugin host-device does), and in the kernel's log whether its driver has failed", linkPatience, e.MAC)
+		return v1alpha1.PhaseConfiguring, reasonLinkOverdue, fmt.Sprintf("EC2 reports the ENI as attached, but the host's network namespace has had no link with MAC %[2]s for over %[1]s; check whether a pod has taken the link (the CNI plugin host-device does that), and check the kernel log for driver errors", linkPatience, e.MAC)
 	case !link.Present && e.Link == inventory.LinkLost:
-		return v1alpha1.PhaseConfiguring, reasonLinkGone, fmt.Sprintf("the link with MAC %s has gone from the host's network namespace; EC2 is asked whether the ENI is still attached", e.MAC)
+		return v1alpha1.PhaseConfiguring, reasonLinkGone, fmt.Sprintf("the link with MAC %s has disappeared from the host's network namespace; the agent is checking in EC2 whether the ENI is still attached", e.MAC)
 	case !link.Present:
-		return v1alpha1.PhaseConfiguring, "LinkMissing", fmt.Sprintf("EC2 says attached, but no link with MAC %s is in the host's network namespace yet", e.MAC)
+		return v1alpha1.PhaseConfiguring, "LinkMissing", fmt.Sprintf("EC2 reports the ENI as attached, but the host's network namespace has no link with MAC %s yet", e.MAC)
 	}
 	return v1alpha1.PhaseReady, "Ready", s.readyMessage(w, e)
 }
@@ -278,7 +278,7 @@ func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, rea
 func (s situation) readyMessage(w want, e inventory.ENI) string {
 	texts := []string{s.view.displaced(w, e), "", s.links[e.ID].heldBy()}
 	if w.pods && !s.view.pods {
-		texts[1] = "the NodeENI is for pods, and this agent offers them nothing; set pods.enabled in the Helm chart, or --pods of the agent"
+		texts[1] = "the NodeENI is for pods, but this agent does not provide ENIs to pods; set pods.enabled in the Helm chart, or start the agent with --pods"
 	}
 	return strings.Join(slices.DeleteFunc(texts, func(text string) bool { return text == "" }), "; ")
 }
@@ -297,7 +297,7 @@ func (s situation) failed(key retry.Key, phase v1alpha1.Phase) (v1alpha1.Phase, 
 	}
 	message := eni.Advice(key.Action, f.Err)
 	if most := s.view.indexes.Max; eni.IsAttachmentLimit(f.Err) && len(most) == 1 && most[0] > 0 {
-		message = fmt.Sprintf("the instance type %s takes %d ENIs and all are in use: %s", s.identity.InstanceType, most[0], message)
+		message = fmt.Sprintf("the instance type %s supports %d ENIs, and all of them are in use: %s", s.identity.InstanceType, most[0], message)
 	}
 	return phase, eni.Reason(f.Err), message
 }
@@ -310,13 +310,13 @@ func (s situation) releaseEntry(e inventory.ENI) v1alpha1.ENIState {
 	subnet := subnetOf(s.last, e)
 	entry.SubnetCIDR, entry.SubnetIPv6CIDRs = subnet.cidr, subnet.ipv6CIDRs
 	entry.Phase, entry.Reason = v1alpha1.PhaseReleasing, "NotWanted"
-	entry.Message = "nothing wants this ENI on this node; its link is being taken down"
+	entry.Message = "this node no longer needs the ENI; the agent is taking its link down"
 	switch {
 	case link.err != nil:
 		entry.Reason, entry.Message = linkReason(link.err), link.err.Error()
 	case e.TakenDown():
 		entry.Phase = v1alpha1.PhaseReleased
-		entry.Message = "nothing wants this ENI on this node; its link is down and it may be collected"
+		entry.Message = "this node no longer needs the ENI; its link is down, and the coordinator can delete it"
 		if s.view.collects {
 			entry.Reason, entry.Message = s.removal(e)
 		}
@@ -331,29 +331,29 @@ const reasonDeleting = "Deleting"
 
 // removal says how far an ENI that is released is on its way out of EC2.
 func (s situation) removal(e inventory.ENI) (reason, message string) {
-	const unwanted = "nothing wants this ENI, and its link is down; "
+	const unwanted = "this node no longer needs the ENI, and its link is down; "
 	if !s.view.mayRemove(e) && e.Attachment != nil {
-		return "AttachedElsewhere", unwanted + fmt.Sprintf("it is attached to %s, not to this instance, and left alone; detach it there", e.Attachment.InstanceID)
+		return "AttachedElsewhere", unwanted + fmt.Sprintf("it is attached to %s instead of this instance, so the agent does not touch it; detach it from that instance", e.Attachment.InstanceID)
 	}
 	c, due := s.view.removeCall(e)
 	switch f, _ := s.view.failures.Get(c.key()); {
 	case e.Uncertain():
-		return reasonVerifying, unwanted + "EC2 does not show it, and is asked again"
+		return reasonVerifying, unwanted + "EC2 does not show it, and the agent is checking again"
 	case e.Removal() == eni.RemovalRefuse:
-		return "PrimaryInterface", unwanted + "it is at device index 0, as only a primary interface is, and left alone"
+		return "PrimaryInterface", unwanted + "it has device index 0, like a primary ENI, so the agent does not touch it"
 	case due && eni.IsInUse(f.Err):
-		return "NotWanted", unwanted + "EC2 still has it in use; deleting it is tried again"
+		return "NotWanted", unwanted + "EC2 still reports it as in use; the agent retries the deletion"
 	case due && f.Err != nil:
 		_, reason, message = s.failed(c.key(), "")
 		return reason, unwanted + message
 	case c.verb == detach:
-		return "NotWanted", unwanted + "EC2 is asked to detach it"
+		return "NotWanted", unwanted + "waiting to detach it"
 	case c.verb == remove && e.WasShown():
-		return reasonDeleting, unwanted + "EC2 is asked to delete it"
+		return reasonDeleting, unwanted + "waiting for EC2 to delete it"
 	case c.verb == remove:
-		return "NotWanted", unwanted + "EC2 is asked to delete it"
+		return "NotWanted", unwanted + "waiting for EC2 to delete it"
 	}
-	return "NotWanted", unwanted + "EC2 is detaching it"
+	return "NotWanted", unwanted + "waiting for EC2 to detach it"
 }
 
 // stamp sets the transition times and sorts, so that equal situations give

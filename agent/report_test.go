@@ -73,7 +73,7 @@ func TestReportPhases(t *testing.T) {
 		{"denied", view{synced: true, desired: wants, intents: decided}, nil, failedWith(createKey, ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation IAM policy"},
 		{"subnet full", view{synced: true, desired: wants, intents: decided}, nil, failedWith(subnetFullKey(subnetA), ec2Error("InsufficientFreeAddressesInSubnet", "no")), "Pending InsufficientFreeAddressesInSubnet free addresses"},
 		{"created", view{synced: true, desired: wants, enis: enis(e)}, nil, nil, "Attaching Attaching index 2"},
-		{"no more ENIs on this type", view{synced: true, desired: wants, enis: enis(e)}, nil, failedWith(attachKey, ec2Error("AttachmentLimitExceeded", "")), "Failed AttachmentLimitExceeded m5.large takes 3 ENIs"},
+		{"no more ENIs on this type", view{synced: true, desired: wants, enis: enis(e)}, nil, failedWith(attachKey, ec2Error("AttachmentLimitExceeded", "")), "Failed AttachmentLimitExceeded m5.large supports 3 ENIs"},
 		{"no answer", view{synced: true, desired: wants, enis: enis(e)}, nil, failedWith(attachKey, errors.New("reset")), "Attaching NoAnswer reset"},
 		{"attached, no link", attached, nil, nil, "Configuring LinkMissing"},
 		{"attached, the link has gone", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Link = inventory.LinkLost }))}, nil, nil, "Configuring LinkGone still attached"},
@@ -88,7 +88,7 @@ func TestReportPhases(t *testing.T) {
 			failedWith(call{verb: setDeleteOnTermination, slot: x.Slot, eni: "eni-x"}.key(), ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation attached and in use"},
 		{"addresses to be assigned", view{synced: true, desired: desired{wants: []want{growing}}, enis: enis(e.at(me, 2, "attached"))}, up, nil, "Configuring SettingAttributes"},
 		{"addresses that may have been assigned", view{synced: true, desired: desired{wants: []want{growing}}, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Link, e.CountsFrom = inventory.LinkSeen, time.Unix(300, 0) }))},
-			up, nil, "Configuring Verifying from 1970-01-01T00:05:00Z on"},
+			up, nil, "Configuring Verifying until 1970-01-01T00:05:00Z"},
 		{"the same, and its link has never been here", view{synced: true, desired: desired{wants: []want{growing}}, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.CountsFrom = time.Unix(300, 0) }))},
 			nil, nil, "Configuring LinkMissing"},
 		{"not shown", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Evidence, e.Link = inventory.Missed, inventory.LinkSeen }))}, up, nil, "Configuring Verifying"},
@@ -131,7 +131,7 @@ func TestReportNamesWhatIsAwaited(t *testing.T) {
 	for _, test := range []struct {
 		code, want string
 	}{
-		{"AttachmentLimitExceeded", "not created before eni-x is attached"},
+		{"AttachmentLimitExceeded", "after it has attached eni-x"},
 		{"InternalError", "waiting for EC2"},
 		{"UnauthorizedOperation", "waiting for EC2"}, // it holds up no other ENI
 	} {
@@ -306,7 +306,7 @@ func TestDoubtsSayUntilWhen(t *testing.T) {
 	shown := young
 	shown.Evidence, shown.Since = inventory.Shown, time.Time{}
 	s := situation{view: view{now: now}}
-	if got, want := s.until(young), " until it must show it, at 2026-11-28T20:04:59Z"; got != want {
+	if got, want := s.until(young), " until 2026-11-28T20:04:59Z, when EC2 must show it"; got != want {
 		t.Errorf("got %q, want %q", got, want)
 	}
 	if got := s.until(shown); got != "" {
@@ -319,12 +319,12 @@ func TestDisplacedWords(t *testing.T) {
 	e := inventory.ENI{ENI: eni.ENI{ID: "eni-1", Attachment: &eni.Attachment{DeviceIndex: 1}}}
 	wanted := want{deviceIndex: 2}
 	for want, v := range map[string]view{
-		"attached at device index 1; device index 2 is wanted, and is now held by eni-9": {indexes: inventory.Indexes{Holders: map[inventory.Place]string{{DeviceIndex: 2}: "eni-9"}}},
-		"attached at device index 1; device index 2 is wanted, and an attached ENI stays where it is": {
+		"attached at device index 1 instead of device index 2, which is held by eni-9": {indexes: inventory.Indexes{Holders: map[inventory.Place]string{{DeviceIndex: 2}: "eni-9"}}},
+		"attached at device index 1 instead of device index 2; an attached ENI keeps its device index": {
 			instanceID: me, // each network card has indexes of its own
 			enis:       enis(eniFor("eni-x", "x", subnetA).at(me, 2, "attached").with(func(e *inventory.ENI) { e.Attachment.Card = 1 })),
 		},
-		"attached at device index 1; device index 2 is wanted, and is now held by eni-x of NodeENI x": {
+		"attached at device index 1 instead of device index 2, which is held by eni-x of NodeENI x": {
 			instanceID: me, enis: enis(eniFor("eni-x", "x", subnetA).at(me, 2, "attached")),
 		},
 	} {
@@ -349,7 +349,7 @@ func TestReportHasTheWholeENI(t *testing.T) {
 		NodeENI: "x", NodeENIUID: "x", SubnetID: subnetA, SubnetCIDR: w.cidr, SubnetIPv6CIDRs: w.ipv6CIDRs, ENIID: "eni-x", AttachmentID: e.Attachment.ID,
 		NetworkCard: 1, DeviceIndex: 2, MAC: e.MAC, Addresses: []string{"10.0.1.4", "fd00:1::4"}, Prefixes: e.Prefixes, PrimaryIPv6: true,
 		ConnectionTracking: &v1alpha1.ConnectionTracking{UDPTimeout: 45}, ENAExpress: &v1alpha1.ENAExpress{Enabled: true}, ENAQueues: 8,
-		CreatedAt: &created, Phase: v1alpha1.PhaseConfiguring, Reason: "SettingAttributes", Message: "waiting for EC2 to set the ENI's attributes", LastTransitionTime: metav1.Unix(50, 0),
+		CreatedAt: &created, Phase: v1alpha1.PhaseConfiguring, Reason: "SettingAttributes", Message: "waiting for EC2 to set the attributes of the ENI", LastTransitionTime: metav1.Unix(50, 0),
 	}
 	v := view{synced: true, desired: desired{wants: []want{w}}, enis: enis(e)}
 	if got := report(situationOf(v, nil, nil), v1alpha1.NodeENIStateStatus{}, time.Unix(50, 0)).ENIs; len(got) != 1 || !reflect.DeepEqual(got[0], entry) {

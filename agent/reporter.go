@@ -82,7 +82,7 @@ func (r *reporter) savedAs(report v1alpha1.NodeENIStateStatus, err error) {
 		return
 	}
 	if _, repeated := r.failures.Failed(saveKey, err, time.Now()); !repeated {
-		r.Log.Warn("the node's report could not be saved; the agent will retry, and creates no ENI until then", "error", err)
+		r.Log.Warn("cannot save the NodeENIState; retrying, and no ENI is created until then", "error", err)
 	}
 }
 
@@ -95,7 +95,7 @@ func (r *reporter) announce(before, after []v1alpha1.ENIState) {
 		case same && old.Message == e.Message:
 			continue
 		case same && withoutHolder(old.Message) == withoutHolder(e.Message): // pods come and go
-			r.Log.Info("the link of an ENI for pods has been moved", "eni", e.ENIID, "nodeENI", e.NodeENI, "message", e.Message)
+			r.Log.Info("the link of an ENI for pods has moved", "eni", e.ENIID, "nodeENI", e.NodeENI, "message", e.Message)
 			continue
 		}
 		about := kube.ObjectReference{
@@ -112,7 +112,7 @@ func (r *reporter) announce(before, after []v1alpha1.ENIState) {
 			r.Recorder.Event(kube.NodeRef(r.Node), kube.EventWarning, e.Reason, "NodeENI %s: %s", e.NodeENI, e.Message)
 		case e.Phase == v1alpha1.PhaseReleased && e.ENIID != "":
 			r.Recorder.Event(about, kube.EventNormal, "ENIReleased", "node %s no longer uses %s", r.Node, e.ENIID)
-			r.Recorder.Event(kube.NodeRef(r.Node), kube.EventNormal, "ENIReleased", "%s of NodeENI %s is no longer used", e.ENIID, e.NodeENI)
+			r.Recorder.Event(kube.NodeRef(r.Node), kube.EventNormal, "ENIReleased", "%s of NodeENI %s is no longer in use", e.ENIID, e.NodeENI)
 		}
 	}
 }

@@ -69,11 +69,11 @@ func TestNotConfirmed(t *testing.T) {
 	if got := s.executor.carryOut(t.Context(), job{e, decision{reasonNodeENIDeleted, graceNone}, actDelete}, s.executor.newBatch()); got.outcome != outcomeDropped || !r.exists(id) {
 		t.Errorf("got %s; the ENI exists: %v", got.outcome, r.exists(id))
 	}
-	r.awaitEvent("NotConfirmed", "Warning multi: "+id+" of node node-a is left over (its NodeENI is deleted), but it stays")
+	r.awaitEvent("NotConfirmed", "Warning multi: "+id+" of node node-a is a leftover ENI (its NodeENI was deleted), but the coordinator does not delete it")
 
 	s.deletions.byUID = map[types.UID]*deletion{n.UID: {nodeENI: n}}
 	s.deletions.release(t.Context(), map[types.UID]bool{n.UID: true}, nil)
-	r.awaitEvent("FinalizerNotRemoved", "Warning multi: EC2 shows no ENI of it any more, but the coordinator cannot remove the finalizer "+v1alpha1.CleanupFinalizer+": ")
+	r.awaitEvent("FinalizerNotRemoved", "Warning multi: all ENIs of the NodeENI are deleted, but the coordinator cannot remove the finalizer "+v1alpha1.CleanupFinalizer+": ")
 }
 
 // TestStaleCaches: the caches have stopped following the API server, which

@@ -32,9 +32,9 @@ func TestNodeENIDeleted(t *testing.T) {
 
 	for _, id := range enis {
 		r.awaitEvent("ENIDeleted", "Deleted "+id)
-		r.awaitEvent("ENIDeleted", id+" of NodeENI multi is deleted: its NodeENI is deleted")
+		r.awaitEvent("ENIDeleted", id+" of NodeENI multi has been deleted: its NodeENI was deleted")
 	}
-	r.awaitEvent("ENIDetached", "Normal multi: Detaching "+enis[0]+" from node node-a ("+a+"): its NodeENI is deleted")
+	r.awaitEvent("ENIDetached", "Normal multi: Detaching "+enis[0]+" from node node-a ("+a+"): its NodeENI was deleted")
 	if !r.attached(stays) {
 		t.Error("the ENI of another NodeENI was detached")
 	}
@@ -84,7 +84,7 @@ func TestNodeDeleted(t *testing.T) {
 				c.Time.Sub(deleted), nodeGrace, freeFirst)
 		}
 	}
-	r.awaitEvent("ENIDeleted", "its Node is deleted")
+	r.awaitEvent("ENIDeleted", "its Node was deleted")
 	if !r.attached(stays) {
 		t.Error("the ENI of another node was detached")
 	}
@@ -119,7 +119,7 @@ func TestNodeReplaced(t *testing.T) {
 	r.startLeading(forever)
 
 	r.awaitGone(old)
-	r.awaitEvent("ENIDeleted", "its Node is another instance now")
+	r.awaitEvent("ENIDeleted", "its Node now belongs to another instance")
 	r.awaitSweep()
 	if !r.attached(current) {
 		t.Error("the ENI of the new instance was detached")
@@ -166,7 +166,7 @@ func TestLabelLost(t *testing.T) {
 				r.report(n, "node-a", a, v1alpha1.PhaseReleased, id)
 			}
 			r.awaitGone(id)
-			r.awaitEvent("ENIDeleted", "the Node's labels no longer match the nodeSelector")
+			r.awaitEvent("ENIDeleted", "the labels of its Node no longer match the nodeSelector")
 		})
 	}
 }
@@ -228,7 +228,7 @@ func TestSubnetUnlisted(t *testing.T) {
 	r.startLeading()
 	r.patch(r.kube.API, kube.NodeENIs, "multi", map[string]any{"spec": map[string]any{"subnetIDs": []string{subnetA}}})
 	r.awaitGone(gone)
-	r.awaitEvent("ENIDeleted", "its subnet is no longer listed")
+	r.awaitEvent("ENIDeleted", "its NodeENI no longer lists its subnet")
 	if !r.attached(stays) {
 		t.Error("the ENI in the subnet that is still listed was detached")
 	}
@@ -301,8 +301,8 @@ func TestOrphans(t *testing.T) {
 	if first < 2 {
 		t.Errorf("collected before the second full sweep: %v", calls)
 	}
-	r.awaitEvent("ENIDeleted", "no Node has the name of its tag")
-	r.awaitEvent("ENIDeleted", "no NodeENI has the UID of its tag")
+	r.awaitEvent("ENIDeleted", "no Node has the name in its tag")
+	r.awaitEvent("ENIDeleted", "no NodeENI has the UID in its tag")
 	if !r.exists(young) {
 		t.Error("an orphan of a minute was collected")
 	}

@@ -71,7 +71,7 @@ func regionMismatch(here string, nodes []*kube.Node) contradiction {
 	region := slices.MaxFunc(slices.Sorted(maps.Keys(elsewhere)), func(a, b string) int { return len(elsewhere[a]) - len(elsewhere[b]) })
 	slices.Sort(elsewhere[region])
 	return contradiction{wrongRegion, fmt.Sprintf(
-		"the coordinator asks EC2 in Region %s, but the cluster's Nodes are in %s (%s); nothing is detached or deleted. Set the coordinator's AWS_REGION (awsRegion in the Helm chart) to %s",
+		"the coordinator uses EC2 in Region %s, but the Nodes of the cluster are in %s (%s), so it detaches and deletes nothing. Set AWS_REGION of the coordinator (awsRegion in the Helm chart) to %s",
 		here, region, sample(elsewhere[region]), region)}
 }
 
@@ -124,15 +124,15 @@ func (o observation) contradicts(r reportedENI, cluster string) contradiction {
 	switch {
 	case shown && e.Owner.Cluster != cluster && e.Owner.NodeENIUID == r.NodeENI && e.Owner.InstanceID() == r.Instance:
 		return contradiction{otherClusterName, fmt.Sprintf(
-			"%s of node %s was made for this NodeENI and for instance %s, but its cluster tag is %q, and the coordinator's cluster is %q; the coordinator does not touch it. "+
-				"Give coordinator and agents the same --cluster-name (clusterName in the Helm chart), the one in the ENIs' tag",
+			"%s of node %s was created for this NodeENI and instance %s, but its cluster tag is %q, while the cluster name of the coordinator is %q, so the coordinator does not touch it. "+
+				"Give the coordinator and the agents the same --cluster-name (clusterName in the Helm chart): the one in the tag of the ENIs",
 			r.ENI, r.Node, r.Instance, e.Owner.Cluster, cluster)}
 	case shown, o.instances[r.Instance]:
 		return contradiction{} // the ENI is not this NodeENI's, or is gone
 	case r.At.differs(o.here):
 		return contradiction{eniElsewhere, fmt.Sprintf(
-			"node %s reports %s in %s, and the coordinator asks EC2 in %s, which does not show it. "+
-				"Delete the ENI there, and then the Node if its instance is gone, or run the coordinator there",
+			"node %s reports %s in %s, but the coordinator uses EC2 in %s, which does not show that ENI. "+
+				"Delete the ENI where it is, and then the Node if its instance is gone, or run the coordinator in that Region and account",
 			r.Node, r.ENI, r.At, o.here)}
 	case o.instanceSeen:
 		return contradiction{} // the instance has gone with its ENIs
@@ -162,8 +162,8 @@ func (o observation) noInstance(reported []reportedENI, instances []string) cont
 		}
 	}
 	return contradiction{instancesUnknown, fmt.Sprintf(
-		"EC2, asked in %s, shows none of the instances %s: %s; nothing is detached or deleted. "+
-			"Check that the coordinator has credentials of the nodes' account, and that AWS_ENDPOINT_URL_EC2, if it is set, leads to the nodes' EC2. If the instances are gone, delete their Nodes",
+		"EC2 in %s shows none of the instances %s: %s, so the coordinator detaches and deletes nothing. "+
+			"Check that the coordinator has credentials for the account of the nodes, and that AWS_ENDPOINT_URL_EC2, if set, points to the same EC2 endpoint as on the nodes. If the instances are gone, delete their Nodes",
 		o.here, which, sample(instances))}
 }
 

@@ -37,7 +37,7 @@ func TestRegionMismatch(t *testing.T) {
 		{"a Local Zone of it", "us-west-2", []*kube.Node{lax}, ""},
 		{"one of two", "us-east-1", []*kube.Node{west, lax, east}, ""},
 		{"Nodes that are not of EC2", "us-east-1", []*kube.Node{hybrid, nameless}, ""},
-		{"another one", "eu-west-1", []*kube.Node{east, hybrid}, "asks EC2 in Region eu-west-1, but the cluster's Nodes are in us-east-1 (east)"},
+		{"another one", "eu-west-1", []*kube.Node{east, hybrid}, "uses EC2 in Region eu-west-1, but the Nodes of the cluster are in us-east-1 (east)"},
 		{"another one than that of most", "eu-west-1", []*kube.Node{east, west, lax}, "are in us-west-2 (lax; west)"},
 	} {
 		got := regionMismatch(test.here, test.nodes)
@@ -104,8 +104,8 @@ func TestReportedENIs(t *testing.T) {
 // In the wrong Region or account all ENIs seem to be gone.
 func TestWrongRegionAndAccount(t *testing.T) {
 	for _, test := range []struct{ name, region, account, reason, text string }{
-		{"Region", "eu-west-1", "123456789012", wrongRegion, "asks EC2 in Region eu-west-1, but the cluster's Nodes are in us-east-1 (node-a)"},
-		{"account", "us-east-1", "999999999999", instancesUnknown, "EC2, asked in Region us-east-1, shows none of the instances whose agents report ENIs: node-a ("},
+		{"Region", "eu-west-1", "123456789012", wrongRegion, "uses EC2 in Region eu-west-1, but the Nodes of the cluster are in us-east-1 (node-a)"},
+		{"account", "us-east-1", "999999999999", instancesUnknown, "EC2 in Region us-east-1 shows none of the instances whose agents report ENIs: node-a ("},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r, n, a, id := newENIRig(t)
@@ -192,7 +192,7 @@ func TestOtherClusterName(t *testing.T) {
 	r.start("leader", func(cfg *Config) {
 		cfg.Cluster, cfg.SweepInterval, cfg.Metrics = "prod", 100*time.Millisecond, metrics
 	})
-	const text = `its cluster tag is "` + testCluster + `", and the coordinator's cluster is "prod"`
+	const text = `its cluster tag is "` + testCluster + `", while the cluster name of the coordinator is "prod"`
 	r.awaitBlocked("multi", otherClusterName, text)
 	r.awaitFinalizer(n)
 	r.remove(r.kube.API, kube.NodeENIs, "multi")

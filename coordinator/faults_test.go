@@ -170,7 +170,7 @@ func TestAttachedAgain(t *testing.T) {
 		}
 	}()
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
-	r.awaitEvent("ENIAttachedAgain", id+" of node node-a is left over (its NodeENI is deleted) and was detached, but it has been attached to "+a+" again (2 times so far)")
+	r.awaitEvent("ENIAttachedAgain", id+" of node node-a is a leftover ENI (its NodeENI was deleted). The coordinator detached it, but it was attached to "+a+" again (2 times so far)")
 	time.Sleep(5 * time.Second)
 	if detach, describe := r.count("DetachNetworkInterface"), r.count("DescribeNetworkInterfaces"); detach != 2 || describe > 25 {
 		t.Errorf("%d Detach and %d Describe calls; want 2 and a few: %v", detach, describe, r.calls())
@@ -187,7 +187,7 @@ func TestDescribeUnauthorized(t *testing.T) {
 	r.awaitFinalizer(n)
 	r.inject(cloud.Fault{Action: "DescribeNetworkInterfaces", Code: "UnauthorizedOperation"})
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
-	r.awaitEvent("EC2Unavailable", "The deletion waits for EC2: IAM does not allow ec2:DescribeNetworkInterfaces")
+	r.awaitEvent("EC2Unavailable", "cannot list the ENIs of the NodeENI in EC2, so its deletion waits: IAM does not allow ec2:DescribeNetworkInterfaces")
 	if r.getNodeENI("multi") == nil {
 		t.Fatal("the NodeENI went though it is not known what EC2 has")
 	}
@@ -269,7 +269,7 @@ func TestPrimaryTagged(t *testing.T) {
 	r.startLeading()
 	r.awaitFinalizer(n)
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
-	r.awaitEvent("ENIRefused", "is the primary interface of "+a)
+	r.awaitEvent("ENIRefused", "is the primary ENI of "+a)
 	if !r.attached(primary) || r.count("DetachNetworkInterface") > 0 {
 		t.Error("a primary ENI was asked to be detached")
 	}
@@ -289,7 +289,7 @@ func TestStuckDetach(t *testing.T) {
 	at := 3 * time.Minute
 	report(at)
 	since := time.Now().Add(-at).UTC().Format("15:04")
-	r.awaitEvent("ENIStuck", "Warning multi: eni-1 of node node-a has been detaching at i-1 since "+since)
+	r.awaitEvent("ENIStuck", "Warning multi: eni-1 of node node-a has been detaching on i-1 since "+since)
 	r.awaitEvent("ENIStuck", "aws ec2 detach-network-interface --force --attachment-id eni-attach-1")
 	free := wantedENI()
 	free.ID, free.Attachment, free.Owner.NodeENIUID = "eni-2", nil, n.UID

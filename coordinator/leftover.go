@@ -34,15 +34,15 @@ const (
 
 // reasons describes each reason in Events.
 var reasons = map[reason]string{
-	reasonNodeENIDeleted: "its NodeENI is deleted",
-	reasonNodeDeleted:    "its Node is deleted",
-	reasonNodeReplaced:   "its Node is another instance now",
-	reasonNotSelected:    "the Node's labels no longer match the nodeSelector",
-	reasonSubnetUnlisted: "its subnet is no longer listed",
-	reasonReleased:       "the node's agent no longer needs it",
-	reasonNodeENIUnknown: "no NodeENI has the UID of its tag",
-	reasonNodeUnknown:    "no Node has the name of its tag",
-	reasonBothUnknown:    "neither its NodeENI nor its instance is of this cluster",
+	reasonNodeENIDeleted: "its NodeENI was deleted",
+	reasonNodeDeleted:    "its Node was deleted",
+	reasonNodeReplaced:   "its Node now belongs to another instance",
+	reasonNotSelected:    "the labels of its Node no longer match the nodeSelector",
+	reasonSubnetUnlisted: "its NodeENI no longer lists its subnet",
+	reasonReleased:       "the agent of its node has released it",
+	reasonNodeENIUnknown: "no NodeENI has the UID in its tag",
+	reasonNodeUnknown:    "no Node has the name in its tag",
+	reasonBothUnknown:    "neither its NodeENI nor its instance belongs to this cluster",
 }
 
 // gracePeriod is what has to pass before a left-over ENI may be touched.

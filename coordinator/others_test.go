@@ -22,7 +22,7 @@ func TestAttachedElsewhere(t *testing.T) {
 	r.startLeading(func(cfg *Config) { cfg.SweepInterval = 200 * time.Millisecond })
 	r.awaitFinalizer(n)
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
-	r.awaitEvent("ENIRefused", "it is not detached from "+b+": it was attached by hand to that instance")
+	r.awaitEvent("ENIRefused", "the coordinator does not detach it from "+b+": it was created for another instance and attached to this one manually")
 	if !r.attached(id) || r.getNodeENI("multi") == nil {
 		t.Errorf("attached %v, NodeENI %v", r.attached(id), r.getNodeENI("multi"))
 	}

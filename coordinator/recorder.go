@@ -56,14 +56,14 @@ func (r *recorder) settled(res result, t *track) {
 	case outcomeRefused:
 		r.refused(res)
 	case outcomeLater:
-		r.info("EC2 cannot "+string(res.act)+" the ENI yet; trying again", res.eni, "error", eni.Advice(actionOf(res.act), res.err))
+		r.info("EC2 cannot "+string(res.act)+" the ENI yet; retrying", res.eni, "error", eni.Advice(actionOf(res.act), res.err))
 		r.stuck(res.eni, t, res.err)
 	}
 }
 
 func (r *recorder) done(res result) {
 	e, why := res.eni, reasons[res.decision.Reason]
-	event, did, text := "ENIDeleted", "is deleted", fmt.Sprintf("Deleted %s of node %s: %s", e.ID, e.Owner.Node, why)
+	event, did, text := "ENIDeleted", "has been deleted", fmt.Sprintf("Deleted %s of node %s: %s", e.ID, e.Owner.Node, why)
 	if res.act == actDetach {
 		event, did, text = "ENIDetached", "is being detached", fmt.Sprintf("Detaching %s from node %s (%s): %s", e.ID, e.Owner.Node, e.Attachment.InstanceID, why)
 	}
@@ -78,13 +78,13 @@ func (r *recorder) refused(res result) {
 	e := res.eni
 	if res.act == actRefuse {
 		why := refusal(e, res.decision)
-		r.warn("ENI is left over, but it is not detached", e, "reason", res.decision.Reason, "attachedTo", e.Attachment.InstanceID, "because", why)
-		r.event(e, kube.EventWarning, "ENIRefused", "%s of node %s is left over (%s), but it is not detached from %s: %s",
+		r.warn("did not detach a leftover ENI", e, "reason", res.decision.Reason, "attachedTo", e.Attachment.InstanceID, "because", why)
+		r.event(e, kube.EventWarning, "ENIRefused", "%s of node %s is a leftover ENI (%s), but the coordinator does not detach it from %s: %s",
 			e.ID, e.Owner.Node, reasons[res.decision.Reason], e.Attachment.InstanceID, why)
 		return
 	}
 	advice := eni.Advice(actionOf(res.act), res.err)
-	r.warn("EC2 refuses to "+string(res.act)+" the ENI", e, "error", advice)
+	r.warn("EC2 refused to "+string(res.act)+" the ENI", e, "error", advice)
 	r.event(e, kube.EventWarning, "ENIRefused", "%s of node %s: %s", e.ID, e.Owner.Node, advice)
 }
 
@@ -92,11 +92,11 @@ func (r *recorder) refused(res result) {
 func refusal(e eni.ENI, d decision) string {
 	switch {
 	case e.Removal() == actRefuse:
-		return "it is the primary interface of " + e.Attachment.InstanceID + ". Its tags are wrong: remove networking.k8s.aws/cluster from it"
+		return "it is the primary ENI of " + e.Attachment.InstanceID + ". Remove the tag networking.k8s.aws/cluster from it"
 	case d.Reason == reasonBothUnknown:
-		return "another cluster may have the same --cluster-name, and use it: give each cluster its own name. If the ENI is not in use, detach it, and the coordinator deletes it"
+		return "another cluster may have the same --cluster-name and use this ENI. Give each cluster its own name. If the ENI is not in use, detach it, and the coordinator deletes it"
 	default:
-		return "it was attached by hand to that instance, for which it was not made. Detach it, and the coordinator deletes it"
+		return "it was created for another instance and attached to this one manually. Detach it, and the coordinator deletes it"
 	}
 }
 
@@ -120,31 +120,31 @@ func (r *recorder) stuck(e eni.ENI, t *track, err error) {
 			answer = " (" + eni.Advice("DetachNetworkInterface", err) + ")"
 		}
 		r.event(e, kube.EventWarning, "ENIStuck",
-			"%s of node %s has been %s at %s since %s UTC%s. If that instance hangs, stop it, or force the detach: aws ec2 detach-network-interface --force --attachment-id %s",
+			"%s of node %s has been %s on %s since %s UTC%s. If that instance does not respond, stop it, or force the detachment: aws ec2 detach-network-interface --force --attachment-id %s",
 			e.ID, e.Owner.Node, e.Attachment.Status, e.Attachment.InstanceID, since, answer, e.Attachment.ID)
 		return
 	}
 	if err != nil {
 		answer = "; " + eni.Advice("DeleteNetworkInterface", err)
 	}
-	r.event(e, kube.EventWarning, "ENIStuck", "EC2 has not deleted %s of node %s since %s UTC (status %s%s); the coordinator tries again",
+	r.event(e, kube.EventWarning, "ENIStuck", "the coordinator has been trying to delete %s of node %s since %s UTC (status %s%s) and keeps retrying",
 		e.ID, e.Owner.Node, since, e.Status, answer)
 }
 
 // attachedAgain says that an ENI was attached again after a Detach, as by an agent that
 // reaches EC2 and not the API server.
 func (r *recorder) attachedAgain(e eni.ENI, t *track) {
-	r.warn("a detached ENI has been attached again", e, "reason", t.Decision.Reason, "times", t.Reattached, "nextDetach", t.DetachAfter)
+	r.warn("a detached ENI was attached again", e, "reason", t.Decision.Reason, "times", t.Reattached, "nextDetach", t.DetachAfter)
 	r.event(e, kube.EventWarning, "ENIAttachedAgain",
-		"%s of node %s is left over (%s) and was detached, but it has been attached to %s again (%d times so far). "+
-			"The node's agent may not reach the API server: see its log and its network. Until then the coordinator waits longer before each Detach",
+		"%s of node %s is a leftover ENI (%s). The coordinator detached it, but it was attached to %s again (%d times so far). "+
+			"Check in the log of the node's agent whether the agent can reach the API server. The coordinator waits longer before each attempt to detach the ENI",
 		e.ID, e.Owner.Node, reasons[t.Decision.Reason], e.Attachment.InstanceID, t.Reattached)
 }
 
 func (r *recorder) notConfirmed(j job, err error) {
-	r.warn("ENI stays until the API server confirms that it is left over; trying again", j.eni, "error", err)
+	r.warn("cannot confirm with the API server that an ENI is a leftover; retrying", j.eni, "error", err)
 	r.event(j.eni, kube.EventWarning, "NotConfirmed",
-		"%s of node %s is left over (%s), but it stays until the API server confirms that: %v. The coordinator tries again; it needs the right to get nodeenis, nodeenistates and nodes",
+		"%s of node %s is a leftover ENI (%s), but the coordinator does not delete it until the API server confirms that: %v. The coordinator retries; its ClusterRole must allow get for nodeenis, nodeenistates, and nodes",
 		j.eni.ID, j.eni.Owner.Node, reasons[j.decision.Reason], err)
 }
 
@@ -152,9 +152,9 @@ func (r *recorder) notConfirmed(j job, err error) {
 // wait.
 func (r *recorder) notListed(err error, deleting []*v1alpha1.NodeENI) {
 	advice := eni.Advice("DescribeNetworkInterfaces", err)
-	r.log.Warn("cannot list the cluster's ENIs; trying again", "error", advice)
+	r.log.Warn("cannot list the ENIs of the cluster; retrying", "error", advice)
 	for _, n := range deleting {
-		r.events.Event(refOf(n), kube.EventWarning, "EC2Unavailable", "The deletion waits for EC2: %s", advice)
+		r.events.Event(refOf(n), kube.EventWarning, "EC2Unavailable", "cannot list the ENIs of the NodeENI in EC2, so its deletion waits: %s", advice)
 	}
 }
 
@@ -166,8 +166,8 @@ func (r *recorder) contradicted(n *v1alpha1.NodeENI, c contradiction) {
 }
 
 func (r *recorder) finalizerNotRemoved(n *v1alpha1.NodeENI, err error) {
-	r.log.Warn("cannot remove the finalizer of a NodeENI; trying again", "nodeENI", n.Name, "error", err)
+	r.log.Warn("cannot remove the finalizer of a NodeENI; retrying", "nodeENI", n.Name, "error", err)
 	r.events.Event(refOf(n), kube.EventWarning, "FinalizerNotRemoved",
-		"EC2 shows no ENI of it any more, but the coordinator cannot remove the finalizer %s: %v. It tries again; it needs the right to patch nodeenis",
+		"all ENIs of the NodeENI are deleted, but the coordinator cannot remove the finalizer %s: %v. The coordinator retries; its ClusterRole must allow patch for nodeenis",
 		v1alpha1.CleanupFinalizer, err)
 }

@@ -96,7 +96,7 @@ func nodeReadiness(report *v1alpha1.NodeENIState, entries []v1alpha1.ENIState, g
 		case entry.Phase == v1alpha1.PhaseReleasing, entry.Phase == v1alpha1.PhaseReleased:
 		case entry.ObservedGeneration < generation:
 			wanted++
-			why = cmp.Or(why, "its agent has not observed the last change of the NodeENI yet")
+			why = cmp.Or(why, "its agent has not processed the latest change of the NodeENI yet")
 		case entry.Phase == v1alpha1.PhaseReady:
 			wanted++
 		case entry.Phase == v1alpha1.PhaseFailed:
@@ -122,13 +122,13 @@ func readyCondition(n *v1alpha1.NodeENI, nodes v1alpha1.NodeCounts, failed, unre
 	switch err := validate(n); {
 	case n.DeletionTimestamp != nil:
 		condition.Reason = "Deleting"
-		condition.Message = "its ENIs are being released, detached and deleted; Events say what is in the way"
+		condition.Message = "its ENIs are being released, detached, and deleted; see the Events if the deletion does not finish"
 	case err != nil:
 		condition.Reason = "InvalidSpec"
 		condition.Message = truncate(err.Error())
 	case nodes.Matching == 0:
 		condition.Reason = "NoMatchingNodes"
-		condition.Message = "no node has the labels " + selectorText(n.Spec.NodeSelector)
+		condition.Message = "no node matches the nodeSelector " + selectorText(n.Spec.NodeSelector)
 	case nodes.Failed > 0:
 		condition.Reason = "NodesFailed"
 		condition.Message = counts + "; " + sample(failed)

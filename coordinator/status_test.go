@@ -70,7 +70,7 @@ func TestStatusCondition(t *testing.T) {
 		counts v1alpha1.NodeCounts
 		want   string // status reason: message
 	}{
-		{"no node", nil, nil, v1alpha1.NodeCounts{}, "False NoMatchingNodes: no node has the labels ng=multi-eni"},
+		{"no node", nil, nil, v1alpha1.NodeCounts{}, "False NoMatchingNodes: no node matches the nodeSelector ng=multi-eni"},
 		{"an agent that does nothing", nil, []nodeReport{idle(ready("a")), idle(reported("b"))}, v1alpha1.NodeCounts{Matching: 2, Failed: 2},
 			"False NodesFailed: 0 of 2 nodes are ready; a: the providerID; b: the providerID"},
 		{"no report", nil, []nodeReport{silent("a")}, v1alpha1.NodeCounts{Matching: 1},
@@ -92,9 +92,9 @@ func TestStatusCondition(t *testing.T) {
 			[]nodeReport{reported("a", entry("a", v1alpha1.PhaseAttaching, ""), entry("b", v1alpha1.PhaseFailed, "no"))}, v1alpha1.NodeCounts{Matching: 1, Failed: 1},
 			"False NodesFailed: 0 of 1 nodes are ready; a: no"},
 		{"ready for an older spec", nil, []nodeReport{older(v1alpha1.PhaseReady)}, v1alpha1.NodeCounts{Matching: 1},
-			"False NodesNotReady: 0 of 1 nodes are ready; a: its agent has not observed the last change of the NodeENI yet"},
+			"False NodesNotReady: 0 of 1 nodes are ready; a: its agent has not processed the latest change of the NodeENI yet"},
 		{"failed with an older spec", nil, []nodeReport{older(v1alpha1.PhaseFailed)}, v1alpha1.NodeCounts{Matching: 1},
-			"False NodesNotReady: 0 of 1 nodes are ready; a: its agent has not observed the last change of the NodeENI yet"},
+			"False NodesNotReady: 0 of 1 nodes are ready; a: its agent has not processed the latest change of the NodeENI yet"},
 		{"what is released does not count", nil,
 			[]nodeReport{reported("a", entry("a", v1alpha1.PhaseReady, ""), entry("b", v1alpha1.PhaseReleasing, ""))}, v1alpha1.NodeCounts{Matching: 1, Ready: 1},
 			"True AllNodesReady: 1 of 1 nodes are ready"},
@@ -105,7 +105,7 @@ func TestStatusCondition(t *testing.T) {
 		{"stored before the schema", func(n *v1alpha1.NodeENI) { n.Spec.MTU = -7 }, nil, v1alpha1.NodeCounts{},
 			"False InvalidSpec: spec.mtu: Invalid value: -7: "},
 		{"being deleted", func(n *v1alpha1.NodeENI) { n.DeletionTimestamp = &metav1.Time{} }, []nodeReport{ready("a")}, v1alpha1.NodeCounts{Matching: 1, Ready: 1},
-			"False Deleting: its ENIs are being released, detached and deleted; Events say what is in the way"},
+			"False Deleting: its ENIs are being released, detached, and deleted; see the Events if the deletion does not finish"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

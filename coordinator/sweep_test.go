@@ -119,7 +119,7 @@ func TestRefusedIsNotStuck(t *testing.T) {
 		}
 		s.tracks[primary].StateSince = time.Now().Add(-time.Hour)
 	}
-	r.awaitEvent("ENIRefused", "is the primary interface of "+a)
+	r.awaitEvent("ENIRefused", "is the primary ENI of "+a)
 	s.recorder.events.Event(refOf(n), kube.EventNormal, "AfterIt", "Events are written in order")
 	r.awaitEvent("AfterIt", "in order")
 	if stuck := r.events("ENIStuck"); len(stuck) > 0 {

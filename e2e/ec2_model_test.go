@@ -131,7 +131,7 @@ func (c *cluster) testModelByField(t *testing.T) {
 		{"more of it", `{"connectionTracking":{"udpTimeout":60,"udpStreamTimeout":90}}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90"},
 		{"ENA Express", `{"enaExpress":{"enabled":true}}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90 express true false"},
 		{"ENA Express for UDP", `{"enaExpress":{"udp":true}}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90 express true true"},
-		{"no ENA Express", `{"enaExpress":null}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90"},
+		{"not support ENA Express", `{"enaExpress":null}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90"},
 		{"ENA queues", `{"enaQueues":16}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90 queues 16"},
 		{"fewer ENA queues", `{"enaQueues":4}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary false tracking 600 60 90 queues 4"},
 		{"primary IPv6 address", `{"ipv6":{"primaryIPv6":true}}`, modifyCall, "IPv4 5+0 IPv6 2+0 primary true tracking 600 60 90 queues 4"},
@@ -198,7 +198,7 @@ func (c *cluster) testUnsupported(t *testing.T) {
 	}
 	c.agent(node)
 	c.want(node, "beyond", c.ipv6Spec("data", "networkCard: 1", "ipv4: {prefixes: 15}", "enaExpress: {enabled: true}", "enaQueues: 4"))
-	c.awaitEntry(node, "beyond", unsupported("no network card 1", "at most 15 IPv4 addresses", "no ENA Express", "ENA queues cannot be chosen"))
+	c.awaitEntry(node, "beyond", unsupported("no network card 1", "at most 15 IPv4 addresses", "not support ENA Express", "custom number of ENA queues"))
 	c.expectCalls(c.source(node), nil)
 	c.must(c.DeleteNodeENI(t.Context(), "beyond"))
 	c.awaitNodeENIGone("beyond")
@@ -213,7 +213,7 @@ func (c *cluster) testUnsupported(t *testing.T) {
 			return fmt.Sprintf("%+v", entries)
 		}
 		failed := entries[slices.IndexFunc(entries, func(e v1alpha1.ENIState) bool { return e.Phase == v1alpha1.PhaseFailed })]
-		return unsupported("no ENA Express")(failed)
+		return unsupported("not support ENA Express")(failed)
 	})
 	if problem := c.configured(node, e, true, 0); problem != "" {
 		t.Error(problem)

@@ -42,7 +42,7 @@ func TestScenario25APIServerAway(t *testing.T) {
 	// Whoever detaches an ENI now may know that it is no longer wanted, and the agent
 	// cannot: it undoes nothing before it has heard from the API server again.
 	c.must(c.Sim.Cloud().DetachByHand(before["node-2"].ID))
-	c.awaitLogged("node-2", "others have taken ENIs of this node", 1)
+	c.awaitLogged("node-2", "another client detached or deleted ENIs of this node", 1)
 	c.agents["node-3"].Kill()
 	c.stays("the data path stays", time.Second, func() string {
 		for node, e := range map[string]cloud.Interface{"node-1": before["node-1"], "node-3": before["node-3"]} {

@@ -111,7 +111,7 @@ func (c *cluster) testStartupTaint(t *testing.T) {
 	c.awaitEvent("node-1", "StartupTaintRemoved")
 	c.noCalls(time.Second) // the Node has changed, and nothing that matters
 	// At most one patch for each NodeENI: the second one comes with the taint.
-	if n := c.logged("node-1", "changed the Node's labels"); n > 2 {
+	if n := c.logged("node-1", "changed the labels of the Node"); n > 2 {
 		t.Errorf("the Node was patched %d times", n)
 	}
 
@@ -122,7 +122,7 @@ func (c *cluster) testStartupTaint(t *testing.T) {
 
 func (c *cluster) testReadyLabels(t *testing.T) {
 	ctx := t.Context()
-	patched := c.logged("node-1", "changed the Node's labels")
+	patched := c.logged("node-1", "changed the labels of the Node")
 	long := strings.Repeat("a-name-that-is-", 6) + "long"
 	c.must(c.Apply(ctx, strings.Replace(nodeENI(long, c.plain("data")), "{ng: multi-eni}", "{first: node-1}", 1)))
 	c.awaitLabels("node-1", "first", "second", strings.TrimPrefix(v1alpha1.ReadyLabel(long), v1alpha1.ReadyLabelPrefix))
@@ -136,8 +136,8 @@ func (c *cluster) testReadyLabels(t *testing.T) {
 	c.awaitLabels("node-1", "first", strings.TrimPrefix(v1alpha1.ReadyLabel(long), v1alpha1.ReadyLabelPrefix))
 	c.same(t, "node-1", otherTaints)
 	// The two that came back may have been ready one after the other.
-	c.awaitLogged("node-1", "changed the Node's labels", patched+5)
-	if n := c.logged("node-1", "changed the Node's labels") - patched; n > 6 {
+	c.awaitLogged("node-1", "changed the labels of the Node", patched+5)
+	if n := c.logged("node-1", "changed the labels of the Node") - patched; n > 6 {
 		t.Errorf("five changes were %d patches", n)
 	}
 	if node := c.node("node-1"); node.Metadata.Labels["first"] != "node-1" || node.Metadata.Labels["second"] != "node-1" {
@@ -176,7 +176,7 @@ func (c *cluster) testContendedTaint(t *testing.T) {
 	stop()
 	n := <-changes
 	c.same(t, "node-3", otherTaints)
-	t.Logf("%d changes meanwhile, %d patches came too late", n, c.logged("node-3", "the Node was not changed"))
+	t.Logf("%d changes meanwhile, %d patches came too late", n, c.logged("node-3", "did not update the Node"))
 }
 
 // awaitEvent waits for one Event about the Node.

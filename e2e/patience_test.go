@@ -148,7 +148,7 @@ func TestOutOfTouch(t *testing.T) {
 			}
 			return ""
 		})
-		c.awaitLogged(node, "others have taken ENIs of this node", 1)
+		c.awaitLogged(node, "another client detached or deleted ENIs of this node", 1)
 		c.stays("nothing is made again", 3*time.Second, func() string {
 			if counts := cloud.CountCalls(c.calls(c.source(node))); mutating(counts) > 0 {
 				return fmt.Sprint(counts)
@@ -156,7 +156,7 @@ func TestOutOfTouch(t *testing.T) {
 			return ""
 		})
 		c.Gate.Clear()
-		c.awaitLogged(node, "the API server confirms again what this node must have", 1)
+		c.awaitLogged(node, "the API server confirmed which ENIs this node needs", 1)
 		// A save that was refused is tried again within 10 s; until then the report is old.
 		c.await("the ENI is no longer reported as ready", func() string {
 			if entries := c.entries(node, node); strings.Contains(phases(entries), string(v1alpha1.PhaseReady)) {

@@ -97,8 +97,8 @@ func NodeProblem(node *kube.Node, instanceID string) string {
 	case instanceID:
 		return ""
 	case "":
-		return fmt.Sprintf("Node %s has the providerID %q, which names no EC2 instance, and a providerID cannot be changed: have the AWS cloud controller manager, or the kubelet's --provider-id, set it to aws:///ZONE/%s when the Node is registered, then delete the Node and restart the kubelet, so that it is registered again", node.Name, node.Spec.ProviderID, instanceID)
+		return fmt.Sprintf("Node %s has the providerID %q, which does not name an EC2 instance. A providerID cannot be changed: make the AWS cloud controller manager, or --provider-id of the kubelet, set it to aws:///ZONE/%s, then delete the Node and restart the kubelet to register the Node again", node.Name, node.Spec.ProviderID, instanceID)
 	default:
-		return fmt.Sprintf("Node %s has the providerID %q, but this agent runs on instance %s (so says IMDS); start the agent with the name of its own Node in --node-name; if the Node is left from an earlier instance of that name, delete it and restart the kubelet, because a providerID cannot be changed", node.Name, node.Spec.ProviderID, instanceID)
+		return fmt.Sprintf("Node %s has the providerID %q, but IMDS reports that this agent runs on instance %s. Set --node-name to the name of this instance's Node. If the Node is a leftover from an earlier instance with the same name, delete it and restart the kubelet, because a providerID cannot be changed", node.Name, node.Spec.ProviderID, instanceID)
 	}
 }

@@ -56,8 +56,8 @@ func TestNewestNode(t *testing.T) {
 func TestNodeProblem(t *testing.T) {
 	for providerID, words := range map[string][]string{
 		"aws:///us-east-1a/i-0123456789abcdef0": nil,
-		"k3s://node-a":                          {"names no EC2 instance", "cannot be changed", "registered again"},
-		"":                                      {"names no EC2 instance"},
+		"k3s://node-a":                          {"does not name an EC2 instance", "cannot be changed", "to register the Node again"},
+		"":                                      {"does not name an EC2 instance"},
 		"aws:///us-east-1a/i-0fedcba9876543210": {"runs on instance i-0123456789abcdef0", "--node-name", "cannot be changed"},
 	} {
 		problem := NodeProblem(&kube.Node{ObjectMeta: metav1.ObjectMeta{Name: "node-a"}, Spec: kube.NodeSpec{ProviderID: providerID}}, "i-0123456789abcdef0")

@@ -129,7 +129,7 @@ func checkCard(f Facts, card int32, limit int, c onCard) Result {
 	cni := card == 0 && f.CNI != nil && f.CNI.Present && f.CNI.Env["MAX_ENI"] == ""
 	switch {
 	case c.more > room:
-		action := "choose an instance type that takes more ENIs, or ask for fewer on this node"
+		action := "use an instance type that supports more ENIs, or request fewer ENIs for this node"
 		if card == 0 {
 			action += "; with the VPC CNI, MAX_ENI of the DaemonSet aws-node leaves room for ours"
 		}

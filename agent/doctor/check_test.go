@@ -157,7 +157,7 @@ func TestChecks(t *testing.T) {
 		{"invalid credentials", func(f *Facts) { f.EC2.Attempts[0].Err = api("AuthFailure") }, "ec2:DescribeNetworkInterfaces", Failure, []string{"credentials are valid", "clock"}},
 		{"a service control policy", func(f *Facts) {
 			f.EC2.Attempts[0].Err = &smithy.GenericAPIError{Code: "UnauthorizedOperation", Message: "not authorized to perform: ec2:DescribeNetworkInterfaces with an explicit deny in a service control policy"}
-		}, "ec2:DescribeNetworkInterfaces", Failure, []string{"removed from that service control policy"}},
+		}, "ec2:DescribeNetworkInterfaces", Failure, []string{"remove the deny from that service control policy"}},
 		{"a VPC CNI with a variable from elsewhere", func(f *Facts) { f.CNI.Elsewhere = []string{"ENABLE_IMDS_ONLY_MODE"} }, "VPC CNI", Skipped, []string{"ENABLE_IMDS_ONLY_MODE"}},
 		{"processes that are not visible", func(f *Facts) { f.Host.Blind = true }, "host daemons", Skipped, []string{"processes"}},
 		{"a primary link that is not found", func(f *Facts) { f.Host.Guessed = true }, "host daemons", Skipped, []string{"primary"}},

@@ -238,8 +238,8 @@ func (h *Host) configureRouting(w Wanted, dev int) (changed int, err error) {
 			return changed, err
 		}
 	}
-	return changed, errors.New("something undoes addresses, rules or routes as fast as they are made; " +
-		"look for a network manager or another agent that handles this link")
+	return changed, errors.New("another program removes addresses, rules, or routes as fast as the agent adds them; " +
+		"look for a network manager or another agent that configures this link")
 }
 
 // applyAll carries out changes in their order and stops at the first that

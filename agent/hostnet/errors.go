@@ -21,8 +21,8 @@ func (e *NameTakenError) Error() string {
 	if len(e.HolderMAC) > 0 {
 		holder += ", MAC " + e.HolderMAC.String()
 	}
-	return fmt.Sprintf("cannot rename link %s to %s: the name belongs to link %s); "+
-		"choose another interfaceName or rename that link", e.Link, e.Name, holder)
+	return fmt.Sprintf("cannot rename link %s to %s, because link %s) has that name; "+
+		"choose another interfaceName, or rename that link", e.Link, e.Name, holder)
 }
 
 // MTUError says that a link cannot have the MTU that is wanted.
@@ -38,13 +38,13 @@ func (e *MTUError) Error() string {
 	text := fmt.Sprintf("link %s cannot have an MTU of %d bytes", e.Link, e.MTU)
 	switch {
 	case e.Max > 0 && e.MTU > e.Max:
-		return text + fmt.Sprintf(": its maximum is %d; set mtu to %d or less, or to 0 to leave it", e.Max, e.Max)
+		return text + fmt.Sprintf(": its maximum is %d; set mtu to %d or less, or to 0 to keep the driver's MTU", e.Max, e.Max)
 	case e.MTU < e.Min:
-		return text + fmt.Sprintf(": its minimum is %d; set mtu to %d or more, or to 0 to leave it", e.Min, e.Min)
+		return text + fmt.Sprintf(": its minimum is %d; set mtu to %d or more, or to 0 to keep the driver's MTU", e.Min, e.Min)
 	case e.Err != nil:
 		text += fmt.Sprintf(" (%v)", e.Err)
 	}
-	return text + "; set mtu to what the instance type supports, or to 0 to leave it"
+	return text + "; set mtu to a value that the instance type supports, or to 0 to keep the driver's MTU"
 }
 
 func (e *MTUError) Unwrap() error { return e.Err }
@@ -56,8 +56,8 @@ type MasterError struct {
 }
 
 func (e *MasterError) Error() string {
-	return fmt.Sprintf("link %s is a port of %s (%s), which takes what arrives for the ENI's addresses; take it out with \"ip link set %s nomaster\", "+
-		"or set addressing to None, without pods", e.Link, e.Master, e.Kind, e.Link)
+	return fmt.Sprintf("link %s is a port of %s (%s), which receives all packets for the ENI's addresses; remove it with \"ip link set %s nomaster\", "+
+		"or set addressing to None and do not set pods", e.Link, e.Master, e.Kind, e.Link)
 }
 
 // IPv6Error says that neither host nor pods can use the ENI's IPv6 addresses, because
@@ -65,8 +65,8 @@ func (e *MasterError) Error() string {
 type IPv6Error struct{ Link string }
 
 func (e *IPv6Error) Error() string {
-	return fmt.Sprintf("neither the host nor pods can use the ENI's IPv6 addresses: IPv6 is switched off on link %[1]s; set the sysctl "+
-		"net.ipv6.conf.%[1]s.disable_ipv6 to 0, and an mtu of 1280 or more, or set addressing to None, without pods", e.Link)
+	return fmt.Sprintf("the host and pods cannot use the IPv6 addresses of the ENI, because IPv6 is disabled on link %[1]s; set the sysctl "+
+		"net.ipv6.conf.%[1]s.disable_ipv6 to 0 and use an mtu of 1280 or more, or set addressing to None and do not set pods", e.Link)
 }
 
 // AdvertisementError says that the kernel could not be kept from taking routes of a
@@ -77,7 +77,7 @@ type AdvertisementError struct {
 }
 
 func (e *AdvertisementError) Error() string {
-	return fmt.Sprintf("router advertisements cannot be kept from link %[1]s: %[2]v; the kernel needs nf_tables, "+
+	return fmt.Sprintf("cannot drop router advertisements on link %[1]s: %[2]v; use a kernel with nf_tables, "+
 		"or set the sysctl net.ipv6.conf.%[1]s.accept_ra to 0", e.Link, e.Err)
 }
 
@@ -91,6 +91,6 @@ type AmbiguousError struct {
 }
 
 func (e *AmbiguousError) Error() string {
-	return fmt.Sprintf("links %s all bear the MAC %v of the ENI; give the others another MAC, "+
-		"nothing is configured until then", strings.Join(e.Links, ", "), e.MAC)
+	return fmt.Sprintf("links %s all have the MAC %v of the ENI; change the MAC of the other links, "+
+		"because the agent configures none of them until then", strings.Join(e.Links, ", "), e.MAC)
 }

@@ -217,13 +217,13 @@ func (h *Host) Know(macs ...net.HardwareAddr) error {
 func (w Wanted) validate() error {
 	errs := []error{w.validateMAC()}
 	if w.Card < 0 || w.Card > maxCard {
-		errs = append(errs, fmt.Errorf("network card %d is not within 0–%d; detach the ENI, so that it is attached to another", w.Card, maxCard))
+		errs = append(errs, fmt.Errorf("network card %d is not in the range 0–%d; detach the ENI, so that the agent attaches it to another card", w.Card, maxCard))
 	}
 	if w.DeviceIndex < 0 || w.DeviceIndex > maxDeviceIndex {
-		errs = append(errs, fmt.Errorf("device index %d is not within 0–%d; set a lower deviceIndex", w.DeviceIndex, maxDeviceIndex))
+		errs = append(errs, fmt.Errorf("device index %d is not in the range 0–%d; set a lower deviceIndex", w.DeviceIndex, maxDeviceIndex))
 	}
 	if w.Card == 0 && w.DeviceIndex == 0 {
-		errs = append(errs, errors.New("device index 0 is the primary ENI, which is never configured here"))
+		errs = append(errs, errors.New("device index 0 is the primary ENI, which the agent never configures"))
 	}
 	if w.MTU < 0 {
 		errs = append(errs, fmt.Errorf("MTU %d is negative", w.MTU))
@@ -256,15 +256,15 @@ func (w Wanted) validateAddresses() error {
 		return nil
 	}
 	if len(w.Addresses) == 0 {
-		return errors.New("the ENI has no address, and addressing Host needs one: give it one, or set addressing to None")
+		return errors.New("the ENI has no address, but addressing Host requires one: assign one, or set addressing to None")
 	}
 	for _, a := range w.Addresses {
 		switch subnet := w.subnetOf(a); {
 		case !subnet.IsValid():
-			return fmt.Errorf("the ENI has the address %v, but its subnet has no %s CIDR, and addressing Host needs one: "+
+			return fmt.Errorf("the ENI has the address %v, but its subnet has no %s CIDR, which addressing Host requires: "+
 				"associate one with the subnet, or set addressing to None", a, familyName(family(a)))
 		case !subnet.Contains(a):
-			return fmt.Errorf("address %v is not within the subnet %v", a, subnet)
+			return fmt.Errorf("address %v is not in the subnet %v", a, subnet)
 		}
 	}
 	return nil
@@ -275,14 +275,14 @@ func (w Wanted) validateRanges() error {
 		subnet := w.subnetOf(p.Addr())
 		switch i := slices.IndexFunc(w.Addresses, p.Contains); {
 		case !isSource(p):
-			return fmt.Errorf("%v is not what pods can have addresses out of: want an address, or a prefix of EC2's length, /28 with IPv4 and /80 with IPv6", p)
+			return fmt.Errorf("pods cannot get addresses from %v: it must be a single address, a /28 IPv4 prefix, or a /80 IPv6 prefix", p)
 		case !subnet.IsValid():
-			return fmt.Errorf("pods have addresses out of %v, but the ENI's subnet has no %s CIDR: associate one with the subnet",
+			return fmt.Errorf("pods get addresses from %v, but the ENI's subnet has no %s CIDR: associate one with the subnet",
 				p, familyName(family(p.Addr())))
 		case !subnet.Contains(p.Addr()) || subnet.Bits() > p.Bits():
-			return fmt.Errorf("%v, which pods have addresses out of, is not within the subnet %v", p, subnet)
+			return fmt.Errorf("%v, from which pods get addresses, is not in the subnet %v", p, subnet)
 		case i >= 0:
-			return fmt.Errorf("the address %v cannot be the host's: pods have addresses out of %v", w.Addresses[i], p)
+			return fmt.Errorf("the host cannot use the address %v, because pods get addresses from %v", w.Addresses[i], p)
 		}
 	}
 	return nil

@@ -31,7 +31,7 @@ func TestValidate(t *testing.T) {
 		{"no subnet", func(w *Wanted) { w.Subnets = nil }, "has the address 10.0.1.10, but its subnet has no IPv4 CIDR"},
 		{"IPv6 subnet", func(w *Wanted) { w.Subnets = cidrs("2001:db8::/64") }, "no IPv4 CIDR"},
 		{"no addresses", func(w *Wanted) { w.Addresses = nil }, "the ENI has no address"},
-		{"address of another subnet", func(w *Wanted) { w.Addresses = addrs("10.0.2.10") }, "not within the subnet"},
+		{"address of another subnet", func(w *Wanted) { w.Addresses = addrs("10.0.2.10") }, "not in the subnet"},
 		{"IPv6 address", func(w *Wanted) { w.Addresses = addrs("2001:db8::1") }, "has the address 2001:db8::1, but its subnet has no IPv6 CIDR"},
 		{"dual stack", func(w *Wanted) { *w = dualStack(*w) }, ""},
 		{"dual stack, without an IPv6 address", func(w *Wanted) { *w = dualStack(*w); w.Addresses = w.Addresses[:1] }, ""},
@@ -39,22 +39,22 @@ func TestValidate(t *testing.T) {
 		{"IPv6 address of another subnet", func(w *Wanted) {
 			*w = dualStack(*w)
 			w.Addresses = addrs("10.0.1.10", "2001:db8:2::10")
-		}, "2001:db8:2::10 is not within the subnet 2001:db8:1::/64"},
+		}, "2001:db8:2::10 is not in the subnet 2001:db8:1::/64"},
 		{"two subnets of a family", func(w *Wanted) { w.Subnets = cidrs("10.0.1.0/24", "10.0.2.0/24") }, "more than one IPv4 CIDR"},
 		{"pods", func(w *Wanted) {
 			*w = pods("10.0.1.16/28", "10.0.1.40/32", "2001:db8:1:0:1::/80", "2001:db8:1::7/128")
 		}, ""},
 		{"pods without an address", func(w *Wanted) { *w = pods("10.0.1.16/28"); w.Addresses = nil }, ""},
 		{"pods, and Host without an address", func(w *Wanted) { *w = pods("10.0.1.16/28"); w.Host, w.Addresses = true, nil }, "the ENI has no address"},
-		{"pods with no range", func(w *Wanted) { w.PodRanges = make([]netip.Prefix, 1) }, "invalid Prefix is not what pods can have"},
-		{"pods with a range of another length", func(w *Wanted) { w.PodRanges = cidrs("10.0.1.0/24") }, "10.0.1.0/24 is not what pods can have addresses out of"},
-		{"pods with another length of IPv6", func(w *Wanted) { w.PodRanges = cidrs("2001:db8:1::/64") }, "/80 with IPv6"},
-		{"pods with an address for a range", func(w *Wanted) { w.PodRanges = cidrs("10.0.1.17/28") }, "10.0.1.17/28 is not what"},
-		{"pods without a subnet", func(w *Wanted) { *w = pods("10.0.1.16/28"); w.Subnets = w.Subnets[1:] }, "pods have addresses out of 10.0.1.16/28, but the ENI's subnet has no IPv4 CIDR"},
+		{"pods with no range", func(w *Wanted) { w.PodRanges = make([]netip.Prefix, 1) }, "pods cannot get addresses from invalid Prefix"},
+		{"pods with a range of another length", func(w *Wanted) { w.PodRanges = cidrs("10.0.1.0/24") }, "pods cannot get addresses from 10.0.1.0/24"},
+		{"pods with another length of IPv6", func(w *Wanted) { w.PodRanges = cidrs("2001:db8:1::/64") }, "/80 IPv6 prefix"},
+		{"pods with an address for a range", func(w *Wanted) { w.PodRanges = cidrs("10.0.1.17/28") }, "pods cannot get addresses from 10.0.1.17/28"},
+		{"pods without a subnet", func(w *Wanted) { *w = pods("10.0.1.16/28"); w.Subnets = w.Subnets[1:] }, "pods get addresses from 10.0.1.16/28, but the ENI's subnet has no IPv4 CIDR"},
 		{"pods without an IPv6 subnet", func(w *Wanted) { *w = pods("2001:db8:1:0:1::/80"); w.Subnets = w.Subnets[:1] }, "no IPv6 CIDR: associate one"},
-		{"pods of another subnet", func(w *Wanted) { w.PodRanges = cidrs("10.0.2.16/28") }, "10.0.2.16/28, which pods have addresses out of, is not within the subnet 10.0.1.0/24"},
+		{"pods of another subnet", func(w *Wanted) { w.PodRanges = cidrs("10.0.2.16/28") }, "10.0.2.16/28, from which pods get addresses, is not in the subnet 10.0.1.0/24"},
 		{"pods with two subnets of a family", func(w *Wanted) { *w = pods("10.0.1.16/28"); w.Subnets = append(w.Subnets, w.Subnets[0]) }, "more than one IPv4 CIDR"},
-		{"pods with the host's address", func(w *Wanted) { w.PodRanges = cidrs("10.0.1.0/28") }, "the address 10.0.1.10 cannot be the host's: pods have addresses out of 10.0.1.0/28"},
+		{"pods with the host's address", func(w *Wanted) { w.PodRanges = cidrs("10.0.1.0/28") }, "the host cannot use the address 10.0.1.10, because pods get addresses from 10.0.1.0/28"},
 		{"None needs neither", func(w *Wanted) { w.Host, w.Subnets, w.Addresses = false, nil, nil }, ""},
 	}
 	for _, tt := range tests {

@@ -107,8 +107,8 @@ func onInstance(ctx context.Context, cfg *agent.Config, waiting func(string)) (*
 type wrongRegionError struct{ configured, region string }
 
 func (e *wrongRegionError) Error() string {
-	return fmt.Sprintf("the AWS Region is set to %s, but this instance is in %s (so says IMDS), and EC2 knows its ENIs nowhere else; "+
-		"unset AWS_REGION (awsRegion of the chart, region in an AWS configuration file): the agent then uses the instance's Region", e.configured, e.region)
+	return fmt.Sprintf("the AWS Region is set to %s, but IMDS reports that this instance is in %s, and EC2 knows its ENIs only there; "+
+		"unset AWS_REGION (awsRegion in the Helm chart, or region in an AWS configuration file), so that the agent uses the Region of the instance", e.configured, e.region)
 }
 
 func checkRegion(configured string, here imds.Identity) error {

@@ -26,59 +26,64 @@ func Explain(action string, err error) (what, do string) {
 	case lacksCredentials(err):
 		return explainCredentials(action, err)
 	case errors.As(err, &foreign):
-		return fmt.Sprintf("the answer to %s is not EC2's: %v", action, foreign),
-			"see whether a proxy or a firewall stands in between, and whether the endpoint's URL is right; it is tried again"
+		return fmt.Sprintf("the response to %s did not come from EC2: %v", action, foreign),
+			"check for a proxy or firewall on the path, and check the endpoint URL; the call is retried automatically"
 	case IsThrottled(err):
 		// Without EC2's text: it holds a request id, and every attempt would
 		// look like news.
-		return fmt.Sprintf("EC2 throttles %s (%s) for this account and Region", action, Code(err)), "it is tried again"
+		return fmt.Sprintf("EC2 is throttling %s (%s) for this account and Region", action, Code(err)), retried
 	case is(err, "UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):
 		return explainDenial(action, err)
 	case isSubnetFragmented(err):
-		return fmt.Sprintf("the subnet has no free range for another prefix: EC2 refused %s (%s: %s)", action, Code(err), Message(err)),
-			"reserve a range of the subnet for prefixes (a CIDR reservation of type prefix), or list another subnet of this zone; it is tried again"
+		return fmt.Sprintf("the subnet has no free block for another prefix: EC2 refused %s (%s: %s)", action, Code(err), Message(err)),
+			"reserve part of the subnet for prefixes (a CIDR reservation of type prefix), or list another subnet in this zone; " + retried
 	case IsSubnetFull(err):
-		return fmt.Sprintf("the subnet has no free address left: EC2 refused %s (%s: %s)", action, Code(err), Message(err)),
-			"free addresses in the subnet, or list another subnet of this zone; it is tried again"
+		return fmt.Sprintf("the subnet has no free addresses: EC2 refused %s (%s: %s)", action, Code(err), Message(err)),
+			"free addresses in the subnet, or list another subnet in this zone; " + retried
+	case errors.Is(err, errIncomplete), errors.Is(err, errEndless):
+		return fmt.Sprintf("EC2 answered %s, but %s", action, brief(err)), retried
 	case Code(err) == "":
-		what, do := explainSilence(err, "EC2's endpoint")
-		return fmt.Sprintf("%s got no answer from EC2: %s", action, what), "it is tried again; if that goes on, " + do
+		what, do := explainSilence(err, "the EC2 endpoint")
+		return fmt.Sprintf("EC2 did not respond to %s: %s", action, what), retried + "; if the failure persists, " + do
 	case is(err, "UnknownError"): // the SDK's word for an error without a code
-		return fmt.Sprintf("EC2 answered %s with HTTP %d and an error without a code", action, statusOf(err)),
-			"it is tried again; if that goes on, see what stands between this node and EC2"
+		return fmt.Sprintf("EC2 answered %s with HTTP %d and no error code", action, statusOf(err)),
+			retried + "; if the failure persists, check what is on the network path from this node to EC2"
 	}
 	return fmt.Sprintf("EC2 refused %s (%s: %s)", action, Code(err), Message(err)), remedy(err)
 }
+
+// retried is the remedy where waiting is enough.
+const retried = "the call is retried automatically"
 
 // remedy is what to do about a refusal.
 func remedy(err error) string {
 	switch {
 	case IsUnauthenticated(err):
-		return "see that the credentials are valid and that the clock is right"
+		return "check that the credentials are valid and that the clock is correct"
 	case IsAttachmentLimit(err):
-		return "choose an instance type that takes more ENIs, or ask for fewer on this node"
+		return "use an instance type that supports more ENIs, or request fewer ENIs for this node"
 	case IsAddressLimit(err):
-		return "choose an instance type whose ENIs take more addresses, or ask for fewer addresses or prefixes: a prefix counts as one address, and so does the primary IPv4 address"
+		return "use an instance type that supports more addresses per ENI, or request fewer addresses or prefixes: each prefix counts as one address, and so does the primary IPv4 address"
 	case isUnsupported(err):
-		return "choose an instance type and a subnet that support what the NodeENI asks for, or take it out of the NodeENI"
+		return "use an instance type and a subnet that support the settings of the NodeENI, or remove the unsupported settings"
 	case is(err, "NetworkInterfaceLimitExceeded"):
-		return "raise the Region's quota of network interfaces, or delete unused ones"
+		return "request a higher quota for network interfaces in this Region, or delete unused ones"
 	case is(err, "SecurityGroupsPerInterfaceLimitExceeded"):
-		return "list fewer security groups, or raise the quota of security groups per network interface"
+		return "list fewer security groups, or request a higher quota for security groups per network interface"
 	case IsGroupGone(err), is(err, "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed"):
 		return "correct securityGroupIDs or securityGroupNames: each group must exist in the subnet's VPC"
 	case IsSubnetGone(err), is(err, "InvalidSubnetID.Malformed"):
 		return "correct subnetID, subnetIDs, subnetName or subnetNames"
 	case is(err, "InvalidInstanceID.NotFound"):
-		return "EC2 has no such instance in this account and Region: see that AWS_REGION and the credentials are those of the instance"
+		return "the instance does not exist in this account and Region: check that AWS_REGION and the credentials match the instance"
 	case is(err, "OperationNotPermitted"):
-		return "another AWS service manages this ENI or instance; release it there"
+		return "another AWS service manages this ENI or instance; use that service to release it"
 	case IsMismatch(err):
-		return "the ENI was made before the NodeENI changed, and EC2 is asked for it"
+		return "the ENI was created before the NodeENI changed; the agent looks it up in EC2"
 	case isRefusedParameter(err):
-		return "correct what the NodeENI asks for"
+		return "correct the NodeENI"
 	default:
-		return "it is tried again"
+		return retried
 	}
 }
 
@@ -101,16 +106,16 @@ func explainDenial(action string, err error) (what, do string) {
 	words := fmt.Sprintf("%s: %s", Code(err), text)
 	if m := deniedBy.FindStringSubmatch(text); m != nil {
 		return fmt.Sprintf("an explicit deny in %s forbids %s: EC2 refused %s (%s)", m[1], denied, action, words),
-			fmt.Sprintf("have the deny removed from that %s, or an exception made: allowing the action elsewhere does not help", m[2])
+			fmt.Sprintf("remove the deny from that %s, or add an exception to it: allowing the action in another policy does not help", m[2])
 	}
-	where := "IAM policy of the role that makes the call"
+	where := "IAM policy of the calling role"
 	if m := allowedByNo.FindStringSubmatch(text); m != nil && m[1] != "identity-based policy" {
 		return fmt.Sprintf("no %s allows %s: EC2 refused %s (%s)", m[1], denied, action, words),
 			fmt.Sprintf("allow %s in the %s", denied, m[1])
 	}
-	do = fmt.Sprintf("allow %s in the %s; packaging/iam has the policies", denied, where)
+	do = fmt.Sprintf("allow %s in the %s; packaging/iam contains the required policies", denied, where)
 	if action == "CreateNetworkInterface" && denied == "ec2:"+action {
-		do = fmt.Sprintf("allow %s, and ec2:CreateTags for it, in the %s; packaging/iam has the policies", denied, where)
+		do = fmt.Sprintf("allow %s, and ec2:CreateTags for it, in the %s; packaging/iam contains the required policies", denied, where)
 	}
 	return fmt.Sprintf("IAM does not allow %s: EC2 refused %s (%s)", denied, action, words), do
 }

@@ -76,9 +76,9 @@ func (e *foreignAnswer) Error() string {
 		text += fmt.Sprintf(", from %q", e.server)
 	}
 	if e.words == "" {
-		return text + ", with nothing in it"
+		return text + ", with an empty body"
 	}
-	return text + fmt.Sprintf(", that begins %q", e.words)
+	return text + fmt.Sprintf(", starting with %q", e.words)
 }
 
 // HTTPStatusCode is for those who ask any error of HTTP for its status.
@@ -113,9 +113,9 @@ func firstWords(answer []byte) string {
 // oneLine has a space for every run of white space.
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
-var errIncomplete = errors.New("nothing is concluded from an incomplete answer")
+var errIncomplete = errors.New("the response is incomplete and is ignored")
 
-var errEndless = errors.New("EC2's list of pages does not end, or it gives a page again; nothing is concluded from it")
+var errEndless = errors.New("its list has too many pages, or the same page twice, and is ignored")
 
 // eachPage calls read, which tells the token of the next page, as long as there are
 // more. It notices a list that comes to no end.

@@ -88,7 +88,7 @@ func TestStrangeAnswers(t *testing.T) {
 			if Code(err) != "" || IsTerminal(err) {
 				t.Errorf("taken for EC2's word: %v", err)
 			}
-			if advice := Advice("DescribeNetworkInterfaces", err); !strings.Contains(advice, "tried again") {
+			if advice := Advice("DescribeNetworkInterfaces", err); !strings.Contains(advice, "retried") {
 				t.Error(advice)
 			}
 			if strings.HasPrefix(name, "an ENI") || strings.HasPrefix(name, "pages") {
@@ -160,12 +160,12 @@ func TestForeignAnswers(t *testing.T) {
 		status     int
 		body, want string
 	}{
-		{503, "<html><head><style>p {}</style></head>\n<body><h1>Service\n Unavailable</h1></body></html>", `HTTP 503, that begins "Service Unavailable"`},
-		{403, "Blocked by policy", `HTTP 403, that begins "Blocked by policy"`},
-		{407, "", "HTTP 407, with nothing in it"},
-		{502, `{"error":"bad gateway"}`, `HTTP 502, that begins "{\"error\":\"bad gateway\"}"`},
-		{200, html, `HTTP 200, that begins "Bad Gateway"`},
-		{404, "<?xml version='1.0'?><Error><Code>NoSuchBucket</Code></Error>", `HTTP 404, that begins "NoSuchBucket"`},
+		{503, "<html><head><style>p {}</style></head>\n<body><h1>Service\n Unavailable</h1></body></html>", `HTTP 503, starting with "Service Unavailable"`},
+		{403, "Blocked by policy", `HTTP 403, starting with "Blocked by policy"`},
+		{407, "", "HTTP 407, with an empty body"},
+		{502, `{"error":"bad gateway"}`, `HTTP 502, starting with "{\"error\":\"bad gateway\"}"`},
+		{200, html, `HTTP 200, starting with "Bad Gateway"`},
+		{404, "<?xml version='1.0'?><Error><Code>NoSuchBucket</Code></Error>", `HTTP 404, starting with "NoSuchBucket"`},
 	} {
 		err := always(test.status, test.body).client().Delete(t.Context(), "eni-1")
 		got := Advice("DeleteNetworkInterface", err)

@@ -67,7 +67,7 @@ func (a *Assigned) address(text *string) {
 // tells what the ENI has.
 func (a Assigned) check(eniID string, addresses, prefixes int32) (Assigned, error) {
 	if len(a.Addresses) != int(addresses) || len(a.Prefixes) != int(prefixes) {
-		return Assigned{}, fmt.Errorf("EC2 was asked to give %s %d addresses and %d prefixes, and its answer has %d and %d; %w",
+		return Assigned{}, fmt.Errorf("EC2 was asked to assign %[2]d addresses and %[3]d prefixes to %[1]s, but its response has %[4]d and %[5]d; %[6]w",
 			eniID, addresses, prefixes, len(a.Addresses), len(a.Prefixes), errIncomplete)
 	}
 	return a, nil

@@ -13,7 +13,7 @@ import (
 // call itself was not made.
 func explainCredentials(action string, err error) (what, do string) {
 	what, do = explainProvider(err)
-	return fmt.Sprintf("there are no AWS credentials to call %s with: %s", action, what), do + "; it is tried again"
+	return fmt.Sprintf("no AWS credentials for %s: %s", action, what), do + "; " + retried
 }
 
 // ExplainCredentials says the same without a call that needed them.
@@ -26,20 +26,20 @@ func explainProvider(err error) (what, do string) {
 	var metadata interface{ Explain() (what, do string) }
 	switch text := err.Error(); {
 	case strings.Contains(text, "unable to read file"), strings.Contains(text, "failed to read authorization token"):
-		return brief(err), "see that the token's file is mounted, and that AWS_WEB_IDENTITY_TOKEN_FILE or AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE names it"
+		return brief(err), "check that the token file is mounted, and that AWS_WEB_IDENTITY_TOKEN_FILE or AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE contains its path"
 	case operation != nil && operation.ServiceID != "EC2" && operation.ServiceID != "ec2imds":
 		return explainService(operation)
 	case strings.Contains(text, "failed to load credentials"): // of package endpointcreds
 		return explainContainer(err)
 	case strings.Contains(text, "EC2 IMDS role") && statusOf(err) == http.StatusNotFound:
-		return "IMDS has no IAM role for this instance (HTTP 404)", giveRole
+		return "this instance has no IAM role (IMDS returned HTTP 404)", giveRole
 	case errors.As(err, &metadata):
 		return metadata.Explain()
 	}
 	return brief(err), giveRole
 }
 
-const giveRole = "give the instance an IAM role (instance profile), or the program credentials of its own"
+const giveRole = "attach an IAM role (instance profile) to the instance, or configure other credentials"
 
 // innermost is the operation that failed first.
 func innermost(err error) *smithy.OperationError {
@@ -74,24 +74,24 @@ func explainService(o *smithy.OperationError) (what, do string) {
 	if statusOf(o.Err) == 0 {
 		why, do := explainSilence(o.Err, o.ServiceID)
 		if untrusted(o.Err) == "" {
-			do += fmt.Sprintf("; a cluster without a way to the internet needs the VPC endpoint of %s", strings.ToLower(o.ServiceID))
+			do += fmt.Sprintf("; a cluster without internet access needs the VPC endpoint for %s", strings.ToLower(o.ServiceID))
 		}
-		return fmt.Sprintf("%s got no answer: %s", name, why), do
+		return fmt.Sprintf("%s did not respond: %s", name, why), do
 	}
-	what = fmt.Sprintf("%s at %s was refused (%s)", name, orElse(hostOf(o.Err), o.ServiceID), answerOf(o.Err))
+	what = fmt.Sprintf("%s at %s failed (%s)", name, orElse(hostOf(o.Err), o.ServiceID), answerOf(o.Err))
 	if strings.HasPrefix(o.OperationName, "AssumeRole") {
-		return what, "see that the role exists, and that its trust policy lets this ServiceAccount (IRSA) or caller assume it"
+		return what, "check that the role exists, and that its trust policy allows this ServiceAccount (IRSA) or caller to assume it"
 	}
-	return what, "see whether a proxy stands in between, and whether the configuration of the credentials is right"
+	return what, "check for a proxy on the path, and check the configuration of the credentials"
 }
 
 // explainContainer: EKS Pod Identity's agent on the node, and ECS'.
 func explainContainer(err error) (what, do string) {
-	const name = "the endpoint of container credentials"
+	const name = "the container credentials endpoint"
 	if statusOf(err) == 0 {
 		why, _ := explainSilence(err, "AWS_CONTAINER_CREDENTIALS_FULL_URI")
-		return fmt.Sprintf("%s got no answer: %s", name, why), "with EKS Pod Identity, see that the DaemonSet eks-pod-identity-agent runs on this node"
+		return fmt.Sprintf("%s did not respond: %s", name, why), "with EKS Pod Identity, check that the DaemonSet eks-pod-identity-agent runs on this node"
 	}
-	return fmt.Sprintf("%s refused (%s)", orElse(hostOf(err), name), answerOf(err)),
-		"with EKS Pod Identity, see the association of this ServiceAccount and the log of eks-pod-identity-agent on this node; without a way to the internet it needs the VPC endpoint of eks-auth"
+	return fmt.Sprintf("%s refused the request (%s)", orElse(hostOf(err), name), answerOf(err)),
+		"with EKS Pod Identity, check the association of this ServiceAccount and the log of eks-pod-identity-agent on this node; a cluster without internet access needs the VPC endpoint for eks-auth"
 }

@@ -20,7 +20,7 @@ var dry = aws.Bool(true)
 
 // ErrNotDry says that a dry run was carried out. EC2 itself never does that; what
 // stands in for it may.
-var ErrNotDry = errors.New("the call was carried out, though it was a dry run")
+var ErrNotDry = errors.New("EC2 carried out the call although it was a dry run")
 
 func dryRun(action string, call func(context.Context) error) DryRun {
 	return DryRun{action, func(ctx context.Context) error {

@@ -254,20 +254,20 @@ func TestAdvice(t *testing.T) {
 		want []string
 	}{
 		{apiError("UnauthorizedOperation", "You are not authorized"), []string{"ec2:CreateNetworkInterface", "IAM policy"}},
-		{apiError("RequestLimitExceeded", "Request limit exceeded. id 123"), []string{"throttles", "tried again"}},
+		{apiError("RequestLimitExceeded", "Request limit exceeded. id 123"), []string{"is throttling", "retried"}},
 		{apiError("InsufficientFreeAddressesInSubnet", "no free"), []string{"free addresses"}},
-		{apiError("InsufficientCidrBlocks", "not enough free cidr blocks"), []string{"no free range for another prefix", "CIDR reservation", "tried again"}},
-		{apiError("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit."), []string{"will exceed limit", "instance type whose ENIs take more addresses"}},
-		{apiError("UnsupportedOperation", "not supported by m4.large"), []string{"m4.large", "take it out of the NodeENI"}},
+		{apiError("InsufficientCidrBlocks", "not enough free cidr blocks"), []string{"no free block for another prefix", "CIDR reservation", "retried"}},
+		{apiError("PrivateIpAddressLimitExceeded", "Number of private addresses will exceed limit."), []string{"will exceed limit", "instance type that supports more addresses"}},
+		{apiError("UnsupportedOperation", "not supported by m4.large"), []string{"m4.large", "remove the unsupported settings"}},
 		{apiError("InvalidGroup.NotFound", "The security group 'sg-1' does not exist"), []string{"sg-1", "securityGroupIDs"}},
 		{apiError("AuthFailure", "AWS was not able to validate the provided access credentials"), []string{"clock", "credentials are valid"}},
 		{apiError("InvalidParameter", "sg-1 and subnet-1 belong to different networks"), []string{"different networks", "correct"}},
 		{noCredentials(errors.New("request to EC2 IMDS failed")), []string{"no AWS credentials", "instance profile"}},
 		{noCredentials(apiError("AccessDenied", "not authorized to perform sts:AssumeRoleWithWebIdentity")), []string{"no AWS credentials", "AssumeRoleWithWebIdentity"}},
-		{noCredentials(&smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRoleWithWebIdentity", Err: errors.New("connection refused")}), []string{"STS AssumeRoleWithWebIdentity got no answer: connection refused"}},
-		{&smithy.OperationError{Err: errors.New("connection reset by peer")}, []string{"no answer", "connection reset by peer"}},
-		{apiError("UnauthorizedOperation", denied+"because no identity-based policy allows the ec2:CreateTags action. Encoded authorization failure message: abc"), []string{"IAM does not allow ec2:CreateTags:", "; allow ec2:CreateTags in the IAM policy of the role"}},
-		{apiError("UnauthorizedOperation", denied+"with an explicit deny in a service control policy: arn:aws:organizations::1:policy/p"), []string{"an explicit deny in a service control policy forbids ec2:CreateTags", "removed from that service control policy"}},
+		{noCredentials(&smithy.OperationError{ServiceID: "STS", OperationName: "AssumeRoleWithWebIdentity", Err: errors.New("connection refused")}), []string{"STS AssumeRoleWithWebIdentity did not respond: connection refused"}},
+		{&smithy.OperationError{Err: errors.New("connection reset by peer")}, []string{"EC2 did not respond", "connection reset by peer"}},
+		{apiError("UnauthorizedOperation", denied+"because no identity-based policy allows the ec2:CreateTags action. Encoded authorization failure message: abc"), []string{"IAM does not allow ec2:CreateTags:", "; allow ec2:CreateTags in the IAM policy of the calling role"}},
+		{apiError("UnauthorizedOperation", denied+"with an explicit deny in a service control policy: arn:aws:organizations::1:policy/p"), []string{"an explicit deny in a service control policy forbids ec2:CreateTags", "remove the deny from that service control policy"}},
 		{apiError("UnauthorizedOperation", denied+"with an explicit deny in an identity-based policy"), []string{"an explicit deny in an identity-based policy forbids"}},
 		{apiError("UnauthorizedOperation", denied+"because no permissions boundary allows the ec2:CreateTags action"), []string{"no permissions boundary allows ec2:CreateTags", "allow ec2:CreateTags in the permissions boundary"}},
 		{apiError("UnauthorizedOperation", denied+"because no VPC endpoint policy allows the ec2:CreateTags action"), []string{"in the VPC endpoint policy"}},
@@ -297,14 +297,14 @@ func TestAdviceIsTheSameEachTime(t *testing.T) {
 		err  error
 		want string
 	}{
-		{sent(dial(&net.DNSError{Err: port + "connection refused", Name: "ec2.example", Server: "10.0.0.2:53", IsTemporary: true})), "lookup of ec2.example: no answer"},
+		{sent(dial(&net.DNSError{Err: port + "connection refused", Name: "ec2.example", Server: "10.0.0.2:53", IsTemporary: true})), "lookup of ec2.example: no response"},
 		{sent(dial(&net.DNSError{Err: port + "i/o timeout", Name: "ec2.example", IsTimeout: true})), "lookup of ec2.example: timed out"},
 		{sent(dial(&net.DNSError{Err: "no such host", Name: "ec2.example", IsNotFound: true})), "lookup of ec2.example: no such host"},
-		{noCredentials(sent(dial(&net.DNSError{Err: port + "connection refused", Name: "sts.example"}))), "lookup of sts.example: no answer"},
+		{noCredentials(sent(dial(&net.DNSError{Err: port + "connection refused", Name: "sts.example"}))), "lookup of sts.example: no response"},
 		{sent(&net.OpError{Op: "read", Net: "tcp", Source: from, Err: os.NewSyscallError("read", syscall.ECONNRESET)}), "(connection reset by peer)"},
 		{sent(&net.OpError{Op: "read", Net: "tcp", Source: from, Err: os.ErrDeadlineExceeded}), "(i/o timeout)"},
 		{apiError("UnauthorizedOperation", "You are not authorized. Encoded authorization failure message: abc123"), "(UnauthorizedOperation: You are not authorized.)"},
-		{apiError("RequestLimitExceeded", "id 123"), "throttles"},
+		{apiError("RequestLimitExceeded", "id 123"), "is throttling"},
 	} {
 		if got := Advice("X", test.err); !strings.Contains(got, test.want) || strings.Contains(got, "123") {
 			t.Errorf("%v: the advice is %q, want %q in it", test.err, got, test.want)

@@ -18,15 +18,15 @@ import (
 // out. what stands for the host where the error does not name it.
 func explainSilence(err error, what string) (why, do string) {
 	host := hostOf(err)
-	do = fmt.Sprintf("see that %s can be reached from this node: by a route, a VPC endpoint, or a proxy", orElse(host, what))
+	do = fmt.Sprintf("make sure that this node can reach %s through a route, a VPC endpoint, or a proxy", orElse(host, what))
 	if certificate := untrusted(err); certificate != "" {
 		return fmt.Sprintf("the certificate of %s is not trusted (%s)", orElse(host, what), certificate),
-			"if a proxy with a CA of its own, or a private endpoint, stands there, name its CA certificates in AWS_CA_BUNDLE or SSL_CERT_FILE, and mount the file with the chart's values"
+			"if a proxy or a private endpoint uses a private CA, set AWS_CA_BUNDLE or SSL_CERT_FILE to a file with the CA certificates, and mount that file (see the values of the Helm chart)"
 	}
 	why = brief(err)
 	if proxy := proxyOf(err); proxy != "" {
-		return fmt.Sprintf("%s (by way of the proxy %s: %s)", orElse(host, what), proxy, why),
-			fmt.Sprintf("see that the proxy %s lets %s through, or name it in NO_PROXY", proxy, orElse(host, what))
+		return fmt.Sprintf("%s (through the proxy %s: %s)", orElse(host, what), proxy, why),
+			fmt.Sprintf("allow %[2]s in the proxy %[1]s, or add %[2]s to NO_PROXY", proxy, orElse(host, what))
 	}
 	if host == "" || strings.Contains(why, host) {
 		return why, do
@@ -121,7 +121,7 @@ func brief(err error) string {
 
 // briefDNS: the error's own text may hold the port that the question was sent from.
 func briefDNS(err *net.DNSError) string {
-	why := "no answer"
+	why := "no response"
 	switch {
 	case err.IsNotFound:
 		why = "no such host"

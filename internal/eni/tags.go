@@ -36,11 +36,11 @@ const maxTagValue = 256
 func CheckCluster(name string) error {
 	switch n := utf8.RuneCountInString(name); {
 	case n > maxTagValue:
-		return fmt.Errorf("it has %d characters, and EC2 takes tag values of at most %d; choose a shorter one", n, maxTagValue)
+		return fmt.Errorf("it has %d characters, but EC2 allows at most %d in a tag value; choose a shorter one", n, maxTagValue)
 	case !utf8.ValidString(name), strings.ContainsFunc(name, unicode.IsControl):
-		return fmt.Errorf("%q holds what EC2 takes in no tag; choose one of letters, digits, spaces and + - = . _ : / @", name)
+		return fmt.Errorf("%q contains characters that EC2 does not allow in tags; use letters, digits, spaces, and + - = . _ : / @", name)
 	case strings.TrimSpace(name) != name:
-		return fmt.Errorf("%q begins or ends with a space, which EC2 may cut off; leave it out", name)
+		return fmt.Errorf("%q starts or ends with a space, which EC2 may remove; leave it out", name)
 	}
 	return nil
 }

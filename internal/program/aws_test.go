@@ -246,15 +246,15 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 		wants []string
 	}{
 		"STS does not answer": {append(irsa, "AWS_ENDPOINT_URL_STS=http://10.9.9.9:1", "NO_PROXY=10.9.9.9"),
-			[]string{"STS AssumeRoleWithWebIdentity got no answer: 10.9.9.9:1 (connection refused)", "VPC endpoint of sts"}},
+			[]string{"STS AssumeRoleWithWebIdentity did not respond: 10.9.9.9:1 (connection refused)", "VPC endpoint for sts"}},
 		"STS behind a proxy that refuses": {irsa, []string{"STS AssumeRoleWithWebIdentity", "sts.us-test-1.amazonaws.com", "proxy " + proxyAddress, "Forbidden", "NO_PROXY"}},
 		"STS refuses": {append(irsa, "AWS_ENDPOINT_URL_STS=http://10.9.9.9:8001", "NO_PROXY=10.9.9.9"),
-			[]string{"STS AssumeRoleWithWebIdentity at 10.9.9.9:8001 was refused (HTTP 403 AccessDenied: Not authorized", "trust policy"}},
+			[]string{"STS AssumeRoleWithWebIdentity at 10.9.9.9:8001 failed (HTTP 403 AccessDenied: Not authorized", "trust policy"}},
 		"no token": {append(slices.Clone(irsa), "AWS_WEB_IDENTITY_TOKEN_FILE=/none"), []string{"unable to read file at /none", "no such file or directory", "AWS_WEB_IDENTITY_TOKEN_FILE"}},
 		"Pod Identity's agent does not answer": {append(pod, "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://127.0.0.1:1"+containerPath),
 			[]string{"127.0.0.1:1 (connection refused)", "eks-pod-identity-agent"}},
 		"Pod Identity refuses": {append(pod, "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://169.254.170.23/other"),
-			[]string{"HTTP 404 no association for this pod", "VPC endpoint of eks-auth"}},
+			[]string{"HTTP 404 no association for this pod", "VPC endpoint for eks-auth"}},
 		"IMDS does not answer": {[]string{"AWS_REGION=us-test-1", "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1"},
 			[]string{"iam/security-credentials/ from IMDS at 127.0.0.1:1: connection refused", "block 127.0.0.1:1?"}},
 		"IMDS has no role": {[]string{"AWS_REGION=us-test-1", "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://10.9.9.9:8002"},
