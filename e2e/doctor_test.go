@@ -74,20 +74,20 @@ func TestDoctor(t *testing.T) {
 		found := c.examine(node, 0, flags...)
 		c.expect(found, "IMDS", doctor.OK, "m5.large")
 		c.expect(found, "credentials", doctor.OK, "instance profile")
-		c.expect(found, "NodeENIs", doctor.Warning, "none of the 0", "label the node")
+		c.expect(found, "NodeENIs", doctor.Warning, "none of the 0", "add the labels")
 		c.expect(found, "ec2:CreateNetworkInterface", doctor.OK)
-		c.expect(found, "ec2:AttachNetworkInterface", doctor.Skipped, "there is none yet")
-		c.expect(found, "VPC CNI", doctor.OK, "not in this cluster")
+		c.expect(found, "ec2:AttachNetworkInterface", doctor.Skipped, "none exists yet")
+		c.expect(found, "VPC CNI", doctor.OK, "not installed in this cluster")
 	})
 	c.must(c.Apply(t.Context(), data))
 	c.must(c.Label(t.Context(), node, "ng", "multi-eni"))
 	c.run("all is well", func(*testing.T) {
 		found := c.examine(node, 0, flags...)
-		c.expect(found, "NodeENIs", doctor.OK, "1 of the 1")
+		c.expect(found, "NodeENIs", doctor.OK, "1 of 1 NodeENIs")
 		c.expect(found, "subnets in this zone", doctor.OK, "1 ENI")
 		c.expect(found, "free addresses", doctor.OK, c.subnet("data", node))
 		c.expect(found, "security groups", doctor.OK)
-		c.expect(found, "ENI limit", doctor.OK, "takes 3 ENIs; 1 attached, 1 more wanted")
+		c.expect(found, "ENI limit", doctor.OK, "supports 3 ENIs; 1 attached, 1 more requested")
 		c.expect(found, "device indexes", doctor.OK)
 		c.expect(found, "CAP_NET_ADMIN", doctor.OK)
 		c.expect(found, "kernel", doctor.OK)
@@ -111,11 +111,11 @@ func TestDoctor(t *testing.T) {
 	})
 	c.run("a device index that is taken", func(*testing.T) {
 		stranger := c.stranger(node, 1)
-		c.expect(c.examine(node, 0, flags...), "device indexes", doctor.Warning, "wants 1", stranger, "gets 2")
+		c.expect(c.examine(node, 0, flags...), "device indexes", doctor.Warning, "requests index 1", stranger, "gets index 2")
 	})
 	c.run("the limit", func(*testing.T) {
 		c.must(c.Apply(t.Context(), nodeENI("more", "subnetNames: [storage]\nsecurityGroupNames: [storage]")))
-		c.expect(c.examine(node, 1, flags...), "ENI limit", doctor.Failure, "m5.large takes 3 ENIs; 2 attached (", "the primary one", "2 more wanted")
+		c.expect(c.examine(node, 1, flags...), "ENI limit", doctor.Failure, "m5.large supports 3 ENIs; 2 attached (", "primary ENI", "2 more requested")
 		c.must(c.DeleteNodeENI(t.Context(), "more"))
 	})
 	c.run("names and groups that are wrong", func(*testing.T) {
@@ -137,15 +137,15 @@ func TestDoctor(t *testing.T) {
 		c.must(c.Apply(t.Context(), nodeENI("six", "subnetNames: [six]\nsecurityGroupNames: [storage]\nipv6: {addresses: 2}")))
 		c.must(c.Apply(t.Context(), nodeENI("express", "subnetNames: [storage]\nsecurityGroupNames: [storage]\nmtu: 9001\nenaExpress: {enabled: true}")))
 		found := c.examine(node, 1, flags...)
-		c.expect(found, "instance type", doctor.Failure, "NodeENI express", "m5.large", "no ENA Express")
+		c.expect(found, "instance type", doctor.Failure, "NodeENI express", "m5.large", "not support ENA Express")
 		c.expect(found, "ENA Express", doctor.Warning, "NodeENI express has mtu 9001")
-		c.expect(found, "free addresses", doctor.OK, c.subnet("six", node), "IPv6 only")
+		c.expect(found, "free addresses", doctor.OK, c.subnet("six", node), "IPv6-only")
 		c.expect(found, "VPC CNI version", doctor.Failure, "1.20.0 crashes", c.subnet("six", node))
 		c.expect(found, "router advertisements", doctor.OK, "nf_tables")
-		c.expect(found, "nodeadm", doctor.Warning, "the user data turns", "OSManagedNoManageENIs")
+		c.expect(found, "nodeadm", doctor.Warning, "the user data enables", "OSManagedNoManageENIs")
 		c.must(c.DeleteNodeENI(t.Context(), "six"))
 		c.must(c.DeleteNodeENI(t.Context(), "express"))
-		c.expect(c.examine(node, 0, flags...), "instance type", doctor.OK, "m5.large: 3 ENIs; 10 IPv4 addresses or prefixes per ENI; 10 IPv6 ones; no ENA Express")
+		c.expect(c.examine(node, 0, flags...), "instance type", doctor.OK, "m5.large: 3 ENIs; 10 IPv4 addresses or prefixes per ENI; 10 IPv6 addresses or prefixes per ENI; no ENA Express")
 	})
 	c.run("another node's name", func(*testing.T) {
 		c.expect(c.examine(node, 1, "--node-name", "node-7", "--kubeconfig", kubeconfig), "NodeENIs", doctor.Failure, "node-7")
@@ -185,7 +185,7 @@ func TestDoctor(t *testing.T) {
 	})
 }
 
-// withIPv6AndNodeadm has a node that takes 3 ENIs and was set up by nodeadm, and a subnet
+// withIPv6AndNodeadm has a node that supports 3 ENIs and was set up by nodeadm, and a subnet
 // that has IPv6 only.
 func withIPv6AndNodeadm(topology *sim.Topology) {
 	topology.Nodes[0].Type = "m5.large"
@@ -213,7 +213,7 @@ func TestDoctorStandAlone(t *testing.T) {
 		found := c.examine(node, 1, flags...)
 		c.expect(found, "NodeENIs", doctor.Failure, "two.yaml")
 		c.expect(found, "subnets in this zone", doctor.OK, "1 ENI")
-		c.expect(found, "ec2:DeleteNetworkInterface", doctor.Skipped, "there is none yet")
+		c.expect(found, "ec2:DeleteNetworkInterface", doctor.Skipped, "none exists yet")
 		c.unwrite(node, "two")
 	})
 	c.run("with an agent at work", func(t *testing.T) {

@@ -16,13 +16,13 @@ func checkIMDS(f Facts) []Result {
 	case i == nil:
 		return nil
 	case i.Err != nil:
-		message, action := split(i.Err.Error(), "run on the host's network of an EC2 instance")
+		message, action := split(i.Err.Error(), "run the doctor on an EC2 instance, in the host's network")
 		return []Result{failure(imdsCheck, action, "%s", message)}
 	case i.Version1:
-		return []Result{warning(imdsCheck, "set the instance's HttpTokens metadata option to required: aws ec2 modify-instance-metadata-options --http-tokens required",
-			"version 2 answers, but so does version 1: any process that can be made to fetch a URL gets at the instance's credentials")}
+		return []Result{warning(imdsCheck, "require IMDSv2: aws ec2 modify-instance-metadata-options --http-tokens required",
+			"IMDSv1 is enabled: an attacker who can make any process on the node fetch a URL gets the credentials of the instance")}
 	default:
-		return []Result{ok(imdsCheck, "version 2 answers: %s, %s in %s", i.Identity.InstanceID, i.Identity.InstanceType, i.Identity.Zone)}
+		return []Result{ok(imdsCheck, "version 2 works: %s, %s in %s", i.Identity.InstanceID, i.Identity.InstanceType, i.Identity.Zone)}
 	}
 }
 
@@ -36,10 +36,10 @@ func checkRegion(f Facts) []Result {
 	}
 	asked, here := f.Credentials.Region, f.IMDS.Identity.Region
 	if asked != here {
-		return []Result{failure(regionCheck, fmt.Sprintf("set AWS_REGION to %s, or leave it out: IMDS has the Region; with Helm it is the value awsRegion", here),
-			"EC2 is asked in %s, and this instance is in %s: what is said of EC2 below is about another Region", asked, here)}
+		return []Result{failure(regionCheck, fmt.Sprintf("set AWS_REGION (awsRegion in the Helm chart) to %s, or leave it out so that the Region comes from IMDS", here),
+			"requests go to EC2 in %s, but this instance is in %s: the results for EC2 below are for the wrong Region", asked, here)}
 	}
-	return []Result{ok(regionCheck, "EC2 is asked in %s, where this instance is", here)}
+	return []Result{ok(regionCheck, "%s, the Region of this instance", here)}
 }
 
 // checkPlace: whether EC2 shows the instance at all. Every instance has its primary
@@ -50,8 +50,8 @@ func checkPlace(f Facts) []Result {
 		return nil
 	}
 	who := f.IMDS.Identity
-	return []Result{failure(check, fmt.Sprintf("see that the Region (%s), the account of the credentials (%s) and AWS_ENDPOINT_URL_EC2, if it is set, are those of the instance", who.Region, who.AccountID),
-		"EC2 does not show the primary ENI of %s, which every instance has: it was asked in another Region, account or endpoint, so what it says below is not about this node", who.InstanceID)}
+	return []Result{failure(check, fmt.Sprintf("check that the Region (%s), the account of the credentials (%s), and AWS_ENDPOINT_URL_EC2, if set, match the instance", who.Region, who.AccountID),
+		"EC2 does not show the primary ENI of %s: the Region, account, or endpoint is wrong, so the results for EC2 below are not about this node", who.InstanceID)}
 }
 
 // misses says whether EC2 shows no primary ENI of the instance.
@@ -72,13 +72,13 @@ func checkCluster(f Facts) []Result {
 			continue
 		}
 		if f.EC2.Cluster == "" {
-			return []Result{skipped(check, "which is right is not known: the cluster's id could not be read from the API server")}
+			return []Result{skipped(check, "not checked, because the doctor could not read the id of the cluster from the API server")}
 		}
-		action := fmt.Sprintf("give agents and coordinators the --cluster-name %q. If that cluster is gone, detach and delete the ENI by hand", e.Owner.Cluster)
+		action := fmt.Sprintf("start agents and coordinators with --cluster-name %q. If that cluster no longer exists, detach and delete the ENI manually", e.Owner.Cluster)
 		if f.Wanted.has(e.Owner) {
-			results = append(results, failure(check, action, "it is %q here, and %s, which was made for this instance and its NodeENI %s, bears %q: the agent would make another ENI", f.EC2.Cluster, e.ID, e.Owner.NodeENI, e.Owner.Cluster))
+			results = append(results, failure(check, action, "the cluster name is %q, but %s, which was created for this instance and NodeENI %s, has the cluster tag %q: the agent would create another ENI", f.EC2.Cluster, e.ID, e.Owner.NodeENI, e.Owner.Cluster))
 		} else {
-			results = append(results, warning(check, action, "it is %q here, and %s, which was made for this instance, bears %q: no agent looks after it, and no coordinator of this cluster deletes it", f.EC2.Cluster, e.ID, e.Owner.Cluster))
+			results = append(results, warning(check, action, "the cluster name is %q, but %s, which was created for this instance, has the cluster tag %q: agents and coordinators of this cluster do not manage it", f.EC2.Cluster, e.ID, e.Owner.Cluster))
 		}
 	}
 	return results
@@ -97,19 +97,19 @@ func checkCredentials(f Facts) []Result {
 	case c == nil && f.IMDS == nil:
 		return nil
 	case c == nil:
-		return []Result{skipped(credentialsCheck, "the Region is not known: IMDS does not tell, and AWS_REGION is not set")}
+		return []Result{skipped(credentialsCheck, "not checked, because the Region is unknown: IMDS does not respond, and AWS_REGION is not set")}
 	case c.Err != nil:
 		what, do := eni.ExplainCredentials(c.Err)
-		return []Result{failure(credentialsCheck, do+"; packaging/iam has the policies", "there are none: %s", what)}
+		return []Result{failure(credentialsCheck, do+"; packaging/iam contains the required policies", "none: %s", what)}
 	}
 	switch kind, _, _ := strings.Cut(c.Source, ":"); kind {
 	case "EC2RoleProvider":
-		return []Result{ok(credentialsCheck, "of the instance profile")}
+		return []Result{ok(credentialsCheck, "from the instance profile")}
 	case "WebIdentityCredentials", "CredentialsEndpointProvider":
-		return []Result{ok(credentialsCheck, "of a pod's role (%s). IAM cannot confine those to this instance; see docs/security.md", kind)}
+		return []Result{ok(credentialsCheck, "from the role of a pod (%s). IAM cannot restrict them to this instance; see docs/security.md", kind)}
 	default:
 		return []Result{warning(credentialsCheck, "use the instance profile: unset AWS_ACCESS_KEY_ID and AWS_PROFILE",
-			"they come from %s, not from a role: they do not expire, and IAM cannot confine them to this instance", c.Source)}
+			"from %s instead of a role: they do not expire, and IAM cannot restrict them to this instance", c.Source)}
 	}
 }
 
@@ -128,7 +128,7 @@ func checkPermissions(f Facts) []Result {
 		if f.IMDS == nil {
 			return nil
 		}
-		return []Result{skipped("EC2", "is not asked without IMDS and credentials")}
+		return []Result{skipped("EC2", "not checked, because this requires IMDS and credentials")}
 	}
 	actions := needed
 	if f.Wanted != nil && f.Wanted.Standalone {
@@ -158,24 +158,24 @@ func checkPermission(action string, e *EC2) Result {
 	}
 	switch {
 	case e.Done[action] && len(refused)+len(other) > 0:
-		return ok(check, "allowed: the call itself was carried out")
+		return ok(check, "allowed: the doctor made this call")
 	case len(refused) > 0:
 		what, do := eni.Explain(action, refused[0].Err)
 		if action == "CreateNetworkInterface" && !eni.IsUnauthenticated(refused[0].Err) {
-			do += ". A create needs ec2:CreateTags too, and the keys of the NodeENI's tags listed there"
+			do += ". Creating an ENI also requires ec2:CreateTags, and a policy that lists the tag keys of the NodeENI"
 		}
 		return failure(check, do, "not allowed%s: %s", about(refused), what)
 	case len(other) > 0:
 		what, do := eni.Explain(action, other[0].Err)
-		return warning(check, do, "EC2 does not say whether it is allowed%s: %s", about(other), what)
+		return warning(check, do, "cannot determine whether it is allowed%s: %s", about(other), what)
 	case !tried:
 		why := e.Untried[action]
 		if why == "" {
-			why = "it has not been tried"
+			why = "not tested"
 		}
 		return skipped(check, "%s", why)
 	case action == "CreateNetworkInterface":
-		return ok(check, "allowed, with its tags (ec2:CreateTags)")
+		return ok(check, "allowed, including ec2:CreateTags")
 	default:
 		return ok(check, "allowed")
 	}

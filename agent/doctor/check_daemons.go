@@ -28,25 +28,25 @@ func checkHost(f Facts) []Result {
 	links := strings.Join(h.Links, ", ")
 	switch {
 	case h.ID == "talos":
-		return append(results, warning("Talos", fmt.Sprintf("give each link that ENIs will have an entry in machine.network.interfaces with ignore: true (%s), or the kernel argument talos.network.interface.ignore=LINK", links),
-			"takes the next ENI's link (%s) unless its machine configuration says otherwise, which cannot be seen here: it gets addresses by DHCP, and routes in main", links))
+		return append(results, warning("Talos", fmt.Sprintf("for each link of an ENI (%s), add an entry with ignore: true to machine.network.interfaces, or add the kernel argument talos.network.interface.ignore=LINK", links),
+			"configures the link of the next ENI (%s) unless the machine configuration, which the doctor cannot read, excludes it: the link then gets addresses from DHCP and routes in the main table", links))
 	case len(results) > 0:
 		return results
 	case h.Blind:
-		return []Result{skipped(check, "the host's processes cannot be seen from here, so what configures links is not known; run it on the host, or in a pod of kubectl debug node/NODE --profile=sysadmin")}
+		return []Result{skipped(check, "the host's processes are not visible here, so the doctor cannot find out what configures links; run the doctor on the host, or with kubectl debug node/NODE --profile=sysadmin")}
 	case h.Guessed:
-		return []Result{skipped(check, "the primary ENI's link is not found, so the next ENI's is not known")}
+		return []Result{skipped(check, "cannot find the link of the primary ENI, so the name of the next ENI's link is unknown")}
 	case len(h.Others) > 0:
-		return []Result{skipped(check, "%s runs on this host (%s), and how it is configured is not known here: see that it leaves the next ENI's link (%s) alone", strings.Join(h.Others, ", "), orUnknown(h.OS), links)}
+		return []Result{skipped(check, "%s runs on this host (%s), and the doctor cannot read its configuration: make sure that it does not configure the link of the next ENI (%s)", strings.Join(h.Others, ", "), orUnknown(h.OS), links)}
 	case !slices.Contains(understood, h.ID):
-		return []Result{skipped(check, "what configures links on this host (%s) is not known here: see that nothing takes the next ENI's link (%s)", orUnknown(h.OS), links)}
+		return []Result{skipped(check, "the doctor does not know what configures links on this host (%s): make sure that nothing configures the link of the next ENI (%s)", orUnknown(h.OS), links)}
 	}
-	return []Result{ok(check, "none takes the next ENI's link (%s)", links)}
+	return []Result{ok(check, "none of them configures the link of the next ENI (%s)", links)}
 }
 
 func orUnknown(text string) string {
 	if text == "" {
-		return "of unknown kind"
+		return "unknown operating system"
 	}
 	return text
 }
@@ -59,7 +59,7 @@ func checkRules(h *Host) []Result {
 			check = "cloud-ifupdown"
 		}
 		results = append(results, warning(check, fmt.Sprintf("mask the rule: ln -sf /dev/null %s && udevadm control --reload-rules", path.Join(rulesDirectory, path.Base(rule))),
-			"%s gives every ENI's link addresses and routes of its own", rule))
+			"%s configures addresses and routes on the link of every ENI", rule))
 	}
 	return results
 }
@@ -79,19 +79,19 @@ func checkNetworkd(h *Host) []Result {
 			name = "" // nothing comes before it for certain
 		}
 	}
-	action := fmt.Sprintf("install packaging/systemd/optional/networkd.network (in /usr/share/eni-agent of the deb and rpm) as /etc/systemd/network/%s, with the primary link's name in it: it keeps systemd-networkd off all ENIs but the primary one", name)
+	action := fmt.Sprintf("install packaging/systemd/optional/networkd.network (in /usr/share/eni-agent of the deb and rpm) as /etc/systemd/network/%s, with the name of the primary link in it, so that systemd-networkd configures only the primary ENI", name)
 	if name == "" {
-		action = fmt.Sprintf("have the [Match] section of %s name the primary ENI's link only, or mask it by a link to /dev/null in /etc/systemd/network", h.Networkd.Takes)
+		action = fmt.Sprintf("make the [Match] section of %s name the primary ENI's link only, or mask the file with a symbolic link to /dev/null in /etc/systemd/network", h.Networkd.Takes)
 	}
-	return []Result{warning("systemd-networkd", action, "%s takes the next ENI's link (%s): it gets addresses by DHCP, and routes in main", h.Networkd.Takes, strings.Join(h.Links, ", "))}
+	return []Result{warning("systemd-networkd", action, "%s matches the link of the next ENI (%s): the link gets addresses from DHCP and routes in the main table", h.Networkd.Takes, strings.Join(h.Links, ", "))}
 }
 
 func checkNetworkManager(h *Host) []Result {
 	if !h.NetworkManager.Running || h.NetworkManager.Takes == "" {
 		return nil
 	}
-	return []Result{warning("NetworkManager", "install packaging/systemd/optional/networkmanager.conf (in /usr/share/eni-agent of the deb and rpm) as /etc/NetworkManager/conf.d/50-eni-agent.conf, with the primary link's name in it: it keeps NetworkManager off all ENIs but the primary one",
-		"takes the next ENI's link (%s), for %s: it gets addresses by DHCP, and routes in main", strings.Join(h.Links, ", "), h.NetworkManager.Takes)}
+	return []Result{warning("NetworkManager", "install packaging/systemd/optional/networkmanager.conf (in /usr/share/eni-agent of the deb and rpm) as /etc/NetworkManager/conf.d/50-eni-agent.conf, with the name of the primary link in it, so that NetworkManager configures only the primary ENI",
+		"configures the link of the next ENI (%s) because of %s: the link gets addresses from DHCP and routes in the main table", strings.Join(h.Links, ", "), h.NetworkManager.Takes)}
 }
 
 // ourCloudConfig is where packaging/systemd/optional/cloud-init.cfg is put. Of the files
@@ -102,11 +102,11 @@ func checkCloudInit(h *Host) []Result {
 	if h.CloudInit.Rule == "" {
 		return nil
 	}
-	action := "install packaging/systemd/optional/cloud-init.cfg (in /usr/share/eni-agent of the deb and rpm) as /etc/cloud/cloud.cfg.d/" + ourCloudConfig + ": it keeps cloud-init from all ENIs but the primary one"
+	action := "install packaging/systemd/optional/cloud-init.cfg (in /usr/share/eni-agent of the deb and rpm) as /etc/cloud/cloud.cfg.d/" + ourCloudConfig + ", so that cloud-init configures only the primary ENI"
 	if path.Base(h.CloudInit.File) >= ourCloudConfig && path.Base(h.CloudInit.File) != "cloud.cfg" {
-		action = "take hotplug out of updates.network.when in " + h.CloudInit.File
+		action = "remove hotplug from updates.network.when in " + h.CloudInit.File
 	}
-	return []Result{warning("cloud-init", action, "%s has it configure the next ENI's link (%s) when that is plugged in: it gets addresses by DHCP, and routes and rules of cloud-init's own", h.CloudInit.Rule, strings.Join(h.Links, ", "))}
+	return []Result{warning("cloud-init", action, "%s makes cloud-init configure the link of the next ENI (%s) when it appears: the link gets addresses from DHCP, and cloud-init adds its own routes and rules", h.CloudInit.Rule, strings.Join(h.Links, ", "))}
 }
 
 // checkCloudSetup: a unit that is masked starts by nothing; systemctl masks none that
@@ -119,7 +119,7 @@ func checkCloudSetup(h *Host) []Result {
 			verb = "disable"
 		}
 		results = append(results, warning("nm-cloud-setup", fmt.Sprintf("systemctl %s --now %s", verb, unit),
-			"%s is enabled: it gives ENIs addresses and rules of its own, of priority 30200 and 30400", unit))
+			"%s is enabled: it adds its own addresses and rules (priorities 30200 and 30400) for ENIs", unit))
 	}
 	return results
 }
@@ -133,12 +133,12 @@ func checkNodeadm(f Facts) []Result {
 	case n == nil:
 		return nil
 	case n.OSManagedENIs != "":
-		return []Result{warning(check, "take the feature gate OSManagedNoManageENIs out of the NodeConfig, and replace the node",
-			"%s turns its feature gate OSManagedNoManageENIs on: systemd-networkd then configures every ENI with the tag node.k8s.amazonaws.com/no_manage, which ours have, by DHCP, with routes in tables of its own", n.OSManagedENIs)}
+		return []Result{warning(check, "remove the feature gate OSManagedNoManageENIs from the NodeConfig, and replace the node",
+			"%s enables the feature gate OSManagedNoManageENIs: systemd-networkd then configures every ENI with the tag node.k8s.amazonaws.com/no_manage, which the agent sets, with DHCP and its own route tables", n.OSManagedENIs)}
 	case n.Err != nil:
-		return []Result{skipped(check, "the user data, which may turn its feature gate OSManagedNoManageENIs on, cannot be read: %v", n.Err)}
+		return []Result{skipped(check, "cannot read the user data, which may enable the feature gate OSManagedNoManageENIs: %v", n.Err)}
 	case n.Present:
-		return []Result{ok(check, "its feature gate OSManagedNoManageENIs is off")}
+		return []Result{ok(check, "the feature gate OSManagedNoManageENIs is disabled")}
 	}
 	return nil
 }

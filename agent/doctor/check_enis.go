@@ -21,24 +21,24 @@ func checkWanted(f Facts) []Result {
 		if f.IMDS == nil {
 			return nil
 		}
-		return []Result{skipped(wantedCheck, "not read: name the node with --node-name, or the files with --nodeeni-dir, to have checked what they ask for")}
+		return []Result{skipped(wantedCheck, "not checked: specify --node-name or --nodeeni-dir to check the NodeENIs")}
 	}
 	if w.Err != nil {
-		action := "see that the API server can be reached, that the CRDs are installed, and that the kubeconfig or ServiceAccount has the rights of the ClusterRole eni-agent"
+		action := "check that this node can reach the API server, that the CRDs are installed, and that the kubeconfig or ServiceAccount has the permissions of the ClusterRole eni-agent"
 		switch {
 		case w.Standalone:
-			action = "make the directory, and let it be read"
+			action = "create the directory, and make it readable"
 		case apierrors.IsUnauthorized(w.Err):
-			action = "renew the token or the certificate of the kubeconfig or ServiceAccount: it may have expired, or be another cluster's"
+			action = "renew the token or certificate of the kubeconfig or ServiceAccount: it may have expired or belong to another cluster"
 		}
-		return []Result{failure(wantedCheck, action, "cannot be read from %s: %v", w.From, w.Err)}
+		return []Result{failure(wantedCheck, action, "cannot read them from %s: %v", w.From, w.Err)}
 	}
 	var results []Result
 	for _, err := range w.WrongFiles {
-		results = append(results, failure(wantedCheck, "correct the file; the others count meanwhile", "%v", err))
+		results = append(results, failure(wantedCheck, "correct the file; the agent uses the other files in the meantime", "%v", err))
 	}
 	if w.Problem != "" {
-		return append(results, failure("Node", "the agent does nothing on this node until the Node is this instance", "%s", w.Problem))
+		return append(results, failure("Node", "the agent does nothing on this node until this is fixed", "%s", w.Problem))
 	}
 	selecting := 0
 	for i := range w.NodeENIs {
@@ -47,10 +47,10 @@ func checkWanted(f Facts) []Result {
 		}
 	}
 	if selecting == 0 {
-		return append(results, warning(wantedCheck, "label the node as a NodeENI's nodeSelector says, or write one",
-			"none of the %d in %s selects this node, so it gets no ENIs", len(w.NodeENIs), w.From))
+		return append(results, warning(wantedCheck, "add the labels of a NodeENI's nodeSelector to the node, or create a NodeENI",
+			"none of the %d NodeENIs in %s selects this node, so it gets no ENIs", len(w.NodeENIs), w.From))
 	}
-	return append(results, ok(wantedCheck, "%d of the %d in %s select this node", selecting, len(w.NodeENIs), w.From))
+	return append(results, ok(wantedCheck, "%d of %d NodeENIs in %s select this node", selecting, len(w.NodeENIs), w.From))
 }
 
 const forecastCheck = "subnets in this zone"
@@ -62,7 +62,7 @@ func checkNodeENIs(f Facts) []Result {
 	}
 	if err := f.EC2.ForecastErr; err != nil {
 		what, do := eni.Explain("", err)
-		return []Result{failure(forecastCheck, do, "EC2 cannot be asked: %s", what)}
+		return []Result{failure(forecastCheck, do, "cannot query EC2: %s", what)}
 	}
 	if f.EC2.Forecast == nil {
 		return nil
@@ -99,10 +99,10 @@ func checkSubnets(f Facts) []Result {
 		const check = "free addresses"
 		switch s := f.EC2.Forecast.Subnets[id]; {
 		case s.IPv6Only:
-			results = append(results, ok(check, "%s has IPv6 only, and EC2 does not count its addresses", id))
+			results = append(results, ok(check, "%s is IPv6-only, and EC2 does not report its free addresses", id))
 		case s.Free < missing[id]:
-			results = append(results, failure(check, "free addresses in the subnet, or list another subnet of this zone",
-				"%s (%s) has %d, and this node needs %d there", id, s.CIDR, s.Free, missing[id]))
+			results = append(results, failure(check, "free addresses in the subnet, or list another subnet in this zone",
+				"%s (%s) has %d, but this node needs %d", id, s.CIDR, s.Free, missing[id]))
 		default:
 			results = append(results, ok(check, "%s (%s) has %d", id, s.CIDR, s.Free))
 		}
@@ -126,7 +126,7 @@ func checkGroups(f Facts) []Result {
 	}
 	if err := f.EC2.GroupsErr; err != nil {
 		what, do := eni.Explain("DescribeSecurityGroups", err)
-		return []Result{failure(check, do, "EC2 cannot be asked: %s", what)}
+		return []Result{failure(check, do, "cannot query EC2: %s", what)}
 	}
 	var results []Result
 	seen := map[string]bool{}
@@ -137,9 +137,9 @@ func checkGroups(f Facts) []Result {
 			message := ""
 			switch {
 			case i < 0:
-				message = fmt.Sprintf("NodeENI %s: EC2 knows no security group %s in this account and Region", e.NodeENI, id)
+				message = fmt.Sprintf("NodeENI %s: security group %s does not exist in this account and Region", e.NodeENI, id)
 			case f.EC2.Groups[i].VPCID != vpc:
-				message = fmt.Sprintf("NodeENI %s: security group %s is in %s, and subnet %s is in %s", e.NodeENI, id, f.EC2.Groups[i].VPCID, e.Create.SubnetID, vpc)
+				message = fmt.Sprintf("NodeENI %s: security group %s is in %s, but subnet %s is in %s", e.NodeENI, id, f.EC2.Groups[i].VPCID, e.Create.SubnetID, vpc)
 			}
 			if message != "" && !seen[message] {
 				seen[message] = true
@@ -148,7 +148,7 @@ func checkGroups(f Facts) []Result {
 		}
 	}
 	if len(results) == 0 && len(f.EC2.Forecast.ENIs) > 0 {
-		results = append(results, ok(check, "all are in the subnets' VPC"))
+		results = append(results, ok(check, "all of them are in the VPC of the subnets"))
 	}
 	return results
 }
@@ -165,15 +165,15 @@ func whose(enis []eni.ENI) []string {
 		case by != "":
 			by = "NodeENI " + by
 		case isPrimary(e):
-			by = "the primary one"
+			by = "primary ENI"
 		case strings.HasPrefix(e.Description, "aws-K8S-"):
-			by = "the VPC CNI's"
+			by = "VPC CNI"
 		case e.Name != "":
 			by = e.Name
 		case e.Description != "":
 			by = e.Description
 		default:
-			by = "of unknown origin"
+			by = "unknown"
 		}
 		all = append(all, fmt.Sprintf("%s [%s]", e.ID, by))
 	}
@@ -193,12 +193,12 @@ func checkDeviceIndexes(f Facts) []Result {
 			if e.NetworkCard > 0 {
 				card = fmt.Sprintf(" on network card %d", e.NetworkCard)
 			}
-			results = append(results, warning(check, "choose a higher deviceIndex when it has to be the same on all nodes",
-				"NodeENI %s wants %d%s, which is taken by %s; its ENI %s %d", e.NodeENI, e.Wanted, card, holder(e, f.EC2.Forecast), has(e), e.DeviceIndex))
+			results = append(results, warning(check, "choose a higher deviceIndex if it must be the same on all nodes",
+				"NodeENI %s requests index %d%s, but %s uses it; its ENI %s index %d", e.NodeENI, e.Wanted, card, holder(e, f.EC2.Forecast), has(e), e.DeviceIndex))
 		}
 	}
 	if len(results) == 0 {
-		results = append(results, ok(check, "all as wanted"))
+		results = append(results, ok(check, "all requested indexes are available"))
 	}
 	return results
 }

@@ -24,14 +24,14 @@ func checkCNI(f Facts) []Result {
 	case c.Err != nil:
 		return []Result{skipped(check, "the DaemonSet kube-system/aws-node cannot be read: %v", c.Err)}
 	case !c.Present:
-		return []Result{ok(check, "is not in this cluster")}
+		return []Result{ok(check, "not installed in this cluster")}
 	case slices.Contains(c.Elsewhere, "ENABLE_IMDS_ONLY_MODE"):
-		return []Result{skipped(check, "ENABLE_IMDS_ONLY_MODE of the DaemonSet kube-system/aws-node comes from a ConfigMap or a Secret, which is not read: it must not be true")}
+		return []Result{skipped(check, "ENABLE_IMDS_ONLY_MODE of the DaemonSet kube-system/aws-node comes from a ConfigMap or Secret that the doctor does not read: make sure that it is not true")}
 	case strings.EqualFold(c.Env["ENABLE_IMDS_ONLY_MODE"], "true"):
-		return []Result{failure(check, "unset ENABLE_IMDS_ONLY_MODE of the DaemonSet kube-system/aws-node, on nodes that get ENIs of ours at least",
-			"ENABLE_IMDS_ONLY_MODE is true: it reads no tags, so it ignores %s and gives our ENIs to pods", "node.k8s.amazonaws.com/no_manage")}
+		return []Result{failure(check, "unset ENABLE_IMDS_ONLY_MODE of the DaemonSet kube-system/aws-node, at least on nodes that NodeENIs select",
+			"ENABLE_IMDS_ONLY_MODE is true: the VPC CNI does not read tags, so it ignores %s and uses the ENIs of the agent for pods", "node.k8s.amazonaws.com/no_manage")}
 	default:
-		return []Result{ok(check, "reads tags, and so leaves our ENIs alone")}
+		return []Result{ok(check, "reads tags, so it does not use the ENIs of the agent")}
 	}
 }
 
@@ -46,16 +46,16 @@ func checkSNAT(f Facts) []Result {
 	}
 	switch {
 	case c.isTrue("AWS_VPC_K8S_CNI_EXTERNALSNAT"):
-		return []Result{ok(check, "is off: what is sent from an ENI's address keeps it")}
+		return []Result{ok(check, "disabled: packets from an ENI's address keep their source address")}
 	case c.isTrue("ENABLE_IPv6"):
-		return []Result{ok(check, "is for IPv6 only in this cluster: what is sent from an ENI's address keeps it")}
+		return []Result{ok(check, "not used in this IPv6 cluster: packets from an ENI's address keep their source address")}
 	}
 	outside, more := "outside the VPC's CIDRs", ""
 	if excluded := c.Env["AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"]; excluded != "" {
-		outside, more = fmt.Sprintf("outside the VPC's CIDRs and %s, which are excluded,", excluded), " too"
+		outside, more = fmt.Sprintf("outside the VPC's CIDRs and the excluded CIDRs %s", excluded), " as well"
 	}
-	return []Result{warning(check, "list the destinations in AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS of the DaemonSet kube-system/aws-node"+more+", or set its AWS_VPC_K8S_CNI_EXTERNALSNAT to true: then pods need a NAT gateway to reach the internet",
-		"connections from an ENI's address (addressing Host: NodeENI %s) to destinations %s get the primary ENI's address as their source, and EC2's source/destination check drops them", strings.Join(hosts, ", "), outside)}
+	return []Result{warning(check, "list the destinations in AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS of the DaemonSet kube-system/aws-node"+more+", or set AWS_VPC_K8S_CNI_EXTERNALSNAT to true, in which case pods need a NAT gateway to reach the internet",
+		"the VPC CNI gives connections from an ENI's address (NodeENI %s has addressing Host) the primary ENI's source address if the destination is %s; EC2's source/destination check then drops them", strings.Join(hosts, ", "), outside)}
 }
 
 // firstWithoutIPv4 is the first VPC CNI that takes an ENI without an IPv4 address beside
@@ -74,12 +74,12 @@ func checkCNIVersion(f Facts) []Result {
 		}
 		switch v, err := version.ParseGeneric(f.CNI.Version); {
 		case err != nil:
-			return []Result{skipped(check, "cannot be read from its image's tag; versions before %s crash on a node with an ENI without IPv4, which NodeENI %s asks for", firstWithoutIPv4, e.NodeENI)}
+			return []Result{skipped(check, "cannot determine the version from the image tag; versions before %s crash on a node that has an ENI without IPv4, which NodeENI %s requests", firstWithoutIPv4, e.NodeENI)}
 		case v.LessThan(version.MustParseGeneric(firstWithoutIPv4)):
 			return []Result{failure(check, "update the VPC CNI to v"+firstWithoutIPv4+" or later before this node gets the ENI",
-				"%s crashes on a node with an ENI without IPv4, and NodeENI %s asks for one in %s, which has IPv6 only", f.CNI.Version, e.NodeENI, e.Create.SubnetID)}
+				"%s crashes on a node that has an ENI without IPv4, and NodeENI %s requests one in the IPv6-only subnet %s", f.CNI.Version, e.NodeENI, e.Create.SubnetID)}
 		default:
-			return []Result{ok(check, "%s works beside ENIs without IPv4", f.CNI.Version)}
+			return []Result{ok(check, "%s works with ENIs without IPv4", f.CNI.Version)}
 		}
 	}
 	return nil
@@ -128,23 +128,23 @@ func checkNodeIP(f Facts) []Result {
 	case k.NodeIP != "":
 		return []Result{ok(check, "%s", k.NodeIP)}
 	case k.has("node-ip"):
-		return []Result{ok(check, "is given")}
+		return []Result{ok(check, "set")}
 	case k.Args == nil && k.InternalIPs == nil:
-		return []Result{skipped(check, "neither the kubelet's process nor its Node can be seen from here")}
+		return []Result{skipped(check, "neither the kubelet's process nor its Node is visible here")}
 	}
 	const action = "start the kubelet with --node-ip and the primary ENI's address"
 	for _, v4 := range []bool{true, false} {
 		if same := k.internalIPs(v4); len(same) > 1 {
-			return []Result{warning(check, action, "the Node has %d InternalIPs of a kind (%s): kubectl logs and exec, and whatever takes the first, may use an ENI's", len(same), strings.Join(same, ", "))}
+			return []Result{warning(check, action, "the Node has %d InternalIPs of the same family (%s): kubectl logs, kubectl exec, and other clients may use the address of an ENI", len(same), strings.Join(same, ", "))}
 		}
 	}
 	switch {
 	case k.Cloud, k.has("cloud-provider"):
-		return []Result{warning(check, action, "is not given: the cloud controller makes InternalIPs of the Node of ENIs' addresses, and kubectl logs and exec may use one of them")}
+		return []Result{warning(check, action, "not set: the cloud controller adds the addresses of ENIs as InternalIPs of the Node, and kubectl logs and kubectl exec may use one of them")}
 	case k.Args != nil:
-		return []Result{ok(check, "is not needed: the kubelet has no --cloud-provider, so nothing makes InternalIPs of ENIs' addresses")}
+		return []Result{ok(check, "not needed: the kubelet has no --cloud-provider, so the addresses of ENIs do not become InternalIPs")}
 	}
-	return []Result{skipped(check, "whether it is given is not known: the kubelet's process is not visible, and no cloud controller has written the Node's addresses")}
+	return []Result{skipped(check, "unknown: the kubelet's process is not visible, and no cloud controller has set the addresses of the Node")}
 }
 
 // has says whether the kubelet was started with a flag.
@@ -171,15 +171,15 @@ func checkKernel(f Facts) []Result {
 	}
 	var results []Result
 	if !k.NetAdmin {
-		results = append(results, failure("CAP_NET_ADMIN", "run as root, or in a container with the capability NET_ADMIN and uid 0", "this process does not have it, so it cannot configure links"))
+		results = append(results, failure("CAP_NET_ADMIN", "run as root, or in a container with uid 0 and the capability NET_ADMIN", "missing, so this process cannot configure links"))
 	} else {
-		results = append(results, ok("CAP_NET_ADMIN", "is there"))
+		results = append(results, ok("CAP_NET_ADMIN", "available"))
 	}
 	switch {
 	case k.RulesErr != nil:
-		results = append(results, failure(check, "use a kernel with CONFIG_IP_MULTIPLE_TABLES; addressing None needs none", "policy routing does not work: %v", k.RulesErr))
+		results = append(results, failure(check, "use a kernel with CONFIG_IP_MULTIPLE_TABLES; addressing None does not need it", "policy routing does not work: %v", k.RulesErr))
 	case older(k.Release, 4, 17):
-		results = append(results, failure(check, "use Linux 4.17 or newer", "%s is too old: its rules have no protocol, by which the agent tells its own", k.Release))
+		results = append(results, failure(check, "use Linux 4.17 or later", "%s is too old: its routing rules have no protocol, which the agent uses to recognize its own rules", k.Release))
 	default:
 		results = append(results, ok(check, "%s, with policy routing", k.Release))
 	}
@@ -194,10 +194,10 @@ func checkRouters(f Facts) []Result {
 	if f.Kernel == nil {
 		return nil
 	}
-	return f.ofOwnLinks(f.Kernel.Routers, ok(check, "none by an ENI of ours"), func(link, id string) Result {
+	return f.ofOwnLinks(f.Kernel.Routers, ok(check, "none uses an ENI of the agent"), func(link, id string) Result {
 		return warning(check,
-			fmt.Sprintf("start eni-agent, which deletes it; on a kernel without nf_tables, sysctl -w net.ipv6.conf.%[1]s.accept_ra=0; ip -6 route del default dev %[1]s proto ra; for links to come, net.ipv6.conf.default.accept_ra = 0 in /etc/sysctl.d", link),
-			"the kernel has taken one by %s, the link of our %s, from the subnet's router: IPv6 of the node may leave by it", link, id)
+			fmt.Sprintf("start eni-agent, which deletes the route; on a kernel without nf_tables, run sysctl -w net.ipv6.conf.%[1]s.accept_ra=0; ip -6 route del default dev %[1]s proto ra, and for future links set net.ipv6.conf.default.accept_ra = 0 in /etc/sysctl.d", link),
+			"the kernel added one through %s, the link of %s, from a router advertisement: IPv6 packets of the node may leave through this ENI", link, id)
 	})
 }
 
@@ -214,9 +214,9 @@ func checkAdvertisements(f Facts) []Result {
 			continue
 		case f.Kernel.NFTablesErr != nil:
 			return []Result{warning(check, "use a kernel with nf_tables, or set net.ipv6.conf.default.accept_ra = 0 in /etc/sysctl.d",
-				"the kernel has no nf_tables (%v), so the agent cannot drop those of %s, which NodeENI %s names: IPv6 of the node may leave by the ENI", f.Kernel.NFTablesErr, e.Create.SubnetID, e.NodeENI)}
+				"the kernel has no nf_tables (%v), so the agent cannot drop router advertisements in %s, which NodeENI %s lists: IPv6 packets of the node may leave through the ENI", f.Kernel.NFTablesErr, e.Create.SubnetID, e.NodeENI)}
 		default:
-			return []Result{ok(check, "the kernel has nf_tables, by which the agent drops them on the links of its ENIs")}
+			return []Result{ok(check, "the kernel has nf_tables, so the agent can drop them on the links of its ENIs")}
 		}
 	}
 	return nil
@@ -248,10 +248,10 @@ func checkReversePaths(f Facts) []Result {
 	if f.Kernel == nil || len(f.Wanted.hosts()) == 0 {
 		return nil
 	}
-	return f.ofOwnLinks(f.Kernel.StrictPaths, ok(check, "is not strict on an ENI of ours"), func(link, id string) Result {
+	return f.ofOwnLinks(f.Kernel.StrictPaths, ok(check, "not strict on the ENIs of the agent"), func(link, id string) Result {
 		return warning(check,
-			fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2; for links to come, net.ipv4.conf.default.rp_filter = 2 in /etc/sysctl.d", link),
-			"it is strict on %s, the link of our %s: connections to its address that are translated to a container's (NodePort, hostPort, docker -p) are dropped when they arrive; others are not", link, id)
+			fmt.Sprintf("sysctl -w net.ipv4.conf.%s.rp_filter=2, and for future links set net.ipv4.conf.default.rp_filter = 2 in /etc/sysctl.d", link),
+			"strict on %s, the link of %s: the kernel drops connections to the ENI's address that are translated to a container (NodePort, hostPort, docker -p); other connections work", link, id)
 	})
 }
 

@@ -24,14 +24,14 @@ func checkInstanceType(f Facts) []Result {
 	switch {
 	case f.EC2.InstanceTypeErr != nil:
 		what, do := eni.Explain("DescribeInstanceTypes", f.EC2.InstanceTypeErr)
-		return []Result{warning(instanceTypeCheck, do, "the limits of %s are not known: %s", f.instanceType(), what)}
+		return []Result{warning(instanceTypeCheck, do, "cannot look up the limits of %s: %s", f.instanceType(), what)}
 	case t.MaxENIs == 0:
-		return []Result{skipped(instanceTypeCheck, "EC2 does not give the limits of %s", f.instanceType())}
+		return []Result{skipped(instanceTypeCheck, "EC2 does not report the limits of %s", f.instanceType())}
 	}
 	var results []Result
 	for _, p := range f.EC2.Forecast.Problems {
 		if p.Reason == agent.ReasonInstanceType {
-			message, action := split(p.Message, "change the NodeENI, or select nodes of another type")
+			message, action := split(p.Message, "change the NodeENI, or select nodes of another instance type")
 			results = append(results, failure(instanceTypeCheck, action, "NodeENI %s: %s", p.NodeENI, message))
 		}
 	}
@@ -60,9 +60,9 @@ func describeType(t eni.InstanceType) string {
 		}
 	}
 	add(t.IPv4Addresses > 0, "%d IPv4 addresses or prefixes per ENI", t.IPv4Addresses)
-	add(ptr.Deref(t.IPv6, false) && t.IPv6Addresses > 0, "%d IPv6 ones", t.IPv6Addresses)
+	add(ptr.Deref(t.IPv6, false) && t.IPv6Addresses > 0, "%d IPv6 addresses or prefixes per ENI", t.IPv6Addresses)
 	add(t.IPv6 != nil && !*t.IPv6, "no IPv6")
-	add(t.Xen, "Xen: no prefixes, no timeouts of connection tracking")
+	add(t.Xen, "Xen: no prefixes, no connection tracking timeouts")
 	add(t.ENAExpress != nil, "%sENA Express", map[bool]string{false: "no "}[ptr.Deref(t.ENAExpress, false)])
 	add(len(queues) > 0, "up to %s ENA queues per ENI", strings.Join(queues, ", "))
 	return strings.Join(words, "; ")
@@ -121,7 +121,7 @@ func limitOf(t eni.InstanceType, card int32, queues bool) int {
 
 func checkCard(f Facts, card int32, limit int, c onCard) Result {
 	const check = "ENI limit"
-	takes := fmt.Sprintf("%s takes %s", f.instanceType(), count(limit, "ENI"))
+	takes := fmt.Sprintf("%s supports %s", f.instanceType(), count(limit, "ENI"))
 	if len(f.EC2.InstanceType.Cards) > 1 {
 		takes += fmt.Sprintf(" on network card %d", card)
 	}
@@ -131,14 +131,14 @@ func checkCard(f Facts, card int32, limit int, c onCard) Result {
 	case c.more > room:
 		action := "use an instance type that supports more ENIs, or request fewer ENIs for this node"
 		if card == 0 {
-			action += "; with the VPC CNI, MAX_ENI of the DaemonSet aws-node leaves room for ours"
+			action += "; with the VPC CNI, set MAX_ENI of the DaemonSet aws-node to reserve ENIs"
 		}
-		return failure(check, action, "%s; %d attached (%s), %d more wanted", takes, len(c.attached), cmp.Or(strings.Join(whose(c.attached), ", "), "none"), c.more)
+		return failure(check, action, "%s; %d attached (%s), %d more requested", takes, len(c.attached), cmp.Or(strings.Join(whose(c.attached), ", "), "none"), c.more)
 	case c.more > 0 && c.more == room && cni:
-		return warning(check, fmt.Sprintf("leave room: set MAX_ENI of the DaemonSet aws-node to %d or less on nodes of this type", limit-c.wanted),
-			"%s; %d attached, %d more wanted, which leaves none for the VPC CNI, and it may take one first", takes, len(c.attached), c.more)
+		return warning(check, fmt.Sprintf("set MAX_ENI of the DaemonSet aws-node to %d or less on nodes of this type to reserve ENIs", limit-c.wanted),
+			"%s; %d attached, %d more requested. None remains for the VPC CNI, which may attach one first", takes, len(c.attached), c.more)
 	default:
-		return ok(check, "%s; %d attached, %d more wanted", takes, len(c.attached), c.more)
+		return ok(check, "%s; %d attached, %d more requested", takes, len(c.attached), c.more)
 	}
 }
 
@@ -157,14 +157,14 @@ func checkENAExpress(f Facts) []Result {
 		has := fmt.Sprintf("mtu %d", n.Spec.MTU)
 		switch mtu := cmp.Or(n.Spec.MTU, f.DefaultMTU); {
 		case mtu == 0:
-			has = "no mtu, and ENA's driver sets a larger one"
+			has = "no mtu, and the ENA driver sets a larger MTU"
 		case mtu <= maxENAExpressMTU:
 			continue
 		case n.Spec.MTU == 0:
 			has = fmt.Sprintf("no mtu, and --default-mtu is %d", mtu)
 		}
-		results = append(results, warning(check, fmt.Sprintf("set mtu to %d or less, on both ends", maxENAExpressMTU),
-			"NodeENI %s has %s: packets of more than %d bytes do not go by ENA Express", n.Name, has, maxENAExpressMTU))
+		results = append(results, warning(check, fmt.Sprintf("set mtu to %d or less at both ends", maxENAExpressMTU),
+			"NodeENI %s has %s: packets larger than %d bytes do not use ENA Express", n.Name, has, maxENAExpressMTU))
 	}
 	return results
 }

@@ -78,8 +78,8 @@ func TestChecks(t *testing.T) {
 		{"version 1", func(f *Facts) { f.IMDS.Version1 = true }, "IMDS", Warning, []string{"--http-tokens required"}},
 		{"no credentials", func(f *Facts) { f.Credentials.Err = errors.New("no role") }, "credentials", Failure, []string{"no role", "instance profile"}},
 		{"no Region", func(f *Facts) { f.Credentials = nil }, "credentials", Skipped, []string{"AWS_REGION"}},
-		{"IRSA", func(f *Facts) { f.Credentials.Source = "WebIdentityCredentials" }, "credentials", OK, []string{"cannot confine"}},
-		{"Pod Identity", func(f *Facts) { f.Credentials.Source = "CredentialsEndpointProvider" }, "credentials", OK, []string{"cannot confine"}},
+		{"IRSA", func(f *Facts) { f.Credentials.Source = "WebIdentityCredentials" }, "credentials", OK, []string{"cannot restrict"}},
+		{"Pod Identity", func(f *Facts) { f.Credentials.Source = "CredentialsEndpointProvider" }, "credentials", OK, []string{"cannot restrict"}},
 		{"keys", func(f *Facts) { f.Credentials.Source = "EnvConfigCredentials" }, "credentials", Warning, []string{"EnvConfigCredentials"}},
 		{"EC2 is not asked", func(f *Facts) { f.EC2 = nil }, "EC2", Skipped, nil},
 		{"what is wanted is not told", func(f *Facts) { f.Wanted = nil }, "NodeENIs", Skipped, []string{"--node-name"}},
@@ -89,7 +89,7 @@ func TestChecks(t *testing.T) {
 		{"not selected", func(f *Facts) { f.Wanted.Labels = nil }, "NodeENIs", Warning, []string{"none of the 1"}},
 		{"a wrong file", func(f *Facts) { f.Wanted.WrongFiles = []error{errors.New("a.yaml: bad")} }, "NodeENIs", Failure, []string{"a.yaml"}},
 		{"refused", func(f *Facts) { f.EC2.Attempts[4].Err, f.EC2.Attempts[4].About = unauthorized(), "NodeENI data" }, "ec2:CreateNetworkInterface", Failure,
-			[]string{"for NodeENI data", "ec2:CreateTags.)\n", "NodeENI's tags"}},
+			[]string{"for NodeENI data", "ec2:CreateTags.)\n", "tag keys of the NodeENI"}},
 		{"one of two refused", func(f *Facts) {
 			f.EC2.Attempts = append(f.EC2.Attempts, Attempt{Action: "CreateNetworkInterface", About: "NodeENI b", Err: unauthorized()})
 		}, "ec2:CreateNetworkInterface", Failure, []string{"NodeENI b"}},
@@ -103,9 +103,9 @@ func TestChecks(t *testing.T) {
 		{"a problem", func(f *Facts) {
 			f.EC2.Forecast.Problems = []agent.ForecastProblem{{NodeENI: "b", Message: "no listed subnet is in the zone; list one"}}
 		}, "subnets in this zone", Failure, []string{"NodeENI b: no listed subnet is in the zone\nlist one"}},
-		{"IPv6 only", func(f *Facts) {
+		{"IPv6-only", func(f *Facts) {
 			f.EC2.Forecast.Subnets = map[string]eni.Subnet{"subnet-1": {VPCID: "vpc-1", IPv6Only: true}}
-		}, "free addresses", OK, []string{"IPv6 only"}},
+		}, "free addresses", OK, []string{"IPv6-only"}},
 		{"full", func(f *Facts) { f.EC2.Forecast.Subnets = map[string]eni.Subnet{"subnet-1": {VPCID: "vpc-1"}} }, "free addresses", Failure, []string{"has 0", "needs 1"}},
 		{"full but for the primary addresses", func(f *Facts) {
 			f.EC2.Forecast.ENIs[0].Create.SecondaryAddresses = 2
@@ -122,7 +122,7 @@ func TestChecks(t *testing.T) {
 		{"no group", func(f *Facts) { f.EC2.Groups = nil }, "security groups", Failure, []string{"sg-1", "correct securityGroupIDs"}},
 		{"a group of another VPC", func(f *Facts) { f.EC2.Groups[0].VPCID = "vpc-2" }, "security groups", Failure, []string{"vpc-2", "vpc-1"}},
 		{"groups not known", func(f *Facts) { f.EC2.GroupsErr = unauthorized() }, "security groups", Failure, nil},
-		{"too many", func(f *Facts) { f.EC2.InstanceType.MaxENIs = 1 }, "ENI limit", Failure, []string{"m5.large takes 1", "eni-0 [the primary one]", "1 more wanted"}},
+		{"too many", func(f *Facts) { f.EC2.InstanceType.MaxENIs = 1 }, "ENI limit", Failure, []string{"m5.large supports 1", "eni-0 [primary ENI]", "1 more requested"}},
 		{"no room for the VPC CNI", func(f *Facts) { f.EC2.InstanceType.MaxENIs, f.CNI.Env = 2, nil }, "ENI limit", Warning, []string{"set MAX_ENI", "to 1 or less"}},
 		{"as many as fit", func(f *Facts) { f.EC2.InstanceType.MaxENIs = 2 }, "ENI limit", OK, nil},
 		{"the limits are not told", func(f *Facts) { f.EC2.InstanceType.MaxENIs = 0 }, "instance type", Skipped, []string{"limits of m5.large"}},
@@ -130,30 +130,30 @@ func TestChecks(t *testing.T) {
 		{"index taken", func(f *Facts) {
 			f.EC2.Forecast.ENIs[0].DeviceIndex, f.EC2.Forecast.ENIs[0].Holder = 2, "eni-9"
 			f.EC2.Forecast.Attached = append(f.EC2.Forecast.Attached, eni.ENI{ID: "eni-9", Description: "aws-K8S-i-1", Attachment: &eni.Attachment{DeviceIndex: 1}})
-		}, "device indexes", Warning, []string{"wants 1", "eni-9 [the VPC CNI's]", "gets 2"}},
+		}, "device indexes", Warning, []string{"requests index 1", "eni-9 [VPC CNI]", "gets index 2"}},
 		{"index taken on another card", func(f *Facts) {
 			onCard1(f)
 			f.EC2.Forecast.Attached[1].Attachment.DeviceIndex = 1
 			f.EC2.Forecast.ENIs[0].DeviceIndex, f.EC2.Forecast.ENIs[0].Holder = 2, "eni-8"
-		}, "device indexes", Warning, []string{"wants 1 on network card 1, which is taken by eni-8", "gets 2"}},
+		}, "device indexes", Warning, []string{"requests index 1 on network card 1, but eni-8", "gets index 2"}},
 		{"a VPC CNI without tags", func(f *Facts) { f.CNI.Env = map[string]string{"ENABLE_IMDS_ONLY_MODE": "true"} }, "VPC CNI", Failure, []string{"ENABLE_IMDS_ONLY_MODE"}},
 		{"a VPC CNI that is not told", func(f *Facts) { f.CNI.Err = errors.New("forbidden") }, "VPC CNI", Skipped, []string{"forbidden"}},
 		{"SNAT, as the VPC CNI does it by default", func(f *Facts) { host(f) }, "VPC CNI SNAT", Warning,
-			[]string{"NodeENI data)", "to destinations outside the VPC's CIDRs get", "AWS_VPC_K8S_CNI_EXTERNALSNAT", "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"}},
+			[]string{"NodeENI data has", "destination is outside the VPC's CIDRs;", "AWS_VPC_K8S_CNI_EXTERNALSNAT", "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS"}},
 		{"SNAT that is asked for", func(f *Facts) { host(f, "AWS_VPC_K8S_CNI_EXTERNALSNAT", "false") }, "VPC CNI SNAT", Warning, nil},
 		{"SNAT, set to what is no boolean", func(f *Facts) { host(f, "AWS_VPC_K8S_CNI_EXTERNALSNAT", "yes") }, "VPC CNI SNAT", Warning, nil},
 		{"SNAT with exclusions", func(f *Facts) { host(f, "AWS_VPC_K8S_CNI_EXCLUDE_SNAT_CIDRS", "192.0.2.0/24") }, "VPC CNI SNAT", Warning,
-			[]string{"outside the VPC's CIDRs and 192.0.2.0/24, which are excluded", "aws-node too"}},
+			[]string{"outside the VPC's CIDRs and the excluded CIDRs 192.0.2.0/24", "aws-node as well"}},
 		{"no SNAT", func(f *Facts) { host(f, "AWS_VPC_K8S_CNI_EXTERNALSNAT", "1") }, "VPC CNI SNAT", OK, nil},
 		{"SNAT of an IPv6 cluster", func(f *Facts) { host(f, "ENABLE_IPv6", "true") }, "VPC CNI SNAT", OK, nil},
-		{"another Region", func(f *Facts) { f.Credentials.Region = "eu-west-1" }, "Region", Failure, []string{"asked in eu-west-1", "is in us-east-1", "AWS_REGION to us-east-1"}},
+		{"another Region", func(f *Facts) { f.Credentials.Region = "eu-west-1" }, "Region", Failure, []string{"go to EC2 in eu-west-1", "is in us-east-1", "set AWS_REGION", "to us-east-1"}},
 		{"no primary ENI", func(f *Facts) { f.EC2.Forecast.Attached = nil }, "the instance's ENIs", Failure, []string{"primary ENI of i-1", "AWS_ENDPOINT_URL_EC2"}},
-		{"the cluster's id is not known", func(f *Facts) { attach(f, "other", "uid-2"); f.EC2.Cluster = "" }, "--cluster-name", Skipped, []string{"id could not be read"}},
-		{"another cluster's name", func(f *Facts) { attach(f, "other", "uid-1"); f.Wanted.NodeENIs[0].UID = "uid-1" }, "--cluster-name", Failure, []string{`bears "other"`, `--cluster-name "other"`}},
-		{"another cluster's, and a NodeENI that is not known", func(f *Facts) { attach(f, "other", "uid-2") }, "--cluster-name", Warning, []string{`bears "other"`}},
+		{"the cluster's id is not known", func(f *Facts) { attach(f, "other", "uid-2"); f.EC2.Cluster = "" }, "--cluster-name", Skipped, []string{"could not read the id"}},
+		{"another cluster's name", func(f *Facts) { attach(f, "other", "uid-1"); f.Wanted.NodeENIs[0].UID = "uid-1" }, "--cluster-name", Failure, []string{`cluster tag "other"`, `--cluster-name "other"`}},
+		{"another cluster's, and a NodeENI that is not known", func(f *Facts) { attach(f, "other", "uid-2") }, "--cluster-name", Warning, []string{`cluster tag "other"`}},
 		{"dry runs are not taken, but the call itself is", func(f *Facts) {
 			f.EC2.Attempts[1].Err, f.EC2.Done = api("InvalidParameter"), map[string]bool{"DescribeSubnets": true}
-		}, "ec2:DescribeSubnets", OK, []string{"was carried out"}},
+		}, "ec2:DescribeSubnets", OK, []string{"the doctor made this call"}},
 		{"invalid credentials", func(f *Facts) { f.EC2.Attempts[0].Err = api("AuthFailure") }, "ec2:DescribeNetworkInterfaces", Failure, []string{"credentials are valid", "clock"}},
 		{"a service control policy", func(f *Facts) {
 			f.EC2.Attempts[0].Err = &smithy.GenericAPIError{Code: "UnauthorizedOperation", Message: "not authorized to perform: ec2:DescribeNetworkInterfaces with an explicit deny in a service control policy"}
@@ -177,7 +177,7 @@ func TestChecks(t *testing.T) {
 		{"a router's default route by an ENI of ours", func(f *Facts) {
 			f.EC2.Forecast.Own = []eni.ENI{{ID: "eni-1", MAC: "02:00:00:00:00:02"}}
 			f.Kernel.Routers = map[string]string{"02:00:00:00:00:02": "ens6"}
-		}, "IPv6 default route", Warning, []string{"by ens6", "eni-1", "net.ipv6.conf.ens6.accept_ra=0", "net.ipv6.conf.default.accept_ra = 0"}},
+		}, "IPv6 default route", Warning, []string{"through ens6", "eni-1", "net.ipv6.conf.ens6.accept_ra=0", "net.ipv6.conf.default.accept_ra = 0"}},
 		{"a router's default route by the primary ENI", func(f *Facts) {
 			f.EC2.Forecast.Own = []eni.ENI{{ID: "eni-1", MAC: "02:00:00:00:00:02"}}
 			f.Kernel.Routers = map[string]string{"02:00:00:00:00:01": "ens5"}
@@ -197,30 +197,30 @@ func TestChecks(t *testing.T) {
 		}, "instance type", Failure, []string{"NodeENI b: m5.large cannot have this ENI: it has no ENA Express\nselect nodes"}},
 		{"a Nitro type", func(f *Facts) {
 			f.EC2.InstanceType = eni.InstanceType{MaxENIs: 3, IPv4Addresses: 10, IPv6Addresses: 10, IPv6: ptr.To(true), ENAExpress: ptr.To(false)}
-		}, "instance type", OK, []string{"m5.large: 3 ENIs; 10 IPv4 addresses or prefixes per ENI; 10 IPv6 ones; no ENA Express\n"}},
+		}, "instance type", OK, []string{"m5.large: 3 ENIs; 10 IPv4 addresses or prefixes per ENI; 10 IPv6 addresses or prefixes per ENI; no ENA Express\n"}},
 		{"a Xen type", func(f *Facts) { f.EC2.InstanceType.Xen, f.EC2.InstanceType.IPv6 = true, ptr.To(false) }, "instance type", OK,
-			[]string{"no IPv6; Xen: no prefixes, no timeouts of connection tracking"}},
+			[]string{"no IPv6; Xen: no prefixes, no connection tracking timeouts"}},
 		{"a type with cards and queues", func(f *Facts) {
 			f.EC2.InstanceType.Cards = []eni.Card{{Index: 0, MaxENIs: 2, MaxENAQueuesPerENI: 8}, {Index: 1, MaxENIs: 1, MaxENAQueuesPerENI: 4}}
 			f.EC2.InstanceType.ENAExpress = ptr.To(true)
 		}, "instance type", OK, []string{"3 ENIs (2 on network card 0, 1 on network card 1); ENA Express; up to 8 on network card 0, 4 on network card 1 ENA queues"}},
-		{"a full card", func(f *Facts) { cards(f, 2, 1); onCard1(f) }, "ENI limit", Failure, []string{"takes 1 ENI on network card 1; 1 attached (eni-8 [of unknown origin]), 1 more wanted"}},
-		{"a card that has room, while another is full", func(f *Facts) { cards(f, 1, 2); onCard1(f) }, "ENI limit", OK, []string{"takes 2 ENIs on network card 1; 1 attached, 1 more wanted"}},
-		{"no room on card 1 is not the VPC CNI's concern", func(f *Facts) { cards(f, 2, 2); onCard1(f); f.CNI.Env = nil }, "ENI limit", OK, []string{"takes 2 ENIs on network card 1"}},
+		{"a full card", func(f *Facts) { cards(f, 2, 1); onCard1(f) }, "ENI limit", Failure, []string{"supports 1 ENI on network card 1; 1 attached (eni-8 [unknown]), 1 more requested"}},
+		{"a card that has room, while another is full", func(f *Facts) { cards(f, 1, 2); onCard1(f) }, "ENI limit", OK, []string{"supports 2 ENIs on network card 1; 1 attached, 1 more requested"}},
+		{"no room on card 1 is not the VPC CNI's concern", func(f *Facts) { cards(f, 2, 2); onCard1(f); f.CNI.Env = nil }, "ENI limit", OK, []string{"supports 2 ENIs on network card 1"}},
 		{"a card with room for more ENIs that choose their queues", func(f *Facts) {
 			cards(f, 1, 0)
 			f.EC2.InstanceType.Cards[0].MoreENIs, f.EC2.Forecast.ENIs[0].ENAQueues = 1, 2
-		}, "ENI limit", OK, []string{"takes 2 ENIs on network card 0"}},
-		{"and none for ENIs that do not", func(f *Facts) { cards(f, 1, 0); f.EC2.InstanceType.Cards[0].MoreENIs = 1 }, "ENI limit", Failure, []string{"takes 1 ENI on network card 0"}},
-		{"ENA Express without an mtu", func(f *Facts) { enaExpress(f, 0) }, "ENA Express", Warning, []string{"NodeENI data has no mtu, and ENA's driver", "8900"}},
+		}, "ENI limit", OK, []string{"supports 2 ENIs on network card 0"}},
+		{"and none for ENIs that do not", func(f *Facts) { cards(f, 1, 0); f.EC2.InstanceType.Cards[0].MoreENIs = 1 }, "ENI limit", Failure, []string{"supports 1 ENI on network card 0"}},
+		{"ENA Express without an mtu", func(f *Facts) { enaExpress(f, 0) }, "ENA Express", Warning, []string{"NodeENI data has no mtu, and the ENA driver", "8900"}},
 		{"ENA Express and a default mtu", func(f *Facts) { enaExpress(f, 0); f.DefaultMTU = 9001 }, "ENA Express", Warning, []string{"--default-mtu is 9001"}},
 		{"jumbo frames with ENA Express", func(f *Facts) { enaExpress(f, 9001) }, "ENA Express", Warning, []string{"NodeENI data has mtu 9001", "8900"}},
 		{"an old VPC CNI and an ENI without IPv4", func(f *Facts) { only6(f); f.CNI.Version = "1.23.0" }, "VPC CNI version", Failure, []string{"1.23.0 crashes", "subnet-1", "v1.23.1"}},
 		{"a new VPC CNI and an ENI without IPv4", func(f *Facts) { only6(f); f.CNI.Version = "1.23.1" }, "VPC CNI version", OK, []string{"1.23.1 works"}},
 		{"a VPC CNI of which no version is known", func(f *Facts) { only6(f) }, "VPC CNI version", Skipped, []string{"before 1.23.1"}},
-		{"nodeadm's gate", func(f *Facts) { f.Nodeadm = &Nodeadm{Present: true, OSManagedENIs: "the user data"} }, "nodeadm", Warning, []string{"the user data turns", "OSManagedNoManageENIs"}},
+		{"nodeadm's gate", func(f *Facts) { f.Nodeadm = &Nodeadm{Present: true, OSManagedENIs: "the user data"} }, "nodeadm", Warning, []string{"the user data enables", "OSManagedNoManageENIs"}},
 		{"nodeadm's gate, whatever the user data says", func(f *Facts) { f.Nodeadm = &Nodeadm{OSManagedENIs: "a.yaml", Err: errors.New("HTTP 403")} }, "nodeadm", Warning, []string{"a.yaml"}},
-		{"nodeadm without the gate", func(f *Facts) { f.Nodeadm = &Nodeadm{Present: true} }, "nodeadm", OK, []string{"is off"}},
+		{"nodeadm without the gate", func(f *Facts) { f.Nodeadm = &Nodeadm{Present: true} }, "nodeadm", OK, []string{"is disabled"}},
 		{"user data that cannot be read", func(f *Facts) { f.Nodeadm = &Nodeadm{Err: errors.New("HTTP 403")} }, "nodeadm", Skipped, []string{"HTTP 403"}},
 		{"no nf_tables, and an ENI with IPv6", func(f *Facts) { dual(f); f.Kernel.NFTablesErr = errors.New("not supported") }, "router advertisements", Warning,
 			[]string{"no nf_tables (not supported)", "subnet-1", "NodeENI data", "net.ipv6.conf.default.accept_ra = 0"}},
@@ -375,7 +375,7 @@ func TestPrintTable(t *testing.T) {
            → do d
 –  s       f
 
-1 ok, 1 warning, 1 failed, 1 unknown
+1 ok, 1 warning, 1 failed, 1 not checked
 `
 	if b.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", b.String(), want)

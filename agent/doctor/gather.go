@@ -189,7 +189,7 @@ func GatherEC2(ctx context.Context, a Asker, w *Wanted) *EC2 {
 	})
 	if e.ForecastErr = err; err != nil {
 		for _, action := range slices.Concat(needed, removal) {
-			e.Untried[action] = "what it is to be tried with is not known: EC2 cannot be asked"
+			e.Untried[action] = "not tested, because the doctor could not get the required ids from EC2"
 		}
 		return e
 	}
@@ -206,7 +206,7 @@ func GatherEC2(ctx context.Context, a Asker, w *Wanted) *EC2 {
 	}
 	if err := e.notDry(); err != nil {
 		for _, action := range slices.Concat(needed, removal) {
-			e.Untried[action] = fmt.Sprintf("this endpoint takes no dry runs: %v", err)
+			e.Untried[action] = fmt.Sprintf("not tested, because this endpoint does not support dry runs: %v", err)
 		}
 		return e
 	}
@@ -249,12 +249,12 @@ func (e *EC2) tryChanges(ctx context.Context, a Asker, w *Wanted) {
 	switch {
 	case len(e.Forecast.Own) == 0:
 		for _, action := range append([]string{"AttachNetworkInterface", "ModifyNetworkInterfaceAttribute"}, removal...) {
-			e.Untried[action] = "can only be tried with an ENI that was made for this instance, and there is none yet"
+			e.Untried[action] = "not tested: a dry run needs an ENI that was created for this instance, and none exists yet"
 		}
 		return
 	case i < 0:
 		i = 0
-		e.Untried["DetachNetworkInterface"] = "can only be tried with an ENI that is attached"
+		e.Untried["DetachNetworkInterface"] = "not tested: a dry run needs an attached ENI"
 	}
 	own := e.Forecast.Own[i]
 	e.try(ctx, own.ID, a.EC2.DryRunChanges(own, a.Identity.InstanceID))

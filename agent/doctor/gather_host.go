@@ -89,7 +89,7 @@ func hasNetAdmin() bool {
 func GatherHost(at string, primary net.HardwareAddr) (host *Host, kubelet *Kubelet, hidden string) {
 	r := root(at)
 	if at == "/" && os.Getenv("KUBERNETES_SERVICE_HOST") != "" || !r.exists("/etc/os-release") && !r.exists("/usr/lib/os-release") {
-		return nil, nil, "the host's files and processes cannot be seen from here; run it on the host, or in a pod of kubectl debug node/NODE --profile=sysadmin, with --host-root /host"
+		return nil, nil, "the host's files and processes are not visible here; run the doctor on the host, or with --host-root /host in kubectl debug node/NODE --profile=sysadmin"
 	}
 	name, driver, found := r.primaryLink(primary)
 	h := &Host{Links: r.nextLinks(name), Guessed: !found, CloudSetup: r.cloudSetup(), CloudInit: r.cloudInitTakes(), Rules: r.takingRules()}

@@ -169,7 +169,7 @@ var (
 	masking    = regexp.MustCompile(`ln -sf /dev/null (\S+)`)
 	installing = regexp.MustCompile(`install packaging/systemd/optional/(\S+) .* as ([^\s,:]+)[,:]`)
 	switching  = regexp.MustCompile(`systemctl (mask|disable) --now (\S+)`)
-	takingOut  = regexp.MustCompile(`take hotplug out of updates.network.when in (\S+)`)
+	takingOut  = regexp.MustCompile(`remove hotplug from updates.network.when in (\S+)`)
 	narrowing  = regexp.MustCompile(`section of (\S+) name the primary`)
 )
 

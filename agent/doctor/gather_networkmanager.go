@@ -30,7 +30,7 @@ func (r root) networkManagerTakes(d device) string {
 	if off || matchesSpecs(unmanaged, d) || matchesSpecs(noAutoDefault, d) {
 		return ""
 	}
-	return "want of an entry in unmanaged-devices or no-auto-default"
+	return "a missing entry in unmanaged-devices or no-auto-default"
 }
 
 // matchesSpecs is NetworkManager's "device list format": any of the

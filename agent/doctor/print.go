@@ -29,7 +29,7 @@ func PrintTable(w io.Writer, title string, results []Result) error {
 			fmt.Fprintf(&b, "   %s  → %s\n", strings.Repeat(" ", width), v1alpha1.Printable(r.Action))
 		}
 	}
-	fmt.Fprintf(&b, "\n%d ok, %s, %d failed, %d unknown\n", counts[OK], count(counts[Warning], "warning"), counts[Failure], counts[Skipped])
+	fmt.Fprintf(&b, "\n%d ok, %s, %d failed, %d not checked\n", counts[OK], count(counts[Warning], "warning"), counts[Failure], counts[Skipped])
 	_, err := io.WriteString(w, b.String())
 	return err
 }
