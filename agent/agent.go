@@ -108,7 +108,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			apply()
 		case _, open := <-hostChanged:
 			if !open && ctx.Err() == nil {
-				return errors.New("the kernel no longer reports changes of links, addresses, rules and routes; restart the agent")
+				return errors.New("the kernel no longer reports changes of links, addresses, rules, and routes; restart the agent")
 			}
 			if !open {
 				hostChanged = nil

@@ -99,7 +99,7 @@ func TestMissingNodeIsTold(t *testing.T) {
 		if a.selection.logNodeProblem(); a.selection.idle() != step.idle {
 			t.Errorf("step %d: nothing is done: %v", i, !step.idle)
 		}
-		absent, deleted := strings.Count(logged.String(), "no Node of this name"), strings.Count(logged.String(), "has been deleted")
+		absent, deleted := strings.Count(logged.String(), "the Node does not exist"), strings.Count(logged.String(), "the Node was deleted")
 		if absent != step.absent || deleted != step.deleted {
 			t.Errorf("step %d: told %d and %d times, want %d and %d", i, absent, deleted, step.absent, step.deleted)
 		}

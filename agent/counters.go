@@ -126,7 +126,7 @@ func (c *Counters) Collect(metrics chan<- prometheus.Metric) {
 	}
 	counters, err := c.source.Counters(seen, isENAMetric)
 	if err != nil {
-		c.log.Warn("not all counters of the ENIs' links could be read; /metrics lacks them this time", "error", err)
+		c.log.Warn("cannot read all counters of the ENIs' links; /metrics omits them this time", "error", err)
 	}
 	for i, l := range *links {
 		if counters[i].Place != "" {

@@ -30,7 +30,7 @@ func (a *Agent) describe(ctx context.Context, now time.Time) (describing bool) {
 		return false
 	}
 	_, why := a.inventory.Resync.Next()
-	a.Log.Debug("EC2 is asked for this instance's ENIs", "why", why)
+	a.Log.Debug("listing the ENIs of this instance in EC2", "why", why)
 	a.askIndexes(ctx, now)
 	proven := !a.inventory.NeedsProof()
 	a.calls.start(ctx, eni.CallTimeout, describeKey, call{}, func(ctx context.Context) func() {

@@ -102,7 +102,7 @@ func (a *Agent) execute(ctx context.Context, c call) (func(now time.Time), error
 		change, err := a.modify(ctx, c)
 		return func(now time.Time) {
 			if c.verb != setDeleteOnTermination { // which as a rule is a part of making it
-				a.Log.Info("changed an ENI", "eni", c.eni, "attribute", c.key().Of)
+				a.Log.Info("modified an ENI", "eni", c.eni, "attribute", c.key().Of)
 			}
 			a.inventory.Modified(c.eni, now, change)
 		}, err
@@ -146,7 +146,7 @@ func (a *Agent) assign(ctx context.Context, c call) (func(now time.Time), error)
 	}
 	more, err := assign(ctx, c.eni, c.counts.addresses, c.counts.prefixes)
 	return func(now time.Time) {
-		a.Log.Info("gave an ENI more addresses", "eni", c.eni, "addresses", more.Addresses, "prefixes", more.Prefixes)
+		a.Log.Info("assigned addresses to an ENI", "eni", c.eni, "addresses", more.Addresses, "prefixes", more.Prefixes)
 		a.inventory.Assigned(c.eni, more, now)
 	}, err
 }
@@ -229,7 +229,7 @@ func (a *Agent) callFailed(c call, err error, now time.Time) {
 		}
 		if eni.IsNotFound(err) || eni.IsAttachmentGone(err) { // another client has changed it
 			a.inventory.DropExpectations(c.eni)
-			a.inventory.Resync.Now("EC2 does not find the ENI, or the attachment, that was to be modified")
+			a.inventory.Resync.Now("EC2 did not find the ENI or attachment to modify")
 		}
 		a.fail(c.key(), err, now)
 	}
@@ -245,12 +245,12 @@ func (a *Agent) createFailed(c call, err error, now time.Time) {
 		// The next call waits as after every failure: the tags of the next ENI may be
 		// edited, too.
 		a.intents.supersede(c.slot, c.params.Owner.NodeENI, retagged.eni, now)
-		a.inventory.Resync.Now("the tags of an ENI that was just created have been edited")
+		a.inventory.Resync.Now("the tags of a new ENI were edited")
 	case eni.IsSubnetFull(err) && c.params.SecondaryAddresses+c.params.IPv4Prefixes == 0: // or there may be room for those that ask for less
 		a.fail(subnetFullKey(c.slot.SubnetID), err, now)
 	case eni.IsMismatch(err):
 		// It was made by a call whose answer was lost, before the NodeENI changed.
-		a.inventory.Resync.Now("EC2 has created an ENI, and its answer was lost")
+		a.inventory.Resync.Now("EC2 created an ENI, but its response was lost")
 	}
 	a.fail(c.key(), err, now)
 	// When EC2 has long known the token, and a describe has not shown the ENI that came
@@ -267,10 +267,10 @@ func (a *Agent) attachFailed(c call, err error, now time.Time) {
 		if a.inventory.Indexes.Holders[c.place] != "" {
 			return // the next plan takes another index, at once
 		}
-		a.inventory.Resync.Now("one of our own ENIs may hold a device index, by a call whose answer was lost")
+		a.inventory.Resync.Now("an ENI of this agent may hold a device index because of a call whose response was lost")
 	case eni.IsInUse(err):
 		a.inventory.DropExpectations(c.eni)
-		a.inventory.Resync.Now("an ENI is attached, by a call whose answer was lost or by another client")
+		a.inventory.Resync.Now("an ENI was attached by a call whose response was lost or by another client")
 	case eni.IsNotFound(err):
 		a.inventory.NotFound(c.eni, now)
 	}
@@ -288,11 +288,11 @@ func (a *Agent) removeFailed(c call, err error, now time.Time) {
 	if c.verb == remove && eni.IsInUse(err) {
 		// As a rule for a moment after the detach.
 		a.failures.Failed(c.key(), err, now)
-		a.inventory.Resync.Soon("an ENI that was detached is still in use", now)
+		a.inventory.Resync.Soon("a detached ENI is still in use", now)
 		return
 	}
 	if !answered(err) {
-		a.inventory.Resync.Now("EC2 has not answered a call that removes an ENI")
+		a.inventory.Resync.Now("EC2 did not respond to a call that removes an ENI")
 	}
 	a.fail(c.key(), err, now)
 }
@@ -320,5 +320,5 @@ func (a *Agent) fail(key retry.Key, err error, now time.Time) {
 	if repeated {
 		log = a.Log.Debug
 	}
-	log("an EC2 call failed", "action", key.Action, "error", eni.Advice(key.Action, err), "attempt", f.Attempts, "retryIn", f.Until.Sub(now).Round(time.Millisecond))
+	log("EC2 call failed", "action", key.Action, "error", eni.Advice(key.Action, err), "attempt", f.Attempts, "retryIn", f.Until.Sub(now).Round(time.Millisecond))
 }

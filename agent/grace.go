@@ -96,12 +96,12 @@ func (s *selection) logGrace(before grace) {
 	}
 	for uid, lost := range s.grace {
 		if _, waited := before[uid]; !waited {
-			s.Log.Info("a NodeENI no longer selects this node; its ENIs are released unless it does again", "nodeENI", lost.nodeENI.Name, "until", lost.until.UTC().Format(time.RFC3339))
+			s.Log.Info("a NodeENI no longer selects this node; its ENIs are released unless it selects the node again", "nodeENI", lost.nodeENI.Name, "until", lost.until.UTC().Format(time.RFC3339))
 		}
 	}
 	for uid, lost := range before {
 		if _, waits := s.grace[uid]; !waits && s.nodeENIs[uid].selects {
-			s.Log.Info("the NodeENI selects this node again; its ENIs have stayed as they were", "nodeENI", lost.nodeENI.Name)
+			s.Log.Info("a NodeENI selects this node again; its ENIs were not released", "nodeENI", lost.nodeENI.Name)
 		}
 	}
 }

@@ -111,7 +111,7 @@ func TestPatienceCostsNothing(t *testing.T) {
 			t.Errorf("step %d: the next reconcile is at %v", i, at)
 		}
 	}
-	for _, words := range []string{"no longer selects this node", "selects this node again; its ENIs have stayed"} {
+	for _, words := range []string{"no longer selects this node", "selects this node again; its ENIs were not released"} {
 		if n := strings.Count(log.String(), words); n != 1 {
 			t.Errorf("%q is logged %d times:\n%s", words, n, log.String())
 		}
@@ -127,10 +127,10 @@ func TestNodeIsThereAgain(t *testing.T) {
 		want     string
 	}{
 		{Snapshot{NodeExists: true}, ""},
-		{Snapshot{}, "the Node has been deleted"},
+		{Snapshot{}, "the Node was deleted"},
 		{Snapshot{Incomplete: true}, ""}, // which says nothing
-		{Snapshot{}, "the Node has been deleted"},
-		{Snapshot{NodeExists: true}, "the Node is there now"},
+		{Snapshot{}, "the Node was deleted"},
+		{Snapshot{NodeExists: true}, "the Node exists again"},
 	} {
 		log.Reset()
 		a.take(step.snapshot, time.Unix(10_000, 0))

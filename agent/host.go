@@ -177,7 +177,7 @@ func (h *host) configure(l link, now time.Time) (events []linkEvent) {
 		describedOnly := l.eni.Attachment != nil && l.eni.AttachedAt.IsZero()
 		var change inventory.LinkChange
 		if state.wait, change = before.missing(state.pod != "", describedOnly, now); change != inventory.LinkUnchanged {
-			h.Log.Info("an ENI that is attached has no link; EC2 is asked", "eni", l.eni.ID, "link", before.Name)
+			h.Log.Info("an attached ENI has no link; checking in EC2", "eni", l.eni.ID, "link", before.Name)
 			events = append(events, linkEvent{l.eni.ID, change})
 		}
 	}

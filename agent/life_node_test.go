@@ -42,7 +42,7 @@ func TestNodeThatIsNotThere(t *testing.T) {
 		there(true)
 		links("the Node has come", 1)
 		there(false)
-		links("the Node has been deleted", 0)
+		links("the Node was deleted", 0)
 		w.end()
 	})
 }

@@ -79,7 +79,7 @@ func TestPodsLoseTheirENI(t *testing.T) {
 	for pods, want := range map[int]string{
 		0:  "",
 		2:  "so that they are created again: default/p00, default/p01",
-		12: "default/p09 and 2 more",
+		12: "default/p09, and 2 more",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			w, e := settledWorld(t, forPods, ipv4(0, 1))

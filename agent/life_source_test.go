@@ -29,7 +29,7 @@ func signal(c chan struct{}) {
 
 var (
 	errKilled = errors.New("the process has been killed")
-	errAway   = errors.New("the API server cannot be reached")
+	errAway   = errors.New("cannot reach the API server")
 )
 
 // wire carries requests to the simulated EC2 without a network, for as long as

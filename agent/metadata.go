@@ -76,7 +76,7 @@ func (a *Agent) askIndexes(ctx context.Context, now time.Time) {
 func (a *Agent) learnInterfaces(interfaces []imds.Interface) {
 	for _, i := range interfaces {
 		if err := a.Links.Know(i.MAC); err != nil {
-			a.Log.Warn("the host's routes could not be read", "error", err)
+			a.Log.Warn("cannot read the routes of the host", "error", err)
 		}
 	}
 	if len(interfaces) > 0 {
@@ -224,8 +224,8 @@ func (a *Agent) watchMetadata(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case a.calls.results <- func() {
-			a.Log.Info("IMDS shows other addresses or security groups than EC2 did; EC2 is asked", "enis", slices.Sorted(maps.Keys(found)))
-			a.inventory.Resync.Now("IMDS shows other addresses or security groups")
+			a.Log.Info("IMDS shows different addresses or security groups than EC2; checking in EC2", "enis", slices.Sorted(maps.Keys(found)))
+			a.inventory.Resync.Now("IMDS shows different addresses or security groups")
 		}:
 		}
 	}

@@ -56,7 +56,7 @@ func (p *pods) restore() {
 	}
 	networks, err := podnetwork.List(p.Pods.NetworksDir)
 	if err != nil {
-		p.Log.Warn("the agent could not read all files that tell what NodeENIs offer to pods, and writes them again", "directory", p.Pods.NetworksDir, "error", err)
+		p.Log.Warn("cannot read all network files for the CNI plugin; writing them again", "directory", p.Pods.NetworksDir, "error", err)
 	}
 	p.networks = networks
 	p.PodCounters.show(networks)
@@ -121,7 +121,7 @@ func (p *pods) knowVPC(ctx context.Context, now time.Time) (asked bool) {
 				p.failures.Reset(vpcKey)
 				p.vpc, p.vpcDue = vpc, time.Now().Add(p.VerifyEvery)
 			} else if _, repeated := p.failures.Failed(vpcKey, err, time.Now()); !repeated {
-				p.Log.Warn("IMDS does not tell the VPC's CIDRs, which the CNI plugin needs for routeVPC", "error", err)
+				p.Log.Warn("IMDS does not provide the CIDRs of the VPC, which the CNI plugin needs for routeVPC", "error", err)
 			}
 		}
 	})
@@ -160,7 +160,7 @@ func (p *pods) save(now time.Time) {
 		return
 	}
 	if _, repeated := p.failures.Failed(podFilesKey, err, now); !repeated {
-		p.Log.Warn("the agent could not tell the CNI plugin what NodeENIs offer to pods, and tries again", "error", err)
+		p.Log.Warn("cannot write the network files for the CNI plugin eni; retrying", "error", err)
 		p.Recorder.Event(kube.NodeRef(p.Node), kube.EventWarning, "PodNetworkNotWritten", "cannot write the network files for the CNI plugin eni; retrying: %v", err)
 	}
 }

@@ -34,7 +34,7 @@ var reclaimKey = retry.Key{Action: "reclaim"}
 func (p *pods) attachments() []podnetwork.Attachment {
 	all, err := podnetwork.Attachments(p.Pods.DataDir)
 	if err != nil {
-		p.Log.Warn("not all attachments of pods could be read", "directory", p.Pods.DataDir, "error", err)
+		p.Log.Warn("cannot read all attachments of pods", "directory", p.Pods.DataDir, "error", err)
 	}
 	return all
 }
@@ -131,10 +131,10 @@ func (p *pods) check(ctx context.Context, now time.Time) {
 		return func() {
 			p.leaked = still
 			for _, a := range reclaimed {
-				p.Log.Info("took an address back from a pod that is gone", "nodeENI", a.NodeENI, "eni", a.ENI, "pod", a.Holder(), "addresses", a.Addresses)
+				p.Log.Info("reclaimed an address of a pod that no longer exists", "nodeENI", a.NodeENI, "eni", a.ENI, "pod", a.Holder(), "addresses", a.Addresses)
 			}
 			if err != nil {
-				p.Log.Warn("the agent could not take all addresses back from pods that are gone, and tries again", "error", err, "in", reclaimEvery)
+				p.Log.Warn("cannot reclaim all addresses of pods that no longer exist; retrying", "error", err, "in", reclaimEvery)
 			}
 		}
 	})
@@ -180,7 +180,7 @@ func (c *PodCounters) Collect(metrics chan<- prometheus.Metric) {
 	}
 	attachments, err := podnetwork.Attachments(c.dataDir)
 	if err != nil {
-		c.log.Warn("not all attachments of pods could be read; /metrics lacks them this time", "error", err)
+		c.log.Warn("cannot read all attachments of pods; /metrics omits their addresses this time", "error", err)
 	}
 	for _, u := range podnetwork.Usages(*networks, attachments) {
 		for state, n := range map[string]int{"in_use": u.InUse - u.Leaked, "leaked": u.Leaked, "free": u.Free} {

@@ -167,14 +167,14 @@ func (a *Agent) notReady() error {
 	case a.selection.problem().Reason != "":
 		return errors.New(a.selection.problem().Message)
 	case !a.selection.read:
-		return errors.New("it is not known yet what is wanted: NodeENIs and Node have not all been read")
+		return errors.New("not all NodeENIs and the Node have been read yet")
 	case !a.selection.snapshot.NodeExists:
-		return fmt.Errorf("the cluster has no Node %q", a.Node)
+		return fmt.Errorf("Node %q does not exist", a.Node)
 	case a.inventory.Synced():
 		return nil
 	case refused:
-		return fmt.Errorf("EC2 has not yet shown what this instance has: %w", failed.Err)
+		return fmt.Errorf("EC2 has not yet returned the ENIs of this instance: %w", failed.Err)
 	default:
-		return errors.New("EC2 has not yet shown what this instance has")
+		return errors.New("EC2 has not yet returned the ENIs of this instance")
 	}
 }

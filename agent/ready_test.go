@@ -28,11 +28,11 @@ func TestReady(t *testing.T) {
 	if err := a.Ready(); err == nil {
 		t.Error("ready before it has begun")
 	}
-	expect("at first", "not known yet what is wanted")
+	expect("at first", "have been read yet")
 	a.selection.read = true
-	expect("without a Node", `no Node "node-a"`)
+	expect("without a Node", `Node "node-a" does not exist`)
 	a.selection.snapshot.NodeExists = true
-	expect("with a snapshot", "EC2 has not yet shown")
+	expect("with a snapshot", "EC2 has not yet returned")
 	a.failures.Failed(describeKey, ec2Error("UnauthorizedOperation", "no"), time.Now())
 	expect("EC2 refuses", "UnauthorizedOperation")
 	a.synced(time.Now())

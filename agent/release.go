@@ -23,7 +23,7 @@ func (a *Agent) release(e inventory.ENI) (events []linkEvent) {
 	if err != nil {
 		return nil
 	}
-	a.Log.Info("released an ENI: nothing wants it on this node", "eni", e.ID, "nodeENI", e.Owner.NodeENI)
+	a.Log.Info("released an ENI that this node no longer needs", "eni", e.ID, "nodeENI", e.Owner.NodeENI)
 	return []linkEvent{{e.ID, inventory.LinkTakenDown}}
 }
 
@@ -61,7 +61,7 @@ func (h *host) sweep(keep []hostnet.Wanted) {
 	if err == nil {
 		h.sweepError = ""
 	} else if text := err.Error(); text != h.sweepError {
-		h.Log.Warn("leftover rules or routes could not be removed", "error", err)
+		h.Log.Warn("cannot remove leftover rules or routes", "error", err)
 		h.sweepError = text
 	}
 	h.Metrics.repaired(repairLeftover, n)
@@ -83,7 +83,7 @@ func (h *host) swapNames(links []link, released []inventory.ENI, now time.Time) 
 			continue
 		}
 		if err := h.Links.Yield(taken.HolderMAC, taken.Name); err != nil {
-			h.Log.Warn("a link does not give up its name", "error", err)
+			h.Log.Warn("cannot free the name of a link", "error", err)
 			continue
 		}
 		events = append(events, h.configure(l, now)...)

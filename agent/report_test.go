@@ -69,7 +69,7 @@ func TestReportPhases(t *testing.T) {
 		want  string // phase, reason, words of the message
 	}{
 		{"decided", view{synced: true, desired: wants, intents: decided}, nil, nil, "Pending Creating"},
-		{"throttled", view{synced: true, desired: wants, intents: decided}, nil, failedWith(createKey, ec2Error("RequestLimitExceeded", "")), "Pending RequestLimitExceeded tried again"},
+		{"throttled", view{synced: true, desired: wants, intents: decided}, nil, failedWith(createKey, ec2Error("RequestLimitExceeded", "")), "Pending RequestLimitExceeded retried"},
 		{"denied", view{synced: true, desired: wants, intents: decided}, nil, failedWith(createKey, ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation IAM policy"},
 		{"subnet full", view{synced: true, desired: wants, intents: decided}, nil, failedWith(subnetFullKey(subnetA), ec2Error("InsufficientFreeAddressesInSubnet", "no")), "Pending InsufficientFreeAddressesInSubnet free addresses"},
 		{"created", view{synced: true, desired: wants, enis: enis(e)}, nil, nil, "Attaching Attaching index 2"},
@@ -95,7 +95,7 @@ func TestReportPhases(t *testing.T) {
 		{"not shown, and its link has never been here", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Evidence = inventory.Missed }))}, nil, nil, "Attaching Verifying"},
 		{"on another instance", view{synced: true, desired: wants, enis: enis(e.at(other, 2, "attached"))}, nil, nil, "Failed AttachedElsewhere " + other},
 		{"being released", view{synced: true, enis: enis(e.at(me, 2, "attached"))}, nil, nil, "Releasing NotWanted"},
-		{"wanted again", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Use = inventory.Returning }))}, nil, nil, "Configuring Verifying given up"},
+		{"wanted again", view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Use = inventory.Returning }))}, nil, nil, "Configuring Verifying being released and is needed again"},
 		{"released", view{synced: true, enis: enis(e.at(me, 2, "attached").with(func(e *inventory.ENI) { e.Use = inventory.Released }))}, nil, nil, "Released NotWanted"},
 		{"gone, and its place remembered", view{synced: true, intents: map[inventory.Slot]intent{x.Slot: {nodeENI: "x", replaces: "eni-old"}}}, nil, nil, "Released Gone"},
 		{"no subnet in the zone", view{synced: true, desired: desired{problems: []problem{{"x", "x", 1, "NoSubnetInZone", "none in us-east-1a"}}}}, nil, nil, "Failed NoSubnetInZone us-east-1a"},

@@ -114,7 +114,7 @@ func (a *Agent) restore(ctx context.Context, now time.Time) error {
 		return err
 	}
 	if last.InstanceID != "" && last.InstanceID != a.Identity.InstanceID {
-		a.Log.Info("the last report is of another instance that had this node's name; it does not count, and this instance's first report takes its place", "instance", last.InstanceID)
+		a.Log.Info("ignoring the last report, which is about another instance with the same node name", "instance", last.InstanceID)
 		a.reporter.saved.InstanceID = last.InstanceID // there is one to write over, also without ENIs
 		return nil
 	}
@@ -203,9 +203,9 @@ func (h *host) configureAsReported(l link) {
 	h.links[id] = state
 	switch {
 	case state.err != nil && (before.err == nil || before.err.Error() != state.err.Error()):
-		h.Log.Warn("a link could not be configured as the node's last report has it", "eni", id, "error", state.err)
+		h.Log.Warn("cannot configure a link from the last report of this node", "eni", id, "error", state.err)
 	case state.Repaired > 0:
-		h.Log.Info("configured a link as the node's last report has it, because EC2 has not answered", "eni", id, "link", state.Name, "changes", state.Repaired)
+		h.Log.Info("configured a link from the last report of this node, because EC2 does not respond", "eni", id, "link", state.Name, "changes", state.Repaired)
 	}
 }
 

@@ -145,18 +145,18 @@ func (s *selection) logNodeProblem() {
 		s.nodeMissing = missing
 		switch {
 		case missing && s.nodeSeen:
-			s.Log.Warn("the Node has been deleted; unless it comes back, its ENIs are released", "node", s.Node, "within", nodeGrace)
+			s.Log.Warn("the Node was deleted; its ENIs are released unless the Node is registered again", "node", s.Node, "within", nodeGrace)
 		case s.snapshot.NodeExists:
-			s.Log.Info("the Node is there now", "node", s.Node)
+			s.Log.Info("the Node exists again", "node", s.Node)
 		case missing:
-			s.Log.Warn("the cluster has no Node of this name; nothing is done until it has; if it has this node under another name, correct --node-name", "node", s.Node)
+			s.Log.Warn("the Node does not exist; waiting for it; if it has another name, correct --node-name", "node", s.Node)
 		}
 	}
 	s.nodeSeen = s.nodeSeen || s.snapshot.NodeExists && s.problem() == Problem{}
 	if problem := s.problem(); problem != s.lastProblem {
 		s.lastProblem = problem
 		if problem.Reason != "" {
-			s.Log.Error("nothing is done on this node", "node", s.Node, "reason", problem.Reason, "problem", problem.Message)
+			s.Log.Error("the agent does nothing on this node", "node", s.Node, "reason", problem.Reason, "problem", problem.Message)
 			s.Recorder.Event(kube.NodeRef(s.Node), kube.EventWarning, problem.Reason, "%s", problem.Message)
 		}
 	}

@@ -31,7 +31,7 @@ func (a *Agent) shutDown(ctx context.Context) {
 	}
 	for range shutDownAttempts {
 		if err := a.refresh(ctx); err != nil {
-			a.Log.Warn("could not ask whether this node still matches; everything stays in place", "error", err)
+			a.Log.Warn("cannot check whether a NodeENI still selects this node; leaving its ENIs in place", "error", err)
 			return
 		}
 		a.releaseOnly(ctx, time.Now())

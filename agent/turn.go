@@ -27,7 +27,7 @@ func (a *Agent) findTurns(ctx context.Context, now time.Time) {
 				continue
 			}
 			if err != nil {
-				a.Log.Debug("how many nodes wait is not known", "nodeENI", nodeENI, "error", err)
+				a.Log.Debug("cannot read how many nodes are waiting", "nodeENI", nodeENI, "error", err)
 				fleet.Unknown = true
 				continue
 			}

@@ -24,7 +24,7 @@ func Add(args *skel.CmdArgs) error {
 		return err
 	}
 	if len(conf.PrevResult) > 0 {
-		return types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("network %q: eni must be the first plugin of a chain", conf.Name), "")
+		return types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("network %q: eni must be the first plugin in the list", conf.Name), "")
 	}
 	if conf.Mode == "" {
 		conf.Mode = PTP
@@ -34,7 +34,7 @@ func Add(args *skel.CmdArgs) error {
 	}
 	network, err := podnetwork.Read(conf.NetworksDir, conf.NodeENI)
 	if err != nil {
-		return tryAgain("%v; the kubelet tries again", err)
+		return tryAgain("%v; the kubelet retries", err)
 	}
 	a, err := attach(conf, network, args)
 	if err != nil {
@@ -67,7 +67,7 @@ func attach(conf Config, network podnetwork.Network, args *skel.CmdArgs) (a podn
 		Created: time.Now().UTC(), Boot: podnetwork.BootID(),
 	}
 	if store.Has(a.ContainerID, a.Interface) {
-		return a, fmt.Errorf("%s has interface %s already; the runtime must call DEL first", a.Holder(), a.Interface)
+		return a, fmt.Errorf("%s already has interface %s; the container runtime must call DEL first", a.Holder(), a.Interface)
 	}
 	e, addresses, err := reserve(store, conf, network, a, wanted)
 	if err != nil {
@@ -83,7 +83,7 @@ func attach(conf Config, network podnetwork.Network, args *skel.CmdArgs) (a podn
 	if conf.Mode != PTP {
 		link, err = linkOf(e)
 		if err != nil {
-			err = tryAgain("NodeENI %s on node %s: %v; the kubelet tries again", conf.NodeENI, network.Node, err)
+			err = tryAgain("NodeENI %s on node %s: %v; the kubelet retries", conf.NodeENI, network.Node, err)
 		}
 	}
 	if err == nil {
@@ -119,9 +119,9 @@ func reserve(store *podnetwork.Store, conf Config, network podnetwork.Network, a
 			return o.eni, nil, err
 		}
 	}
-	problem := "cannot take the pod"
+	problem := "cannot provide a network for the pod"
 	if len(offers) > 0 {
-		problem = "has no free address"
+		problem = "has no free addresses"
 		refusals = slices.Insert(refusals, 0, exhausted(offers, store.Attachments()))
 	}
 	return podnetwork.ENI{}, nil, tryAgain("NodeENI %s %s on node %s: %s", conf.NodeENI, problem, network.Node, strings.Join(refusals, "; "))

@@ -56,7 +56,7 @@ func Del(args *skel.CmdArgs) error {
 	}
 	// Without an attachment there is no interface of ours.
 	if !errors.Is(err, fs.ErrNotExist) && interfaceExists(args.Netns, args.IfName) {
-		return fmt.Errorf("how interface %s of container %s was made cannot be read: %w; delete the file, and the interface in the pod", args.IfName, args.ContainerID, err)
+		return fmt.Errorf("cannot read the attachment of interface %s of container %s: %w; delete that file and the interface in the pod", args.IfName, args.ContainerID, err)
 	}
 	return podnetwork.Release(dataDir, args.ContainerID, args.IfName)
 }
@@ -69,7 +69,7 @@ func detach(dataDir, cniPath string, a podnetwork.Attachment) error {
 			_ = avoidTakenName(a.NetNS, a.Interface) // The delegate says what is wrong.
 		}
 		if _, err := call("DEL", cniPath, a, a.Delegate); err != nil {
-			return fmt.Errorf("the plugin %s could not remove interface %s of %s, which keeps %s: %w", a.Mode, a.Interface, a.Holder(), a.Addresses, err)
+			return fmt.Errorf("the plugin %s could not remove interface %s of %s, which still holds %s: %w", a.Mode, a.Interface, a.Holder(), a.Addresses, err)
 		}
 	}
 	return podnetwork.Release(dataDir, a.ContainerID, a.Interface)
@@ -83,15 +83,15 @@ func Check(args *skel.CmdArgs) error {
 	}
 	a, err := podnetwork.ReadAttachment(conf.DataDir, args.ContainerID, args.IfName)
 	if err != nil {
-		return fmt.Errorf("NodeENI %s: nothing is known of interface %s of container %s: %w; delete the pod, so that it is created again", conf.NodeENI, args.IfName, args.ContainerID, err)
+		return fmt.Errorf("NodeENI %s: no attachment found for interface %s of container %s: %w; delete the pod so that it is created again", conf.NodeENI, args.IfName, args.ContainerID, err)
 	}
 	network, err := podnetwork.Read(conf.NetworksDir, a.NodeENI)
 	if err == nil && !slices.ContainsFunc(network.ENIs, func(e podnetwork.ENI) bool { return e.ID == a.ENI }) {
-		return fmt.Errorf("NodeENI %s does not have %s on node %s any more, so that %s of %s are not reached; delete the pod, so that it is created again", a.NodeENI, a.ENI, network.Node, a.Addresses, a.Holder())
+		return fmt.Errorf("NodeENI %s no longer has %s on node %s, so %s of %s cannot be reached; delete the pod so that it is created again", a.NodeENI, a.ENI, network.Node, a.Addresses, a.Holder())
 	}
 	var delegate map[string]json.RawMessage
 	if err := json.Unmarshal(a.Delegate, &delegate); err != nil {
-		return fmt.Errorf("the delegate's configuration of %s: %w", a.Holder(), err)
+		return fmt.Errorf("build the configuration of the plugin for %s: %w", a.Holder(), err)
 	}
 	delegate["prevResult"] = conf.PrevResult
 	configuration, err := json.Marshal(delegate)

@@ -89,7 +89,7 @@ func parse(stdin []byte) (Config, error) {
 		err = json.Unmarshal(stdin, &conf)
 	}
 	if err != nil {
-		return conf, types.NewError(types.ErrDecodingFailure, fmt.Sprintf("the configuration of the CNI plugin eni: %v", err), "")
+		return conf, types.NewError(types.ErrDecodingFailure, fmt.Sprintf("parse the configuration of the CNI plugin eni: %v", err), "")
 	}
 	if string(conf.PrevResult) == "null" {
 		conf.PrevResult = nil
@@ -107,22 +107,22 @@ func (c Config) validate() error {
 	}
 	for field := range c.fields {
 		if !slices.Contains(known, field) && !strings.HasPrefix(field, "cni.dev/") {
-			return wrong("%s is not a field of the plugin eni; it has %s", field, strings.Join(known[:7], ", "))
+			return wrong("unknown field %s; the plugin eni supports %s", field, strings.Join(known[:7], ", "))
 		}
 	}
 	switch {
 	case c.NodeENI == "":
-		return wrong("nodeENI is missing: the name of the NodeENI whose ENIs pods use")
+		return wrong("nodeENI is missing: set it to the name of the NodeENI whose ENIs the pods use")
 	case !podnetwork.ValidName(c.NodeENI):
-		return wrong("nodeENI: %q is not the name of a NodeENI", c.NodeENI)
+		return wrong("nodeENI: %q is not a valid name", c.NodeENI)
 	case !slices.Contains([]string{"", IPVLAN, PTP, HostDevice}, c.Mode):
-		return wrong("mode: %q is unknown; it must be %s, %s or %s", c.Mode, IPVLAN, PTP, HostDevice)
+		return wrong("mode: %q is not valid; it must be %s, %s, or %s", c.Mode, IPVLAN, PTP, HostDevice)
 	case c.MTU != 0 && c.Mode == HostDevice:
-		return wrong("mtu: with mode %s, the pod gets the ENI's link as it is; set the NodeENI's mtu", HostDevice)
+		return wrong("mtu: not supported with mode %s; set mtu in the NodeENI instead", HostDevice)
 	case c.MTU < 0 || c.MTU > 0 && c.MTU < 576:
 		return wrong("mtu: %d is too small; it must be 576 bytes or more", c.MTU)
 	case cmp.Or(c.RuntimeConfig.MAC, c.Args.CNI.MAC) != "":
-		return wrong("mac: an interface has the MAC of its ENI, since EC2 drops packets of others")
+		return wrong("mac: not supported, because EC2 drops packets with a MAC other than that of the ENI")
 	}
 	for i, route := range c.Routes {
 		if route == nil || route.Dst.IP == nil {
@@ -166,11 +166,11 @@ func (c Config) requested(ip string) ([]netip.Addr, error) {
 		text, _, _ := strings.Cut(value, "/")
 		address, err := netip.ParseAddr(text)
 		if err != nil || address.Zone() != "" {
-			return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("network %q: ips: %q is not an address", c.Name, value), "")
+			return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("network %q: ips: %q is not a valid IP address", c.Name, value), "")
 		}
 		address = address.Unmap()
 		if slices.ContainsFunc(addresses, func(a netip.Addr) bool { return a.Is4() == address.Is4() }) {
-			return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("network %q: ips: %s is the second address of its family; a pod's interface has one", c.Name, address), "")
+			return nil, types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("network %q: ips: %s is the second address of its family; an interface of a pod can have one per family", c.Name, address), "")
 		}
 		addresses = append(addresses, address)
 	}

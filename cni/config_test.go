@@ -37,22 +37,22 @@ func TestConfig(t *testing.T) {
 func TestConfigIsRefused(t *testing.T) {
 	for fields, want := range map[string]string{
 		``:                                  `nodeENI is missing`,
-		`"nodeENI": "../../etc/passwd"`:     `nodeENI: "../../etc/passwd" is not the name of a NodeENI`,
-		`"nodeENI": "s", "mode": "macvlan"`: `mode: "macvlan" is unknown; it must be ipvlan, ptp or host-device`,
-		`"nodeENI": "s", "ipam": {}`:        `ipam is not a field of the plugin eni; it has nodeENI, mode, mtu, routes, routeVPC, networksDir, dataDir`,
-		`"nodeENI": "s", "routeVpc": true`:  `routeVpc is not a field`,
+		`"nodeENI": "../../etc/passwd"`:     `nodeENI: "../../etc/passwd" is not a valid name`,
+		`"nodeENI": "s", "mode": "macvlan"`: `mode: "macvlan" is not valid; it must be ipvlan, ptp, or host-device`,
+		`"nodeENI": "s", "ipam": {}`:        `unknown field ipam; the plugin eni supports nodeENI, mode, mtu, routes, routeVPC, networksDir, dataDir`,
+		`"nodeENI": "s", "routeVpc": true`:  `unknown field routeVpc`,
 		`"nodeENI": "s", "mtu": -1`:         `mtu: -1 is too small; it must be 576 bytes or more`,
 		`"nodeENI": "s", "mtu": 100`:        `mtu: 100 is too small`,
-		`"nodeENI": "s", "mtu": 1500, "mode": "host-device"`:            `mtu: with mode host-device`,
+		`"nodeENI": "s", "mtu": 1500, "mode": "host-device"`:            `mtu: not supported with mode host-device`,
 		`"nodeENI": "s", "routes": [{"gw": "10.0.0.1"}]`:                `routes[0]: dst is missing`,
 		`"nodeENI": "s", "routes": [null]`:                              `routes[0]: dst is missing`,
-		`"nodeENI": "s", "runtimeConfig": {"mac": "02:00:00:00:00:09"}`: `mac: an interface has the MAC of its ENI`,
-		`"nodeENI": "s", "args": {"cni": {"mac": "02:00:00:00:00:09"}}`: `mac: an interface has the MAC of its ENI`,
+		`"nodeENI": "s", "runtimeConfig": {"mac": "02:00:00:00:00:09"}`: `mac: not supported`,
+		`"nodeENI": "s", "args": {"cni": {"mac": "02:00:00:00:00:09"}}`: `mac: not supported`,
 		`"nodeENI": 7`: `cannot unmarshal number`,
 		`"nodeENI": "s", "routes": [{"dst": "x"}]`:                           `invalid CIDR address: x`,
-		`"nodeENI": "s", "runtimeConfig": {"ips": ["10.0.0.300"]}`:           `ips: "10.0.0.300" is not an address`,
+		`"nodeENI": "s", "runtimeConfig": {"ips": ["10.0.0.300"]}`:           `ips: "10.0.0.300" is not a valid IP address`,
 		`"nodeENI": "s", "runtimeConfig": {"ips": ["10.0.0.3", "10.0.0.4"]}`: `ips: 10.0.0.4 is the second address of its family`,
-		`"nodeENI": "s", "runtimeConfig": {"ips": ["fe80::1%eth0"]}`:         `is not an address`,
+		`"nodeENI": "s", "runtimeConfig": {"ips": ["fe80::1%eth0"]}`:         `is not a valid IP address`,
 	} {
 		conf, err := parse([]byte(strings.ReplaceAll(`{"name": "net", `+fields+`}`, ", }", "}")))
 		if err == nil {

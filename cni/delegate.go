@@ -106,7 +106,7 @@ func (c Config) routes(e podnetwork.ENI, pod []netip.Addr) ([]*types.Route, erro
 		dst, ok := prefixOf(r.Dst)
 		if !ok || !has(dst.Addr()) {
 			return nil, types.NewError(types.ErrInvalidNetworkConfig,
-				fmt.Sprintf("network %q: routes[%d]: pods get no address of the family of %s from NodeENI %s", c.Name, i, r.Dst.String(), c.NodeENI), "")
+				fmt.Sprintf("network %q: routes[%[2]d]: pods get no address of the same family as %[3]s from NodeENI %[4]s", c.Name, i, r.Dst.String(), c.NodeENI), "")
 		}
 		routed = append(routed, dst)
 	}

@@ -76,7 +76,7 @@ func TestDelegate(t *testing.T) {
 func TestDelegateRefuses(t *testing.T) {
 	for fields, want := range map[string]string{
 		`"mode": "ptp", "mtu": 9002`:                                            `network "net": mtu: 9002 is more than the 9001 of ENI eni-1`,
-		`"mode": "ptp", "routes": [{"dst": "::/0"}]`:                            `network "net": routes[0]: pods get no address of the family of ::/0 from NodeENI storage`,
+		`"mode": "ptp", "routes": [{"dst": "::/0"}]`:                            `network "net": routes[0]: pods get no address of the same family as ::/0 from NodeENI storage`,
 		`"mode": "ptp", "routes": [{"dst": "fd00::/8"}, {"dst": "10.0.0.0/8"}]`: `routes[0]`,
 	} {
 		conf, err := parse([]byte(`{"name": "net", "nodeENI": "storage", ` + fields + `}`))
@@ -107,13 +107,13 @@ func TestOffers(t *testing.T) {
 	}{
 		"both":                           {PTP, []podnetwork.ENI{eniOf("10.0.0.16/28"), second}, nil, "", "eni-1 eni-2", ""},
 		"not Ready":                      {PTP, []podnetwork.ENI{unready, second}, nil, "", "eni-2", "eni-3 is not Ready: SubnetFull: subnet subnet-1 is full"},
-		"requested":                      {PTP, []podnetwork.ENI{eniOf("10.0.0.16/28"), second}, nil, "10.0.0.33", "eni-2", "eni-1 does not have the requested address 10.0.0.33, but [10.0.0.16/28]"},
-		"requested, and held":            {PTP, []podnetwork.ENI{eniOf("10.0.0.16/28")}, []podnetwork.Attachment{held}, "10.0.0.17", "", "eni-1 has the requested address 10.0.0.17, but default/web holds it"},
-		"no addresses":                   {PTP, []podnetwork.ENI{bare}, nil, "", "", "eni-1 has no addresses for pods; set the NodeENI's ipv4.prefixes or another number of addresses, or mode host-device"},
+		"requested":                      {PTP, []podnetwork.ENI{eniOf("10.0.0.16/28"), second}, nil, "10.0.0.33", "eni-2", "eni-1 does not have the requested address 10.0.0.33, only [10.0.0.16/28]"},
+		"requested, and held":            {PTP, []podnetwork.ENI{eniOf("10.0.0.16/28")}, []podnetwork.Attachment{held}, "10.0.0.17", "", "eni-1 has the requested address 10.0.0.17, but default/web uses it"},
+		"no addresses":                   {PTP, []podnetwork.ENI{bare}, nil, "", "", "eni-1 has no addresses for pods; set addresses or prefixes in spec.ipv4 or spec.ipv6 of the NodeENI, or use mode host-device"},
 		"the whole ENI":                  {HostDevice, []podnetwork.ENI{bare}, nil, "", "eni-1", ""},
-		"the whole ENI, others use it":   {HostDevice, []podnetwork.ENI{eniOf("10.0.0.16/28"), second}, []podnetwork.Attachment{held}, "", "eni-2", "eni-1 is used by default/web, and mode host-device takes the whole ENI"},
-		"one has the whole ENI":          {PTP, []podnetwork.ENI{eniOf("10.0.0.16/28")}, []podnetwork.Attachment{whole}, "", "", "eni-1 is used by default/web, and mode host-device takes the whole ENI"},
-		"host-device, another requested": {HostDevice, []podnetwork.ENI{bare}, nil, "10.0.0.9", "", "eni-1 does not have the requested address 10.0.0.9, but [10.0.0.4/32 2001:db8:0:1::4/128]"},
+		"the whole ENI, others use it":   {HostDevice, []podnetwork.ENI{eniOf("10.0.0.16/28"), second}, []podnetwork.Attachment{held}, "", "eni-2", "eni-1 is used by default/web, but mode host-device needs the whole ENI"},
+		"one has the whole ENI":          {PTP, []podnetwork.ENI{eniOf("10.0.0.16/28")}, []podnetwork.Attachment{whole}, "", "", "eni-1 is used by default/web, but mode host-device needs the whole ENI"},
+		"host-device, another requested": {HostDevice, []podnetwork.ENI{bare}, nil, "10.0.0.9", "", "eni-1 does not have the requested address 10.0.0.9, only [10.0.0.4/32 2001:db8:0:1::4/128]"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var wanted []netip.Addr
@@ -156,10 +156,10 @@ func TestExhausted(t *testing.T) {
 		ranges string
 		held   []podnetwork.Attachment
 	}{
-		"2 of 2 are in use; ask for more with the NodeENI's ipv4.secondaryAddresses":  {"10.0.0.16/32 10.0.0.20/32", hold("10.0.0.16", "10.0.0.20", "10.0.0.21")},
-		"2 of 2 are in use; ask for more with the NodeENI's ipv4.prefixes":            {"10.0.0.16/31 2001:db8::/80", hold("10.0.0.16", "10.0.0.17")},
-		"1 of 1 are in use; ask for more with the NodeENI's ipv6.addresses":           {"10.0.0.16/31 2001:db8::/128", hold("10.0.0.16", "2001:db8::")},
-		"those that are not in use belong to ENIs that have none of the other family": {"10.0.0.16/31", hold("10.0.0.16")},
+		"2 of 2 are in use; increase spec.ipv4.secondaryAddresses of the NodeENI":      {"10.0.0.16/32 10.0.0.20/32", hold("10.0.0.16", "10.0.0.20", "10.0.0.21")},
+		"2 of 2 are in use; increase spec.ipv4.prefixes of the NodeENI":                {"10.0.0.16/31 2001:db8::/80", hold("10.0.0.16", "10.0.0.17")},
+		"1 of 1 are in use; increase spec.ipv6.addresses of the NodeENI":               {"10.0.0.16/31 2001:db8::/128", hold("10.0.0.16", "2001:db8::")},
+		"the free addresses belong to ENIs that have no free address of the other family": {"10.0.0.16/31", hold("10.0.0.16")},
 	} {
 		var o offer
 		for text := range strings.FieldsSeq(c.ranges) {

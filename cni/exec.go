@@ -28,7 +28,7 @@ func find(plugin, cniPath string) (string, error) {
 			return path, nil
 		}
 	}
-	return "", fmt.Errorf("failed to find plugin %q in path %s; the reference plugins of github.com/containernetworking/plugins must be on the node", plugin, dirs)
+	return "", fmt.Errorf("failed to find plugin %q in path %s; install the reference plugins of github.com/containernetworking/plugins on the node", plugin, dirs)
 }
 
 // call calls an attachment's delegate, for as long as the runtime has patience. The result
@@ -48,7 +48,7 @@ func call(command, cniPath string, a podnetwork.Attachment, configuration []byte
 		if json.Unmarshal(stdout.Bytes(), problem) == nil && problem.Msg != "" {
 			return nil, problem
 		}
-		return nil, fmt.Errorf("%w: %s", err, cmp.Or(stderr.String(), stdout.String(), "it does not say why"))
+		return nil, fmt.Errorf("%w: %s", err, cmp.Or(stderr.String(), stdout.String(), "no error message"))
 	}
 	_, _ = stderr.WriteTo(os.Stderr)
 	if command != "ADD" {
@@ -56,7 +56,7 @@ func call(command, cniPath string, a podnetwork.Attachment, configuration []byte
 	}
 	result, err := create.CreateFromBytes(stdout.Bytes())
 	if err != nil {
-		return nil, fmt.Errorf("its result: %w", err)
+		return nil, fmt.Errorf("parse its result: %w", err)
 	}
 	return current.NewResultFromResult(result)
 }

@@ -84,12 +84,12 @@ func TestDelegateIsMissing(t *testing.T) {
 	n.Path = []string{t.TempDir()}
 	n.must(os.Symlink(filepath.Join(bin, "eni"), filepath.Join(n.Path[0], "eni")))
 	// The docs have this text.
-	missing := `failed to find plugin "ptp" in path [` + n.Path[0] + "]; the reference plugins of github.com/containernetworking/plugins must be on the node"
+	missing := `failed to find plugin "ptp" in path [` + n.Path[0] + "]; install the reference plugins of github.com/containernetworking/plugins on the node"
 	_, err = n.attach("pod2")
 	n.wants(err, missing)
 	n.wants(n.GetStatusNetworkList(t.Context(), n.list("storage")), missing)
 	// As long as the pod has the interface, it has the address.
-	n.wants(n.del("pod1"), "the plugin ptp could not remove interface net1 of default/pod1, which keeps [10.0.0.16]")
+	n.wants(n.del("pod1"), "the plugin ptp could not remove interface net1 of default/pod1, which still holds [10.0.0.16]")
 	if got, want := strings.Join(n.store(), " "), "pod1:net1.json 10.0.0.16"; got != want {
 		t.Errorf("there are %s, want %s", got, want)
 	}
@@ -124,7 +124,7 @@ func TestUnreadableFiles(t *testing.T) {
 
 	n.must(os.WriteFile(filepath.Join(n.networks, "storage.json"), []byte(`{"nodeENI": "other"}`), 0o644))
 	_, err = n.attach("pod1")
-	n.wants(err, "storage.json is about another NodeENI, other")
+	n.wants(err, "storage.json belongs to another NodeENI, other")
 	n.must(n.del("pod2"))
 }
 

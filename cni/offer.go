@@ -34,7 +34,7 @@ func offersOf(conf Config, network podnetwork.Network, pods holders, wanted []ne
 		offers = append(offers, o)
 	}
 	if network.Reason != "" || len(network.ENIs) == 0 {
-		refusals = append(refusals, fmt.Sprintf("it has %d ENIs here: %s: %s", len(network.ENIs), network.Reason, network.Message))
+		refusals = append(refusals, fmt.Sprintf("the node has %d ENIs of it: %s: %s", len(network.ENIs), network.Reason, network.Message))
 	}
 	return offers, refusals
 }
@@ -45,7 +45,7 @@ func offerOf(conf Config, e podnetwork.ENI, pods holders, wanted []netip.Addr) (
 		return o, fmt.Sprintf("is not Ready: %s: %s", e.Reason, e.Message)
 	}
 	if user := userOf(conf, e, pods); user != "" {
-		return o, fmt.Sprintf("is used by %s, and mode %s takes the whole ENI", user, HostDevice)
+		return o, fmt.Sprintf("is used by %s, but mode %s needs the whole ENI", user, HostDevice)
 	}
 	available := e.Ranges
 	if conf.Mode == HostDevice {
@@ -60,7 +60,7 @@ func offerOf(conf Config, e podnetwork.ENI, pods holders, wanted []netip.Addr) (
 		}
 	}
 	if len(o.ranges) == 0 {
-		return o, "has no addresses for pods; set the NodeENI's ipv4.prefixes or another number of addresses, or mode " + HostDevice
+		return o, "has no addresses for pods; set addresses or prefixes in spec.ipv4 or spec.ipv6 of the NodeENI, or use mode " + HostDevice
 	}
 	for _, address := range wanted {
 		one := netip.PrefixFrom(address, address.BitLen())
@@ -68,10 +68,10 @@ func offerOf(conf Config, e podnetwork.ENI, pods holders, wanted []netip.Addr) (
 			return slices.ContainsFunc(ranges, one.Overlaps)
 		})
 		if i < 0 {
-			return o, fmt.Sprintf("does not have the requested address %s, but %s", address, available)
+			return o, fmt.Sprintf("does not have the requested address %s, only %s", address, available)
 		}
 		if pods.Holds(address) {
-			return o, fmt.Sprintf("has the requested address %s, but %s holds it", address, holderOf(address, pods))
+			return o, fmt.Sprintf("has the requested address %s, but %s uses it", address, holderOf(address, pods))
 		}
 		o.ranges[i] = []netip.Prefix{one}
 	}
@@ -98,7 +98,7 @@ func holderOf(address netip.Addr, pods holders) string {
 			return a.Holder()
 		}
 	}
-	return "a pod that is not known"
+	return "an unknown pod"
 }
 
 func inFamily(prefixes []netip.Prefix, family func(netip.Addr) bool) []netip.Prefix {
@@ -123,8 +123,8 @@ func exhausted(offers []offer, attachments []podnetwork.Attachment) string {
 			}
 		}
 		if size, used := podnetwork.Count(ranges, podnetwork.Held(attachments)); size > 0 && used >= size {
-			return fmt.Sprintf("%.0f of %.0f are in use; ask for more with the NodeENI's %s", used, size, more)
+			return fmt.Sprintf("%.0f of %.0f are in use; increase spec.%s of the NodeENI", used, size, more)
 		}
 	}
-	return "those that are not in use belong to ENIs that have none of the other family"
+	return "the free addresses belong to ENIs that have no free address of the other family"
 }

@@ -76,7 +76,7 @@ func TestPTP(t *testing.T) {
 		t.Errorf("pods got %d addresses of 16: %v", len(seen), seen)
 	}
 	_, err := n.add("onemore")
-	n.wants(err, "NodeENI storage has no free address on node n1: 16 of 16 are in use; ask for more with the NodeENI's ipv4.prefixes")
+	n.wants(err, "NodeENI storage has no free addresses on node n1: 16 of 16 are in use; increase spec.ipv4.prefixes of the NodeENI")
 	n.must(n.CheckNetworkList(t.Context(), n.list("storage"), n.Attachment("pod3", "net1")))
 
 	n.must(n.del("pod3"))
@@ -85,7 +85,7 @@ func TestPTP(t *testing.T) {
 	_, err = n.attach("onemore")
 	n.must(err)
 	_, err = n.attach("onemore")
-	n.wants(err, "default/onemore has interface net1 already")
+	n.wants(err, "default/onemore already has interface net1")
 	_, err = n.add("another")
 	n.must(err)
 	_, err = n.add("toomany")
@@ -147,7 +147,7 @@ func TestHostDevice(t *testing.T) {
 	}
 	n.must(n.CheckNetworkList(t.Context(), n.list("storage"), n.Attachment("pod1", "net1")))
 	_, err = n.add("pod2")
-	n.wants(err, "NodeENI storage cannot take the pod on node n1: eni-1 is used by default/pod1, and mode host-device takes the whole ENI")
+	n.wants(err, "NodeENI storage cannot provide a network for the pod on node n1: eni-1 is used by default/pod1, but mode host-device needs the whole ENI")
 	n.fields["mode"] = "ptp"
 	_, err = n.attach("pod2")
 	n.wants(err, "eni-1 is used by default/pod1")
@@ -179,7 +179,7 @@ func TestHostDeviceWithoutItsLink(t *testing.T) {
 		t.Errorf("there are %s after DEL", files)
 	}
 	_, err = n.attach("pod1")
-	n.wants(err, "NodeENI storage on node n1: the node has no link with the MAC 02:00:00:00:00:01 of eni-1; the kubelet tries again")
+	n.wants(err, "NodeENI storage on node n1: the node has no link with the MAC 02:00:00:00:00:01 of eni-1; the kubelet retries")
 	if files := n.store(); len(files) > 0 {
 		t.Errorf("there are %s after the ADD that failed", files)
 	}
@@ -261,7 +261,7 @@ func TestChain(t *testing.T) {
 
 	n.after = []map[string]any{{"type": "eni", "nodeENI": "storage", "networksDir": n.networks, "dataDir": n.dir, "mode": "ptp"}}
 	_, err = n.add("pod2")
-	n.wants(err, `network "storage": eni must be the first plugin of a chain`)
+	n.wants(err, `network "storage": eni must be the first plugin in the list`)
 }
 
 func TestRequestedAddress(t *testing.T) {
@@ -274,9 +274,9 @@ func TestRequestedAddress(t *testing.T) {
 		t.Errorf("the pod has %s", got)
 	}
 	_, err = n.add("pod2", "10.0.0.20")
-	n.wants(err, "eni-1 has the requested address 10.0.0.20, but default/pod1 holds it")
+	n.wants(err, "eni-1 has the requested address 10.0.0.20, but default/pod1 uses it")
 	_, err = n.attach("pod2", "10.0.0.40")
-	n.wants(err, "eni-1 does not have the requested address 10.0.0.40, but [10.0.0.16/28]")
+	n.wants(err, "eni-1 does not have the requested address 10.0.0.40, only [10.0.0.16/28]")
 }
 
 func TestSeveralENIs(t *testing.T) {
@@ -299,7 +299,7 @@ func TestSeveralENIs(t *testing.T) {
 	second.Ready, second.Reason, second.Message = false, "Modified", "the ENI is gone from EC2"
 	n.offer(first, second)
 	_, err := n.add("pod3")
-	n.wants(err, "has no free address on node n1: 1 of 1 are in use; ask for more with the NodeENI's ipv4.secondaryAddresses; eni-2 is not Ready: Modified: the ENI is gone from EC2")
+	n.wants(err, "has no free addresses on node n1: 1 of 1 are in use; increase spec.ipv4.secondaryAddresses of the NodeENI; eni-2 is not Ready: Modified: the ENI is gone from EC2")
 }
 
 // An address that a pod holds is not given again, although another ENI, or another
@@ -324,7 +324,7 @@ func TestReplacedENI(t *testing.T) {
 
 	n.offer(successor)
 	err = n.CheckNetworkList(t.Context(), n.list("storage"), n.Attachment("pod1", "net1"))
-	n.wants(err, "NodeENI storage does not have eni-1 on node n1 any more, so that [10.0.0.16] of default/pod1 are not reached; delete the pod, so that it is created again")
+	n.wants(err, "NodeENI storage no longer has eni-1 on node n1, so [10.0.0.16] of default/pod1 cannot be reached; delete the pod so that it is created again")
 	n.must(podnetwork.Remove(n.networks, "storage"))
 	n.must(n.del("pod1"))
 	_, err = n.attach("pod3")
@@ -363,16 +363,16 @@ func TestStatus(t *testing.T) {
 	t.Parallel()
 	n := newNode(t)
 	status := func() error { return n.GetStatusNetworkList(t.Context(), n.list("storage")) }
-	n.wants(status(), "NodeENI storage is not set up on this node")
+	n.wants(status(), "NodeENI storage has no network file on this node")
 	_, err := n.add("pod1")
-	n.wants(err, "NodeENI storage is not set up on this node")
-	n.wants(err, "the kubelet tries again")
+	n.wants(err, "NodeENI storage has no network file on this node")
+	n.wants(err, "the kubelet retries")
 	n.must(podnetwork.Write(n.networks, podnetwork.Network{NodeENI: "storage", Node: "n1", Reason: "NoSubnet", Message: "no subnet is in the zone"}))
-	n.wants(status(), "NodeENI storage has no Ready ENI on node n1: it has 0 ENIs here: NoSubnet: no subnet is in the zone")
+	n.wants(status(), "NodeENI storage has no Ready ENI on node n1: the node has 0 ENIs of it: NoSubnet: no subnet is in the zone")
 	n.offer(podnetwork.ENI{ID: "eni-1", Reason: "Attaching", Message: "it is being attached"})
 	n.wants(status(), "NodeENI storage has no Ready ENI on node n1: eni-1 is not Ready: Attaching: it is being attached")
 	_, err = n.attach("pod1")
-	n.wants(err, "NodeENI storage cannot take the pod on node n1: eni-1 is not Ready: Attaching: it is being attached")
+	n.wants(err, "NodeENI storage cannot provide a network for the pod on node n1: eni-1 is not Ready: Attaching: it is being attached")
 	n.offer(eniOf("10.0.0.16/28"))
 	n.must(status())
 }

@@ -110,7 +110,7 @@ func (w *world) addSome(n int, killed bool) {
 			defer cancel()
 			_, err := w.AddNetworkList(ctx, w.list("storage"), w.Attachment(id, "net1"))
 			pod.added = err == nil
-			if err != nil && !killed && !strings.Contains(err.Error(), "has no free address") {
+			if err != nil && !killed && !strings.Contains(err.Error(), "has no free addresses") {
 				w.Errorf("ADD %s: %v", id, err)
 			}
 		})

@@ -65,7 +65,7 @@ func (b *ec2Backoff) note(results []result, log *slog.Logger) {
 	b.extend()
 	if time.Since(b.logged) > throttleLogInterval {
 		b.logged = time.Now()
-		log.Warn("EC2 throttles Detach or Delete calls; making fewer of them")
+		log.Warn("EC2 is throttling Detach or Delete calls; reducing their rate")
 	}
 }
 

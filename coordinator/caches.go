@@ -77,7 +77,7 @@ func (c *caches) run(ctx context.Context) (stop func(), filled bool) {
 func (c *caches) filled() error {
 	for _, s := range c.synced {
 		if !cache.IsDone(s) {
-			return errors.New("NodeENIs, NodeENIStates and Nodes have not all been read from the API server yet")
+			return errors.New("not all NodeENIs, NodeENIStates, and Nodes have been read from the API server yet")
 		}
 	}
 	return nil

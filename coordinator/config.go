@@ -67,7 +67,7 @@ type Config struct {
 func (cfg *Config) validate() error {
 	err := cfg.Check()
 	if cfg.Cluster == "" {
-		err = errors.Join(errors.New("the cluster has no name, which its ENIs are tagged with"), err)
+		err = errors.Join(errors.New("the cluster name, with which ENIs are tagged, is empty"), err)
 	}
 	return err
 }
@@ -76,10 +76,10 @@ func (cfg *Config) validate() error {
 func (cfg *Config) Check() error {
 	var errs []error
 	if cfg.Namespace == "" {
-		errs = append(errs, errors.New("--namespace is empty; name the namespace of the Lease"))
+		errs = append(errs, errors.New("--namespace is empty; set it to the namespace of the Lease"))
 	}
 	if cfg.Concurrency < 1 {
-		errs = append(errs, fmt.Errorf("--max-concurrent-eni-cleanup %d: at least 1 is needed", cfg.Concurrency))
+		errs = append(errs, fmt.Errorf("--max-concurrent-eni-cleanup %d must be at least 1", cfg.Concurrency))
 	}
 	for _, d := range []struct {
 		what  string
@@ -94,7 +94,7 @@ func (cfg *Config) Check() error {
 		{"--lease-retry-period", cfg.RetryPeriod},
 	} {
 		if d.value <= 0 {
-			errs = append(errs, fmt.Errorf("%s %v: it must be above 0", d.what, d.value))
+			errs = append(errs, fmt.Errorf("%s %v must be greater than 0", d.what, d.value))
 		}
 	}
 	// client-go's election ends the process otherwise.
@@ -105,7 +105,7 @@ func (cfg *Config) Check() error {
 		errs = append(errs, fmt.Errorf("--lease-renew-deadline %v must be longer than %.1f times --lease-retry-period %v", cfg.RenewDeadline, leaderelection.JitterFactor, cfg.RetryPeriod))
 	}
 	if cfg.LeaseDuration > 0 && cfg.LeaseDuration < time.Second {
-		errs = append(errs, fmt.Errorf("--lease-duration %v: a Lease counts in seconds, so at least 1s is needed", cfg.LeaseDuration))
+		errs = append(errs, fmt.Errorf("--lease-duration %v must be at least 1s, because a Lease counts in seconds", cfg.LeaseDuration))
 	}
 	return errors.Join(errs...)
 }

@@ -268,7 +268,7 @@ func TestUninstallAfterNodeENIsWentUnseen(t *testing.T) {
 	r.report(n, "node-a", a, v1alpha1.PhaseReady, id)
 	r.remove(r.kube.API, kube.NodeENIs, "multi")
 	u := r.uninstall(3 * time.Second)
-	u.awaitSaid("there is no NodeENI, but agents report ENIs whose deletion no coordinator has confirmed: " + id + " of node node-a in Region us-east-1 (Ready)")
+	u.awaitSaid("all NodeENIs are deleted, but agents report ENIs whose deletion no coordinator has confirmed: " + id + " of node node-a in Region us-east-1 (Ready)")
 	err := u.wait()
 	if err == nil || strings.Contains(u.said(), "Done") || !strings.Contains(err.Error(), id) {
 		t.Errorf("it returns %v, having said\n%s", err, u.said())

@@ -33,7 +33,7 @@ func LeaseClient(cfg *rest.Config, renewDeadline time.Duration) (coordinationv1.
 }
 
 // ErrLeaseLost is returned by a leader that could not renew its Lease in time.
-var ErrLeaseLost = errors.New("the Lease was lost: the API server could not be reached in time, or another coordinator took it")
+var ErrLeaseLost = errors.New("lost the Lease: the API server did not respond in time, or another coordinator acquired the Lease")
 
 // elect calls lead while the Lease is held, and returns ErrLeaseLost unless ctx has ended.
 // holdsLease says whether the Lease has not run out, as it may have while the process was
@@ -92,7 +92,7 @@ func (cfg *Config) election(started func(leading context.Context)) leaderelectio
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(identity string) {
 				if identity != cfg.Identity {
-					cfg.Log.Info("another coordinator leads", "leader", identity)
+					cfg.Log.Info("another coordinator is the leader", "leader", identity)
 				}
 			},
 		},

@@ -189,7 +189,7 @@ func TestAPIServerAway(t *testing.T) {
 
 func TestConfigIsChecked(t *testing.T) {
 	err := Run(t.Context(), Config{Concurrency: -1})
-	for _, want := range []string{"cluster has no name", "namespace of the Lease", "--max-concurrent-eni-cleanup -1", "--sweep-interval 0s", "--orphan-age"} {
+	for _, want := range []string{"cluster name", "namespace of the Lease", "--max-concurrent-eni-cleanup -1", "--sweep-interval 0s", "--orphan-age"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want it to name %q", err, want)
 		}

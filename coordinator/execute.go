@@ -147,7 +147,7 @@ func (x *executor) confirmed(ctx context.Context, j job) bool {
 	}
 	now := leftOver(x.cluster, j.eni, ev)
 	if now != j.decision {
-		x.recorder.info("ENI is not touched, because the API server does not show what the caches do", j.eni, "reason", j.decision.Reason, "newReason", now.Reason)
+		x.recorder.info("skipped an ENI, because the API server and the caches differ", j.eni, "reason", j.decision.Reason, "newReason", now.Reason)
 	}
 	return now == j.decision
 }

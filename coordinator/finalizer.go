@@ -162,7 +162,7 @@ func setFinalizer(ctx context.Context, client *kube.Client, name string, uid typ
 			"resourceVersion": n.ResourceVersion, "finalizers": finalizers,
 		}})
 		if err != nil {
-			return fmt.Errorf("encoding a patch of NodeENI %s: %w", name, err)
+			return fmt.Errorf("encode a patch of NodeENI %s: %w", name, err)
 		}
 		err = client.API.Patch(types.MergePatchType).Resource(kube.NodeENIs).Name(name).Body(patch).Timeout(apiTimeout).Do(ctx).Error()
 		if apierrors.IsNotFound(err) {

@@ -67,7 +67,7 @@ func TestNotReady(t *testing.T) {
 	health, ask := r.serveHealth()
 	r.start("first", func(cfg *Config) { cfg.Health = health })
 	r.await("it says what is missing", func() bool {
-		return strings.HasPrefix(ask("/readyz"), "503 [-] caches: NodeENIs, NodeENIStates and Nodes have not all been read")
+		return strings.HasPrefix(ask("/readyz"), "503 [-] caches: not all NodeENIs, NodeENIStates, and Nodes have been read")
 	})
 	if got := ask("/healthz"); !strings.HasPrefix(got, "200 ") {
 		t.Error(got)

@@ -101,7 +101,7 @@ func readInto(ctx context.Context, client rest.Interface, resource, name string,
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("reading %s %s: %w", resource, name, err)
+		return false, fmt.Errorf("get %s %s: %w", resource, name, err)
 	}
 	return true, nil
 }

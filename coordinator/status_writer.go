@@ -108,7 +108,7 @@ func (w *statusWriter) sync(ctx context.Context, name string) {
 	case apierrors.IsConflict(err):
 		w.schedule.retryLater(name, now) // the cache is about to show the newer object
 	case err != nil:
-		w.log.Warn("cannot write the finalizer or the status of a NodeENI; trying again", "nodeENI", name, "error", err)
+		w.log.Warn("cannot write the finalizer or status of a NodeENI; retrying", "nodeENI", name, "error", err)
 		w.schedule.retryLater(name, now)
 	default:
 		if w.schedule.done(name, written, now); written {

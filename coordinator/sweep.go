@@ -194,7 +194,7 @@ func (s *sweeper) update(e eni.ENI, full bool) *track {
 	t := s.tracks[e.ID]
 	if !d.collect() {
 		if t != nil {
-			s.recorder.info("ENI is no longer left over", e)
+			s.recorder.info("ENI is no longer a leftover", e)
 			delete(s.tracks, e.ID)
 		}
 		return nil
@@ -205,7 +205,7 @@ func (s *sweeper) update(e eni.ENI, full bool) *track {
 		s.metrics.foundLeftOver(d.Reason)
 	}
 	if t.Decision != d {
-		s.recorder.info("ENI is left over", e, "reason", d.Reason, "gracePeriod", d.GracePeriod)
+		s.recorder.info("found a leftover ENI", e, "reason", d.Reason, "gracePeriod", d.GracePeriod)
 	}
 	if t.observe(e, d, full, time.Now()) {
 		s.metrics.reattached()

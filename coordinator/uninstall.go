@@ -59,7 +59,7 @@ func (u *Uninstall) Run(ctx context.Context) error {
 			p.explained = time.Now()
 		}
 		if err == nil && len(p.left)+len(p.reported) == 0 {
-			u.say("Done: there is no NodeENI, and so no ENI of one.")
+			u.say("Done: no NodeENIs exist, so no ENIs exist either.")
 			return nil
 		}
 		if time.Since(p.explained) >= u.Explain {
@@ -102,7 +102,7 @@ func (u *Uninstall) list(ctx context.Context) ([]v1alpha1.NodeENI, error) {
 		return nil, notServed(ctx, u.Kube, kube.NodeENIs)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listing NodeENIs: %w", err)
+		return nil, fmt.Errorf("list NodeENIs: %w", err)
 	}
 	return all.Items, nil
 }
@@ -119,7 +119,7 @@ func (u *Uninstall) removeAll(ctx context.Context, p *progress) error {
 			continue
 		}
 		if err := u.remove(ctx, n); err != nil {
-			errs = append(errs, fmt.Errorf("deleting NodeENI %s: %w", n.Name, err))
+			errs = append(errs, fmt.Errorf("delete NodeENI %s: %w", n.Name, err))
 			continue
 		}
 		p.confirmed[n.UID] = true
@@ -148,7 +148,7 @@ func (u *Uninstall) sayProblem(err error, last string) string {
 		return ""
 	}
 	if problem := err.Error(); problem != last {
-		u.say("Trying again: %s", problem)
+		u.say("Retrying: %s", problem)
 	}
 	return err.Error()
 }
@@ -170,7 +170,7 @@ func (u *Uninstall) sayChanges(p *progress) bool {
 	}
 	for _, name := range slices.Sorted(maps.Keys(before)) {
 		if !p.names[name] {
-			u.say("NodeENI %s is gone, and so are its ENIs.", name)
+			u.say("NodeENI %s and its ENIs are deleted.", name)
 		}
 	}
 	return !maps.Equal(before, p.names)
@@ -180,10 +180,10 @@ func (u *Uninstall) sayChanges(p *progress) bool {
 func (u *Uninstall) explain(ctx context.Context, p *progress) {
 	since := time.Since(p.began).Round(time.Second)
 	if len(p.left) == 0 && len(p.reported) > 0 {
-		u.say("After %v, there is no NodeENI, but agents report ENIs whose deletion no coordinator has confirmed: %s", since, sample(p.reported))
+		u.say("After %v, all NodeENIs are deleted, but agents report ENIs whose deletion no coordinator has confirmed: %s", since, sample(p.reported))
 	}
 	if len(p.left) > 0 {
-		u.say("After %v, %d NodeENIs are still there:", since, len(p.left))
+		u.say("After %v, %d NodeENIs still exist:", since, len(p.left))
 	}
 	for _, n := range p.left[:min(len(p.left), maxNamed)] {
 		why := waitsFor(n)
@@ -197,9 +197,9 @@ func (u *Uninstall) explain(ctx context.Context, p *progress) {
 	}
 	switch why, err := noLeader(ctx, u.Leases, u.Namespace); {
 	case err != nil:
-		u.say("Whether a coordinator works on it is not known: %v", err)
+		u.say("Cannot check whether a coordinator is running: %v", err)
 	case why != "":
-		u.say("No coordinator works on it: %s. Is there one that runs? kubectl -n %s get pods", why, u.Namespace)
+		u.say("No coordinator is the leader: %s. Check that the coordinator is running: kubectl -n %s get pods", why, u.Namespace)
 	}
 }
 
@@ -209,7 +209,7 @@ func (u *Uninstall) say(format string, args ...any) {
 
 // unfinished is the error of an uninstall that was interrupted, or ran out of time.
 func (p *progress) unfinished(ctx context.Context) error {
-	what := "not done in time"
+	what := "timed out"
 	if errors.Is(ctx.Err(), context.Canceled) {
 		what = "interrupted"
 	}
@@ -217,9 +217,9 @@ func (p *progress) unfinished(ctx context.Context) error {
 	case p.problem != "":
 		return fmt.Errorf("%s: %s", what, p.problem)
 	case len(p.names) == 0 && len(p.reported) > 0:
-		return fmt.Errorf("%s: there is no NodeENI any more, but agents report ENIs whose deletion no coordinator has confirmed: %s. "+
-			"Run a coordinator and the agents, which delete them, and run this again; or delete those that exist in EC2, and then the nodes' reports: kubectl delete nodeenistate NODE", what, sample(p.reported))
+		return fmt.Errorf("%s: all NodeENIs are deleted, but agents report ENIs whose deletion no coordinator has confirmed: %s. "+
+			"Start the coordinator and the agents, which delete the ENIs, and run this command again; or delete the ENIs in EC2 and then the reports of the nodes: kubectl delete nodeenistate NODE", what, sample(p.reported))
 	}
-	return fmt.Errorf("%s: %d NodeENIs are still being deleted (%s), which goes on as long as a coordinator runs; "+
-		"fix what is in the way, and run this again", what, len(p.names), sample(slices.Sorted(maps.Keys(p.names))))
+	return fmt.Errorf("%s: %d NodeENIs are still being deleted (%s), which continues while a coordinator is running; "+
+		"fix the problems shown above, and run this command again", what, len(p.names), sample(slices.Sorted(maps.Keys(p.names))))
 }

@@ -21,10 +21,10 @@ import (
 func waitsFor(n v1alpha1.NodeENI) string {
 	for _, f := range n.Finalizers {
 		if f != v1alpha1.CleanupFinalizer {
-			return fmt.Sprintf("%s has the finalizer %s, which is not this project's: remove it with what added it", n.Name, f)
+			return fmt.Sprintf("%s has the finalizer %s of another program: use that program to remove it", n.Name, f)
 		}
 	}
-	text := fmt.Sprintf("%s waits for EC2 to show no ENI of it", n.Name)
+	text := fmt.Sprintf("%s still has ENIs in EC2", n.Name)
 	if c := meta.FindStatusCondition(n.Status.Conditions, v1alpha1.ConditionCleanupBlocked); c != nil {
 		text = fmt.Sprintf("%s: %s: %s", n.Name, c.Reason, c.Message)
 	}
@@ -58,9 +58,9 @@ func noLeader(ctx context.Context, leases coordinationv1.LeasesGetter, namespace
 	lease, err := leases.Leases(namespace).Get(ctx, leaseName, metav1.GetOptions{})
 	switch {
 	case apierrors.IsNotFound(err):
-		return fmt.Sprintf("there is no Lease %s", name), nil
+		return fmt.Sprintf("the Lease %s does not exist", name), nil
 	case err != nil:
-		return "", fmt.Errorf("reading the Lease %s: %w", name, err)
+		return "", fmt.Errorf("get the Lease %s: %w", name, err)
 	case lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity == "" || lease.Spec.RenewTime == nil:
 		return fmt.Sprintf("no coordinator holds the Lease %s", name), nil
 	}
@@ -91,7 +91,7 @@ func unconfirmed(ctx context.Context, client *kube.Client, confirmed map[types.U
 		return nil, notServed(ctx, client, kube.NodeENIStates)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("listing NodeENIStates, which show what ENIs there are: %w", err)
+		return nil, fmt.Errorf("list NodeENIStates, which show the existing ENIs: %w", err)
 	}
 	var all []string
 	for _, report := range reports.Items {
@@ -113,7 +113,7 @@ func unconfirmed(ctx context.Context, client *kube.Client, confirmed map[types.U
 func notServed(ctx context.Context, client *kube.Client, resource string) error {
 	served, err := client.Serves(ctx, resource)
 	if err == nil && served {
-		err = fmt.Errorf("the API server serves %s, but answers that there is no such resource", resource)
+		err = fmt.Errorf("the API server serves %s, but returned NotFound for it", resource)
 	}
 	return err
 }

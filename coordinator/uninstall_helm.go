@@ -66,7 +66,7 @@ func nothingToDo(format string, args ...any) error {
 }
 
 func refuse(format string, args ...any) error {
-	return errRefused{fmt.Errorf("refused, nothing was deleted: "+format, args...)}
+	return errRefused{fmt.Errorf("refused to uninstall, nothing was deleted: "+format, args...)}
 }
 
 // RunFor is Run if Helm is uninstalling the release, and otherwise deletes nothing. With crds it
@@ -117,7 +117,7 @@ func (u *Uninstall) removeRest(ctx context.Context, crds bool) error {
 	for _, path := range paths {
 		err := u.Kube.Core.Delete().AbsPath(path).Timeout(apiTimeout).Do(ctx).Error()
 		if err != nil && !kube.IsNotFound(err) {
-			return fmt.Errorf("deleting %s: %w", path, err)
+			return fmt.Errorf("delete %s: %w", path, err)
 		}
 	}
 	return nil
@@ -135,12 +135,12 @@ func (u *Uninstall) check(ctx context.Context, r Release, crds bool) error {
 			return err
 		}
 		if len(reported) == 0 {
-			return nothingToDo("there is no NodeENI, and so no ENI of one")
+			return nothingToDo("no NodeENIs exist, so no ENIs exist either")
 		}
 	}
 	job, err := u.Kube.Metadata(ctx, "/apis/batch/v1/namespaces", u.Namespace, "jobs", uninstallJob)
 	if err != nil {
-		return fmt.Errorf("reading the Job %s/%s: %w", u.Namespace, uninstallJob, err)
+		return fmt.Errorf("get the Job %s/%s: %w", u.Namespace, uninstallJob, err)
 	}
 	records, err := u.records(ctx, r)
 	if err != nil {
@@ -148,7 +148,7 @@ func (u *Uninstall) check(ctx context.Context, r Release, crds bool) error {
 	}
 	mark, err := u.Kube.Metadata(ctx, "/api/v1/namespaces", u.Namespace, "configmaps", installed)
 	if err != nil {
-		return fmt.Errorf("reading the ConfigMap %s/%s: %w", u.Namespace, installed, err)
+		return fmt.Errorf("get the ConfigMap %s/%s: %w", u.Namespace, installed, err)
 	}
 	return r.check(job, records, mark)
 }
@@ -160,7 +160,7 @@ func (u *Uninstall) records(ctx context.Context, r Release) ([]*metav1.PartialOb
 		for revision := r.Revision; revision <= r.Revision+maxRollbacks; revision++ {
 			record, err := u.Kube.Metadata(ctx, "/api/v1/namespaces", r.Storage, kind, r.record(revision))
 			if err != nil {
-				return nil, fmt.Errorf("reading Helm's record of the release %s: %w", r.Name, err)
+				return nil, fmt.Errorf("get the Helm record of the release %s: %w", r.Name, err)
 			}
 			if record != nil {
 				all = append(all, record)
@@ -176,29 +176,29 @@ func (u *Uninstall) records(ctx context.Context, r Release) ([]*metav1.PartialOb
 // check returns nil if the newest record says that Helm was uninstalling the release when it
 // created the Job. There is a mark once an installation has succeeded.
 func (r Release) check(job *metav1.PartialObjectMetadata, records []*metav1.PartialObjectMetadata, mark *metav1.PartialObjectMetadata) error {
-	const byHand = "To delete all NodeENIs and their ENIs, run kubectl delete nodeenis --all while a coordinator runs"
+	const byHand = "To delete all NodeENIs and their ENIs, run kubectl delete nodeenis --all while the coordinator is running"
 	if job == nil {
-		return refuse("--helm-release is for the Job %s of helm uninstall, and there is none. %s", uninstallJob, byHand)
+		return refuse("--helm-release is only for the Job %s of helm uninstall, which does not exist. %s", uninstallJob, byHand)
 	}
 	if len(records) == 0 {
-		return refuse("the namespace %s has no Helm record of the release %s from revision %d on. "+
-			"Applying what helm template renders installs, and never uninstalls. %s. "+
-			"If Helm keeps its records in another namespace (Flux does), set the chart's value uninstall.helmStorageNamespace; "+
-			"if it keeps them in a database, run that command and then helm uninstall --no-hooks",
+		return refuse("the namespace %s has no Helm record of the release %s with revision %d or later. "+
+			"The output of helm template can only be used to install. %s. "+
+			"If Helm stores its records in another namespace, as Flux does, set uninstall.helmStorageNamespace in the chart; "+
+			"if it stores them in a database, run that command and then helm uninstall --no-hooks",
 			r.Storage, r.Name, r.Revision, byHand)
 	}
 	newest := records[len(records)-1]
 	if status := newest.Labels["status"]; status != "uninstalling" {
-		return refuse("Helm's record %s says that the release %s is %s, so Helm has not created this Job to uninstall it. %s",
+		return refuse("the status of the release %[2]s in the Helm record %[1]s is %[3]s, so Helm did not create this Job to uninstall the release. %[4]s",
 			newest.Name, r.Name, status, byHand)
 	}
 	began := written(newest)
 	if job.CreationTimestamp.Sub(began).Abs() > recordAge {
-		return refuse("Helm recorded at %s that it uninstalls the release %s, but this Job was created at %s, so it belongs to no uninstall. "+
+		return refuse("Helm recorded at %s that it is uninstalling the release %s, but this Job was created at %s, so it does not belong to an uninstall. "+
 			"Run helm uninstall again", utc(began), r.Name, utc(job.CreationTimestamp.Time))
 	}
 	if newest.Name == r.record(1) && (mark == nil || mark.CreationTimestamp.Before(&newest.CreationTimestamp)) {
-		return nothingToDo("the installation of the release %s did not succeed, and Helm removes what came of it; NodeENIs and their ENIs stay as they are", r.Name)
+		return nothingToDo("the release %s was not installed successfully, and Helm is removing it; NodeENIs and their ENIs stay", r.Name)
 	}
 	return nil
 }

@@ -42,11 +42,11 @@ func TestReleaseCheck(t *testing.T) {
 		"rolled back after an uninstall that failed": {
 			job: job, records: objects{record(1, "uninstalling", 0), record(2, "deployed", 0)}, mark: mark, want: "is deployed",
 		},
-		"an uninstall that failed an hour ago": {job: job, records: objects{record(1, "uninstalling", time.Hour)}, mark: mark, want: "belongs to no uninstall"},
-		"a record that is written later":       {job: job, records: objects{record(1, "uninstalling", -time.Hour)}, mark: mark, want: "belongs to no uninstall"},
-		"an installation that failed":          {job: job, records: objects{record(1, "uninstalling", 0)}, want: "did not succeed", keep: true},
+		"an uninstall that failed an hour ago": {job: job, records: objects{record(1, "uninstalling", time.Hour)}, mark: mark, want: "does not belong to an uninstall"},
+		"a record that is written later":       {job: job, records: objects{record(1, "uninstalling", -time.Hour)}, mark: mark, want: "does not belong to an uninstall"},
+		"an installation that failed":          {job: job, records: objects{record(1, "uninstalling", 0)}, want: "was not installed successfully", keep: true},
 		"an installation that failed, after another one": {
-			job: job, records: objects{record(1, "uninstalling", 0)}, mark: object(installed, 2*time.Hour), want: "did not succeed", keep: true,
+			job: job, records: objects{record(1, "uninstalling", 0)}, mark: object(installed, 2*time.Hour), want: "was not installed successfully", keep: true,
 		},
 	} {
 		err := Release{Storage: "eni-system", Name: "eni", Revision: 1}.check(test.job, test.records, test.mark)

@@ -75,7 +75,7 @@ func TestUninstallWaitsForENIs(t *testing.T) {
 	n, empty := r.nodeENI("multi"), r.nodeENI("empty")
 	enis := []string{r.fullENI(n, "node-a", a, subnetA, 2), r.newENI(owner(n, "node-a", a), subnetB)}
 	u := r.uninstall(time.Minute)
-	u.awaitSaid("No coordinator works on it: there is no Lease eni-system/eni-coordinator. Is there one that runs? kubectl -n eni-system get pods\n")
+	u.awaitSaid("No coordinator is the leader: the Lease eni-system/eni-coordinator does not exist. Check that the coordinator is running: kubectl -n eni-system get pods\n")
 	for _, name := range []string{n.Name, empty.Name} {
 		if now := r.getNodeENI(name); now == nil || now.DeletionTimestamp == nil {
 			t.Errorf("%s: %+v; want it to be deleted and to wait for a coordinator", name, now)
@@ -93,15 +93,15 @@ func TestUninstallWaitsForENIs(t *testing.T) {
 	said := u.said()
 	for _, want := range []string{
 		"Deleting NodeENI empty.\nDeleting NodeENI multi.\n",
-		"- multi waits for EC2 to show no ENI of it\n",
-		"NodeENI empty is gone, and so are its ENIs.\n",
-		"NodeENI multi is gone, and so are its ENIs.\nDone: there is no NodeENI, and so no ENI of one.\n",
+		"- multi still has ENIs in EC2\n",
+		"NodeENI empty and its ENIs are deleted.\n",
+		"NodeENI multi and its ENIs are deleted.\nDone: no NodeENIs exist, so no ENIs exist either.\n",
 	} {
 		if !strings.Contains(said, want) {
 			t.Errorf("it said\n%s\nwithout\n%s", said, want)
 		}
 	}
-	if again := r.uninstall(time.Minute); again.wait() != nil || again.said() != "Done: there is no NodeENI, and so no ENI of one.\n" {
+	if again := r.uninstall(time.Minute); again.wait() != nil || again.said() != "Done: no NodeENIs exist, so no ENIs exist either.\n" {
 		t.Errorf("once more, it says %q", again.said())
 	}
 }
@@ -115,8 +115,8 @@ func TestUninstallSaysWhatItWaitsFor(t *testing.T) {
 	r.inject(cloud.Fault{Action: "DetachNetworkInterface", Code: "UnauthorizedOperation"})
 	r.startLeading()
 	u := r.uninstall(time.Minute)
-	u.awaitSaid("- kept has the finalizer example.com/mine, which is not this project's: remove it with what added it\n")
-	u.awaitSaid("- multi waits for EC2 to show no ENI of it; " + id + " of node node-a is Released\n  ENIRefused: ")
+	u.awaitSaid("- kept has the finalizer example.com/mine of another program: use that program to remove it\n")
+	u.awaitSaid("- multi still has ENIs in EC2; " + id + " of node node-a is Released\n  ENIRefused: ")
 	if said := u.said(); strings.Contains(said, "No coordinator") || !strings.Contains(said, "UnauthorizedOperation") {
 		t.Errorf("there is a leader, which EC2 refuses; it said\n%s", said)
 	}
@@ -130,7 +130,7 @@ func TestUninstallSaysWhatItWaitsFor(t *testing.T) {
 	if err == nil || errors.Is(err, context.Canceled) || !strings.Contains(err.Error(), "interrupted: 2 NodeENIs are still being deleted (kept; multi)") {
 		t.Errorf("stopped in the middle it returns %v", err)
 	}
-	if err := r.uninstall(time.Second).wait(); err == nil || !strings.Contains(err.Error(), "not done in time: 2 NodeENIs") {
+	if err := r.uninstall(time.Second).wait(); err == nil || !strings.Contains(err.Error(), "timed out: 2 NodeENIs") {
 		t.Errorf("at the end of its time it returns %v", err)
 	}
 	r.cloud.ClearFaults()
@@ -149,7 +149,7 @@ func TestUninstallTriesAgain(t *testing.T) {
 	}
 	u := r.uninstall(2 * time.Second)
 	err = u.wait()
-	if r.kube, _ = kube.NewClient(r.cp.AdminConfig(), "test"); err == nil || !strings.HasPrefix(err.Error(), "not done in time: listing NodeENIs: ") {
+	if r.kube, _ = kube.NewClient(r.cp.AdminConfig(), "test"); err == nil || !strings.HasPrefix(err.Error(), "timed out: list NodeENIs: ") {
 		t.Errorf("without rights it returns %v", err)
 	}
 	if said := u.said(); strings.Count(said, "Trying again: ") != 1 || !strings.Contains(said, `User "unbound" cannot list`) {
@@ -172,9 +172,9 @@ func TestUninstallShowsNothingForged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	warn("forged", "\x1b[2J\u009b1mx\nDone: there is no NodeENI, and so no ENI of one.", time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))
+	warn("forged", "\x1b[2J\u009b1mx\nDone: no NodeENIs exist, so no ENIs exist either.", time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))
 	u := r.uninstall(time.Minute)
-	u.awaitSaid("  ENIRefused:  [2J 1mx Done: there is no NodeENI")
+	u.awaitSaid("  ENIRefused:  [2J 1mx Done: no NodeENIs exist")
 	if said := u.said(); strings.ContainsAny(said, "\x1b\u009b") || strings.Contains(said, "\nDone") {
 		t.Errorf("it said %q", said)
 	}

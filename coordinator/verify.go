@@ -13,7 +13,7 @@ import (
 )
 
 // errWrongLocation is the error of a sweep that has done nothing. The verifier has logged why.
-var errWrongLocation = errors.New("EC2 is asked in the wrong Region or account")
+var errWrongLocation = errors.New("the coordinator uses EC2 in the wrong Region or account")
 
 // verifier compares what EC2 shows with the Nodes and the agents' reports: in the wrong
 // Region or account all ENIs seem to be gone.
@@ -161,9 +161,9 @@ func (v *verifier) setLocation(c contradiction) {
 		return
 	}
 	if c == (contradiction{}) {
-		v.recorder.log.Info("EC2 is asked in the right Region and account again")
+		v.recorder.log.Info("the coordinator uses EC2 in the right Region and account again")
 	} else {
-		v.recorder.log.Error("EC2 is asked in the wrong Region or account; nothing is detached or deleted", "reason", c.Reason, "error", c.Message)
+		v.recorder.log.Error("the coordinator uses EC2 in the wrong Region or account; nothing is detached or deleted", "reason", c.Reason, "error", c.Message)
 	}
 	v.show(c, all...)
 }
@@ -173,7 +173,7 @@ func (v *verifier) set(n *v1alpha1.NodeENI, c contradiction) {
 		return
 	}
 	if c != (contradiction{}) {
-		v.recorder.log.Warn("EC2 and the reports contradict each other", "nodeENI", n.Name, "reason", c.Reason, "error", c.Message)
+		v.recorder.log.Warn("EC2 and the NodeENIStates contradict each other", "nodeENI", n.Name, "reason", c.Reason, "error", c.Message)
 	}
 	v.show(c, n)
 }

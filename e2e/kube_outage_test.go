@@ -60,9 +60,9 @@ func TestScenario25APIServerAway(t *testing.T) {
 		return ""
 	})
 
-	c.awaitLogged("node-1", "the API server cannot be reached", 1)
+	c.awaitLogged("node-1", "cannot reach the API server", 1)
 	c.must(c.ControlPlane.StartAPIServer(t.Context()))
-	c.awaitLogged("node-1", "the API server can be reached again", 1)
+	c.awaitLogged("node-1", "reached the API server again", 1)
 	c.awaitEntry("node-2", "node-2", func(entry v1alpha1.ENIState) string {
 		if entry.Phase != v1alpha1.PhaseReady || entry.ENIID != before["node-2"].ID || entry.AttachmentID == before["node-2"].Attachment.ID {
 			return "its ENI is not attached again"

@@ -25,7 +25,7 @@ func TestAgentInPod(t *testing.T) {
 	c.run("it is ready once EC2 has answered", func(t *testing.T) {
 		c.fault("node-1", cloud.Fault{Action: describeCall, Code: "UnauthorizedOperation"})
 		c.agentInPod("node-1")
-		c.awaitAnswer("node-1", "/readyz", "503", "[-] agent: EC2 has not yet shown what this instance has", "UnauthorizedOperation")
+		c.awaitAnswer("node-1", "/readyz", "503", "[-] agent: EC2 has not yet returned the ENIs of this instance", "UnauthorizedOperation")
 		c.awaitAnswer("node-1", "/healthz", "200", "[+] loop", "ok")
 		c.Sim.Cloud().ClearFaults()
 		c.must(c.Label(t.Context(), "node-1", "node-1", "other")) // something has changed: it is tried at once

@@ -178,7 +178,7 @@ func (c *cluster) testBothFamilies(t *testing.T) {
 		}
 	}
 	c.reachEachOther(first, second, other)
-	const full = "NodeENI both has no free address on node node-1: 2 of 2 are in use; ask for more with the NodeENI's ipv4.secondaryAddresses"
+	const full = "NodeENI both has no free addresses on node node-1: 2 of 2 are in use; increase spec.ipv4.secondaryAddresses of the NodeENI"
 	if p, err := c.tryAttach("node-1", "surplus", network); err == nil || !strings.Contains(err.Error(), full) {
 		t.Errorf("a third pod has %v, %v; want %q", p.addresses, err, full)
 	}

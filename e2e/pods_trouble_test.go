@@ -66,7 +66,7 @@ func (c *cluster) testPodsReboot(t *testing.T) {
 	}
 	c.reboot("node-1", e)
 	c.must(os.RemoveAll(c.NetworksDir("node-1")))
-	if p, err := c.tryAttach("node-1", "early", network(t, "storage")); err == nil || !strings.Contains(err.Error(), "NodeENI storage is not set up on this node") {
+	if p, err := c.tryAttach("node-1", "early", network(t, "storage")); err == nil || !strings.Contains(err.Error(), "NodeENI storage has no network file on this node") {
 		t.Errorf("before the agent is there, a pod has %v, %v", p.addresses, err)
 	}
 	c.agent("node-1")

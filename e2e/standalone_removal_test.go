@@ -328,7 +328,7 @@ func TestStandAloneCleanup(t *testing.T) {
 
 	c.inject(cloud.Fault{Action: detachCall, Code: "OperationNotPermitted", Message: "no", SourceID: c.source(node)})
 	stdout, stderr, code := cleanup("--timeout", "8s")
-	if code != 1 || !strings.Contains(stderr, "not done within 8s") || !strings.Contains(stderr, one.ID) || !strings.Contains(stderr, "OperationNotPermitted") {
+	if code != 1 || !strings.Contains(stderr, "not finished within 8s") || !strings.Contains(stderr, one.ID) || !strings.Contains(stderr, "OperationNotPermitted") {
 		t.Errorf("in vain: %d\n%s\n%s", code, stdout, stderr)
 	}
 	c.awaitMade(node, 2) // what was attached to nothing has gone all the same

@@ -191,7 +191,7 @@ func TestStandAloneNeighbours(t *testing.T) {
 	c.awaitReady("node-2", "data", 1)
 
 	_, stderr, code, err := c.RunAgent(t.Context(), "node-2", "--nodeeni-dir", c.NodeENIDir("node-2"), "--state-file", c.StateFile("node-2"), "--node-labels", "a=b")
-	if err != nil || code != 1 || !strings.Contains(stderr, "another eni-agent uses it: is the service running") {
+	if err != nil || code != 1 || !strings.Contains(stderr, "another eni-agent is using it: check whether the service") {
 		t.Errorf("a second agent: %d, %v, %s", code, err, stderr)
 	}
 }
@@ -232,7 +232,7 @@ func TestStandAloneStatus(t *testing.T) {
 		t.Helper()
 		return c.subcommand(node, "status", args...)
 	}
-	if _, stderr, code := status(); code != 1 || !strings.Contains(stderr, "there is no state file") {
+	if _, stderr, code := status(); code != 1 || !strings.Contains(stderr, "does not exist: no agent with --nodeeni-dir has run here") {
 		t.Errorf("before the first start: %d, %s", code, stderr)
 	}
 	c.want(node, "data", c.hostENI("data", ""))
@@ -267,7 +267,7 @@ func TestStandAloneStatus(t *testing.T) {
 	c.must(n.IMDS.Inject(metadata.Fault{Status: 503}))
 	c.must(c.agents[node].Stop())
 	c.agent(node)
-	check(1, "it is starting")
+	check(1, "starting")
 	n.IMDS.ClearFaults()
 	check(0, "The agent is ready")
 	c.must(c.agents[node].Stop())

@@ -12,7 +12,7 @@ import (
 type missingError struct{ path string }
 
 func (e *missingError) Error() string {
-	return fmt.Sprintf("IMDS has nothing at %s (404)", e.path)
+	return fmt.Sprintf("IMDS returned 404 for %s", e.path)
 }
 
 // HTTPStatusCode is for those who ask any error of HTTP for its status.
@@ -80,19 +80,19 @@ func advice(last outcome) string {
 	var late net.Error
 	switch {
 	case last.status == http.StatusForbidden:
-		return "the metadata service is switched off: enable the instance's HttpEndpoint metadata option"
+		return "the metadata service is disabled: set the HttpEndpoint metadata option of the instance to enabled"
 	case last.status == http.StatusNotFound || last.status == http.StatusMethodNotAllowed || last.status == http.StatusNotImplemented:
-		return "no session token can be had: what answers does not speak IMDSv2; check AWS_EC2_METADATA_SERVICE_ENDPOINT"
+		return "cannot get a session token, because the service that responds does not support IMDSv2; check AWS_EC2_METADATA_SERVICE_ENDPOINT"
 	case last.status == http.StatusUnauthorized:
-		return "the session token is refused; check what is between this process and the metadata service"
+		return "the metadata service refused the session token; check for a proxy between this process and the metadata service"
 	case last.status == http.StatusTooManyRequests || last.status >= http.StatusInternalServerError:
-		return "the metadata service is overloaded or failing; something on this instance may ask too often"
+		return "the metadata service is overloaded or failing; check whether a program on this instance sends too many requests"
 	case errors.As(last.err, &dial) && dial.Op == "dial":
-		return "the metadata service cannot be reached: is this an EC2 instance, " +
-			"and does no firewall or network policy block " + last.host + "?"
+		return "cannot reach the metadata service: check that this is an EC2 instance " +
+			"and that no firewall or network policy blocks " + last.host
 	case errors.As(last.err, &late) && late.Timeout(): // connected, but no answer
-		return "the metadata service does not answer: run on the host's network, or set the instance's " +
-			"HttpPutResponseHopLimit metadata option to 2"
+		return "the metadata service does not respond: run in the host's network, or set the " +
+			"HttpPutResponseHopLimit metadata option of the instance to 2"
 	}
-	return "what is there is not the metadata service; check AWS_EC2_METADATA_SERVICE_ENDPOINT"
+	return "the response is not from the metadata service; check AWS_EC2_METADATA_SERVICE_ENDPOINT"
 }

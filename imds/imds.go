@@ -77,7 +77,7 @@ func (c *Client) Identity(ctx context.Context) (Identity, error) {
 	if err != nil {
 		err = explain("the instance identity document", err, *last)
 		if isMissing(err) {
-			return Identity{}, fmt.Errorf("%w: every EC2 instance has one, and the account is known from nowhere else; what answers is a proxy or an emulator of IMDS: let it serve /latest/dynamic/instance-identity/document, or correct AWS_EC2_METADATA_SERVICE_ENDPOINT", err)
+			return Identity{}, fmt.Errorf("%w: every EC2 instance has this document, and the agent needs it to find its account. A proxy or an emulator of IMDS is responding: make it serve /latest/dynamic/instance-identity/document, or correct AWS_EC2_METADATA_SERVICE_ENDPOINT", err)
 		}
 		return Identity{}, err
 	}
@@ -151,7 +151,7 @@ func (i Identity) complete() error {
 		}
 	}
 	if len(lacking) > 0 {
-		return fmt.Errorf("IMDS says nothing about %s of this instance; is it the EC2 metadata service that answers?",
+		return fmt.Errorf("IMDS returned nothing for %s of this instance; check that the EC2 metadata service is responding",
 			strings.Join(lacking, ", "))
 	}
 	return nil
@@ -170,7 +170,7 @@ func (c *Client) primaryMAC(ctx context.Context) (net.HardwareAddr, error) {
 	}
 	mac, err := net.ParseMAC(text)
 	if err != nil {
-		return nil, fmt.Errorf("IMDS has no valid MAC of the primary ENI: %w", err)
+		return nil, fmt.Errorf("IMDS returned an invalid MAC for the primary ENI: %w", err)
 	}
 	c.primary = mac
 	return mac, nil

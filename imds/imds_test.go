@@ -140,23 +140,23 @@ func TestIdentityVariants(t *testing.T) {
 			"arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0", ""},
 		{"no account", func(v map[string]string) {
 			v[documentPath] = strings.Replace(document, `"123456789012"`, `""`, 1)
-		}, "", "nothing about accountId"},
+		}, "", "nothing for accountId"},
 		{"document with the account alone", func(v map[string]string) {
 			v[documentPath] = `{"accountId": "123456789012"}`
 			v["instance-id"], v["instance-type"] = "i-0123456789abcdef0", "m5.large"
 			v["placement/availability-zone"], v["placement/region"] = "us-east-1a", "us-east-1"
 		}, "arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0", ""},
-		{"empty document", func(v map[string]string) { v[documentPath] = "{}" }, "", "nothing about instanceId, instanceType, availabilityZone, region, accountId"},
-		{"no document", func(v map[string]string) { delete(v, documentPath) }, "", "nothing at the instance identity document"},
+		{"empty document", func(v map[string]string) { v[documentPath] = "{}" }, "", "nothing for instanceId, instanceType, availabilityZone, region, accountId"},
+		{"no document", func(v map[string]string) { delete(v, documentPath) }, "", "404 for the instance identity document"},
 		{"document that is none", func(v map[string]string) { v[documentPath] = "<html>" }, "", "instance identity document"},
-		{"no document, and what to do", func(v map[string]string) { delete(v, documentPath) }, "", "let it serve"},
+		{"no document, and what to do", func(v map[string]string) { delete(v, documentPath) }, "", "make it serve"},
 		{"no partition", func(v map[string]string) { delete(v, "services/partition") },
 			"arn:aws:ec2:us-east-1:123456789012:instance/i-0123456789abcdef0", ""},
 		{"no partition, in GovCloud", func(v map[string]string) {
 			v[documentPath] = region("us-gov-west-1")
 			delete(v, "services/partition")
 		}, "arn:aws-us-gov:ec2:us-gov-west-1:123456789012:instance/i-0123456789abcdef0", ""},
-		{"no MAC", func(v map[string]string) { v["mac"] = "none" }, "", "MAC of the primary ENI"},
+		{"no MAC", func(v map[string]string) { v["mac"] = "none" }, "", "MAC for the primary ENI"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -230,8 +230,8 @@ func TestInterfaces(t *testing.T) {
 		{name: "nothing listed", edit: func(v map[string]string) { v["network/interfaces/macs/"] = "" }},
 		{name: "without slashes", edit: func(v map[string]string) { v["network/interfaces/macs/"] = primary + "\n" + secondary + "\n" },
 			want: []Interface{first, second}},
-		{name: "not a number", edit: func(v map[string]string) { v[at(secondary, "device-number")] = "one" }, err: "no number at network/interfaces"},
-		{name: "not a MAC", edit: func(v map[string]string) { v["network/interfaces/macs/"] = "x/" }, err: "without a valid MAC"},
+		{name: "not a number", edit: func(v map[string]string) { v[at(secondary, "device-number")] = "one" }, err: "an invalid number for network/interfaces"},
+		{name: "not a MAC", edit: func(v map[string]string) { v["network/interfaces/macs/"] = "x/" }, err: "with an invalid MAC"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -271,12 +271,12 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		want    string
 	}{
 		{"switched off", status(http.StatusForbidden), "HttpEndpoint"},
-		{"version 1 only", v1, "does not speak IMDSv2"},
-		{"refuses the token", status(http.StatusUnauthorized), "token is refused"},
+		{"version 1 only", v1, "does not support IMDSv2"},
+		{"refuses the token", status(http.StatusUnauthorized), "refused the session token"},
 		{"throttled", status(http.StatusTooManyRequests), "overloaded"},
 		{"broken", status(http.StatusInternalServerError), "overloaded or failing"},
 		{"does not answer", hung, "HttpPutResponseHopLimit"},
-		{"knows no PUT", status(http.StatusNotImplemented), "does not speak IMDSv2"},
+		{"knows no PUT", status(http.StatusNotImplemented), "does not support IMDSv2"},
 		{"hangs up", dropped, "check AWS_EC2_METADATA_SERVICE_ENDPOINT"},
 	}
 	for _, tt := range tests {
@@ -299,7 +299,7 @@ func TestUnreachable(t *testing.T) {
 	server := httptest.NewServer(http.NotFoundHandler())
 	server.Close() // its port refuses connections now
 	_, err := clientOf(server.URL).Identity(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "is this an EC2 instance") {
+	if err == nil || !strings.Contains(err.Error(), "check that this is an EC2 instance") {
 		t.Errorf("Identity: %v", err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -43,7 +43,7 @@ func (c *Client) Interfaces(ctx context.Context) ([]Interface, error) {
 	for _, line := range strings.Fields(list) {
 		mac, err := net.ParseMAC(strings.TrimSuffix(line, "/"))
 		if err != nil {
-			return nil, fmt.Errorf("IMDS lists an interface without a valid MAC: %w", err)
+			return nil, fmt.Errorf("IMDS lists an interface with an invalid MAC: %w", err)
 		}
 		i, err := c.readInterface(ctx, mac)
 		if isMissing(err) {
@@ -102,7 +102,7 @@ func (c *Client) Assigned(ctx context.Context, mac net.HardwareAddr) (Assigned, 
 		for _, field := range strings.Fields(text) {
 			address, err := netip.ParseAddr(field)
 			if err != nil {
-				return a, fmt.Errorf("IMDS lists an address of %s that is none: %w", mac, err)
+				return a, fmt.Errorf("IMDS lists an invalid address for %s: %w", mac, err)
 			}
 			a.Addresses = append(a.Addresses, address)
 		}
@@ -130,7 +130,7 @@ func (c *Client) VPC(ctx context.Context) ([]netip.Prefix, error) {
 		for _, field := range strings.Fields(text) {
 			cidr, err := netip.ParsePrefix(field)
 			if err != nil {
-				return nil, fmt.Errorf("IMDS lists a CIDR of the VPC that is none: %w", err)
+				return nil, fmt.Errorf("IMDS lists an invalid CIDR for the VPC: %w", err)
 			}
 			all = append(all, cidr)
 		}
@@ -145,7 +145,7 @@ func (c *Client) number(ctx context.Context, path string) (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil {
-		return 0, fmt.Errorf("IMDS has no number at %s: %w", path, err)
+		return 0, fmt.Errorf("IMDS returned an invalid number for %s: %w", path, err)
 	}
 	return n, nil
 }

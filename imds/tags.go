@@ -11,7 +11,7 @@ import (
 const tagsPath = "tags/instance"
 
 // ErrNoTags says that IMDS does not tell the instance's tags.
-var ErrNoTags = errors.New("IMDS does not tell the instance's tags: it has none, or its metadata option InstanceMetadataTags is not enabled " +
+var ErrNoTags = errors.New("IMDS returned no tags of this instance: it has none, or its metadata option InstanceMetadataTags is not enabled " +
 	"(aws ec2 modify-instance-metadata-options --instance-id ID --instance-metadata-tags enabled)")
 
 // Tags are the instance's tags. Their keys have no slash and no space: EC2
@@ -34,7 +34,7 @@ func (c *Client) Tags(ctx context.Context) (map[string]string, error) {
 		switch {
 		case isMissing(err): // removed meanwhile
 		case err != nil:
-			return nil, fmt.Errorf("the instance's tag %s: %w", key, err)
+			return nil, fmt.Errorf("tag %s of the instance: %w", key, err)
 		default:
 			tags[key] = value
 		}

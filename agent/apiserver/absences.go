@@ -145,7 +145,7 @@ func (a *Absences) confirm(uid types.UID, object Object) {
 	}
 	now, err := a.get(context.Background(), object)
 	if err != nil || now == uid {
-		a.log.Warn("an object is not listed, but its deletion is not proven; all its ENIs stay", "resource", object.Resource, "name", object.Name, "error", err)
+		a.log.Warn("an object is missing from the list, but its deletion is not confirmed; keeping its ENIs", "resource", object.Resource, "name", object.Name, "error", err)
 		time.AfterFunc(a.timeout, func() { a.confirm(uid, object) })
 		return
 	}

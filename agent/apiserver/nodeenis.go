@@ -80,7 +80,7 @@ func (n *nodeENIs) run(ctx context.Context) {
 			retry = nil
 		case ctx.Err() == nil:
 			if retry == nil {
-				n.log.Warn("a NodeENI could not be read; the agent will retry", "error", err)
+				n.log.Warn("cannot read a NodeENI; retrying", "error", err)
 			}
 			retry = time.After(fetchRetry)
 		}

@@ -175,7 +175,7 @@ func (r *report) look() {
 		return
 	}
 	if shown := o.(*v1alpha1.NodeENIState); newer(shown, r.state) && !equality.Semantic.DeepEqual(shown.Status, r.state.Status) {
-		r.log.Warn("another client has written this node's report; the agent writes it again", "nodeENIState", r.node)
+		r.log.Warn("another client changed the NodeENIState of this node; writing it again", "nodeENIState", r.node)
 		r.lost = true
 		signal(r.changed)
 	}

@@ -156,14 +156,14 @@ func (s *Source) Refresh(ctx context.Context) error {
 func (s *Source) Confirm(ctx context.Context, uid types.UID, name string) error {
 	node, err := s.node.refresh(ctx)
 	if err != nil {
-		return fmt.Errorf("its Node: %w", err)
+		return fmt.Errorf("get the Node: %w", err)
 	}
 	var n v1alpha1.NodeENI
 	if err := s.client.API.Get().Resource(kube.NodeENIs).Name(name).Do(ctx).Into(&n); err != nil {
 		return fmt.Errorf("NodeENI %s: %w", name, err)
 	}
 	if n.UID != uid || n.DeletionTimestamp != nil || !n.Selects(node.Labels) {
-		return fmt.Errorf("NodeENI %s no longer selects this node, and the watch has not shown that yet", name)
+		return fmt.Errorf("NodeENI %s no longer selects this node, but the watch does not show that yet", name)
 	}
 	return nil
 }

@@ -304,7 +304,7 @@ func TestConfirm(t *testing.T) {
 		{"another of its name", `{"metadata":{"name":"node-1","labels":{"a":"b"}}}`, `{"metadata":{"name":"x","uid":"uid-y"},"spec":{"nodeSelector":{"a":"b"}}}`, "no longer selects"},
 		{"being deleted", `{"metadata":{"name":"node-1","labels":{"a":"b"}}}`, `{"metadata":{"name":"x","uid":"uid-x","deletionTimestamp":"2026-01-01T00:00:00Z"},"spec":{"nodeSelector":{"a":"b"}}}`, "no longer selects"},
 		{"gone", `{"metadata":{"name":"node-1","labels":{"a":"b"}}}`, "", "NodeENI x"},
-		{"no Node", "", `{"metadata":{"name":"x","uid":"uid-x"},"spec":{"nodeSelector":{"a":"b"}}}`, "its Node"},
+		{"no Node", "", `{"metadata":{"name":"x","uid":"uid-x"},"spec":{"nodeSelector":{"a":"b"}}}`, "get the Node"},
 	} {
 		s := newSource(t, func(w http.ResponseWriter, r *http.Request) {
 			answer := test.nodeENI

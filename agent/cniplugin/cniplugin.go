@@ -24,7 +24,7 @@ const (
 	// DefaultDir is where most container runtimes look for plugins.
 	DefaultDir = "/opt/cni/bin"
 	// Dirs says where others do, for messages.
-	Dirs = "it is /opt/cni/bin with EKS, Bottlerocket, RKE2 and Talos, /var/lib/rancher/k3s/data/cni with k3s, /usr/lib/cni with Debian's containerd"
+	Dirs = "/opt/cni/bin with EKS, Bottlerocket, RKE2, and Talos, /var/lib/rancher/k3s/data/cni with k3s, or /usr/lib/cni with the containerd of Debian"
 
 	program = "github.com/aws-multi-eni/aws-multi-eni/cmd/eni-cni"
 )
@@ -41,7 +41,7 @@ type Installed struct {
 // runtimes start it at any time. It replaces no other program of this name.
 func Install(ctx context.Context, from, dir string) (Installed, error) {
 	if err := CheckOurs(from); err != nil {
-		return Installed{}, fmt.Errorf("%w; --from must name the plugin of this release: /eni in the agent's image, /opt/cni/bin/eni of the deb and rpm", err)
+		return Installed{}, fmt.Errorf("%w; set --from to the plugin of this release: /eni in the agent image, or /opt/cni/bin/eni from the deb or rpm", err)
 	}
 	content, err := os.ReadFile(from)
 	if err != nil {
@@ -53,7 +53,7 @@ func Install(ctx context.Context, from, dir string) (Installed, error) {
 	switch {
 	case err == nil:
 		if err := CheckOurs(to); err != nil {
-			return Installed{}, fmt.Errorf("%w, so it is not replaced; find out what has installed it, and move it away", err)
+			return Installed{}, fmt.Errorf("%w, so it is not replaced; find out what installed it, and move it to another directory", err)
 		}
 		done.Before = "an unknown version"
 		if version, err := Ask(ctx, to); err == nil {
@@ -94,11 +94,11 @@ func explain(dir string, err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("%s is no directory here; --to must be where the container runtime looks for CNI plugins: %s", dir, Dirs)
+		return fmt.Errorf("%s is not a directory; set --to to the directory in which the container runtime looks for CNI plugins: %s", dir, Dirs)
 	case errors.Is(err, unix.EROFS):
-		return fmt.Errorf("%s is read-only here: %w; mount it read-write, or install into another directory in which the container runtime looks for CNI plugins: %s", dir, err, Dirs)
+		return fmt.Errorf("%s is read-only: %w; mount it read-write, or use another directory in which the container runtime looks for CNI plugins: %s", dir, err, Dirs)
 	case errors.Is(err, fs.ErrPermission):
-		return fmt.Errorf("%s cannot be written: %w; run it as the user that owns the directory, which is root as a rule", dir, err)
+		return fmt.Errorf("cannot write %s: %w; run this command as the owner of the directory, usually root", dir, err)
 	}
 	return err
 }
@@ -127,14 +127,14 @@ func Ask(ctx context.Context, path string) (version string, err error) {
 	cmd.Stdin = strings.NewReader("")
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("%s does not tell its version: %w", path, err)
+		return "", fmt.Errorf("%s does not report its version: %w", path, err)
 	}
 	// CNI ptp plugin v1.9.0
 	// CNI protocol versions supported: 0.1.0, 0.2.0, …
 	first, rest, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	words := strings.Fields(first)
 	if len(words) == 0 || !strings.Contains(rest, "versions supported:") {
-		return "", fmt.Errorf("%s does not tell its version, but %q", path, out)
+		return "", fmt.Errorf("%s does not report a version, but %q", path, out)
 	}
 	return words[len(words)-1], nil
 }

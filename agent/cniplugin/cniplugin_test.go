@@ -106,13 +106,13 @@ func TestRefusals(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	write(t, file, "")
 	for name, test := range map[string]struct{ from, to, words string }{
-		"another Go program is there":    {built.older, foreign(built.ptp), "not the CNI plugin of aws-multi-eni but the program github.com/containernetworking/plugins/plugins/main/ptp, so it is not replaced; find out what has installed it"},
+		"another Go program is there":    {built.older, foreign(built.ptp), "not the CNI plugin of aws-multi-eni but the program github.com/containernetworking/plugins/plugins/main/ptp, so it is not replaced; find out what installed it"},
 		"a script is there":              {built.older, foreign(script), "eni is not the CNI plugin of aws-multi-eni, so it is not replaced"},
 		"a directory is there":           {built.older, occupied, "so it is not replaced"},
-		"there is no directory":          {built.older, filepath.Join(t.TempDir(), "none"), "none is no directory here; --to must be where the container runtime looks for CNI plugins: it is /opt/cni/bin with EKS"},
-		"it is a file":                   {built.older, file, "is no directory here"},
-		"there is nothing to install":    {filepath.Join(t.TempDir(), "none"), t.TempDir(), "no such file or directory; --from must name the plugin of this release"},
-		"another program is to be there": {built.ptp, t.TempDir(), "--from must name the plugin of this release"},
+		"there is no directory":          {built.older, filepath.Join(t.TempDir(), "none"), "none is not a directory; set --to to the directory in which the container runtime looks for CNI plugins: /opt/cni/bin with EKS"},
+		"it is a file":                   {built.older, file, "is not a directory"},
+		"there is nothing to install":    {filepath.Join(t.TempDir(), "none"), t.TempDir(), "no such file or directory; set --from to the plugin of this release"},
+		"another program is to be there": {built.ptp, t.TempDir(), "set --from to the plugin of this release"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			before, _ := os.ReadFile(filepath.Join(test.to, Name))
@@ -130,8 +130,8 @@ func TestRefusals(t *testing.T) {
 // TestDirectoryIsNotWritable: the error says why, and what to do.
 func TestDirectoryIsNotWritable(t *testing.T) {
 	for err, words := range map[error]string{
-		unix.EROFS:  "/opt/cni/bin is read-only here: read-only file system; mount it read-write, or install into another directory",
-		unix.EACCES: "/opt/cni/bin cannot be written: permission denied; run it as the user that owns the directory",
+		unix.EROFS:  "/opt/cni/bin is read-only: read-only file system; mount it read-write, or use another directory",
+		unix.EACCES: "cannot write /opt/cni/bin: permission denied; run this command as the owner of the directory",
 	} {
 		if got := explain("/opt/cni/bin", err); got == nil || !strings.Contains(got.Error(), words) {
 			t.Errorf("%v, want %q", got, words)
@@ -144,7 +144,7 @@ func TestDirectoryIsNotWritable(t *testing.T) {
 	if err := os.Chmod(dir, 0o500); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Install(t.Context(), built.older, dir); err == nil || !strings.Contains(err.Error(), "cannot be written") {
+	if _, err := Install(t.Context(), built.older, dir); err == nil || !strings.Contains(err.Error(), "cannot write") {
 		t.Error(err)
 	}
 }
@@ -175,7 +175,7 @@ func TestFullDisk(t *testing.T) {
 	if err := unix.Mount("none", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Install(t.Context(), built.newer, dir); err == nil || !strings.Contains(err.Error(), "is read-only here") {
+	if _, err := Install(t.Context(), built.newer, dir); err == nil || !strings.Contains(err.Error(), "is read-only") {
 		t.Errorf("read-only: %v", err)
 	}
 }
@@ -191,7 +191,7 @@ func TestAsk(t *testing.T) {
 		t.Errorf("ptp: %q, %v", version, err)
 	}
 	script := filepath.Join(t.TempDir(), "script")
-	for text, words := range map[string]string{"#!/bin/sh\necho hello\n": `does not tell its version, but "hello\n"`, "#!/bin/sh\nexit 3\n": "exit status 3"} {
+	for text, words := range map[string]string{"#!/bin/sh\necho hello\n": `does not report a version, but "hello\n"`, "#!/bin/sh\nexit 3\n": "exit status 3"} {
 		write(t, script, text)
 		if _, err := Ask(t.Context(), script); err == nil || !strings.Contains(err.Error(), words) {
 			t.Errorf("%v, want %q", err, words)

@@ -35,10 +35,10 @@ func isNodeENIFile(name string) bool {
 func readDirectory(path string) ([]content, error) {
 	entries, err := os.ReadDir(path)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("the directory %s does not exist; what its files held stays in force. To have nothing, make an empty one", path)
+		return nil, fmt.Errorf("the directory %s does not exist; its last known contents stay in effect. To remove all NodeENIs, create an empty directory", path)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the directory cannot be read, and what its files held stays in force: %w", err)
+		return nil, fmt.Errorf("cannot read the directory; its last known contents stay in effect: %w", err)
 	}
 	var all []content
 	for _, e := range entries {
@@ -99,13 +99,13 @@ func parse(c content) parsed {
 	}
 	if len(nodeENIs) == 0 {
 		// An editor may have emptied it a moment ago.
-		p.err = errors.New("it holds no NodeENI; remove the file if that is what you want")
+		p.err = errors.New("the file contains no NodeENI; if that is intended, delete the file")
 		return p
 	}
 	for i, n := range nodeENIs {
 		for j, other := range nodeENIs[:i] {
 			if n.Name == other.Name {
-				return parsed{name: c.name, err: fmt.Errorf("NodeENIs %d and %d of the file are both named %q; rename one of them", j+1, i+1, n.Name)}
+				return parsed{name: c.name, err: fmt.Errorf("NodeENIs %d and %d in the file are both named %q; rename one of them", j+1, i+1, n.Name)}
 			}
 		}
 		p.nodeENIs = append(p.nodeENIs, NodeENI{Name: n.Name, Spec: n.Spec})

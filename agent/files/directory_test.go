@@ -81,9 +81,9 @@ func TestParse(t *testing.T) {
 		{"a typo in the second", manifest("x", "") + "---\n" + manifest("v", "  mtuu: 9001"), `document 2 (line 9): strict decoding error: unknown field "spec.mtuu"`},
 		{"a value that is not allowed", manifest("x", "  mtu: 90"), "document 1 (line 1): NodeENI \"x\": spec.mtu: Invalid value: 90"},
 		{"half written", manifest("x", "")[:150], "document 1"},
-		{"empty", "", "holds no NodeENI; remove the file"},
-		{"all of it commented out", "# " + strings.ReplaceAll(manifest("x", ""), "\n", "\n# "), "holds no NodeENI; remove the file"},
-		{"one name twice", manifest("x", "") + "---\n" + manifest("v", "") + "---\n" + manifest("x", ""), `NodeENIs 1 and 3 of the file are both named "x"`},
+		{"empty", "", "contains no NodeENI; if that is intended, delete the file"},
+		{"all of it commented out", "# " + strings.ReplaceAll(manifest("x", ""), "\n", "\n# "), "contains no NodeENI; if that is intended, delete the file"},
+		{"one name twice", manifest("x", "") + "---\n" + manifest("v", "") + "---\n" + manifest("x", ""), `NodeENIs 1 and 3 in the file are both named "x"`},
 		{"another kind", "apiVersion: v1\nkind: Node\n", "this is not a NodeENI"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -29,7 +29,7 @@ func (d *directory) openAt(name string, flags int) (*os.File, error) {
 	path := filepath.Join(d.Name(), name)
 	fd, err := unix.Openat(int(d.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0o644)
 	if errors.Is(err, unix.ELOOP) {
-		return nil, fmt.Errorf("%s is a symbolic link; remove it", path)
+		return nil, fmt.Errorf("%s is a symbolic link, which is not allowed; remove it", path)
 	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
@@ -48,7 +48,7 @@ func (d *directory) open(name string, flags int) (*os.File, error) {
 	switch {
 	case err != nil:
 	case stat.Mode&unix.S_IFMT != unix.S_IFREG:
-		err = errors.New("it is not a regular file; remove it")
+		err = errors.New("not a regular file; remove it")
 	default:
 		return file, nil
 	}
@@ -77,7 +77,7 @@ func (d *directory) create(name string) (*os.File, error) {
 	}
 	if err != nil {
 		file.Close()
-		return nil, fmt.Errorf("give %s to the owner of its directory: %w", file.Name(), err)
+		return nil, fmt.Errorf("change the owner of %s to that of its directory: %w", file.Name(), err)
 	}
 	return file, nil
 }

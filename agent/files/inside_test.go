@@ -164,7 +164,7 @@ func TestWhatIsReadIsBoundedAndPrintable(t *testing.T) {
 	if err := os.Truncate(path, maxState+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Read(path); err == nil || !strings.Contains(err.Error(), "more than 16 MiB") {
+	if _, err := Read(path); err == nil || !strings.Contains(err.Error(), "larger than 16 MiB") {
 		t.Errorf("reading too much: %v", err)
 	}
 }

@@ -108,11 +108,11 @@ const notRunning = "the agent is not running"
 func problemOf(data []byte, now time.Time) string {
 	var p Pulse
 	if json.Unmarshal(data, &p) != nil || p.At.IsZero() {
-		return "the agent is starting; its log says what it waits for"
+		return "the agent is starting; its log shows what it is waiting for"
 	}
 	switch age := now.Sub(p.At); {
 	case age >= pulseLost:
-		return "the agent has given no sign of life since " + p.At.Format(time.RFC3339)
+		return "the agent has not responded since " + p.At.Format(time.RFC3339)
 	case p.Problem != "":
 		return "the agent is not ready: " + v1alpha1.Printable(p.Problem)
 	}

@@ -45,7 +45,7 @@ func TestLook(t *testing.T) {
 	expect("before it is ready", true, "not ready: EC2 has not told")
 	ready.Store(true)
 	expect("ready", true, "")
-	if life, err := Look(path, time.Now().Add(pulseLost+pulseEvery)); err != nil || !strings.Contains(life.Problem, "no sign of life since") {
+	if life, err := Look(path, time.Now().Add(pulseLost+pulseEvery)); err != nil || !strings.Contains(life.Problem, "not responded since") {
 		t.Errorf("stuck: %+v, %v", life, err)
 	}
 	close(done)

@@ -81,8 +81,8 @@ func (r *resolver) refuseUpdates() {
 				continue
 			}
 			if errs := v1alpha1.ValidateNodeENIUpdate(&n.Spec, &before); len(errs) > 0 {
-				r.refuse(i, fmt.Errorf("NodeENI %q: %w: take the NodeENI out, wait until eni-agent status no longer shows its ENIs, and put it in again; "+
-					"or give the new one another name", n.Name, errs.ToAggregate()))
+				r.refuse(i, fmt.Errorf("NodeENI %q: %w: remove the NodeENI from the file, wait until eni-agent status no longer shows its ENIs, and add it again; "+
+					"or give the new NodeENI another name", n.Name, errs.ToAggregate()))
 				break
 			}
 		}
@@ -110,7 +110,7 @@ func (r *resolver) refuseCollisions() bool {
 		refused := false
 		for _, i := range holders[name] {
 			if !holds(r.held[r.files[i].Name], name) {
-				r.refuse(i, fmt.Errorf("the NodeENI %q is in %s: rename all but one of them, or take them out", name, strings.Join(names, " and in ")))
+				r.refuse(i, fmt.Errorf("the NodeENI %q is in %s: rename or remove all but one of them", name, strings.Join(names, " and in ")))
 				refused = true
 			}
 		}

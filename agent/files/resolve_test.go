@@ -69,7 +69,7 @@ func (m memory) text() string {
 }
 
 func TestResolve(t *testing.T) {
-	const both = `(the NodeENI "x" is in a and in b: rename all but one of them, or take them out)`
+	const both = `(the NodeENI "x" is in a and in b: rename or remove all but one of them)`
 	for _, test := range []struct {
 		name   string
 		before memory
@@ -94,15 +94,15 @@ func TestResolve(t *testing.T) {
 		{"a copy, and then the first is removed", memory{files: []File{{Name: "a", Error: "both"}, file("b", "x")}}, []parsed{good("a", "x")}, "a: x@1"},
 		{"what a refused file held before may collide in its turn", memory{files: []File{file("a", "x"), file("b", "y")}},
 			[]parsed{good("a", "x"), good("b", "x z"), good("c", "y")},
-			`a: x@1; b: y@1 (the NodeENI "x" is in a and in b: rename all but one of them, or take them out); c: (the NodeENI "y" is in b and in c: rename all but one of them, or take them out)`},
+			`a: x@1; b: y@1 (the NodeENI "x" is in a and in b: rename or remove all but one of them); c: (the NodeENI "y" is in b and in c: rename or remove all but one of them)`},
 
 		{"a changed device index", memory{files: []File{file("a", "x@2 y")}}, []parsed{good("a", "x@3 y")},
 			`a: x@2 y@1 (NodeENI "x": spec.deviceIndex: Invalid value: 3: cannot be changed from 2 to 3, because an attached ENI keeps its device index: ` +
-				`take the NodeENI out, wait until eni-agent status no longer shows its ENIs, and put it in again; or give the new one another name)`},
+				`remove the NodeENI from the file, wait until eni-agent status no longer shows its ENIs, and add it again; or give the new NodeENI another name)`},
 		{"more addresses", memory{files: []File{file("a", "x+2")}}, []parsed{good("a", "x+3")}, "a: x@1+3"},
 		{"fewer addresses", memory{files: []File{file("a", "x+2")}}, []parsed{good("a", "x+1 y")},
 			`a: x@1+2 (NodeENI "x": spec.ipv4.secondaryAddresses: Invalid value: 1: secondaryAddresses cannot be lowered or removed, because pods may use the addresses: ` +
-				`take the NodeENI out, wait until eni-agent status no longer shows its ENIs, and put it in again; or give the new one another name)`},
+				`remove the NodeENI from the file, wait until eni-agent status no longer shows its ENIs, and add it again; or give the new NodeENI another name)`},
 		{"in a file of another name", memory{files: []File{file("a", "x@2")}}, []parsed{good("a", "x@2"), good("b", "y")}, "a: x@2; b: y@1"},
 		{"of a NodeENI that was taken out before", memory{files: []File{file("a", "y")}}, []parsed{good("a", "x@3 y")}, "a: x@3 y@1"},
 

@@ -75,17 +75,17 @@ func open(file *StateFile, instanceID, cluster string, log *slog.Logger) (State,
 		return State{}, err
 	}
 	if moved != "" {
-		log.Warn("the state file was damaged and is moved aside; EC2 tells again which ENIs are here", "now", moved)
+		log.Warn("the state file is damaged and was moved aside; the agent gets its ENIs from EC2", "now", moved)
 	}
 	if !ok {
 		return State{}, nil
 	}
 	if id := state.Status.InstanceID; id != "" && id != instanceID {
-		log.Info("the state file is of another instance; it does not count, and this instance's first report takes its place", "instance", id)
+		log.Info("ignoring the state file, which is about another instance", "instance", id)
 		return State{}, nil
 	}
 	if cluster != "" && cluster != state.Cluster && len(state.Status.ENIs) > 0 {
-		return State{}, fmt.Errorf("the ENIs of this instance bear the cluster tag %q, not %q, and would be left behind; "+
+		return State{}, fmt.Errorf("the ENIs of this instance have the cluster tag %q instead of %q, so the agent would not manage them; "+
 			"use --cluster-name %s, or run eni-agent cleanup first", state.Cluster, cluster, state.Cluster)
 	}
 	return state, nil
@@ -212,7 +212,7 @@ func (s *Source) fail(err error) {
 	s.ready = s.ready || !s.lost
 	s.mu.Unlock()
 	if !known {
-		s.cfg.Log.Warn("NodeENI files cannot be read", "directory", s.cfg.Directory, "error", err)
+		s.cfg.Log.Warn("cannot read the NodeENI files", "directory", s.cfg.Directory, "error", err)
 		s.keep(func(state *State) { state.Problem = err.Error() })
 	}
 }
@@ -220,7 +220,7 @@ func (s *Source) fail(err error) {
 // keep is update for what the agent goes on without.
 func (s *Source) keep(change func(*State)) {
 	if err := s.update(change); err != nil {
-		s.cfg.Log.Warn("what the files hold could not be saved", "error", err)
+		s.cfg.Log.Warn("cannot save the contents of the NodeENI files", "error", err)
 	}
 	s.signal()
 }
@@ -243,13 +243,13 @@ func (s *Source) tell(before, after []File) {
 		delete(last, f.Name)
 		switch {
 		case f.Error != "" && f.Error != old.Error:
-			s.cfg.Log.Warn("a file is wrong, and counts for what it held before", "file", f.Name, "error", f.Error, "nodeENIs", names(f))
+			s.cfg.Log.Warn("a NodeENI file is not valid; using its last valid contents", "file", f.Name, "error", f.Error, "nodeENIs", names(f))
 		case f.Error == "" && (!seen || !reflect.DeepEqual(f, old)):
-			s.cfg.Log.Info("read a file", "file", f.Name, "nodeENIs", names(f))
+			s.cfg.Log.Info("read a NodeENI file", "file", f.Name, "nodeENIs", names(f))
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(last)) {
-		s.cfg.Log.Info("a file is gone", "file", name, "nodeENIs", names(last[name]))
+		s.cfg.Log.Info("a NodeENI file was removed", "file", name, "nodeENIs", names(last[name]))
 	}
 }
 
@@ -258,7 +258,7 @@ func (s *Source) setLabels(labels map[string]string) {
 	s.mu.Lock()
 	s.labels = labels
 	s.mu.Unlock()
-	s.cfg.Log.Info("the node's labels have changed", "labels", labels)
+	s.cfg.Log.Info("the labels of this node changed", "labels", labels)
 	s.signal()
 }
 
@@ -291,7 +291,7 @@ func (s *Source) followLabels(ctx context.Context) {
 		switch {
 		case err != nil:
 			if !failing && ctx.Err() == nil {
-				s.cfg.Log.Warn("the node's labels cannot be had; the last ones count", "error", err)
+				s.cfg.Log.Warn("cannot read the labels of this node; using the last known labels", "error", err)
 			}
 			heard = nil
 		case maps.Equal(labels, s.currentLabels()):

@@ -367,8 +367,8 @@ func TestTell(t *testing.T) {
 		got = append(got, text)
 	}
 	want := []string{
-		`WARN msg="a file is wrong, and counts for what it held before" file=b error=wrong nodeENIs=[y]`,
-		`INFO msg="read a file" file=e nodeENIs=[w]`, `INFO msg="a file is gone" file=d nodeENIs=[z]`,
+		`WARN msg="a NodeENI file is not valid; using its last valid contents" file=b error=wrong nodeENIs=[y]`,
+		`INFO msg="read a NodeENI file" file=e nodeENIs=[w]`, `INFO msg="a NodeENI file was removed" file=d nodeENIs=[z]`,
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

@@ -63,7 +63,7 @@ const DefaultCluster = "standalone"
 const kind = "NodeENIState"
 
 // ErrInUse says that an agent holds the state file.
-var ErrInUse = errors.New("another eni-agent uses it")
+var ErrInUse = errors.New("another eni-agent is using it")
 
 // StateFile is a state file that this process alone writes.
 type StateFile struct {
@@ -83,18 +83,18 @@ const lockPatience = 2 * time.Second
 // is ErrInUse when another one has it.
 func Lock(path string) (*StateFile, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return nil, fmt.Errorf("the directory of the state file: %w", err)
+		return nil, fmt.Errorf("create the directory of the state file: %w", err)
 	}
 	directory, err := openDirectory(filepath.Dir(path))
 	if err != nil {
-		return nil, fmt.Errorf("the directory of the state file: %w", err)
+		return nil, fmt.Errorf("create the directory of the state file: %w", err)
 	}
 	f := &StateFile{path: path, directory: directory}
 	// Its own file, because the state file is another one after each change.
 	f.lock, err = directory.openOrCreate(lockName(path))
 	if err != nil {
 		directory.Close()
-		return nil, fmt.Errorf("the state file's lock: %w", err)
+		return nil, fmt.Errorf("open the lock of the state file: %w", err)
 	}
 	for end := time.Now().Add(lockPatience); ; time.Sleep(50 * time.Millisecond) {
 		err = unix.Flock(int(f.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
@@ -153,14 +153,14 @@ func Read(path string) (State, error) {
 		return State{}, err
 	}
 	if len(data) > maxState {
-		return State{}, &CorruptError{path, fmt.Errorf("it has more than %d MiB", maxState>>20)}
+		return State{}, &CorruptError{path, fmt.Errorf("it is larger than %d MiB", maxState>>20)}
 	}
 	var s State
 	if err := json.Unmarshal(data, &s); err != nil {
 		return State{}, &CorruptError{path, err}
 	}
 	if s.APIVersion != v1alpha1.GroupVersion.String() || s.Kind != kind {
-		return State{}, &CorruptError{path, fmt.Errorf("it is a %q of %q, not a %s of %s", s.Kind, s.APIVersion, kind, v1alpha1.GroupVersion)}
+		return State{}, &CorruptError{path, fmt.Errorf("its kind is %q in %q, but must be %s in %s", s.Kind, s.APIVersion, kind, v1alpha1.GroupVersion)}
 	}
 	s.clean()
 	return s, nil
@@ -208,11 +208,11 @@ func (f *StateFile) read() (s State, ok bool, moved string, err error) {
 	case errors.As(err, &corrupt):
 		moved = f.path + ".damaged"
 		if err := f.directory.rename(filepath.Base(f.path), filepath.Base(moved)); err != nil {
-			return State{}, false, "", fmt.Errorf("%w; it cannot be moved aside: %w", corrupt, err)
+			return State{}, false, "", fmt.Errorf("%w; cannot move it aside: %w", corrupt, err)
 		}
 		return State{}, false, moved, nil
 	}
-	return State{}, false, "", fmt.Errorf("state file: %w", err)
+	return State{}, false, "", fmt.Errorf("read the state file: %w", err)
 }
 
 // write replaces the state file by one that holds the state, so that at every

@@ -35,7 +35,7 @@ func (s *Source) Run(ctx context.Context) {
 	w := &watcher{directory: s.cfg.Directory}
 	defer w.close()
 	if err := w.open(); err != nil {
-		s.cfg.Log.Warn("the kernel cannot tell of changes of files; they are noticed within half a minute", "error", err)
+		s.cfg.Log.Warn("cannot watch the NodeENI files; checking them every 30 seconds instead", "error", err)
 	}
 	var settling settling
 	timer := time.NewTimer(0)
@@ -58,7 +58,7 @@ func (s *Source) Run(ctx context.Context) {
 // returns when to look again.
 func (s *Source) look(w *watcher, settling *settling, now time.Time) time.Duration {
 	if err := w.follow(); err != nil {
-		s.cfg.Log.Warn("the kernel cannot tell of changes of files; they are noticed within half a minute", "error", err)
+		s.cfg.Log.Warn("cannot watch the NodeENI files; checking them every 30 seconds instead", "error", err)
 	}
 	all, err := readDirectory(s.cfg.Directory)
 	if err != nil {

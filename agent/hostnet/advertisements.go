@@ -208,7 +208,7 @@ func (g *guard) load() error {
 		err = g.tables.flush()
 	}
 	if err != nil {
-		return fmt.Errorf("drop router advertisements by the nftables table ip6 %s: %w", guardTable, err)
+		return fmt.Errorf("drop router advertisements in the nftables table ip6 %s: %w", guardTable, err)
 	}
 	g.made = notes
 	return nil

@@ -121,7 +121,7 @@ func (h *Host) Expect(mac net.HardwareAddr) error {
 		err = h.keepAdvertisements(mac, l)
 	}
 	if err != nil {
-		return fmt.Errorf("expect the link of ENI %v: %w", mac, err)
+		return fmt.Errorf("prepare for the link of ENI %v: %w", mac, err)
 	}
 	return nil
 }

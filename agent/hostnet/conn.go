@@ -170,7 +170,7 @@ func get[T any](c *conn, typ int, decode func([]byte) (T, error), header nl.Netl
 		return err
 	})
 	if err == nil && len(all) != 1 {
-		err = fmt.Errorf("%d answers to a question for one object", len(all))
+		err = fmt.Errorf("got %d answers for one object", len(all))
 	}
 	if err != nil {
 		var none T
@@ -194,7 +194,7 @@ func dump[T any](c *conn, typ int, decode func([]byte) (T, error), keep func(T) 
 		}
 		v, err := decode(msg)
 		if err != nil {
-			return fmt.Errorf("read an answer of the kernel: %w", err)
+			return fmt.Errorf("read an answer from the kernel: %w", err)
 		}
 		if keep(v) {
 			all = append(all, v)
@@ -212,7 +212,7 @@ func dump[T any](c *conn, typ int, decode func([]byte) (T, error), keep func(T) 
 			return nil, err
 		}
 	}
-	return nil, fmt.Errorf("others change the network configuration faster than it can be read: %w", err)
+	return nil, fmt.Errorf("the network configuration changes faster than it can be read: %w", err)
 }
 
 func every[T any](T) bool { return true }

@@ -22,7 +22,7 @@ const (
 const maxStatistics = 8 << 10
 
 // errQueues: the names and values that were read do not belong together.
-var errQueues = errors.New("its number of queues has just changed")
+var errQueues = errors.New("the number of its queues has just changed")
 
 // statistics reads those of a link's driver that wanted accepts, as `ethtool -S` names
 // them; nil when there are none. rtnetlink does not have them, but its socket takes
@@ -43,7 +43,7 @@ func readStatistics(fd int, link string, wanted func(name string) bool) (map[str
 	case err != nil:
 		return nil, err
 	case info.N_stats > maxStatistics:
-		return nil, fmt.Errorf("there are %d, more than %d", info.N_stats, maxStatistics)
+		return nil, fmt.Errorf("it has %d counters, more than %d", info.N_stats, maxStatistics)
 	}
 	// The kernel may write as many as there are by now, and a link gets more with each
 	// queue. So there is room for maxStatistics; only what is written to becomes memory.

@@ -208,7 +208,7 @@ func (h *Host) Close() {
 // other programs. Hardware is taken for an ENI without that.
 func (h *Host) Know(macs ...net.HardwareAddr) error {
 	if err := h.copier.know(macs...); err != nil {
-		return fmt.Errorf("copy the routes of main: %w", err)
+		return fmt.Errorf("copy the routes of the main table: %w", err)
 	}
 	return nil
 }

@@ -101,7 +101,7 @@ func match(links []link, mac net.HardwareAddr) (*link, error) {
 func (h *Host) Present(mac net.HardwareAddr) (bool, error) {
 	links, err := h.conn.links()
 	if err != nil {
-		return false, fmt.Errorf("look for the link of ENI %v: %w", mac, err)
+		return false, fmt.Errorf("find the link of ENI %v: %w", mac, err)
 	}
 	return slices.ContainsFunc(links, func(l link) bool { return l.is(mac) }), nil
 }

@@ -52,11 +52,11 @@ func (c *conn) linkByName(name string) (link, error) {
 			continue
 		}
 		if err != nil {
-			return link{}, fmt.Errorf("look for a link named %s: %w", name, err)
+			return link{}, fmt.Errorf("find a link named %s: %w", name, err)
 		}
 		return l, nil
 	}
-	return link{}, fmt.Errorf("look for a link named %s: %w", name, unix.ENODEV)
+	return link{}, fmt.Errorf("find a link named %s: %w", name, unix.ENODEV)
 }
 
 // addresses lists the addresses of a link, or of all links when dev is 0.
@@ -180,7 +180,7 @@ func CheckRules() error {
 	defer c.close()
 	rules, err := c.rules(every)
 	if err == nil && len(rules) == 0 {
-		return errors.New("the kernel has no routing rules, not even its own three")
+		return errors.New("the kernel returned no routing rules, not even its three default rules")
 	}
 	return err
 }

@@ -26,7 +26,7 @@ func rename(c renamer, l link, name string) error {
 		// udev gives each link its other possible names as alternatives, and
 		// the kernel takes them for taken even when it is the same link.
 		if err := c.delAltName(l.index, name); err != nil {
-			return fmt.Errorf("take alternative name %s from link %s: %w", name, l.name, err)
+			return fmt.Errorf("remove alternative name %s from link %s: %w", name, l.name, err)
 		}
 	}
 	err := c.setName(l.index, name)
@@ -66,7 +66,7 @@ func (h *Host) Yield(mac net.HardwareAddr, name string) error {
 		err = h.conn.delAltName(l.index, name)
 	}
 	if err != nil {
-		return fmt.Errorf("take the name %s from the link of ENI %v: %w", name, mac, err)
+		return fmt.Errorf("remove the name %s from the link of ENI %v: %w", name, mac, err)
 	}
 	return nil
 }

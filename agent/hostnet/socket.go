@@ -105,7 +105,7 @@ func (s *socket) receive(deadline time.Time) ([]byte, error) {
 			return nil, s.err
 		case !isKernel(s.from):
 		case s.flags&unix.MSG_TRUNC != 0:
-			return nil, fmt.Errorf("what the kernel tells is longer than %d bytes", len(s.buffer))
+			return nil, fmt.Errorf("the kernel's message is longer than %d bytes", len(s.buffer))
 		default:
 			return s.buffer[:s.length], nil
 		}

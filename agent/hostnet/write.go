@@ -64,7 +64,7 @@ func (c *conn) apply(dev int, ch change) error {
 	case route:
 		err = c.changeRoute(ch.verb, o)
 	default:
-		err = fmt.Errorf("a change of %T is not known", o)
+		err = fmt.Errorf("unknown change %T", o)
 	}
 	if err == nil || ch.verb == add && errors.Is(err, unix.EEXIST) || ch.verb == del && isGone(err) {
 		return nil

@@ -74,7 +74,7 @@ func (i *Inventory) withoutPrimary(list []eni.ENI) []eni.ENI {
 		}
 		if !i.known[e.ID] {
 			i.known[e.ID] = true // logged, and its index is not another's
-			i.log.Warn("the primary ENI has the tags of an ENI that was made for a NodeENI; it is left alone; remove the tags", "eni", e.ID, "tags", eni.TagCluster+" and its like")
+			i.log.Warn("the primary ENI has the tags of an ENI that was created for a NodeENI; the agent does not touch it; remove the tags", "eni", e.ID, "tags", eni.TagCluster+" and the like")
 		}
 		return true
 	})

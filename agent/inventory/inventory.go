@@ -104,7 +104,7 @@ func (i *Inventory) Created(e eni.ENI, now time.Time) {
 	i.enis = append(i.enis, ENI{ENI: e, Evidence: Expected, Since: now, born: now, Changed: now, collects: i.collects})
 	sortByID(i.enis)
 	if e.MAC == "" {
-		i.Resync.Now("the answer to a create call names no MAC, so its link cannot be found")
+		i.Resync.Now("the response to CreateNetworkInterface has no MAC, so the agent cannot find the link")
 	}
 }
 
@@ -226,7 +226,7 @@ func (i *Inventory) assign(e *ENI) {
 	case e.TakenDown() && i.Synced():
 		e.Use = Returning
 		e.Changed, e.AttachedAt = time.Time{}, time.Time{}
-		i.Resync.Now("an ENI that was given up is wanted again")
+		i.Resync.Now("an ENI that was being released is needed again")
 	}
 }
 
@@ -258,13 +258,13 @@ func (i *Inventory) NoteLink(id string, change LinkChange, now time.Time) {
 	case LinkVanished:
 		i.DropExpectations(id)
 		i.update(id, func(e *ENI) { e.Link = LinkLost })
-		i.Resync.Now("the link of an ENI has vanished")
+		i.Resync.Now("the link of an ENI has disappeared")
 	case LinkAbsent:
 		// By then no describe lags any more, and a link that was on its way is here.
 		at := now.Add(LinkSeenWindow)
 		i.DropExpectations(id)
 		i.update(id, func(e *ENI) { e.describeAt = at })
-		i.Resync.At("an ENI that is said to be attached has no link", at)
+		i.Resync.At("an attached ENI has no link", at)
 	case LinkTakenDown:
 		i.update(id, func(e *ENI) {
 			if e.Use == Releasing { // and not wanted again since

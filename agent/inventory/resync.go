@@ -63,7 +63,7 @@ func (r *Resync) before(why string, at time.Time) bool {
 // left has EC2 asked when an ENI whose link has gone should be gone, too.
 func (r *Resync) left(now time.Time) {
 	const step = 1
-	if r.before("the link of an ENI that was released has gone", now.Add(steps[step]+rand.N(steps[step]))) {
+	if r.before("the link of a released ENI has disappeared", now.Add(steps[step]+rand.N(steps[step]))) {
 		r.linkLost = step + 1
 	}
 }
@@ -73,7 +73,7 @@ func (r *Resync) left(now time.Time) {
 // answer was lost before it was no longer wanted.
 func (r *Resync) VerifyAfterLag(now time.Time) {
 	r.afterLag = now.Add(ConsistencyWindow + rand.N(ConsistencyWindow/5))
-	r.before("describes must show all ENIs by now", r.afterLag)
+	r.before("EC2 must show all ENIs by now", r.afterLag)
 }
 
 // reschedule has the next plan work out when EC2 is asked.
@@ -103,13 +103,13 @@ func (i *Inventory) Schedule(o Open, now time.Time) {
 	r := &i.Resync
 	for s := range o.MayHaveCreated {
 		if !r.mayHaveCreated[s] {
-			r.Soon("EC2 may have created an ENI that nothing wants any more", now)
+			r.Soon("EC2 may have created an ENI that is no longer needed", now)
 		}
 	}
 	r.mayHaveCreated = o.MayHaveCreated
 	for _, id := range o.Counting {
 		if e, ok := i.Get(id); ok && e.CountsFrom.After(i.described) { // or the last one has not shown it
-			r.before("describes must show by now which addresses an ENI has", e.CountsFrom)
+			r.before("EC2 must show the addresses of an ENI by now", e.CountsFrom)
 		}
 	}
 	if !r.unscheduled {
@@ -125,22 +125,22 @@ func (i *Inventory) Schedule(o Open, now time.Time) {
 	r.unscheduled = false
 	switch {
 	case open:
-		if r.before("the last describe left something open", now.Add(steps[min(r.open, len(steps)-1)])) {
+		if r.before("the last listing was not conclusive", now.Add(steps[min(r.open, len(steps)-1)])) {
 			r.open++
 		}
 	case linkLost && r.linkLost < len(steps):
-		if r.before("a link has gone, and its ENI is still attached", now.Add(steps[r.linkLost])) {
+		if r.before("a link has disappeared, but its ENI is still attached", now.Add(steps[r.linkLost])) {
 			r.linkLost++
 		}
 	default:
-		r.before("nothing happens", i.periodic(now))
+		r.before("regular verification", i.periodic(now))
 		return
 	}
 	if !r.again.IsZero() {
-		r.before("the last describe did not show an ENI", latest(r.again, now.Add(steps[0])))
+		r.before("the last listing did not show an ENI", latest(r.again, now.Add(steps[0])))
 	}
 	if slices.ContainsFunc(i.enis, func(e ENI) bool { return e.TakenDown() && o.Removing[e.ID] }) {
-		r.before("an ENI is on its way out of EC2", now.Add(removalPoll))
+		r.before("an ENI is being deleted", now.Add(removalPoll))
 	}
 }
 
@@ -160,7 +160,7 @@ func (i *Inventory) periodic(now time.Time) time.Time {
 	return at
 }
 
-// unsettled says whether the last describe left something open about an ENI that is
+// unsettled says whether the last listing was not conclusive about an ENI that is
 // wanted, or may be, and whether one is said to be there although its link has vanished:
 // then a pod may have taken the link, or the coordinator may be away, for as long as they
 // like, and EC2 is not asked all the while.

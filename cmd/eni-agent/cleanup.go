@@ -52,7 +52,7 @@ func cleanup(ctx context.Context, args []string) error {
 	}
 	stateFile, err := files.Lock(*path)
 	if errors.Is(err, files.ErrInUse) {
-		return fmt.Errorf("%w; stop the service first (systemctl stop eni-agent)", err)
+		return fmt.Errorf("%w; stop the service first: systemctl stop eni-agent", err)
 	}
 	if err != nil {
 		return err
@@ -77,7 +77,7 @@ func cleanup(ctx context.Context, args []string) error {
 	}
 	defer host.Close()
 
-	fmt.Printf("Removing the ENIs of %s that bear the cluster tag %q.\n", cfg.Identity.InstanceID, nothing.Cluster())
+	fmt.Printf("Removing the ENIs of %s with the cluster tag %q.\n", cfg.Identity.InstanceID, nothing.Cluster())
 	emptied := false
 	cfg.Cluster, cfg.Node, cfg.Source, cfg.Links = nothing.Cluster(), nothing.Node(), nothing, host
 	cfg.Collector, cfg.Recorder = cfg.EC2, noEvents{}
@@ -94,16 +94,16 @@ func cleanup(ctx context.Context, args []string) error {
 	if err := stateFile.Remove(); err != nil {
 		return err
 	}
-	fmt.Printf("Done: %s has none any more; %d removed.\n", cfg.Identity.InstanceID, progress.removed)
+	fmt.Printf("Done: removed all ENIs of %s (%d).\n", cfg.Identity.InstanceID, progress.removed)
 	return nil
 }
 
 // unfinished is the error of a cleanup that was not over in time, or interrupted.
 func unfinished(began context.Context, timeout time.Duration, left []v1alpha1.ENIState, err error) error {
 	if began.Err() != nil {
-		return errors.New("interrupted; run it again to go on")
+		return errors.New("interrupted; run the command again to continue")
 	}
-	text := fmt.Sprintf("not done within %v; run it again to go on", timeout)
+	text := fmt.Sprintf("not finished within %v; run the command again to continue", timeout)
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
@@ -134,7 +134,7 @@ func (p *progress) changed(report v1alpha1.NodeENIStateStatus) {
 	for _, e := range p.left {
 		if _, gone := said[title(e)]; gone && e.ENIID != "" {
 			p.removed++
-			fmt.Fprintln(p.out, v1alpha1.Printable(title(e)+": gone"))
+			fmt.Fprintln(p.out, v1alpha1.Printable(title(e)+": deleted"))
 		}
 	}
 	p.left = report.ENIs

@@ -45,7 +45,7 @@ func inCluster(ctx context.Context, o options, cfg *agent.Config, systemd *super
 	if err != nil {
 		return nil, err
 	}
-	defer systemd.during("the API server: NodeENIs, the Node and its NodeENIState; see the log")()
+	defer systemd.during("the NodeENIs, the Node, and its NodeENIState from the API server; see the log")()
 	if err := source.Run(ctx); err != nil {
 		return nil, err
 	}

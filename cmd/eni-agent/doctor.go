@@ -56,7 +56,7 @@ func examine(ctx context.Context, args []string) error {
 		return err
 	}
 	if *output != "table" && *output != "json" {
-		return fmt.Errorf("-o %s: want table or json", *output)
+		return fmt.Errorf("-o %s: must be table or json", *output)
 	}
 	if _, err := program.Logger(os.Stderr, o.LogFormat, o.LogLevel); err != nil {
 		return err
@@ -74,7 +74,7 @@ func examine(ctx context.Context, args []string) error {
 		err = doctor.PrintTable(os.Stdout, title, results)
 	}
 	if err == nil && doctor.Failed(results) {
-		err = errors.New("not all is well")
+		err = errors.New("some checks failed")
 	}
 	return err
 }
@@ -138,7 +138,7 @@ func (o *options) gatherCluster(ctx context.Context, facts *doctor.Facts) {
 	}
 	client, from, err := o.kubeClient()
 	if err == nil && o.node == "" {
-		err = errors.New("the node's name is not known; set --node-name")
+		err = errors.New("the node name is unknown; set --node-name")
 	}
 	if err != nil {
 		facts.Wanted = &doctor.Wanted{From: "the API server", Err: err}
@@ -182,7 +182,7 @@ func preflight(ctx context.Context, o options, cfg agent.Config, client *kube.Cl
 	facts.Host, kubelet, _ = doctor.GatherHost("/", cfg.Identity.MAC)
 	facts.Kubelet = facts.Kubelet.With(kubelet)
 	for _, r := range doctor.Bad(doctor.Check(facts)) {
-		cfg.Log.Warn("preflight: "+r.Check+": "+r.Message, "do", r.Action)
+		cfg.Log.Warn("preflight: "+r.Check+": "+r.Message, "advice", r.Action)
 		if events != nil {
 			events.Once(kube.NodeRef(cfg.Node), kube.EventWarning, r.Reason(), fmt.Sprintf("%s: %s; %s", r.Check, r.Message, r.Action))
 		}

@@ -104,30 +104,30 @@ func (o options) validate(given []string) error {
 		return fmt.Errorf("--cluster-name: %w", err)
 	}
 	if o.releaseDelay < 0 || o.releaseDelay > agent.MaxReleaseDelay {
-		return fmt.Errorf("--release-delay=%v: want 0s to %v: the coordinator waits 15s (--release-grace) for an agent before it detaches", o.releaseDelay, agent.MaxReleaseDelay)
+		return fmt.Errorf("--release-delay=%v: must be from 0s to %v, because the coordinator waits 15s (--release-grace) for an agent before it detaches an ENI", o.releaseDelay, agent.MaxReleaseDelay)
 	}
 	if o.pods && (!filepath.IsAbs(o.podFiles.NetworksDir) || !filepath.IsAbs(o.podFiles.DataDir)) {
-		return errors.New("--pods-dir and --pods-data-dir must be absolute paths, as in the CNI plugin's configuration")
+		return errors.New("--pods-dir and --pods-data-dir must be absolute paths, like in the configuration of the CNI plugin")
 	}
 	if !o.standsAlone() {
 		if slices.Contains(given, "nodeeni-dir") {
-			return errors.New("--nodeeni-dir is empty; name the directory of the NodeENI files")
+			return errors.New("--nodeeni-dir is empty; set it to the directory of the NodeENI files")
 		}
 		if other := among(given, standaloneFlags); other != "" {
-			return fmt.Errorf("%s is for an agent without Kubernetes; set --nodeeni-dir too, or leave it out", other)
+			return fmt.Errorf("%s is only for a standalone agent; set --nodeeni-dir as well, or remove this flag", other)
 		}
 		if o.node == "" {
-			return errors.New("the node's name is not known; set --node-name, or NODE_NAME from the field spec.nodeName")
+			return errors.New("the node name is unknown; set --node-name, or set NODE_NAME from the field spec.nodeName")
 		}
 		return nil
 	}
 	switch other := among(given, clusterFlags); {
 	case other != "":
-		return fmt.Errorf("--nodeeni-dir turns Kubernetes off, so %s has no meaning; leave one of them out", other)
+		return fmt.Errorf("%s cannot be used with --nodeeni-dir, which runs the agent without Kubernetes; remove one of them", other)
 	case len(o.labels) == 0 && !o.labelsFromTags:
-		return errors.New("the node has no labels, so no NodeENI selects it; set --node-labels, or --node-labels-from-tags")
+		return errors.New("the node has no labels, so no NodeENI can select it; set --node-labels or --node-labels-from-tags")
 	case o.stateFile == "":
-		return errors.New("--state-file is empty; it is needed, so that a restart neither loses an ENI nor makes a second one")
+		return errors.New("--state-file is empty; the agent needs it to find its ENIs again after a restart")
 	}
 	return nil
 }

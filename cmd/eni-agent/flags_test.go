@@ -14,20 +14,20 @@ func TestFlags(t *testing.T) {
 		err  string // words of it
 	}{
 		{"--node-name n", ""},
-		{"", "the node's name is not known"},
+		{"", "the node name is unknown"},
 		{"--node-name n --release-delay 0s", ""},
 		{"--node-name n --release-delay 10s", ""},
-		{"--node-name n --release-delay 11s", "--release-delay=11s: want 0s to 10s"},
+		{"--node-name n --release-delay 11s", "--release-delay=11s: must be from 0s to 10s"},
 		{"--node-name n --release-delay -1s", "--release-delay=-1s"},
 		{"--node-name n argument", `unexpected argument "argument"`},
 		{"--nodeeni-dir d --node-labels a=b", ""},
 		{"--nodeeni-dir d --node-labels-from-tags", ""},
 		{"--nodeeni-dir d --node-labels a=b --node-labels-from-tags --state-file s --cluster-name c --node-name n", ""},
-		{"--nodeeni-dir d", "no NodeENI selects it; set --node-labels, or --node-labels-from-tags"},
+		{"--nodeeni-dir d", "no NodeENI can select it; set --node-labels or --node-labels-from-tags"},
 		{"--nodeeni-dir= --node-name n", "--nodeeni-dir is empty"},
-		{"--nodeeni-dir d --node-labels a=b --kubeconfig k", "--nodeeni-dir turns Kubernetes off, so --kubeconfig has no meaning"},
+		{"--nodeeni-dir d --node-labels a=b --kubeconfig k", "--kubeconfig cannot be used with --nodeeni-dir"},
 		{"--nodeeni-dir d --node-labels a=b --state-file=", "--state-file is empty"},
-		{"--node-name n --node-labels a=b --state-file s", "--node-labels, --state-file is for an agent without Kubernetes; set --nodeeni-dir too"},
+		{"--node-name n --node-labels a=b --state-file s", "--node-labels, --state-file is only for a standalone agent; set --nodeeni-dir as well"},
 		{"--nodeeni-dir d --node-labels a", "node-labels"},
 		{"--node-name n --cluster-name " + strings.Repeat("c", 257), "--cluster-name: it has 257 characters"},
 		{"--node-name n --cluster-name c\x07", "--cluster-name: "},
@@ -67,8 +67,8 @@ func TestNodeReadinessFlags(t *testing.T) {
 		"--startup-taint":                      {taint: true},
 		"--node-ready-labels":                  {labels: true},
 		"--startup-taint --node-ready-labels":  {taint: true, labels: true},
-		"--startup-taint --nodeeni-dir=/d":     {err: "--startup-taint has no meaning"},
-		"--node-ready-labels --nodeeni-dir=/d": {err: "--node-ready-labels has no meaning"},
+		"--startup-taint --nodeeni-dir=/d":     {err: "--startup-taint cannot be used with --nodeeni-dir"},
+		"--node-ready-labels --nodeeni-dir=/d": {err: "--node-ready-labels cannot be used with --nodeeni-dir"},
 	} {
 		o, err := parse(append([]string{"--node-name=node"}, strings.Fields(args)...))
 		switch {

@@ -29,7 +29,7 @@ func installCNI(ctx context.Context, args []string) error {
 		return err
 	}
 	if *to == "" {
-		return errors.New("--to must name the container runtime's directory of CNI plugins: " + cniplugin.Dirs)
+		return errors.New("set --to to the directory in which the container runtime looks for CNI plugins: " + cniplugin.Dirs)
 	}
 	done, err := cniplugin.Install(ctx, *from, *to)
 	if err != nil {
@@ -38,11 +38,11 @@ func installCNI(ctx context.Context, args []string) error {
 	file := *to + "/" + cniplugin.Name
 	switch {
 	case !done.Changed:
-		fmt.Printf("%s is %s already\n", file, done.Before)
+		fmt.Printf("%s is already %s\n", file, done.Before)
 	case done.Before == "":
 		fmt.Printf("%s is now %s\n", file, program.Version)
 	default:
-		fmt.Printf("%s is now %s, and was %s\n", file, program.Version, done.Before)
+		fmt.Printf("%s is now %s (was %s)\n", file, program.Version, done.Before)
 	}
 	return nil
 }

@@ -31,7 +31,7 @@ func serve(ctx context.Context, args []string) error {
 	}
 	log, health := service.Log, service.Health
 	if program.OnEveryAddress(o.HTTPAddress) {
-		log.Warn("--http-address listens on every address of this host, those of its ENIs too; name one, such as 127.0.0.1:9480 or the host's own", "address", o.HTTPAddress)
+		log.Warn("--http-address listens on all addresses of this host, including those of its ENIs; use a single address such as 127.0.0.1:9480", "address", o.HTTPAddress)
 	}
 	systemd := newSupervisor(ctx, log)
 	context.AfterFunc(ctx, systemd.stopping)
@@ -91,7 +91,7 @@ func onInstance(ctx context.Context, cfg *agent.Config, waiting func(string)) (*
 		return nil, err
 	}
 	if cfg.Identity.PartitionAssumed {
-		cfg.Log.Warn("IMDS does not tell the partition (services/partition); it is told from the Region's name", "region", cfg.Identity.Region, "partition", cfg.Identity.Partition)
+		cfg.Log.Warn("IMDS does not provide the partition (services/partition); deriving it from the name of the Region", "region", cfg.Identity.Region, "partition", cfg.Identity.Partition)
 	}
 	var awsConfig aws.Config
 	awsConfig, err = program.AWSConfig(ctx, metadata)

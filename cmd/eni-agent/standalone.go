@@ -18,7 +18,7 @@ import (
 func standAlone(ctx context.Context, o options, cfg *agent.Config, systemd *supervisor) (end func(), err error) {
 	stateFile, err := files.Lock(o.stateFile)
 	if errors.Is(err, files.ErrInUse) {
-		return nil, fmt.Errorf("%w: is the service running (systemctl status eni-agent), or eni-agent cleanup?", err)
+		return nil, fmt.Errorf("%w: check whether the service (systemctl status eni-agent) or eni-agent cleanup is already running", err)
 	}
 	if err != nil {
 		return nil, err

@@ -53,14 +53,14 @@ func status(_ context.Context, args []string) error {
 	}
 	pods, err := podsOn(podsDataDir)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "Not all that the CNI plugin has written can be read:", err)
+		fmt.Fprintln(os.Stderr, "Cannot read all files of the CNI plugin:", err)
 	}
 	state, err := files.Read(*path)
 	if errors.Is(err, fs.ErrNotExist) && len(pods) > 0 && !*check {
 		return show(os.Stdout, *output, map[string][]podNow{"pods": pods}, func(w io.Writer) error { return printPods(w, pods) })
 	}
 	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("there is no state file %s: no agent has run here with --nodeeni-dir, or it has another --state-file", *path)
+		return fmt.Errorf("the state file %s does not exist: no agent with --nodeeni-dir has run here, or it uses another --state-file", *path)
 	}
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func show(w io.Writer, output string, value any, table func(io.Writer) error) er
 	case "yaml":
 		data, err = yaml.Marshal(value)
 	default:
-		return fmt.Errorf("-o %s: want table, json or yaml", output)
+		return fmt.Errorf("-o %s: must be table, json, or yaml", output)
 	}
 	if err != nil {
 		return err
@@ -155,7 +155,7 @@ func printTable(w io.Writer, state files.State, life files.Life, age time.Durati
 	}
 	for _, f := range state.Files {
 		if f.Error != "" {
-			fmt.Fprintf(&b, "\n%s/%s is wrong, and %s.\n  %s\n", state.Directory, f.Name, inForce(f), f.Error)
+			fmt.Fprintf(&b, "\n%s/%s is not valid; %s.\n  %s\n", state.Directory, f.Name, inForce(f), f.Error)
 		}
 	}
 	_, err := io.WriteString(w, b.String())
@@ -170,11 +170,11 @@ func inForce(f files.File) string {
 	}
 	switch {
 	case len(names) > 0:
-		return "counts for what it held before: " + strings.Join(names, ", ")
+		return "the agent uses its last valid contents: " + strings.Join(names, ", ")
 	case f.Unknown:
-		return "until it is right, ENIs of which no other file tells stay as they are"
+		return "until you fix it, the agent keeps all ENIs that are in no other file"
 	default:
-		return "has held nothing before"
+		return "the agent ignores it"
 	}
 }
 
@@ -269,17 +269,17 @@ func unwell(state files.State, life files.Life) error {
 	}
 	for _, e := range state.Status.ENIs {
 		if e.Phase != v1alpha1.PhaseReady {
-			wrong = append(wrong, fmt.Sprintf("an ENI of %s is %s", e.NodeENI, e.Phase))
+			wrong = append(wrong, fmt.Sprintf("an ENI of NodeENI %s is %s", e.NodeENI, e.Phase))
 		}
 	}
 	for _, name := range wrongFiles(state) {
-		wrong = append(wrong, name+" is wrong")
+		wrong = append(wrong, name+" is not valid")
 	}
 	if state.Problem != "" {
 		wrong = append(wrong, state.Problem)
 	}
 	if len(wrong) > 0 {
-		return errors.New("not all is well: " + strings.Join(wrong, "; "))
+		return errors.New("not healthy: " + strings.Join(wrong, "; "))
 	}
 	return nil
 }

@@ -68,13 +68,13 @@ The agent is ready. Its report last changed 35m ago.
 
 No ENIs.
 
-/etc/eni-agent/nodeeni.d/b.yaml is wrong, and counts for what it held before: data, more.
+/etc/eni-agent/nodeeni.d/b.yaml is not valid; the agent uses its last valid contents: data, more.
   document 1: typo
 
-/etc/eni-agent/nodeeni.d/c.yaml is wrong, and has held nothing before.
+/etc/eni-agent/nodeeni.d/c.yaml is not valid; the agent ignores it.
   typo
 
-/etc/eni-agent/nodeeni.d/d.yaml is wrong, and until it is right, ENIs of which no other file tells stay as they are.
+/etc/eni-agent/nodeeni.d/d.yaml is not valid; until you fix it, the agent keeps all ENIs that are in no other file.
   typo
 `},
 		{"the directory is gone", func(s *files.State) { s.Status.ENIs, s.Problem = nil, "the directory does not exist" }, true,
@@ -92,7 +92,7 @@ No ENIs.
 			}
 		})
 	}
-	if err := printState(new(bytes.Buffer), "wide", sampleState(), files.Life{Running: true}, 0, nil); err == nil || !strings.Contains(err.Error(), "want table, json or yaml") {
+	if err := printState(new(bytes.Buffer), "wide", sampleState(), files.Life{Running: true}, 0, nil); err == nil || !strings.Contains(err.Error(), "must be table, json, or yaml") {
 		t.Errorf("-o wide: %v", err)
 	}
 }
@@ -115,8 +115,8 @@ func TestCheck(t *testing.T) {
 		{"all is well", ready, true, ""},
 		{"nothing is wanted", func(s *files.State) { s.Status.ENIs = nil }, true, ""},
 		{"not running", ready, false, "the agent is not running"},
-		{"not Ready", func(*files.State) {}, true, "an ENI of storage is Pending"},
-		{"a wrong file", func(s *files.State) { ready(s); s.Files = []files.File{{Name: "a.yaml", Error: "typo"}} }, true, "a.yaml is wrong"},
+		{"not Ready", func(*files.State) {}, true, "an ENI of NodeENI storage is Pending"},
+		{"a wrong file", func(s *files.State) { ready(s); s.Files = []files.File{{Name: "a.yaml", Error: "typo"}} }, true, "a.yaml is not valid"},
 		{"no directory", func(s *files.State) { ready(s); s.Problem = "the directory is gone" }, true, "the directory is gone"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -136,7 +136,7 @@ func TestSummary(t *testing.T) {
 	state.Status.ENIs = append(state.Status.ENIs, v1alpha1.ENIState{NodeENI: "old", Phase: v1alpha1.PhaseReleased},
 		v1alpha1.ENIState{NodeENI: "bad", Phase: v1alpha1.PhaseFailed, Message: "no such subnet"})
 	state.Files = []files.File{{Name: "a.yaml", Error: "typo"}, {Name: "b.yaml"}}
-	const want = "1 of 3 ENIs ready; 1 being removed; wrong: a.yaml; bad: no such subnet"
+	const want = "1 of 3 ENIs ready; 1 being removed; not valid: a.yaml; bad: no such subnet"
 	if got := summary(state); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
@@ -159,9 +159,9 @@ func TestProgress(t *testing.T) {
 	const want = `eni-1 of NodeENI data: detaching
 eni-2 of NodeENI data: deleting
 an ENI in subnet-1 of NodeENI data: looked for
-eni-2 of NodeENI data: gone
+eni-2 of NodeENI data: deleted
 eni-1 of NodeENI data: deleting
-eni-1 of NodeENI data: gone
+eni-1 of NodeENI data: deleted
 `
 	if out.String() != want || p.removed != 2 || len(p.left) > 0 {
 		t.Errorf("%d removed, left %v, got\n%s", p.removed, p.left, &out)

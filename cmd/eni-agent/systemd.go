@@ -33,7 +33,7 @@ type supervisor struct {
 func newSupervisor(ctx context.Context, log *slog.Logger) *supervisor {
 	watchdog, err := daemon.SdWatchdogEnabled(false)
 	if err != nil {
-		log.Warn("systemd's watchdog cannot be told that the agent lives", "error", err)
+		log.Warn("cannot notify the systemd watchdog", "error", err)
 	}
 	s := &supervisor{log: log, watchdog: watchdog, turns: make(chan struct{})}
 	if watchdog > 0 {
@@ -94,9 +94,9 @@ func (s *supervisor) unready() error {
 	case check != nil:
 		return check()
 	case waits != "":
-		return errors.New("it is starting: " + waits)
+		return errors.New("starting: " + waits)
 	}
-	return errors.New("it is starting")
+	return errors.New("starting")
 }
 
 // started tells systemd, once, that the service is up.
@@ -150,7 +150,7 @@ func (s *supervisor) status(text string) { s.notify("STATUS=" + v1alpha1.Printab
 
 func (s *supervisor) notify(text string) {
 	if _, err := daemon.SdNotify(false, text); err != nil {
-		s.log.Debug("systemd cannot be told", "text", text, "error", err)
+		s.log.Debug("cannot notify systemd", "text", text, "error", err)
 	}
 }
 
@@ -176,7 +176,7 @@ func summary(state files.State) string {
 		parts = append(parts, fmt.Sprintf("%d being removed", leaving))
 	}
 	if wrong := wrongFiles(state); len(wrong) > 0 {
-		parts = append(parts, "wrong: "+strings.Join(wrong, ", "))
+		parts = append(parts, "not valid: "+strings.Join(wrong, ", "))
 	}
 	if state.Problem != "" {
 		parts = append(parts, state.Problem)

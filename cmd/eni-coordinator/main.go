@@ -133,7 +133,7 @@ func serve(ctx context.Context, args []string) error {
 func identity() (string, error) {
 	host, err := os.Hostname()
 	if err != nil {
-		return "", fmt.Errorf("the host's name: %w", err)
+		return "", fmt.Errorf("get the host name: %w", err)
 	}
 	return host + "_" + string(uuid.NewUUID()), nil
 }

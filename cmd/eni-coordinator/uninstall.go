@@ -41,11 +41,11 @@ func uninstall(ctx context.Context, args []string) error {
 		return err
 	}
 	if *timeout <= 0 {
-		return errors.New("--timeout must be above 0")
+		return errors.New("--timeout must be greater than 0")
 	}
 	if *all == (*helmRelease != "") {
-		return errors.New("nothing was deleted: to delete all NodeENIs of the cluster and their ENIs, say --delete-all-nodeenis; " +
-			"the chart's Job says --helm-release instead")
+		return errors.New("nothing was deleted: to delete all NodeENIs of the cluster and their ENIs, use --delete-all-nodeenis; " +
+			"the Job of the Helm chart uses --helm-release instead")
 	}
 	var release coordinator.Release
 	if *helmRelease != "" {
@@ -54,7 +54,7 @@ func uninstall(ctx context.Context, args []string) error {
 			return fmt.Errorf("--helm-release: %w", err)
 		}
 	} else if *crds {
-		return errors.New("--delete-crds needs --helm-release")
+		return errors.New("--delete-crds requires --helm-release")
 	}
 	config, err := kube.Config(*kubeconfig)
 	if err != nil {

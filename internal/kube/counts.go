@@ -27,7 +27,7 @@ func (c *Client) NodeCounts(ctx context.Context, nodeENI string) (v1alpha1.NodeC
 	}
 	counts, err := nodeCounts(raw)
 	if err != nil {
-		return v1alpha1.NodeCounts{}, fmt.Errorf("NodeENI %s as a table: %w", nodeENI, err)
+		return v1alpha1.NodeCounts{}, fmt.Errorf("get NodeENI %s as a table: %w", nodeENI, err)
 	}
 	return counts, nil
 }
@@ -54,7 +54,7 @@ func nodeCounts(raw []byte) (counts v1alpha1.NodeCounts, err error) {
 		}
 	}
 	if len(columns) > 0 {
-		return v1alpha1.NodeCounts{}, errors.New("it lacks columns; its CRD is another version's")
+		return v1alpha1.NodeCounts{}, errors.New("columns are missing; the CRD is from another version")
 	}
 	return counts, nil
 }

@@ -174,7 +174,7 @@ func (r *Recorder) run(ctx context.Context) {
 			err := r.client.Core.Post().Namespace(eventNamespace).Resource("events").Body(runtime.Object(event.Event)).Timeout(10 * time.Second).Do(ctx).Error()
 			if err != nil && !apierrors.IsAlreadyExists(err) && ctx.Err() == nil {
 				r.lost(event.key)
-				r.log.Warn("an Event could not be written", "about", event.InvolvedObject.Name, "reason", event.Reason, "error", err)
+				r.log.Warn("cannot write an Event", "about", event.InvolvedObject.Name, "reason", event.Reason, "error", err)
 			}
 		}
 	}
@@ -205,11 +205,11 @@ func (c *Client) Warnings(ctx context.Context, about types.UID) ([]Event, error)
 	body, err := c.Core.Get().Namespace(eventNamespace).Resource("events").Param("fieldSelector", selector.String()).
 		Timeout(10 * time.Second).Do(ctx).Raw()
 	if err != nil {
-		return nil, fmt.Errorf("listing Events: %w", err)
+		return nil, fmt.Errorf("list Events: %w", err)
 	}
 	var list struct{ Items []Event }
 	if err := json.Unmarshal(body, &list); err != nil {
-		return nil, fmt.Errorf("reading Events: %w", err)
+		return nil, fmt.Errorf("read Events: %w", err)
 	}
 	return list.Items, nil
 }

@@ -45,13 +45,13 @@ func Config(kubeconfig string) (*rest.Config, error) {
 	if kubeconfig == "" {
 		cfg, err := rest.InClusterConfig()
 		if err != nil {
-			return nil, fmt.Errorf("no way to the Kubernetes API: %w; run in a pod with a service account, or name a file with --kubeconfig", err)
+			return nil, fmt.Errorf("cannot find the Kubernetes API: %w; run in a pod with a service account, or set --kubeconfig", err)
 		}
 		return cfg, nil
 	}
 	cfg, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
-		return nil, fmt.Errorf("kubeconfig %s: %w; name a file that is one with --kubeconfig", kubeconfig, err)
+		return nil, fmt.Errorf("kubeconfig %s: %w; set --kubeconfig to a valid file", kubeconfig, err)
 	}
 	return cfg, nil
 }
@@ -100,7 +100,7 @@ func NewClient(cfg *rest.Config, userAgent string) (*Client, error) {
 func (c *Client) ClusterID(ctx context.Context) (string, error) {
 	var ns Namespace
 	if err := c.Core.Get().Resource("namespaces").Name("kube-system").Do(ctx).Into(&ns); err != nil {
-		return "", fmt.Errorf("reading the namespace kube-system, whose UID is the cluster's id: %w; %s; --cluster-name makes this read unnecessary", err, readAdvice(err))
+		return "", fmt.Errorf("get the namespace kube-system, whose UID is the id of the cluster: %w; %s; this is not necessary if --cluster-name is set", err, readAdvice(err))
 	}
 	return string(ns.UID), nil
 }
@@ -109,15 +109,15 @@ func (c *Client) ClusterID(ctx context.Context) (string, error) {
 func readAdvice(err error) string {
 	switch {
 	case apierrors.IsUnauthorized(err):
-		return "the API server does not accept the token or the certificate: it may have expired, or be another cluster's; see the ServiceAccount or the kubeconfig"
+		return "the API server does not accept the token or certificate, which may have expired or belong to another cluster; check the ServiceAccount or the kubeconfig"
 	case apierrors.IsForbidden(err):
-		return "give this ServiceAccount or user the ClusterRole that comes with the program"
+		return "bind the ClusterRole of this program to the ServiceAccount or user"
 	case apierrors.IsNotFound(err):
-		return "install the CustomResourceDefinitions that come with the program; if they are installed, see server in the kubeconfig"
+		return "install the CustomResourceDefinitions of this release; if they are installed, check server in the kubeconfig"
 	case errors.As(err, new(x509.UnknownAuthorityError)), errors.As(err, new(x509.HostnameError)):
-		return "the API server's certificate is not signed by the CA that is trusted here, or is for another name: see certificate-authority-data and server in the kubeconfig, or the ServiceAccount's ca.crt"
+		return "the API server's certificate is not signed by the trusted CA or is for another name; check certificate-authority-data and server in the kubeconfig, or ca.crt of the ServiceAccount"
 	}
-	return "see that the API server can be reached from here"
+	return "check the network connection to the API server"
 }
 
 // InstanceID is the EC2 instance that a Node's providerID names, as

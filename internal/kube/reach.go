@@ -57,7 +57,7 @@ type reader struct {
 // errRestored has the informer list again. While the API server was away, etcd may have
 // been restored from a backup: a watch that went on from the resourceVersion it had
 // reached would miss everything that happens until the restored etcd gets there.
-var errRestored = apierrors.NewResourceExpired("the API server was away, and etcd may have been restored from a backup; everything is listed again")
+var errRestored = apierrors.NewResourceExpired("the API server was unavailable, and etcd may have been restored from a backup; listing all objects again")
 
 // list asks for what etcd has now. An informer that lists again asks for nothing older
 // than it has seen, which a restored etcd does not have.
@@ -95,7 +95,7 @@ func (r *reader) watch(ctx context.Context, o metav1.ListOptions) (watch.Interfa
 	return w, nil
 }
 
-var errNoAnswer = errors.New("the connection ended without an answer")
+var errNoAnswer = errors.New("the connection was closed without a response")
 
 // isEmptyWatch recognizes what client-go makes of a connection that ends, or
 // times out, before the API server answers. The informer lists again after it, so it
@@ -145,7 +145,7 @@ func (r *Reach) missed(what string, err error) {
 	defer r.mu.Unlock()
 	if len(r.failing) == 0 {
 		r.since = time.Now()
-		r.log.Warn("the API server cannot be reached; what is there stays, and changes are heard of when it is back", "reading", what, "error", err, "do", readAdvice(err))
+		r.log.Warn("cannot reach the API server; ENIs and links stay as they are, and changes take effect when it is back", "reading", what, "error", err, "advice", readAdvice(err))
 	}
 	r.failing[what] = true
 }
@@ -158,7 +158,7 @@ func (r *Reach) reached(what string, err error) {
 	if r.failing[what] {
 		delete(r.failing, what)
 		if len(r.failing) == 0 {
-			r.log.Info("the API server can be reached again", "after", time.Since(r.since).Round(time.Second))
+			r.log.Info("reached the API server again", "after", time.Since(r.since).Round(time.Second))
 		}
 	}
 	reason := ""
@@ -166,7 +166,7 @@ func (r *Reach) reached(what string, err error) {
 		reason = string(apierrors.ReasonForError(err))
 	}
 	if reason != "" && reason != r.refused[what] {
-		r.log.Warn("the API server refuses a read; it is tried again", "reading", what, "error", err, "do", readAdvice(err))
+		r.log.Warn("the API server refused a read; retrying", "reading", what, "error", err, "advice", readAdvice(err))
 	}
 	r.refused[what] = reason
 }

@@ -54,10 +54,10 @@ func TestReach(t *testing.T) {
 		logs string // words of the log, in their order
 	}{
 		{"there", nil, false, ""},
-		{"away", []error{refused, io.ErrUnexpectedEOF, refused, refused, refused, refused}, true, "cannot be reached|can be reached again"},
-		{"a balancer without an API server", []error{down, refused}, true, "cannot be reached|can be reached again"},
-		{"forbidden", []error{apierrors.NewForbidden(nodes, "", errors.New("no"))}, true, "refuses a read"},
-		{"forbidden when it is back", []error{refused, apierrors.NewForbidden(nodes, "", errors.New("no"))}, true, "cannot be reached|can be reached again|refuses a read"},
+		{"away", []error{refused, io.ErrUnexpectedEOF, refused, refused, refused, refused}, true, "cannot reach|reached the API server again"},
+		{"a balancer without an API server", []error{down, refused}, true, "cannot reach|reached the API server again"},
+		{"forbidden", []error{apierrors.NewForbidden(nodes, "", errors.New("no"))}, true, "refused a read"},
+		{"forbidden when it is back", []error{refused, apierrors.NewForbidden(nodes, "", errors.New("no"))}, true, "cannot reach|reached the API server again|refused a read"},
 		{"too old", []error{apierrors.NewResourceExpired("old")}, true, ""},
 		{"busy", []error{apierrors.NewTooManyRequests("later", 1)}, true, ""},
 		{"without streamed lists", []error{apierrors.NewInvalid(schema.GroupKind{Kind: "ListOptions"}, "", nil)}, true, ""},
@@ -181,7 +181,7 @@ func TestReachTellsOfEmptyWatch(t *testing.T) {
 			},
 		}))
 		began := time.Now()
-		for i, want := range []string{"cannot be reached", "cannot be reached", "can be reached again"} {
+		for i, want := range []string{"cannot reach", "cannot reach", "reached the API server again"} {
 			handed := watches[0]
 			if w, err := lw.WatchWithContext(t.Context(), metav1.ListOptions{}); w != handed || err != nil {
 				t.Errorf("watch %d is %v, %v", i, w, err)

@@ -39,13 +39,13 @@ func (c *Client) discover(ctx context.Context, path, kind string, into any) erro
 		err = json.Unmarshal(body, &is)
 	}
 	if err == nil && is.Kind != kind {
-		err = fmt.Errorf("the answer is of the kind %q instead of %s; is there a proxy in between?", is.Kind, kind)
+		err = fmt.Errorf("the response has the kind %q instead of %s; check for a proxy on the path", is.Kind, kind)
 	}
 	if err == nil {
 		err = json.Unmarshal(body, into)
 	}
 	if err != nil {
-		return fmt.Errorf("reading what the API server serves (%s): %w", path, err)
+		return fmt.Errorf("get the resources that the API server serves (%s): %w", path, err)
 	}
 	return nil
 }

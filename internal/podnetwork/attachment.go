@@ -136,11 +136,11 @@ func (a Attachment) validate() error {
 		}
 	}
 	if !bytes.HasPrefix(a.Delegate, []byte("{")) {
-		return errors.New("delegate is no configuration")
+		return errors.New("delegate is not a valid configuration")
 	}
 	for _, address := range a.Addresses {
 		if !address.IsValid() {
-			return errors.New("addresses: one is empty")
+			return errors.New("addresses has an empty entry")
 		}
 	}
 	return nil

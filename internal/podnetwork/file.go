@@ -12,7 +12,7 @@ import (
 // Write replaces the NodeENI's file in dir as a whole.
 func Write(dir string, n Network) error {
 	if err := n.validate(); err != nil {
-		return fmt.Errorf("the file of pods' network: %w", err)
+		return fmt.Errorf("write the network file: %w", err)
 	}
 	// No sync: the directory is empty after a reboot anyway.
 	return writeFile(dir, n.NodeENI+".json", "."+n.NodeENI, n, nil)
@@ -21,7 +21,7 @@ func Write(dir string, n Network) error {
 // Remove removes the NodeENI's file from dir, if it is there.
 func Remove(dir, nodeENI string) error {
 	if !ValidName(nodeENI) {
-		return fmt.Errorf("%q is no name of a NodeENI", nodeENI)
+		return fmt.Errorf("%q is not a valid NodeENI name", nodeENI)
 	}
 	if err := os.Remove(filepath.Join(dir, nodeENI+".json")); !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -33,14 +33,14 @@ func Remove(dir, nodeENI string) error {
 // error is [os.ErrNotExist] and says what to do.
 func Read(dir, nodeENI string) (Network, error) {
 	if !ValidName(nodeENI) {
-		return Network{}, fmt.Errorf("%q is no name of a NodeENI", nodeENI)
+		return Network{}, fmt.Errorf("%q is not a valid NodeENI name", nodeENI)
 	}
 	n, err := readFile[Network](filepath.Join(dir, nodeENI+".json"))
 	if errors.Is(err, os.ErrNotExist) {
-		return n, fmt.Errorf("NodeENI %s is not set up on this node: %w; does it select the node, does it have pods: {}, and does eni-agent run with --pods", nodeENI, err)
+		return n, fmt.Errorf("NodeENI %s has no network file on this node: %w; check that the NodeENI selects the node and has pods: {}, and that eni-agent runs with --pods", nodeENI, err)
 	}
 	if err == nil && n.NodeENI != nodeENI {
-		err = fmt.Errorf("%s/%s.json is about another NodeENI, %s", dir, nodeENI, n.NodeENI)
+		err = fmt.Errorf("%s/%s.json belongs to another NodeENI, %s", dir, nodeENI, n.NodeENI)
 	}
 	return n, err
 }

@@ -137,7 +137,7 @@ func ValidName(nodeENI string) bool {
 
 func (n Network) validate() error {
 	if !ValidName(n.NodeENI) {
-		return fmt.Errorf("nodeENI: %q is no name of a NodeENI", n.NodeENI)
+		return fmt.Errorf("nodeENI: %q is not a valid NodeENI name", n.NodeENI)
 	}
 	for i, eni := range n.ENIs {
 		if eni.ID == "" {
@@ -165,7 +165,7 @@ func (e ENI) validate() error {
 	}
 	for i, r := range e.Ranges {
 		if !r.IsValid() || r != r.Masked() {
-			return fmt.Errorf("ranges: %s is no CIDR", r)
+			return fmt.Errorf("ranges: %s is not a valid CIDR", r)
 		}
 		if err := e.usable(r.Addr()); err != nil {
 			return fmt.Errorf("ranges: %w", err)
@@ -174,12 +174,12 @@ func (e ENI) validate() error {
 			return fmt.Errorf("ranges: %s is larger than the subnet", r)
 		}
 		if slices.ContainsFunc(e.Ranges[:i], r.Overlaps) {
-			return fmt.Errorf("ranges: %s overlaps with another one", r)
+			return fmt.Errorf("ranges: %s overlaps with another range", r)
 		}
 	}
 	for _, prefix := range slices.Concat(e.Subnets, e.OtherSubnets, e.VPC) {
 		if !prefix.IsValid() {
-			return errors.New("subnets, otherSubnets or vpc: one is empty")
+			return errors.New("subnets, otherSubnets, or vpc has an empty entry")
 		}
 	}
 	return nil
@@ -189,11 +189,11 @@ func (e ENI) validate() error {
 func (e ENI) usable(address netip.Addr) error {
 	switch {
 	case !address.IsValid() || address.Is4In6() || address.Zone() != "":
-		return fmt.Errorf("%q is no address", address)
+		return fmt.Errorf("%q is not a valid address", address)
 	case !e.Subnet(address).IsValid():
-		return fmt.Errorf("%s is in none of the subnets %s", address, e.Subnets)
+		return fmt.Errorf("%s is not in any of the subnets %s", address, e.Subnets)
 	case !e.Gateway(address).IsValid():
-		return fmt.Errorf("there is no gateway for %s", address)
+		return fmt.Errorf("no gateway for %s", address)
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ func TestFiles(t *testing.T) {
 		t.Errorf("before the directory is there: %v, %v", all, err)
 	}
 	_, err := Read(dir, "storage")
-	if !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "NodeENI storage is not set up on this node: ") {
+	if !errors.Is(err, os.ErrNotExist) || !strings.HasPrefix(err.Error(), "NodeENI storage has no network file on this node: ") {
 		t.Errorf("before the file is there: %v", err)
 	}
 	n := network("10.0.0.16/28")
@@ -83,19 +83,19 @@ func TestFiles(t *testing.T) {
 
 func TestNetworkIsRefused(t *testing.T) {
 	for want, change := range map[string]func(*Network){
-		`nodeENI: "../x" is no name of a NodeENI`:                                func(n *Network) { n.NodeENI = "../x" },
-		`enis[0]: id is missing`:                                                 func(n *Network) { n.ENIs[0].ID = "" },
-		`enis[0] (eni-1): mac: address x: invalid MAC address`:                   func(n *Network) { n.ENIs[0].MAC = "x" },
-		`mtu: -1 is negative`:                                                    func(n *Network) { n.ENIs[0].MTU = -1 },
-		`ranges: 10.0.0.17/28 is no CIDR`:                                        func(n *Network) { n.ENIs[0].Ranges[0] = netip.MustParsePrefix("10.0.0.17/28") },
-		`ranges: 10.9.0.0 is in none of the subnets [10.0.0.0/24 2001:db8::/64]`: func(n *Network) { n.ENIs[0].Ranges[0] = netip.MustParsePrefix("10.9.0.0/28") },
-		`ranges: 10.0.0.0/23 is larger than the subnet`:                          func(n *Network) { n.ENIs[0].Ranges[0] = netip.MustParsePrefix("10.0.0.0/23") },
-		`ranges: 10.0.0.16/32 overlaps with another one`: func(n *Network) {
+		`nodeENI: "../x" is not a valid NodeENI name`:                               func(n *Network) { n.NodeENI = "../x" },
+		`enis[0]: id is missing`:                                                    func(n *Network) { n.ENIs[0].ID = "" },
+		`enis[0] (eni-1): mac: address x: invalid MAC address`:                      func(n *Network) { n.ENIs[0].MAC = "x" },
+		`mtu: -1 is negative`:                                                       func(n *Network) { n.ENIs[0].MTU = -1 },
+		`ranges: 10.0.0.17/28 is not a valid CIDR`:                                  func(n *Network) { n.ENIs[0].Ranges[0] = netip.MustParsePrefix("10.0.0.17/28") },
+		`ranges: 10.9.0.0 is not in any of the subnets [10.0.0.0/24 2001:db8::/64]`: func(n *Network) { n.ENIs[0].Ranges[0] = netip.MustParsePrefix("10.9.0.0/28") },
+		`ranges: 10.0.0.0/23 is larger than the subnet`:                             func(n *Network) { n.ENIs[0].Ranges[0] = netip.MustParsePrefix("10.0.0.0/23") },
+		`ranges: 10.0.0.16/32 overlaps with another range`: func(n *Network) {
 			n.ENIs[0].Ranges = append(n.ENIs[0].Ranges, netip.MustParsePrefix("10.0.0.16/32"))
 		},
-		`addresses: there is no gateway for 10.0.0.4`: func(n *Network) { n.ENIs[0].Gateways = nil },
-		`addresses: "invalid IP" is no address`:       func(n *Network) { n.ENIs[0].Addresses = []netip.Addr{{}} },
-		`one is empty`:                                func(n *Network) { n.ENIs[0].VPC = []netip.Prefix{{}} },
+		`addresses: no gateway for 10.0.0.4`:             func(n *Network) { n.ENIs[0].Gateways = nil },
+		`addresses: "invalid IP" is not a valid address`: func(n *Network) { n.ENIs[0].Addresses = []netip.Addr{{}} },
+		`has an empty entry`:                             func(n *Network) { n.ENIs[0].VPC = []netip.Prefix{{}} },
 	} {
 		n := network("10.0.0.16/28")
 		change(&n)

@@ -32,10 +32,10 @@ const (
 func Open(dataDir string) (*Store, error) {
 	addresses, err := disk.New(addressesDir, dataDir)
 	if err != nil {
-		return nil, fmt.Errorf("open the store of pods' addresses: %w", err)
+		return nil, fmt.Errorf("open the store of pod addresses: %w", err)
 	}
 	if err := addresses.Lock(); err != nil {
-		return nil, errors.Join(fmt.Errorf("lock the store of pods' addresses in %s: %w", dataDir, err), addresses.Close())
+		return nil, errors.Join(fmt.Errorf("lock the store of pod addresses in %s: %w", dataDir, err), addresses.Close())
 	}
 	return &Store{dataDir: dataDir, addresses: addresses}, nil
 }
@@ -124,12 +124,12 @@ func addressesAfter(address netip.Addr, ranges []netip.Prefix) func(yield func(n
 // in between, since this one would wait for that with the store's lock, and that for the lock.
 func (s *Store) Write(a Attachment) error {
 	if err := a.validate(); err != nil {
-		return fmt.Errorf("write down the attachment: %w", err)
+		return fmt.Errorf("save the attachment: %w", err)
 	}
 	// No sync: when the node dies, the pods do, and Reclaim knows files that came to nothing.
 	err := writeFile(attachmentsDir(s.dataDir), attachmentName(a.ContainerID, a.Interface), unfinished, a, holdFile)
 	if err != nil {
-		return fmt.Errorf("write down the attachment: %w", err)
+		return fmt.Errorf("save the attachment: %w", err)
 	}
 	return nil
 }
@@ -139,7 +139,7 @@ func (s *Store) Release(containerID, ifName string) error {
 	err := s.addresses.ReleaseByID(containerID, ifName)
 	// ReleaseByID says nothing of files that it could not remove.
 	if left := s.addresses.GetByID(containerID, ifName); err == nil && len(left) > 0 {
-		err = fmt.Errorf("the addresses %s cannot be removed from %s", left, filepath.Join(s.dataDir, addressesDir))
+		err = fmt.Errorf("cannot remove the addresses %s from %s", left, filepath.Join(s.dataDir, addressesDir))
 	}
 	if err != nil {
 		return fmt.Errorf("release addresses: %w", err)

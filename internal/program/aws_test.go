@@ -217,7 +217,7 @@ func TestLocalServicesAreAskedDirectly(t *testing.T) {
 			}
 			h.tokens = http.StatusNotFound // of version 1 only
 			refused := h.find(append(test.env, "AWS_REGION=us-test-1")...)
-			if test.want == role && !strings.Contains(refused, "does not speak IMDSv2") {
+			if test.want == role && !strings.Contains(refused, "does not support IMDSv2") {
 				t.Errorf("without version 2 it says %s", refused)
 			}
 			if h.version1 > 0 || len(h.proxied) > 0 {
@@ -256,9 +256,9 @@ func TestCredentialsThatCannotBeHad(t *testing.T) {
 		"Pod Identity refuses": {append(pod, "AWS_CONTAINER_CREDENTIALS_FULL_URI=http://169.254.170.23/other"),
 			[]string{"HTTP 404 no association for this pod", "VPC endpoint for eks-auth"}},
 		"IMDS does not answer": {[]string{"AWS_REGION=us-test-1", "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://127.0.0.1:1"},
-			[]string{"iam/security-credentials/ from IMDS at 127.0.0.1:1: connection refused", "block 127.0.0.1:1?"}},
+			[]string{"iam/security-credentials/ from IMDS at 127.0.0.1:1: connection refused", "blocks 127.0.0.1:1"}},
 		"IMDS has no role": {[]string{"AWS_REGION=us-test-1", "AWS_EC2_METADATA_SERVICE_ENDPOINT=http://10.9.9.9:8002"},
-			[]string{"no IAM role for this instance (HTTP 404)", "instance profile"}},
+			[]string{"this instance has no IAM role (IMDS returned HTTP 404)", "instance profile"}},
 	} {
 		if name == "IMDS has no role" {
 			h.serve("10.9.9.9:8002", func(w http.ResponseWriter, r *http.Request) {

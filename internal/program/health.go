@@ -39,7 +39,7 @@ func NewHealth(log *slog.Logger) *Health {
 	h.mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
 		checks := h.checks(&h.ready)
 		if len(checks) == 0 {
-			checks = []check{{"start", func() error { return errors.New("it is not over; the log says what it waits for") }}}
+			checks = []check{{"start", func() error { return errors.New("still starting; the log shows what the program is waiting for") }}}
 		}
 		answer(w, checks)
 	})
@@ -104,7 +104,7 @@ func (h *Health) Serve(ctx context.Context, address string) error {
 	}
 	listener, err := listen(ctx, address)
 	if err != nil {
-		return fmt.Errorf("--http-address %s: %w; choose an address of this host and a free port, or \"\" for none", address, err)
+		return fmt.Errorf("--http-address %s: %w; use an address of this host and a free port, or \"\" to disable it", address, err)
 	}
 	server := &http.Server{
 		Handler:           h.mux,
@@ -118,9 +118,9 @@ func (h *Health) Serve(ctx context.Context, address string) error {
 	context.AfterFunc(ctx, func() { server.Close() })
 	go func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			h.log.Error("/healthz, /readyz and /metrics are no longer served", "error", err)
+			h.log.Error("stopped serving /healthz, /readyz, and /metrics", "error", err)
 		}
 	}()
-	h.log.Debug("serving /healthz, /readyz and /metrics", "address", listener.Addr().String())
+	h.log.Debug("serving /healthz, /readyz, and /metrics", "address", listener.Addr().String())
 	return nil
 }

@@ -30,7 +30,7 @@ func TestHealth(t *testing.T) {
 		}
 	}
 	expect("/healthz", 200, "ok\n")
-	expect("/readyz", 503, "[-] start: it is not over; the log says what it waits for\nfailed\n")
+	expect("/readyz", 503, "[-] start: still starting; the log shows what the program is waiting for\nfailed\n")
 
 	var loop, ec2 error
 	h.Live("loop", func() error { return loop })

@@ -57,7 +57,7 @@ func (h *Heartbeat) Check() error {
 		return nil
 	}
 	if d := h.now().Sub(h.last); d > h.limit {
-		return fmt.Errorf("the %s is stuck: no sign of life for %v, where %v is the most that a step may take", h.loop, d.Round(time.Second), h.limit)
+		return fmt.Errorf("the %s is stuck: no progress for %v, and a step may take at most %v", h.loop, d.Round(time.Second), h.limit)
 	}
 	return nil
 }

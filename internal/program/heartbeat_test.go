@@ -32,7 +32,7 @@ func TestHeartbeat(t *testing.T) {
 	}
 	h.Beat()
 	now = now.Add(125 * time.Second)
-	const want = "the agent's loop is stuck: no sign of life for 2m5s, where 1m0s is the most that a step may take"
+	const want = "the agent's loop is stuck: no progress for 2m5s, and a step may take at most 1m0s"
 	if err := h.Check(); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("it says %v, want %q", err, want)
 	}

@@ -39,7 +39,7 @@ func metricsPage(metrics prometheus.Gatherer, log *slog.Logger) http.HandlerFunc
 			}
 		}
 		if err != nil {
-			log.Error("metrics cannot be shown", "error", err)
+			log.Error("cannot serve the metrics", "error", err)
 			http.Error(w, err.Error(), http.StatusInternalServerError)
 			return
 		}

@@ -23,7 +23,7 @@ import (
 func Logger(w io.Writer, format, level string) (*slog.Logger, error) {
 	var l slog.Level
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("--log-level %q: want debug, info, warn or error", level)
+		return nil, fmt.Errorf("--log-level %q: must be debug, info, warn, or error", level)
 	}
 	options := &slog.HandlerOptions{Level: l, ReplaceAttr: leaveOutEmpty}
 	var handler slog.Handler
@@ -33,7 +33,7 @@ func Logger(w io.Writer, format, level string) (*slog.Logger, error) {
 	case "json":
 		handler = slog.NewJSONHandler(w, options)
 	default:
-		return nil, fmt.Errorf("--log-format %q: want text or json", format)
+		return nil, fmt.Errorf("--log-format %q: must be text or json", format)
 	}
 	log := slog.New(handler)
 	klog.SetSlogLogger(log)
@@ -55,14 +55,14 @@ func leaveOutEmpty(_ []string, a slog.Attr) slog.Attr {
 func AWSConfig(ctx context.Context, metadata *imds.Client) (aws.Config, error) {
 	cfg, err := metadata.LoadConfig(ctx)
 	if err != nil {
-		return aws.Config{}, fmt.Errorf("AWS configuration: %w", err)
+		return aws.Config{}, fmt.Errorf("load the AWS configuration: %w", err)
 	}
 	cfg.APIOptions = append(cfg.APIOptions, userAgentOfAWS()...)
 	if cfg.Region == "" {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
 		if cfg.Region, err = metadata.Region(ctx); err != nil {
-			return aws.Config{}, fmt.Errorf("no AWS Region: set AWS_REGION, or let IMDS tell it: %w", err)
+			return aws.Config{}, fmt.Errorf("no AWS Region: set AWS_REGION, or make IMDS available: %w", err)
 		}
 	}
 	return cfg, nil
@@ -86,7 +86,7 @@ func Await[T any](ctx context.Context, log *slog.Logger, waiting func(text strin
 			return v, ctx.Err()
 		}
 		if time.Since(logged) > time.Minute {
-			log.Warn("cannot start yet; trying again", "waitingFor", what, "error", err)
+			log.Warn("cannot start yet; retrying", "waitingFor", what, "error", err)
 			logged = time.Now()
 		}
 		if waiting != nil {
