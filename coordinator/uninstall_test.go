@@ -123,7 +123,7 @@ func TestUninstallSaysWhatItWaitsFor(t *testing.T) {
 	// One that comes in the middle goes, too.
 	r.nodeENI("late")
 	u.awaitSaid("Deleting NodeENI late.\n")
-	u.awaitSaid("NodeENI late is gone")
+	u.awaitSaid("NodeENI late and its ENIs are deleted")
 
 	u.stop()
 	err := u.wait()
@@ -152,7 +152,7 @@ func TestUninstallTriesAgain(t *testing.T) {
 	if r.kube, _ = kube.NewClient(r.cp.AdminConfig(), "test"); err == nil || !strings.HasPrefix(err.Error(), "timed out: list NodeENIs: ") {
 		t.Errorf("without rights it returns %v", err)
 	}
-	if said := u.said(); strings.Count(said, "Trying again: ") != 1 || !strings.Contains(said, `User "unbound" cannot list`) {
+	if said := u.said(); strings.Count(said, "Retrying: ") != 1 || !strings.Contains(said, `User "unbound" cannot list`) {
 		t.Errorf("it said\n%s", said)
 	}
 }
