@@ -124,7 +124,7 @@ func (l *life) testUninstallInVain(t *testing.T) {
 	l.awaitENIs(2)
 	before := l.ours()
 	_, job, err := l.uninstall("--timeout=2s")
-	if err == nil || job.runs != 1 || !strings.Contains(job.said, "not done in time: 2 NodeENIs are still being deleted (data; late)") {
+	if err == nil || job.runs != 1 || !strings.Contains(job.said, "timed out: 2 NodeENIs are still being deleted (data; late)") {
 		t.Fatalf("%v; the Job's program ran %d times and said\n%s", err, job.runs, job.said)
 	}
 	after := l.ours()
@@ -145,7 +145,7 @@ func (l *life) testUninstall(t *testing.T) {
 	if enis := l.ENIs(); len(enis) > 0 {
 		t.Errorf("the uninstall has left %v", enis)
 	}
-	if !strings.Contains(job.said, "NodeENI data is gone, and so are its ENIs.\n") {
+	if !strings.Contains(job.said, "NodeENI data and its ENIs are deleted.\n") {
 		t.Errorf("the Job's program said\n%s", job.said)
 	}
 	kept := []string{"nodeenis.networking.k8s.aws CustomResourceDefinition", "nodeenistates.networking.k8s.aws CustomResourceDefinition"}

@@ -42,7 +42,7 @@ func TestApplyingDestroysNothing(t *testing.T) {
 		job, stop := l.kubelet()
 		_, err := l.helm(append(install, "--rollback-on-failure", "--timeout", "10s")...)
 		stop()
-		if err == nil || job.runs != 1 || !strings.Contains(job.said, "Done: the installation of the release eni did not succeed") {
+		if err == nil || job.runs != 1 || !strings.Contains(job.said, "Done: the release eni was not installed successfully") {
 			t.Errorf("%v; the Job ran %d times and said\n%s", err, job.runs, job.said)
 		}
 		l.wantUntouched()
@@ -52,17 +52,17 @@ func TestApplyingDestroysNothing(t *testing.T) {
 		l.startPrograms()
 		l.awaitReady(1400)
 		l.apply(decode(t, []byte(l.mustHelm("get", "hooks", release))))
-		l.jobRefuses("the release eni is deployed")
+		l.jobRefuses("is deployed, so Helm did not create this Job")
 	})
 	l.run("after an uninstall that failed", func(t *testing.T) {
 		l.deleteJob()
 		l.mustLabelRecord("sh.helm.release.v1.eni.v1", map[string]any{"status": "uninstalling"})
 		l.ageRecord("sh.helm.release.v1.eni.v1")
 		l.apply(rendered)
-		l.jobRefuses("belongs to no uninstall")
+		l.jobRefuses("does not belong to an uninstall")
 		l.mustHelm("rollback", release, "1", "--force-conflicts")
 		l.apply(rendered)
-		l.jobRefuses("the release eni is deployed")
+		l.jobRefuses("is deployed, so Helm did not create this Job")
 	})
 	l.run("uninstall", func(t *testing.T) {
 		l.mustHelm("rollback", release, "1", "--force-conflicts") // brings back the Job of the first revision
@@ -221,7 +221,7 @@ func (l *life) jobRefuses(why string) {
 		return ""
 	})
 	stop()
-	if !strings.Contains(job.said, "refused, nothing was deleted: ") || !strings.Contains(job.said, why) {
+	if !strings.Contains(job.said, "refused to uninstall, nothing was deleted: ") || !strings.Contains(job.said, why) {
 		l.t.Errorf("the Job said\n%s\nwant a refusal because %s", job.said, why)
 	}
 	l.deleteJob()
