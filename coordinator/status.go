@@ -122,7 +122,7 @@ func readyCondition(n *v1alpha1.NodeENI, nodes v1alpha1.NodeCounts, failed, unre
 	switch err := validate(n); {
 	case n.DeletionTimestamp != nil:
 		condition.Reason = "Deleting"
-		condition.Message = "its ENIs are being released, detached, and deleted; see the Events if the deletion does not finish"
+		condition.Message = "the ENIs are being released, detached, and deleted; see the Events if the deletion does not finish"
 	case err != nil:
 		condition.Reason = "InvalidSpec"
 		condition.Message = truncate(err.Error())

@@ -105,7 +105,7 @@ func TestStatusCondition(t *testing.T) {
 		{"stored before the schema", func(n *v1alpha1.NodeENI) { n.Spec.MTU = -7 }, nil, v1alpha1.NodeCounts{},
 			"False InvalidSpec: spec.mtu: Invalid value: -7: "},
 		{"being deleted", func(n *v1alpha1.NodeENI) { n.DeletionTimestamp = &metav1.Time{} }, []nodeReport{ready("a")}, v1alpha1.NodeCounts{Matching: 1, Ready: 1},
-			"False Deleting: its ENIs are being released, detached, and deleted; see the Events if the deletion does not finish"},
+			"False Deleting: the ENIs are being released, detached, and deleted; see the Events if the deletion does not finish"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

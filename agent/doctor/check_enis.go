@@ -31,7 +31,7 @@ func checkWanted(f Facts) []Result {
 		case apierrors.IsUnauthorized(w.Err):
 			action = "renew the token or certificate of the kubeconfig or ServiceAccount: it may have expired or belong to another cluster"
 		}
-		return []Result{failure(wantedCheck, action, "cannot read them from %s: %v", w.From, w.Err)}
+		return []Result{failure(wantedCheck, action, "cannot read the NodeENIs from %s: %v", w.From, w.Err)}
 	}
 	var results []Result
 	for _, err := range w.WrongFiles {

@@ -22,7 +22,7 @@ func checkCNI(f Facts) []Result {
 	case c == nil:
 		return nil
 	case c.Err != nil:
-		return []Result{skipped(check, "the DaemonSet kube-system/aws-node cannot be read: %v", c.Err)}
+		return []Result{skipped(check, "cannot read the DaemonSet kube-system/aws-node: %v", c.Err)}
 	case !c.Present:
 		return []Result{ok(check, "not installed in this cluster")}
 	case slices.Contains(c.Elsewhere, "ENABLE_IMDS_ONLY_MODE"):

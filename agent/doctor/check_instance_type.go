@@ -64,7 +64,7 @@ func describeType(t eni.InstanceType) string {
 	add(t.IPv6 != nil && !*t.IPv6, "no IPv6")
 	add(t.Xen, "Xen: no prefixes, no connection tracking timeouts")
 	add(t.ENAExpress != nil, "%sENA Express", map[bool]string{false: "no "}[ptr.Deref(t.ENAExpress, false)])
-	add(len(queues) > 0, "up to %s ENA queues per ENI", strings.Join(queues, ", "))
+	add(len(queues) > 0, "ENA queues per ENI: up to %s", strings.Join(queues, ", "))
 	return strings.Join(words, "; ")
 }
 

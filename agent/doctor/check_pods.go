@@ -60,7 +60,7 @@ func (p *Pods) checkDelegates() []Result {
 		}
 		there = append(there, strings.TrimSpace(name+" "+plugin.Version))
 	}
-	text := fmt.Sprintf("%s not found in %s", strings.Join(lacking, " and "), p.PluginDir)
+	text := fmt.Sprintf("%s not found in %s", strings.Join(lacking, ", "), p.PluginDir)
 	usual := p.defaultMode()
 	switch {
 	case len(lacking) == 0:

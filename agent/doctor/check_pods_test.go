@@ -55,7 +55,7 @@ func TestCheckPods(t *testing.T) {
 		"no ptp":                                {without("ptp"), reference, Warning, []string{"ptp not found"}},
 		"no ptp, and no ipvlan in the kernel":   {func(p *Pods) { without("ptp")(p); p.IPVLAN = new(false) }, reference, Failure, []string{"node is ptp"}},
 		"an older static":                       {func(p *Pods) { p.Plugins["static"] = old }, reference, OK, []string{"static v1.5.1"}},
-		"no host-device, no ptp":                {without("host-device", "ptp"), reference, Warning, []string{"ptp and host-device not found"}},
+		"no host-device, no ptp":                {without("host-device", "ptp"), reference, Warning, []string{"ptp, host-device not found"}},
 		"all, and one that does not tell":       {func(p *Pods) { p.Plugins["ptp"] = Plugin{Asked: true, AskErr: errors.New("no")} }, reference, OK, []string{"static v1.9.0, ipvlan v1.9.0, ptp, host-device v1.9.0"}},
 		"all, where the kernel is not known":    {func(p *Pods) { p.IPVLAN = nil }, reference, OK, nil},
 		"no ipvlan, and the kernel is not seen": {func(p *Pods) { without("ipvlan")(p); p.IPVLAN = nil }, reference, Failure, nil},

@@ -203,7 +203,7 @@ func TestChecks(t *testing.T) {
 		{"a type with cards and queues", func(f *Facts) {
 			f.EC2.InstanceType.Cards = []eni.Card{{Index: 0, MaxENIs: 2, MaxENAQueuesPerENI: 8}, {Index: 1, MaxENIs: 1, MaxENAQueuesPerENI: 4}}
 			f.EC2.InstanceType.ENAExpress = ptr.To(true)
-		}, "instance type", OK, []string{"3 ENIs (2 on network card 0, 1 on network card 1); ENA Express; up to 8 on network card 0, 4 on network card 1 ENA queues"}},
+		}, "instance type", OK, []string{"3 ENIs (2 on network card 0, 1 on network card 1); ENA Express; ENA queues per ENI: up to 8 on network card 0, 4 on network card 1"}},
 		{"a full card", func(f *Facts) { cards(f, 2, 1); onCard1(f) }, "ENI limit", Failure, []string{"supports 1 ENI on network card 1; 1 attached (eni-8 [unknown]), 1 more requested"}},
 		{"a card that has room, while another is full", func(f *Facts) { cards(f, 1, 2); onCard1(f) }, "ENI limit", OK, []string{"supports 2 ENIs on network card 1; 1 attached, 1 more requested"}},
 		{"no room on card 1 is not the VPC CNI's concern", func(f *Facts) { cards(f, 2, 2); onCard1(f); f.CNI.Env = nil }, "ENI limit", OK, []string{"supports 2 ENIs on network card 1"}},

@@ -182,7 +182,7 @@ func preflight(ctx context.Context, o options, cfg agent.Config, client *kube.Cl
 	facts.Host, kubelet, _ = doctor.GatherHost("/", cfg.Identity.MAC)
 	facts.Kubelet = facts.Kubelet.With(kubelet)
 	for _, r := range doctor.Bad(doctor.Check(facts)) {
-		cfg.Log.Warn("preflight: "+r.Check+": "+r.Message, "advice", r.Action)
+		cfg.Log.Warn("preflight check failed", "check", r.Check, "message", r.Message, "advice", r.Action)
 		if events != nil {
 			events.Once(kube.NodeRef(cfg.Node), kube.EventWarning, r.Reason(), fmt.Sprintf("%s: %s; %s", r.Check, r.Message, r.Action))
 		}
