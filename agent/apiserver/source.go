@@ -57,8 +57,8 @@ func New(cfg *rest.Config, client *kube.Client, nodeName, instanceID string, log
 		},
 	})
 	byName := fields.OneTermEqualSelector(metav1.ObjectNameField, nodeName)
-	ownNode := reach.Of("its Node", cache.NewListWatchFromClient(client.Core, kube.Nodes, "", byName))
-	ownState := reach.Of("its NodeENIState", cache.NewListWatchFromClient(client.API, kube.NodeENIStates, "", byName))
+	ownNode := reach.Of("the Node", cache.NewListWatchFromClient(client.Core, kube.Nodes, "", byName))
+	ownState := reach.Of("the NodeENIState", cache.NewListWatchFromClient(client.API, kube.NodeENIStates, "", byName))
 	return &Source{
 		client: client, instanceID: instanceID, absences: absences, changed: changed,
 		nodeENIs: nodeENIs{

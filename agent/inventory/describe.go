@@ -31,7 +31,7 @@ func (i *Inventory) Describe(list []eni.ENI, here func(mac string) bool, now tim
 		i.known[e.ID] = i.known[e.ID] || !e.ReportedOnly()
 	}
 	for _, e := range gone {
-		i.log.Info("an ENI is gone from EC2", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
+		i.log.Info("an ENI no longer exists in EC2", "eni", e.ID, "nodeENI", e.Owner.NodeENI, "subnet", e.SubnetID)
 	}
 	i.described = now
 	i.Resync.reschedule(now)
