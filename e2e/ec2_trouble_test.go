@@ -117,7 +117,7 @@ func TestScenario06AttachmentLimit(t *testing.T) {
 	first := c.awaitReady("node-1", "first", 1)[0].ENIID
 	c.want("node-1", "second", c.plain("storage"))
 	c.want("node-1", "third", c.plain("nodes"))
-	waiting := c.awaitEntry("node-1", "second", says(v1alpha1.PhaseFailed, "AttachmentLimitExceeded", "t3.nano takes 2 ENIs")).ENIID
+	waiting := c.awaitEntry("node-1", "second", says(v1alpha1.PhaseFailed, "AttachmentLimitExceeded", "t3.nano supports 2 ENIs")).ENIID
 	attempts := len(c.calls(c.source("node-1"), attachCall))
 	c.staysOnly("node-1", 4*time.Second, first, waiting)
 	// The waits begin with 1 to 2 s, because room that was noticed comes a moment later,
