@@ -49,7 +49,7 @@ func (c *cluster) fill(t *testing.T, n int) []*pod {
 // full checks that no address is left.
 func (c *cluster) full(t *testing.T) {
 	t.Helper()
-	want := fmt.Sprintf("NodeENI storage has no free address on node node-1: %d of %[1]d are in use", room)
+	want := fmt.Sprintf("NodeENI storage has no free addresses on node node-1: %d of %[1]d are in use", room)
 	if p, err := c.tryAttach("node-1", "surplus", network(t, "storage")); err == nil || !strings.Contains(err.Error(), want) {
 		t.Fatalf("one more pod has %v, %v; want %q", p.addresses, err, want)
 	}

@@ -335,7 +335,7 @@ func TestStandAloneCleanup(t *testing.T) {
 	c.Sim.Cloud().ClearFaults()
 
 	stdout, stderr, code = cleanup()
-	if code != 0 || !strings.Contains(stdout, one.ID+" of NodeENI data: gone") || !strings.Contains(stdout, "2 removed") {
+	if code != 0 || !strings.Contains(stdout, one.ID+" of NodeENI data: deleted") || !strings.Contains(stdout, "2 ENIs removed") {
 		t.Errorf("%d\n%s\n%s", code, stdout, stderr)
 	}
 	c.awaitMade(node, 0)
@@ -352,7 +352,7 @@ func TestStandAloneCleanup(t *testing.T) {
 	if left, err := filepath.Glob(c.StateFile(node) + "*"); err != nil || len(left) > 0 {
 		t.Errorf("left are %v, %v", left, err)
 	}
-	if stdout, stderr, code := cleanup(); code != 0 || !strings.Contains(stdout, "0 removed") {
+	if stdout, stderr, code := cleanup(); code != 0 || !strings.Contains(stdout, "0 ENIs removed") {
 		t.Errorf("a second time: %d\n%s\n%s", code, stdout, stderr)
 	}
 	c.agent(node) // the files are still there

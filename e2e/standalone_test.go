@@ -257,7 +257,7 @@ func TestStandAloneStatus(t *testing.T) {
 	}
 	c.write(node, "bad", "kind: typo")
 	c.awaitWrong(node, "bad", "this is not a NodeENI")
-	if stdout, stderr, code := status("--check"); code != 1 || !strings.Contains(stdout, "bad.yaml is wrong") || !strings.Contains(stderr, "bad.yaml is wrong") {
+	if stdout, stderr, code := status("--check"); code != 1 || !strings.Contains(stdout, "bad.yaml is not valid") || !strings.Contains(stderr, "bad.yaml is not valid") {
 		t.Errorf("with a bad file: %d\n%s\n%s", code, stdout, stderr)
 	}
 	c.unwrite(node, "bad")

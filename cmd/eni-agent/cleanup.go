@@ -94,7 +94,7 @@ func cleanup(ctx context.Context, args []string) error {
 	if err := stateFile.Remove(); err != nil {
 		return err
 	}
-	fmt.Printf("Done: removed all ENIs of %s (%d).\n", cfg.Identity.InstanceID, progress.removed)
+	fmt.Printf("Done: %[2]d ENIs removed; %[1]s has none left.\n", cfg.Identity.InstanceID, progress.removed)
 	return nil
 }
 
