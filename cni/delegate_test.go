@@ -156,9 +156,9 @@ func TestExhausted(t *testing.T) {
 		ranges string
 		held   []podnetwork.Attachment
 	}{
-		"2 of 2 are in use; increase spec.ipv4.secondaryAddresses of the NodeENI":      {"10.0.0.16/32 10.0.0.20/32", hold("10.0.0.16", "10.0.0.20", "10.0.0.21")},
-		"2 of 2 are in use; increase spec.ipv4.prefixes of the NodeENI":                {"10.0.0.16/31 2001:db8::/80", hold("10.0.0.16", "10.0.0.17")},
-		"1 of 1 are in use; increase spec.ipv6.addresses of the NodeENI":               {"10.0.0.16/31 2001:db8::/128", hold("10.0.0.16", "2001:db8::")},
+		"2 of 2 are in use; increase spec.ipv4.secondaryAddresses of the NodeENI":         {"10.0.0.16/32 10.0.0.20/32", hold("10.0.0.16", "10.0.0.20", "10.0.0.21")},
+		"2 of 2 are in use; increase spec.ipv4.prefixes of the NodeENI":                   {"10.0.0.16/31 2001:db8::/80", hold("10.0.0.16", "10.0.0.17")},
+		"1 of 1 are in use; increase spec.ipv6.addresses of the NodeENI":                  {"10.0.0.16/31 2001:db8::/128", hold("10.0.0.16", "2001:db8::")},
 		"the free addresses belong to ENIs that have no free address of the other family": {"10.0.0.16/31", hold("10.0.0.16")},
 	} {
 		var o offer
