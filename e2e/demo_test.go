@@ -97,7 +97,7 @@ func TestDemo(t *testing.T) {
 	if !strings.HasSuffix(out, "\nENIs left: 0\n") {
 		t.Errorf("the demo does not end with ENIs left: 0:\n%s", out)
 	}
-	for _, want := range []string{"Ready as storage0", "20001:\tfrom 10.0.16.", "5 echo requests, 5 answers", "reader → writer: 5 echo requests, 5 answers", "took 0 EC2 calls", "both NodeENIs are gone"} {
+	for _, want := range []string{"Ready as storage0", "20001:\tfrom 10.0.16.", "5 echo requests, 5 replies", "reader → writer: 5 echo requests, 5 replies", "took 0 EC2 calls", "both NodeENIs are deleted"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demo does not show %q:\n%s", want, out)
 		}
@@ -179,7 +179,7 @@ func TestDemoFailsLoudly(t *testing.T) {
 	}
 	d := startDemo(t, broken)
 	out := d.end(1)
-	for _, want := range []string{"FAILED: agent-node-1 has ended", "All logs are in " + d.tmp} {
+	for _, want := range []string{"FAILED: agent-node-1 has exited", "All logs are in " + d.tmp} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the demo does not say %q:\n%s", want, out)
 		}

@@ -14,7 +14,7 @@ import (
 
 // ready labels the nodes and follows their ENIs until all are Ready.
 func (d *demo) ready(ctx context.Context) error {
-	d.out.chapter("3. Label the nodes: each gets its ENIs, by its own agent")
+	d.out.chapter("3. Label the nodes: the agent on each node adds its ENIs")
 	enis, err := d.tb.NodeENIs(ctx)
 	if err != nil {
 		return err
@@ -46,8 +46,8 @@ func (d *demo) ready(ctx context.Context) error {
 		return err
 	}
 	d.out.printf("\n")
-	d.out.text(`The simulated EC2 takes 0.3 s for a call, and a link appears 0.7 s after its
-attach began. A node's second ENI waits for its first; nodes work side by side.`)
+	d.out.text(`Each call to the simulated EC2 takes 0.3 s, and a link appears 0.7 s after its
+attachment began. A node attaches its ENIs one at a time; nodes work in parallel.`)
 	return d.showNodeENIs(ctx)
 }
 
@@ -84,7 +84,7 @@ func arrived(e v1alpha1.ENIState) int {
 // showNodeENIs waits for the coordinator to say the same, and shows it.
 func (d *demo) showNodeENIs(ctx context.Context) error {
 	var enis []v1alpha1.NodeENI
-	err := d.await(ctx, "the leading coordinator reports every NodeENI Ready", func(ctx context.Context) (err error) {
+	err := d.await(ctx, "the coordinator has reported every NodeENI as Ready", func(ctx context.Context) (err error) {
 		if enis, err = d.tb.NodeENIs(ctx); err != nil {
 			return err
 		}

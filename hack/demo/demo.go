@@ -43,16 +43,16 @@ type demo struct {
 func newDemo(o options, out *screen) (*demo, error) {
 	dir, err := os.MkdirTemp("", "aws-multi-eni-demo-")
 	if err != nil {
-		return nil, fmt.Errorf("a directory for logs: %w", err)
+		return nil, fmt.Errorf("create a directory for the logs: %w", err)
 	}
 	return &demo{options: o, out: out, dir: dir}, nil
 }
 
-const intro = `aws-multi-eni: the life of ENIs on three nodes
+const intro = `aws-multi-eni: the life cycle of ENIs on three nodes
 
-  EC2, the metadata service and the VPC are simulated on this machine, about as
-  slow as EC2 is. No AWS account is touched. All else is real: the API server,
-  agents and coordinators, the AWS SDK, netlink, and the links that packets take.
+  This machine simulates EC2, the instance metadata service, and the VPC, with
+  latencies like those of EC2. No AWS account is used. Everything else is real: the
+  API server, the agents and coordinators, the AWS SDK, netlink, and the packets.
 `
 
 // play tells the whole story.
@@ -76,14 +76,14 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 	if d.left = len(d.tb.ENIs()); d.left > 0 {
-		return fmt.Errorf("EC2 still has %d ENIs of ours", d.left)
+		return fmt.Errorf("%d ENIs still exist in EC2", d.left)
 	}
 	return nil
 }
 
 // start starts everything. No ENI is wanted yet.
 func (d *demo) start(ctx context.Context) error {
-	d.out.chapter("1. Start")
+	d.out.chapter("1. Start a cluster with three nodes")
 	if err := d.build(ctx); err != nil {
 		return err
 	}
@@ -96,19 +96,19 @@ func (d *demo) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.step(time.Since(began), "an API server, simulated EC2, and three nodes in two zones")
+	d.out.step(time.Since(began), "started an API server, simulated EC2, and three nodes in two zones")
 	began = time.Now()
 	if err := d.startNodes(ctx); err != nil {
 		return err
 	}
-	d.out.step(time.Since(began), "an agent on each node, in the node's own network namespace")
+	d.out.step(time.Since(began), "started an agent in the network namespace of each node")
 	began = time.Now()
 	for _, name := range []string{"coordinator-1", "coordinator-2"} {
 		if err := d.startCoordinator(ctx, name); err != nil {
 			return err
 		}
 	}
-	d.out.step(time.Since(began), "two coordinators, of which one leads")
+	d.out.step(time.Since(began), "started two coordinators, which elect a leader")
 	d.out.printf("\n")
 	d.listNodes()
 	if d.metrics != "" {
@@ -138,12 +138,12 @@ func (d *demo) build(ctx context.Context) error {
 		return err
 	}
 	d.programs = d.dir
-	d.out.text("building the programs, which takes minutes the first time and then seconds ...")
+	d.out.text("building the programs; this takes minutes the first time, and seconds after that ...")
 	began := time.Now()
 	if err := errors.Join(testbed.Build(ctx, d.dir, false), testbed.BuildPlugins(ctx, d.dir)); err != nil {
 		return err
 	}
-	d.out.step(time.Since(began), "the programs are built")
+	d.out.step(time.Since(began), "built the programs")
 	return nil
 }
 
@@ -160,7 +160,7 @@ func (d *demo) startNodes(ctx context.Context) error {
 		d.processes = append(d.processes, p)
 		d.targets = append(d.targets, targetIn(n.Namespace, "eni-agent", n.Name, agentMetrics))
 	}
-	return d.await(ctx, "every agent has asked EC2 what is there", func(context.Context) error {
+	return d.await(ctx, "every agent has listed its ENIs in EC2", func(context.Context) error {
 		asked := map[string]bool{}
 		for _, call := range d.tb.Sim.Cloud().Calls() {
 			if !call.Pending && call.Code == "" {
@@ -168,7 +168,7 @@ func (d *demo) startNodes(ctx context.Context) error {
 			}
 		}
 		if n := len(d.tb.Sim.Nodes()); len(asked) < n {
-			return fmt.Errorf("%d of %d have", len(asked), n)
+			return fmt.Errorf("%d of %d agents have", len(asked), n)
 		}
 		return nil
 	})
@@ -183,7 +183,7 @@ func (d *demo) listNodes() {
 
 // request applies the samples, before any node has the label that they select.
 func (d *demo) request(ctx context.Context) error {
-	d.out.chapter("2. Ask for ENIs")
+	d.out.chapter("2. Create two NodeENIs")
 	root, err := testbed.Root(ctx)
 	if err != nil {
 		return err
@@ -224,14 +224,14 @@ func (d *demo) await(ctx context.Context, what string, check func(context.Contex
 		}
 		for _, p := range d.processes {
 			if p.Exited() {
-				return fmt.Errorf("%s has ended; it was awaited that %s", p.Name, what)
+				return fmt.Errorf("%s has exited before %s", p.Name, what)
 			}
 		}
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-timed.Done():
-			return fmt.Errorf("gave up after %v of waiting until %s: %w", patience, what, last)
+			return fmt.Errorf("timed out after %v before %s: %w", patience, what, last)
 		case <-tick.C:
 		}
 	}
@@ -240,8 +240,8 @@ func (d *demo) await(ctx context.Context, what string, check func(context.Contex
 // explain shows what helps to find out what went wrong, and ends with what did.
 func (d *demo) explain(err error) {
 	for _, p := range d.processes {
-		d.out.printf("\nThe end of %s:\n", p.Log)
-		d.out.text(cmp.Or(p.Tail(10), "(it is empty)"))
+		d.out.printf("\nThe last lines of %s:\n", p.Log)
+		d.out.text(cmp.Or(p.Tail(10), "(empty)"))
 	}
 	if len(d.processes) > 0 {
 		d.out.printf("\nENIs in EC2:\n")

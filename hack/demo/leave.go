@@ -16,7 +16,7 @@ const unlabelled = "node-3"
 
 // unlabel takes the label from one node and follows its ENIs out.
 func (d *demo) unlabel(ctx context.Context) error {
-	d.out.chapter("7. Take the label from a node: its ENIs go")
+	d.out.chapter("7. Remove the label from a node: its ENIs are deleted")
 	d.out.text(fmt.Sprintf("$ kubectl label node %s %s-", unlabelled, labelKey))
 	d.out.printf("\n")
 	departures := newDepartures(d.tb.ENIs(), unlabelled)
@@ -27,15 +27,15 @@ func (d *demo) unlabel(ctx context.Context) error {
 		return err
 	}
 	d.out.printf("\n")
-	d.out.text(`The agent took the links down, the leading coordinator detached and deleted the
-ENIs. A detach takes the simulated EC2 2.5 s, and like EC2 it refuses the delete
+	d.out.text(`The agent took the links down, and the coordinator detached and deleted the ENIs.
+The simulated EC2 takes 2.5 s to detach an ENI and, like EC2, refuses to delete it
 for a moment after that.`)
 	return nil
 }
 
 // delete deletes the NodeENIs and follows the remaining ENIs out.
 func (d *demo) delete(ctx context.Context) error {
-	d.out.chapter("8. Delete the NodeENIs: all other ENIs go, and then the NodeENIs")
+	d.out.chapter("8. Delete the NodeENIs: all remaining ENIs are deleted first")
 	d.out.text("$ kubectl delete nodeenis --all")
 	d.out.printf("\n")
 	enis, err := d.tb.NodeENIs(ctx)
@@ -51,7 +51,7 @@ func (d *demo) delete(ctx context.Context) error {
 	if err := d.awaitDepartures(ctx, departures); err != nil {
 		return err
 	}
-	err = d.await(ctx, "the coordinator lets the NodeENIs go", func(ctx context.Context) error {
+	err = d.await(ctx, "the coordinator has removed the finalizers of the NodeENIs", func(ctx context.Context) error {
 		enis, err := d.tb.NodeENIs(ctx)
 		if err == nil && len(enis) > 0 {
 			err = fmt.Errorf("%s still has the finalizers %q", enis[0].Name, enis[0].Finalizers)
@@ -62,7 +62,7 @@ func (d *demo) delete(ctx context.Context) error {
 		return err
 	}
 	d.out.printf("\n")
-	d.out.step(time.Since(departures.began), "both NodeENIs are gone")
+	d.out.step(time.Since(departures.began), "both NodeENIs are deleted")
 	return nil
 }
 
@@ -78,7 +78,7 @@ func newDepartures(enis []cloud.Interface, node string) *progress {
 }
 
 func (d *demo) awaitDepartures(ctx context.Context, p *progress) error {
-	return d.await(ctx, "the ENIs are gone from EC2", func(ctx context.Context) error {
+	return d.await(ctx, "the ENIs are deleted in EC2", func(ctx context.Context) error {
 		states, err := d.tb.States(ctx)
 		if err != nil {
 			return err
@@ -118,7 +118,7 @@ func (p *progress) followOut(states []v1alpha1.NodeENIState, enis []cloud.Interf
 func departed(phase v1alpha1.Phase, e cloud.Interface, exists bool) (int, string) {
 	switch {
 	case !exists:
-		return 3, "gone"
+		return 3, "deleted"
 	case e.Attachment == nil:
 		return 2, "detached"
 	case e.Attachment.Status == cloud.AttachmentDetaching:

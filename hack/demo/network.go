@@ -24,7 +24,7 @@ const (
 
 // showNode shows what the agent has made of a node's network.
 func (d *demo) showNode(context.Context) error {
-	d.out.chapter("4. What " + pinging + " looks like now, in the words of ip(8)")
+	d.out.chapter("4. Look at the network of " + pinging + ", as the command ip shows it")
 	n, err := d.tb.Sim.Node(pinging)
 	if err != nil {
 		return err
@@ -49,7 +49,7 @@ func (d *demo) showNode(context.Context) error {
 // ping sends echo requests between two nodes from and to their ENIs' addresses,
 // and checks that they took these ENIs.
 func (d *demo) ping(ctx context.Context) error {
-	d.out.chapter("5. Packets from ENI to ENI, across zones")
+	d.out.chapter("5. Send packets from one ENI to another, across zones")
 	from, err := d.endpoint(ctx, pinging)
 	if err != nil {
 		return err
@@ -70,18 +70,18 @@ func (d *demo) ping(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	d.out.text(fmt.Sprintf("%s in %s pings %s in %s, from its %s ENI's address:", pinging, from.zone, pinged, to.zone, hostSample))
-	d.out.text(fmt.Sprintf("%v → %v: %d echo requests, %d answers, the slowest after %.2f ms",
+	d.out.text(fmt.Sprintf("%s (%s) pings %s (%s) from the address of its %s ENI:", pinging, from.zone, pinged, to.zone, hostSample))
+	d.out.text(fmt.Sprintf("%v → %v: %d echo requests, %d replies, slowest after %.2f ms",
 		from.address, to.address, numberOfRequests, len(took), float64(slices.Max(took))/float64(time.Millisecond)))
 	out, in := after.TxPackets-before.TxPackets, after.RxPackets-before.RxPackets
-	d.out.text(fmt.Sprintf("%s's link %s counted %d packets out and %d in meanwhile", pinging, from.link, out, in))
+	d.out.text(fmt.Sprintf("the link %[2]s of %[1]s counted %[3]d outgoing and %[4]d incoming packets", pinging, from.link, out, in))
 	if out < numberOfRequests || in < numberOfRequests {
-		return fmt.Errorf("the packets did not take the ENI's link %s", from.link)
+		return fmt.Errorf("the packets did not use the link %s of the ENI", from.link)
 	}
 	if err := d.noDrops(); err != nil {
 		return err
 	}
-	d.out.text("the VPC dropped none; like EC2, it drops what is not from the ENI's own address")
+	d.out.text("the VPC dropped no packets (like EC2, it drops those with a wrong source address)")
 	return nil
 }
 

@@ -28,13 +28,13 @@ type attachedPod struct {
 // attachPods gives pods on two nodes addresses of their nodes' ENIs, lets them ping each
 // other, and ends them.
 func (d *demo) attachPods(ctx context.Context) error {
-	d.out.chapter("6. Pods get addresses of an ENI from the CNI plugin")
-	d.out.text(`A pod here is a network namespace, attached as Multus attaches one to the
-NetworkAttachmentDefinition with this configuration:`)
+	d.out.chapter("6. Attach pods to an ENI with the CNI plugin")
+	d.out.text(`In this demo, a pod is a network namespace. It is attached as Multus attaches a
+pod to a NetworkAttachmentDefinition with this configuration:`)
 	d.out.printf("\n")
 	d.out.text(podNetwork)
 	d.out.printf("\n")
-	d.out.text(fmt.Sprintf("%-8s %-8s %-11s %-13s %-16s %s", "POD", "NODE", "ZONE", "ADDRESS", "OUT OF", "ATTACHED IN"))
+	d.out.text(fmt.Sprintf("%-8s %-8s %-11s %-13s %-16s %s", "POD", "NODE", "ZONE", "ADDRESS", "PREFIX", "ATTACHED IN"))
 	before := d.callsOfAgents()
 	var pods []attachedPod
 	for _, p := range [][2]string{{"reader", pinging}, {"writer", pinged}} {
@@ -54,7 +54,7 @@ NetworkAttachmentDefinition with this configuration:`)
 		if err != nil {
 			return errors.Join(err, d.noDrops())
 		}
-		d.out.text(fmt.Sprintf("%s → %s: %d echo requests, %d answers, the slowest after %.2f ms",
+		d.out.text(fmt.Sprintf("%s → %s: %d echo requests, %d replies, slowest after %.2f ms",
 			from.Name, to.Name, numberOfRequests, len(took), float64(slices.Max(took))/float64(time.Millisecond)))
 	}
 	for _, p := range pods {
@@ -65,7 +65,7 @@ NetworkAttachmentDefinition with this configuration:`)
 	if err := d.noDrops(); err != nil {
 		return err
 	}
-	d.out.text(fmt.Sprintf("the VPC dropped none; the pods, which are gone now, took %d EC2 calls", d.callsOfAgents()-before))
+	d.out.text(fmt.Sprintf("the VPC dropped no packets; attaching and detaching the pods took %d EC2 calls", d.callsOfAgents()-before))
 	return nil
 }
 
@@ -94,7 +94,7 @@ func (d *demo) attach(ctx context.Context, name, node string) (attachedPod, erro
 		return pod, err
 	}
 	if len(result.IPs) == 0 {
-		return pod, errors.New("the plugin has given no address")
+		return pod, errors.New("the plugin assigned no address")
 	}
 	pod.address, _ = netip.AddrFromSlice(result.IPs[0].Address.IP)
 	pod.address = pod.address.Unmap()
@@ -106,5 +106,5 @@ func (d *demo) attach(ctx context.Context, name, node string) (attachedPod, erro
 			}
 		}
 	}
-	return pod, fmt.Errorf("EC2 knows %v as no ENI's", pod.address)
+	return pod, fmt.Errorf("%v does not belong to any ENI in EC2", pod.address)
 }

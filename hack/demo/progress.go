@@ -54,7 +54,7 @@ func (p *progress) unfinished() []string {
 	var rest []string
 	for _, r := range p.rows {
 		if len(r.at) < len(p.steps) {
-			rest = append(rest, fmt.Sprintf("%s of %s: %s", r.nodeENI, r.node, cmp.Or(r.why, r.state, "nothing is reported")))
+			rest = append(rest, fmt.Sprintf("%s of %s: %s", r.nodeENI, r.node, cmp.Or(r.why, r.state, "no report")))
 		}
 	}
 	return rest

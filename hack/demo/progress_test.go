@@ -29,7 +29,7 @@ func TestArrivals(t *testing.T) {
 	if got := strings.Join(p.lines(), "\n"); got != want {
 		t.Errorf("got:\n%s\nwant:\n%s", got, want)
 	}
-	if got := strings.Join(p.unfinished(), ";"); got != "data of node-2: nothing is reported" {
+	if got := strings.Join(p.unfinished(), ";"); got != "data of node-2: no report" {
 		t.Errorf("unfinished: %q", got)
 	}
 	report(2*time.Second, "node-2", v1alpha1.ENIState{Phase: "Failed", Message: "the subnet is full"})
@@ -57,7 +57,7 @@ func TestDeparted(t *testing.T) {
 		{v1alpha1.PhaseReleased, attachment(cloud.AttachmentAttached), true, 1, "link down"},
 		{"", attachment(cloud.AttachmentDetaching), true, 1, "detaching"},
 		{v1alpha1.PhaseReleased, cloud.Interface{}, true, 2, "detached"},
-		{v1alpha1.PhaseReleased, cloud.Interface{}, false, 3, "gone"},
+		{v1alpha1.PhaseReleased, cloud.Interface{}, false, 3, "deleted"},
 	} {
 		if steps, state := departed(test.phase, test.eni, test.exists); steps != test.steps || state != test.state {
 			t.Errorf("%+v: %d %s", test, steps, state)
