@@ -94,14 +94,14 @@ func (d *desired) ready(uid types.UID, entries []v1alpha1.ENIState) (ready, know
 
 // nodeChange is what is to change about what the Node shows.
 type nodeChange struct {
-	untaint     []int    // the start-up taint's places among the taints, the last first
+	untaint     []int    // the startup taint's places among the taints, the last first
 	set, remove []string // labels, sorted
 }
 
 func (c nodeChange) empty() bool { return len(c.untaint)+len(c.set)+len(c.remove) == 0 }
 
 // changeNode compares what the Node shows with whether the NodeENIs are ready. The
-// start-up taint goes when all that select the node are ready, or none does.
+// startup taint goes when all that select the node are ready, or none does.
 func changeNode(show NodeReadiness, s Snapshot, all map[types.UID]nodeENIReadiness) nodeChange {
 	var c nodeChange
 	if !s.tellsAll() {

@@ -30,7 +30,7 @@ func TestReadinessNames(t *testing.T) {
 			}
 			for _, taint := range object.Spec.Template.Spec.StartupTaints {
 				if taints++; taint.Key != v1alpha1.StartupTaint {
-					t.Errorf("%s:%d: the start-up taint is %s", p.path, m.line, taint.Key)
+					t.Errorf("%s:%d: the startup taint is %s", p.path, m.line, taint.Key)
 				}
 			}
 			for _, flag := range object.Spec.Kubelet.Flags {

@@ -18,7 +18,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
-// Taints of a Node that has just joined: the start-up taint twice, among others.
+// Taints of a Node that has just joined: the startup taint twice, among others.
 const joinTaints = `[
 	{"key":"example.com/starting","effect":"NoExecute","value":"yes","timeAdded":"2026-01-01T00:00:00Z"},
 	{"key":"networking.k8s.aws/eni-not-ready","effect":"NoSchedule"},
@@ -27,7 +27,7 @@ const joinTaints = `[
 
 const otherTaints = "example.com/starting=yes:NoExecute 2026-01-01T00:00:00Z, example.com/gpu=a100:NoSchedule "
 
-// What Nodes show of their ENIs: the start-up taint goes when all of them are
+// What Nodes show of their ENIs: the startup taint goes when all of them are
 // ready, labels come and go with the NodeENIs.
 func TestNodeReadiness(t *testing.T) {
 	t.Parallel()

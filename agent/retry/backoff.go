@@ -16,7 +16,7 @@ var (
 	// Transient faults: AWS's own clients begin below a second and double.
 	transientBackoff = Backoff{First: time.Second, Max: 30 * time.Second}
 	// Conflict is for an object that others change at the same time, and that pods
-	// wait for: the Node's start-up taint.
+	// wait for: the Node's startup taint.
 	Conflict = Backoff{First: 50 * time.Millisecond, Max: 5 * time.Second}
 	// EC2 throttles again at a node's turn, see turn.go: how many wait is not
 	// known, or others call too.

@@ -40,7 +40,7 @@ func ReadyLabel(nodeENI string) string {
 // PodResource is the name of the extended resource for the number of pods on a node for
 // which the NodeENI's ENIs have addresses. The admission plugin ExtendedResourceToleration
 // adds a toleration with the name of the resource to pods that request it, so no resource
-// has the name of the start-up taint.
+// has the name of the startup taint.
 func PodResource(nodeENI string) string {
 	if len(nodeENI) > validation.LabelValueMaxLength || PodResourcePrefix+nodeENI == StartupTaint {
 		nodeENI = hashed(nodeENI)

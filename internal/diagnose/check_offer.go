@@ -39,7 +39,7 @@ func (p *pair) hint(reasons ...string) string {
 	return ""
 }
 
-// checkTaint says whether the node still has the start-up taint.
+// checkTaint says whether the node still has the startup taint.
 func checkTaint(p *pair) []Step {
 	if p.node == nil || !slices.ContainsFunc(p.node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == v1alpha1.StartupTaint }) {
 		return nil

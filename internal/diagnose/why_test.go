@@ -131,10 +131,10 @@ var situations = []situation{
 	{"name of the link is taken", func(s *Snapshot) {
 		attached(s, v1alpha1.PhaseFailed, "InterfaceNameTaken", "another link has the name storage0: bond0; choose another interfaceName, or rename that link")
 	}, "", "InterfaceNameTaken"},
-	{"start-up taint without the flag", func(s *Snapshot) {
+	{"startup taint without the flag", func(s *Snapshot) {
 		s.Nodes[0].Spec.Taints = []corev1.Taint{{Key: v1alpha1.StartupTaint, Effect: corev1.TaintEffectNoSchedule}}
 	}, "", "StartupTaint"},
-	{"start-up taint that cannot be removed", func(s *Snapshot) {
+	{"startup taint that cannot be removed", func(s *Snapshot) {
 		s.Nodes[0].Spec.Taints = []corev1.Taint{{Key: v1alpha1.StartupTaint, Effect: corev1.TaintEffectNoSchedule}}
 		s.Pods[0].Spec.Containers[0].Args = []string{"--startup-taint"}
 		warnAbout(s, "Node", "node-1", "NodeNotPatched", "the Node was not changed: nodes \"node-1\" is forbidden; allow patch of nodes")

@@ -81,7 +81,7 @@ func TestPolicy(t *testing.T) {
 		do      func() error
 		refusal string
 	}{
-		{"the start-up taint goes", r.patch(agent, "node-1", remove(taint+"1")), ""},
+		{"the startup taint goes", r.patch(agent, "node-1", remove(taint+"1")), ""},
 		{"both of them", r.patch(agent, "node-1", remove(taint+"3"), remove(taint+"1")), ""},
 		{"a label comes", r.patch(agent, "node-1", add(label+"data", "ready")), ""},
 		{"a label goes", r.patch(agent, "node-1", remove(label+"old")), ""},
@@ -95,10 +95,10 @@ func TestPolicy(t *testing.T) {
 		{"another taint goes", r.patch(agent, "node-1", remove(taint+"2")), "can remove only the taint networking.k8s.aws/eni-not-ready, but not example.com/starting"},
 		{"all taints go", r.patch(agent, "node-1", remove("/spec/taints")), "but not node.kubernetes.io/not-ready, example.com/starting"},
 		{"a taint comes", r.patch(agent, "node-1", add(taint+"-", strange)), "an agent cannot add or change taints, such as example.com/away"},
-		{"the start-up taint comes", r.patch(agent, "node-1", add(taint+"-", ours)), "an agent cannot add or change taints"},
+		{"the startup taint comes", r.patch(agent, "node-1", add(taint+"-", ours)), "an agent cannot add or change taints"},
 		{"a taint is replaced by another one", r.patch(agent, "node-1", remove(taint+"1"), add(taint+"-", strange)), "an agent cannot add or change taints"},
 		{"another taint gets another value", r.patch(agent, "node-1", add(taint+"2/value", "no")), "an agent cannot add or change taints, such as example.com/starting"},
-		{"the start-up taint gets another value", r.patch(agent, "node-1", add(taint+"1/value", "no")), "an agent cannot add or change taints"},
+		{"the startup taint gets another value", r.patch(agent, "node-1", add(taint+"1/value", "no")), "an agent cannot add or change taints"},
 
 		{"another label comes", r.patch(agent, "node-1", add("/metadata/labels/node-role.kubernetes.io~1control-plane", "")),
 			"can change only labels that start with nodeeni.networking.k8s.aws/, but not node-role.kubernetes.io/control-plane"},

@@ -103,7 +103,7 @@ func figures(all []benchmark) ([]result.Figure, error) {
 		{"PassSettled/enis=15", "a pass with nothing to do, 15 ENIs, without netlink", 3000},
 		{"Configure/nothing_to_do", "a look at a link that is as it must be, on a node with 300 pods", 100},
 		{"Decode/rules=603", "603 rules read", 0},
-		{"LeftOverOfFleet", "2,000 decisions whether an ENI is left over", 0},
+		{"LeftOverOfFleet", "2,000 decisions whether an ENI is a leftover", 0},
 	} {
 		i := slices.IndexFunc(all, func(b benchmark) bool { return b.name == f.benchmark })
 		if i < 0 {
