@@ -169,7 +169,7 @@ func (a *Agent) notReady() error {
 	case !a.selection.read:
 		return errors.New("not all NodeENIs and the Node have been read yet")
 	case !a.selection.snapshot.NodeExists:
-		return fmt.Errorf("Node %q does not exist", a.Node)
+		return fmt.Errorf("node %q does not exist", a.Node)
 	case a.inventory.Synced():
 		return nil
 	case refused:

@@ -30,7 +30,7 @@ func TestReady(t *testing.T) {
 	}
 	expect("at first", "have been read yet")
 	a.selection.read = true
-	expect("without a Node", `Node "node-a" does not exist`)
+	expect("without a Node", `node "node-a" does not exist`)
 	a.selection.snapshot.NodeExists = true
 	expect("with a snapshot", "EC2 has not yet returned")
 	a.failures.Failed(describeKey, ec2Error("UnauthorizedOperation", "no"), time.Now())
