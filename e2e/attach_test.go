@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -48,8 +49,15 @@ func documentedIn(t *testing.T, file, kind, name string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	variables := map[string]string{}
+	for _, export := range regexp.MustCompile(`(?m)^ *export ([A-Z_]+)=(\S+)`).FindAllStringSubmatch(string(page), -1) {
+		variables[export[1]] = export[2]
+	}
 	for i, block := range strings.Split(string(page), "```") {
 		text, isYAML := strings.CutPrefix(block, "yaml\n")
+		if heredoc := regexp.MustCompile(`(?s)<<EOF\n(.*)\n *EOF\n`).FindStringSubmatch(block); heredoc != nil {
+			text, isYAML = os.Expand(heredoc[1], func(name string) string { return variables[name] }), true
+		}
 		if i%2 == 0 || !isYAML {
 			continue
 		}

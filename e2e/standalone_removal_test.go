@@ -371,7 +371,7 @@ func TestStandAloneLimit(t *testing.T) {
 		c.awaitReady(node, name, 1)
 	}
 	c.want(node, "d", c.plain("data"))
-	c.awaitEntry(node, "d", says(v1alpha1.PhaseFailed, "AttachmentLimitExceeded", "takes 4 ENIs"))
+	c.awaitEntry(node, "d", says(v1alpha1.PhaseFailed, "AttachmentLimitExceeded", "supports 4 ENIs"))
 	c.want(node, "e", c.plain("storage"))
 	c.unwrite(node, "b")
 	c.awaitReady(node, "d", 1)

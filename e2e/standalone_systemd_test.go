@@ -86,7 +86,7 @@ func TestStandAloneSystemd(t *testing.T) {
 		hear("WATCHDOG=1")
 	}
 	c.write(node, "bad", "a typo")
-	hear("STATUS=1 of 1 ENIs ready; wrong: bad.yaml")
+	hear("STATUS=1 of 1 ENIs ready; not valid: bad.yaml")
 	c.must(p.Stop())
 	hear("STOPPING=1")
 	c.awaitOnly(node, "data")

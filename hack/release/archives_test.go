@@ -34,8 +34,12 @@ func TestReleaseFiles(t *testing.T) {
 	want := []string{
 		"aws-multi-eni-V.tgz", "eni-agent-V-1.A.rpm", "eni-agent-linux-A.cdx.json", "eni-agent_V-1_A.deb", "eni-cni-linux-A.cdx.json",
 		"eni-coordinator-V-linux-A.tar.gz", "eni-coordinator-linux-A.cdx.json",
-		"krew-eni.yaml", "kubectl-eni-V-linux-A.tar.gz", "kubectl-eni-linux-A.cdx.json",
+		"krew-eni.yaml", "kubectl-eni-linux-A.cdx.json",
 	}
+	for _, platform := range []string{"darwin-amd64", "darwin-arm64", "linux-amd64", "linux-arm64", "windows-amd64"} {
+		want = append(want, "kubectl-eni-"+strings.ReplaceAll(platform, runtime.GOARCH, "A")+".tar.gz")
+	}
+	slices.Sort(want)
 	slices.Sort(kinds)
 	if !slices.Equal(kinds, want) {
 		t.Errorf("released are\n%q, want\n%q", kinds, want)
