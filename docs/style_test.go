@@ -25,6 +25,7 @@ var better = map[*regexp.Regexp]string{
 	word(`left over`):          "leftover",
 	word(`taken for`):          "mistaken for",
 	word(`stand-alone`):        "standalone",
+	word(`start-up taint`):     "startup taint",
 	word(`side by side`):       "in parallel",
 	word(`not to be had`):      "not available",
 	word(`anybody|somebody`):   "anyone, someone, or the actor",
@@ -41,8 +42,10 @@ func TestWords(t *testing.T) {
 		if p.path == "CONTRIBUTING.md" { // it names the words
 			continue
 		}
+		var before string
 		for _, l := range p.prose {
-			checkWords(t, p.path, l.number, l.text)
+			checkWords(t, p.path, l.number, before, l.text)
+			before = strings.TrimSpace(l.text)
 		}
 	}
 	err := filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
@@ -60,7 +63,7 @@ func TestWords(t *testing.T) {
 				return err
 			}
 			for i, l := range strings.Split(string(data), "\n") {
-				checkWords(t, path, i+1, l)
+				checkWords(t, path, i+1, "", l)
 			}
 		}
 		return nil
@@ -79,17 +82,22 @@ func checkMessages(t *testing.T, path string) error {
 	}
 	ast.Inspect(file, func(n ast.Node) bool {
 		if l, ok := n.(*ast.BasicLit); ok && l.Kind == token.STRING {
-			checkWords(t, path, files.Position(l.Pos()).Line, l.Value)
+			checkWords(t, path, files.Position(l.Pos()).Line, "", l.Value)
 		}
 		return true
 	})
 	return nil
 }
 
-func checkWords(t *testing.T, path string, number int, text string) {
+// checkWords checks a line, and what begins at the end of the line before it.
+func checkWords(t *testing.T, path string, number int, before, text string) {
 	t.Helper()
 	for pattern, instead := range better {
-		if found := pattern.FindString(text); found != "" {
+		found := pattern.FindString(text)
+		if found == "" && !pattern.MatchString(before) {
+			found = pattern.FindString(before + " " + strings.TrimSpace(text))
+		}
+		if found != "" {
 			t.Errorf("%s:%d: %q; write: %s", path, number, found, instead)
 		}
 	}

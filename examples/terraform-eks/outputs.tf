@@ -4,6 +4,6 @@ output "coordinator_role_arn" {
 }
 
 output "agent_policy_arn" {
-  description = "ARN of the policy that the nodes' roles have got."
+  description = "ARN of the policy that is attached to the nodes' roles."
   value       = module.policies.agent_policy_arn
 }
