@@ -119,7 +119,7 @@ demo: ## The life of ENIs on three nodes, without AWS. KEEP=1 leaves it running.
 
 build_demo = assets=$$(hack/controlplane/build.sh) && \
 	echo "compiling; this takes minutes the first time, and seconds after that ..." && \
-	$(MAKE) -s build && CGO_ENABLED=0 go build -trimpath -o bin/demo ./hack/demo && \
+	$(MAKE) -s build && CGO_ENABLED=0 go build -trimpath -gcflags all=-l -o bin/demo ./hack/demo && \
 	CGO_ENABLED=0 go build -modfile=hack/tools/cni-plugins/go.mod -o bin/cni/ tool && ln -f bin/eni-cni bin/cni/eni
 
 .PHONY: pictures
