@@ -53,9 +53,9 @@ func run(root, program string) error {
 const preface = `<!-- Made by "make generate". -->
 # Dependencies
 
-This page lists the Go modules that the programs link, with their SPDX licence identifiers, which come
+This page lists the Go modules that the programs link, with their SPDX license identifiers, which come
 from the files of the modules. [Architecture](architecture.md#dependencies) describes the purpose of each
-module that is used directly. The images (/licenses) and packages contain the texts of the licences.
+module that is used directly. The images (/licenses) and packages contain the texts of the licenses.
 
 `
 
@@ -82,7 +82,7 @@ func writeTable(out io.Writer, programs []string, modules []*module) {
 	for _, p := range programs {
 		fmt.Fprintf(out, "* `%s` links %d modules in addition to Go's standard library.\n", p, links[p]-1)
 	}
-	fmt.Fprintf(out, "\n| module | version | licence | used | %s |\n|---|---|---|---|%s\n%s",
+	fmt.Fprintf(out, "\n| module | version | license | used | %s |\n|---|---|---|---|%s\n%s",
 		strings.Join(programs, " | "), strings.Repeat("---|", len(programs)), &rows)
 }
 
@@ -99,7 +99,7 @@ func writeTexts(out io.Writer, program string, modules []*module) {
 			of[text] = append(of[text], strings.TrimSpace(m.path+" "+m.version)+": "+file)
 		}
 	}
-	fmt.Fprintf(out, "%s contains third-party software. These are its licences and notices.\n", program)
+	fmt.Fprintf(out, "%s contains third-party software. These are its licenses and notices.\n", program)
 	for _, text := range texts {
 		fmt.Fprintf(out, "\n%s\n\n%s\n\n%s\n", strings.Repeat("=", 80), strings.Join(of[text], "\n"), text)
 	}
