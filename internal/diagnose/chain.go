@@ -2,6 +2,7 @@ package diagnose
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +18,9 @@ const repository = "https://github.com/aws-multi-eni/aws-multi-eni/tree/main"
 
 // install is the next step where nothing is installed.
 const install = "install aws-multi-eni: " + repository + "/docs/installation.md"
+
+// moreRights is the next step for those who cannot see enough.
+const moreRights = "get the rights that the plugin needs: " + repository + "/docs/kubectl-eni.md#rights"
 
 // Mark is the result of a step.
 type Mark string
@@ -55,7 +59,8 @@ type Chain struct {
 }
 
 // Causes are the steps that keep the node from being ready: the bad ones, or without
-// those the ones that are under way.
+// those the ones that are under way. A cause behind which the chain went on, such as that no
+// coordinator leads, comes after one that stopped it.
 func (c Chain) Causes() []Step {
 	pick := func(f func(Step) bool) (some []Step) {
 		for _, s := range c.Steps {
@@ -65,7 +70,8 @@ func (c Chain) Causes() []Step {
 		}
 		return some
 	}
-	if bad := pick(func(s Step) bool { return s.Mark == Bad }); len(bad) > 0 {
+	stops := pick(func(s Step) bool { return s.Mark == Bad && !s.goesOn })
+	if bad := append(stops, pick(func(s Step) bool { return s.Mark == Bad && s.goesOn })...); len(bad) > 0 {
 		return bad
 	}
 	return pick(func(s Step) bool { return s.waits })
@@ -143,8 +149,9 @@ func (x *index) ago(t time.Time) string {
 	return duration.HumanDuration(max(0, x.Time.Sub(t))) + " ago"
 }
 
-// split divides a message of an agent into what is wrong and what to do, which begins at
-// the first semicolon that is not in parentheses: those hold the words of EC2.
+// split divides a message of an agent or coordinator into what is wrong and what to do, which
+// begins at the first semicolon or sentence that is not in parentheses: those hold the words
+// of EC2.
 func split(message string) (text, next string) {
 	depth := 0
 	for i, c := range message {
@@ -157,10 +164,17 @@ func split(message string) (text, next string) {
 			if depth <= 0 && strings.HasPrefix(message[i:], "; ") && i > 0 {
 				return message[:i], advice(message[i+2:])
 			}
+		case '.':
+			if depth <= 0 && sentence.MatchString(message[i:]) {
+				return message[:i], advice(strings.ToLower(message[i+2:i+3]) + message[i+3:])
+			}
 		}
 	}
 	return message, ""
 }
+
+// sentence matches between two sentences. A name such as EC2 begins none of ours.
+var sentence = regexp.MustCompile(`^\. [A-Z][a-z]`)
 
 // advice says that there is nothing to do if an agent or a coordinator does it.
 func advice(text string) string {

@@ -66,7 +66,10 @@ func (p *pair) noAgent(text, next string) Step {
 	if p.state != nil {
 		step.Text += "; ENIs and links stay as the last agent configured them"
 	}
-	if p.node != nil {
+	switch { // It is not known when the agent ended: at the earliest after its last report.
+	case p.state != nil:
+		step.Since = p.written()
+	case p.node != nil:
 		step.Since = p.node.CreationTimestamp.Time
 	}
 	return step
@@ -217,7 +220,9 @@ func version(spec corev1.PodSpec) string {
 // goes on.
 func checkCoordinator(p *pair) []Step {
 	step := p.coordinator()
-	step.goesOn = true
+	if step.goesOn = true; step.Mark == Bad {
+		step.Text += "; agents still create ENIs, but no ENI is deleted"
+	}
 	return []Step{step}
 }
 

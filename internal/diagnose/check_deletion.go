@@ -39,9 +39,9 @@ func checkDeletion(p *pair) []Step {
 		text, next := split(c.Message)
 		return append(steps, bad("ENI", c.Reason, next, "the coordinator deletes no ENI: %s", text).since(c.LastTransitionTime.Time))
 	}
-	if e := p.warning("NodeENI", n.Name, deletionReasons...); e != nil && happened(e).After(began) {
+	if e := p.warning("NodeENI", n.Name, deletionReasons...); e != nil && !happened(e).Before(began) { // both in whole seconds
 		text, next := split(e.Message)
-		return append(steps, bad("ENI", e.Reason, next, "%s (%s)", text, p.ago(happened(e))).since(happened(e)))
+		return append(steps, bad("ENI", e.Reason, next, "the coordinator reported %s: %s", p.ago(happened(e)), text).since(happened(e)))
 	}
 	step := unknown("ENI", "%s", p.leftovers()).since(began)
 	step.Reason, step.waits, step.Next = "Deleting", true, "wait until the coordinator has deleted the ENIs"

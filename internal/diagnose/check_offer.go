@@ -1,6 +1,7 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,12 +32,15 @@ func (p *pair) runsWith(flag string) (has, known bool) {
 	return false, false
 }
 
-// hint is the newest warning of the agent about its Node, as a part of a text.
-func (p *pair) hint(reasons ...string) string {
-	if e := p.warning("Node", p.nodeName, reasons...); e != nil {
-		return fmt.Sprintf("; %s %s: %s", e.Reason, p.ago(happened(e)), e.Message)
+// hint is the newest warning of the agent about this Node, as a part of a text, and what to
+// do about it. A warning about a former Node of that name does not count.
+func (p *pair) hint(reasons ...string) (text, next string) {
+	e := p.warning("Node", p.nodeName, reasons...)
+	if e == nil || happened(e).Before(p.node.CreationTimestamp.Time) {
+		return "", p.agentLog()
 	}
-	return ""
+	text, next = split(e.Message)
+	return fmt.Sprintf("; %s %s: %s", e.Reason, p.ago(happened(e)), text), cmp.Or(next, p.agentLog())
 }
 
 // checkTaint says whether the node still has the startup taint.
@@ -53,7 +57,8 @@ func checkTaint(p *pair) []Step {
 			return []Step{unknown("readiness", "the node keeps the taint %s until the ENIs of NodeENI %s are Ready", v1alpha1.StartupTaint, n.Name)}
 		}
 	}
-	return []Step{bad("readiness", "StartupTaint", p.agentLog(), "all ENIs are Ready, but the node keeps the taint %s%s", v1alpha1.StartupTaint, p.hint("NodeNotPatched"))}
+	hint, next := p.hint("NodeNotPatched")
+	return []Step{bad("readiness", "StartupTaint", next, "all ENIs are Ready, but the node keeps the taint %s%s", v1alpha1.StartupTaint, hint)}
 }
 
 func allReady(n *v1alpha1.NodeENI, of []v1alpha1.ENIState) bool {
@@ -79,11 +84,16 @@ func checkPods(p *pair) []Step {
 		return []Step{bad("pods", "PodsNotEnabled", "set pods.enabled=true in the Helm chart", "the NodeENI is for pods, and agents run without --pods")}
 	}
 	quantity, has := p.node.Status.Capacity[corev1.ResourceName(resource)]
+	if len(p.node.Status.Capacity) == 0 {
+		return []Step{unknown("pods", "the Node has no capacity yet; when its kubelet has registered it, the agent adds the extended resource %s", resource)}
+	}
 	if !has && allReady(p.n, p.entries) {
-		return []Step{bad("pods", "NotOffered", p.agentLog(), "the node does not offer the extended resource %s%s", resource, p.hint("NodeNotPatched", "PodNetworkNotWritten"))}
+		hint, next := p.hint("NodeNotPatched", "PodNetworkNotWritten")
+		return []Step{bad("pods", "NotOffered", next, "the node does not offer the extended resource %s%s", resource, hint)}
 	}
 	if e := p.warning("Node", p.nodeName, "PodNetworkNotWritten"); e != nil && p.Time.Sub(happened(e)) < 2*patience {
-		return []Step{bad("pods", e.Reason, p.agentLog(), "%s", e.Message).since(happened(e))}
+		text, next := split(e.Message)
+		return []Step{bad("pods", e.Reason, cmp.Or(next, p.agentLog()), "%s", text).since(happened(e))}
 	}
 	if !has {
 		return nil

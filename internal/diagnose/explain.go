@@ -89,6 +89,8 @@ func (x *index) resolve(names []string) (node, nodeENI string, err error) {
 	node, noNode := x.isNode(name)
 	nodeENI, noNodeENI := x.isNodeENI(name)
 	switch {
+	case noNode != nil && noNodeENI != nil && x.Unread[Nodes] != "":
+		return "", "", fmt.Errorf("there is no NodeENI %q, and whether there is such a Node is not known: %s", name, x.Unread[Nodes])
 	case noNode != nil && noNodeENI != nil:
 		near := append(nearest(name, x.nodeNames()), nearest(name, slices.Sorted(maps.Keys(x.nodeENIs)))...)
 		return "", "", &NameError{fmt.Sprintf("%q is neither a Node nor a NodeENI%s", name, didYouMean(near))}
@@ -99,7 +101,11 @@ func (x *index) resolve(names []string) (node, nodeENI string, err error) {
 }
 
 func (x *index) isNode(name string) (string, error) {
-	if all := x.nodeNames(); !slices.Contains(all, name) {
+	all := x.nodeNames()
+	switch has := slices.Contains(all, name); {
+	case !has && x.Unread[Nodes] != "":
+		return "", fmt.Errorf("whether there is a Node %q is not known: %s", name, x.Unread[Nodes])
+	case !has:
 		return "", &NameError{fmt.Sprintf("there is no Node %q%s", name, didYouMean(nearest(name, all)))}
 	}
 	return name, nil
@@ -180,7 +186,7 @@ func (x *index) unselected(node string) Chain {
 	of := x.nodes[node]
 	if of == nil {
 		c.Steps = []Step{unknown("selector", "the labels of %s are not known, and its agent reports no ENI: %s", node, x.Unread[Nodes])}
-		c.Steps[0].waits = true
+		c.Steps[0].waits, c.Steps[0].Next = true, moreRights
 		return c
 	}
 	names := slices.Sorted(maps.Keys(x.nodeENIs))
@@ -233,13 +239,41 @@ func (x *index) selectsNothing(n *v1alpha1.NodeENI) Chain {
 			text += fmt.Sprintf("; %d of %d nodes have %s=%s", count, len(x.Nodes), key, n.Spec.NodeSelector[key])
 		}
 	}
+	if others := x.otherValues(n.Spec.NodeSelector); others != "" {
+		text += "; " + others
+		next = "correct nodeSelector, or " + next
+	}
 	step := bad("selector", "NoMatchingNodes", next, "%s", text).since(n.CreationTimestamp.Time)
 	if x.Unread[Nodes] != "" {
-		step = unknown("selector", "no agent reports an ENI of this NodeENI, and Nodes cannot be read: %s", x.Unread[Nodes])
-		step.waits = true
+		step = unknown("selector", "which nodes have the labels %s is not known: %s; no agent reports an ENI of this NodeENI", selectorText(n.Spec.NodeSelector), x.Unread[Nodes])
+		if why := x.Unread[NodeENIStates]; why != "" {
+			step.Text = fmt.Sprintf("nodes and ENIs of this NodeENI are not known: %s; %s", x.Unread[Nodes], why)
+		}
+		step.waits, step.Next = true, moreRights
 	}
 	c.Steps = append(c.Steps, step)
 	return c
+}
+
+// otherValues are those that nodes have of labels of which no node has the selector's value.
+// One of the two is often a typo.
+func (x *index) otherValues(selector map[string]string) string {
+	var found []string
+	for _, key := range slices.Sorted(maps.Keys(selector)) {
+		others := map[string]bool{}
+		for i := range x.Nodes {
+			if value, has := x.Nodes[i].Labels[key]; has {
+				others[key+"="+value] = true
+			}
+		}
+		if !others[key+"="+selector[key]] {
+			found = append(found, slices.Sorted(maps.Keys(others))...)
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return "nodes have " + some(found)
 }
 
 // group sorts chains into groups with one cause each, the oldest cause first. If all are

@@ -142,3 +142,10 @@ func quantity(text string) resource.Quantity { return resource.MustParse(text) }
 func deleteNodeENI(s *Snapshot, since time.Duration) {
 	s.NodeENIs[0].DeletionTimestamp = new(before(since))
 }
+
+// forPods makes the NodeENI one for pods, whose extended resource the Nodes do not have.
+func forPods(s *Snapshot) {
+	s.NodeENIs[0].Spec.Pods = &v1alpha1.Pods{}
+	s.Pods[0].Spec.Containers[0].Args = []string{"--pods"}
+	s.Nodes[0].Status.Capacity = corev1.ResourceList{"cpu": quantity("4")}
+}

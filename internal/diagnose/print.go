@@ -135,6 +135,9 @@ func (p Printer) Fleet(fleet Fleet, wide bool) {
 	}
 	p.table(rows)
 	t := fleet.NotReady[0]
+	if t.Node == "" && fleet.index.nodes[t.NodeENI] != nil {
+		t.NodeENI = "nodeeni/" + t.NodeENI
+	}
 	fmt.Fprintln(p.Out)
 	p.line("What to do about the first one: kubectl eni why %s", strings.TrimSpace(t.Node+" "+t.NodeENI))
 }

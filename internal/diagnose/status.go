@@ -80,7 +80,7 @@ func StatusOf(s *Snapshot, f Filter) (Fleet, error) {
 			return fleet, err
 		}
 	}
-	names := f.NodeENIs
+	names := slices.Compact(slices.Sorted(slices.Values(f.NodeENIs)))
 	for _, name := range names {
 		if _, err := x.isNodeENI(name); err != nil {
 			return fleet, err

@@ -2,9 +2,11 @@ package diagnose
 
 import (
 	"bytes"
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +38,7 @@ var situations = []situation{
 	{"no node selected", func(s *Snapshot) {
 		s.NodeENIs[0].Spec.NodeSelector = map[string]string{"ng": "multi-eni", "tier": "storage"}
 	}, "data", "NoMatchingNodes"},
+	{"typo in the selector", func(s *Snapshot) { s.NodeENIs[0].Spec.NodeSelector = map[string]string{"ng": "multieni"} }, "data", "NoMatchingNodes"},
 	{"wrong zone", func(s *Snapshot) {
 		failed(s, v1alpha1.PhaseFailed, "NoSubnetInZone", "no listed subnet is in the node's zone us-east-1b (subnet-0123456789abcdef0 is in us-east-1a); list a subnet of that zone, or select other nodes")
 	}, "", "NoSubnetInZone"},
@@ -91,6 +94,10 @@ var situations = []situation{
 		s.States[0].Status.Reason, s.States[0].Status.ENIs = "WrongRegion", nil
 		s.States[0].Status.Message = "the AWS Region is set to eu-west-1, and the instance is in us-east-1; unset AWS_REGION"
 	}, "", "WrongRegion"},
+	{"Node of another instance", func(s *Snapshot) {
+		s.States[0].Status.Reason, s.States[0].Status.ENIs = "NotThisInstance", nil
+		s.States[0].Status.Message = `Node node-1 has the providerID "aws:///us-east-1a/i-00000000000000001", but IMDS reports that this agent runs on instance i-0ffffffffffffffff. Set --node-name to the name of this instance's Node. If the Node is a leftover from an earlier instance with the same name, delete it and restart the kubelet`
+	}, "", "NotThisInstance"},
 	{"no providerID", func(s *Snapshot) { s.Nodes[0].Spec.ProviderID = ""; s.States[0].Status.InstanceID = "" }, "", "NotThisInstance"},
 	{"providerID of k3s", func(s *Snapshot) { s.Nodes[0].Spec.ProviderID = "k3s://node-1" }, "", "NotThisInstance"},
 	{"replaced instance", func(s *Snapshot) { s.Nodes[0].Spec.ProviderID = "aws:///us-east-1a/i-0ffffffffffffffff" }, "", "NotThisInstance"},
@@ -98,7 +105,7 @@ var situations = []situation{
 	{"no coordinator and a full subnet", func(s *Snapshot) {
 		s.Lease = nil
 		failed(s, v1alpha1.PhasePending, "InsufficientFreeAddressesInSubnet", "subnet-0123456789abcdef0 (10.0.16.0/20): the subnet has no free address left: EC2 refused CreateNetworkInterface (InsufficientFreeAddressesInSubnet: x); free addresses in the subnet, or list another subnet of this zone; it is tried again")
-	}, "", "NoCoordinator"},
+	}, "", "InsufficientFreeAddressesInSubnet"},
 	{"full subnet", func(s *Snapshot) {
 		failed(s, v1alpha1.PhasePending, "InsufficientFreeAddressesInSubnet", "subnet-0123456789abcdef0 (10.0.16.0/20): the subnet has no free address left: EC2 refused CreateNetworkInterface (InsufficientFreeAddressesInSubnet: x); free addresses in the subnet, or list another subnet of this zone; it is tried again")
 	}, "", "InsufficientFreeAddressesInSubnet"},
@@ -146,10 +153,22 @@ var situations = []situation{
 		s.Nodes[0].Status.Capacity = corev1.ResourceList{"networking.k8s.aws/data": quantity("14")}
 	}, "", ""},
 	{"resource not offered", func(s *Snapshot) {
-		s.NodeENIs[0].Spec.Pods = &v1alpha1.Pods{}
-		s.Pods[0].Spec.Containers[0].Args = []string{"--pods"}
+		forPods(s)
 		warnAbout(s, "Node", "node-1", "PodNetworkNotWritten", "the network file /run/eni-agent/pods/data.json cannot be written: read-only file system")
 	}, "", "NotOffered"},
+	{"resource that may not be offered", func(s *Snapshot) {
+		forPods(s)
+		warnAbout(s, "Node", "node-1", "NodeNotPatched", `cannot change the extended resources networking.k8s.aws/NODEENI: nodes "node-1" is forbidden; apply manifests/pods (pods.enabled in the Helm chart) to allow it, or start the agent without --pods`)
+	}, "", "NotOffered"},
+	{"warning about a former Node", func(s *Snapshot) {
+		forPods(s)
+		warnAbout(s, "Node", "node-1", "NodeNotPatched", `cannot change the extended resources networking.k8s.aws/NODEENI: nodes "node-1" is forbidden; apply manifests/pods (pods.enabled in the Helm chart) to allow it`)
+		s.Nodes[0].CreationTimestamp = before(30 * time.Second)
+	}, "", "NotOffered"},
+	{"Node without capacity", func(s *Snapshot) {
+		forPods(s)
+		s.Nodes[0].Status.Capacity = nil
+	}, "", ""},
 	{"deletion with a finalizer of others", func(s *Snapshot) {
 		deleteNodeENI(s, time.Minute)
 		s.NodeENIs[0].Finalizers = []string{"example.com/backup"}
@@ -162,9 +181,13 @@ var situations = []situation{
 		deleteNodeENI(s, time.Hour)
 		warnAbout(s, "NodeENI", "data", "ENIRefused", "eni-0a: IAM does not allow ec2:DeleteNetworkInterface: EC2 refused DeleteNetworkInterface (UnauthorizedOperation: no); allow ec2:DeleteNetworkInterface in the IAM policy of the role that makes the call")
 	}, "data", "ENIRefused"},
+	{"deletion that EC2 refuses at once", func(s *Snapshot) {
+		deleteNodeENI(s, time.Minute)
+		warnAbout(s, "NodeENI", "data", "EC2Unavailable", "cannot list the ENIs of the NodeENI in EC2, so its deletion waits: IAM does not allow ec2:DescribeNetworkInterfaces: EC2 refused DescribeNetworkInterfaces (UnauthorizedOperation: no); allow ec2:DescribeNetworkInterfaces in the IAM policy of the calling role")
+	}, "data", "EC2Unavailable"},
 	{"deletion that is blocked", func(s *Snapshot) {
 		deleteNodeENI(s, time.Hour)
-		s.NodeENIs[0].Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionCleanupBlocked, Status: metav1.ConditionTrue, Reason: "WrongRegion", Message: "the coordinator asks EC2 in eu-west-1, and the nodes are in us-east-1; unset AWS_REGION", LastTransitionTime: before(time.Hour)}}
+		s.NodeENIs[0].Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionCleanupBlocked, Status: metav1.ConditionTrue, Reason: "WrongRegion", Message: "the coordinator uses EC2 in Region eu-west-1, but the Nodes of the cluster are in us-east-1 (node-1; node-2), so it detaches and deletes nothing. Set AWS_REGION of the coordinator (awsRegion in the Helm chart) to us-east-1", LastTransitionTime: before(time.Hour)}}
 	}, "data", "WrongRegion"},
 	{"deletion in progress", func(s *Snapshot) { deleteNodeENI(s, 5*time.Second) }, "data", "Deleting"},
 	{"deletion that takes long", func(s *Snapshot) { deleteNodeENI(s, time.Hour) }, "node-1", "Deleting"},
@@ -259,6 +282,62 @@ func TestWhyGroups(t *testing.T) {
 	var out bytes.Buffer
 	Printer{Out: &out}.Explanation(e)
 	compare(t, "testdata/groups.txt", out.Bytes())
+}
+
+// A coordinator that is gone is no reason to take nodes with other causes for the same.
+func TestWhyGroupsWithoutCoordinator(t *testing.T) {
+	s := healthy()
+	s.Lease = nil
+	for i, reason := range []string{"SecurityGroupNotFound", "UnauthorizedOperation"} {
+		s.States[i].Status.ENIs[0].Phase, s.States[i].Status.ENIs[0].Reason = v1alpha1.PhaseFailed, reason
+	}
+	e, err := Explain(s, "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var causes []string
+	for _, g := range e.Groups {
+		for _, c := range g.Causes() {
+			causes = append(causes, c.Reason)
+		}
+	}
+	if want := []string{"SecurityGroupNotFound", "NoCoordinator", "UnauthorizedOperation", "NoCoordinator"}; !slices.Equal(causes, want) {
+		t.Errorf("the causes are %q, want %q", causes, want)
+	}
+}
+
+// Without the right to list Nodes, it is not known whether a name is that of one.
+func TestNamesWithoutNodes(t *testing.T) {
+	s := healthy()
+	s.Nodes, s.States, s.Unread = nil, nil, map[Resource]string{Nodes: "you have no right to list nodes"}
+	for _, names := range []string{"node-1", "node/node-1", "node-1 data"} {
+		_, err := Explain(s, strings.Fields(names)...)
+		if err == nil || !strings.Contains(err.Error(), "is not known: you have no right to list nodes") || errors.As(err, new(*NameError)) {
+			t.Errorf("%s: %v", names, err)
+		}
+	}
+	e, err := Explain(s, "data")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if causes := e.Groups[0].Causes(); e.IsReady() || len(causes) != 1 || causes[0].Next != moreRights {
+		t.Errorf("data: %+v", e.Groups[0].Steps)
+	}
+}
+
+func TestSplit(t *testing.T) {
+	for message, want := range map[string][2]string{
+		"a is wrong; correct it":                       {"a is wrong", "correct it"},
+		"EC2 refused X (A: b; c. Do d); do e. Then f":  {"EC2 refused X (A: b; c. Do d)", "do e. Then f"},
+		"it is wrong. Set x, which y. If z, delete it": {"it is wrong", "set x, which y. If z, delete it"},
+		"version 1.2. EC2 is not a sentence":           {"version 1.2. EC2 is not a sentence", ""},
+		"EC2 is throttling; the call is retried":       {"EC2 is throttling", "wait: the call is retried"},
+		"it was attached again. The coordinator waits": {"it was attached again", "wait: the coordinator waits"},
+	} {
+		if text, next := split(message); text != want[0] || next != want[1] {
+			t.Errorf("%s: %q, %q", message, text, next)
+		}
+	}
 }
 
 func TestNames(t *testing.T) {
