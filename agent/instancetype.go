@@ -37,7 +37,7 @@ func unsupported(spec v1alpha1.NodeENISpec, t eni.InstanceType) string {
 			missing = append(missing, fmt.Sprintf(format, args...))
 		}
 	}
-	add(spec.NetworkCard > 0 && len(t.Cards) > 0 && !known, "it has no network card %d (networkCard): it has %d network cards, numbered from 0", spec.NetworkCard, len(t.Cards))
+	add(spec.NetworkCard > 0 && len(t.Cards) > 0 && !known, "it has no network card %d (networkCard): its last network card is %d", spec.NetworkCard, len(t.Cards)-1)
 	add(len(card.InterfaceTypes) > 0 && !slices.Contains(card.InterfaceTypes, "interface"), "its network card %d supports only interfaces of type %s (networkCard)", spec.NetworkCard, strings.Join(card.InterfaceTypes, " and "))
 	add(t.Xen && ipv4.Prefixes+ipv6.Prefixes > 0, "only Nitro types support prefixes (ipv4.prefixes, ipv6.prefixes)")
 	add(t.IPv4Addresses > 0 && addresses4 > max(t.IPv4Addresses, 1), "an ENI can have at most %d IPv4 addresses, including the primary address and prefixes (ipv4), but this one would have %d", t.IPv4Addresses, addresses4)

@@ -90,7 +90,7 @@ func (x *index) resolve(names []string) (node, nodeENI string, err error) {
 	nodeENI, noNodeENI := x.isNodeENI(name)
 	switch {
 	case noNode != nil && noNodeENI != nil && x.Unread[Nodes] != "":
-		return "", "", fmt.Errorf("there is no NodeENI %q, and whether there is such a Node is not known: %s", name, x.Unread[Nodes])
+		return "", "", fmt.Errorf("there is no NodeENI %q, and the plugin cannot check whether there is a Node %q: %s", name, name, x.Unread[Nodes])
 	case noNode != nil && noNodeENI != nil:
 		near := append(nearest(name, x.nodeNames()), nearest(name, slices.Sorted(maps.Keys(x.nodeENIs)))...)
 		return "", "", &NameError{fmt.Sprintf("%q is neither a Node nor a NodeENI%s", name, didYouMean(near))}
@@ -100,11 +100,17 @@ func (x *index) resolve(names []string) (node, nodeENI string, err error) {
 	return node, nodeENI, nil
 }
 
+// KnowsNode returns an error if there is no such Node, or if that is not known.
+func KnowsNode(s *Snapshot, name string) error {
+	_, err := newIndex(s).isNode(name)
+	return err
+}
+
 func (x *index) isNode(name string) (string, error) {
 	all := x.nodeNames()
 	switch has := slices.Contains(all, name); {
 	case !has && x.Unread[Nodes] != "":
-		return "", fmt.Errorf("whether there is a Node %q is not known: %s", name, x.Unread[Nodes])
+		return "", fmt.Errorf("the plugin cannot check whether there is a Node %q: %s", name, x.Unread[Nodes])
 	case !has:
 		return "", &NameError{fmt.Sprintf("there is no Node %q%s", name, didYouMean(nearest(name, all)))}
 	}

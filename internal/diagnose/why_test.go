@@ -312,7 +312,7 @@ func TestNamesWithoutNodes(t *testing.T) {
 	s.Nodes, s.States, s.Unread = nil, nil, map[Resource]string{Nodes: "you have no right to list nodes"}
 	for _, names := range []string{"node-1", "node/node-1", "node-1 data"} {
 		_, err := Explain(s, strings.Fields(names)...)
-		if err == nil || !strings.Contains(err.Error(), "is not known: you have no right to list nodes") || errors.As(err, new(*NameError)) {
+		if err == nil || !strings.Contains(err.Error(), `cannot check whether there is a Node "node-1": you have no right to list nodes`) || errors.As(err, new(*NameError)) {
 			t.Errorf("%s: %v", names, err)
 		}
 	}

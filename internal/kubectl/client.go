@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"slices"
 	"strconv"
 	"time"
@@ -36,6 +37,7 @@ func newAccess(flags *pflag.FlagSet) *access {
 	a := &access{rules: clientcmd.NewDefaultClientConfigLoadingRules()}
 	flags.StringVar(&a.rules.ExplicitPath, "kubeconfig", "", "path of the kubeconfig file")
 	names := clientcmd.RecommendedConfigOverrideFlags("")
+	names.ClusterOverrideFlags.APIServer.ShortName = "s" // as kubectl has it
 	names.ContextOverrideFlags.Namespace.Description = "namespace of the agents and coordinators (default: where they are found, or " + diagnose.DefaultNamespace + ")"
 	access := pflag.NewFlagSet("", pflag.ContinueOnError)
 	clientcmd.BindOverrideFlags(&a.overrides, access, names)
@@ -49,7 +51,9 @@ func newAccess(flags *pflag.FlagSet) *access {
 // connect makes a client.
 func (a *access) connect() (*client, error) {
 	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(a.rules, &a.overrides).ClientConfig()
-	if err != nil {
+	if clientcmd.IsEmptyConfig(err) {
+		return nil, errors.New("there is no kubeconfig: set KUBECONFIG, or name the file with --kubeconfig")
+	} else if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
 	cfg.UserAgent = "kubectl-eni/" + Version
@@ -128,6 +132,8 @@ func explain(err error, path string) error {
 		return &refusal{"you have no right to read " + path, err}
 	case apierrors.IsUnauthorized(err):
 		return &refusal{"the API server does not accept your credentials: log in again", err}
+	case errors.As(err, new(*url.Error)):
+		return fmt.Errorf("cannot reach the API server: %w", err)
 	}
 	return err
 }

@@ -32,12 +32,12 @@ func doctorFlags(*pflag.FlagSet) func(context.Context, *access, []string, IO) (i
 		node := strings.TrimPrefix(args[0], "node/")
 		pod, err := r.agentOn(node)
 		if err != nil {
-			return exitUnreadable, fmt.Errorf("%w\n%s", err, withoutExec(node, nil))
+			return exitUnreadable, r.withoutExec(err, node, nil)
 		}
 		out, errOut := &printable{to: io.Out}, &printable{to: io.Err}
 		code, err := c.exec(ctx, pod, doctorCommand(pod, args[1:]), out, errOut)
 		if err = errors.Join(err, out.flush(), errOut.flush()); err != nil {
-			return exitUnreadable, fmt.Errorf("%w\n%s", err, withoutExec(node, pod))
+			return exitUnreadable, r.withoutExec(err, node, &pod.Spec)
 		}
 		return code, nil
 	}
@@ -60,18 +60,25 @@ func doctorCommand(pod *corev1.Pod, args []string) []string {
 	return append(command, args...)
 }
 
-// withoutExec says how to run the doctor in another way.
-func withoutExec(node string, pod *corev1.Pod) string {
+// withoutExec adds to an error how to run the doctor in another way, with the image of the
+// agent's pod or else of the DaemonSet.
+func (r *reading) withoutExec(err error, node string, spec *corev1.PodSpec) error {
+	if errors.As(err, new(*diagnose.NameError)) {
+		return err
+	}
+	if spec == nil && len(r.snapshot.DaemonSets) > 0 {
+		spec = &r.snapshot.DaemonSets[0].Spec.Template.Spec
+	}
 	image := "ghcr.io/aws-multi-eni/eni-agent:VERSION"
-	if pod != nil {
-		for _, c := range pod.Spec.Containers {
+	if spec != nil {
+		for _, c := range spec.Containers {
 			if c.Name == diagnose.AgentContainer {
 				image = c.Image
 			}
 		}
 	}
-	return fmt.Sprintf("Other ways to run the doctor: \"kubectl debug node/%s --image=%s --profile=sysadmin -it -- /eni-agent doctor --host-root /host\", "+
-		"or \"eni-agent doctor\" in a shell on the node (SSM Session Manager, SSH).", node, image)
+	return fmt.Errorf("%w\nOther ways to run the doctor: \"kubectl debug node/%s --image=%s --profile=sysadmin -it -- /eni-agent doctor --host-root /host\", "+
+		"or \"eni-agent doctor\" in a shell on the node (SSM Session Manager, SSH).", err, node, image)
 }
 
 // exec runs a command in the agent's container, and returns its exit code.

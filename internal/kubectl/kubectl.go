@@ -95,8 +95,10 @@ func Main(ctx context.Context, args []string, io IO) int {
 	} else if err != nil {
 		return fail(io, exitUsage, fmt.Errorf("%w; see kubectl eni %s --help", err, args[0]))
 	}
-	if n := flags.NArg(); n < c.least || c.most >= 0 && n > c.most {
-		return fail(io, exitUsage, fmt.Errorf("%d arguments; see kubectl eni %s --help", n, args[0]))
+	if n := flags.NArg(); n < c.least {
+		return fail(io, exitUsage, fmt.Errorf("a name is missing; see kubectl eni %s --help", args[0]))
+	} else if c.most >= 0 && n > c.most {
+		return fail(io, exitUsage, fmt.Errorf("%s has %d arguments, but takes at most %d; see kubectl eni %[1]s --help", args[0], n, c.most))
 	}
 	code, err := run(ctx, a, flags.Args(), io)
 	return fail(io, code, err)

@@ -96,6 +96,7 @@ func TestUsage(t *testing.T) {
 		"status -o odd":            2,
 		"status -l ,=":             2,
 		"status --kubeconfig /x/y": 3,
+		"status -s http://127.0.0.1:1 --kubeconfig /dev/null": 3,
 	} {
 		var out, errs bytes.Buffer
 		if got := Main(t.Context(), strings.Fields(command), IO{Out: &out, Err: &errs}); got != code || out.Len()+errs.Len() == 0 {
@@ -104,7 +105,7 @@ func TestUsage(t *testing.T) {
 	}
 	var out bytes.Buffer
 	Main(t.Context(), []string{"status", "--help"}, IO{Out: &out})
-	for _, flag := range []string{"--context", "--kubeconfig", "-n, --namespace", "--as", "--token", "--server", "--request-timeout", "--watch", "--selector", "kubectl options"} {
+	for _, flag := range []string{"--context", "--kubeconfig", "-n, --namespace", "--as", "--token", "-s, --server", "--request-timeout", "--watch", "--selector", "kubectl options"} {
 		if !strings.Contains(out.String(), flag) {
 			t.Errorf("status has no flag %s", flag)
 		}
@@ -118,7 +119,7 @@ func TestDoctor(t *testing.T) {
 		check(t, user, "doctor node-1 -- -o json", 1, "eni-agent-1: /eni-agent doctor --cluster-name=blue --extra-password=planted-secret-8 -o json\n", "\n [2Jodd\n", "not all is well")
 		check(t, user, "doctor node-2", 0, "eni-agent-2: /eni-agent doctor\n")
 	}
-	check(t, "admin", "doctor node-7", 3, "no agent pod runs on node-7")
+	check(t, "admin", "doctor node-7", 2, `there is no Node "node-7"; did you mean node-1`)
 }
 
 // buffer is one that is read while it is written.

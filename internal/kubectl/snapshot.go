@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
 	"sync"
@@ -157,12 +158,15 @@ func (r *reading) lease(ctx context.Context) {
 
 // agentOn is the pod of the agent on a node.
 func (r *reading) agentOn(node string) (*corev1.Pod, error) {
+	if err := diagnose.KnowsNode(&r.snapshot, node); errors.As(err, new(*diagnose.NameError)) {
+		return nil, err
+	}
 	if why := r.snapshot.Unread[diagnose.Pods]; why != "" {
 		return nil, fmt.Errorf("the agent's pod on %s is not known: %s", node, why)
 	}
 	pod := diagnose.AgentOn(&r.snapshot, node)
 	if pod == nil || pod.Spec.NodeName == "" {
-		return nil, fmt.Errorf("no agent pod runs on %s; kubectl eni why %s says why", node, node)
+		return nil, fmt.Errorf("no agent pod runs on %s; kubectl eni why %s shows why", node, node)
 	}
 	return pod, nil
 }

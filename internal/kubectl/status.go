@@ -63,7 +63,7 @@ func (s *status) show(ctx context.Context, c *client, filter diagnose.Filter, io
 	}
 	fleet, err := diagnose.StatusOf(&r.snapshot, filter)
 	if err != nil {
-		return r, exitUsage, err
+		return r, exitUnreadable, err // but a wrong name is wrong usage
 	}
 	code := exitReady
 	if !fleet.Ready {

@@ -24,7 +24,7 @@ func whyFlags(flags *pflag.FlagSet) func(context.Context, *access, []string, IO)
 		}
 		e, err := diagnose.Explain(&r.snapshot, args...)
 		if err != nil {
-			return exitUsage, err
+			return exitUnreadable, err // but a wrong name is wrong usage
 		}
 		code := exitReady
 		if !e.IsReady() {
