@@ -64,7 +64,11 @@ func (x *index) notInstalled() Explanation {
 	for _, r := range x.Absent {
 		names = append(names, string(r)+"."+v1alpha1.GroupVersion.Group)
 	}
-	step := bad("CRDs", "NotInstalled", install, "the API server does not serve %s", strings.Join(names, " and "))
+	next := install
+	if x.daemonSet != nil {
+		next = "apply the CRDs of the version that runs here: " + repository + "/manifests/crds"
+	}
+	step := bad("CRDs", "NotInstalled", next, "the API server does not serve %s", strings.Join(names, " and "))
 	return Explanation{Title: "aws-multi-eni", Groups: []Group{{Chain: Chain{Steps: []Step{step}}}}}
 }
 

@@ -30,7 +30,8 @@ type situation struct {
 var situations = []situation{
 	{"healthy", func(*Snapshot) {}, "node-1 data", ""},
 	{"healthy NodeENI", func(*Snapshot) {}, "data", ""},
-	{"not installed", func(s *Snapshot) { s.Absent = []Resource{NodeENIs, NodeENIStates} }, "", "NotInstalled"},
+	{"not installed", func(s *Snapshot) { *s = Snapshot{Absent: []Resource{NodeENIs, NodeENIStates}} }, "", "NotInstalled"},
+	{"CRD deleted", func(s *Snapshot) { s.Absent = []Resource{NodeENIStates} }, "", "NotInstalled"},
 	{"no NodeENI", func(s *Snapshot) { s.NodeENIs = nil }, "", "NoNodeENI"},
 	{"invalid spec", func(s *Snapshot) { s.NodeENIs[0].Spec.SubnetIDs = nil }, "", "InvalidSpec"},
 	{"no label", func(s *Snapshot) { delete(s.Nodes[0].Labels, "ng"); s.States = s.States[1:] }, "", "NodeNotSelected"},

@@ -42,14 +42,23 @@ func bundleFlags(flags *pflag.FlagSet) func(context.Context, *access, []string, 
 		if *file == "" {
 			*file = "eni-bundle-" + now.UTC().Format("20060102-150405") + ".tar.gz"
 		}
+		f, err := os.OpenFile(*file, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) // logs may say more than their readers expect
+		if err != nil {
+			return exitUnreadable, err // before minutes of reading
+		}
+		defer f.Close()
 		ctx, cancel := context.WithTimeout(ctx, *timeout)
 		defer cancel()
 		b := &bundle{client: c, at: now, name: strings.TrimSuffix(filepath.Base(*file), ".tar.gz"), progress: io.Err}
 		data, err := b.collect(ctx, *agents)
 		if err == nil {
-			err = os.WriteFile(*file, data, 0o600) // logs may say more than their readers expect
+			_, err = f.Write(data)
+		}
+		if err == nil {
+			err = f.Sync()
 		}
 		if err != nil {
+			_ = os.Remove(*file)
 			return exitUnreadable, err
 		}
 		fmt.Fprintf(io.Out, "%s: %d files, %d KB; %d things could not be read (see index.txt)\n", *file, len(b.contents), (len(data)+1023)/1024, len(b.missing))

@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -108,6 +111,28 @@ func TestUsage(t *testing.T) {
 	for _, flag := range []string{"--context", "--kubeconfig", "-n, --namespace", "--as", "--token", "-s, --server", "--request-timeout", "--watch", "--selector", "kubectl options"} {
 		if !strings.Contains(out.String(), flag) {
 			t.Errorf("status has no flag %s", flag)
+		}
+	}
+}
+
+// An API server without the CRDs is not ready, whatever the format.
+func TestNotInstalled(t *testing.T) {
+	empty := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusNotFound)
+		fmt.Fprint(w, `{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404}`)
+	}))
+	t.Cleanup(empty.Close)
+	for command, want := range map[string]string{
+		"status": "✗ CRDs", "status -o json": `"reason": "NotInstalled"`, "status -o yaml": "reason: NotInstalled", "status -o name": "", "why node-1": "✗ CRDs",
+	} {
+		var out, errs bytes.Buffer
+		code := Main(t.Context(), append(strings.Fields(command), "--kubeconfig", "/dev/null", "-s", empty.URL), IO{Out: &out, Err: &errs})
+		if code != exitNotReady || !strings.Contains(out.String(), want) || want == "" && out.Len() > 0 {
+			t.Errorf("%s: exit code %d: %s%s", command, code, &out, &errs)
+		}
+		if strings.HasSuffix(command, "json") && !json.Valid(out.Bytes()) {
+			t.Errorf("%s: %s", command, &out)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -58,6 +59,12 @@ func (s *status) show(ctx context.Context, c *client, filter diagnose.Filter, io
 	}
 	if len(r.snapshot.Absent) > 0 {
 		e, err := diagnose.Explain(&r.snapshot)
+		if s.output == "json" || s.output == "yaml" {
+			return r, exitNotReady, errors.Join(err, encode(io.Out, s.output, e))
+		}
+		if s.output == "name" { // whoever reads names gets none
+			io.Out = io.Err
+		}
 		diagnose.Printer{Out: io.Out, Color: io.Color}.Explanation(e)
 		return r, exitNotReady, err
 	}
