@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -51,6 +52,9 @@ func (r *Run) Do(ctx context.Context) error {
 	case err != nil:
 		return err
 	}
+	if err := r.checkName(ctx, cluster.own); err != nil {
+		return err
+	}
 	account, err := readAccount(ctx, r.EC2, r.Region, cluster)
 	if err != nil {
 		return err
@@ -83,26 +87,9 @@ func (r *Run) Do(ctx context.Context) error {
 // act changes the tags, ENI by ENI, and then the NodeENIs. An error of one does not stop the
 // others.
 func (r *Run) act(ctx context.Context, rows []Row, changes []change) error {
-	failed, done := 0, 0
-	for _, row := range rows {
-		if row.Verdict != Adopt && row.Verdict != GiveBack {
-			continue
-		}
-		if ctx.Err() != nil {
-			return fmt.Errorf("interrupted after %s; run the command again", number(done, "ENI"))
-		}
-		err := r.patiently(ctx, func(ctx context.Context) error {
-			if row.Verdict == GiveBack {
-				return r.EC2.Disown(ctx, row.ID, row.ENI.Tags[eni.TagAdoptedFrom])
-			}
-			return r.EC2.Adopt(ctx, row.ID, row.owner, row.userTags, row.ENI.Name)
-		})
-		if err != nil {
-			failed++
-			r.say("%s: %s", row.ID, eni.Advice("", err))
-			continue
-		}
-		done++
+	done, failed := r.tag(ctx, rows)
+	if ctx.Err() != nil {
+		return fmt.Errorf("interrupted after %s; run the command again", number(done, "ENI"))
 	}
 	for _, c := range changes {
 		if ctx.Err() != nil {
@@ -121,6 +108,44 @@ func (r *Run) act(ctx context.Context, rows []Row, changes []change) error {
 		what = "There is nothing left to do."
 	}
 	return r.summary(rows, failed, what)
+}
+
+// maxDenials is the number of ENIs in a row after which no other one is tried: what IAM does
+// not allow for them, it hardly allows for the rest.
+const maxDenials = 3
+
+// tag changes the tags. Of many ENIs, it reports on its way.
+func (r *Run) tag(ctx context.Context, rows []Row) (done, failed int) {
+	rows = slices.DeleteFunc(slices.Clone(rows), func(row Row) bool { return row.Verdict != Adopt && row.Verdict != GiveBack })
+	denials := 0
+	for i, row := range rows {
+		if ctx.Err() != nil {
+			return done, failed
+		}
+		if denials == maxDenials {
+			r.say("The other %s were not tried, because IAM denied the last %d.", number(len(rows)-i, "ENI"), denials)
+			return done, failed + len(rows) - i
+		}
+		if i > 0 && i%100 == 0 {
+			r.say("%d of %d ENIs ...", i, len(rows))
+		}
+		err := r.patiently(ctx, func(ctx context.Context) error {
+			if row.Verdict == GiveBack {
+				return r.EC2.Disown(ctx, row.ID, formerName(row.ENI))
+			}
+			return r.EC2.Adopt(ctx, row.ID, row.owner, row.userTags, formerName(row.ENI))
+		})
+		if denials++; !eni.IsUnauthorized(err) {
+			denials = 0
+		}
+		if err != nil {
+			failed++
+			r.say("%s: %s", row.ID, inWords("", err))
+			continue
+		}
+		done++
+	}
+	return done, failed
 }
 
 // throttled is how soon a call is repeated that EC2 throttles.
@@ -187,6 +212,10 @@ func (r *Run) show(rows []Row, changes []change) {
 	for _, row := range rows {
 		if row.Reason != "" && row.Verdict != Ours && row.Verdict != Keep {
 			r.say("%s (%s): %s", row.ID, row.Verdict, v1alpha1.Printable(row.Reason))
+			notes = true
+		}
+		if row.Warning != "" {
+			r.say("%s (%s): %s", row.ID, row.Verdict, v1alpha1.Printable(row.Warning))
 			notes = true
 		}
 		if row.Verdict == Adopt && len(row.Changes) > 0 {

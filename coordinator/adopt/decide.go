@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -38,6 +40,9 @@ type Row struct {
 	// Changes are what the agent will change on the ENI once it is adopted, as far as
 	// traffic may depend on it.
 	Changes []string
+
+	// Warning is what will happen to an ENI that stays as it is.
+	Warning string
 
 	owner    eni.Owner // for Adopt
 	userTags map[string]string
@@ -104,17 +109,13 @@ func (d *decider) row(e eni.Tagged) Row {
 			r.Node = n.Name
 		}
 	}
+	if e.Owner.Cluster == d.cluster.Name && !d.replaced(e) {
+		return d.owned(r)
+	}
 	names := d.status[e.ID]
 	switch {
-	case e.Owner.Cluster == d.cluster.Name:
-		r.NodeENI, r.Verdict, r.Reason = e.Owner.NodeENI, Ours, "an agent created it"
-		if _, adopted := e.Tags[eni.TagAdoptedFrom]; adopted {
-			r.Reason = "adopted before"
-		}
-		r.Node = cmp.Or(r.Node, e.Owner.Node)
-		return r
-	case e.Owner.Cluster != "":
-		return refuse("its tag %s names the cluster %s; if it belongs to this cluster, run again with --cluster-name %s", eni.TagCluster, e.Owner.Cluster, e.Owner.Cluster)
+	case e.Owner.Cluster != "" && e.Owner.Cluster != d.cluster.Name:
+		return refuse("its tag %s names the cluster %[2]s; if it was adopted with a wrong --cluster-name, run the command with --cluster-name %[2]s --undo --dry-run=false, and adopt it again", eni.TagCluster, e.Owner.Cluster)
 	case len(names) > 1:
 		return refuse("the status of several NodeENIs names it (%s); correct the one that is wrong", strings.Join(names, ", "))
 	case len(names) == 1 && r.NodeENI != "" && r.NodeENI != names[0]:
@@ -135,6 +136,9 @@ func (d *decider) row(e eni.Tagged) Row {
 	if why := d.place(r); why != "" {
 		return refuse("%s", why)
 	}
+	if state := d.cluster.Releasing[e.ID]; state != "" {
+		return refuse("NodeENIState %[1]s, which an agent wrote earlier, reports that it releases the ENI, so the coordinator would detach and delete it; delete that report: kubectl delete nodeenistate %[1]s", state)
+	}
 	if d.cluster.Agents[r.Node] {
 		return refuse("an agent runs on node %s and may be creating an ENI of its own; stop the agent there as docs/migration.md describes, and run the command again", r.Node)
 	}
@@ -147,12 +151,13 @@ func (d *decider) row(e eni.Tagged) Row {
 // attachment says what is wrong with where the ENI is attached.
 func (d *decider) attachment(r Row) (why string, verdict Verdict) {
 	at, node := r.ENI.Attachment, r.ENI.Tags[FormerNode]
-	ours := r.named || slices.ContainsFunc(d.cluster.Nodes, func(n kube.Node) bool { return n.Name == node })
+	// Nodes of clusters in other VPCs may have the same names.
+	ours := r.named || slices.Contains(d.account.vpcs(), r.ENI.VPCID) && slices.ContainsFunc(d.cluster.Nodes, func(n kube.Node) bool { return n.Name == node })
 	switch {
 	case at == nil && ours:
 		return fmt.Sprintf("it is attached to nothing; if nothing else needs it, run aws ec2 delete-network-interface --network-interface-id %s", r.ID), Leftover
 	case at == nil:
-		return fmt.Sprintf("it is attached to nothing, and its tag %s names %q, which is no Node of this cluster", FormerNode, node), Skip
+		return fmt.Sprintf("it is attached to nothing, and its tag %s names %q, which is not a Node of this cluster in the ENI's VPC", FormerNode, node), Skip
 	case r.Node == "" && r.named:
 		return fmt.Sprintf("it is attached to %s, which is not the instance of any Node; run the command again when the Node is registered, or detach the ENI", at.InstanceID), Refuse
 	case r.Node == "":
@@ -239,7 +244,8 @@ func (d *decider) owner(r Row) eni.Owner {
 	}
 }
 
-// changes are what the agent makes of security groups and deleteOnTermination.
+// changes are the settings that traffic may depend on, and that the agent changes: people have
+// set some of them by hand, because the former controller does not know them.
 func (d *decider) changes(r Row) (all []string) {
 	n := d.nodeENIs[r.NodeENI].DeepCopy()
 	v1alpha1.Default(n)
@@ -258,7 +264,24 @@ func (d *decider) changes(r Row) (all []string) {
 	if was := r.ENI.Attachment.DeleteOnTermination; was != *n.Spec.DeleteOnTermination {
 		all = append(all, fmt.Sprintf("deleteOnTermination from %v to %v", was, !was))
 	}
+	if was := r.ENI.SourceDestCheck; was != *n.Spec.SourceDestCheck {
+		all = append(all, fmt.Sprintf("sourceDestCheck from %v to %v", was, !was))
+	}
+	if was, is := r.ENI.Attachment.ENAExpress, eni.ENAExpress(ptr.Deref(n.Spec.ENAExpress, v1alpha1.ENAExpress{})); was != is {
+		all = append(all, fmt.Sprintf("enaExpress from %s to %s", express(was), express(is)))
+	}
 	return all
+}
+
+// express is the use of ENA Express in words.
+func express(e eni.ENAExpress) string {
+	switch {
+	case e.UDP:
+		return "TCP and UDP"
+	case e.Enabled:
+		return "TCP"
+	}
+	return "off"
 }
 
 // partition is that of an ARN.

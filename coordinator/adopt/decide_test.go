@@ -61,7 +61,7 @@ func scene() (Cluster, Account) {
 func formerENI(id, subnet string, index int32) eni.Tagged {
 	return eni.Tagged{
 		ENI: eni.ENI{
-			ID: id, SubnetID: subnet, VPCID: vpcA, Groups: []string{"sg-1", "sg-2"}, Account: "123456789012", Name: "nodeeni-data-node-1-x",
+			ID: id, SubnetID: subnet, VPCID: vpcA, Groups: []string{"sg-1", "sg-2"}, Account: "123456789012", Name: "nodeeni-data-node-1-x", SourceDestCheck: true,
 			Attachment: &eni.Attachment{ID: "attach-" + id, InstanceID: instance1, DeviceIndex: index, Status: "attached", DeleteOnTermination: true},
 		},
 		Tags:       map[string]string{FormerTag: FormerTagValue, FormerNodeENI: "data", FormerNode: "node-1", "Name": "nodeeni-data-node-1-x"},
@@ -99,7 +99,7 @@ func TestDecide(t *testing.T) {
 		{"adopted before", func(_ *Cluster, a Account) {
 			a.with("eni-1", func(e *eni.Tagged) { e.Owner.Cluster, e.Tags[eni.TagAdoptedFrom] = testCluster, "x" })
 		}, "eni-1 already owned", "adopted before"},
-		{"another cluster's", func(_ *Cluster, a Account) { a.with("eni-1", func(e *eni.Tagged) { e.Owner.Cluster = "c-2" }) }, "eni-1 refuse", "--cluster-name c-2"},
+		{"another cluster's", func(_ *Cluster, a Account) { a.with("eni-1", func(e *eni.Tagged) { e.Owner.Cluster = "c-2" }) }, "eni-1 refuse", "--cluster-name c-2 --undo --dry-run=false"},
 		{"two NodeENIs name it", func(c *Cluster, _ Account) {
 			second := *c.NodeENIs[0].DeepCopy()
 			second.Name, second.UID = "other", "uid-other"
@@ -111,7 +111,29 @@ func TestDecide(t *testing.T) {
 		{"attached to nothing, another cluster's", func(c *Cluster, a Account) {
 			c.NodeENIs[0].Status.Attachments = nil
 			a.with("eni-1", func(e *eni.Tagged) { e.Attachment, e.Tags[FormerNode] = nil, "elsewhere" })
-		}, "eni-1 skip", "no Node of this cluster"},
+		}, "eni-1 skip", "not a Node of this cluster"},
+		{"attached to nothing, in another VPC that has a node of the same name", func(c *Cluster, a Account) {
+			c.NodeENIs[0].Status.Attachments = nil
+			a.with("eni-1", func(e *eni.Tagged) { e.Attachment, e.VPCID = nil, "vpc-2" })
+		}, "eni-1 skip", "not a Node of this cluster in the ENI's VPC"},
+		{"attached to nothing, for a node of this cluster", func(c *Cluster, a Account) {
+			c.NodeENIs[0].Status.Attachments = nil
+			a.with("eni-1", func(e *eni.Tagged) { e.Attachment = nil })
+		}, "eni-1 leftover", "delete-network-interface"},
+		{"an earlier agent's report releases it", func(c *Cluster, _ Account) {
+			c.Releasing = map[string]string{"eni-1": "node-1"}
+		}, "eni-1 refuse", "kubectl delete nodeenistate node-1"},
+		{"adopted for a NodeENI that was created again", func(_ *Cluster, a Account) {
+			a.with("eni-1", func(e *eni.Tagged) {
+				e.Owner, e.Tags[eni.TagAdoptedFrom] = eni.Owner{Cluster: testCluster, NodeENI: "data", NodeENIUID: "uid-before"}, "x"
+			})
+		}, "eni-1 adopt", ""},
+		{"adopted for a NodeENI that was created again to select other nodes", func(c *Cluster, a Account) {
+			c.Nodes[0].Labels = nil
+			a.with("eni-1", func(e *eni.Tagged) {
+				e.Owner, e.Tags[eni.TagAdoptedFrom] = eni.Owner{Cluster: testCluster, NodeENI: "data", NodeENIUID: "uid-before"}, "x"
+			})
+		}, "eni-1 refuse", "does not select node node-1"},
 		{"its instance is no Node", func(c *Cluster, _ Account) { c.Nodes[0].Spec.ProviderID = "aws:///us-east-1a/i-00000000000000002" }, "eni-1 refuse", "not the instance of any Node"},
 		{"its instance is no Node, and no status names it", func(c *Cluster, _ Account) {
 			c.Nodes[0].Spec.ProviderID, c.NodeENIs[0].Status.Attachments = "aws:///us-east-1a/i-00000000000000002", nil
@@ -205,6 +227,19 @@ func TestChanges(t *testing.T) {
 		"deleteOnTermination": {func(c *Cluster, a Account) {
 			c.NodeENIs[0].Spec.DeleteOnTermination = ptr.To(false)
 		}, "deleteOnTermination from true to false"},
+		"sourceDestCheck that was set by hand": {func(_ *Cluster, a Account) {
+			a.with("eni-1", func(e *eni.Tagged) { e.SourceDestCheck = false })
+		}, "sourceDestCheck from false to true"},
+		"sourceDestCheck as specified": {func(c *Cluster, a Account) {
+			c.NodeENIs[0].Spec.SourceDestCheck = ptr.To(false)
+			a.with("eni-1", func(e *eni.Tagged) { e.SourceDestCheck = false })
+		}, ""},
+		"enaExpress that was set by hand": {func(_ *Cluster, a Account) {
+			a.with("eni-1", func(e *eni.Tagged) { e.Attachment.ENAExpress = eni.ENAExpress{Enabled: true, UDP: true} })
+		}, "enaExpress from TCP and UDP to off"},
+		"enaExpress is turned on": {func(c *Cluster, _ Account) {
+			c.NodeENIs[0].Spec.ENAExpress = &v1alpha1.ENAExpress{Enabled: true}
+		}, "enaExpress from off to TCP"},
 	} {
 		c, a := scene()
 		test.change(&c, a)
@@ -224,7 +259,7 @@ func TestWrongPlace(t *testing.T) {
 		"the right one":        {func(*Cluster, *Account) {}, ""},
 		"another Region":       {func(_ *Cluster, a *Account) { a.Region = "eu-west-1" }, "EC2 is asked in Region eu-west-1, but the Nodes are in us-east-1"},
 		"another account":      {func(_ *Cluster, a *Account) { a.Instances = nil }, "EC2 knows none of the Nodes' instances (" + instance1 + ")"},
-		"no ENI of the status": {func(_ *Cluster, a *Account) { a.ENIs = nil }, "EC2 knows none of the ENIs in the status of NodeENIs (eni-1)"},
+		"no ENI of the status": {func(_ *Cluster, a *Account) { a.ENIs = nil }, ""}, // the instance proves that the place is right
 		"no Nodes":             {func(c *Cluster, _ *Account) { c.Nodes = nil }, "no Node has a providerID"},
 		"one ENI is missing": {func(c *Cluster, _ *Account) {
 			c.NodeENIs[0].Status.Attachments = append(c.NodeENIs[0].Status.Attachments, v1alpha1.Attachment{ENIID: "eni-9"})
@@ -235,42 +270,6 @@ func TestWrongPlace(t *testing.T) {
 		if err := a.check(c); (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: %v, want %q", name, err, test.want)
 		}
-	}
-}
-
-func TestGiveBack(t *testing.T) {
-	c, a := scene()
-	now := time.Unix(1_800_000_000, 0)
-	c.NodeENIs[0].Finalizers = []string{"example.com/kept", v1alpha1.CleanupFinalizer}
-	owner := eni.Owner{Cluster: testCluster, NodeENI: "data", NodeENIUID: "uid-data"}
-	a.with("eni-1", func(e *eni.Tagged) { e.Owner, e.Tags[eni.TagAdoptedFrom] = owner, e.ENI.Name })
-	for _, id := range []string{"eni-2", "eni-3", "eni-4", "eni-5"} {
-		a.ENIs[id] = formerENI(id, subnetB, 3)
-	}
-	a.with("eni-2", func(e *eni.Tagged) { e.Owner, e.Tags = owner, nil })                             // an agent's
-	a.with("eni-3", func(e *eni.Tagged) { e.Attachment.InstanceID = "i-2" })                          // another cluster's
-	a.with("eni-4", func(e *eni.Tagged) { e.Owner, e.Owner.Cluster = owner, "c-2" })                  // too
-	a.with("eni-5", func(e *eni.Tagged) { e.Tags[FormerNodeENI], e.AttachedAt = "data", time.Now() }) // given back before
-	deleted := *c.NodeENIs[0].DeepCopy()
-	deleted.Name, deleted.DeletionTimestamp = "deleted", ptr.To(metav1.Now())
-	c.NodeENIs = append(c.NodeENIs, deleted)
-	rows, changes := giveBack(c, a, now)
-	var got []string
-	for _, r := range rows {
-		got = append(got, r.ID+" "+string(r.Verdict))
-	}
-	if all := strings.Join(got, ", "); all != "eni-1 give back, eni-2 keep, eni-5 keep" {
-		t.Error(all)
-	}
-	if len(changes) != 1 || changes[0].from != v1alpha1.CleanupFinalizer || changes[0].to != FormerFinalizer || len(changes[0].attachments) != 3 {
-		t.Fatalf("%+v", changes)
-	}
-	want := v1alpha1.Attachment{
-		NodeID: "node-1", InstanceID: instance1, ENIID: "eni-1", AttachmentID: "attach-eni-1", SubnetID: subnetA, SubnetCIDR: "10.0.1.0/24",
-		DeviceIndex: 2, MTU: 9001, Status: "attached", LastUpdated: metav1.NewTime(now),
-	}
-	if changes[0].attachments[0] != want {
-		t.Errorf("%+v, want %+v", changes[0].attachments[0], want)
 	}
 }
 

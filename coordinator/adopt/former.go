@@ -34,7 +34,17 @@ type workload struct {
 		Name, Namespace string
 		Generation      int64
 	}
-	Spec   struct{ Replicas *int32 }
+	Spec struct {
+		Replicas *int32
+		Template struct {
+			Spec struct {
+				Containers []struct {
+					Name string
+					Args []string
+				}
+			}
+		}
+	}
 	Status struct {
 		ObservedGeneration                             int64
 		Replicas                                       int32

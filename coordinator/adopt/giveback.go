@@ -2,11 +2,11 @@ package adopt
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -16,7 +16,9 @@ import (
 func giveBack(c Cluster, a Account, now time.Time) (rows []Row, changes []change) {
 	nodeOf := map[string]string{}
 	for _, n := range c.Nodes {
-		nodeOf[kube.InstanceID(n.Spec.ProviderID)] = n.Name
+		if id := kube.InstanceID(n.Spec.ProviderID); id != "" {
+			nodeOf[id] = n.Name
+		}
 	}
 	cidrs := map[string]string{}
 	for _, s := range a.Subnets {
@@ -27,16 +29,19 @@ func giveBack(c Cluster, a Account, now time.Time) (rows []Row, changes []change
 		if e.Attachment != nil {
 			r.Node = nodeOf[e.Attachment.InstanceID]
 		}
-		_, adopted := e.Tags[eni.TagAdoptedFrom]
 		switch ours := e.Owner.Cluster == c.Name; {
-		case ours && adopted:
+		case ours && adopted(e):
 			r.Verdict = GiveBack
 		case ours:
 			r.Verdict, r.Reason = Keep, "an agent created it, so it keeps its tags; the former controller takes it from status.attachments"
 		case e.Owner.Cluster == "" && e.Tags[FormerTag] == FormerTagValue && r.Node != "":
 			r.Verdict, r.Reason = Keep, "it has not been adopted, or was given back before"
+			r.NodeENI = cmp.Or(c.namedBy(e.ID), r.NodeENI)
 		default:
 			continue
+		}
+		if why := c.notBack(r); why != "" {
+			r.Verdict, r.Reason = Refuse, why
 		}
 		rows = append(rows, r)
 	}
@@ -53,11 +58,42 @@ func giveBack(c Cluster, a Account, now time.Time) (rows []Row, changes []change
 			restored.from, restored.to = v1alpha1.CleanupFinalizer, FormerFinalizer
 		}
 		for _, r := range rows {
-			if r.Node != "" && r.NodeENI == n.Name && !r.ENI.Attachment.Detaching() {
+			if r.Verdict != Refuse && r.Node != "" && r.NodeENI == n.Name && !r.ENI.Attachment.Detaching() {
 				restored.attachments = append(restored.attachments, attachmentOf(r, n, cidrs[r.ENI.SubnetID], now))
 			}
 		}
 		changes = append(changes, restored)
 	}
 	return rows, changes
+}
+
+// notBack says why an ENI must not get into the status of its NodeENI: the former controller
+// detaches by force and deletes what it finds there and does not want.
+func (c Cluster) notBack(r Row) string {
+	i := slices.IndexFunc(c.NodeENIs, func(n v1alpha1.NodeENI) bool { return n.Name == r.NodeENI })
+	if i < 0 {
+		return ""
+	}
+	n := &c.NodeENIs[i]
+	node := slices.IndexFunc(c.Nodes, func(node kube.Node) bool { return node.Name == r.Node })
+	switch {
+	case n.DeletionTimestamp != nil && r.Verdict == GiveBack:
+		return fmt.Sprintf("NodeENI %s is being deleted; start the coordinator until the NodeENI is gone", n.Name)
+	case n.DeletionTimestamp == nil && node >= 0 && !n.Selects(c.Nodes[node].Labels):
+		return fmt.Sprintf("NodeENI %s does not select node %s any more, so the former controller would detach the ENI by force and delete it; label the node, or detach and delete the ENI", n.Name, r.Node)
+	}
+	return ""
+}
+
+// namedBy is the NodeENI whose status names the ENI, "" if there is not exactly one.
+func (c Cluster) namedBy(id string) (name string) {
+	for _, n := range c.NodeENIs {
+		if slices.ContainsFunc(n.Status.Attachments, func(at v1alpha1.Attachment) bool { return at.ENIID == id }) {
+			if name != "" {
+				return ""
+			}
+			name = n.Name
+		}
+	}
+	return name
 }

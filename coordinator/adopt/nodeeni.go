@@ -3,6 +3,7 @@ package adopt
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -53,8 +54,8 @@ func finalizers(all []v1alpha1.NodeENI) (changes []change) {
 	return changes
 }
 
-// apply carries the change out. It reads the NodeENI first, and does nothing if another one
-// has its name now, or if it is being deleted.
+// apply carries the change out. It reads the NodeENI first, and changes nothing if another
+// one has its name now, or if it is being deleted.
 func (c change) apply(ctx context.Context, client *kube.Client) error {
 	if c.restore {
 		if err := c.patch(ctx, client, "status", func(v1alpha1.NodeENI) map[string]any {
@@ -84,10 +85,12 @@ func (c change) patch(ctx context.Context, client *kube.Client, subresource stri
 	return retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		var n v1alpha1.NodeENI
 		err := client.API.Get().Resource(kube.NodeENIs).Name(c.nodeENI.Name).Timeout(apiTimeout).Do(ctx).Into(&n)
-		if apierrors.IsNotFound(err) || err == nil && (n.UID != c.nodeENI.UID || n.DeletionTimestamp != nil) {
-			return nil
-		}
-		if err != nil {
+		switch {
+		case apierrors.IsNotFound(err), err == nil && n.UID != c.nodeENI.UID:
+			return errors.New("it was deleted while the command ran; run the command again")
+		case err == nil && n.DeletionTimestamp != nil:
+			return errors.New("somebody began to delete it while the command ran; start the controller whose finalizer it has until it is gone")
+		case err != nil:
 			return err
 		}
 		data, err := json.Marshal(body(n))

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -26,8 +28,11 @@ type Cluster struct {
 	Nodes    []kube.Node
 	// Agents are the names of the Nodes on which an agent of ours runs.
 	Agents map[string]bool
-	former programs
-	own    programs
+	// Releasing are the ENIs that an agent's report says it releases, with the name of the
+	// report. The coordinator acts on a report even if its agent has gone.
+	Releasing map[string]string
+	former    programs
+	own       programs
 }
 
 // Account is what EC2 shows.
@@ -86,6 +91,9 @@ func readCluster(ctx context.Context, client *kube.Client, name string) (c Clust
 	if c.own, err = readPrograms(ctx, client, "app.kubernetes.io/name=aws-multi-eni,app.kubernetes.io/component in (agent,coordinator)", "eni-coordinator"); err != nil {
 		return c, err
 	}
+	if c.Releasing, err = readReleasing(ctx, client); err != nil {
+		return c, fmt.Errorf("listing NodeENIStates: %w", err)
+	}
 	c.Agents = map[string]bool{}
 	for _, p := range c.own.Pods {
 		if p.runs() && p.Metadata.Labels["app.kubernetes.io/component"] == "agent" {
@@ -93,6 +101,28 @@ func readCluster(ctx context.Context, client *kube.Client, name string) (c Clust
 		}
 	}
 	return c, nil
+}
+
+// readReleasing reads the reports of agents. Before the first installation, there is no such
+// kind.
+func readReleasing(ctx context.Context, client *kube.Client) (map[string]string, error) {
+	var reports v1alpha1.NodeENIStateList
+	err := client.API.Get().Resource(kube.NodeENIStates).Timeout(apiTimeout).Do(ctx).Into(&reports)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]string{}
+	for _, report := range reports.Items {
+		for _, e := range report.Status.ENIs {
+			if e.Phase == v1alpha1.PhaseReleasing || e.Phase == v1alpha1.PhaseReleased {
+				all[e.ENIID] = report.Name
+			}
+		}
+	}
+	return all, nil
 }
 
 // instanceIDs are those of all Nodes, sorted.
@@ -162,7 +192,17 @@ func readAccount(ctx context.Context, client *eni.Client, region string, c Clust
 }
 
 // advice is the error of a call to EC2, with what to do about it.
-func advice(action string, err error) error { return errors.New(eni.Advice(action, err)) }
+func advice(action string, err error) error { return errors.New(inWords(action, err)) }
+
+// inWords is eni.Advice for a person who runs a command: nothing retries the call, and the
+// credentials are not those of an instance.
+func inWords(action string, err error) string {
+	what, do := eni.Explain(action, err)
+	if eni.Reason(err) == "NoCredentials" {
+		do = "log in to AWS, or set AWS_PROFILE; aws sts get-caller-identity shows whether that works"
+	}
+	return what + "; " + strings.ReplaceAll(do, eni.Retried, "run the command again")
+}
 
 // readSubnets describes the subnets that NodeENIs name, those by name in the Nodes' VPCs.
 func readSubnets(ctx context.Context, client *eni.Client, c Cluster, a Account) ([]eni.Subnet, error) {
@@ -243,10 +283,6 @@ func (a Account) check(c Cluster) error {
 	}
 	if len(a.Instances) == 0 {
 		return fmt.Errorf("EC2 knows none of the Nodes' instances (%s): it is asked in the wrong account or at the wrong endpoint; %s", list(ids), next)
-	}
-	attached := c.attached()
-	if len(attached) > 0 && !slices.ContainsFunc(attached, func(id string) bool { _, ok := a.ENIs[id]; return ok }) {
-		return fmt.Errorf("EC2 knows none of the ENIs in the status of NodeENIs (%s): it is asked in the wrong account or at the wrong endpoint; %s", list(attached), next)
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
@@ -42,6 +43,8 @@ type rig struct {
 	cloud *cloud.Cloud
 	cfg   aws.Config
 	enis  []string
+
+	subnet string // of the instances
 }
 
 const group = "sg-00000000000000001"
@@ -64,13 +67,8 @@ func newRig(t *testing.T) *rig {
 		config.Subnets = append(config.Subnets, cloud.Subnet{ID: id, VPCID: vpcA, Zone: "us-east-1a", CIDR: netip.MustParsePrefix(fmt.Sprintf("10.0.%d.0/24", n))})
 	}
 	r.cloud, r.cfg = simtest.Account(t, config)
-	instance, err := r.cloud.RunInstance(cloud.RunInstance{Type: "m5.4xlarge", SubnetID: subnets[0]})
-	r.must(err)
-	r.must(r.kube.Core.Post().Resource(kube.Nodes).Body(&kube.Node{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
-		ObjectMeta: metav1.ObjectMeta{Name: "node-1", Labels: map[string]string{"ng": "multi-eni"}},
-		Spec:       kube.NodeSpec{ProviderID: "aws:///us-east-1a/" + instance.ID},
-	}).Do(t.Context()).Error())
+	r.subnet = subnets[0]
+	instance := r.node("node-1")
 	r.must(r.kube.API.Post().Resource(kube.NodeENIs).Body(&v1alpha1.NodeENI{
 		ObjectMeta: metav1.ObjectMeta{Name: "data", Finalizers: []string{"example.com/kept", FormerFinalizer}},
 		Spec:       v1alpha1.NodeENISpec{NodeSelector: map[string]string{"ng": "multi-eni"}, SubnetIDs: subnets, SecurityGroupNames: []string{"g"}},
@@ -81,11 +79,24 @@ func newRig(t *testing.T) *rig {
 			FormerTag: FormerTagValue, FormerNodeENI: "data", FormerNode: "node-1", "Name": "nodeeni-data-node-1", eni.TagNoManage: "true",
 		}})
 		r.must(err)
-		_, err = r.cloud.AttachNetworkInterface(cloud.AttachNetworkInterfaceInput{NetworkInterfaceID: e.ID, InstanceID: instance.ID, DeviceIndex: int32(n + 1)})
+		_, err = r.cloud.AttachNetworkInterface(cloud.AttachNetworkInterfaceInput{NetworkInterfaceID: e.ID, InstanceID: instance, DeviceIndex: int32(n + 1)})
 		r.must(err)
 		r.enis = append(r.enis, e.ID)
 	}
 	return r
+}
+
+// node starts an instance and registers it as a Node.
+func (r *rig) node(name string) (instance string) {
+	r.Helper()
+	i, err := r.cloud.RunInstance(cloud.RunInstance{Type: "m5.4xlarge", SubnetID: r.subnet})
+	r.must(err)
+	r.must(r.kube.Core.Post().Resource(kube.Nodes).Body(&kube.Node{
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Node"},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"ng": "multi-eni"}},
+		Spec:       kube.NodeSpec{ProviderID: "aws:///us-east-1a/" + i.ID},
+	}).Do(r.Context()).Error())
+	return i.ID
 }
 
 func (r *rig) must(err error) {
@@ -98,7 +109,9 @@ func (r *rig) must(err error) {
 func (r *rig) removeObjects() {
 	ctx := context.Background()
 	r.must(r.kube.API.Patch(types.MergePatchType).Resource(kube.NodeENIs).Name("data").Body([]byte(`{"metadata":{"finalizers":null}}`)).Do(ctx).Error())
-	r.must(r.kube.API.Delete().Resource(kube.NodeENIs).Name("data").Do(ctx).Error())
+	if err := r.kube.API.Delete().Resource(kube.NodeENIs).Name("data").Do(ctx).Error(); !apierrors.IsNotFound(err) {
+		r.must(err) // one that was being deleted goes with its finalizers
+	}
 	r.must(r.kube.Core.Delete().Resource(kube.Nodes).Do(ctx).Error())
 }
 
@@ -152,6 +165,109 @@ func TestRunAgain(t *testing.T) {
 	}
 	if got := r.nodeENI().Finalizers; !slices.Equal(got, []string{"example.com/kept", v1alpha1.CleanupFinalizer}) {
 		t.Errorf("the finalizers are %v", got)
+	}
+}
+
+// What IAM does not allow for a few ENIs in a row, it is not asked for all the others.
+func TestRunDenied(t *testing.T) {
+	r := newRig(t)
+	second := r.node("node-2")
+	for n := range 3 {
+		e, err := r.cloud.CreateNetworkInterface(cloud.CreateNetworkInterfaceInput{SubnetID: r.nodeENI().Spec.SubnetIDs[n], GroupIDs: []string{group}, Tags: map[string]string{
+			FormerTag: FormerTagValue, FormerNodeENI: "data", FormerNode: "node-2",
+		}})
+		r.must(err)
+		_, err = r.cloud.AttachNetworkInterface(cloud.AttachNetworkInterfaceInput{NetworkInterfaceID: e.ID, InstanceID: second, DeviceIndex: int32(n + 1)})
+		r.must(err)
+	}
+	r.must(r.cloud.Inject(cloud.Fault{Action: "CreateTags", Code: "UnauthorizedOperation", Skip: 1}))
+	out, err := r.do(t.Context(), false, false)
+	if err == nil || !strings.Contains(err.Error(), "5 changes failed") || !strings.Contains(out, "The other 2 ENIs were not tried") || !strings.Contains(out, "1 ENI adopted.") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if got := cloud.CountCalls(r.cloud.Calls())["CreateTags"]; got != 4 {
+		t.Errorf("it calls CreateTags %d times", got)
+	}
+}
+
+// An ENI that was adopted for a NodeENI that has been created again since is adopted for the
+// new one, and keeps its former name.
+func TestRunAfterNodeENICreatedAgain(t *testing.T) {
+	r := newRig(t)
+	if out, err := r.do(t.Context(), false, false); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	n := r.nodeENI()
+	r.must(r.kube.API.Patch(types.MergePatchType).Resource(kube.NodeENIs).Name("data").Body([]byte(`{"metadata":{"finalizers":null}}`)).Do(t.Context()).Error())
+	r.must(r.kube.API.Delete().Resource(kube.NodeENIs).Name("data").Do(t.Context()).Error())
+	if out, err := r.do(t.Context(), false, false); err != nil || strings.Count(out, "create the NodeENI again") != 3 {
+		t.Errorf("without the NodeENI: %v\n%s", err, out)
+	}
+	r.must(r.kube.API.Post().Resource(kube.NodeENIs).Body(&v1alpha1.NodeENI{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: n.Spec}).Do(t.Context()).Error())
+	if out, err := r.do(t.Context(), false, false); err != nil || !strings.Contains(out, "3 ENIs adopted.") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, id := range r.enis {
+		if e, _ := r.cloud.Interface(id); e.Tags[eni.TagNodeENIUID] != string(r.nodeENI().UID) || e.Tags[eni.TagAdoptedFrom] != "nodeeni-data-node-1" {
+			t.Errorf("%s has the tags %v", id, e.Tags)
+		}
+	}
+}
+
+// A report that an agent left behind would have the coordinator remove the ENI.
+func TestRunWithReportOfRelease(t *testing.T) {
+	r := newRig(t)
+	state := &v1alpha1.NodeENIState{ObjectMeta: metav1.ObjectMeta{Name: "node-1"}, Status: v1alpha1.NodeENIStateStatus{
+		InstanceID: "i-00000000000000001", Zone: "us-east-1a",
+		ENIs: []v1alpha1.ENIState{{NodeENI: "data", NodeENIUID: r.nodeENI().UID, ENIID: r.enis[1], SubnetID: "subnet-00000000000000002", Phase: v1alpha1.PhaseReleased, LastTransitionTime: metav1.Now()}},
+	}}
+	r.must(r.kube.API.Post().Resource(kube.NodeENIStates).Body(state).Do(t.Context()).Error())
+	t.Cleanup(func() {
+		r.must(r.kube.API.Delete().Resource(kube.NodeENIStates).Name("node-1").Do(context.Background()).Error())
+	})
+	out, err := r.do(t.Context(), false, false)
+	if err == nil || !strings.Contains(out, r.enis[1]+" (refuse): NodeENIState node-1") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	r.wantTagged(true, false, true)
+}
+
+// Agents that are installed with another cluster name would not recognize the ENIs.
+func TestRunWithOtherClusterName(t *testing.T) {
+	r := newRig(t)
+	for args, want := range map[string]string{
+		"": "kube-system", `"--cluster-name=other"`: "other", `"--cluster-name=` + testCluster + `"`: "",
+	} {
+		const path = "/apis/apps/v1/namespaces/default/daemonsets"
+		r.must(r.kube.Core.Post().AbsPath(path).SetHeader("Content-Type", "application/json").Body([]byte(`{"metadata":{"name":"eni-agent","labels":{"app.kubernetes.io/name":"aws-multi-eni","app.kubernetes.io/component":"agent"}},
+			"spec":{"selector":{"matchLabels":{"a":"b"}},"template":{"metadata":{"labels":{"a":"b"}},"spec":{"containers":[{"name":"sidecar","image":"x"},{"name":"eni-agent","image":"x","args":[` + args + `]}]}}}}`)).Do(t.Context()).Error())
+		if want == "kube-system" {
+			id, err := r.kube.ClusterID(t.Context())
+			r.must(err)
+			want = id
+		}
+		out, err := r.do(t.Context(), false, true)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), "run the command again with --cluster-name "+want) {
+			t.Errorf("%s: %v, want %q\n%s", args, err, want, out)
+		}
+		r.must(r.kube.Core.Delete().AbsPath(path + "/eni-agent").Do(t.Context()).Error())
+	}
+}
+
+// A NodeENI that somebody deletes meanwhile is reported: its finalizer stays.
+func TestRunWhileNodeENIIsDeleted(t *testing.T) {
+	r := newRig(t)
+	n := r.nodeENI()
+	r.must(r.kube.API.Delete().Resource(kube.NodeENIs).Name("data").Do(t.Context()).Error())
+	c := change{nodeENI: &n, from: FormerFinalizer, to: v1alpha1.CleanupFinalizer}
+	if err := c.apply(t.Context(), r.kube); err == nil || !strings.Contains(err.Error(), "began to delete it while the command ran") {
+		t.Errorf("it returns %v", err)
+	}
+	other := *n.DeepCopy()
+	other.UID = "other"
+	c.nodeENI = &other
+	if err := c.apply(t.Context(), r.kube); err == nil || !strings.Contains(err.Error(), "it was deleted while the command ran") {
+		t.Errorf("it returns %v", err)
 	}
 }
 

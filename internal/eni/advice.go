@@ -31,29 +31,29 @@ func Explain(action string, err error) (what, do string) {
 	case IsThrottled(err):
 		// Without EC2's text: it holds a request id, and every attempt would
 		// look like news.
-		return fmt.Sprintf("EC2 is throttling %s (%s) for this account and Region", action, Code(err)), retried
+		return fmt.Sprintf("EC2 is throttling %s (%s) for this account and Region", action, Code(err)), Retried
 	case is(err, "UnauthorizedOperation", "AccessDenied", "AccessDeniedException"):
 		return explainDenial(action, err)
 	case isSubnetFragmented(err):
 		return fmt.Sprintf("the subnet has no free block for another prefix: EC2 refused %s (%s: %s)", action, Code(err), Message(err)),
-			"reserve part of the subnet for prefixes (a CIDR reservation of type prefix), or list another subnet in this zone; " + retried
+			"reserve part of the subnet for prefixes (a CIDR reservation of type prefix), or list another subnet in this zone; " + Retried
 	case IsSubnetFull(err):
 		return fmt.Sprintf("the subnet has no free addresses: EC2 refused %s (%s: %s)", action, Code(err), Message(err)),
-			"free addresses in the subnet, or list another subnet in this zone; " + retried
+			"free addresses in the subnet, or list another subnet in this zone; " + Retried
 	case errors.Is(err, errIncomplete), errors.Is(err, errEndless):
-		return fmt.Sprintf("EC2 answered %s, but %s", action, brief(err)), retried
+		return fmt.Sprintf("EC2 answered %s, but %s", action, brief(err)), Retried
 	case Code(err) == "":
 		what, do := explainSilence(err, "the EC2 endpoint")
-		return fmt.Sprintf("EC2 did not respond to %s: %s", action, what), retried + "; if the failure persists, " + do
+		return fmt.Sprintf("EC2 did not respond to %s: %s", action, what), Retried + "; if the failure persists, " + do
 	case is(err, "UnknownError"): // the SDK's word for an error without a code
 		return fmt.Sprintf("EC2 answered %s with HTTP %d and no error code", action, statusOf(err)),
-			retried + "; if the failure persists, check what is on the network path from this node to EC2"
+			Retried + "; if the failure persists, check what is on the network path from this node to EC2"
 	}
 	return fmt.Sprintf("EC2 refused %s (%s: %s)", action, Code(err), Message(err)), remedy(err)
 }
 
-// retried is the remedy where waiting is enough.
-const retried = "the call is retried automatically"
+// Retried is the remedy where waiting is enough: agents and coordinators call again.
+const Retried = "the call is retried automatically"
 
 // remedy is what to do about a refusal.
 func remedy(err error) string {
@@ -83,7 +83,7 @@ func remedy(err error) string {
 	case isRefusedParameter(err):
 		return "correct the NodeENI"
 	default:
-		return retried
+		return Retried
 	}
 }
 

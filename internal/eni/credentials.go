@@ -13,7 +13,7 @@ import (
 // call itself was not made.
 func explainCredentials(action string, err error) (what, do string) {
 	what, do = explainProvider(err)
-	return fmt.Sprintf("no AWS credentials for %s: %s", action, what), do + "; " + retried
+	return fmt.Sprintf("no AWS credentials for %s: %s", action, what), do + "; " + Retried
 }
 
 // ExplainCredentials says the same without a call that needed them.
