@@ -62,7 +62,7 @@ func adoptENIs(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if run.Cluster == "" {
+	if run.Named = run.Cluster != ""; !run.Named {
 		if run.Cluster, err = run.Kube.ClusterID(ctx); err != nil {
 			return err
 		}

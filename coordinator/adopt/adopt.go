@@ -24,8 +24,10 @@ type Run struct {
 	EC2  *eni.Client
 	// Region is the one that EC2 is asked in.
 	Region string
-	// Cluster is the value of the tag networking.k8s.aws/cluster.
+	// Cluster is the value of the tag networking.k8s.aws/cluster. Named says that it is not the
+	// one that agents have by default.
 	Cluster string
+	Named   bool
 	// Undo gives ENIs back. DryRun only shows what would be done.
 	Undo, DryRun bool
 	Out          io.Writer
@@ -101,6 +103,9 @@ func (r *Run) act(ctx context.Context, rows []Row, changes []change) error {
 		}
 	}
 	what := number(done, "ENI") + " adopted. Agents that start from now on use the ENIs as their own."
+	if r.Named {
+		what = fmt.Sprintf("%s adopted. Agents that start from now on use the ENIs as their own if they have the same cluster name: --cluster-name=%s, or clusterName in the Helm chart.", number(done, "ENI"), r.Cluster)
+	}
 	if r.Undo {
 		what = number(done, "ENI") + " given back. Start the former controller: it finds its ENIs in status.attachments."
 	}

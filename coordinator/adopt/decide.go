@@ -119,7 +119,7 @@ func (d *decider) row(e eni.Tagged) Row {
 	case len(names) > 1:
 		return refuse("the status of several NodeENIs names it (%s); correct the one that is wrong", strings.Join(names, ", "))
 	case len(names) == 1 && r.NodeENI != "" && r.NodeENI != names[0]:
-		return refuse("its tag %s is %s, but the status of NodeENI %s names it; correct the tag", FormerNodeENI, r.NodeENI, names[0])
+		return refuse("its tag %s is %s, but the status of NodeENI %s names it; if the status is right, run aws ec2 create-tags --resources %s --tags Key=%[1]s,Value=%[3]s", FormerNodeENI, r.NodeENI, names[0], r.ID)
 	case len(names) == 1:
 		r.NodeENI = names[0]
 	}

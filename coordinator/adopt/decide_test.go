@@ -105,7 +105,7 @@ func TestDecide(t *testing.T) {
 			second.Name, second.UID = "other", "uid-other"
 			c.NodeENIs = append(c.NodeENIs, second)
 		}, "eni-1 refuse", "several NodeENIs"},
-		{"tag and status disagree", func(_ *Cluster, a Account) { a.with("eni-1", func(e *eni.Tagged) { e.Tags[FormerNodeENI] = "other" }) }, "eni-1 refuse", "correct the tag"},
+		{"tag and status disagree", func(_ *Cluster, a Account) { a.with("eni-1", func(e *eni.Tagged) { e.Tags[FormerNodeENI] = "other" }) }, "eni-1 refuse", "create-tags --resources eni-1 --tags Key=NodeENI,Value=data"},
 		{"without the former tag", func(_ *Cluster, a Account) { a.with("eni-1", func(e *eni.Tagged) { delete(e.Tags, FormerTag) }) }, "eni-1 refuse", "create-tags --resources eni-1"},
 		{"attached to nothing", func(_ *Cluster, a Account) { a.with("eni-1", func(e *eni.Tagged) { e.Attachment = nil }) }, "eni-1 leftover", "delete-network-interface"},
 		{"attached to nothing, another cluster's", func(c *Cluster, a Account) {

@@ -34,9 +34,9 @@ func giveBack(c Cluster, a Account, now time.Time) (rows []Row, changes []change
 			r.Verdict = GiveBack
 		case ours:
 			r.Verdict, r.Reason = Keep, "an agent created it, so it keeps its tags; the former controller takes it from status.attachments"
-		case e.Owner.Cluster == "" && e.Tags[FormerTag] == FormerTagValue && r.Node != "":
+		case r.Node != "" && (c.namedBy(e.ID) != "" || e.Owner.Cluster == "" && e.Tags[FormerTag] == FormerTagValue):
 			r.Verdict, r.Reason = Keep, "it has not been adopted, or was given back before"
-			r.NodeENI = cmp.Or(c.namedBy(e.ID), r.NodeENI)
+			r.NodeENI = cmp.Or(c.namedBy(e.ID), e.Tags[FormerNodeENI])
 		default:
 			continue
 		}

@@ -65,6 +65,12 @@ func TestNotGivenBack(t *testing.T) {
 		"never adopted, because its tag was edited": {func(_ *Cluster, a Account) {
 			a.with("eni-1", func(e *eni.Tagged) { e.Owner, e.Tags[FormerNodeENI] = eni.Owner{}, "other" })
 		}, "keep 1", ""},
+		"never adopted, because its tags were removed": {func(_ *Cluster, a Account) {
+			a.with("eni-1", func(e *eni.Tagged) { e.Owner, e.Tags = eni.Owner{}, nil })
+		}, "keep 1", ""},
+		"adopted with another cluster name": {func(_ *Cluster, a Account) {
+			a.with("eni-1", func(e *eni.Tagged) { e.Owner.Cluster = "c-2" })
+		}, "keep 1", ""},
 		"the NodeENI is gone":          {func(c *Cluster, _ Account) { c.NodeENIs[0].Name = "other" }, "give back 0", ""},
 		"the NodeENI is being deleted": {func(c *Cluster, _ Account) { c.NodeENIs[0].DeletionTimestamp = ptr.To(metav1.Now()) }, "refuse", "start the coordinator"},
 		"a Node has no instance yet": {func(c *Cluster, a Account) {

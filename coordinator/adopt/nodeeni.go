@@ -89,7 +89,7 @@ func (c change) patch(ctx context.Context, client *kube.Client, subresource stri
 		case apierrors.IsNotFound(err), err == nil && n.UID != c.nodeENI.UID:
 			return errors.New("it was deleted while the command ran; run the command again")
 		case err == nil && n.DeletionTimestamp != nil:
-			return errors.New("somebody began to delete it while the command ran; start the controller whose finalizer it has until it is gone")
+			return errors.New("someone began to delete it while the command ran; start the controller whose finalizer it has until it is gone")
 		case err != nil:
 			return err
 		}

@@ -45,6 +45,7 @@ type rig struct {
 	enis  []string
 
 	subnet string // of the instances
+	named  bool   // the cluster name is not the default
 }
 
 const group = "sg-00000000000000001"
@@ -118,7 +119,7 @@ func (r *rig) removeObjects() {
 // do runs it, and returns what it printed.
 func (r *rig) do(ctx context.Context, undo, dryRun bool) (string, error) {
 	var out bytes.Buffer
-	run := Run{Kube: r.kube, EC2: eni.NewClient(r.cfg), Region: r.cfg.Region, Cluster: testCluster, Undo: undo, DryRun: dryRun, Out: &out}
+	run := Run{Kube: r.kube, EC2: eni.NewClient(r.cfg), Region: r.cfg.Region, Cluster: testCluster, Named: r.named, Undo: undo, DryRun: dryRun, Out: &out}
 	err := run.Do(ctx)
 	return out.String(), err
 }
@@ -204,7 +205,8 @@ func TestRunAfterNodeENICreatedAgain(t *testing.T) {
 		t.Errorf("without the NodeENI: %v\n%s", err, out)
 	}
 	r.must(r.kube.API.Post().Resource(kube.NodeENIs).Body(&v1alpha1.NodeENI{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: n.Spec}).Do(t.Context()).Error())
-	if out, err := r.do(t.Context(), false, false); err != nil || !strings.Contains(out, "3 ENIs adopted.") {
+	r.named = true
+	if out, err := r.do(t.Context(), false, false); err != nil || !strings.Contains(out, "3 ENIs adopted. Agents that start from now on use the ENIs as their own if they have the same cluster name: --cluster-name="+testCluster) {
 		t.Errorf("%v\n%s", err, out)
 	}
 	for _, id := range r.enis {
