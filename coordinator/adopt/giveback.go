@@ -76,10 +76,7 @@ func (c Cluster) notBack(r Row) string {
 	}
 	n := &c.NodeENIs[i]
 	node := slices.IndexFunc(c.Nodes, func(node kube.Node) bool { return node.Name == r.Node })
-	switch {
-	case n.DeletionTimestamp != nil && r.Verdict == GiveBack:
-		return fmt.Sprintf("NodeENI %s is being deleted; start the coordinator until the NodeENI is gone", n.Name)
-	case n.DeletionTimestamp == nil && node >= 0 && !n.Selects(c.Nodes[node].Labels):
+	if n.DeletionTimestamp == nil && node >= 0 && !n.Selects(c.Nodes[node].Labels) {
 		return fmt.Sprintf("NodeENI %s does not select node %s any more, so the former controller would detach the ENI by force and delete it; label the node, or detach and delete the ENI", n.Name, r.Node)
 	}
 	return ""

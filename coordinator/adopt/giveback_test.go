@@ -72,7 +72,7 @@ func TestNotGivenBack(t *testing.T) {
 			a.with("eni-1", func(e *eni.Tagged) { e.Owner.Cluster = "c-2" })
 		}, "keep 1", ""},
 		"the NodeENI is gone":          {func(c *Cluster, _ Account) { c.NodeENIs[0].Name = "other" }, "give back 0", ""},
-		"the NodeENI is being deleted": {func(c *Cluster, _ Account) { c.NodeENIs[0].DeletionTimestamp = ptr.To(metav1.Now()) }, "refuse", "start the coordinator"},
+		"the NodeENI is being deleted": {func(c *Cluster, _ Account) { c.NodeENIs[0].DeletionTimestamp = ptr.To(metav1.Now()) }, "give back", ""}, // its status stays as it is,
 		"a Node has no instance yet": {func(c *Cluster, a Account) {
 			c.Nodes[0].Spec.ProviderID = ""
 			a.with("eni-1", func(e *eni.Tagged) { e.Attachment.InstanceID = "" })

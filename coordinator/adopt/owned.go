@@ -19,11 +19,11 @@ func (d *decider) owned(r Row) Row {
 	switch n := d.nodeENIs[r.NodeENI]; {
 	case n == nil || n.UID != e.Owner.NodeENIUID:
 		r.Warning = fmt.Sprintf("the NodeENI in its tags, %q, has been deleted, so agents and coordinator detach and delete the ENI", r.NodeENI)
-		if adopted(e) {
-			r.Warning += "; to keep the ENI, create the NodeENI again, and run the command again before agents start"
-		}
 	case n.DeletionTimestamp != nil:
 		r.Warning = fmt.Sprintf("NodeENI %s is being deleted, so agents and coordinator detach and delete the ENI", r.NodeENI)
+	}
+	if r.Warning != "" && adopted(e) {
+		r.Warning += "; if you want to keep it, see Finalizers in docs/migration.md before you start any of them"
 	}
 	return r
 }

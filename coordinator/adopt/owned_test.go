@@ -17,7 +17,7 @@ func TestOwnedWarning(t *testing.T) {
 		want   string
 	}{
 		"in order":                     {func(*Cluster, Account) {}, ""},
-		"the NodeENI is gone":          {func(c *Cluster, _ Account) { c.NodeENIs = nil }, "create the NodeENI again"},
+		"the NodeENI is gone":          {func(c *Cluster, _ Account) { c.NodeENIs = nil }, "has been deleted, so agents and coordinator detach and delete the ENI; if you want to keep it"},
 		"the NodeENI is being deleted": {func(c *Cluster, _ Account) { c.NodeENIs[0].DeletionTimestamp = ptr.To(metav1.Now()) }, "is being deleted"},
 		"an agent's, of a NodeENI that was created again": {func(c *Cluster, a Account) {
 			c.NodeENIs[0].UID = "uid-later"

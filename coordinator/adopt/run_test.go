@@ -201,7 +201,7 @@ func TestRunAfterNodeENICreatedAgain(t *testing.T) {
 	n := r.nodeENI()
 	r.must(r.kube.API.Patch(types.MergePatchType).Resource(kube.NodeENIs).Name("data").Body([]byte(`{"metadata":{"finalizers":null}}`)).Do(t.Context()).Error())
 	r.must(r.kube.API.Delete().Resource(kube.NodeENIs).Name("data").Do(t.Context()).Error())
-	if out, err := r.do(t.Context(), false, false); err != nil || strings.Count(out, "create the NodeENI again") != 3 {
+	if out, err := r.do(t.Context(), false, false); err != nil || strings.Count(out, "if you want to keep it, see Finalizers") != 3 {
 		t.Errorf("without the NodeENI: %v\n%s", err, out)
 	}
 	r.must(r.kube.API.Post().Resource(kube.NodeENIs).Body(&v1alpha1.NodeENI{ObjectMeta: metav1.ObjectMeta{Name: "data"}, Spec: n.Spec}).Do(t.Context()).Error())
@@ -256,7 +256,7 @@ func TestRunWithOtherClusterName(t *testing.T) {
 	}
 }
 
-// A NodeENI that somebody deletes meanwhile is reported: its finalizer stays.
+// A NodeENI that someone deletes meanwhile is reported: its finalizer stays.
 func TestRunWhileNodeENIIsDeleted(t *testing.T) {
 	r := newRig(t)
 	n := r.nodeENI()
