@@ -47,7 +47,7 @@ build: ## Build static binaries into ./bin.
 	$(go_build) -o bin/ ./cmd/...
 
 .PHONY: binaries
-binaries: ## Build agent, coordinator, CNI plugin and kubectl plugin, with the licences of what they link, into bin/linux-ARCH for each ARCH.
+binaries: ## Build the agent, the coordinator, the CNI plugin, and the kubectl plugin, with the licenses of what they link, into bin/linux-ARCH for each ARCH.
 	@for arch in $(ARCH); do \
 		mkdir -p $(BIN)/linux-$$arch && \
 		(set -x; GOOS=linux GOARCH=$$arch $(go_build) -o $(BIN)/linux-$$arch/ ./cmd/eni-agent ./cmd/eni-coordinator ./cmd/eni-cni ./cmd/kubectl-eni) && \
@@ -60,7 +60,7 @@ binaries: ## Build agent, coordinator, CNI plugin and kubectl plugin, with the l
 PLATFORMS ?= linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 
 .PHONY: kubectl-plugin
-kubectl-plugin: ## Build archives of the kubectl plugin, and krew's manifest, into bin/kubectl for each of PLATFORMS.
+kubectl-plugin: ## Build archives of the kubectl plugin for each of PLATFORMS, and the krew manifest, into bin/kubectl.
 	@rm -rf $(BIN)/kubectl && mkdir -p $(BIN)/kubectl && $(licences) -texts kubectl-eni >$(BIN)/kubectl/THIRD-PARTY-LICENSES
 	@for platform in $(PLATFORMS); do \
 		dir=$(BIN)/kubectl/$$(echo $$platform | tr / -) && mkdir -p $$dir && \
@@ -73,11 +73,11 @@ image: binaries ## Build both images with buildah or docker (IMAGE_TOOL, ARCH). 
 	@VERSION="$(VERSION)" ARCH="$(ARCH)" hack/release/image.sh
 
 .PHONY: packages
-packages: binaries ## Build eni-agent, with the CNI plugin, as deb and rpm into bin/packages for each ARCH.
+packages: binaries ## Build deb and rpm packages of eni-agent with the CNI plugin into bin/packages for each ARCH.
 	@VERSION="$(VERSION)" ARCH="$(ARCH)" BIN="$(BIN)" hack/release/packages.sh
 
 .PHONY: sbom
-sbom: binaries ## List what is in the programs (CycloneDX) into bin/sbom for each ARCH.
+sbom: binaries ## Write bills of materials of the programs (CycloneDX) into bin/sbom for each ARCH.
 	@VERSION="$(VERSION)" ARCH="$(ARCH)" BIN="$(BIN)" hack/release/sbom.sh
 
 .PHONY: chart
@@ -85,14 +85,14 @@ chart: ## Package the Helm chart into bin/chart. PUSH=1 pushes to IMAGE_REPOSITO
 	@VERSION="$(VERSION)" BIN="$(BIN)" hack/release/chart.sh
 
 .PHONY: archives
-archives: binaries ## Pack eni-coordinator, which administrators also run on their own machines, for Linux and macOS into bin/archives.
+archives: binaries ## Build archives of eni-coordinator for Linux and macOS, for administrators' own machines, into bin/archives.
 	@for arch in $(ARCH); do for system in $(filter-out linux,$(SYSTEMS)); do \
 		(set -x; GOOS=$$system GOARCH=$$arch $(go_build) -o $(BIN)/$$system-$$arch/ ./cmd/eni-coordinator) || exit 1; \
 	done; done
 	@VERSION="$(VERSION)" ARCH="$(ARCH)" SYSTEMS="$(SYSTEMS)" BIN="$(BIN)" hack/release/archives.sh
 
 .PHONY: release-files
-release-files: packages sbom chart archives kubectl-plugin ## Gather packages, bills of materials, chart, archives, and kubectl plugin in bin/release, with checksums.
+release-files: packages sbom chart archives kubectl-plugin ## Collect packages, bills of materials, chart, archives, and kubectl plugin in bin/release, with checksums.
 	@rm -rf $(BIN)/release && mkdir -p $(BIN)/release && \
 	cp $(BIN)/packages/* $(BIN)/sbom/* $(BIN)/chart/* $(BIN)/archives/* $(BIN)/kubectl/*.tar.gz $(BIN)/kubectl/krew-eni.yaml $(BIN)/release/ && \
 	cd $(BIN)/release && sha256sum * >SHA256SUMS && cat SHA256SUMS
@@ -106,15 +106,15 @@ release-check: ## Check that this commit can be released as VERSION: versions, c
 	@hack/release/check.sh "$(VERSION)"
 
 .PHONY: verify-reproducible
-verify-reproducible: ## Build everything that is released twice, in different places, and compare the bytes (IMAGES= leaves images out).
+verify-reproducible: ## Build everything that is released twice, in different directories, and compare the bytes (IMAGES= leaves the images out).
 	@ARCH="$(ARCH)" hack/release/reproduce.sh
 
 .PHONY: controlplane
-controlplane: ## Build etcd and kube-apiserver once, outside the tree, and print where they are.
+controlplane: ## Build etcd and kube-apiserver once, outside of the tree, and print their directory.
 	@hack/controlplane/build.sh
 
 .PHONY: demo
-demo: ## The life of ENIs on three nodes, without AWS. KEEP=1 leaves it running.
+demo: ## Show the life of ENIs on three nodes, without AWS. KEEP=1 leaves the cluster running.
 	@$(build_demo) && KUBEBUILDER_ASSETS=$$assets KEEP=$(KEEP) exec bin/demo -programs bin
 
 build_demo = assets=$$(hack/controlplane/build.sh) && \
@@ -123,7 +123,7 @@ build_demo = assets=$$(hack/controlplane/build.sh) && \
 	CGO_ENABLED=0 go build -modfile=hack/tools/cni-plugins/go.mod -o bin/cni/ tool && ln -f bin/eni-cni bin/cni/eni
 
 .PHONY: pictures
-pictures: ## Play the demo and draw docs/images from it: the terminal, and the dashboard with the demo's metrics.
+pictures: ## Run the demo and draw docs/images from it: the terminal, and the dashboard with the demo's metrics.
 	@$(build_demo) && go build -C hack/pictures -o ../../bin/pictures . && KUBEBUILDER_ASSETS=$$assets KEEP= bin/pictures
 
 .PHONY: run-agent
@@ -152,7 +152,7 @@ test: ## Run all tests, or PACKAGES=./agent TEST_FLAGS="-run X"; with -race wher
 COMPAT ?= ./api/... ./coordinator ./manifests/... ./packaging/helm
 
 .PHONY: test-compat
-test-compat: ## Run the tests of COMPAT with the oldest kube-apiserver that is supported (about 8 minutes to build it, once).
+test-compat: ## Run the tests of COMPAT with the oldest supported kube-apiserver (which takes about 8 minutes to build, once).
 	@assets=$$(OLDEST=1 hack/controlplane/build.sh) && \
 	set -x && KUBEBUILDER_ASSETS=$$assets go test -p 1 -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(COMPAT)
 
@@ -160,7 +160,7 @@ test-compat: ## Run the tests of COMPAT with the oldest kube-apiserver that is s
 UPGRADE ?= ./e2e ./packaging/helm
 
 .PHONY: test-upgrade
-test-upgrade: ## Upgrade from the previous version and roll back: programs, CRDs, chart, files on nodes (PREVIOUS=COMMIT takes another one).
+test-upgrade: ## Test upgrades from the previous version and rollbacks: programs, CRDs, chart, files on nodes (PREVIOUS=COMMIT uses another version).
 	@assets=$$(hack/controlplane/build.sh) && previous=$$(PREVIOUS='$(PREVIOUS)' hack/release/previous.sh) && \
 	set -x && ENI_PREVIOUS=$$previous KUBEBUILDER_ASSETS=$$assets go test -p 1 -parallel $(TEST_SIDE_BY_SIDE) -timeout $(TEST_TIMEOUT) -run Upgrade $(TEST_FLAGS) $(UPGRADE)
 
@@ -169,12 +169,12 @@ test-upgrade: ## Upgrade from the previous version and roll back: programs, CRDs
 benchmarks := go footprint latency scale
 
 .PHONY: bench
-bench: ## Take all figures again, on a machine with nothing else to do, and make docs/benchmarks.md.
+bench: ## Measure all figures again, on an otherwise idle machine, and write docs/benchmarks.md.
 	@failed=; for name in $(benchmarks); do $(MAKE) bench-$$name || failed="$$failed $$name"; done; \
 	[ -z "$$failed" ] || { echo "these benchmarks failed, or missed a goal:$$failed" >&2; exit 1; }
 
 .PHONY: bench-report
-bench-report: ## Make docs/benchmarks.md from docs/benchmarks/*.json.
+bench-report: ## Write docs/benchmarks.md from docs/benchmarks/*.json.
 	@go run ./hack/bench/report
 
 # run_benchmark runs hack/bench/NAME with flags; it may miss a goal. Then it makes the page.
@@ -184,42 +184,42 @@ run_benchmark = assets=$$(hack/controlplane/build.sh) && mkdir -p bin/bench && \
 	{ [ ! -f docs/benchmarks/$(1).json ] || $(MAKE) bench-report; } && exit $$status
 
 .PHONY: bench-footprint
-bench-footprint: binaries ## Sizes, idle memory and CPU, start-up, connections; growth to 15 ENIs on a node.
+bench-footprint: binaries ## Measure sizes, idle memory and CPU, startup, and connections, with up to 15 ENIs on a node.
 	@$(call run_benchmark,footprint)
 
 .PHONY: bench-go
-bench-go: ## Go benchmarks: time, bytes and allocations of what is done again and again.
+bench-go: ## Run the Go benchmarks: time, bytes, and allocations of frequent operations.
 	@$(call run_benchmark,go)
 
 .PHONY: bench-latency
-bench-latency: build ## From label to Ready, from hot-plug to configured, repairs: p50, p99 (25 min). SHORT=1 for a look without a report.
+bench-latency: build ## Measure p50 and p99 from label to Ready, from hot-plug to configured, and of repairs (25 min). SHORT=1 is a quick run without a report.
 	@$(call run_benchmark,latency,$(if $(SHORT),-short))
 
 .PHONY: bench-scale
-bench-scale: build ## A fleet of 10 to 5,000 nodes against EC2's limits (95 min). SIZES=250,1000x2 for a look at others, without a report.
+bench-scale: build ## Measure fleets of 10 to 5,000 nodes under EC2's limits (95 min). SIZES=250,1000x2 measures other sizes, without a report.
 	@$(call run_benchmark,scale)
 
 # Tests of e2e, as a regular expression.
 TORTURE ?= Test.*(Property|EveryCall|AtEveryStep)
 
 .PHONY: torture
-torture: ## Hundreds of random runs under faults (RUNS, OPS); SEED=n repeats one, TORTURE=TestX runs only that test.
+torture: ## Run agents and coordinators hundreds of times under random faults (RUNS, OPS). SEED=n repeats a run, TORTURE=TestX runs only that test.
 	@RUNS='$(RUNS)' SEED='$(SEED)' OPS='$(OPS)' CLUSTERS='$(CLUSTERS)' TORTURE='$(TORTURE)' hack/torture/run.sh
 
 .PHONY: fuzz
-fuzz: ## Fuzz each fuzz test for FUZZTIME (1m), or those that match FUZZ. Their seeds are part of make test.
+fuzz: ## Run each fuzz test, or those that match FUZZ, for FUZZTIME (1m). Their seeds are part of make test.
 	@FUZZTIME="$(FUZZTIME)" FUZZ="$(FUZZ)" hack/fuzz.sh
 
 .PHONY: licences
-licences: ## List the modules that the programs link, with their licences, in docs/dependencies.md.
+licences: ## List the modules that the programs link, with their licenses, in docs/dependencies.md.
 	@$(licences) >docs/dependencies.md.new && mv docs/dependencies.md.new docs/dependencies.md || { rm -f docs/dependencies.md.new; exit 1; }
 
 .PHONY: vulncheck
-vulncheck: ## Look for known vulnerabilities in what the programs call. VULNDB=https://vuln.go.dev asks today's database.
+vulncheck: ## Look for known vulnerabilities in what the programs call. VULNDB=https://vuln.go.dev uses today's database.
 	@VULNDB="$(VULNDB)" hack/vulncheck.sh
 
 .PHONY: generate
-generate: build licences ## Generate CRDs and deep copies from the Go types, docs/configuration.md, cli.md and dependencies.md, and what the chart has of manifests/.
+generate: build licences ## Generate CRDs and deep copies from the Go types, docs/configuration.md, docs/cli.md, docs/dependencies.md, and the chart's copies of manifests/.
 	$(controller_gen) object paths=./api/...
 	$(controller_gen) object paths=./internal/kube/...
 	$(controller_gen) crd paths=./api/... output:crd:dir=manifests/crds
@@ -227,7 +227,7 @@ generate: build licences ## Generate CRDs and deep copies from the Go types, doc
 	@$(call copy_chart_files,$(chart)/files)
 
 .PHONY: verify-generate
-verify-generate: build ## Fail when generated code, or a generated page of docs, is stale.
+verify-generate: build ## Fail if generated code or a generated page is stale.
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && \
 	$(controller_gen) object paths=./api/... output:object:dir="$$fresh/api" && \
 	$(controller_gen) object paths=./internal/kube/... output:object:dir="$$fresh/kube" && \
@@ -245,7 +245,7 @@ fmt: ## Format the Go code.
 	gofmt -w .
 
 .PHONY: verify-fmt
-verify-fmt: ## Fail when Go code is not formatted.
+verify-fmt: ## Fail if Go code is not formatted.
 	@unformatted=$$(gofmt -l .) && [ -z "$$unformatted" ] || \
 	{ echo "not formatted, run 'make fmt':" >&2; echo "$$unformatted" >&2; exit 1; }
 
@@ -254,5 +254,5 @@ vet: ## Run go vet.
 	go vet ./...
 
 .PHONY: lint
-lint: ## Run golangci-lint, which is pinned and built from its module (some minutes, once).
+lint: ## Run golangci-lint, in a pinned version that is built from its module (a few minutes, once).
 	$(golangci_lint) run ./...

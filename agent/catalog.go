@@ -15,7 +15,7 @@ import (
 
 // errAbsent stands for an id or a name that EC2 does not know, or knows in no
 // way that helps here. It is asked for again as slowly as what people have to fix.
-var errAbsent = retry.With(retry.Terminal, errors.New("EC2 has no usable match for this id or name"))
+var errAbsent = retry.With(retry.Terminal, errors.New("EC2 has no usable match for this ID or name"))
 
 // What is looked up, as its place among the failures. With an id or a name it refers to
 // one subnet or group.

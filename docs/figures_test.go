@@ -32,7 +32,7 @@ func TestFigures(t *testing.T) {
 		{"README.md", "agent %.1f MB, coordinator %.1f MB |", []string{"agent, image, compressed", "coordinator, image, compressed"}},
 		{"docs/installation.md", "/eni-agent:vX.Y.Z` | uid 0 with `NET_ADMIN` and nothing else | %.1f MB |", []string{"agent, image, compressed"}},
 		{"docs/installation.md", "/eni-coordinator:vX.Y.Z` | uid 65532 | %.1f MB |", []string{"coordinator, image, compressed"}},
-		{"README.md", "EC2's own time and %.0f ms (p99 %.0f ms) |", []string{
+		{"README.md", "EC2's own time plus %.0f ms (p99 %.0f ms) |", []string{
 			"label to Ready, own time, one node after the other, p50", "label to Ready, own time, one node after the other, p99",
 		}},
 		{"README.md", "| %.0f ms (p99 %.0f ms) |\n", []string{
@@ -48,8 +48,8 @@ func TestFigures(t *testing.T) {
 		{"docs/sizing.md", "| 1,000, two ENIs each | %.0f s | %.0f s | %.0f MiB |", []string{
 			"1,000 nodes with 2 ENIs: from the label until all are ready", "1,000 nodes with 2 ENIs: from the deletion of the NodeENI until all ENIs are gone", "1,000 nodes with 2 ENIs: coordinator's memory at most",
 		}},
-		{"docs/cost.md", "| agent, on each selected node | 10m CPU, 32 MiB | %.0f ms of CPU time in a minute, %.0f MiB |", []string{"agent, CPU in an idle minute", "agent, RSS when idle"}},
-		{"docs/cost.md", "| coordinator, two replicas | 10m CPU, 64 MiB | %.0f ms of CPU time in a minute, %.0f MiB |", []string{"coordinator, CPU in an idle minute", "coordinator, RSS when idle"}},
+		{"docs/cost.md", "| agent, on each selected node | 10m CPU, 32 MiB | %.0f ms of CPU time per minute, %.0f MiB |", []string{"agent, CPU in an idle minute", "agent, RSS when idle"}},
+		{"docs/cost.md", "| coordinator, two replicas | 10m CPU, 64 MiB | %.0f ms of CPU time per minute, %.0f MiB |", []string{"coordinator, CPU in an idle minute", "coordinator, RSS when idle"}},
 	} {
 		var values []any
 		for _, name := range claim.names {

@@ -30,6 +30,12 @@ var better = map[*regexp.Regexp]string{
 	word(`not to be had`):      "not available",
 	word(`anybody|somebody`):   "anyone, someone, or the actor",
 	word(`there is no way to`): "cannot",
+	word(`any more`):           "anymore, or no longer",
+	word(`licence`):            "license",
+	word(`artefacts?`):         "artifact",
+	word(`(un)?labelled`):      "labeled",
+	word(`(behavi|col)ours?`):  "US spelling: -or",
+	word(`no right to`):        "no permission to",
 }
 
 func word(pattern string) *regexp.Regexp {

@@ -114,7 +114,7 @@ func TestKubectlENI(t *testing.T) {
 		p := plugin{c, p.kubeconfig}
 		p.says("status", 0, "data      1          1       0")
 		p.says("status -o wide", 0, c.managed()[0].ID)
-		p.says("why node-1", 0, "✓ ENI", "✓ link", "next: nothing, all is ready")
+		p.says("why node-1", 0, "✓ ENI", "✓ link", "next: nothing, everything is ready")
 	})
 	c.run("EC2 and the NodeENI do not agree", func(t *testing.T) { c.testWhyEC2(t, p.kubeconfig) })
 	c.run("the Node is another instance", func(t *testing.T) {
@@ -186,5 +186,5 @@ func (c *cluster) testPluginDoctor(t *testing.T, kubeconfig string) {
 	c.must(c.Sim.Cloud().Inject(cloud.Fault{Action: attachCall, Code: "UnauthorizedOperation"}))
 	p.says("doctor node-1 -- -o json", 1, `"status": "failure"`, "ec2:AttachNetworkInterface")
 	c.Sim.Cloud().ClearFaults()
-	plugin{c, kubeconfig}.says("doctor node-1", 3, "no right to run commands in the agent's pod", "kubectl debug node/node-1")
+	plugin{c, kubeconfig}.says("doctor node-1", 3, "permission to run commands in the agent's pod", "kubectl debug node/node-1")
 }

@@ -72,7 +72,7 @@ func checkCluster(f Facts) []Result {
 			continue
 		}
 		if f.EC2.Cluster == "" {
-			return []Result{skipped(check, "not checked, because the doctor could not read the id of the cluster from the API server")}
+			return []Result{skipped(check, "not checked, because the doctor could not read the cluster name from the API server")}
 		}
 		action := fmt.Sprintf("start agents and coordinators with --cluster-name %q. If that cluster no longer exists, detach and delete the ENI manually", e.Owner.Cluster)
 		if f.Wanted.has(e.Owner) {

@@ -148,7 +148,7 @@ func TestChecks(t *testing.T) {
 		{"SNAT of an IPv6 cluster", func(f *Facts) { host(f, "ENABLE_IPv6", "true") }, "VPC CNI SNAT", OK, nil},
 		{"another Region", func(f *Facts) { f.Credentials.Region = "eu-west-1" }, "Region", Failure, []string{"go to EC2 in eu-west-1", "is in us-east-1", "set AWS_REGION", "to us-east-1"}},
 		{"no primary ENI", func(f *Facts) { f.EC2.Forecast.Attached = nil }, "the instance's ENIs", Failure, []string{"primary ENI of i-1", "AWS_ENDPOINT_URL_EC2"}},
-		{"the cluster's id is not known", func(f *Facts) { attach(f, "other", "uid-2"); f.EC2.Cluster = "" }, "--cluster-name", Skipped, []string{"could not read the id"}},
+		{"the cluster's id is not known", func(f *Facts) { attach(f, "other", "uid-2"); f.EC2.Cluster = "" }, "--cluster-name", Skipped, []string{"could not read the cluster name"}},
 		{"another cluster's name", func(f *Facts) { attach(f, "other", "uid-1"); f.Wanted.NodeENIs[0].UID = "uid-1" }, "--cluster-name", Failure, []string{`cluster tag "other"`, `--cluster-name "other"`}},
 		{"another cluster's, and a NodeENI that is not known", func(f *Facts) { attach(f, "other", "uid-2") }, "--cluster-name", Warning, []string{`cluster tag "other"`}},
 		{"dry runs are not taken, but the call itself is", func(f *Facts) {

@@ -189,7 +189,7 @@ func GatherEC2(ctx context.Context, a Asker, w *Wanted) *EC2 {
 	})
 	if e.ForecastErr = err; err != nil {
 		for _, action := range slices.Concat(needed, removal) {
-			e.Untried[action] = "not tested, because the doctor could not get the required ids from EC2"
+			e.Untried[action] = "not tested, because the doctor could not get the required IDs from EC2"
 		}
 		return e
 	}

@@ -136,7 +136,7 @@ type ENIState struct {
 	//
 	// +optional
 	MTU int32 `json:"mtu,omitempty"`
-	// phase is how far the ENI is.
+	// phase is the stage that the ENI has reached.
 	Phase Phase `json:"phase"`
 	// reason is one CamelCase word that says why the ENI is not Ready.
 	//

@@ -18,8 +18,8 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-const aboutDoctor = `eni-agent doctor checks whether an agent can work on this node, and says how to fix
-what is wrong. It checks credentials and permissions (with dry runs), subnets, limits,
+const aboutDoctor = `eni-agent doctor checks whether an agent can work on this node, and shows how to
+fix what is wrong. It checks credentials and permissions (with dry runs), subnets, limits,
 and other software on the host and in the cluster that changes ENIs. It changes
 nothing. It exits with 1 if a check fails.
 

@@ -48,7 +48,7 @@ func (r *Run) Do(ctx context.Context) error {
 	cluster, err := readCluster(ctx, r.Kube, r.Cluster)
 	switch {
 	case apierrors.IsForbidden(err):
-		return fmt.Errorf("%w; get the rights of the ClusterRole in docs/migration.md", err)
+		return fmt.Errorf("%w; get the permissions of the ClusterRole in docs/migration.md", err)
 	case apierrors.IsNotFound(err):
 		return fmt.Errorf("%w; check that the kubeconfig belongs to the cluster that has the NodeENIs", err)
 	case err != nil:
@@ -189,7 +189,7 @@ func (r *Run) summary(rows []Row, failed int, what string) error {
 	case failed > 0:
 		return Unfinished(fmt.Sprintf("%s failed; fix the causes above and run the command again", number(failed, "change")))
 	case counts[Refuse] > 0:
-		return Unfinished(fmt.Sprintf("%s refused; the messages above say why, and what to do", number(counts[Refuse], "ENI")))
+		return Unfinished(fmt.Sprintf("%s refused; the messages above describe the causes and the fixes", number(counts[Refuse], "ENI")))
 	}
 	return nil
 }

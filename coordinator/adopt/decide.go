@@ -22,7 +22,7 @@ const (
 	Adopt    Verdict = "adopt"         // it gets our tags
 	Ours     Verdict = "already owned" // it has them
 	Refuse   Verdict = "refuse"        // it stays as it is until somebody does something
-	Leftover Verdict = "leftover"      // it is attached to nothing
+	Leftover Verdict = "leftover"      // it is not attached
 	Skip     Verdict = "skip"          // it is not this cluster's, as far as is known
 	Gone     Verdict = "gone"          // the status names it, and EC2 does not know it
 	GiveBack Verdict = "give back"
@@ -155,9 +155,9 @@ func (d *decider) attachment(r Row) (why string, verdict Verdict) {
 	ours := r.named || slices.Contains(d.account.vpcs(), r.ENI.VPCID) && slices.ContainsFunc(d.cluster.Nodes, func(n kube.Node) bool { return n.Name == node })
 	switch {
 	case at == nil && ours:
-		return fmt.Sprintf("it is attached to nothing; if nothing else needs it, run aws ec2 delete-network-interface --network-interface-id %s", r.ID), Leftover
+		return fmt.Sprintf("it is not attached; if nothing else needs it, run aws ec2 delete-network-interface --network-interface-id %s", r.ID), Leftover
 	case at == nil:
-		return fmt.Sprintf("it is attached to nothing, and its tag %s names %q, which is not a Node of this cluster in the ENI's VPC", FormerNode, node), Skip
+		return fmt.Sprintf("it is not attached, and its tag %s names %q, which is not a Node of this cluster in the ENI's VPC", FormerNode, node), Skip
 	case r.Node == "" && r.named:
 		return fmt.Sprintf("it is attached to %s, which is not the instance of any Node; run the command again when the Node is registered, or detach the ENI", at.InstanceID), Refuse
 	case r.Node == "":
@@ -190,7 +190,7 @@ func (d *decider) wanted(r Row) string {
 	}
 	node := d.nodeOf[r.ENI.Attachment.InstanceID]
 	if !n.Selects(node.Labels) {
-		return fmt.Sprintf("NodeENI %s does not select node %s any more, so agents would release the ENI; label the node, or detach and delete the ENI", r.NodeENI, r.Node)
+		return fmt.Sprintf("NodeENI %s no longer selects node %s, so agents would release the ENI; label the node, or detach and delete the ENI", r.NodeENI, r.Node)
 	}
 	return ""
 }

@@ -133,7 +133,7 @@ func TestDecide(t *testing.T) {
 			a.with("eni-1", func(e *eni.Tagged) {
 				e.Owner, e.Tags[eni.TagAdoptedFrom] = eni.Owner{Cluster: testCluster, NodeENI: "data", NodeENIUID: "uid-before"}, "x"
 			})
-		}, "eni-1 refuse", "does not select node node-1"},
+		}, "eni-1 refuse", "no longer selects node node-1"},
 		{"its instance is no Node", func(c *Cluster, _ Account) { c.Nodes[0].Spec.ProviderID = "aws:///us-east-1a/i-00000000000000002" }, "eni-1 refuse", "not the instance of any Node"},
 		{"its instance is no Node, and no status names it", func(c *Cluster, _ Account) {
 			c.Nodes[0].Spec.ProviderID, c.NodeENIs[0].Status.Attachments = "aws:///us-east-1a/i-00000000000000002", nil
@@ -152,7 +152,7 @@ func TestDecide(t *testing.T) {
 		{"the NodeENI is gone", func(c *Cluster, _ Account) { c.NodeENIs = nil }, "eni-1 refuse", "there is no NodeENI data"},
 		{"the NodeENI is being deleted", func(c *Cluster, _ Account) { c.NodeENIs[0].DeletionTimestamp = ptr.To(metav1.Now()) }, "eni-1 refuse", "is being deleted"},
 		{"the NodeENI is invalid", func(c *Cluster, _ Account) { c.NodeENIs[0].Spec.SecurityGroupNames = nil }, "eni-1 refuse", "agents do not accept NodeENI data"},
-		{"the node has lost the label", func(c *Cluster, _ Account) { c.Nodes[0].Labels = nil }, "eni-1 refuse", "does not select node node-1"},
+		{"the node has lost the label", func(c *Cluster, _ Account) { c.Nodes[0].Labels = nil }, "eni-1 refuse", "no longer selects node node-1"},
 		{"EC2 does not know the instance", func(_ *Cluster, a Account) { delete(a.Instances, instance1) }, "eni-1 refuse", "DescribeInstances"},
 		{"in another VPC", func(_ *Cluster, a Account) { a.with("eni-1", func(e *eni.Tagged) { e.VPCID = "vpc-2" }) }, "eni-1 refuse", "it is in vpc-2"},
 		{"of another account", func(_ *Cluster, a Account) { a.with("eni-1", func(e *eni.Tagged) { e.Account = "2" }) }, "eni-1 refuse", "belongs to account 2"},
@@ -257,8 +257,8 @@ func TestWrongPlace(t *testing.T) {
 		want   string
 	}{
 		"the right one":        {func(*Cluster, *Account) {}, ""},
-		"another Region":       {func(_ *Cluster, a *Account) { a.Region = "eu-west-1" }, "EC2 is asked in Region eu-west-1, but the Nodes are in us-east-1"},
-		"another account":      {func(_ *Cluster, a *Account) { a.Instances = nil }, "EC2 knows none of the Nodes' instances (" + instance1 + ")"},
+		"another Region":       {func(_ *Cluster, a *Account) { a.Region = "eu-west-1" }, "EC2 calls go to Region eu-west-1, but the Nodes are in us-east-1"},
+		"another account":      {func(_ *Cluster, a *Account) { a.Instances = nil }, "EC2 has none of the Nodes' instances (" + instance1 + ")"},
 		"no ENI of the status": {func(_ *Cluster, a *Account) { a.ENIs = nil }, ""}, // the instance proves that the place is right
 		"no Nodes":             {func(c *Cluster, _ *Account) { c.Nodes = nil }, "no Node has a providerID"},
 		"one ENI is missing": {func(c *Cluster, _ *Account) {

@@ -77,7 +77,7 @@ func (c Cluster) notBack(r Row) string {
 	n := &c.NodeENIs[i]
 	node := slices.IndexFunc(c.Nodes, func(node kube.Node) bool { return node.Name == r.Node })
 	if n.DeletionTimestamp == nil && node >= 0 && !n.Selects(c.Nodes[node].Labels) {
-		return fmt.Sprintf("NodeENI %s does not select node %s any more, so the former controller would detach the ENI by force and delete it; label the node, or detach and delete the ENI", n.Name, r.Node)
+		return fmt.Sprintf("NodeENI %s no longer selects node %s, so the former controller would detach the ENI by force and delete it; label the node, or detach and delete the ENI", n.Name, r.Node)
 	}
 	return ""
 }

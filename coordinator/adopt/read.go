@@ -273,16 +273,16 @@ func (a Account) check(c Cluster) error {
 			regions[region] = true
 		}
 	}
-	const next = "nothing was changed; check AWS_REGION, AWS_PROFILE and AWS_ENDPOINT_URL, and that the kubeconfig is that of this cluster"
+	const next = "nothing was changed; check AWS_REGION, AWS_PROFILE, and AWS_ENDPOINT_URL, and that the kubeconfig is that of this cluster"
 	if len(regions) > 0 && !regions[a.Region] {
-		return fmt.Errorf("EC2 is asked in Region %s, but the Nodes are in %s; %s", a.Region, strings.Join(slices.Sorted(maps.Keys(regions)), ", "), next)
+		return fmt.Errorf("EC2 calls go to Region %s, but the Nodes are in %s; %s", a.Region, strings.Join(slices.Sorted(maps.Keys(regions)), ", "), next)
 	}
 	ids := c.instanceIDs()
 	if len(ids) == 0 {
 		return errors.New("no Node has a providerID of EC2, so no ENI can be matched to a Node; check that the kubeconfig is that of the right cluster")
 	}
 	if len(a.Instances) == 0 {
-		return fmt.Errorf("EC2 knows none of the Nodes' instances (%s): it is asked in the wrong account or at the wrong endpoint; %s", list(ids), next)
+		return fmt.Errorf("EC2 has none of the Nodes' instances (%s), so the account or the endpoint is wrong; %s", list(ids), next)
 	}
 	return nil
 }

@@ -78,5 +78,5 @@ if ! diff "$work/first.sums" "$work/second.sums"; then
 	echo "the two builds differ: see the lines above" >&2
 	exit 1
 fi
-echo "the two builds are the same, $(wc -l <"$work/first.sums") artefacts:"
+echo "the two builds are the same, $(wc -l <"$work/first.sums") artifacts:"
 cat "$work/first.sums"

@@ -20,7 +20,7 @@ const repository = "https://github.com/aws-multi-eni/aws-multi-eni/tree/main"
 const install = "install aws-multi-eni: " + repository + "/docs/installation.md"
 
 // moreRights is the next step for those who cannot see enough.
-const moreRights = "get the rights that the plugin needs: " + repository + "/docs/kubectl-eni.md#rights"
+const moreRights = "get the permissions that the plugin needs: " + repository + "/docs/kubectl-eni.md#permissions"
 
 // Mark is the result of a step.
 type Mark string

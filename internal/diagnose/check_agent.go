@@ -54,7 +54,7 @@ func (p *pair) checkWithoutPods() []Step {
 			return []Step{p.noAgent(text, next)}
 		}
 	}
-	text := "whether an agent runs on the node is not known: " + p.Unread[Pods]
+	text := "cannot tell whether an agent runs on the node: " + p.Unread[Pods]
 	if p.daemonSet != nil {
 		text += fmt.Sprintf("; %d of %d agents are ready", p.daemonSet.Status.NumberReady, p.daemonSet.Status.DesiredNumberScheduled)
 	}
@@ -232,7 +232,7 @@ const leaseTolerance = 10 * time.Second
 func (x *index) coordinator() Step {
 	next := fmt.Sprintf("find out why no coordinator leads: kubectl -n %s get pods -l %s=%s", x.Namespace, ComponentLabel, CoordinatorComponent)
 	if why := x.Unread[Leases]; why != "" {
-		return unknown("coordinator", "whether a coordinator leads is not known: %s", why)
+		return unknown("coordinator", "cannot tell whether a coordinator leads: %s", why)
 	}
 	if x.Lease == nil {
 		return bad("coordinator", "NoCoordinator", next, "the Lease %s/%s does not exist: no coordinator has led yet%s", x.Namespace, LeaseName, x.coordinatorTrouble())
@@ -269,7 +269,7 @@ func (x *index) coordinatorTrouble() string {
 		}
 	}
 	if pods == 0 {
-		return "; there is no pod of a coordinator"
+		return "; no coordinator pod exists"
 	}
 	return ""
 }

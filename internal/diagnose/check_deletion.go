@@ -22,7 +22,7 @@ func checkDeletion(p *pair) []Step {
 	for _, f := range n.Finalizers {
 		if f != v1alpha1.CleanupFinalizer {
 			step := bad("finalizer", "ForeignFinalizer", "let the controller that added it finish, or remove it: kubectl edit nodeeni "+n.Name,
-				"the finalizer %s, which does not belong to aws-multi-eni, keeps the NodeENI", f).since(began)
+				"the finalizer %s, which does not belong to aws-multi-eni, blocks the deletion of the NodeENI", f).since(began)
 			step.goesOn = true
 			steps = append(steps, step)
 		}
@@ -68,7 +68,7 @@ func (p *pair) leftovers() string {
 	}
 	switch {
 	case count == 0:
-		return "no agent reports an ENI of it; the coordinator asks EC2 whether there are others"
+		return "no agent reports an ENI of this NodeENI; the coordinator checks whether EC2 still has one"
 	case count > 3:
 		some = append(some, fmt.Sprintf("and %d more", count-3))
 	}

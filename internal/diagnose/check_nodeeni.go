@@ -25,7 +25,7 @@ func checkSpec(p *pair) []Step {
 // checkSelector compares the selector with the node's labels.
 func checkSelector(p *pair) []Step {
 	if p.node == nil {
-		return []Step{unknown("selector", "the labels of %s are not known: %s", p.nodeName, p.Unread[Nodes])}
+		return []Step{unknown("selector", "cannot read the labels of %s: %s", p.nodeName, p.Unread[Nodes])}
 	}
 	differences := missingLabels(p.n.Spec.NodeSelector, p.node)
 	if len(differences) == 0 {

@@ -61,7 +61,7 @@ func checkInstance(p *pair) []Step {
 	id, providerID := kube.InstanceID(p.node.Spec.ProviderID), p.node.Spec.ProviderID
 	switch {
 	case providerID == "":
-		return []Step{bad("instance", "NotThisInstance", "see that the cloud controller runs, or start the kubelet with --provider-id", "the Node has no providerID").since(p.nodeCreated())}
+		return []Step{bad("instance", "NotThisInstance", "check that the cloud controller runs, or start the kubelet with --provider-id", "the Node has no providerID").since(p.nodeCreated())}
 	case id == "":
 		return []Step{bad("instance", "NotThisInstance", replace, "the Node's providerID %q does not name an EC2 instance", providerID).since(p.nodeCreated())}
 	case p.state == nil:
@@ -132,7 +132,7 @@ func (p *pair) checkENI(e v1alpha1.ENIState) []Step {
 		return p.readyENI(e)
 	case e.Phase != v1alpha1.PhaseFailed && slices.Contains(waiting, e.Reason):
 		step := unknown(name, "%s%s: %s", prefix(e), e.Phase, cmp.Or(e.Message, e.Reason)).since(at)
-		step.Reason, step.waits, step.Next = cmp.Or(e.Reason, string(e.Phase)), true, "wait: EC2 takes some seconds"
+		step.Reason, step.waits, step.Next = cmp.Or(e.Reason, string(e.Phase)), true, "wait: EC2 needs a few seconds"
 		if p.Time.Sub(at) > patience {
 			step.suspect, step.Next = true, p.agentLog()
 			step.Text += fmt.Sprintf(" (for %s)", strings.TrimSuffix(p.ago(at), " ago"))

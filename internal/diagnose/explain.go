@@ -195,7 +195,7 @@ func (x *index) unselected(node string) Chain {
 	}
 	of := x.nodes[node]
 	if of == nil {
-		c.Steps = []Step{unknown("selector", "the labels of %s are not known, and its agent reports no ENI: %s", node, x.Unread[Nodes])}
+		c.Steps = []Step{unknown("selector", "cannot read the labels of %s, and its agent reports no ENI: %s", node, x.Unread[Nodes])}
 		c.Steps[0].waits, c.Steps[0].Next = true, moreRights
 		return c
 	}
@@ -255,9 +255,9 @@ func (x *index) selectsNothing(n *v1alpha1.NodeENI) Chain {
 	}
 	step := bad("selector", "NoMatchingNodes", next, "%s", text).since(n.CreationTimestamp.Time)
 	if x.Unread[Nodes] != "" {
-		step = unknown("selector", "which nodes have the labels %s is not known: %s; no agent reports an ENI of this NodeENI", selectorText(n.Spec.NodeSelector), x.Unread[Nodes])
+		step = unknown("selector", "cannot tell which nodes have the labels %s: %s; no agent reports an ENI of this NodeENI", selectorText(n.Spec.NodeSelector), x.Unread[Nodes])
 		if why := x.Unread[NodeENIStates]; why != "" {
-			step.Text = fmt.Sprintf("nodes and ENIs of this NodeENI are not known: %s; %s", x.Unread[Nodes], why)
+			step.Text = fmt.Sprintf("cannot read the nodes and ENIs of this NodeENI: %s; %s", x.Unread[Nodes], why)
 		}
 		step.waits, step.Next = true, moreRights
 	}

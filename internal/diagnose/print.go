@@ -77,7 +77,7 @@ func (p Printer) group(e Explanation, g Group) {
 		}
 	}
 	if g.Chain.Ready() {
-		p.line("next: nothing, all is ready")
+		p.line("next: nothing, everything is ready")
 	}
 }
 

@@ -61,7 +61,7 @@ type ENI struct {
 type Fleet struct {
 	Ready    bool      `json:"ready"`
 	NodeENIs []Summary `json:"nodeENIs"`
-	// NotReady has the oldest trouble first.
+	// NotReady has the oldest problem first.
 	NotReady    []Trouble `json:"notReady"`
 	Coordinator Step      `json:"coordinator"`
 	// Unread says why a resource could not be read.
@@ -169,7 +169,7 @@ func (fleet *Fleet) ENIs() []ENI {
 	return all
 }
 
-// NotReadyNodes are the nodes that are not ready, each once, the oldest trouble first.
+// NotReadyNodes are the nodes that are not ready, each once, the oldest problem first.
 func (fleet *Fleet) NotReadyNodes() []string {
 	var names []string
 	for _, t := range fleet.NotReady {

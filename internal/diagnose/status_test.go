@@ -47,7 +47,7 @@ func TestStatus(t *testing.T) {
 		{name: "nothing", nodes: 4, change: func(s *Snapshot) { s.NodeENIs = nil }},
 		{name: "unread", nodes: 4, change: func(s *Snapshot) {
 			s.Pods, s.Nodes = nil, nil
-			s.Unread = map[Resource]string{Nodes: "you have no right to list nodes", Pods: "you have no right to list pods"}
+			s.Unread = map[Resource]string{Nodes: "you do not have permission to list nodes", Pods: "you do not have permission to list pods"}
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

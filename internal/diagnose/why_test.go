@@ -193,11 +193,11 @@ var situations = []situation{
 	{"deletion in progress", func(s *Snapshot) { deleteNodeENI(s, 5*time.Second) }, "data", "Deleting"},
 	{"deletion that takes long", func(s *Snapshot) { deleteNodeENI(s, time.Hour) }, "node-1", "Deleting"},
 	{"pods cannot be read", func(s *Snapshot) {
-		s.Pods, s.Unread = nil, map[Resource]string{Pods: "you have no right to list pods", Leases: "you have no right to get leases"}
+		s.Pods, s.Unread = nil, map[Resource]string{Pods: "you do not have permission to list pods", Leases: "you do not have permission to get leases"}
 		failed(s, v1alpha1.PhaseFailed, "InvalidGroup.NotFound", "EC2 refused CreateNetworkInterface (InvalidGroup.NotFound: x); correct securityGroupIDs")
 	}, "", "InvalidGroup.NotFound"},
 	{"Nodes cannot be read", func(s *Snapshot) {
-		s.Nodes, s.Unread = nil, map[Resource]string{Nodes: "you have no right to list nodes"}
+		s.Nodes, s.Unread = nil, map[Resource]string{Nodes: "you do not have permission to list nodes"}
 	}, "node-1 data", ""},
 	{"versions differ", func(s *Snapshot) {
 		s.Deployments[0].Spec.Template.Spec.Containers[0].Image = "registry:5000/eni-coordinator:v0.2.0@sha256:abc"
@@ -310,10 +310,10 @@ func TestWhyGroupsWithoutCoordinator(t *testing.T) {
 // Without the right to list Nodes, it is not known whether a name is that of one.
 func TestNamesWithoutNodes(t *testing.T) {
 	s := healthy()
-	s.Nodes, s.States, s.Unread = nil, nil, map[Resource]string{Nodes: "you have no right to list nodes"}
+	s.Nodes, s.States, s.Unread = nil, nil, map[Resource]string{Nodes: "you do not have permission to list nodes"}
 	for _, names := range []string{"node-1", "node/node-1", "node-1 data"} {
 		_, err := Explain(s, strings.Fields(names)...)
-		if err == nil || !strings.Contains(err.Error(), `cannot check whether there is a Node "node-1": you have no right to list nodes`) || errors.As(err, new(*NameError)) {
+		if err == nil || !strings.Contains(err.Error(), `cannot check whether there is a Node "node-1": you do not have permission to list nodes`) || errors.As(err, new(*NameError)) {
 			t.Errorf("%s: %v", names, err)
 		}
 	}

@@ -73,7 +73,7 @@ func remedy(err error) string {
 	case IsGroupGone(err), is(err, "InvalidGroupId.Malformed", "InvalidSecurityGroupId.Malformed"):
 		return "correct securityGroupIDs or securityGroupNames: each group must exist in the subnet's VPC"
 	case IsSubnetGone(err), is(err, "InvalidSubnetID.Malformed"):
-		return "correct subnetID, subnetIDs, subnetName or subnetNames"
+		return "correct subnetID, subnetIDs, subnetName, or subnetNames"
 	case is(err, "InvalidInstanceID.NotFound"):
 		return "the instance does not exist in this account and Region: check that AWS_REGION and the credentials match the instance"
 	case is(err, "OperationNotPermitted"):

@@ -59,7 +59,7 @@ func (c *Client) Create(ctx context.Context, p CreateParams) (ENI, error) {
 		return ENI{}, err
 	}
 	if out.NetworkInterface == nil || aws.ToString(out.NetworkInterface.NetworkInterfaceId) == "" {
-		return ENI{}, fmt.Errorf("EC2 answered CreateNetworkInterface without an ENI id (client token %s)", p.Token())
+		return ENI{}, fmt.Errorf("EC2 answered CreateNetworkInterface without an ENI ID (client token %s)", p.Token())
 	}
 	e := fromEC2(*out.NetworkInterface)
 	if e.Owner == (Owner{}) {
@@ -100,7 +100,7 @@ func (c *Client) Attach(ctx context.Context, p AttachParams) (string, error) {
 		return "", err
 	}
 	if aws.ToString(out.AttachmentId) == "" {
-		return "", fmt.Errorf("EC2 answered AttachNetworkInterface for %s without an attachment id", p.ENIID)
+		return "", fmt.Errorf("EC2 answered AttachNetworkInterface for %s without an attachment ID", p.ENIID)
 	}
 	return *out.AttachmentId, nil
 }

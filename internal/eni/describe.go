@@ -142,7 +142,7 @@ func (c *Client) each(ctx context.Context, again patience, meant func(ENI) bool,
 				continue
 			}
 			if e.ID == "" || e.SubnetID == "" {
-				return nil, fmt.Errorf("EC2 answered DescribeNetworkInterfaces with an ENI that has the id %q and the subnet %q; %w", e.ID, e.SubnetID, errIncomplete)
+				return nil, fmt.Errorf("EC2 answered DescribeNetworkInterfaces with an ENI that has the ID %q and the subnet %q; %w", e.ID, e.SubnetID, errIncomplete)
 			}
 			if lost := unreadable(n, e); lost > 0 { // or they would be assigned again
 				return nil, fmt.Errorf("EC2 answered DescribeNetworkInterfaces with %d invalid addresses or prefixes for %s; %w", lost, e.ID, errIncomplete)

@@ -108,7 +108,7 @@ func subnetFromEC2(s types.Subnet) (Subnet, error) {
 	}
 	switch {
 	case subnet.ID == "" || subnet.Zone == "": // or it would seem to be in another zone
-		return subnet, fmt.Errorf("EC2 answered DescribeSubnets with a subnet that has the id %q and the zone %q; %w", subnet.ID, subnet.Zone, errIncomplete)
+		return subnet, fmt.Errorf("EC2 answered DescribeSubnets with a subnet that has the ID %q and the zone %q; %w", subnet.ID, subnet.Zone, errIncomplete)
 	case subnet.CIDR == "" && !subnet.IPv6Only:
 		return subnet, fmt.Errorf("EC2 answered DescribeSubnets with a subnet %q without a CIDR; %w", subnet.ID, errIncomplete)
 	}

@@ -11,7 +11,7 @@ const (
 	RemovalWait Removal = "wait"
 	// RemovalDetach: it is attached.
 	RemovalDetach Removal = "detach"
-	// RemovalDelete: it is attached to nothing.
+	// RemovalDelete: it is not attached.
 	RemovalDelete Removal = "delete"
 	// RemovalRefuse: it sits at device index 0, as only a primary ENI does.
 	RemovalRefuse Removal = "refuse"

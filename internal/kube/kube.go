@@ -100,7 +100,7 @@ func NewClient(cfg *rest.Config, userAgent string) (*Client, error) {
 func (c *Client) ClusterID(ctx context.Context) (string, error) {
 	var ns Namespace
 	if err := c.Core.Get().Resource("namespaces").Name("kube-system").Do(ctx).Into(&ns); err != nil {
-		return "", fmt.Errorf("get the namespace kube-system, whose UID is the id of the cluster: %w; %s; this is not necessary if --cluster-name is set", err, readAdvice(err))
+		return "", fmt.Errorf("get the namespace kube-system, whose UID is the cluster name: %w; %s; this is not necessary if --cluster-name is set", err, readAdvice(err))
 	}
 	return string(ns.UID), nil
 }

@@ -31,8 +31,8 @@ Secrets and ConfigMaps are never read. Look through the files before you share t
 
 func bundleFlags(flags *pflag.FlagSet) func(context.Context, *access, []string, IO) (int, error) {
 	file := flags.StringP("file", "f", "", "file to write (default eni-bundle-TIME.tar.gz)")
-	agents := flags.Int("agents", 20, "most agents whose logs, metrics and doctor to collect, those of nodes that are not Ready first")
-	timeout := flags.Duration("timeout", 5*time.Minute, "how long it may take; what is not read by then is listed in index.txt")
+	agents := flags.Int("agents", 20, "maximum number of agents whose logs, metrics, and doctor's output to collect; those on nodes that are not Ready come first")
+	timeout := flags.Duration("timeout", 5*time.Minute, "how long the command may take; index.txt lists what it could not read in that time")
 	return func(ctx context.Context, a *access, _ []string, io IO) (int, error) {
 		c, err := a.connect()
 		if err != nil {
@@ -61,7 +61,7 @@ func bundleFlags(flags *pflag.FlagSet) func(context.Context, *access, []string, 
 			_ = os.Remove(*file)
 			return exitUnreadable, err
 		}
-		fmt.Fprintf(io.Out, "%s: %d files, %d KB; %d things could not be read (see index.txt)\n", *file, len(b.contents), (len(data)+1023)/1024, len(b.missing))
+		fmt.Fprintf(io.Out, "%s: %d files, %d KB; %d items could not be read (see index.txt)\n", *file, len(b.contents), (len(data)+1023)/1024, len(b.missing))
 		return exitReady, nil
 	}
 }

@@ -23,7 +23,7 @@ func (b *bundle) workloads(ctx context.Context, r *reading, agents int) {
 	}
 	chosen, all := agentsOf(&r.snapshot, agents)
 	if len(chosen) < all {
-		b.miss("agents", fmt.Errorf("of %d agents, only the logs, metrics and doctors of %d were collected; --agents raises that", all, len(chosen)))
+		b.miss("agents", fmt.Errorf("the bundle has the logs, metrics, and doctor's output of only %[2]d of %[1]d agents; to collect more, use --agents", all, len(chosen)))
 	}
 	pods := slices.Clone(chosen)
 	for i := range r.snapshot.Pods {

@@ -80,7 +80,7 @@ func TestBundle(t *testing.T) {
 				}
 			}
 			_, missed, _ := strings.Cut(files["index.txt"], "Could not be read:")
-			if user != "admin" && !strings.Contains(missed, "no right to read") {
+			if user != "admin" && !strings.Contains(missed, "permission to read") {
 				t.Errorf("index.txt does not say what could not be read:\n%s", files["index.txt"])
 			}
 			if user == "admin" && (!strings.Contains(files["objects/daemonsets.yaml"], "value: us-east-1\n") || !strings.Contains(files["doctor/node-1.txt"], "exit code 1")) {

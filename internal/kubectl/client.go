@@ -114,7 +114,7 @@ func list[T any](ctx context.Context, c *client, path string, p parameters) (all
 			Items    []T             `json:"items"`
 		}
 		if err := json.Unmarshal(data, &l); err != nil {
-			return nil, "", fmt.Errorf("%s: the answer is not the API server's: %w", path, err)
+			return nil, "", fmt.Errorf("%s: the response does not come from the API server: %w", path, err)
 		}
 		all = append(all, l.Items...)
 		if page["continue"] = l.Metadata.Continue; l.Metadata.Continue == "" {
@@ -129,7 +129,7 @@ func explain(err error, path string) error {
 	case err == nil:
 		return nil
 	case apierrors.IsForbidden(err):
-		return &refusal{"you have no right to read " + path, err}
+		return &refusal{"you do not have permission to read " + path, err}
 	case apierrors.IsUnauthorized(err):
 		return &refusal{"the API server does not accept your credentials: log in again", err}
 	case errors.As(err, new(*url.Error)):

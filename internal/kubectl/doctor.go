@@ -109,7 +109,7 @@ func (c *client) exec(ctx context.Context, pod *corev1.Pod, command []string, ou
 	case errors.As(err, &ended):
 		return ended.Code, nil
 	case err != nil && (apierrors.IsForbidden(err) || strings.Contains(err.Error(), "is forbidden: ")): // of an upgrade, only the text is left
-		return 0, &refusal{fmt.Sprintf("you have no right to run commands in the agent's pod (create pods/exec in namespace %s)", pod.Namespace), err}
+		return 0, &refusal{fmt.Sprintf("you do not have permission to run commands in the agent's pod (create pods/exec in namespace %s)", pod.Namespace), err}
 	case err != nil:
 		return 0, fmt.Errorf("running the doctor in pod %s: %w", pod.Name, err)
 	}

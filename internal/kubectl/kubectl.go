@@ -33,20 +33,20 @@ const (
 const usage = `kubectl eni shows and explains the ENIs of aws-multi-eni.
 
 Usage:
-  kubectl eni status [NODEENI ...]         what is not Ready, the oldest trouble first
-  kubectl eni why NODE|NODEENI             the first cause why ENIs are not Ready, and what to do
+  kubectl eni status [NODEENI ...]         show what is not Ready, oldest problem first
+  kubectl eni why NODE|NODEENI             explain why ENIs are not Ready, and what to do
   kubectl eni why NODE NODEENI             the same for one NodeENI on one node
   kubectl eni doctor NODE [-- FLAG ...]    run the agent's doctor on a node
-  kubectl eni bundle                       collect what a support case needs in a file
+  kubectl eni bundle                       collect everything that a support case needs in a file
   kubectl eni version                      print the version
 
-Exit codes: 0 all is Ready; 1 something is not Ready; 2 wrong usage, or no such object;
+Exit codes: 0 everything is Ready; 1 something is not Ready; 2 wrong usage, or no such object;
 3 the API server did not answer or refused. "doctor" exits with the doctor's own code.
 
 kubectl eni COMMAND --help lists the flags of a command.
 `
 
-const aboutAccess = `All other flags for access to the API server that "kubectl options" lists work, too.`
+const aboutAccess = `The other flags for access to the API server, which "kubectl options" lists, work too.`
 
 // IO is what a command reads and writes.
 type IO struct {
@@ -64,10 +64,10 @@ type command struct {
 }
 
 var commands = map[string]command{
-	"status": {about: "kubectl eni status [NODEENI ...] shows a line for each NodeENI, and all that is not Ready.", flags: statusFlags, most: -1},
-	"why":    {about: "kubectl eni why NODE|NODEENI, or NODE NODEENI, goes through all that an ENI needs up to the first cause.\nA name may have the prefix node/ or nodeeni/.", flags: whyFlags, least: 1, most: 2},
-	"doctor": {about: "kubectl eni doctor NODE [-- FLAG ...] runs \"eni-agent doctor\" in the agent's pod on the node. Flags behind -- are the doctor's.\nIt needs the right to create pods/exec in the agents' namespace.", flags: doctorFlags, least: 1, most: -1},
-	"bundle": {about: "kubectl eni bundle writes a tar.gz with what a support case needs. index.txt in it lists its contents and what could not be read.", flags: bundleFlags},
+	"status": {about: "kubectl eni status [NODEENI ...] shows a line for each NodeENI, and everything that is not Ready.", flags: statusFlags, most: -1},
+	"why":    {about: "kubectl eni why NODE|NODEENI, or NODE NODEENI, checks everything that an ENI needs, and stops at the first cause of a problem.\nA name may have the prefix node/ or nodeeni/.", flags: whyFlags, least: 1, most: 2},
+	"doctor": {about: "kubectl eni doctor NODE [-- FLAG ...] runs \"eni-agent doctor\" in the agent's pod on the node. Flags after -- are passed to the doctor.\nIt requires permission to create pods/exec in the agents' namespace.", flags: doctorFlags, least: 1, most: -1},
+	"bundle": {about: "kubectl eni bundle writes a tar.gz file with everything that a support case needs. Its index.txt lists the contents and what could not be read.", flags: bundleFlags},
 }
 
 // Main runs the plugin and returns its exit code.
@@ -82,7 +82,7 @@ func Main(ctx context.Context, args []string, io IO) int {
 	}
 	c, ok := commands[args[0]]
 	if !ok {
-		return fail(io, exitUsage, fmt.Errorf("there is no command %q; see kubectl eni --help", args[0]))
+		return fail(io, exitUsage, fmt.Errorf("unknown command %q; see kubectl eni --help", args[0]))
 	}
 	flags := pflag.NewFlagSet("kubectl eni "+args[0], pflag.ContinueOnError)
 	flags.SetOutput(io.Out)
@@ -98,7 +98,7 @@ func Main(ctx context.Context, args []string, io IO) int {
 	if n := flags.NArg(); n < c.least {
 		return fail(io, exitUsage, fmt.Errorf("a name is missing; see kubectl eni %s --help", args[0]))
 	} else if c.most >= 0 && n > c.most {
-		return fail(io, exitUsage, fmt.Errorf("%s has %d arguments, but takes at most %d; see kubectl eni %[1]s --help", args[0], n, c.most))
+		return fail(io, exitUsage, fmt.Errorf("%s has %d arguments, but accepts at most %d; see kubectl eni %[1]s --help", args[0], n, c.most))
 	}
 	code, err := run(ctx, a, flags.Args(), io)
 	return fail(io, code, err)

@@ -68,14 +68,14 @@ func TestCommands(t *testing.T) {
 		check(t, user, "status -l ng=other", 0, "data      0")
 		check(t, user, "status -o yaml", 1, "notReady:", "reason: InvalidGroup.NotFound")
 	}
-	check(t, "least", "why node-1", 1, "– agent", "no right to read /api/v1/namespaces/eni-system/pods", "– coordinator")
+	check(t, "least", "why node-1", 1, "– agent", "permission to read /api/v1/namespaces/eni-system/pods", "– coordinator")
 	check(t, "home", "why node-1", 1, "✓ agent        the pod eni-agent-1 runs v0.1.0")
-	check(t, "home", "status", 1, "deployments could not be read: you have no right to read /apis/apps/v1/deployments, and there are none in namespace eni-system")
+	check(t, "home", "status", 1, "deployments could not be read: you do not have permission to read /apis/apps/v1/deployments, and there are none in namespace eni-system")
 	check(t, "reader", "why node-1", 1, "✓ coordinator  eni-coordinator-1_x leads")
-	check(t, "stranger", "status", 3, "error: you have no right to read "+nodeENIsPath)
-	check(t, "stranger", "why node-1", 3, "you have no right")
-	check(t, "reader", "doctor node-1", 3, "no right to run commands in the agent's pod (create pods/exec in namespace eni-system)", "kubectl debug node/node-1", "SSM")
-	check(t, "least", "doctor node-1", 3, "no right to read", "kubectl debug node/node-1")
+	check(t, "stranger", "status", 3, "error: you do not have permission to read "+nodeENIsPath)
+	check(t, "stranger", "why node-1", 3, "you do not have permission")
+	check(t, "reader", "doctor node-1", 3, "permission to run commands in the agent's pod (create pods/exec in namespace eni-system)", "kubectl debug node/node-1", "SSM")
+	check(t, "least", "doctor node-1", 3, "permission to read", "kubectl debug node/node-1")
 	var fleet struct {
 		Ready    bool
 		NotReady []struct{ Node, Reason string }

@@ -121,7 +121,7 @@ func everywhere[T any](ctx context.Context, r *reading, resource diagnose.Resour
 	}
 	if into(ctx, r, resource, home, p, to) && r.namespace == "" && len(*to) == 0 {
 		// They may be in another namespace.
-		r.unread(resource, fmt.Errorf("you have no right to read %s/%s, and there are none in namespace %s; name the namespace with -n", group, resource, diagnose.DefaultNamespace))
+		r.unread(resource, fmt.Errorf("you do not have permission to read %s/%s, and there are none in namespace %s; name the namespace with -n", group, resource, diagnose.DefaultNamespace))
 	}
 }
 
@@ -162,7 +162,7 @@ func (r *reading) agentOn(node string) (*corev1.Pod, error) {
 		return nil, err
 	}
 	if why := r.snapshot.Unread[diagnose.Pods]; why != "" {
-		return nil, fmt.Errorf("the agent's pod on %s is not known: %s", node, why)
+		return nil, fmt.Errorf("cannot find the agent's pod on %s: %s", node, why)
 	}
 	pod := diagnose.AgentOn(&r.snapshot, node)
 	if pod == nil || pod.Spec.NodeName == "" {

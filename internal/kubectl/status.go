@@ -24,9 +24,9 @@ type status struct {
 
 func statusFlags(flags *pflag.FlagSet) func(context.Context, *access, []string, IO) (int, error) {
 	var s status
-	flags.StringVarP(&s.output, "output", "o", "", "wide (adds all ENIs), json, yaml, or name (only the nodes that are not Ready)")
-	flags.StringVar(&s.node, "node", "", "only this node")
-	flags.StringVarP(&s.selector, "selector", "l", "", "only nodes with these labels")
+	flags.StringVarP(&s.output, "output", "o", "", "output format: wide (adds all ENIs), json, yaml, or name (only the nodes that are not Ready)")
+	flags.StringVar(&s.node, "node", "", "show only this node")
+	flags.StringVarP(&s.selector, "selector", "l", "", "show only nodes with these labels")
 	flags.BoolVarP(&s.watch, "watch", "w", false, "show changes until you interrupt it")
 	return s.run
 }

@@ -9,7 +9,7 @@ import (
 )
 
 func whyFlags(flags *pflag.FlagSet) func(context.Context, *access, []string, IO) (int, error) {
-	output := flags.StringP("output", "o", "", "json or yaml")
+	output := flags.StringP("output", "o", "", "output format: json or yaml")
 	return func(ctx context.Context, a *access, args []string, io IO) (int, error) {
 		if err := checkOutput(*output, "json", "yaml"); err != nil {
 			return exitUsage, err

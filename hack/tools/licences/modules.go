@@ -53,7 +53,7 @@ func linked(programs []string) ([]*module, error) {
 	}
 	for _, m := range all {
 		if m.licences = identify(m.texts); len(m.licences) == 0 {
-			return nil, fmt.Errorf("no licence is known in the files %q of %s %s", slices.Sorted(maps.Keys(m.texts)), m.path, m.version)
+			return nil, fmt.Errorf("no license is known in the files %q of %s %s", slices.Sorted(maps.Keys(m.texts)), m.path, m.version)
 		}
 	}
 	return slices.SortedFunc(maps.Values(all), func(a, b *module) int { return strings.Compare(a.path, b.path) }), nil

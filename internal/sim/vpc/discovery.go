@@ -50,7 +50,7 @@ func (n *Network) discover(s *subnet) error {
 		return err
 	})
 	if err != nil {
-		return fmt.Errorf("listen for neighbour discovery: %w", err)
+		return fmt.Errorf("listen for neighbor discovery: %w", err)
 	}
 	n.closers = append(n.closers, socket.Close)
 	n.background.Go(func() { n.answerSolicitations(s, socket) })
@@ -118,7 +118,7 @@ func listenSolicitations(bridge int) (*os.File, error) {
 	if err != nil {
 		return nil, errors.Join(err, unix.Close(fd))
 	}
-	return os.NewFile(uintptr(fd), "neighbour discovery"), nil
+	return os.NewFile(uintptr(fd), "neighbor discovery"), nil
 }
 
 func networkOrder(n uint16) uint16 {
