@@ -71,7 +71,7 @@ func (c Chain) Causes() []Step {
 		return some
 	}
 	stops := pick(func(s Step) bool { return s.Mark == Bad && !s.goesOn })
-	if bad := append(stops, pick(func(s Step) bool { return s.Mark == Bad && s.goesOn })...); len(bad) > 0 {
+	if bad := slices.Concat(stops, pick(func(s Step) bool { return s.Mark == Bad && s.goesOn })); len(bad) > 0 {
 		return bad
 	}
 	return pick(func(s Step) bool { return s.waits })

@@ -78,7 +78,7 @@ func (r *reading) withoutExec(err error, node string, spec *corev1.PodSpec) erro
 		}
 	}
 	return fmt.Errorf("%w\nOther ways to run the doctor: \"kubectl debug node/%s --image=%s --profile=sysadmin -it -- /eni-agent doctor --host-root /host\", "+
-		"or \"eni-agent doctor\" in a shell on the node (SSM Session Manager, SSH).", err, node, image)
+		"or \"eni-agent doctor\" in a shell on the node (SSM Session Manager, SSH)", err, node, image)
 }
 
 // exec runs a command in the agent's container, and returns its exit code.
