@@ -145,7 +145,9 @@ func (l *life) testUninstall(t *testing.T) {
 	if enis := l.ENIs(); len(enis) > 0 {
 		t.Errorf("the uninstall has left %v", enis)
 	}
-	if !strings.Contains(job.said, "NodeENI data and its ENIs are deleted.\n") {
+	// The NodeENIs are being deleted since the uninstall that ran out of time, so the
+	// coordinator may be done with them before the Job's program looks.
+	if !strings.Contains(job.said, "NodeENI data and its ENIs are deleted.\n") && !strings.Contains(job.said, "Done: no NodeENIs exist") {
 		t.Errorf("the Job's program said\n%s", job.said)
 	}
 	kept := []string{"nodeenis.networking.k8s.aws CustomResourceDefinition", "nodeenistates.networking.k8s.aws CustomResourceDefinition"}
