@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/nodefile"
 )
 
 // HostDevice is the mode in which a pod has the ENI's link to itself.
@@ -49,13 +51,13 @@ type Attachment struct {
 // read are in the error; the others are returned all the same.
 func Attachments(dataDir string) ([]Attachment, error) {
 	dir := attachmentsDir(dataDir)
-	return readAll(dir, func(name string) (Attachment, error) { return readFile[Attachment](filepath.Join(dir, name)) })
+	return nodefile.ReadAll(dir, func(name string) (Attachment, error) { return nodefile.Read[Attachment](filepath.Join(dir, name)) })
 }
 
 // ReadAttachment is the one of this container and interface; the error is
 // [os.ErrNotExist] when there is none.
 func ReadAttachment(dataDir, containerID, ifName string) (Attachment, error) {
-	return readFile[Attachment](filepath.Join(attachmentsDir(dataDir), attachmentName(containerID, ifName)))
+	return nodefile.Read[Attachment](filepath.Join(attachmentsDir(dataDir), attachmentName(containerID, ifName)))
 }
 
 // Hold waits until no other process works on the attachment, and keeps others waiting
@@ -92,12 +94,18 @@ func (a Attachment) Holder() string {
 // network namespace is not among the others any more. A directory that cannot be seen
 // from here, in a container for instance, proves nothing.
 func (a Attachment) Leaked() bool {
-	if now := BootID(); a.Boot != "" && now != "" && a.Boot != now {
+	return NamespaceGone(a.NetNS, a.Boot)
+}
+
+// NamespaceGone reports whether a pod's network namespace that was known in some boot of the
+// node is gone for certain.
+func NamespaceGone(netns, boot string) bool {
+	if now := BootID(); boot != "" && now != "" && boot != now {
 		return true
 	}
 	// Not every /var/run is a link to /run: on Talos there are other files, and where the
 	// agent's image has neither, its pod mounts both.
-	path := filepath.Clean(a.NetNS)
+	path := filepath.Clean(netns)
 	if !filepath.IsAbs(path) {
 		return false
 	}
@@ -126,7 +134,8 @@ func booted() time.Time {
 	return time.Now().Add(-time.Duration(info.Uptime) * time.Second)
 }
 
-func (a Attachment) validate() error {
+// Validate says what makes the attachment unusable.
+func (a Attachment) Validate() error {
 	for field, value := range map[string]string{
 		"containerID": a.ContainerID, "interface": a.Interface, "netns": a.NetNS,
 		"network": a.Network, "nodeENI": a.NodeENI, "mode": a.Mode,

@@ -135,7 +135,8 @@ func ValidName(nodeENI string) bool {
 		!strings.ContainsFunc(nodeENI, func(r rune) bool { return !inside(r) })
 }
 
-func (n Network) validate() error {
+// Validate says what makes the network unusable.
+func (n Network) Validate() error {
 	if !ValidName(n.NodeENI) {
 		return fmt.Errorf("nodeENI: %q is not a valid NodeENI name", n.NodeENI)
 	}
@@ -144,14 +145,15 @@ func (n Network) validate() error {
 			return fmt.Errorf("enis[%d]: id is missing", i)
 		}
 		// While it is not Ready, what is not known yet is empty.
-		if err := eni.validate(); eni.Ready && err != nil {
+		if err := eni.Validate(); eni.Ready && err != nil {
 			return fmt.Errorf("enis[%d] (%s): %w", i, eni.ID, err)
 		}
 	}
 	return nil
 }
 
-func (e ENI) validate() error {
+// Validate says what pods could not use of an ENI that is Ready.
+func (e ENI) Validate() error {
 	if _, err := net.ParseMAC(e.MAC); err != nil {
 		return fmt.Errorf("mac: %w", err)
 	}

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/nodefile"
 )
 
 func network(ranges ...string) Network {
@@ -122,7 +124,7 @@ func FuzzFiles(f *testing.F) {
 	}
 	f.Add([]byte(`{"nodeENI": "a", "enis": [{"id": "e", "ready": true, "mac": "02:00:00:00:00:01", "ranges": ["::/0", ""]}]}`))
 	f.Fuzz(func(t *testing.T, content []byte) {
-		if n, err := decode[Network](content); err == nil {
+		if n, err := nodefile.Decode[Network](content); err == nil {
 			for _, e := range n.ENIs {
 				for _, r := range e.Ranges {
 					if e.Ready && (!e.Subnet(r.Addr()).IsValid() || !e.Gateway(r.Addr()).IsValid()) {
@@ -132,7 +134,7 @@ func FuzzFiles(f *testing.F) {
 			}
 			_ = Usages([]Network{n}, nil)
 		}
-		if a, err := decode[Attachment](content); err == nil {
+		if a, err := nodefile.Decode[Attachment](content); err == nil {
 			_ = a.Leaked()
 			_ = Usages(nil, []Attachment{a})
 		}

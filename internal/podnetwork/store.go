@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/containernetworking/plugins/plugins/ipam/host-local/backend/disk"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/nodefile"
 )
 
 // Store is what a node knows of pods' addresses: the attachments, and the addresses that
@@ -123,11 +125,11 @@ func addressesAfter(address netip.Addr, ranges []netip.Prefix) func(yield func(n
 // Write writes an attachment down, and holds it as [Hold] does: no other process must come
 // in between, since this one would wait for that with the store's lock, and that for the lock.
 func (s *Store) Write(a Attachment) error {
-	if err := a.validate(); err != nil {
+	if err := a.Validate(); err != nil {
 		return fmt.Errorf("save the attachment: %w", err)
 	}
 	// No sync: when the node dies, the pods do, and Reclaim knows files that came to nothing.
-	err := writeFile(attachmentsDir(s.dataDir), attachmentName(a.ContainerID, a.Interface), unfinished, a, holdFile)
+	err := nodefile.Write(attachmentsDir(s.dataDir), attachmentName(a.ContainerID, a.Interface), unfinished, a, holdFile)
 	if err != nil {
 		return fmt.Errorf("save the attachment: %w", err)
 	}
@@ -154,7 +156,7 @@ func (s *Store) Release(containerID, ifName string) error {
 // Reclaim takes back what is leaked: attachments of pods that are gone, if the function
 // agrees, those that were lost with a boot, and addresses without an attachment. It returns the attachments.
 func (s *Store) Reclaim(agrees func(Attachment) bool) ([]Attachment, error) {
-	attachments, err := readAll(attachmentsDir(s.dataDir), s.readOrForget)
+	attachments, err := nodefile.ReadAll(attachmentsDir(s.dataDir), s.readOrForget)
 	errs := []error{err}
 	var reclaimed []Attachment
 	for _, a := range attachments {
@@ -179,7 +181,7 @@ func (s *Store) Reclaim(agrees func(Attachment) bool) ([]Attachment, error) {
 // before the node booted, which then died before the file's content was on the disk.
 func (s *Store) readOrForget(name string) (Attachment, error) {
 	path := filepath.Join(attachmentsDir(s.dataDir), name)
-	a, err := readFile[Attachment](path)
+	a, err := nodefile.Read[Attachment](path)
 	if err == nil {
 		return a, nil
 	}
