@@ -16,6 +16,18 @@ const (
 	AddressingHost Addressing = "Host"
 )
 
+// Attach controls when nodes get the ENIs.
+//
+// +kubebuilder:validation:Enum=Always;OnDemand
+type Attach string
+
+const (
+	// AttachAlways gives each selected node its ENIs at once.
+	AttachAlways Attach = "Always"
+	// AttachOnDemand gives a node an ENI when a pod on it claims one.
+	AttachOnDemand Attach = "OnDemand"
+)
+
 // NodeENISpec describes the ENIs of each selected node: one for each listed subnet in
 // the node's zone. You can change all fields of an existing NodeENI except networkCard
 // and deviceIndex, with four limits: tags apply to new ENIs only, the numbers of
@@ -28,6 +40,9 @@ const (
 // +kubebuilder:validation:XValidation:rule="self.?ipv6.?addresses.orValue(0) >= oldSelf.?ipv6.?addresses.orValue(0)",fieldPath=".ipv6.addresses",message="addresses cannot be lowered or removed, because pods may use them: delete the NodeENI and create it again"
 // +kubebuilder:validation:XValidation:rule="self.?ipv6.?prefixes.orValue(0) >= oldSelf.?ipv6.?prefixes.orValue(0)",fieldPath=".ipv6.prefixes",message="prefixes cannot be lowered or removed, because pods may use addresses from them: delete the NodeENI and create it again"
 // +kubebuilder:validation:XValidation:rule="self.?ipv6.?primaryIPv6.orValue(false) || !oldSelf.?ipv6.?primaryIPv6.orValue(false)",fieldPath=".ipv6.primaryIPv6",message="primaryIPv6 cannot be set back to false, because EC2 cannot undo it: delete the NodeENI and create it again"
+// +kubebuilder:validation:XValidation:rule="!(self.?attach.orValue('Always') == 'OnDemand' && has(self.pods))",fieldPath=".pods",message="must not be set with attach: OnDemand, which gives the whole ENI to the pod that claims it"
+// +kubebuilder:validation:XValidation:rule="!(self.?attach.orValue('Always') == 'OnDemand' && self.?addressing.orValue('None') == 'Host')",fieldPath=".addressing",message="must be None with attach: OnDemand, because the pod that claims the ENI gets its addresses"
+// +kubebuilder:validation:XValidation:rule="!(self.?attach.orValue('Always') == 'OnDemand' && has(self.interfaceName) && self.interfaceName.size() > 0)",fieldPath=".interfaceName",message="must not be set with attach: OnDemand: set interfaceName in the parameters of the ResourceClaim"
 // +kubebuilder:validation:XValidation:rule="(has(self.subnetID) && self.subnetID.size() > 0) || (has(self.subnetName) && self.subnetName.size() > 0) || (has(self.subnetIDs) && self.subnetIDs.size() > 0) || (has(self.subnetNames) && self.subnetNames.size() > 0)",message="at least one subnet is required: set subnetID, subnetIDs, subnetName, or subnetNames",reason=FieldValueRequired
 // +kubebuilder:validation:XValidation:rule="(has(self.securityGroupIDs) && self.securityGroupIDs.size() > 0) || (has(self.securityGroupNames) && self.securityGroupNames.size() > 0)",message="at least one security group is required: set securityGroupIDs or securityGroupNames",reason=FieldValueRequired
 type NodeENISpec struct {
@@ -202,6 +217,14 @@ type NodeENISpec struct {
 	//
 	// +optional
 	Pods *Pods `json:"pods,omitempty"`
+	// attach controls when nodes get the ENIs. With Always, each selected node gets them at
+	// once. With OnDemand, a node gets an ENI when a pod on it claims one with a
+	// ResourceClaim. Cannot be changed. Default Always.
+	//
+	// +optional
+	// +default="Always"
+	// +kubebuilder:validation:XValidation:rule="self == oldSelf",message="cannot be changed, because pods may use the ENIs: delete the NodeENI and create it again"
+	Attach Attach `json:"attach,omitempty"`
 	// interfaceName is the name of the link, so that it is the same on every node. Changes
 	// rename existing links. If the node has several ENIs of this NodeENI, the second is
 	// named with the suffix "-1", the third with "-2", and so on. Optional; at most 15

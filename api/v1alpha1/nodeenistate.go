@@ -65,6 +65,16 @@ type ENIState struct {
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f:./]*$`
 	SubnetIPv6CIDRs []string `json:"subnetIPv6CIDRs,omitempty"`
+	// place is the number of the device, from 0, if the NodeENI has attach: OnDemand.
+	//
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=127
+	Place *int32 `json:"place,omitempty"`
+	// claim is the ResourceClaim that the device is allocated to.
+	//
+	// +optional
+	Claim *ClaimReference `json:"claim,omitempty"`
 	// eniID is the ID of the ENI. Empty until EC2 has created it.
 	//
 	// +optional
@@ -250,4 +260,24 @@ type NodeENIStateList struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []NodeENIState `json:"items"`
+}
+
+// ClaimReference names a ResourceClaim.
+type ClaimReference struct {
+	// namespace is the namespace of the claim.
+	//
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[-0-9a-z]+$`
+	Namespace string `json:"namespace"`
+	// name is the name of the claim.
+	//
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-.0-9a-z]+$`
+	Name string `json:"name"`
+	// uid is the UID of the claim.
+	//
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:Pattern=`^[-0-9A-Za-z]+$`
+	UID types.UID `json:"uid"`
 }

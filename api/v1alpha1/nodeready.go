@@ -48,6 +48,15 @@ func PodResource(nodeENI string) string {
 	return PodResourcePrefix + nodeENI
 }
 
+// DeviceNodeENI is the value of the attribute nodeENI of the NodeENI's devices. The value
+// of an attribute has at most 64 characters.
+func DeviceNodeENI(nodeENI string) string {
+	if len(nodeENI) > validation.LabelValueMaxLength {
+		return hashed(nodeENI)
+	}
+	return nodeENI
+}
+
 // hashed is a name of at most 63 characters that is different for each NodeENI: its first
 // 52 characters, "-", and the first ten hexadecimal digits of the SHA-256 hash of its name.
 func hashed(nodeENI string) string {

@@ -22,6 +22,9 @@ func TestUpdates(t *testing.T) {
 		{"another card", "{networkCard: 1}", "{networkCard: 2}", "because an attached ENI keeps its network card"},
 		{"no card", "{networkCard: 1}", "{}", "because an attached ENI keeps its network card"},
 		{"card 0, named", "{}", "{networkCard: 0}", ""},
+		{"on demand from now on", "{}", "{attach: OnDemand}", "spec.attach: Invalid value|because pods may use the ENIs"},
+		{"always from now on", "{attach: OnDemand}", "{}", "because pods may use the ENIs"},
+		{"always, named", "{}", "{attach: Always}", ""},
 		{"another index", "{deviceIndex: 2}", "{deviceIndex: 3}", "because an attached ENI keeps its device index"},
 
 		{"more secondary addresses", "{ipv4: {secondaryAddresses: 1}}", "{ipv4: {secondaryAddresses: 2}}", ""},

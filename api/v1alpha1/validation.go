@@ -52,6 +52,7 @@ var (
 	unusableInterfaces    = []string{"eth0", "lo", "all", "default"} // the last two: net/ipv4/devinet.c, sysctl_dev_name_is_allowed
 	reservedTagKeys       = []string{"networking.k8s.aws/", "node.k8s.amazonaws.com/"}
 	supportedAddressings  = []Addressing{AddressingNone, AddressingHost}
+	supportedAttaches     = []Attach{AttachAlways, AttachOnDemand}
 	controlPatternMessage = "must not contain control characters"
 )
 
@@ -63,6 +64,9 @@ func Default(nodeENI *NodeENI) {
 	}
 	if spec.Addressing == "" {
 		spec.Addressing = AddressingNone
+	}
+	if spec.Attach == "" {
+		spec.Attach = AttachAlways
 	}
 	for _, flag := range []**bool{&spec.DeleteOnTermination, &spec.SourceDestCheck} {
 		if *flag == nil {
@@ -89,6 +93,7 @@ func ValidateNodeENI(nodeENI *NodeENI) field.ErrorList {
 	errs = append(errs, validateGroups(spec, path)...)
 	errs = append(errs, validateInterface(spec, path)...)
 	errs = append(errs, validateAttributes(spec, path)...)
+	errs = append(errs, validateAttach(spec, path)...)
 	errs = append(errs, validateDescription(spec.Description, path.Child("description"))...)
 	errs = append(errs, validateTags(spec.Tags, path.Child("tags"))...)
 	return errs
@@ -173,6 +178,27 @@ func validateInterface(spec *NodeENISpec, path *field.Path) field.ErrorList {
 	case slices.Contains(unusableInterfaces, spec.InterfaceName):
 		errs = invalid(errs, name, spec.InterfaceName,
 			"must not be eth0 or lo, which the node itself uses, or all or default, which the kernel refuses")
+	}
+	return errs
+}
+
+// validateAttach checks what does not go together with an ENI that a pod claims.
+func validateAttach(spec *NodeENISpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if !slices.Contains(supportedAttaches, spec.Attach) {
+		errs = append(errs, field.NotSupported(path.Child("attach"), spec.Attach, supportedAttaches))
+	}
+	if spec.Attach != AttachOnDemand {
+		return errs
+	}
+	if spec.Pods != nil {
+		errs = invalid(errs, path.Child("pods"), "{}", "must not be set with attach: OnDemand, which gives the whole ENI to the pod that claims it")
+	}
+	if spec.Addressing == AddressingHost {
+		errs = invalid(errs, path.Child("addressing"), spec.Addressing, "must be None with attach: OnDemand, because the pod that claims the ENI gets its addresses")
+	}
+	if spec.InterfaceName != "" {
+		errs = invalid(errs, path.Child("interfaceName"), spec.InterfaceName, "must not be set with attach: OnDemand: set interfaceName in the parameters of the ResourceClaim")
 	}
 	return errs
 }

@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"cmp"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -80,6 +81,9 @@ func ValidateNodeENIUpdate(now, before *NodeENISpec) field.ErrorList {
 		}
 	}
 	immutable(now.NetworkCard, before.NetworkCard, "an attached ENI keeps its network card", path.Child("networkCard"))
+	if is, was := cmp.Or(now.Attach, AttachAlways), cmp.Or(before.Attach, AttachAlways); is != was {
+		errs = invalid(errs, path.Child("attach"), is, fmt.Sprintf("cannot be changed from %s to %s, because pods may use the ENIs", was, is))
+	}
 	immutable(now.DeviceIndex, before.DeviceIndex, "an attached ENI keeps its device index", path.Child("deviceIndex"))
 
 	v4, v6 := valueOf(now.IPv4, IPv4{}), valueOf(now.IPv6, IPv6{})

@@ -26,7 +26,14 @@ const (
 	NodeENIs      = "nodeenis"
 	NodeENIStates = "nodeenistates"
 	Nodes         = "nodes"
+
+	Pods           = "pods"
+	ResourceClaims = "resourceclaims"
+	ResourceSlices = "resourceslices"
 )
+
+// ResourceGroupVersion is that of ResourceClaims and ResourceSlices.
+var ResourceGroupVersion = schema.GroupVersion{Group: "resource.k8s.io", Version: "v1"}
 
 // NewScheme makes a scheme of the types in use, Events' references included.
 func NewScheme() *runtime.Scheme {
@@ -34,8 +41,11 @@ func NewScheme() *runtime.Scheme {
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
 		panic(err) // a programming error: two types of one name
 	}
-	scheme.AddKnownTypes(schema.GroupVersion{Version: "v1"}, &Node{}, &NodeList{}, &Namespace{}, &Event{})
-	metav1.AddToGroupVersion(scheme, schema.GroupVersion{Version: "v1"})
+	core := schema.GroupVersion{Version: "v1"}
+	scheme.AddKnownTypes(core, &Node{}, &NodeList{}, &Namespace{}, &Event{}, &Pod{}, &PodList{})
+	metav1.AddToGroupVersion(scheme, core)
+	scheme.AddKnownTypes(ResourceGroupVersion, &ResourceClaim{}, &ResourceClaimList{}, &ResourceSlice{}, &ResourceSliceList{})
+	metav1.AddToGroupVersion(scheme, ResourceGroupVersion)
 	return scheme
 }
 
@@ -59,10 +69,11 @@ func Config(kubeconfig string) (*rest.Config, error) {
 // Client talks to the API server about the few types of its scheme.
 type Client struct {
 	Scheme *runtime.Scheme
-	// API serves NodeENIs and NodeENIStates, Core serves Nodes, Namespaces
-	// and Events.
-	API  rest.Interface
-	Core rest.Interface
+	// API serves NodeENIs and NodeENIStates, Core serves Nodes, Namespaces, Events and
+	// Pods, Resource serves ResourceClaims and ResourceSlices.
+	API      rest.Interface
+	Core     rest.Interface
+	Resource rest.Interface
 }
 
 // NewClient makes a client; userAgent, such as eni-agent/v0.1.0, names the program in
@@ -92,7 +103,11 @@ func NewClient(cfg *rest.Config, userAgent string) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{Scheme: scheme, API: api, Core: core}, nil
+	resource, err := client(ResourceGroupVersion, "/apis")
+	if err != nil {
+		return nil, err
+	}
+	return &Client{Scheme: scheme, API: api, Core: core, Resource: resource}, nil
 }
 
 // ClusterID is the UID of the namespace kube-system, which no two clusters

@@ -8,18 +8,23 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
-// Serves says whether the API server has a resource of our group. It reads the lists
-// that are always there, because "not found" may also be said by a proxy.
+// Serves says whether the API server has a resource of our group.
 func (c *Client) Serves(ctx context.Context, resource string) (bool, error) {
+	return c.ServesIn(ctx, v1alpha1.GroupVersion, resource)
+}
+
+// ServesIn says whether the API server has a resource of a group. It reads the lists
+// that are always there, because "not found" may also be said by a proxy.
+func (c *Client) ServesIn(ctx context.Context, gv schema.GroupVersion, resource string) (bool, error) {
 	var groups metav1.APIGroupList
 	if err := c.discover(ctx, "/apis", "APIGroupList", &groups); err != nil {
 		return false, err
 	}
-	gv := v1alpha1.GroupVersion
 	if !slices.ContainsFunc(groups.Groups, func(g metav1.APIGroup) bool {
 		return g.Name == gv.Group && slices.ContainsFunc(g.Versions, func(v metav1.GroupVersionForDiscovery) bool { return v.Version == gv.Version })
 	}) {
