@@ -1,0 +1,107 @@
+package claimnetwork
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/nodefile"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
+)
+
+// Attachment is a claim that the kubelet has prepared, and the pod that the ENIs' links
+// are in, or are about to be in: it is written before the links are moved, so that they
+// can be moved back without the claim's file.
+type Attachment struct {
+	// Claim is what the claim's file had when the kubelet prepared the claim.
+	Claim Claim `json:"claim"`
+	// Created is when that was, and Boot which boot of the node.
+	Created time.Time `json:"created"`
+	Boot    string    `json:"boot,omitempty"`
+	// Pod has the links; nil while they are on the host.
+	Pod *Pod `json:"pod,omitempty"`
+}
+
+// Pod is a pod's sandbox.
+type Pod struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	UID       string `json:"uid"`
+	// Sandbox is its ID, and NetNS the path of its network namespace, which the runtime
+	// removes with it.
+	Sandbox string `json:"sandbox"`
+	NetNS   string `json:"netns"`
+	// Interfaces are the names of the links in the pod, in the order of the devices.
+	Interfaces []string `json:"interfaces"`
+	// Configured says that all links are there, with addresses and routes. From then on
+	// they are the pod's own to change.
+	Configured bool `json:"configured,omitempty"`
+}
+
+// String names the pod, for messages.
+func (p Pod) String() string { return p.Namespace + "/" + p.Name }
+
+// InPod is the pod that has the links, nil when they are on the host: they have not been
+// moved, or the pod's network namespace is gone for certain.
+func (a Attachment) InPod() *Pod {
+	if a.Pod == nil || podnetwork.NamespaceGone(a.Pod.NetNS, a.Boot) {
+		return nil
+	}
+	return a.Pod
+}
+
+// For reports whether the pod may use the claim.
+func (a Attachment) For(podUID string) bool { return slices.Contains(a.Claim.Pods, podUID) }
+
+// Validate says what makes the attachment unusable.
+func (a Attachment) Validate() error {
+	if err := a.Claim.Validate(); err != nil {
+		return fmt.Errorf("claim: %w", err)
+	}
+	switch p := a.Pod; {
+	case p == nil:
+	case p.UID == "" || p.Sandbox == "":
+		return errors.New("pod: uid or sandbox is missing")
+	case !filepath.IsAbs(p.NetNS):
+		return fmt.Errorf("pod: netns: %q is not an absolute path", p.NetNS)
+	case len(p.Interfaces) != len(a.Claim.Devices):
+		return fmt.Errorf("pod: %d interfaces for %d devices", len(p.Interfaces), len(a.Claim.Devices))
+	}
+	return nil
+}
+
+// WriteAttachment replaces the attachment's file in dataDir as a whole.
+func WriteAttachment(dataDir string, a Attachment) error {
+	if err := a.Validate(); err != nil {
+		return fmt.Errorf("save the attachment of claim %s: %w", a.Claim, err)
+	}
+	// No sync: when the node dies, the pods do.
+	return nodefile.Write(dataDir, a.Claim.UID+".json", "."+a.Claim.UID, a, nil)
+}
+
+// ReadAttachment is the claim's in dataDir. The error is [os.ErrNotExist] when there is
+// none.
+func ReadAttachment(dataDir, uid string) (Attachment, error) {
+	if !validUID(uid) {
+		return Attachment{}, fmt.Errorf("%q is not a valid UID", uid)
+	}
+	a, err := nodefile.Read[Attachment](filepath.Join(dataDir, uid+".json"))
+	if err == nil && a.Claim.UID != uid {
+		err = fmt.Errorf("%s/%s.json belongs to another claim, %s", dataDir, uid, a.Claim.UID)
+	}
+	return a, err
+}
+
+// RemoveAttachment removes the claim's from dataDir, if it is there.
+func RemoveAttachment(dataDir, uid string) error { return remove(dataDir, uid) }
+
+// Attachments are all in dataDir. Files that cannot be read are in the error; the others
+// are returned all the same.
+func Attachments(dataDir string) ([]Attachment, error) {
+	return nodefile.ReadAll(dataDir, func(name string) (Attachment, error) {
+		return ReadAttachment(dataDir, strings.TrimSuffix(name, ".json"))
+	})
+}
