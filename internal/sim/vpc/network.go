@@ -50,6 +50,7 @@ type Network struct {
 	ports    map[string]*port   // by ENI id
 	lastPort int
 	past     map[dropKey]Drop // of ENIs that are unplugged
+	failures []error          // of plugging in again
 
 	background sync.WaitGroup
 	done       chan struct{} // closed by Close
@@ -120,7 +121,10 @@ func (n *Network) setUp(subnets []cloud.Subnet) error {
 			return fmt.Errorf("subnet %s: %w", s.ID, err)
 		}
 	}
-	return n.filter(newFilter)
+	if err := n.filter(newFilter); err != nil {
+		return err
+	}
+	return n.watchPorts()
 }
 
 // becomeRouter sets the sysctls of the calling thread's namespace.
@@ -274,6 +278,7 @@ func (n *Network) Close() error {
 
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	errs = append(errs, n.failures...)
 	for id, node := range n.nodes {
 		errs = append(errs, node.ns.Close())
 		delete(n.nodes, id)

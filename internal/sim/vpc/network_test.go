@@ -2,6 +2,7 @@ package vpc
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,10 +12,12 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
@@ -287,21 +290,55 @@ func TestConfigErrors(t *testing.T) {
 	}
 }
 
-// A node can do to its end of a veth pair what it cannot do to a device.
+// A node can do to its end of a veth pair what it cannot do to a device, and so can a pod
+// that takes it along when it ends. The link comes back to the node, and carries packets.
 func TestLinkDeletedOnTheNode(t *testing.T) {
-	n := newNetwork(t, Links{})
-	ns := addNode(t, n, "i-1", "10.0.1.10")
-	e := eni("10.0.2.11", 1)
-	plug(t, n, "i-1", e)
-	inside(t, ns, func(rtnl *netlink.Handle) error {
-		link, err := rtnl.LinkByName("eth1")
-		if err != nil {
-			return err
-		}
-		return rtnl.LinkDel(link)
-	})
-	if err := n.Unplug("i-1", e.ID); err != nil {
-		t.Fatal(err)
+	for name, remove := range map[string]func(*netlink.Handle, netlink.Link) error{
+		"deleted": func(rtnl *netlink.Handle, link netlink.Link) error { return rtnl.LinkDel(link) },
+		"in a namespace that ends": func(rtnl *netlink.Handle, link netlink.Link) error {
+			pod, err := netns.New()
+			if err != nil {
+				return err
+			}
+			err = pod.With(func(fd int) error { return rtnl.LinkSetNsFd(link, fd) })
+			return errors.Join(err, pod.Close())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := newNetwork(t, Links{})
+			ns, other := addNode(t, n, "i-1", "10.0.1.10"), addNode(t, n, "i-2", "10.0.1.20")
+			e := eni("10.0.2.11", 1)
+			plug(t, n, "i-1", e)
+			inside(t, ns, func(rtnl *netlink.Handle) error {
+				link, err := rtnl.LinkByName("eth1")
+				if err != nil {
+					return err
+				}
+				return errors.Join(remove(rtnl, link), awaitAnother(rtnl, link, e.MAC))
+			})
+			configure(t, ns, "eth1", "10.0.2.11")
+			routeBySource(t, ns, "eth1", "10.0.2.11", "10.0.2.1")
+			echo(t, ns, "10.0.2.11")
+			if err := ping(other, "10.0.1.20", "10.0.2.11", 100, patience); err != nil {
+				t.Error(err)
+			}
+			if err := n.Unplug("i-1", e.ID); err != nil {
+				t.Fatal(err)
+			}
+			plug(t, n, "i-1", e)
+		})
 	}
-	plug(t, n, "i-1", e)
+}
+
+// awaitAnother waits until another link has the name of one that is gone, and the MAC.
+func awaitAnother(rtnl *netlink.Handle, gone netlink.Link, mac string) error {
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		link, err := rtnl.LinkByName(gone.Attrs().Name)
+		if err == nil && link.Attrs().Index != gone.Attrs().Index && link.Attrs().HardwareAddr.String() == mac {
+			return nil
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("%s does not come back: %w", gone.Attrs().Name, err)
+		}
+	}
 }

@@ -35,6 +35,7 @@ type port struct {
 	addresses  []netip.Addr   // of both families
 	prefixes   []netip.Prefix // of both families
 	check      bool           // source and destination
+	attachment cloud.Attachment
 }
 
 // follow takes over what can change of an ENI that is plugged in.
@@ -91,7 +92,7 @@ func (n *Network) plug(instanceID string, eni cloud.Interface) error {
 		return err
 	}
 	n.lastPort++
-	p := &port{name: fmt.Sprintf("port%d", n.lastPort), number: n.lastPort, subnet: subnet, instanceID: instanceID, mac: mac}
+	p := &port{name: fmt.Sprintf("port%d", n.lastPort), number: n.lastPort, subnet: subnet, instanceID: instanceID, mac: mac, attachment: *eni.Attachment}
 	p.follow(eni)
 	// The rules are there before the first packet is.
 	if err := n.filter(func(f *filter) { f.addPort(eni.ID, p) }); err != nil {
