@@ -1,8 +1,9 @@
 #!/bin/sh
 # Builds etcd and kube-apiserver from their Go modules into a cache outside the
-# tree, once, and prints the directory that holds them. KUBEBUILDER_ASSETS, when
-# set, names a directory that already does. OLDEST=1 builds the oldest kube-apiserver
-# that is supported. With -n nothing is built.
+# tree, once, and prints the directory that holds them. SCHEDULING=1 builds
+# kube-scheduler and kube-controller-manager as well. KUBEBUILDER_ASSETS, when set,
+# names a directory that already has the programs. OLDEST=1 builds the oldest
+# kube-apiserver that is supported. With -n nothing is built.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -13,13 +14,17 @@ if [ -n "${KUBEBUILDER_ASSETS:-}" ]; then
 			exit 1
 		fi
 	done
+	for name in ${SCHEDULING:+kube-scheduler kube-controller-manager}; do
+		[ -x "$KUBEBUILDER_ASSETS/$name" ] ||
+			echo "KUBEBUILDER_ASSETS=$KUBEBUILDER_ASSETS has no executable $name: tests that schedule pods are skipped; unset it to build one from source" >&2
+	done
 	(cd "$KUBEBUILDER_ASSETS" && pwd) # absolute: tests run in their packages' directories
 	exit 0
 fi
 
 version() { awk -v module="$2" '$1 == "require" && $2 == module { print $3; exit } $1 == module { print $2; exit }' "$here/$1/go.mod"; }
-apiserver=kube-apiserver${OLDEST:+-oldest}
-kube=$(version "$apiserver" k8s.io/kubernetes)
+kubernetes=kube-apiserver${OLDEST:+-oldest}
+kube=$(version "$kubernetes" k8s.io/kubernetes)
 etcd=$(version etcd go.etcd.io/etcd/server/v3)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/aws-multi-eni/controlplane/$(go env GOOS)-$(go env GOARCH)-kube-$kube-etcd-$etcd
 if [ "${1:-}" = -n ]; then
@@ -36,7 +41,14 @@ build() {
 	(cd "$here/$2" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $4" -o "$cache/.$1.$$" "$3") >&2
 	mv "$cache/.$1.$$" "$cache/$1"
 }
+build_kube() {
+	build "$1" "$kubernetes" "k8s.io/kubernetes/cmd/$1" \
+		"-X k8s.io/component-base/version.gitVersion=$kube -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(echo "$kube" | cut -d. -f2)" "$2"
+}
 build etcd etcd go.etcd.io/etcd/server/v3 "" "about 40 seconds"
-build kube-apiserver "$apiserver" k8s.io/kubernetes/cmd/kube-apiserver \
-	"-X k8s.io/component-base/version.gitVersion=$kube -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=$(echo "$kube" | cut -d. -f2)" "about 7 minutes"
+build_kube kube-apiserver "about 7 minutes"
+if [ -n "${SCHEDULING:-}" ]; then
+	build_kube kube-scheduler "about 30 seconds"
+	build_kube kube-controller-manager "about 2 minutes"
+fi
 echo "$cache"

@@ -6,7 +6,7 @@ set -eu
 
 [ -n "$SEED" ] || RUNS=${RUNS:-200}
 
-assets=$(hack/controlplane/build.sh)
+assets=$(SCHEDULING=1 hack/controlplane/build.sh)
 race=-race
 if [ "$(go env CGO_ENABLED)" != 1 ] || ! command -v "$(go env CC | cut -d' ' -f1)" >/dev/null; then
 	race=

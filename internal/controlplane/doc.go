@@ -5,9 +5,10 @@
 // parent. The API server has the Node and RBAC authorizers, the default admission
 // plugins (ValidatingAdmissionPolicy among them) and NodeRestriction.
 //
-// There is no kube-controller-manager, no scheduler and no kubelet. Objects whose
-// owner is gone are not collected, and a namespace that is deleted is not emptied. A
-// new namespace gets neither a "default" ServiceAccount (and without a ServiceAccount
+// There is no kubelet. kube-scheduler and kube-controller-manager are not started
+// either; Program tells a testbed that needs them where they are. Without them, objects
+// whose owner is gone are not collected, and a namespace that is deleted is not emptied.
+// A new namespace gets neither a "default" ServiceAccount (and without a ServiceAccount
 // no Pod is admitted) nor a kube-root-ca.crt ConfigMap. Nodes exist only if a test
 // creates them.
 //

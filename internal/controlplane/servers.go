@@ -33,15 +33,11 @@ func newAddress() netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, byte(n >> 16), byte(n >> 8), byte(n)}), apiServerPort)
 }
 
-// findAssets returns a directory that holds both executables.
+// findAssets returns a directory that holds etcd and kube-apiserver.
 func findAssets() (string, error) {
-	dir := os.Getenv("KUBEBUILDER_ASSETS")
-	if dir == "" {
-		out, err := exec.Command("/bin/sh", "-c", `exec "$(dirname "$(go env GOMOD)")/hack/controlplane/build.sh" -n`).Output()
-		if err != nil {
-			return "", fmt.Errorf("cannot tell where etcd and kube-apiserver are: %w; run `make controlplane` and set KUBEBUILDER_ASSETS to the directory it prints", err)
-		}
-		dir = strings.TrimSpace(string(out))
+	dir, err := assetsDir()
+	if err != nil {
+		return "", fmt.Errorf("cannot tell where etcd and kube-apiserver are: %w; run `make controlplane` and set KUBEBUILDER_ASSETS to the directory it prints", err)
 	}
 	for _, name := range []string{"etcd", "kube-apiserver"} {
 		if _, err := exec.LookPath(filepath.Join(dir, name)); err != nil {
@@ -49,6 +45,29 @@ func findAssets() (string, error) {
 		}
 	}
 	return dir, nil
+}
+
+// Program is the path of kube-scheduler or kube-controller-manager. A directory of
+// KUBEBUILDER_ASSETS that somebody else has filled often has neither.
+func Program(name string) (string, error) {
+	dir, err := assetsDir()
+	if err != nil {
+		return "", err
+	}
+	path, err := exec.LookPath(filepath.Join(dir, name))
+	if err != nil {
+		return "", fmt.Errorf("%w: unset KUBEBUILDER_ASSETS and run `make controlplane`, which builds %s", err, name)
+	}
+	return path, nil
+}
+
+// assetsDir is KUBEBUILDER_ASSETS, or where hack/controlplane/build.sh puts what it builds.
+func assetsDir() (string, error) {
+	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
+		return dir, nil
+	}
+	out, err := exec.Command("/bin/sh", "-c", `exec "$(dirname "$(go env GOMOD)")/hack/controlplane/build.sh" -n`).Output()
+	return strings.TrimSpace(string(out)), err
 }
 
 // configure tells envtest how to run etcd and kube-apiserver.
