@@ -44,6 +44,7 @@ type Agent struct {
 	confirmations confirmations         // ENIs that others have taken
 	reporter      reporter              // the NodeENIState
 	pods          *pods                 // what pods are offered
+	onDemand      *onDemand             // what claims are given
 	node          nodeStatus            // what the Node shows
 	provisioning  provisioning          // how long ENIs take, for the metrics
 	ready         atomic.Pointer[error] // what /readyz answers
@@ -57,16 +58,18 @@ func New(cfg Config) *Agent {
 	}
 	s := &shared{Config: cfg, calls: newCalls()}
 	offers := &pods{shared: s, files: map[string]podFile{}}
+	claims := newOnDemand(s, offers)
 	a := &Agent{
 		shared:        s,
 		selection:     selection{shared: s},
 		catalog:       catalog{},
 		inventory:     inventory.New(cfg.Cluster, cfg.Identity, cfg.Collector != nil, cfg.VerifyEvery, cfg.Log),
 		intents:       intents{},
-		host:          host{shared: s, links: map[string]linkState{}, pods: offers},
+		host:          host{shared: s, links: map[string]linkState{}, pods: offers, claims: claims},
 		confirmations: confirmations{shared: s, taken: map[inventory.Slot]string{}},
 		reporter:      reporter{shared: s},
 		pods:          offers,
+		onDemand:      claims,
 		node:          nodeStatus{shared: s},
 		provisioning:  provisioning{},
 	}
@@ -187,7 +190,7 @@ func (a *Agent) reconcile(ctx context.Context, now time.Time) {
 	p := next(v)
 	a.inventory.Assign(p.assigned, p.release)
 	a.intents.record(p.decide, a.desired, &a.failures, now)
-	a.provisioning.follow(a.selection, a.desired, p.assigned)
+	a.provisioning.follow(a.selection, a.desired, p.assigned, now)
 
 	a.noteLinks(a.applyLinks(p, now), now)
 
@@ -212,6 +215,7 @@ func (a *Agent) publish(ctx context.Context, p plan, complete bool, now time.Tim
 	entries := a.reporter.current.ENIs
 	a.provisioning.ready(entries, func(v provision) { a.Metrics.provisioned(v, time.Now()) })
 	a.pods.publish(ctx, &a.desired, entries, a.inventory.Synced(), now)
+	a.onDemand.publish(ctx, offering{a.view(now), p, entries, a.Identity.Zone}, a.selection.snapshot, now)
 	a.node.offer(a.pods.networks)
 	a.node.take(a.desired, entries, a.inventory.Synced(), now)
 	a.node.update(ctx, a.selection.snapshot, complete, now)
@@ -238,7 +242,7 @@ func (a *Agent) next(now time.Time) time.Time {
 		failed, _ := a.failures.Get(saveKey)
 		return earliest(now, at, []time.Time{failed.Until})
 	}
-	at = earliest(now, at, a.selection.grace.times(), a.failures.Times(), a.host.times(now), a.node.times(), []time.Time{a.metadata.holdsUntil})
+	at = earliest(now, at, a.selection.grace.times(), a.failures.Times(), a.host.times(now), a.node.times(), a.onDemand.times(), []time.Time{a.metadata.holdsUntil})
 	if failed, _ := a.failures.Get(describeKey); !a.calls.busy(describeKey) && !a.calls.changing() && !failed.AwaitsTurn() {
 		due, _ := a.inventory.Resync.Next()
 		if failed.Until.After(due) {

@@ -30,6 +30,13 @@ type Snapshot struct {
 	// kubelet has not reported any capacity.
 	Resources kube.PodResources
 	NodeENIs  []v1alpha1.NodeENI
+	// Claims are those that are allocated to devices of this node. Without ClaimsKnown
+	// there may be others, or these may not be allocated any more: what they have stays.
+	Claims      []Claim
+	ClaimsKnown bool
+	// SlicesLost: another client has deleted or changed ResourceSlices of this node's pool
+	// since they were published. The kubelet does when it starts.
+	SlicesLost bool
 	// ReportLost: another client has deleted the report since it was saved.
 	ReportLost bool
 	// Incomplete: there may be NodeENIs that are neither here nor in Deleted, because
@@ -150,6 +157,8 @@ type Config struct {
 	// Pods is nil unless the ENIs of NodeENIs with pods are offered to pods.
 	Pods        *PodFiles
 	PodCounters *PodCounters // nil shows none
+	// OnDemand is nil unless claims are given ENIs.
+	OnDemand *OnDemand
 	// NodeReadiness is empty unless the Node is to show what it has.
 	NodeReadiness NodeReadiness
 	// Problem, unless its reason is empty, is why the agent must not work at all. It

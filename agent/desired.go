@@ -40,8 +40,14 @@ type want struct {
 	enaExpress          eni.ENAExpress
 	enaQueues           int32
 	pods                bool           // secondary addresses and prefixes are for pods
-	otherSubnets        []netip.Prefix // of the NodeENI, with pods
+	otherSubnets        []netip.Prefix // of the NodeENI, with pods or on demand
+	onDemand            bool           // of the NodeENI
+	claim               *v1alpha1.ClaimReference
+	assignsIPv6         bool // its subnet does
 }
+
+// isTemplate says whether it is what the wants of claims are made of.
+func (w want) isTemplate() bool { return w.onDemand && !w.OnDemand() }
 
 // place is where the ENI is wanted.
 func (w want) place() inventory.Place {
@@ -67,7 +73,10 @@ const (
 
 // desired is what this node is to have.
 type desired struct {
-	wants    []want // in the order in which they choose their device index
+	wants []want // in the order in which they choose their device index
+	// onDemand are those of NodeENIs with attach: OnDemand, one of each subnet. Claims
+	// make wants of them.
+	onDemand []want
 	problems []problem
 	named    []retry.Key // all that the matching NodeENIs name
 	missing  []retry.Key // what of it must be looked up, or looked up again in time
@@ -85,8 +94,8 @@ type desired struct {
 }
 
 // desire works out what a node with these labels in this zone is to have. before
-// holds the wants of the last time: a NodeENI that cannot be resolved now keeps
-// what it had.
+// holds the wants of the last time, also those that wait for claims: a NodeENI that
+// cannot be resolved now keeps what it had.
 func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone string, known catalog, before []want) desired {
 	d := desired{unresolved: map[types.UID]bool{}, partlyResolved: map[types.UID]bool{}, pods: map[types.UID]string{}}
 	for _, n := range inOrder(nodeENIs) {
@@ -119,7 +128,11 @@ func desire(nodeENIs []v1alpha1.NodeENI, nodeLabels map[string]string, zone stri
 			d.unresolve(n, before, reason, message)
 			continue
 		}
-		d.wants = append(d.wants, wants...)
+		if n.Spec.Attach == v1alpha1.AttachOnDemand {
+			d.onDemand = append(d.onDemand, wants...)
+		} else {
+			d.wants = append(d.wants, wants...)
+		}
 		if reason != "" {
 			d.problems = append(d.problems, problem{n.UID, n.Name, n.Generation, reason, message})
 		}
@@ -169,7 +182,11 @@ func (d *desired) unresolve(n *v1alpha1.NodeENI, before []want, reason, message 
 func (d *desired) keep(uid types.UID, before []want) {
 	d.unresolved[uid] = true
 	for _, w := range before {
-		if w.UID == uid {
+		switch {
+		case w.UID != uid:
+		case w.isTemplate():
+			d.onDemand = append(d.onDemand, w)
+		default:
 			d.wants = append(d.wants, w)
 		}
 	}
@@ -242,8 +259,10 @@ func wantsOf(n *v1alpha1.NodeENI, zone string, known catalog) (wants []want, rea
 			enaExpress:          eni.ENAExpress(ptr.Deref(n.Spec.ENAExpress, v1alpha1.ENAExpress{})),
 			enaQueues:           n.Spec.ENAQueues,
 			pods:                n.Spec.Pods != nil,
+			onDemand:            n.Spec.Attach == v1alpha1.AttachOnDemand,
+			assignsIPv6:         s.AssignsIPv6,
 		})
-		if wants[i].pods {
+		if wants[i].pods || wants[i].onDemand {
 			wants[i].otherSubnets = otherSubnets(n.Spec, s.ID, known)
 		}
 		if name := wants[i].interfaceName; len(name) > 15 {

@@ -10,7 +10,7 @@ import (
 // displaced says why an ENI is not at the device index that it was wanted at.
 func (v view) displaced(w want, e inventory.ENI) string {
 	at, wanted := inventory.PlaceOf(e.Attachment), w.place()
-	if at == wanted {
+	if at == wanted || w.OnDemand() { // those of a NodeENI share the first to try
 		return ""
 	}
 	text := fmt.Sprintf("attached at %v instead of %v", at, wanted)

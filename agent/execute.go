@@ -17,6 +17,12 @@ func subnetFullKey(subnet string) retry.Key {
 	return retry.Key{Action: string(create), Subnet: subnet}
 }
 
+// attachKey is the place among the failures of what keeps any ENI on demand of a NodeENI
+// and subnet from being attached: the ENIs come and go while that lasts.
+func attachKey(s inventory.Slot) retry.Key {
+	return retry.Key{Action: string(attach), NodeENI: s.UID, Subnet: s.SubnetID}
+}
+
 func (a *Agent) startCalls(ctx context.Context, calls []call, now time.Time) {
 	for _, c := range calls {
 		if a.mayStart(c, now) {
@@ -34,7 +40,7 @@ func (a *Agent) mayStart(c call, now time.Time) bool {
 	case create: // one at a time, also when the one under way is for a slot that nothing wants any more
 		return len(a.calls.creating()) == 0
 	case attach: // IMDS is asked which device indexes others hold
-		return !now.Before(a.metadata.holdsUntil)
+		return !now.Before(a.metadata.holdsUntil) && !(c.slot.OnDemand() && a.failures.Blocks(attachKey(c.slot), now))
 	default:
 		return true
 	}
@@ -85,6 +91,7 @@ func (a *Agent) execute(ctx context.Context, c call) (func(now time.Time), error
 		return func(now time.Time) {
 			a.Log.Info("attached an ENI", "eni", c.eni, "networkCard", params.Card, "deviceIndex", params.DeviceIndex)
 			a.provisioning.attached(c.eni, now)
+			a.failures.Reset(attachKey(c.slot))
 			a.inventory.Attached(id, params, now)
 		}, err
 	case assignIPv4, assignIPv6:
@@ -167,6 +174,9 @@ func (a *Agent) createAnswered(c call, e eni.ENI, now time.Time) {
 	asked := c.params.Owner
 	if e.Owner.NodeENIUID == "" {
 		e.Owner.NodeENIUID, e.Owner.NodeENI = asked.NodeENIUID, asked.NodeENI
+	}
+	if e.Owner.Place == 0 {
+		e.Owner.Place = asked.Place
 	}
 	ours := e.Owner.Cluster == asked.Cluster && e.Owner.Instance == asked.Instance && inventory.SlotOf(e) == c.slot
 	known, ok := a.inventory.Get(e.ID)
@@ -273,6 +283,9 @@ func (a *Agent) attachFailed(c call, err error, now time.Time) {
 		a.inventory.Resync.Now("an ENI was attached by a call whose response was lost or by another client")
 	case eni.IsNotFound(err):
 		a.inventory.NotFound(c.eni, now)
+	}
+	if c.slot.OnDemand() && (eni.IsTerminal(err) || eni.IsRefusal(err)) {
+		a.failures.Failed(attachKey(c.slot), err, now)
 	}
 	a.fail(c.key(), err, now)
 }

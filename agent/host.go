@@ -28,6 +28,7 @@ type host struct {
 	links      map[string]linkState // by ENI
 	sweepError string               // that was logged last
 	pods       *pods
+	claims     *onDemand
 }
 
 // linkState is what the host shows of an ENI's link.
@@ -37,7 +38,8 @@ type linkState struct {
 	wait
 	logged time.Time      // when a repair was last logged
 	wanted hostnet.Wanted // the link was configured so
-	// pod, unless empty, has the link in its namespace, by the CNI plugin eni. Name and MTU
+	// pod, unless empty, has the link in its namespace, by the CNI plugin eni or eni-dra. Name
+	// and MTU
 	// are those that it had here.
 	pod string
 }
@@ -172,7 +174,7 @@ func (h *host) configure(l link, now time.Time) (events []linkEvent) {
 	case state.err != nil: // that does not say that there is no link
 		state = before.unknown(state.err)
 	default:
-		state.pod = h.pods.holder(l.eni.ID)
+		state.pod = h.holder(l.eni.ID)
 		state.Name, state.MTU = before.Name, before.MTU
 		describedOnly := l.eni.Attachment != nil && l.eni.AttachedAt.IsZero()
 		var change inventory.LinkChange
@@ -194,6 +196,15 @@ func (h *host) configure(l link, now time.Time) (events []linkEvent) {
 	}
 	h.links[l.eni.ID] = state
 	return events
+}
+
+// holder is the pod that has the ENI's link, "" when none is known to.
+func (h *host) holder(eniID string) string {
+	if pod := h.pods.holder(eniID); pod != "" {
+		return pod
+	}
+	pod, _ := h.claims.files.holder(eniID)
+	return pod
 }
 
 // unknown is the state when the link could not be looked for: what was known of it

@@ -18,7 +18,8 @@ const ReasonInstanceType = "UnsupportedByInstanceType"
 // EC2 is asked about the type.
 func asksForMore(spec v1alpha1.NodeENISpec) bool {
 	ipv4, ipv6 := ptr.Deref(spec.IPv4, v1alpha1.IPv4{}), ptr.Deref(spec.IPv6, v1alpha1.IPv6{})
-	return spec.NetworkCard > 0 || ipv4.SecondaryAddresses+ipv4.Prefixes > 0 || ptr.Deref(ipv6.Addresses, 0)+ipv6.Prefixes > 0 || ipv6.PrimaryIPv6 ||
+	return spec.Attach == v1alpha1.AttachOnDemand || // how many there is room for
+		spec.NetworkCard > 0 || ipv4.SecondaryAddresses+ipv4.Prefixes > 0 || ptr.Deref(ipv6.Addresses, 0)+ipv6.Prefixes > 0 || ipv6.PrimaryIPv6 ||
 		ptr.Deref(spec.ConnectionTracking, v1alpha1.ConnectionTracking{}) != (v1alpha1.ConnectionTracking{}) ||
 		ptr.Deref(spec.ENAExpress, v1alpha1.ENAExpress{}).Enabled || spec.ENAQueues > 0
 }

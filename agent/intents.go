@@ -39,7 +39,9 @@ func (i intents) record(slots []inventory.Slot, d desired, failures *retry.Failu
 			}
 		}
 		i[s] = decided
-		failures.Reset(call{verb: create, slot: s}.key())
+		if !s.OnDemand() { // all places of a subnet wait for what keeps one from its ENI
+			failures.Reset(call{verb: create, slot: s}.key())
+		}
 	}
 }
 

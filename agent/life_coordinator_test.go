@@ -5,7 +5,9 @@ import (
 	"slices"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
@@ -39,6 +41,7 @@ func (w *world) sweep(found map[string]time.Time) {
 	for _, e := range living {
 		phase := phases[e.ID]
 		_, is := wanted[placeOf(e)]
+		is = is || e.Tags[eni.TagPlace] != "" && w.onDemand(s, e) // it knows no claims
 		given := phase == v1alpha1.PhaseReleased || phase == v1alpha1.PhaseReleasing
 		if is && !given {
 			delete(found, e.ID)
@@ -56,6 +59,11 @@ func (w *world) sweep(found map[string]time.Time) {
 			_ = w.cloud.DetachByHand(e.ID)
 		}
 	}
+}
+
+// onDemand says whether the ENI's NodeENI selects the node.
+func (w *world) onDemand(s agent.Snapshot, e cloud.Interface) bool {
+	return s.NodeExists && slices.ContainsFunc(s.NodeENIs, func(n v1alpha1.NodeENI) bool { return n.UID == placeOf(e).uid && n.Selects(s.Labels) })
 }
 
 // withoutCoordinator ends it.

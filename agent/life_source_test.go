@@ -97,6 +97,7 @@ func (m *memory) truth() agent.Snapshot {
 	for _, n := range m.wanted.NodeENIs {
 		s.NodeENIs = append(s.NodeENIs, *n.DeepCopy())
 	}
+	s.Claims = slices.Clone(m.wanted.Claims)
 	return s
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -76,7 +77,8 @@ type world struct {
 	host        *slate
 	memory      *memory
 	hints       *hints
-	alone       bool // without Kubernetes
+	alone       bool    // without Kubernetes
+	claims      *claims // nil without
 	pods        *agent.PodFiles
 	podCounters *agent.PodCounters
 	events      *agenttest.Recorder // of the agent
@@ -118,6 +120,7 @@ const (
 type place struct {
 	uid    types.UID
 	subnet string
+	number string // of an ENI on demand
 }
 
 // small is an instance type that takes a primary ENI and two more, each with up to
@@ -213,6 +216,8 @@ func (w *world) boot() {
 	}
 	if w.alone {
 		cfg.Source, cfg.Collector = process, client
+	} else if w.claims != nil {
+		cfg.OnDemand = &agent.OnDemand{Claims: claimServer{process, w.claims}, Idle: onDemandIdle, Files: w.claims.files}
 	}
 	done := make(chan error, 1)
 	go func() { done <- agent.New(cfg).Run(ctx) }()
@@ -246,7 +251,7 @@ func (w *world) ours(e cloud.Interface) bool {
 }
 
 func placeOf(e cloud.Interface) place {
-	return place{types.UID(e.Tags[eni.TagNodeENIUID]), e.SubnetID}
+	return place{types.UID(e.Tags[eni.TagNodeENIUID]), e.SubnetID, e.Tags[eni.TagPlace]}
 }
 
 // living are our ENIs in EC2.
@@ -267,13 +272,17 @@ func (w *world) wanted() map[place]v1alpha1.NodeENISpec {
 		if !s.NodeExists || !n.Selects(s.Labels) {
 			continue
 		}
+		if n.Spec.Attach == v1alpha1.AttachOnDemand {
+			maps.Copy(all, w.claims.wanted(s, n))
+			continue
+		}
 		for _, id := range n.Spec.SubnetIDs {
 			if id != subnetB {
-				all[place{n.UID, id}] = n.Spec
+				all[place{n.UID, id, ""}] = n.Spec
 			}
 		}
 		for _, name := range n.Spec.SubnetNames {
-			all[place{n.UID, map[string]string{"one": subnetA, "two": subnetA2}[name]}] = n.Spec
+			all[place{n.UID, map[string]string{"one": subnetA, "two": subnetA2}[name], ""}] = n.Spec
 		}
 	}
 	return all

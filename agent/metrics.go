@@ -37,6 +37,9 @@ type Metrics struct {
 	reconciles    *prometheus.CounterVec
 	repairs       *prometheus.CounterVec
 	reportWrites  *prometheus.CounterVec
+	claims        *prometheus.GaugeVec
+	claimWrites   *prometheus.CounterVec
+	sliceWrites   *prometheus.CounterVec
 	lastHeartbeat prometheus.Gauge
 }
 
@@ -85,10 +88,21 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 		reportWrites: counter("eni_agent_state_writes_total",
 			"Number of writes of the node's report (the NodeENIState or the state file) by result: ok, error.",
 			"result", resultOK, resultError),
+		claims: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "eni_agent_claims",
+			Help: "Number of ResourceClaims that are allocated to devices of the node, by state: waiting, attached, failed. Only with --on-demand.",
+		}, []string{"state"}),
+		claimWrites: counter("eni_agent_claim_writes_total",
+			"Number of writes of the status of ResourceClaims by result: ok, error. Only with --on-demand.",
+			"result", resultOK, resultError),
+		sliceWrites: counter("eni_agent_slice_writes_total",
+			"Number of times that the agent made the ResourceSlices of the node what they must be, by result: ok, error. Only with --on-demand.",
+			"result", resultOK, resultError),
 		lastHeartbeat: gauge("eni_agent_last_heartbeat_timestamp_seconds",
 			"Unix time of the last iteration of the agent's main loop, which runs at least every 10 s."),
 	}
-	registry.MustRegister(m.ready, m.step, m.enis)
+	registry.MustRegister(m.ready, m.step, m.enis, m.claims)
+	m.claimed(nil)
 	for _, p := range phases {
 		m.enis.WithLabelValues(string(p))
 	}
@@ -114,12 +128,24 @@ func (m *Metrics) repaired(object string, changes int) {
 	m.repairs.WithLabelValues(object).Add(float64(changes))
 }
 
-func (m *Metrics) wroteReport(err error) {
-	result := resultOK
+func (m *Metrics) wroteReport(err error) { m.reportWrites.WithLabelValues(resultOf(err)).Inc() }
+
+func (m *Metrics) wroteClaim(err error) { m.claimWrites.WithLabelValues(resultOf(err)).Inc() }
+
+func (m *Metrics) wroteSlices(err error) { m.sliceWrites.WithLabelValues(resultOf(err)).Inc() }
+
+func resultOf(err error) string {
 	if err != nil {
-		result = resultError
+		return resultError
 	}
-	m.reportWrites.WithLabelValues(result).Inc()
+	return resultOK
+}
+
+// claimed shows how far claims are.
+func (m *Metrics) claimed(states map[string]int) {
+	for _, state := range []string{stateWaiting, stateAttached, stateFailed} {
+		m.claims.WithLabelValues(state).Set(float64(states[state]))
+	}
 }
 
 // reported shows the report's ENIs.

@@ -256,7 +256,7 @@ func createCall(w want, v view) call {
 	return call{verb: create, slot: w.Slot, params: eni.CreateParams{
 		Owner: eni.Owner{
 			Cluster: v.cluster, Node: v.node, Instance: v.instanceARN,
-			NodeENI: w.nodeENI, NodeENIUID: w.UID, CreatedAt: r.createdAt,
+			NodeENI: w.nodeENI, NodeENIUID: w.UID, CreatedAt: r.createdAt, Place: w.Place,
 		},
 		SubnetID: w.SubnetID, Groups: w.groups, Description: w.description, UserTags: w.tags, Replaces: r.replaces,
 		SecondaryAddresses: w.ipv4.SecondaryAddresses, IPv4Prefixes: w.ipv4.Prefixes,

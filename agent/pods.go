@@ -202,8 +202,9 @@ func (p *pods) remove(name string) error {
 	return err
 }
 
-func jsonOf(n podnetwork.Network) string {
-	text, err := json.Marshal(n)
+// jsonOf is the text of what a file has.
+func jsonOf(content any) string {
+	text, err := json.Marshal(content)
 	if err != nil {
 		panic(err) // a programming error: all of it is text and numbers
 	}

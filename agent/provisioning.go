@@ -20,12 +20,15 @@ type provision struct {
 }
 
 // follow takes in what is selected and wanted, and which ENI is for what.
-func (p provisioning) follow(s selection, d desired, assigned map[inventory.Slot]string) {
+func (p provisioning) follow(s selection, d desired, assigned map[inventory.Slot]string, now time.Time) {
 	wanted := d.slots()
 	maps.DeleteFunc(p, func(s inventory.Slot, _ *provision) bool { return !wanted[s] })
 	for slot := range wanted {
 		if p[slot] == nil {
 			p[slot] = &provision{wanted: s.nodeENIs[slot.UID].since}
+			if slot.OnDemand() {
+				p[slot].wanted = now
+			}
 		}
 		if id := assigned[slot]; id != "" && id != p[slot].eni {
 			p[slot].over = true // it was there

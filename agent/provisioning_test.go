@@ -28,41 +28,41 @@ func TestProvisioning(t *testing.T) {
 		want []timed
 	}{
 		"one after the other": {func(p provisioning) {
-			p.follow(since(0), nothing, nil) // its subnet is looked up
-			p.follow(since(0), one, nil)
+			p.follow(since(0), nothing, nil, at(9)) // its subnet is looked up
+			p.follow(since(0), one, nil, at(9))
 			p.created(slot, "eni-x", at(2))
-			p.follow(since(0), one, mine)
+			p.follow(since(0), one, mine, at(9))
 			p.attached("eni-x", at(4))
 			p.linked("eni-x", at(7))
 			p.linked("eni-x", at(8))
 		}, []timed{{2, 2, 3, 3}}},
 		"the link comes before EC2's answer": {func(p provisioning) {
-			p.follow(since(0), one, nil)
+			p.follow(since(0), one, nil, at(9))
 			p.created(slot, "eni-x", at(1))
 			p.linked("eni-x", at(2))
 			p.attached("eni-x", at(5))
 		}, []timed{{1, 4, 0, 5}}},
 		"the answer to the attach is lost": {func(p provisioning) {
-			p.follow(since(0), one, nil)
+			p.follow(since(0), one, nil, at(9))
 			p.created(slot, "eni-x", at(1))
 			p.linked("eni-x", at(6))
 		}, []timed{{1, 5, 0, 4}}},
 		"it was there": {func(p provisioning) {
-			p.follow(since(0), one, nil)
-			p.follow(since(0), one, mine)
+			p.follow(since(0), one, nil, at(9))
+			p.follow(since(0), one, mine, at(9))
 		}, nil},
 		"another one after it has gone": {func(p provisioning) {
-			p.follow(since(0), one, mine)
+			p.follow(since(0), one, mine, at(9))
 			p.again(slot, at(3))
-			p.follow(since(0), one, nil)
+			p.follow(since(0), one, nil, at(9))
 			p.created(slot, "eni-x", at(5))
 			p.attached("eni-x", at(6))
 			p.linked("eni-x", at(7))
 		}, []timed{{2, 1, 1, 3}}},
 		"no longer wanted, and wanted again after a change": {func(p provisioning) {
-			p.follow(since(0), one, nil)
-			p.follow(selection{}, nothing, nil)
-			p.follow(since(4), one, nil)
+			p.follow(since(0), one, nil, at(9))
+			p.follow(selection{}, nothing, nil, at(9))
+			p.follow(since(4), one, nil, at(9))
 			p.created(slot, "eni-x", at(5))
 			p.attached("eni-x", at(6))
 			p.linked("eni-x", at(7))

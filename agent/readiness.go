@@ -68,14 +68,14 @@ func (d *desired) selecting() map[types.UID]string {
 	for _, p := range d.problems {
 		names[p.uid] = p.nodeENI
 	}
-	for _, w := range d.wants {
+	for _, w := range slices.Concat(d.wants, d.onDemand) {
 		names[w.UID] = w.nodeENI
 	}
 	return names
 }
 
-// ready says whether all ENIs of the NodeENI are reported as Ready. While its
-// subnets and groups are being asked for, that is not known.
+// ready says whether all ENIs of the NodeENI are reported as Ready, but for those that
+// pods claim. While its subnets and groups are being asked for, that is not known.
 func (d *desired) ready(uid types.UID, entries []v1alpha1.ENIState) (ready, known bool) {
 	for _, p := range d.problems {
 		if p.uid == uid {
@@ -83,8 +83,8 @@ func (d *desired) ready(uid types.UID, entries []v1alpha1.ENIState) (ready, know
 		}
 	}
 	for _, w := range d.wants {
-		if w.UID == uid && !slices.ContainsFunc(entries, func(e v1alpha1.ENIState) bool {
-			return e.NodeENIUID == uid && e.SubnetID == w.SubnetID && e.Phase == v1alpha1.PhaseReady
+		if w.UID == uid && !w.OnDemand() && !slices.ContainsFunc(entries, func(e v1alpha1.ENIState) bool {
+			return slotIn(e) == w.Slot && e.Phase == v1alpha1.PhaseReady
 		}) {
 			return false, true
 		}

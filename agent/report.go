@@ -9,6 +9,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
@@ -124,7 +125,7 @@ func (s situation) keeps(l v1alpha1.ENIState) bool {
 
 // intentEntry reports a decision of which there is no ENI and that nothing wants any more.
 func (s situation) intentEntry(slot inventory.Slot, decided intent) (v1alpha1.ENIState, bool) {
-	entry := v1alpha1.ENIState{NodeENI: decided.nodeENI, NodeENIUID: slot.UID, SubnetID: slot.SubnetID, Replaces: decided.replaces}
+	entry := v1alpha1.ENIState{NodeENI: decided.nodeENI, NodeENIUID: slot.UID, SubnetID: slot.SubnetID, Place: numberOf(slot), Replaces: decided.replaces}
 	switch {
 	case s.view.mayHaveCreated(slot):
 		entry.CreatedAt = &metav1.Time{Time: decided.createdAt}
@@ -139,12 +140,11 @@ func (s situation) intentEntry(slot inventory.Slot, decided intent) (v1alpha1.EN
 	return entry, entry.Phase != ""
 }
 
-func slotIn(entry v1alpha1.ENIState) inventory.Slot {
-	return inventory.Slot{UID: entry.NodeENIUID, SubnetID: entry.SubnetID}
-}
-
 func (s situation) newEntry(w want) v1alpha1.ENIState {
-	return v1alpha1.ENIState{NodeENI: w.nodeENI, NodeENIUID: w.UID, ObservedGeneration: w.generation, SubnetID: w.SubnetID, SubnetCIDR: w.cidr, SubnetIPv6CIDRs: w.ipv6CIDRs}
+	return v1alpha1.ENIState{
+		NodeENI: w.nodeENI, NodeENIUID: w.UID, ObservedGeneration: w.generation, SubnetID: w.SubnetID, SubnetCIDR: w.cidr, SubnetIPv6CIDRs: w.ipv6CIDRs,
+		Place: numberOf(w.Slot), Claim: w.claim,
+	}
 }
 
 // entry reports a wanted ENI.
@@ -304,7 +304,7 @@ func (s situation) failed(key retry.Key, phase v1alpha1.Phase) (v1alpha1.Phase, 
 
 // releaseEntry reports an ENI that nothing wants.
 func (s situation) releaseEntry(e inventory.ENI) v1alpha1.ENIState {
-	entry := v1alpha1.ENIState{NodeENI: e.Owner.NodeENI, NodeENIUID: e.Owner.NodeENIUID, SubnetID: e.SubnetID}
+	entry := v1alpha1.ENIState{NodeENI: e.Owner.NodeENI, NodeENIUID: e.Owner.NodeENIUID, SubnetID: e.SubnetID, Place: numberOf(e.Slot())}
 	link := s.links[e.ID]
 	describeENI(&entry, e, linkState{})
 	subnet := subnetOf(s.last, e)
@@ -368,21 +368,21 @@ func stamp(entries, last []v1alpha1.ENIState, now time.Time) {
 	}
 	slices.SortFunc(entries, func(a, b v1alpha1.ENIState) int {
 		return cmp.Or(strings.Compare(a.NodeENI, b.NodeENI), strings.Compare(string(a.NodeENIUID), string(b.NodeENIUID)),
-			strings.Compare(a.SubnetID, b.SubnetID), strings.Compare(a.ENIID, b.ENIID), strings.Compare(string(a.Phase), string(b.Phase)))
+			strings.Compare(a.SubnetID, b.SubnetID), cmp.Compare(ptr.Deref(a.Place, -1), ptr.Deref(b.Place, -1)), strings.Compare(a.ENIID, b.ENIID), strings.Compare(string(a.Phase), string(b.Phase)))
 	})
 }
 
 // subnetOf has the CIDRs of the subnet of an ENI that nothing wants, as they were last
 // reported: the want that knew them is gone, and the release may have to be tried again.
 func subnetOf(last []v1alpha1.ENIState, e inventory.ENI) want {
-	entry := lastOf(last, v1alpha1.ENIState{NodeENIUID: e.Owner.NodeENIUID, SubnetID: e.SubnetID, ENIID: e.ID})
+	entry := lastOf(last, v1alpha1.ENIState{NodeENIUID: e.Owner.NodeENIUID, SubnetID: e.SubnetID, Place: numberOf(e.Slot()), ENIID: e.ID})
 	return want{cidr: entry.SubnetCIDR, ipv6CIDRs: entry.SubnetIPv6CIDRs}
 }
 
 // lastOf is the last report's entry about the same ENI; without a phase when there is none.
 func lastOf(entries []v1alpha1.ENIState, e v1alpha1.ENIState) v1alpha1.ENIState {
 	for _, last := range entries {
-		if last.NodeENIUID == e.NodeENIUID && last.SubnetID == e.SubnetID && last.ENIID == e.ENIID {
+		if slotIn(last) == slotIn(e) && last.ENIID == e.ENIID {
 			return last
 		}
 	}

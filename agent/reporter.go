@@ -16,6 +16,7 @@ type reporter struct {
 	*shared
 	current v1alpha1.NodeENIStateStatus
 	saved   v1alpha1.NodeENIStateStatus
+	offers  bool // ENIs on demand
 }
 
 // lost takes in that what was saved is no longer there, or has been edited: the report is
@@ -28,9 +29,9 @@ func (r *reporter) lost() {
 func (r *reporter) empty() bool { return len(r.current.ENIs) == 0 }
 
 // unsaved says whether there is a report that is not saved. A node without ENIs has none,
-// unless there is one to write over.
+// unless there is one to write over, or it offers ENIs on demand.
 func (r *reporter) unsaved() bool {
-	needed := len(r.current.ENIs) > 0 || r.current.Reason != "" || r.saved.InstanceID != ""
+	needed := len(r.current.ENIs) > 0 || r.current.Reason != "" || r.saved.InstanceID != "" || r.offers
 	return needed && !equality.Semantic.DeepEqual(r.current, r.saved)
 }
 
@@ -43,6 +44,7 @@ func (r *reporter) report(ctx context.Context, v view, p plan, links map[string]
 		return // nothing is known yet
 	}
 	before := r.current
+	r.offers = len(v.desired.onDemand) > 0
 	r.current = report(situation{view: v, plan: p, links: links, identity: r.Identity}, before, now)
 	r.announce(before.ENIs, r.current.ENIs)
 	r.Metrics.reported(r.current.ENIs)

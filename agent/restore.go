@@ -29,7 +29,7 @@ type restored struct {
 func restoredFrom(r v1alpha1.NodeENIStateStatus, instanceARN string, now time.Time) restored {
 	s := restored{intents: intentsIn(r), links: map[string]linkState{}, node: map[types.UID]nodeENIReadiness{}}
 	for _, entry := range r.ENIs {
-		slot := inventory.Slot{UID: entry.NodeENIUID, SubnetID: entry.SubnetID}
+		slot := slotIn(entry)
 		if entry.ENIID != "" {
 			s.enis = append(s.enis, eniIn(entry, instanceARN))
 		} else if decided, ok := s.intents[slot]; ok && mayHaveBeenAsked(entry) {
@@ -56,8 +56,12 @@ func restoredFrom(r v1alpha1.NodeENIStateStatus, instanceARN string, now time.Ti
 // mayHaveBeenAsked says whether EC2 may have been asked for the ENI of a decision since
 // it was reported: unless it had refused.
 func mayHaveBeenAsked(entry v1alpha1.ENIState) bool {
-	refusal := &smithy.GenericAPIError{Code: entry.Reason, Message: entry.Message}
-	return entry.Phase != v1alpha1.PhaseFailed && !answered(refusal)
+	return entry.Phase != v1alpha1.PhaseFailed && !answered(refusalIn(entry))
+}
+
+// refusalIn is EC2's refusal that an entry reports.
+func refusalIn(entry v1alpha1.ENIState) error {
+	return &smithy.GenericAPIError{Code: entry.Reason, Message: entry.Message}
 }
 
 // intentsIn are the decisions that the report holds.
@@ -71,7 +75,7 @@ func intentsIn(r v1alpha1.NodeENIStateStatus) map[inventory.Slot]intent {
 		if entry.CreatedAt != nil {
 			decided.createdAt = entry.CreatedAt.UTC()
 		}
-		all[inventory.Slot{UID: entry.NodeENIUID, SubnetID: entry.SubnetID}] = decided
+		all[slotIn(entry)] = decided
 	}
 	return all
 }
@@ -81,7 +85,7 @@ func eniIn(entry v1alpha1.ENIState, instanceARN string) inventory.ENI {
 	e := inventory.ENI{Since: entry.LastTransitionTime.Time}
 	e.ID, e.MAC, e.SubnetID = entry.ENIID, entry.MAC, entry.SubnetID
 	e.Addresses = addressesIn(entry) // in their order
-	e.Owner = eni.Owner{NodeENI: entry.NodeENI, NodeENIUID: entry.NodeENIUID, Instance: instanceARN}
+	e.Owner = eni.Owner{NodeENI: entry.NodeENI, NodeENIUID: entry.NodeENIUID, Instance: instanceARN, Place: slotIn(entry).Place}
 	if entry.CreatedAt != nil {
 		e.Owner.CreatedAt = entry.CreatedAt.Time
 		if e.Owner.CreatedAt.After(e.Since) {
@@ -122,6 +126,7 @@ func (a *Agent) restore(ctx context.Context, now time.Time) error {
 	s := restoredFrom(last, a.Identity.InstanceARN(), now)
 	a.inventory.Restore(s.enis, now)
 	a.intents, a.host.links, a.node.byUID = s.intents, s.links, s.node
+	a.onDemand.restore(last, now)
 	if a.Collector != nil && last.InstanceID == "" {
 		a.inventory.Resync.VerifyAfterLag(now) // a report may have been lost
 	}

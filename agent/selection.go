@@ -43,6 +43,7 @@ func (a *Agent) setDesired(now time.Time) (complete bool) {
 		a.selection.read = true
 	}
 	if a.selection.read && !a.selection.idle() {
+		a.onDemand.now = now
 		a.resolve()
 	}
 	return complete
@@ -87,17 +88,19 @@ func (s *selection) take(snapshot Snapshot, now time.Time) {
 // resolve works out what is wanted. When a name stands for other groups than
 // before, what failed with those may be tried again.
 func (a *Agent) resolve() {
-	before := a.desired.wants
+	before := slices.Concat(a.desired.wants, a.desired.onDemand)
 	s := a.selection.snapshot
 	a.desired = desire(s.NodeENIs, s.Labels, a.Identity.Zone, a.catalog, before)
 	a.desired.listed = s.listed()
 	for _, lost := range a.selection.grace {
 		a.desired.retain(lost.nodeENI, before)
 	}
-	for i := range a.desired.wants {
-		w := &a.desired.wants[i]
-		w.mtu = cmp.Or(w.mtu, a.DefaultMTU)
+	for _, wants := range [][]want{a.desired.wants, a.desired.onDemand} {
+		for i := range wants {
+			wants[i].mtu = cmp.Or(wants[i].mtu, a.DefaultMTU)
+		}
 	}
+	a.resolveClaims()
 	a.catalog.keep(a.desired.named)
 	a.failures.RetryChanged(regrouped(before, a.desired.wants))
 }
@@ -164,9 +167,12 @@ func (s *selection) logNodeProblem() {
 
 // forgetFailures drops those of subnets, names, slots and ENIs that are no more.
 func (a *Agent) forgetFailures(now time.Time) {
-	slots := a.desired.slots()
+	slots := map[inventory.Slot]bool{} // without places: those of a subnet share their failures
+	for _, w := range slices.Concat(a.desired.wants, a.desired.onDemand) {
+		slots[inventory.Slot{UID: w.UID, SubnetID: w.SubnetID}] = true
+	}
 	for s := range a.intents {
-		slots[s] = true
+		slots[inventory.Slot{UID: s.UID, SubnetID: s.SubnetID}] = true
 	}
 	subnets := map[string]bool{}
 	for s := range slots {
@@ -177,6 +183,8 @@ func (a *Agent) forgetFailures(now time.Time) {
 		case key.ENI != "":
 			_, exists := a.inventory.Get(key.ENI)
 			return exists
+		case key.Action == claimAction:
+			return slices.ContainsFunc(a.selection.snapshot.Claims, func(c Claim) bool { return c.key() == key })
 		case key.Name != "":
 			return slices.Contains(a.desired.named, key)
 		case key.NodeENI != "":

@@ -48,7 +48,7 @@ func statusOf(n *v1alpha1.NodeENI, nodes []nodeReport, now time.Time) v1alpha1.N
 		entries := entriesOf(n, nr.report)
 		attachments = append(attachments, attachmentsOf(nr, entries))
 		status.Nodes.Matching++
-		switch ready, bad, why := nodeReadiness(nr.report, entries, n.Generation); {
+		switch ready, bad, why := nodeReadiness(nr.report, entries, n); {
 		case ready:
 			status.Nodes.Ready++
 		case bad:
@@ -86,7 +86,9 @@ func entriesOf(n *v1alpha1.NodeENI, report *v1alpha1.NodeENIState) []v1alpha1.EN
 // nodeReadiness says whether a node is ready or has failed, and if it is not ready, why. ENIs
 // that are being released do not count, because the node no longer has to have them. An ENI
 // that is Ready for an older generation is not ready for this one.
-func nodeReadiness(report *v1alpha1.NodeENIState, entries []v1alpha1.ENIState, generation int64) (ready, failed bool, why string) {
+//
+// A node without ENIs on demand is ready for claims, once its agent reports.
+func nodeReadiness(report *v1alpha1.NodeENIState, entries []v1alpha1.ENIState, n *v1alpha1.NodeENI) (ready, failed bool, why string) {
 	if report != nil && report.Status.Reason != "" {
 		return false, true, truncate(cmp.Or(report.Status.Message, report.Status.Reason)) // its agent does nothing
 	}
@@ -94,7 +96,7 @@ func nodeReadiness(report *v1alpha1.NodeENIState, entries []v1alpha1.ENIState, g
 	for _, entry := range entries {
 		switch {
 		case entry.Phase == v1alpha1.PhaseReleasing, entry.Phase == v1alpha1.PhaseReleased:
-		case entry.ObservedGeneration < generation:
+		case entry.ObservedGeneration < n.Generation:
 			wanted++
 			why = cmp.Or(why, "its agent has not processed the latest change of the NodeENI yet")
 		case entry.Phase == v1alpha1.PhaseReady:
@@ -105,6 +107,9 @@ func nodeReadiness(report *v1alpha1.NodeENIState, entries []v1alpha1.ENIState, g
 			wanted++
 			why = cmp.Or(why, messageOf(entry))
 		}
+	}
+	if wanted == 0 && n.Spec.Attach == v1alpha1.AttachOnDemand && report != nil {
+		return true, false, ""
 	}
 	if wanted == 0 {
 		return false, false, "its agent has not reported yet"

@@ -8,8 +8,12 @@ import (
 )
 
 func informer(lw cache.ListerWatcher, object runtime.Object) cache.SharedIndexInformer {
+	return slimInformer(lw, object, withoutManagedFields)
+}
+
+func slimInformer(lw cache.ListerWatcher, object runtime.Object, slim cache.TransformFunc) cache.SharedIndexInformer {
 	i := cache.NewSharedIndexInformer(lw, object, 0, nil)
-	if err := i.SetTransform(withoutManagedFields); err != nil {
+	if err := i.SetTransform(slim); err != nil {
 		panic(err) // a programming error: the informer has been started
 	}
 	return i

@@ -32,6 +32,8 @@ type Source struct {
 	node     node
 	report   report
 	absences *Absences
+	reach    *kube.Reach
+	onDemand *onDemand // nil without
 	changed  chan struct{}
 	complete bool // all NodeENIs have been read; of Snapshot
 }
@@ -60,7 +62,7 @@ func New(cfg *rest.Config, client *kube.Client, nodeName, instanceID string, log
 	ownNode := reach.Of("the Node", cache.NewListWatchFromClient(client.Core, kube.Nodes, "", byName))
 	ownState := reach.Of("the NodeENIState", cache.NewListWatchFromClient(client.API, kube.NodeENIStates, "", byName))
 	return &Source{
-		client: client, instanceID: instanceID, absences: absences, changed: changed,
+		client: client, instanceID: instanceID, absences: absences, reach: reach, changed: changed,
 		nodeENIs: nodeENIs{
 			client: client, log: log, informer: informer(all, &metav1.PartialObjectMetadata{}), absences: absences,
 			changed: changed, fetch: make(chan struct{}, 1), specs: map[string]v1alpha1.NodeENI{},
@@ -87,6 +89,9 @@ func (s *Source) Run(ctx context.Context) error {
 		return ctx.Err()
 	}
 	go s.nodeENIs.run(ctx)
+	if s.onDemand != nil {
+		go s.onDemand.run(ctx)
+	}
 	signal(s.nodeENIs.fetch)
 	return nil
 }
@@ -119,6 +124,10 @@ func (s *Source) Snapshot() (agent.Snapshot, bool) {
 	}
 	snapshot.Incomplete, snapshot.Deleted = s.absences.Observe(present, terminating)
 	snapshot.Incomplete = snapshot.Incomplete || unread // one that cannot be read holds up no other
+	if s.onDemand != nil {
+		snapshot.Claims, snapshot.ClaimsKnown = s.onDemand.snapshot()
+		snapshot.SlicesLost = s.onDemand.slices.lost()
+	}
 	if node == nil {
 		return snapshot, true
 	}

@@ -166,7 +166,11 @@ func TestAttachmentBelieved(t *testing.T) {
 // would be given up, and made again by the same token, without end.
 func TestTagRemoved(t *testing.T) {
 	shown := fixture("eni-a", "").ENI
-	if got := fixture("eni-a", "x").shownAs(shown, time.Unix(10_000, 0)).Slot(); got != (Slot{"x", subnetA}) {
+	if got := fixture("eni-a", "x").shownAs(shown, time.Unix(10_000, 0)).Slot(); got != (Slot{UID: "x", SubnetID: subnetA}) {
+		t.Errorf("it is at %v", got)
+	}
+	onDemand := fixture("eni-a", "x").with(func(e *ENI) { e.Owner.Place = 2 })
+	if got := onDemand.shownAs(shown, time.Unix(10_000, 0)).Slot(); got != (Slot{UID: "x", SubnetID: subnetA, Place: 2}) {
 		t.Errorf("it is at %v", got)
 	}
 }

@@ -11,14 +11,19 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 )
 
-// Slot is the place for one ENI on this node: a NodeENI and a subnet.
+// Slot is the place for one ENI on this node: a NodeENI and a subnet, and of an ENI on
+// demand 1 plus the number of its place.
 type Slot struct {
 	UID      types.UID // of the NodeENI
 	SubnetID string
+	Place    int32
 }
 
+// OnDemand says whether it is for an ENI on demand.
+func (s Slot) OnDemand() bool { return s.Place > 0 }
+
 // SlotOf is the place that the ENI is tagged for.
-func SlotOf(e eni.ENI) Slot { return Slot{e.Owner.NodeENIUID, e.SubnetID} }
+func SlotOf(e eni.ENI) Slot { return Slot{e.Owner.NodeENIUID, e.SubnetID, e.Owner.Place} }
 
 // How long EC2's describes may lag behind its own answers.
 const (
@@ -154,6 +159,9 @@ func (e ENI) shownAs(shown eni.ENI, now time.Time) ENI {
 	}
 	if shown.Owner.NodeENIUID == "" { // another client has removed the tag
 		shown.Owner.NodeENIUID, shown.Owner.NodeENI = e.Owner.NodeENIUID, e.Owner.NodeENI
+	}
+	if shown.Owner.Place == 0 {
+		shown.Owner.Place = e.Owner.Place
 	}
 	// An ENI keeps its MAC, and has an address at all times: a describe that shows
 	// none has left it out.

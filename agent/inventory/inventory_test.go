@@ -15,7 +15,7 @@ func TestReturningENIs(t *testing.T) {
 		return fixture(id, uid).at(me, 2, "attached").with(func(e *ENI) { e.Use, e.Changed, e.AttachedAt = use, now, now })
 	}
 	i := told(false, now, ours("eni-gone", "gone", Released), ours("eni-x", "x", Released), ours("eni-y", "y", Left), ours("eni-z", "z", Assigned))
-	assigned := map[Slot]string{{"x", subnetA}: "eni-x", {"y", subnetA}: "eni-y", {"z", subnetA}: "eni-z"}
+	assigned := map[Slot]string{{UID: "x", SubnetID: subnetA}: "eni-x", {UID: "y", SubnetID: subnetA}: "eni-y", {UID: "z", SubnetID: subnetA}: "eni-z"}
 	i.Assign(assigned, []string{"eni-gone"})
 	if i.asked(now) > 0 {
 		t.Errorf("EC2 is asked in %v", i.asked(now))
@@ -66,7 +66,7 @@ func TestRestoreOnce(t *testing.T) {
 func TestGivenUp(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	i := told(false, now, fixture("eni-x", "x").at(me, 2, "attached"))
-	slot := Slot{"x", subnetA}
+	slot := Slot{UID: "x", SubnetID: subnetA}
 	use := func(want Use) {
 		t.Helper()
 		if e, _ := i.Get("eni-x"); e.Use != want {
@@ -104,7 +104,7 @@ func TestReturningAfterItsLinkLeft(t *testing.T) {
 		i.Assign(nil, []string{"eni-x"})
 		i.NoteLink("eni-x", LinkTakenDown, now)
 		i.NoteLink("eni-x", LinkLeft, now)
-		i.Assign(map[Slot]string{{"x", subnetA}: "eni-x"}, nil)
+		i.Assign(map[Slot]string{{UID: "x", SubnetID: subnetA}: "eni-x"}, nil)
 		if e, _ := i.Get("eni-x"); e.Use != Returning || !e.LinkLeft() {
 			t.Errorf("it is %+v", e)
 		}

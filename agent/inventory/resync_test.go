@@ -143,7 +143,7 @@ func TestScheduleKeepsWhatIsSooner(t *testing.T) {
 	now := time.Unix(10_000, 0)
 	i := told(false, now, fixture("eni-x", "x").at(me, 2, "attached").with(func(e *ENI) { e.Use = Released }))
 	i.Resync.reschedule(now)
-	i.Assign(map[Slot]string{{"x", subnetA}: "eni-x"}, nil)
+	i.Assign(map[Slot]string{{UID: "x", SubnetID: subnetA}: "eni-x"}, nil)
 	if i.Schedule(Open{}, now); i.asked(now) != 0 || i.Resync.open != 0 {
 		t.Errorf("EC2 is asked in %v whether an ENI that is wanted again is still there, after %d steps", i.asked(now), i.Resync.open)
 	}

@@ -45,6 +45,9 @@ func inCluster(ctx context.Context, o options, cfg *agent.Config, systemd *super
 	if err != nil {
 		return nil, err
 	}
+	if o.onDemand {
+		cfg.OnDemand = &agent.OnDemand{Claims: source.OnDemand(), Idle: o.onDemandIdle, Files: o.claimFiles}
+	}
 	defer systemd.during("the NodeENIs, the Node, and its NodeENIState from the API server; see the log")()
 	if err := source.Run(ctx); err != nil {
 		return nil, err

@@ -16,6 +16,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/cniplugin"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
@@ -28,6 +29,9 @@ type options struct {
 	eniCounters, pods         bool
 	podFiles                  agent.PodFiles
 	cniBinDir                 string
+	onDemand                  bool
+	onDemandIdle              time.Duration
+	claimFiles                agent.ClaimFiles
 	program.Options
 
 	// In Kubernetes.
@@ -44,7 +48,7 @@ func (o options) standsAlone() bool { return o.directory != "" }
 
 // Flags that apply in one mode only.
 var (
-	clusterFlags    = []string{"kubeconfig", "startup-taint", "node-ready-labels"}
+	clusterFlags    = []string{"kubeconfig", "startup-taint", "node-ready-labels", "on-demand", "on-demand-idle", "claims-dir", "claims-data-dir"}
 	standaloneFlags = []string{"node-labels", "node-labels-from-tags", "state-file"}
 )
 
@@ -83,6 +87,10 @@ func (o *options) define(flags *flag.FlagSet) {
 	flags.BoolVar(&o.pods, "pods", false, "offer the ENIs of NodeENIs with spec.pods to pods, through the CNI plugin eni")
 	definePodFiles(flags, &o.podFiles, "with --pods: ")
 	flags.StringVar(&o.cniBinDir, "cni-bin-dir", cniplugin.DefaultDir, "with --pods: `directory` in which the container runtime looks for CNI plugins; the agent warns about missing plugins")
+	flags.BoolVar(&o.onDemand, "on-demand", false, "offer the ENIs of NodeENIs with attach: OnDemand to ResourceClaims")
+	flags.DurationVar(&o.onDemandIdle, "on-demand-idle", time.Minute, "with --on-demand: how long to keep an ENI after its ResourceClaim has gone, so that the next one gets it at once")
+	flags.StringVar(&o.claimFiles.ClaimsDir, "claims-dir", claimnetwork.DefaultClaimsDir, "with --on-demand: `directory` of the claim files, from which eni-dra reads what ENIs ResourceClaims have")
+	flags.StringVar(&o.claimFiles.DataDir, "claims-data-dir", claimnetwork.DefaultDataDir, "with --on-demand: `directory` in which eni-dra records which pods have which ENIs")
 	flags.Func("default-mtu", "MTU, in `bytes`, of the links whose NodeENI has mtu 0; 0 keeps the MTU that the driver set (default 0)", o.setDefaultMTU)
 	flags.DurationVar(&o.releaseDelay, "release-delay", 5*time.Second, "how long to wait before releasing ENIs after the node has lost a label that a NodeENI selects; at most "+agent.MaxReleaseDelay.String())
 }
@@ -105,6 +113,12 @@ func (o options) validate(given []string) error {
 	}
 	if o.releaseDelay < 0 || o.releaseDelay > agent.MaxReleaseDelay {
 		return fmt.Errorf("--release-delay=%v: must be from 0s to %v, because the coordinator waits 15s (--release-grace) for an agent before it detaches an ENI", o.releaseDelay, agent.MaxReleaseDelay)
+	}
+	if o.onDemandIdle < 0 {
+		return fmt.Errorf("--on-demand-idle=%v: must not be negative", o.onDemandIdle)
+	}
+	if o.onDemand && (!filepath.IsAbs(o.claimFiles.ClaimsDir) || !filepath.IsAbs(o.claimFiles.DataDir)) {
+		return errors.New("--claims-dir and --claims-data-dir must be absolute paths, like in the flags of eni-dra")
 	}
 	if o.pods && (!filepath.IsAbs(o.podFiles.NetworksDir) || !filepath.IsAbs(o.podFiles.DataDir)) {
 		return errors.New("--pods-dir and --pods-data-dir must be absolute paths, like in the configuration of the CNI plugin")

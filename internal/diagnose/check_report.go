@@ -93,7 +93,10 @@ func checkENIs(p *pair) []Step {
 		}
 		steps = append(steps, p.checkENI(e)...)
 	}
-	if wanted == 0 {
+	switch {
+	case wanted == 0 && p.n.Spec.Attach == v1alpha1.AttachOnDemand:
+		steps = append(steps, ok("ENI", "no pod on the node has claimed an ENI of this NodeENI (attach: OnDemand)"))
+	case wanted == 0:
 		step := unknown("ENI", "the agent has not reported an ENI of this NodeENI yet").since(latest(p.nodeCreated(), p.written()))
 		step.Reason, step.waits, step.suspect, step.Next = "NotReported", true, p.Time.Sub(step.Since) > patience, p.agentLog()
 		steps = append(steps, step)

@@ -30,6 +30,9 @@ type situation struct {
 var situations = []situation{
 	{"healthy", func(*Snapshot) {}, "node-1 data", ""},
 	{"healthy NodeENI", func(*Snapshot) {}, "data", ""},
+	{"on demand without a claim", func(s *Snapshot) {
+		s.NodeENIs[0].Spec.Attach, s.States[0].Status.ENIs = v1alpha1.AttachOnDemand, nil
+	}, "node-1 data", ""},
 	{"not installed", func(s *Snapshot) { *s = Snapshot{Absent: []Resource{NodeENIs, NodeENIStates}} }, "", "NotInstalled"},
 	{"CRD deleted", func(s *Snapshot) { s.Absent = []Resource{NodeENIStates} }, "", "NotInstalled"},
 	{"no NodeENI", func(s *Snapshot) { s.NodeENIs = nil }, "", "NoNodeENI"},

@@ -38,9 +38,11 @@ type CreateParams struct {
 // and a second ENI is not made. It is 64 ASCII characters, EC2's maximum.
 func (p CreateParams) Token() string {
 	// A JSON array separates its fields unmistakably.
-	text, err := json.Marshal([]any{
-		p.Owner.Cluster, p.Owner.Instance, p.Owner.NodeENIUID, p.SubnetID, p.Owner.CreatedAt.Unix(), p.Replaces,
-	})
+	decision := []any{p.Owner.Cluster, p.Owner.Instance, p.Owner.NodeENIUID, p.SubnetID, p.Owner.CreatedAt.Unix(), p.Replaces}
+	if p.Owner.Place > 0 {
+		decision = append(decision, p.Owner.Place)
+	}
+	text, err := json.Marshal(decision)
 	if err != nil {
 		panic("strings and numbers always marshal: " + err.Error())
 	}

@@ -35,6 +35,16 @@ func TestTagsRoundTrip(t *testing.T) {
 	if got := ownerOf(owner.tags(nil)); got != owner {
 		t.Errorf("got %+v, want %+v", got, owner)
 	}
+	for _, place := range []int32{1, 2, 128} {
+		onDemand := owner
+		onDemand.Place = place
+		if got := ownerOf(onDemand.tags(nil)); got != onDemand {
+			t.Errorf("got %+v, want %+v", got, onDemand)
+		}
+	}
+	if got := ownerOf([]types.Tag{{Key: aws.String(TagPlace), Value: aws.String("128")}}); got.Place != 0 {
+		t.Errorf("place %d is taken for one", got.Place-1)
+	}
 	if got := owner.InstanceID(); got != "i-0123456789abcdef0" {
 		t.Errorf("InstanceID: %s", got)
 	}
@@ -95,6 +105,8 @@ func TestTokenNamesTheDecision(t *testing.T) {
 		"created at": func(p *CreateParams) { p.Owner.CreatedAt = p.Owner.CreatedAt.Add(time.Second) },
 		"subnet":     func(p *CreateParams) { p.SubnetID = "subnet-2" },
 		"replaces":   func(p *CreateParams) { p.Replaces = "eni-1" },
+		"place 0":    func(p *CreateParams) { p.Owner.Place = 1 },
+		"place 1":    func(p *CreateParams) { p.Owner.Place = 2 },
 		"fields that run together": func(p *CreateParams) {
 			p.Owner.Cluster, p.Owner.Instance = "c-1a", strings.TrimPrefix(p.Owner.Instance, "a")
 		},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -23,6 +24,8 @@ const (
 	TagNodeENI    = "networking.k8s.aws/nodeeni"
 	TagNodeENIUID = "networking.k8s.aws/nodeeni-uid"
 	TagCreatedAt  = "networking.k8s.aws/created-at"
+	// TagPlace is on ENIs on demand only.
+	TagPlace = "networking.k8s.aws/place"
 	// TagNoManage keeps the Amazon VPC CNI from adopting the ENI; without it
 	// the CNI takes any new ENI within 60 seconds and may delete it.
 	TagNoManage = "node.k8s.amazonaws.com/no_manage"
@@ -56,6 +59,8 @@ type Owner struct {
 	// CreatedAt is the time of the decision, to the second. EC2 tells no
 	// creation time of an ENI; this is its only age.
 	CreatedAt time.Time
+	// Place is 1 plus the number of the place of an ENI on demand; 0 for other ENIs.
+	Place int32
 }
 
 // InstanceID is the id at the end of the instance's ARN.
@@ -78,6 +83,9 @@ func (o Owner) tags(user map[string]string) []types.Tag {
 		TagCreatedAt:  o.CreatedAt.UTC().Format(time.RFC3339),
 		TagNoManage:   "true",
 	})
+	if o.Place > 0 {
+		all[TagPlace] = strconv.Itoa(int(o.Place - 1))
+	}
 	tags := make([]types.Tag, 0, len(all))
 	for _, key := range slices.Sorted(maps.Keys(all)) {
 		tags = append(tags, types.Tag{Key: aws.String(key), Value: aws.String(all[key])})
@@ -104,6 +112,10 @@ func ownerOf(tags []types.Tag) Owner {
 			o.NodeENIUID = apitypes.UID(value)
 		case TagCreatedAt:
 			o.CreatedAt, _ = time.Parse(time.RFC3339, value)
+		case TagPlace:
+			if n, err := strconv.ParseUint(value, 10, 7); err == nil {
+				o.Place = int32(n) + 1
+			}
 		}
 	}
 	return o

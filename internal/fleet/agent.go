@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net/http"
+	"path/filepath"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
@@ -58,6 +59,10 @@ func (a *Agents) run(ctx context.Context, m *member) error {
 	source, err := apiserver.New(kubeConfig, client, m.node.Name, m.node.Identity.InstanceID, cfg.Log)
 	if err != nil {
 		return err
+	}
+	if servers.OnDemand > 0 {
+		dir := filepath.Join(servers.Dir, m.node.Name)
+		cfg.OnDemand = &agent.OnDemand{Claims: source.OnDemand(), Idle: servers.OnDemand, Files: agent.ClaimFiles{ClaimsDir: filepath.Join(dir, "claims"), DataDir: filepath.Join(dir, "data")}}
 	}
 	if err := source.Run(ctx); err != nil {
 		return err

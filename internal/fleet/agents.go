@@ -21,6 +21,10 @@ type Config struct {
 	// VerifyEvery is how often an agent asks EC2 when nothing happens; 0 is as
 	// often as eni-agent does.
 	VerifyEvery time.Duration
+	// OnDemand is how long ENIs stay that no claim has; 0: claims are given none. Dir then
+	// takes the files of each node.
+	OnDemand time.Duration
+	Dir      string
 	// AtOnce is how many agents connect side by side when many are started; 0 is
 	// all of them.
 	AtOnce int

@@ -1,0 +1,134 @@
+package agent
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
+)
+
+// claimFilesKey is the place of the files for eni-dra among the failures.
+var claimFilesKey = retry.Key{Action: "claims"}
+
+// ClaimFiles says where the files are that the agent shares with eni-dra.
+type ClaimFiles struct {
+	ClaimsDir string // what the agent writes
+	DataDir   string // what eni-dra writes
+}
+
+// claimFiles tells eni-dra what ENIs claims have, and learns from its files which links
+// are in pods.
+type claimFiles struct {
+	*shared
+	texts map[types.UID]string // as they were written
+}
+
+// claimNetworks are the claims with the ENIs of their devices, by what is reported of
+// them. A device that is not known any more is none that a pod could use.
+func claimNetworks(claims []Claim, of offering, vpc []netip.Prefix) (all []claimnetwork.Claim) {
+	byUID := map[types.UID]*claimnetwork.Claim{}
+	for _, c := range slices.SortedFunc(slices.Values(claims), compareClaims) {
+		slot, known := placeOf(of.view.desired.onDemand, c.Device)
+		i := slices.IndexFunc(of.view.desired.wants, func(w want) bool { return w.Slot == slot && w.claim != nil && w.claim.UID == c.UID })
+		parameters, err := claimnetwork.ParseParameters(c.Parameters)
+		if !known || i < 0 || err != nil {
+			continue
+		}
+		w := of.view.desired.wants[i]
+		if byUID[c.UID] == nil {
+			byUID[c.UID] = &claimnetwork.Claim{UID: string(c.UID), Namespace: c.Namespace, Name: c.Name, Node: of.view.node}
+			for _, pod := range c.Pods {
+				byUID[c.UID].Pods = append(byUID[c.UID].Pods, string(pod))
+			}
+		}
+		network := byUID[c.UID]
+		network.Devices = append(network.Devices, claimnetwork.Device{Name: c.Device, NodeENI: w.nodeENI, ENI: podENI(w, entryOf(of.entries, w), vpc), Parameters: parameters})
+	}
+	for _, network := range byUID {
+		slices.SortFunc(network.Pods, cmp.Compare[string])
+		all = append(all, *network)
+	}
+	slices.SortFunc(all, func(a, b claimnetwork.Claim) int { return cmp.Compare(a.UID, b.UID) })
+	return all
+}
+
+// restore takes in what an agent before this one has written.
+func (f *claimFiles) restore() {
+	if f.OnDemand == nil {
+		return
+	}
+	claims, err := claimnetwork.List(f.OnDemand.Files.ClaimsDir)
+	if err != nil {
+		f.Log.Warn("cannot read all files for eni-dra; writing them again", "directory", f.OnDemand.Files.ClaimsDir, "error", err)
+	}
+	for _, c := range claims {
+		f.texts[types.UID(c.UID)] = jsonOf(c)
+	}
+}
+
+// save writes the files that are not as they are to be. Once all claims are known, it
+// removes those of others.
+func (f *claimFiles) save(claims []claimnetwork.Claim, known bool, now time.Time) {
+	if f.failures.Blocks(claimFilesKey, now) {
+		return
+	}
+	dir := f.OnDemand.Files.ClaimsDir
+	var errs []error
+	stays := map[types.UID]bool{}
+	for _, c := range claims {
+		stays[types.UID(c.UID)] = true
+		_, err := os.Lstat(filepath.Join(dir, c.UID+".json"))
+		if err == nil && f.texts[types.UID(c.UID)] == jsonOf(c) {
+			continue
+		}
+		if err = claimnetwork.Write(dir, c); err == nil {
+			f.texts[types.UID(c.UID)] = jsonOf(c)
+		}
+		errs = append(errs, err)
+	}
+	for uid := range f.texts {
+		if known && !stays[uid] {
+			if err := claimnetwork.Remove(dir, string(uid)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				errs = append(errs, err)
+				continue
+			}
+			delete(f.texts, uid)
+		}
+	}
+	err := errors.Join(errs...)
+	if err == nil {
+		f.failures.Reset(claimFilesKey)
+	} else if _, repeated := f.failures.Failed(claimFilesKey, err, now); !repeated {
+		f.Log.Warn("cannot write the files for eni-dra; pods wait for their ENIs; retrying", "error", err)
+	}
+}
+
+// tell says whether eni-dra is told that.
+func (f *claimFiles) tell(c claimnetwork.Claim) bool { return f.texts[types.UID(c.UID)] == jsonOf(c) }
+
+// holder is the pod that has the ENI's link, with the link's name in it; empty when none has.
+func (f *claimFiles) holder(eniID string) (pod, link string) {
+	if f.OnDemand == nil {
+		return "", ""
+	}
+	attachments, err := claimnetwork.Attachments(f.OnDemand.Files.DataDir)
+	if err != nil {
+		f.Log.Warn("cannot read all attachments of claims", "directory", f.OnDemand.Files.DataDir, "error", err)
+	}
+	for _, a := range attachments {
+		i := slices.IndexFunc(a.Claim.Devices, func(d claimnetwork.Device) bool { return d.ENI.ID == eniID })
+		if in := a.InPod(); in != nil && i >= 0 && i < len(in.Interfaces) {
+			return in.String(), in.Interfaces[i]
+		}
+	}
+	return "", ""
+}

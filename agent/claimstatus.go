@@ -1,0 +1,122 @@
+package agent
+
+import (
+	"cmp"
+	"encoding/json"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+// reasonDeviceGone: nothing on this node stands for a claim's device any more.
+const reasonDeviceGone = "DeviceGone"
+
+// deviceData is what a claim's status tells of a device besides its network interface.
+type deviceData struct {
+	ENIID    string `json:"eniID"`
+	SubnetID string `json:"subnetID"`
+}
+
+// progress is how far a claim's ENI is.
+type progress struct {
+	entry v1alpha1.ENIState
+	// awaitsRoom: an ENI of ours is leaving the instance, which then has room for this one.
+	awaitsRoom bool
+	link       string // the link's name in the pod, once it is there
+}
+
+// deviceStatus is what a claim is to report of its device, by what it has reported so
+// far. The scheduler binds the pod when the device is attached, and takes another device
+// when it cannot be. After the pod may have been bound, that is not said any more.
+func deviceStatus(c Claim, node string, p progress, before *kube.AllocatedDevice, now time.Time) kube.AllocatedDevice {
+	status := kube.AllocatedDevice{Driver: DRADriver, Pool: node, Device: c.Device}
+	if before != nil {
+		status.Conditions, status.Data, status.NetworkData = slices.Clone(before.Conditions), before.Data, before.NetworkData
+	}
+	set := func(condition string, is metav1.ConditionStatus) {
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type: condition, Status: is, Reason: conditionReason(p.entry.Reason), Message: withoutHolder(p.entry.Message), LastTransitionTime: metav1.NewTime(now.Truncate(time.Second)),
+		})
+	}
+	wasAttached := status.NetworkData != nil
+	switch {
+	case p.entry.Phase == v1alpha1.PhaseReady:
+		set(ConditionAttached, metav1.ConditionTrue)
+		if meta.FindStatusCondition(status.Conditions, ConditionAttachFailed) != nil {
+			set(ConditionAttachFailed, metav1.ConditionFalse)
+		}
+		status.NetworkData, status.Data = networkData(p), dataOf(p.entry)
+	case needsHelp(p.entry) && !p.awaitsRoom && !wasAttached:
+		set(ConditionAttached, metav1.ConditionFalse)
+		set(ConditionAttachFailed, metav1.ConditionTrue)
+	case p.entry.Reason != "" && (wasAttached || worthWarning(p.entry)):
+		set(ConditionAttached, metav1.ConditionFalse)
+	}
+	return status
+}
+
+// needsHelp says whether only people can end what keeps the ENI from being ready, or time
+// that a pod does not have.
+func needsHelp(e v1alpha1.ENIState) bool {
+	return e.Phase == v1alpha1.PhaseFailed || eni.IsSubnetFull(refusalIn(e))
+}
+
+func isAttached(status kube.AllocatedDevice) bool {
+	return meta.IsStatusConditionTrue(status.Conditions, ConditionAttached)
+}
+
+func hasFailed(status kube.AllocatedDevice) bool {
+	return meta.IsStatusConditionTrue(status.Conditions, ConditionAttachFailed)
+}
+
+// conditionReason is a reason in the form that conditions take: EC2's may have dots.
+func conditionReason(reason string) string { return strings.ReplaceAll(reason, ".", "") }
+
+// States of claims, for the metrics.
+const (
+	stateWaiting  = "waiting"
+	stateAttached = "attached"
+	stateFailed   = "failed"
+)
+
+func stateOf(status kube.AllocatedDevice) string {
+	switch {
+	case isAttached(status):
+		return stateAttached
+	case hasFailed(status):
+		return stateFailed
+	default:
+		return stateWaiting
+	}
+}
+
+func networkData(p progress) *kube.NetworkData {
+	data := &kube.NetworkData{InterfaceName: cmp.Or(p.link, p.entry.InterfaceName), HardwareAddress: p.entry.MAC}
+	subnets := prefixes(append([]string{p.entry.SubnetCIDR}, p.entry.SubnetIPv6CIDRs...)...)
+	for _, address := range addressesIn(p.entry) {
+		bits := address.BitLen()
+		for _, subnet := range subnets {
+			if subnet.Contains(address) {
+				bits = subnet.Bits()
+			}
+		}
+		data.IPs = append(data.IPs, netip.PrefixFrom(address, bits).String())
+	}
+	return data
+}
+
+func dataOf(entry v1alpha1.ENIState) json.RawMessage {
+	text, err := json.Marshal(deviceData{entry.ENIID, entry.SubnetID})
+	if err != nil {
+		panic(err) // a programming error: all of it is text
+	}
+	return text
+}

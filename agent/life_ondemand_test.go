@@ -1,0 +1,298 @@
+package agent_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
+)
+
+// A claim gets an ENI; the next one gets it warm, without a call; without one it goes.
+func TestClaims(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := settledClaims(t, "od")
+		c.claim()
+		pass(10 * time.Second)
+		if len(c.attached) != 1 || len(c.living()) != 1 {
+			t.Fatalf("attached are %v, ENIs %+v, report %+v", c.attached, c.living(), c.memory.saved())
+		}
+		c.expectCalls("a claim", map[string]int{"CreateNetworkInterface": 1, "AttachNetworkInterface": 1, "ModifyNetworkInterfaceAttribute": 1})
+		c.checkClaims()
+		e := c.living()[0]
+		if entry := c.memory.saved().ENIs[0]; entry.Claim == nil || entry.Claim.Name != "claim-1" || entry.Place == nil || *entry.Place != 0 || e.Tags[eni.TagPlace] != "0" {
+			t.Errorf("reported is %+v, tags are %v", entry, e.Tags)
+		}
+		if c.reports != 1 || len(c.followed) != 1 {
+			t.Errorf("%d reports to the claim, followed are %v", c.reports, c.followed)
+		}
+		c.dropClaim("claim-1")
+		pass(onDemandIdle - 5*time.Second)
+		if entry := c.memory.saved().ENIs[0]; entry.Claim != nil || entry.Phase != v1alpha1.PhaseReady || len(c.followed) > 0 {
+			t.Errorf("warm: reported is %+v, followed are %v", entry, c.followed)
+		}
+		c.claim()
+		pass(2 * time.Second)
+		if len(c.attached) != 1 {
+			t.Error("a warm ENI is not given at once")
+		}
+		c.expectCalls("a warm ENI", map[string]int{})
+		c.checkClaims()
+		c.dropClaim("claim-2")
+		pass(onDemandIdle + 30*time.Second)
+		if all := c.living(); len(all) > 0 || len(c.host.Links.Links()) > 0 {
+			t.Errorf("left are %+v", all)
+		}
+		pass(time.Minute)
+		if files, _ := os.ReadDir(c.files.ClaimsDir); len(files) > 0 {
+			t.Errorf("left are %v", files)
+		}
+		c.end()
+	})
+}
+
+// An agent that is killed at any moment leaves no second ENI, no leak, and no claim that
+// is said to be attached and is not.
+func TestClaimsAndKills(t *testing.T) {
+	for after := 50 * time.Millisecond; after < 4*time.Second; after += 150 * time.Millisecond {
+		for _, drop := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				c := settledClaims(t, "od")
+				name := c.claim()
+				pass(after)
+				c.halt(true)
+				if drop {
+					c.dropClaim(name)
+				}
+				pass(time.Second)
+				c.boot()
+				pass(20 * time.Second)
+				if n := len(c.attached); !drop && n != 1 {
+					t.Errorf("killed after %v: %d claims are attached, report %+v", after, n, c.memory.saved())
+				}
+				if n := cloud.CountCalls(c.cloud.Calls())["CreateNetworkInterface"]; n > 2 || len(c.living()) > 1 {
+					t.Errorf("killed after %v: %d creates, %d ENIs", after, n, len(c.living()))
+				}
+				c.checkClaims()
+				c.dropClaim(name)
+				pass(10 * time.Minute) // describes show by then what nothing else tells of
+				if all := c.living(); len(all) > 0 {
+					t.Errorf("killed after %v, dropped %v: left are %+v", after, drop, all)
+				}
+				c.end()
+			})
+		}
+	}
+}
+
+// What keeps an ENI from being made makes the scheduler choose again, and the devices
+// that would fail for the same reason have taints until it is tried again.
+func TestClaimsFail(t *testing.T) {
+	for name, test := range map[string]struct {
+		fail   func(*world)
+		mend   func(*world)
+		reason string
+	}{
+		"IAM, create": {
+			func(w *world) {
+				w.must(w.cloud.Inject(cloud.Fault{Action: "CreateNetworkInterface", Count: 1000, Code: "UnauthorizedOperation"}))
+			},
+			func(w *world) { w.cloud.ClearFaults() }, "UnauthorizedOperation",
+		},
+		"IAM, attach": {
+			func(w *world) {
+				w.must(w.cloud.Inject(cloud.Fault{Action: "AttachNetworkInterface", Count: 1000, Code: "UnauthorizedOperation"}))
+			},
+			func(w *world) { w.cloud.ClearFaults() }, "UnauthorizedOperation",
+		},
+		"a full subnet": {
+			func(w *world) { w.must(w.cloud.SetFreeAddresses(subnetA, 0)) },
+			func(w *world) { w.must(w.cloud.SetFreeAddresses(subnetA, 100)) }, "InsufficientFreeAddressesInSubnet",
+		},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			c := settledClaims(t, "od")
+			test.fail(c.world)
+			c.claim()
+			pass(20 * time.Minute)
+			calls := cloud.CountCalls(c.cloud.Calls())
+			if got := c.failures["claim-1"]; got != test.reason || len(c.attached) > 0 {
+				t.Errorf("%s: the claim fails because of %q, attached are %v", name, got, c.attached)
+			}
+			if n := calls["CreateNetworkInterface"] + calls["AttachNetworkInterface"]; n > 30 {
+				t.Errorf("%s: %v", name, calls)
+			}
+			test.mend(c.world)
+			pass(15 * time.Minute)
+			if len(c.attached) != 1 {
+				t.Errorf("%s: not attached after it has ended; slices %+v, report %+v", name, c.slices, c.memory.saved())
+			}
+			c.checkClaims()
+			c.end()
+		})
+	}
+}
+
+// On an instance with room for two, ENIs without a claim give way to those with one.
+func TestClaimsGiveWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, draw.From(nil), small)
+		c := w.withClaims("a", "b")
+		w.boot()
+		pass(10 * time.Second)
+		first, second := c.claim(), c.claim()
+		c.claim() // waits for room
+		pass(20 * time.Second)
+		if len(c.attached) != 2 || len(c.pending) != 1 {
+			t.Fatalf("attached are %v, pending %v", c.attached, c.pending)
+		}
+		c.dropClaim(first)
+		pass(3 * time.Second)
+		if len(c.attached) != 2 {
+			t.Errorf("attached are %v, pending %v", c.attached, c.pending)
+		}
+		c.dropClaim(second)
+		pass(3 * time.Second)
+		// A place of b takes the room of the warm ENI of a.
+		c.mu.Lock()
+		c.only = "b"
+		c.mu.Unlock()
+		c.claim()
+		pass(30 * time.Second)
+		if len(c.attached) != 2 || len(c.living()) != 2 {
+			t.Errorf("attached are %v, pending %v, failed %v, report %+v", c.attached, c.pending, c.failures, c.memory.saved())
+		}
+		c.end()
+	})
+}
+
+// A pod has the link: it is ready all the same, and the claim names the link as it is in
+// the pod.
+func TestClaimInPod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := settledClaims(t, "od")
+		c.claim()
+		pass(10 * time.Second)
+		c.cloud.ResetCalls()
+		c.takeIntoPod()
+		pass(10 * time.Minute)
+		status := c.memory.truth().Claims[0].Status
+		if status.NetworkData.InterfaceName != "eni0" || !meta.IsStatusConditionTrue(status.Conditions, agent.ConditionAttached) || c.reports > 2 {
+			t.Errorf("reported is %+v %+v, %d times", status, status.NetworkData, c.reports)
+		}
+		c.restart()
+		pass(time.Minute)
+		if entry := c.memory.saved().ENIs[0]; entry.Phase != v1alpha1.PhaseReady || !strings.HasSuffix(entry.Message, "default/pod") {
+			t.Errorf("reported is %+v", entry)
+		}
+		c.end()
+	})
+}
+
+// An agent that has just started, and cannot read claims yet, keeps what they have.
+func TestClaimsUnknownAfterRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := settledClaims(t, "od")
+		c.claim()
+		pass(10 * time.Second)
+		e, all := c.living()[0], c.memory.truth().Claims
+		known := func(is bool, claims []agent.Claim) {
+			c.memory.set(func(m *memory) { m.wanted.Claims, m.wanted.ClaimsKnown = claims, is })
+		}
+		c.halt(true)
+		known(false, nil)
+		c.boot()
+		pass(10 * time.Minute)
+		if entry := c.memory.saved().ENIs[0]; entry.ENIID != e.ID || entry.Claim == nil || entry.Phase != v1alpha1.PhaseReady || len(c.followed) != 1 {
+			t.Errorf("reported is %+v, followed are %v", entry, c.followed)
+		}
+		known(true, all)
+		pass(10 * time.Minute)
+		if left := c.living(); len(left) != 1 || left[0].ID != e.ID {
+			t.Errorf("left are %+v", left)
+		}
+		c.checkClaims()
+		known(true, nil)
+		pass(10 * time.Minute)
+		if left := c.living(); len(left) > 0 {
+			t.Errorf("left are %+v", left)
+		}
+		c.end()
+	})
+}
+
+// takeIntoPod does what eni-dra does when pods start.
+func (c *claims) takeIntoPod() {
+	files, err := claimnetwork.List(c.files.ClaimsDir)
+	c.must(err)
+	netns := filepath.Join(c.TempDir(), "netns")
+	c.must(os.WriteFile(netns, nil, 0o600))
+	for _, f := range files {
+		c.must(claimnetwork.WriteAttachment(c.files.DataDir, claimnetwork.Attachment{
+			Claim: f, Created: time.Now(), Pod: &claimnetwork.Pod{Namespace: "default", Name: "pod", UID: "pod", Sandbox: "s", NetNS: netns, Interfaces: slices.Repeat([]string{"eni0"}, len(f.Devices))},
+		}))
+	}
+	c.host.take(true)
+}
+
+// FuzzClaims lets claims come and go while EC2, the API server and the agent fail.
+func FuzzClaims(f *testing.F) {
+	fuzzWorld(f, 60, func(w *world) {
+		if w.alone {
+			w.boot()
+			return
+		}
+		c := w.withClaims(draw.Of(w.choices, []string{"od"}, []string{"od", "b"})...)
+		w.boot()
+		for step := 0; w.choices.More() && step < 24; step++ {
+			c.happen()
+			time.Sleep(draw.Of(w.choices, 300*time.Millisecond, 0, 10*time.Millisecond, 100*time.Millisecond,
+				time.Second, 3*time.Second, 10*time.Second, 40*time.Second, 2*time.Minute, 6*time.Minute))
+		}
+		w.memory.set(func(m *memory) { m.wanted.ClaimsKnown = true })
+		w.change(func(s *agent.Snapshot) { s.Labels = map[string]string{"on": "yes"} })
+		w.endFaults()
+		w.check()
+		c.checkClaims()
+		w.checkRestart()
+		c.checkClaims()
+	})
+}
+
+func (c *claims) happen() {
+	w := c.world
+	drop := func() {
+		if names := c.names(); len(names) > 0 {
+			c.dropClaim(names[w.choices.N(len(names))])
+		}
+	}
+	make := func() { c.claim() }
+	events := []func(){
+		make, make, make, make, drop, drop, drop, w.restart, w.pause, w.fault, w.fault, w.lag, w.runOut, w.refuseReports, w.loseReport, w.flap, c.hideClaims, w.cutOffOnly, w.hints.turn(w),
+	}
+	events[w.choices.N(len(events))]()
+}
+
+// hideClaims has the agent know some claims only, for a while.
+func (c *claims) hideClaims() {
+	known := c.choices.Bool()
+	c.memory.set(func(m *memory) { m.wanted.ClaimsKnown = known })
+}
+
+// cutOffOnly lets nothing else happen meanwhile.
+func (w *world) cutOffOnly() {
+	w.memory.set(func(m *memory) { m.cut = true })
+	time.Sleep(draw.Of(w.choices, time.Second, 20*time.Second, 3*time.Minute))
+	w.memory.set(func(m *memory) { m.cut = false })
+}

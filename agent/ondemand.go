@@ -1,0 +1,270 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
+)
+
+const (
+	// republishEvery is how often the slices are looked at though nothing happens: others
+	// may have changed them.
+	republishEvery = 10 * time.Minute
+	// watchLag is how long what was written to a claim counts for more than what its watch
+	// shows.
+	watchLag = 5 * time.Second
+	// reasonOnDemandDisabled: this agent does not give claims ENIs.
+	reasonOnDemandDisabled = "OnDemandDisabled"
+)
+
+// slicesKey is the ResourceSlices' place among the failures, and claimAction that of claims.
+var slicesKey = retry.Key{Action: "slices"}
+
+const claimAction = "claim"
+
+// key is the place of a claim's device among the failures.
+func (c Claim) key() retry.Key {
+	return retry.Key{Action: claimAction, Of: string(c.UID), Name: c.Device}
+}
+
+// onDemand gives claims their ENIs, and tells Kubernetes of it.
+type onDemand struct {
+	*shared
+	now      time.Time // of the reconcile
+	places   places
+	followed []ClaimReference
+
+	slices      []kube.ResourceSliceSpec // as they are to be
+	published   []kube.ResourceSliceSpec // as they were written
+	publishedAt time.Time                // zero until they were
+	written     map[retry.Key]deviceWrite
+	files       claimFiles
+	pods        *pods // which know the VPC
+}
+
+// deviceWrite is what was last written to a claim, and when.
+type deviceWrite struct {
+	status kube.AllocatedDevice
+	at     time.Time
+}
+
+func newOnDemand(s *shared, pods *pods) *onDemand {
+	return &onDemand{
+		shared: s, places: places{}, written: map[retry.Key]deviceWrite{}, files: claimFiles{s, map[types.UID]string{}}, pods: pods,
+	}
+}
+
+// resolveClaims makes wants of the claims.
+func (a *Agent) resolveClaims() {
+	if a.OnDemand == nil {
+		a.desired.refuseOnDemand()
+		return
+	}
+	o, s := a.onDemand, a.selection.snapshot
+	o.places = o.places.next(observed{
+		templates: a.desired.onDemand, claims: valid(s.Claims), known: s.ClaimsKnown, enis: a.inventory.All(), asked: a.mayHaveAsked, now: o.now,
+	})
+	for i := range a.desired.wants { // those that are kept as they were
+		w := &a.desired.wants[i]
+		w.claim = o.places[w.Slot].claim
+	}
+	room := a.view(o.now).room(func(inventory.ENI) bool { return false })
+	a.desired.wants = append(a.desired.wants, o.places.wants(&a.desired, demand{idle: a.OnDemand.Idle, room: room, known: s.ClaimsKnown, now: o.now})...)
+}
+
+// valid are the claims whose parameters are. Others can have no ENI that a pod could use.
+func valid(claims []Claim) (all []Claim) {
+	for _, c := range claims {
+		if _, err := claimnetwork.ParseParameters(c.Parameters); err == nil {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// refuseOnDemand leaves what NodeENIs with attach: OnDemand have as it is.
+func (d *desired) refuseOnDemand() {
+	for _, t := range d.onDemand {
+		if d.unresolved[t.UID] {
+			continue
+		}
+		d.unresolved[t.UID] = true
+		d.problems = append(d.problems, problem{t.UID, t.nodeENI, t.generation, reasonOnDemandDisabled,
+			"the NodeENI has attach: OnDemand, but this agent does not provide ENIs on demand; set onDemand.enabled in the Helm chart, or start the agent with --on-demand"})
+	}
+}
+
+// mayHaveAsked says whether EC2 may have been asked for the ENI of a place: it is being
+// asked, or has not answered.
+func (a *Agent) mayHaveAsked(s inventory.Slot) bool {
+	return a.calls.creating()[s] || a.onDemand.now.Sub(a.intents[s].unanswered) < inventory.ConsistencyWindow
+}
+
+// restore takes in what the last report tells of places.
+func (o *onDemand) restore(last v1alpha1.NodeENIStateStatus, now time.Time) {
+	if o.OnDemand != nil {
+		o.places = placesIn(last, now)
+		o.files.restore()
+		o.follow()
+	}
+}
+
+// follow has the claims watched that have places.
+func (o *onDemand) follow() {
+	var claims []ClaimReference
+	for _, use := range o.places {
+		if use.claim != nil {
+			claims = append(claims, ClaimReference(*use.claim))
+		}
+	}
+	slices.SortFunc(claims, func(a, b ClaimReference) int {
+		return compareClaims(Claim{Namespace: a.Namespace, Name: a.Name, UID: a.UID}, Claim{Namespace: b.Namespace, Name: b.Name, UID: b.UID})
+	})
+	if !slices.Equal(claims, o.followed) {
+		o.followed = claims
+		o.OnDemand.Claims.Follow(claims)
+	}
+}
+
+// publish tells which devices there are, and how far those of claims are. Before EC2 has
+// shown this instance's ENIs, what the agent before this one has told stays.
+func (o *onDemand) publish(ctx context.Context, of offering, s Snapshot, now time.Time) {
+	if o.OnDemand == nil || !of.view.synced {
+		return
+	}
+	o.follow()
+	o.publishSlices(ctx, of, s.SlicesLost, now)
+	var networks []claimnetwork.Claim
+	if len(s.Claims) > 0 && o.pods.knowVPC(ctx, now) {
+		networks = claimNetworks(s.Claims, of, o.pods.vpc)
+	}
+	o.files.save(networks, s.ClaimsKnown && (len(s.Claims) == 0 || len(networks) > 0), now)
+	states := map[string]int{}
+	for _, c := range s.Claims {
+		i := slices.IndexFunc(networks, func(n claimnetwork.Claim) bool { return n.UID == string(c.UID) })
+		states[o.report(ctx, c, of, i >= 0 && o.files.tell(networks[i]), now)]++
+	}
+	o.Metrics.claimed(states)
+	maps.DeleteFunc(o.written, func(key retry.Key, _ deviceWrite) bool {
+		return !slices.ContainsFunc(s.Claims, func(c Claim) bool { return c.key() == key })
+	})
+}
+
+// publishSlices writes the slices, unless they are written already. While a NodeENI's
+// names are being looked up its devices are not known, and the slices stay.
+func (o *onDemand) publishSlices(ctx context.Context, of offering, lost bool, now time.Time) {
+	if slices.ContainsFunc(of.view.desired.problems, func(p problem) bool { return p.reason == reasonResolving }) || len(of.view.desired.onDemand) > 0 && len(of.view.indexes.Max) == 0 {
+		return
+	}
+	o.slices = slicesOf(of)
+	if o.calls.busy(slicesKey) || o.failures.Blocks(slicesKey, now) || o.slicesPublished() && !lost && now.Sub(o.publishedAt) < republishEvery {
+		return
+	}
+	write := o.slices
+	o.calls.start(ctx, apiTimeout, slicesKey, call{}, func(ctx context.Context) func() {
+		err := o.OnDemand.Claims.Publish(ctx, write)
+		return func() {
+			o.Metrics.wroteSlices(err)
+			if err == nil {
+				o.published, o.publishedAt = write, time.Now()
+				o.failures.Reset(slicesKey)
+			} else if _, repeated := o.failures.Failed(slicesKey, err, time.Now()); !repeated {
+				o.Log.Warn("cannot write the ResourceSlices of this node; retrying", "error", err)
+			}
+		}
+	})
+}
+
+func (o *onDemand) slicesPublished() bool {
+	return !o.publishedAt.IsZero() && equality.Semantic.DeepEqual(o.slices, o.published)
+}
+
+// report tells a claim how far its device is, and returns that. told says whether eni-dra
+// has been told.
+func (o *onDemand) report(ctx context.Context, c Claim, of offering, told bool, now time.Time) (state string) {
+	before := c.Status
+	if w, ok := o.written[c.key()]; ok && now.Sub(w.at) < watchLag {
+		before = &w.status
+	}
+	status := deviceStatus(c, o.Node, o.progress(c, of), before, now)
+	same := before == nil && len(status.Conditions) == 0 || before != nil && equality.Semantic.DeepEqual(*before, status)
+	if same {
+		return stateOf(status)
+	}
+	switch {
+	case o.calls.busy(c.key()), o.failures.Blocks(c.key(), now):
+	case isAttached(status) && !told: // what the pod needs is not on the node yet
+	case hasFailed(status) && !o.slicesPublished(): // or the scheduler would take the device again at once
+	default:
+		o.calls.start(ctx, apiTimeout, c.key(), call{}, func(ctx context.Context) func() {
+			err := o.OnDemand.Claims.Report(ctx, c, status)
+			return func() { o.reported(c, status, err, time.Now()) }
+		})
+	}
+	return stateWaiting
+}
+
+func (o *onDemand) reported(c Claim, status kube.AllocatedDevice, err error, now time.Time) {
+	o.Metrics.wroteClaim(err)
+	if err == nil {
+		o.written[c.key()] = deviceWrite{status, now}
+		o.failures.Reset(c.key())
+		o.Log.Info("reported the device of a ResourceClaim", "claim", c.Namespace+"/"+c.Name, "device", c.Device, "attached", isAttached(status), "failed", hasFailed(status))
+		return
+	}
+	if _, repeated := o.failures.Failed(c.key(), err, now); !repeated {
+		o.Log.Warn("cannot write the status of a ResourceClaim; retrying", "claim", c.Namespace+"/"+c.Name, "error", err)
+	}
+}
+
+// progress is how far a claim's ENI is.
+func (o *onDemand) progress(c Claim, of offering) (p progress) {
+	if _, err := claimnetwork.ParseParameters(c.Parameters); err != nil {
+		p.entry.Phase, p.entry.Reason, p.entry.Message = v1alpha1.PhaseFailed, "InvalidParameters", err.Error()
+		return p
+	}
+	slot, known := placeOf(of.view.desired.onDemand, c.Device)
+	switch use := o.places[slot]; {
+	case !known && of.view.desired.complete():
+		p.entry.Phase, p.entry.Reason = v1alpha1.PhaseFailed, reasonDeviceGone
+		p.entry.Message = "this node no longer has the device, because its NodeENI was deleted or no longer selects the node"
+		return p
+	case !known, use.claim == nil, use.claim.UID != c.UID:
+		return p
+	}
+	p.entry = entryOf(of.entries, want{Slot: slot})
+	if p.entry.Phase == "" { // its NodeENI is not as it should be
+		for _, problem := range of.view.desired.problems {
+			if problem.uid == slot.UID && problem.reason != reasonResolving {
+				p.entry.Phase, p.entry.Reason, p.entry.Message = v1alpha1.PhaseFailed, problem.reason, problem.message
+			}
+		}
+	}
+	full := eni.IsAttachmentLimit(refusalIn(p.entry))
+	_, p.link = o.files.holder(p.entry.ENIID)
+	p.awaitsRoom = full && slices.ContainsFunc(of.view.enis, of.leaving)
+	return p
+}
+
+// times are when something is due though nothing happens.
+func (o *onDemand) times() (times []time.Time) {
+	if o.OnDemand == nil {
+		return nil
+	}
+	times = o.places.times(o.OnDemand.Idle)
+	for _, w := range o.written {
+		times = append(times, w.at.Add(watchLag))
+	}
+	return append(times, o.publishedAt.Add(republishEvery))
+}
