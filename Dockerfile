@@ -45,6 +45,9 @@ COPY --chmod=0644 LICENSE /licenses/LICENSE
 # The CNI plugin, which `eni-agent install-cni` copies onto the host.
 COPY --chmod=0755 bin/linux-${TARGETARCH}/eni-cni /eni
 COPY --chmod=0644 bin/linux-${TARGETARCH}/eni-cni.THIRD-PARTY-LICENSES /licenses/eni-cni.THIRD-PARTY-LICENSES
+# The DRA plugin, which runs in a container of its own where ENIs on demand are enabled.
+COPY --chmod=0755 bin/linux-${TARGETARCH}/eni-dra /eni-dra
+COPY --chmod=0644 bin/linux-${TARGETARCH}/eni-dra.THIRD-PARTY-LICENSES /licenses/eni-dra.THIRD-PARTY-LICENSES
 # The agent needs one capability, NET_ADMIN. Kubernetes has no ambient
 # capabilities: what a pod adds is effective for uid 0 only. So uid 0 it is, with
 # every other capability dropped and a read-only root file system.

@@ -10,8 +10,8 @@ golangci_lint  := go tool -modfile=hack/tools/golangci-lint/go.mod golangci-lint
 # The Helm chart, and what it holds copies of: parts of manifests/, its own values.yaml,
 # which templates cannot read, the alerts and the dashboard.
 chart       := packaging/helm/aws-multi-eni
-chart_files := crds policy rbac node-readiness pods
-copy_chart_files = rm -rf $(1) && for part in $(chart_files); do mkdir -p $(1)/$$part && cp manifests/$$part/*.yaml $(1)/$$part/ || exit 1; done && rm $(1)/node-readiness/kustomization.yaml $(1)/pods/kustomization.yaml $(1)/pods/daemonset.yaml && \
+chart_files := crds policy rbac node-readiness on-demand pods
+copy_chart_files = rm -rf $(1) && for part in $(chart_files); do mkdir -p $(1)/$$part && cp manifests/$$part/*.yaml $(1)/$$part/ || exit 1; done && rm $(1)/node-readiness/kustomization.yaml $(1)/on-demand/kustomization.yaml $(1)/on-demand/daemonset.yaml $(1)/pods/kustomization.yaml $(1)/pods/daemonset.yaml && \
 	cp $(chart)/values.yaml packaging/prometheus/rules.yaml packaging/grafana/aws-multi-eni.json $(1)/
 
 # Packages that are tested side by side. Many of them run an API server each
@@ -47,11 +47,11 @@ build: ## Build static binaries into ./bin.
 	$(go_build) -o bin/ ./cmd/...
 
 .PHONY: binaries
-binaries: ## Build the agent, the coordinator, the CNI plugin, and the kubectl plugin, with the licenses of what they link, into bin/linux-ARCH for each ARCH.
+binaries: ## Build agent, coordinator, CNI plugin, DRA plugin and kubectl plugin, with the licenses of what they link, into bin/linux-ARCH for each ARCH.
 	@for arch in $(ARCH); do \
 		mkdir -p $(BIN)/linux-$$arch && \
-		(set -x; GOOS=linux GOARCH=$$arch $(go_build) -o $(BIN)/linux-$$arch/ ./cmd/eni-agent ./cmd/eni-coordinator ./cmd/eni-cni ./cmd/kubectl-eni) && \
-		for program in eni-agent eni-coordinator eni-cni kubectl-eni; do \
+		(set -x; GOOS=linux GOARCH=$$arch $(go_build) -o $(BIN)/linux-$$arch/ ./cmd/eni-agent ./cmd/eni-coordinator ./cmd/eni-cni ./cmd/eni-dra ./cmd/kubectl-eni) && \
+		for program in eni-agent eni-coordinator eni-cni eni-dra kubectl-eni; do \
 			$(licences) -texts $$program >$(BIN)/linux-$$arch/$$program.THIRD-PARTY-LICENSES || exit 1; \
 		done || exit 1; \
 	done
@@ -110,8 +110,8 @@ verify-reproducible: ## Build everything that is released twice, in different di
 	@ARCH="$(ARCH)" hack/release/reproduce.sh
 
 .PHONY: controlplane
-controlplane: ## Build etcd and kube-apiserver once, outside of the tree, and print their directory.
-	@hack/controlplane/build.sh
+controlplane: ## Build etcd, kube-apiserver, kube-scheduler, and kube-controller-manager once, outside the tree, and print where they are.
+	@SCHEDULING=1 hack/controlplane/build.sh
 
 .PHONY: demo
 demo: ## Show the life of ENIs on three nodes, without AWS. KEEP=1 leaves the cluster running.
@@ -136,7 +136,7 @@ deploy: ## Build this tree and install it in the cluster of your kubeconfig. IMA
 
 .PHONY: test
 test: ## Run all tests, or PACKAGES=./agent TEST_FLAGS="-run X"; with -race where there is a C compiler.
-	@assets=$$(hack/controlplane/build.sh); \
+	@assets=$$(SCHEDULING=1 hack/controlplane/build.sh); \
 	race=-race; \
 	if [ "$$(go env CGO_ENABLED)" != 1 ] || ! command -v $$(go env CC | cut -d' ' -f1) >/dev/null; then \
 		race=; \

@@ -12,9 +12,9 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/hack/bench/budget"
 )
 
-// Each program is nearly all of its image, but for the plugin, which comes with the agent.
+// Each program is nearly all of its image, but for the plugins, which come with the agent.
 func TestBinaries(t *testing.T) {
-	for name, b := range map[string]budget.Program{"eni-agent": budget.Agent, "eni-coordinator": budget.Coordinator, "eni-cni": budget.Plugin} {
+	for name, b := range map[string]budget.Program{"eni-agent": budget.Agent, "eni-coordinator": budget.Coordinator, "eni-cni": budget.Plugin, "eni-dra": budget.DRA} {
 		t.Run(name, func(t *testing.T) {
 			file := filepath.Join("linux-"+runtime.GOARCH, name)
 			program := read(t, filepath.Join(builds.here, file))

@@ -74,6 +74,7 @@ func TestSetVersion(t *testing.T) {
 		"packaging/helm/aws-multi-eni/Chart.yaml":     "version: 0.3.0-rc.1\nappVersion: v0.3.0-rc.1\n",
 		"manifests/kustomization.yaml":                "newTag: v0.3.0-rc.1\n",
 		"manifests/pods/kustomization.yaml":           "manifests/pods?ref=v0.3.0-rc.1\n",
+		"manifests/on-demand/kustomization.yaml":      "manifests/on-demand?ref=v0.3.0-rc.1\n",
 		"packaging/helm/values_test.go":               "ghcr.io/aws-multi-eni/eni-agent:v0.3.0-rc.1",
 		"packaging/helm/aws-multi-eni/values.yaml":    "",
 		"manifests/node-readiness/kustomization.yaml": "manifests/node-readiness?ref=v0.3.0-rc.1\n",

@@ -15,7 +15,7 @@ import (
 var allowedLicences = []string{"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "MPL-2.0"}
 
 // A module more needs a reason, and a line here and in docs/architecture.md.
-var mostModules = map[string]int{"eni-agent": 62, "eni-coordinator": 71, "eni-cni": 9, "kubectl-eni": 32}
+var mostModules = map[string]int{"eni-agent": 62, "eni-coordinator": 71, "eni-cni": 9, "eni-dra": 44, "kubectl-eni": 32}
 
 // dependency is a row of docs/dependencies.md.
 type dependency struct {
@@ -89,7 +89,7 @@ func TestDependenciesAreJustified(t *testing.T) {
 
 // The licences of what is linked come with the programs.
 func TestLicencesComeWithThePrograms(t *testing.T) {
-	for name, module := range map[string]string{"eni-agent": "k8s.io/client-go v", "eni-coordinator": "k8s.io/client-go v", "eni-cni": "github.com/containernetworking/cni v", "kubectl-eni": "k8s.io/client-go v"} {
+	for name, module := range map[string]string{"eni-agent": "k8s.io/client-go v", "eni-coordinator": "k8s.io/client-go v", "eni-cni": "github.com/containernetworking/cni v", "eni-dra": "github.com/containerd/nri v", "kubectl-eni": "k8s.io/client-go v"} {
 		text := string(read(t, filepath.Join(builds.here, "linux-"+runtime.GOARCH, name+".THIRD-PARTY-LICENSES")))
 		if elsewhere := read(t, filepath.Join(builds.elsewhere, "linux-"+runtime.GOARCH, name+".THIRD-PARTY-LICENSES")); text != string(elsewhere) {
 			t.Error("another directory gives other texts")

@@ -9,7 +9,7 @@ bin=${BIN:-bin}
 
 rm -rf "$bin/sbom" && mkdir -p "$bin/sbom"
 for arch in ${ARCH:-amd64 arm64}; do
-	for program in eni-agent eni-coordinator eni-cni kubectl-eni; do
+	for program in eni-agent eni-coordinator eni-cni eni-dra kubectl-eni; do
 		go tool -modfile=hack/tools/cyclonedx-gomod/go.mod cyclonedx-gomod bin \
 			-json -std -noserial -notimestamp -version "$version" \
 			-output "$bin/sbom/$program-linux-$arch.cdx.json" "$bin/linux-$arch/$program"

@@ -15,6 +15,7 @@ func TestSBOM(t *testing.T) {
 		"eni-agent":       {"github.com/vishvananda/netlink", "golang.org/x/crypto/x509roots/fallback"},
 		"eni-coordinator": {"k8s.io/api", "golang.org/x/crypto/x509roots/fallback"},
 		"eni-cni":         {"github.com/containernetworking/cni"},
+		"eni-dra":         {"github.com/containerd/nri", "k8s.io/kubelet"},
 		"kubectl-eni":     {"k8s.io/client-go", "k8s.io/component-helpers"},
 	} {
 		file := filepath.Join("sbom", program+"-linux-"+runtime.GOARCH+".cdx.json")

@@ -50,6 +50,10 @@ var Coordinator = Program{
 // each pod that comes or goes.
 var Plugin = Program{Binary: 6 * MB, Image: 2.5 * MB}
 
+// DRA is the DRA plugin: a layer of its own in the agent's image too, and a container only
+// where ENIs on demand are enabled.
+var DRA = Program{Binary: 16 * MB, Image: 6.5 * MB}
+
 // ManyENIs is more than most instance types take, and what an agent that has so many
 // may use beyond one with a single ENI.
 const (

@@ -33,7 +33,7 @@ func run(root, program string) error {
 	if err := os.Chdir(root); err != nil {
 		return err
 	}
-	programs := []string{"eni-agent", "eni-coordinator", "eni-cni", "kubectl-eni"}
+	programs := []string{"eni-agent", "eni-coordinator", "eni-cni", "eni-dra", "kubectl-eni"}
 	if program != "" {
 		programs = []string{program}
 	}
