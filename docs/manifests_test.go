@@ -95,7 +95,7 @@ func acceptAll(t *testing.T, cp *controlplane.ControlPlane, pages []page) map[st
 func examples(t *testing.T) []page {
 	t.Helper()
 	var all []page
-	for _, pattern := range []string{"*.yaml", "pods/*.yaml"} {
+	for _, pattern := range []string{"*.yaml", "on-demand/*.yaml", "pods/*.yaml"} {
 		files, err := filepath.Glob(filepath.Join(root, "examples", pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("examples/%s: %d files, %v", pattern, len(files), err)

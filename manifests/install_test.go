@@ -71,7 +71,7 @@ func TestInstall(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, file := range append(files, "namespace.yaml") {
-		if slices.Contains([]string{"node-readiness", "pods", "kubectl-eni", "testdata"}, filepath.Dir(file)) {
+		if slices.Contains([]string{"node-readiness", "on-demand", "pods", "kubectl-eni", "testdata"}, filepath.Dir(file)) {
 			continue
 		}
 		data, err := os.ReadFile(file)

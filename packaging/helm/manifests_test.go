@@ -23,6 +23,7 @@ func TestDefaultsAreTheManifests(t *testing.T) {
 func TestValuesAreTheComponents(t *testing.T) {
 	for component, set := range map[string]string{
 		"node-readiness": "nodeReadiness.startupTaint=true,nodeReadiness.labels=true",
+		"on-demand":      "onDemand.enabled=true",
 		"pods":           "pods.enabled=true",
 	} {
 		t.Run(component, func(t *testing.T) {

@@ -72,6 +72,7 @@ func TestMistakes(t *testing.T) {
 		"affinity.nodeAfinity.a=b":                         "at '/affinity': additional properties 'nodeAfinity' not allowed",
 		"pods.enabled=yes":                                 "at '/pods/enabled': got string, want boolean",
 		"pods.cniBinDir=opt/cni/bin":                       "at '/pods/cniBinDir': 'opt/cni/bin' does not match pattern",
+		"onDemand.idleTimeout=long":                        "at '/onDemand/idleTimeout': 'long' does not match pattern",
 		"pods.cniBinDir=/opt/cni/bin/":                     "at '/pods/cniBinDir': '/opt/cni/bin/' does not match pattern",
 		"uninstall.timeout=5":                              "at '/uninstall/timeout': got number, want string",
 		"crds.upgrade=true":                                "at '/crds': additional properties 'upgrade' not allowed",
@@ -79,6 +80,7 @@ func TestMistakes(t *testing.T) {
 		"metrics.serviceMonitor.enabled=true":                               "metrics.serviceMonitor.enabled=true requires metrics.enabled=true",
 		"controller.serviceAccount.name=a,eniManager.serviceAccount.name=a": `the agent and the coordinator must not share the ServiceAccount "a"`,
 		"nodeReadiness.labels=true,admissionPolicy.enabled=false":           "nodeReadiness requires admissionPolicy.enabled=true",
+		"onDemand.enabled=true,admissionPolicy.enabled=false":               "onDemand.enabled=true requires admissionPolicy.enabled=true",
 		"pods.enabled=true,admissionPolicy.enabled=false":                   "pods.enabled=true requires admissionPolicy.enabled=true",
 		"crds.keep=false,uninstall.deleteNodeENIs=false":                    "Set crds.keep=true or uninstall.deleteNodeENIs=true",
 	} {

@@ -88,10 +88,44 @@ app.kubernetes.io/component: coordinator
   hostPath:
     path: /var/lib/eni-agent/pods
     type: DirectoryOrCreate
+{{- end }}
+{{- end }}
+{{- with .Values.onDemand }}
+{{- if .enabled }}
+- name: claim-networks
+  hostPath:
+    path: /run/eni-agent/claims
+    type: DirectoryOrCreate
+- name: claim-attachments
+  hostPath:
+    path: /var/lib/eni-agent/claims
+    type: DirectoryOrCreate
+{{- end }}
+{{- end }}
+{{- if or .Values.pods.enabled .Values.onDemand.enabled }}
 - name: netns
   hostPath:
     path: /var/run/netns # on Talos /var/run is not /run
     type: DirectoryOrCreate
+{{- end }}
+{{- with .Values.onDemand }}
+{{- if .enabled }}
+- name: nri
+  hostPath:
+    path: /var/run/nri # the directory, because the runtime makes a new socket when it restarts
+    type: DirectoryOrCreate
+- name: kubelet-plugin
+  hostPath:
+    path: {{ .kubeletDir }}/plugins/eni.networking.k8s.aws
+    type: DirectoryOrCreate
+- name: kubelet-registry
+  hostPath:
+    path: {{ .kubeletDir }}/plugins_registry
+    type: Directory
+- name: sysctl-net
+  hostPath:
+    path: /proc/sys/net
+    type: Directory
 {{- end }}
 {{- end }}
 {{- end }}
@@ -106,15 +140,24 @@ app.kubernetes.io/component: coordinator
   mountPath: /run/eni-agent/pods
 - name: pod-attachments
   mountPath: /var/lib/eni-agent/pods
+{{- end }}
+{{- end }}
+{{- if .Values.onDemand.enabled }}
+- name: claim-networks
+  mountPath: /run/eni-agent/claims
+- name: claim-attachments
+  mountPath: /var/lib/eni-agent/claims
+  readOnly: true
+{{- end }}
 {{- /* The agent detects by the network namespaces which pods have ended. Container runtimes
 use either path. */}}
+{{- if or .Values.pods.enabled .Values.onDemand.enabled }}
 - name: netns
   mountPath: /run/netns
   readOnly: true
 - name: netns
   mountPath: /var/run/netns
   readOnly: true
-{{- end }}
 {{- end }}
 {{- end }}
 
