@@ -133,7 +133,7 @@ func (c *cluster) watchInvariant() (stop func() []string) {
 	}
 }
 
-// surplus tells of two attached ENIs of one NodeENI, subnet and instance. What
+// surplus tells of two attached ENIs of one NodeENI, subnet, place and instance. What
 // is not wanted at all is on its way out; that it goes is checked at the end.
 func (c *cluster) surplus() string {
 	seen := map[string]string{}
@@ -144,7 +144,7 @@ func (c *cluster) surplus() string {
 		if e.Tags[eni.TagInstance] == "" || !strings.HasSuffix(e.Tags[eni.TagInstance], "/"+e.Attachment.InstanceID) {
 			return fmt.Sprintf("%s of %s is attached to %s", e.ID, e.Tags[eni.TagInstance], e.Attachment.InstanceID)
 		}
-		key := strings.Join([]string{e.Tags[eni.TagInstance], e.Tags[eni.TagNodeENIUID], e.SubnetID}, " ")
+		key := strings.Join([]string{e.Tags[eni.TagInstance], e.Tags[eni.TagNodeENIUID], e.SubnetID, e.Tags[eni.TagPlace]}, " ")
 		if other, twice := seen[key]; twice {
 			return fmt.Sprintf("%s and %s are both attached for %s", other, e.ID, key)
 		}

@@ -48,6 +48,7 @@ type cluster struct {
 	pods         bool           // agents serve the CNI plugin
 	podsOf       []*pod         // that live and are attached
 	podsMade     int
+	warm         time.Duration // how long an ENI stays that no pod claims any more; 0: agents serve no claims
 }
 
 // newCluster starts a cluster of n nodes, registered and without labels, with
@@ -176,6 +177,9 @@ func (c *cluster) agent(nodes ...string) {
 		args := []string{"--log-level", "debug", "--release-delay", "1s"}
 		if c.pods {
 			args = append(args, c.PodsFlags(node)...)
+		}
+		if c.warm > 0 {
+			args = append(args, c.demandFlags(node)...)
 		}
 		if c.alone {
 			p, err = c.StartStandAlone(node, nil, append(args, "--node-name", node, "--node-labels", "ng=multi-eni")...)
