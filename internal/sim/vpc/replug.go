@@ -5,16 +5,18 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 )
 
 // A device that is in the namespace of a pod returns to the host when the namespace ends,
-// and nobody can delete it. A veth dies with the namespace, so the ENI is plugged in again.
+// and it cannot be deleted. A veth dies with the namespace, so the ENI is plugged in again.
 
 // watchPorts plugs ENIs in again whose links have been deleted, until Close.
 func (n *Network) watchPorts() error {
 	updates := make(chan netlink.LinkUpdate, 64)
 	err := n.router.Do(func() error {
-		return netlink.LinkSubscribeWithOptions(updates, n.done, netlink.LinkSubscribeOptions{ReceiveBufferSize: 1 << 20, ReceiveBufferForceSize: true})
+		return netlink.LinkSubscribeWithOptions(updates, n.done, netlink.LinkSubscribeOptions{ReceiveBufferSize: 1 << 20, ReceiveBufferForceSize: !netns.InUserNamespace()})
 	})
 	if err != nil {
 		return fmt.Errorf("watch the links of the VPC's namespace: %w", err)
