@@ -13,6 +13,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent/doctor"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/files"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/awsconfig"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
@@ -94,7 +95,7 @@ func gather(ctx context.Context, o options, hostRoot string) (facts doctor.Facts
 	} else {
 		o.gatherCluster(ctx, &facts)
 	}
-	awsConfig, err := program.AWSConfig(ctx, metadata)
+	awsConfig, err := awsconfig.Load(ctx, metadata)
 	switch {
 	case err == nil:
 		facts.Credentials = doctor.GatherCredentials(ctx, awsConfig)

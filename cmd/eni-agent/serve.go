@@ -11,6 +11,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/awsconfig"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
@@ -94,7 +95,7 @@ func onInstance(ctx context.Context, cfg *agent.Config, waiting func(string)) (*
 		cfg.Log.Warn("IMDS does not provide the partition (services/partition); deriving it from the name of the Region", "region", cfg.Identity.Region, "partition", cfg.Identity.Partition)
 	}
 	var awsConfig aws.Config
-	awsConfig, err = program.AWSConfig(ctx, metadata)
+	awsConfig, err = awsconfig.Load(ctx, metadata)
 	if err != nil {
 		return nil, err
 	}

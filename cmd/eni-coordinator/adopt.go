@@ -7,6 +7,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/coordinator/adopt"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/awsconfig"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
@@ -58,7 +59,7 @@ func adoptENIs(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	awsConfig, err := program.AWSConfig(ctx, metadata)
+	awsConfig, err := awsconfig.Load(ctx, metadata)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/coordinator"
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/awsconfig"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
@@ -91,7 +92,7 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	awsConfig, err := program.AWSConfig(ctx, metadata)
+	awsConfig, err := awsconfig.Load(ctx, metadata)
 	if err != nil {
 		return err
 	}

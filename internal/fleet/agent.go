@@ -81,7 +81,7 @@ func preflight(ctx context.Context, client *kube.Client, n Node) {
 	doctor.GatherCNI(ctx, client)
 }
 
-// awsConfig is the SDK's default configuration, as program.AWSConfig has it, for
+// awsConfig is the SDK's default configuration, as awsconfig.Load has it, for
 // EC2 in the place of the instance's.
 func (a *Agents) awsConfig(servers Config, n Node) aws.Config {
 	client := awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.DialContext = a.ec2.dial })

@@ -15,6 +15,10 @@ import (
 // Version is the release, such as v0.1.0; the linker sets it.
 var Version = "dev"
 
+// UserAgent is how a program names itself to the API server, whose managedFields show
+// what is before the slash.
+func UserAgent(name string) string { return name + "/" + Version }
+
 // Command is one thing that a program does. It ends when ctx ends.
 type Command func(ctx context.Context, args []string) error
 

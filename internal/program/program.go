@@ -1,6 +1,5 @@
-// Package program is what the command lines of agent and coordinator share:
-// logging, the AWS configuration, and starting against servers that are not
-// there yet.
+// Package program has what the programs share: flags, logging, /healthz, /readyz, and
+// /metrics, and waiting for servers that do not answer yet.
 package program
 
 import (
@@ -11,10 +10,8 @@ import (
 	"reflect"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	"k8s.io/klog/v2"
 
-	"github.com/aws-multi-eni/aws-multi-eni/imds"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/backoff"
 )
 
@@ -47,25 +44,6 @@ func leaveOutEmpty(_ []string, a slog.Attr) slog.Attr {
 		return slog.Attr{}
 	}
 	return a
-}
-
-// AWSConfig reads the SDK's usual sources: environment, shared files, role of
-// the instance or of the service account. IMDS is asked for the Region where none of
-// them has it.
-func AWSConfig(ctx context.Context, metadata *imds.Client) (aws.Config, error) {
-	cfg, err := metadata.LoadConfig(ctx)
-	if err != nil {
-		return aws.Config{}, fmt.Errorf("load the AWS configuration: %w", err)
-	}
-	cfg.APIOptions = append(cfg.APIOptions, userAgentOfAWS()...)
-	if cfg.Region == "" {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		if cfg.Region, err = metadata.Region(ctx); err != nil {
-			return aws.Config{}, fmt.Errorf("no AWS Region: set AWS_REGION, or make IMDS available: %w", err)
-		}
-	}
-	return cfg, nil
 }
 
 // startBackoff is how soon a server is tried again that a program cannot start without.

@@ -52,7 +52,7 @@ var Plugin = Program{Binary: 6 * MB, Image: 2.5 * MB}
 
 // DRA is the DRA plugin: a layer of its own in the agent's image too, and a container only
 // where ENIs on demand are enabled.
-var DRA = Program{Binary: 16 * MB, Image: 6.5 * MB}
+var DRA = Program{Binary: 15 * MB, Image: 5.5 * MB}
 
 // ManyENIs is more than most instance types take, and what an agent that has so many
 // may use beyond one with a single ENI.

@@ -1,4 +1,4 @@
-package program
+package awsconfig
 
 import (
 	"crypto/x509"

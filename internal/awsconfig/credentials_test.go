@@ -1,4 +1,4 @@
-package program
+package awsconfig
 
 import (
 	"bytes"
@@ -23,7 +23,7 @@ import (
 )
 
 // asChild has this program find its credentials instead of running tests.
-const asChild = "PROGRAM_TEST_CREDENTIALS"
+const asChild = "AWSCONFIG_TEST_CREDENTIALS"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asChild) != "" {
@@ -44,7 +44,7 @@ func findCredentials() {
 		fmt.Println("IMDS:", err)
 		return
 	}
-	cfg, err := AWSConfig(ctx, metadata)
+	cfg, err := Load(ctx, metadata)
 	if err != nil {
 		fmt.Println("no configuration:", err)
 		return

@@ -1,4 +1,4 @@
-package program
+package awsconfig
 
 import (
 	"errors"
@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 
 	"github.com/aws-multi-eni/aws-multi-eni/imds"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
 // recorder is a transport that keeps the request and sends nothing.
@@ -42,7 +43,7 @@ func TestAWSRequests(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		cfg, err := AWSConfig(t.Context(), metadata)
+		cfg, err := Load(t.Context(), metadata)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -54,7 +55,7 @@ func TestAWSRequests(t *testing.T) {
 			continue
 		}
 		agent := transport.request.Header.Get("User-Agent")
-		for _, want := range []string{" aws-multi-eni/" + Version, " " + filepath.Base(os.Args[0])} {
+		for _, want := range []string{" aws-multi-eni/" + program.Version, " " + filepath.Base(os.Args[0])} {
 			if !strings.Contains(agent, want) {
 				t.Errorf("the user agent %q does not name%s", agent, want)
 			}
