@@ -66,7 +66,7 @@ func deviceStatus(c Claim, node string, p progress, before *kube.AllocatedDevice
 // needsHelp says whether only people can end what keeps the ENI from being ready, or time
 // that a pod does not have.
 func needsHelp(e v1alpha1.ENIState) bool {
-	return e.Phase == v1alpha1.PhaseFailed || eni.IsSubnetFull(refusalIn(e))
+	return e.Phase == v1alpha1.PhaseFailed || e.Reason == reasonLinkOverdue || eni.IsSubnetFull(refusalIn(e))
 }
 
 func isAttached(status kube.AllocatedDevice) bool {

@@ -266,8 +266,14 @@ func (h *host) times(now time.Time) (times []time.Time) {
 
 // Reasons that the host gives.
 const (
+	// EC2 is being asked to create, attach, or change the ENI.
+	reasonCreating          = "Creating"
+	reasonAttaching         = "Attaching"
+	reasonSettingAttributes = "SettingAttributes"
 	// reasonVerifying: EC2 is asked whether the ENI is there.
 	reasonVerifying = "Verifying"
+	// reasonLinkMissing: the link has not been here yet.
+	reasonLinkMissing = "LinkMissing"
 	// reasonLinkGone: the link has been here, and is not any more.
 	reasonLinkGone = "LinkGone"
 	// reasonLinkOverdue: people were told that a link does not come.

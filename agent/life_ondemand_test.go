@@ -168,11 +168,14 @@ func TestClaimsGiveWay(t *testing.T) {
 		c.mu.Lock()
 		c.only = "b"
 		c.mu.Unlock()
+		c.cloud.ResetCalls()
 		c.claim()
 		pass(30 * time.Second)
-		if len(c.attached) != 2 || len(c.living()) != 2 {
+		if len(c.attached) != 2 || len(c.living()) != 2 || len(c.failures) > 0 {
 			t.Errorf("attached are %v, pending %v, failed %v, report %+v", c.attached, c.pending, c.failures, c.memory.saved())
 		}
+		// None of them is refused: the attach waits until EC2 has detached the warm ENI.
+		c.expectCalls("a warm ENI that gives way", map[string]int{"CreateNetworkInterface": 1, "DescribeNetworkInterfaces": 1, "AttachNetworkInterface": 1, "ModifyNetworkInterfaceAttribute": 1})
 		c.end()
 	})
 }

@@ -79,7 +79,7 @@ func (a *Agent) resolveClaims() {
 		w := &a.desired.wants[i]
 		w.claim = o.places[w.Slot].claim
 	}
-	room := a.view(o.now).room(func(inventory.ENI) bool { return false })
+	room := a.view(o.now).roomOnDemand(nil)
 	a.desired.wants = append(a.desired.wants, o.places.wants(&a.desired, demand{idle: a.OnDemand.Idle, room: room, known: s.ClaimsKnown, now: o.now})...)
 }
 
@@ -251,9 +251,8 @@ func (o *onDemand) progress(c Claim, of offering) (p progress) {
 			}
 		}
 	}
-	full := eni.IsAttachmentLimit(refusalIn(p.entry))
 	_, p.link = o.files.holder(p.entry.ENIID)
-	p.awaitsRoom = full && slices.ContainsFunc(of.view.enis, of.leaving)
+	p.awaitsRoom = eni.IsAttachmentLimit(refusalIn(p.entry)) && slices.ContainsFunc(of.view.enis, func(e inventory.ENI) bool { return of.view.leaving(e, of.plan.release) })
 	return p
 }
 

@@ -94,10 +94,16 @@ type plan struct {
 	decide   []inventory.Slot                   // wants that need an intent before they can be created
 	awaited  call                               // the attach that another create has to wait for
 	open     inventory.Open                     // what EC2 is asked about soon
+	// awaitsRoom are the slots of claims whose ENI waits until another one, which has
+	// given way, is detached.
+	awaitsRoom map[inventory.Slot]string
 }
 
 func newPlan(v view) plan {
-	return plan{assigned: make(map[inventory.Slot]string, len(v.enis)), places: make(map[inventory.Slot]inventory.Place, len(v.desired.wants))}
+	return plan{
+		assigned: make(map[inventory.Slot]string, len(v.enis)), places: make(map[inventory.Slot]inventory.Place, len(v.desired.wants)),
+		awaitsRoom: map[inventory.Slot]string{},
+	}
 }
 
 // next compares what is wanted with what is there. It is a pure function: all
@@ -137,6 +143,7 @@ func next(v view) plan {
 			waiting = true
 		}
 	}
+	p.awaitRoom(v)
 	p.remove(v, byID)
 	return p
 }

@@ -213,8 +213,11 @@ func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.P
 		return phase, reasonVerifying, "EC2 does not show the ENI; the agent is checking again" + s.until(e)
 	case a == nil:
 		at := s.plan.places[w.Slot]
+		if leaving := s.plan.awaitsRoom[w.Slot]; leaving != "" {
+			return v1alpha1.PhaseAttaching, reasonAttaching, fmt.Sprintf("the instance takes no more ENIs until %s, which has given way to this ENI, is detached", leaving)
+		}
 		phase, reason, message = s.failed(attachCall(w, e, at).key(), v1alpha1.PhaseAttaching)
-		return phase, cmp.Or(reason, "Attaching"), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at %v", at))
+		return phase, cmp.Or(reason, reasonAttaching), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at %v", at))
 	case a.InstanceID != s.view.instanceID:
 		return v1alpha1.PhaseFailed, "AttachedElsewhere", fmt.Sprintf("the ENI is attached to %s instead of this instance; detach it from that instance", a.InstanceID)
 	case a.Detaching():
@@ -225,7 +228,7 @@ func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.P
 		if message != "" {
 			message = "the ENI is attached and in use, but some of its attributes are not set yet: " + message
 		}
-		return phase, cmp.Or(reason, "SettingAttributes"), cmp.Or(message, "waiting for EC2 to set the attributes of the ENI")
+		return phase, cmp.Or(reason, reasonSettingAttributes), cmp.Or(message, "waiting for EC2 to set the attributes of the ENI")
 	}
 	if slices.Contains(s.plan.open.Counting, e.ID) && e.Link != inventory.LinkNeverSeen { // as restore takes Verifying to say
 		return v1alpha1.PhaseConfiguring, reasonVerifying, fmt.Sprintf("the ENI does not have all of its addresses or prefixes, but EC2 may already have assigned them; the agent checks until %s before it requests more", e.CountsFrom.UTC().Format(time.RFC3339))
@@ -248,7 +251,7 @@ func (s situation) phaseWithoutENI(w want) (phase v1alpha1.Phase, reason, messag
 	if awaited := s.plan.awaited; s.view.failures.Terminal(awaited.key()) {
 		message = fmt.Sprintf("the agent creates this ENI after it has attached %s, which EC2 refuses; see the message of that ENI", awaited.eni)
 	}
-	return phase, "Creating", message
+	return phase, reasonCreating, message
 }
 
 // until says when at the latest describes show an ENI, while they may not do so yet.
@@ -269,7 +272,7 @@ func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, rea
 	case !link.Present && e.Link == inventory.LinkLost:
 		return v1alpha1.PhaseConfiguring, reasonLinkGone, fmt.Sprintf("the link with MAC %s has disappeared from the host's network namespace; the agent is checking in EC2 whether the ENI is still attached", e.MAC)
 	case !link.Present:
-		return v1alpha1.PhaseConfiguring, "LinkMissing", fmt.Sprintf("EC2 reports the ENI as attached, but the host's network namespace has no link with MAC %s yet", e.MAC)
+		return v1alpha1.PhaseConfiguring, reasonLinkMissing, fmt.Sprintf("EC2 reports the ENI as attached, but the host's network namespace has no link with MAC %s yet", e.MAC)
 	}
 	return v1alpha1.PhaseReady, "Ready", s.readyMessage(w, e)
 }

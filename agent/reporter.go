@@ -130,7 +130,7 @@ func suffix(message string) string {
 // ENI's life.
 func worthWarning(e v1alpha1.ENIState) bool {
 	switch e.Reason {
-	case "Creating", "Attaching", "Detaching", "SettingAttributes", reasonVerifying, "LinkMissing", reasonLinkGone, "NotWanted", reasonDeleting, "Gone", "Ready", reasonResolving, reasonOutOfTouch: // that is announced when it is over
+	case reasonCreating, reasonAttaching, "Detaching", reasonSettingAttributes, reasonVerifying, reasonLinkMissing, reasonLinkGone, "NotWanted", reasonDeleting, "Gone", "Ready", reasonResolving, reasonOutOfTouch: // that is announced when it is over
 		return false
 	}
 	return true

@@ -21,18 +21,18 @@ const (
 	reasonReleasing = "Releasing"
 )
 
-// offering is what slices rest on.
+// offering is what a node's ResourceSlices, and the status of its claims, are computed from.
 type offering struct {
 	view    view
 	plan    plan
-	entries []v1alpha1.ENIState // that are reported
+	entries []v1alpha1.ENIState // of the report
 	zone    string
 }
 
-// slicesOf tells Kubernetes which devices this node has: one for each place of each
-// NodeENI with attach: OnDemand. All places that the instance type has room for are
-// devices at all times, so that their names stay. Counters say how many of them there is
-// room for now, and taints which of them are of no use for a while.
+// slicesOf are the ResourceSlices of the node: a device for each place of each NodeENI with
+// attach: OnDemand. Every place that the instance type has room for is a device at all
+// times, so that names stay the same. The counters say how many of them there is room for
+// now, and taints which of them the scheduler must not allocate for a while.
 func slicesOf(o offering) (all []kube.ResourceSliceSpec) {
 	devices := o.devices()
 	if len(devices) == 0 {
@@ -42,7 +42,7 @@ func slicesOf(o offering) (all []kube.ResourceSliceSpec) {
 		return kube.ResourceSliceSpec{Driver: DRADriver, Pool: kube.ResourcePool{Name: o.view.node}, NodeName: o.view.node}
 	}
 	counters := newSlice()
-	room := o.view.room(o.leaving)
+	room := o.view.roomOnDemand(o.plan.release)
 	for _, card := range o.cards() {
 		counters.SharedCounters = append(counters.SharedCounters, kube.CounterSet{
 			Name: counterSet(card), Counters: map[string]kube.Counter{placesCounter: {Value: strconv.Itoa(int(max(room[card], 0)))}},
@@ -59,7 +59,7 @@ func slicesOf(o offering) (all []kube.ResourceSliceSpec) {
 
 func counterSet(card int32) string { return "card-" + strconv.Itoa(int(card)) }
 
-// cards are those that have places.
+// cards are the network cards of the devices.
 func (o offering) cards() (cards []int32) {
 	for _, t := range o.view.desired.onDemand {
 		if !slices.Contains(cards, t.card) && o.view.indexes.Max[t.card] > 0 {
@@ -70,47 +70,32 @@ func (o offering) cards() (cards []int32) {
 	return cards
 }
 
-// leaving says whether an ENI that nothing wants still takes room.
-func (o offering) leaving(e inventory.ENI) bool {
-	return e.AttachedTo(o.view.instanceID) && slices.Contains(o.plan.release, e.ID)
+// preference orders devices: of those that a claim may have, the scheduler takes the first.
+type preference int
+
+const (
+	preferReady   preference = iota // has an ENI that a pod can use at once
+	preferNew                       // has none, or one that is on its way
+	preferTrouble                   // has an ENI that is kept from being Ready
+	preferences
+)
+
+// preferenceOf is that of a place by what is reported of its ENI; the zero value is none.
+func preferenceOf(entry v1alpha1.ENIState) preference {
+	switch {
+	case entry.Phase == v1alpha1.PhaseReady, entry.Reason == reasonSettingAttributes:
+		return preferReady
+	case entry.ENIID == "":
+		return preferNew
+	case entry.Reason == reasonCreating, entry.Reason == reasonAttaching, entry.Reason == reasonLinkMissing:
+		return preferNew
+	}
+	return preferTrouble
 }
 
-// room is how many ENIs on demand each network card takes: as many as the instance type
-// allows, without the primary one, those of others, those that are wanted at all times,
-// and those of ours for which also is true.
-func (v view) room(also func(inventory.ENI) bool) map[int32]int32 {
-	room := map[int32]int32{}
-	for card, most := range v.indexes.Max {
-		if most > 0 {
-			room[card] = most
-		}
-	}
-	take := func(card int32) {
-		if _, known := room[card]; known {
-			room[card]--
-		}
-	}
-	take(0) // the primary one
-	for at := range v.indexes.Holders {
-		take(at.Card)
-	}
-	for _, w := range v.desired.wants {
-		if !w.OnDemand() {
-			take(w.card)
-		}
-	}
-	for _, e := range v.enis {
-		if also(e) {
-			take(e.Attachment.Card)
-		}
-	}
-	return room
-}
-
-// devices are those that are attached first: of those that a claim may have, the scheduler
-// takes the first.
+// devices are all devices of the node, in the order of preference.
 func (o offering) devices() []kube.Device {
-	var attached, others []kube.Device
+	var ordered [preferences][]kube.Device
 	for _, t := range o.view.desired.onDemand {
 		most := o.view.indexes.Max[t.card]
 		if t.card == 0 {
@@ -119,21 +104,17 @@ func (o offering) devices() []kube.Device {
 		for number := range min(most, v1alpha1.MaxDeviceIndex, maxPlaces) {
 			w := t
 			w.Place = 1 + number
-			if device, is := o.device(w); is {
-				attached = append(attached, device)
-			} else {
-				others = append(others, device)
-			}
+			entry := entryOf(o.entries, w)
+			preference := preferenceOf(entry)
+			ordered[preference] = append(ordered[preference], o.device(w, entry))
 		}
 	}
-	return slices.Concat(attached, others)
+	return slices.Concat(ordered[:]...)
 }
 
-// device is that of a place, and whether its ENI is attached.
-func (o offering) device(w want) (kube.Device, bool) {
-	attached := slices.ContainsFunc(o.view.enis, func(e inventory.ENI) bool {
-		return e.ID == o.plan.assigned[w.Slot] && e.AttachedTo(o.view.instanceID) && !e.Attachment.Detaching() && !e.Uncertain()
-	})
+// device is the device of a place.
+func (o offering) device(w want, entry v1alpha1.ENIState) kube.Device {
+	attached := preferenceOf(entry) == preferReady
 	d := kube.Device{
 		Name: w.device(w.Place - 1),
 		Attributes: map[string]kube.DeviceAttribute{
@@ -153,10 +134,10 @@ func (o offering) device(w want) (kube.Device, bool) {
 	if w.mtu > 0 {
 		d.Attributes["mtu"] = kube.DeviceAttribute{Int: new(int64(w.mtu))}
 	}
-	if reason := o.useless(w, attached); reason != "" {
+	if reason := o.taint(w, entry); reason != "" {
 		d.Taints = []kube.DeviceTaint{{Key: taintPrefix + reason, Effect: "NoSchedule"}}
 	}
-	return d, attached
+	return d
 }
 
 // taintPrefix begins the keys of devices' taints, before the reason.
@@ -170,17 +151,18 @@ func (w want) givesIPv6() bool {
 	return w.assignsIPv6
 }
 
-// useless is why no claim should have the place for a while, in one word: because of
-// its own ENI, or of what keeps any from being created or attached there.
-func (o offering) useless(w want, attached bool) string {
+// taint is the reason why the scheduler must not allocate the device for a while, empty if
+// it may: a failure of the place's own ENI, or one that keeps any ENI from being created or
+// attached there.
+func (o offering) taint(w want, entry v1alpha1.ENIState) (reason string) {
 	v := o.view
-	if slices.ContainsFunc(v.enis, func(e inventory.ENI) bool { return e.Slot() == w.Slot && slices.Contains(o.plan.release, e.ID) }) && o.plan.assigned[w.Slot] == "" {
+	releasing := func(e inventory.ENI) bool { return e.Slot() == w.Slot && slices.Contains(o.plan.release, e.ID) }
+	switch {
+	case o.plan.assigned[w.Slot] == "" && slices.ContainsFunc(v.enis, releasing):
 		return reasonReleasing
-	}
-	if entry := entryOf(o.entries, w); needsHelp(entry) {
+	case needsHelp(entry):
 		return entry.Reason
-	}
-	if attached {
+	case preferenceOf(entry) == preferReady:
 		return ""
 	}
 	for _, p := range v.desired.problems {
@@ -199,7 +181,8 @@ func (o offering) useless(w want, attached bool) string {
 	return o.unattachable(w)
 }
 
-// unattachable is why EC2 refuses to attach any ENI there, as it does another one.
+// unattachable is the reason for which EC2 refuses to attach another ENI, if it would refuse
+// the ENI of this place for the same reason.
 func (o offering) unattachable(w want) (reason string) {
 	for _, other := range o.view.desired.wants {
 		i := slices.IndexFunc(o.view.enis, func(e inventory.ENI) bool { return e.ID == o.plan.assigned[other.Slot] })

@@ -1,12 +1,15 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -45,6 +48,8 @@ func TestSlices(t *testing.T) {
 	fail := func(key func(v *view) call, code string) func(*view) {
 		return func(v *view) { v.failures.Failed(key(v).key(), ec2Error(code, ""), now) }
 	}
+	otherGroups := attached.with(func(e *inventory.ENI) { e.Groups = []string{"sg-other"} })
+	setting := func(*view) call { return call{verb: setGroups, slot: attached.Slot(), eni: attached.ID} }
 	creating := func(*view) call { return call{verb: create, slot: onDemand(a, 2).Slot} }
 	attaching := func(*view) call {
 		return call{verb: attach, slot: free.Slot(), eni: free.ID, place: inventory.Place{DeviceIndex: 1}}
@@ -55,7 +60,7 @@ func TestSlices(t *testing.T) {
 		enis      []fixture
 		holders   int
 		change    func(*view)
-		entries   []v1alpha1.ENIState
+		link      linkState // of eni-0, unless it is present
 		want      string
 	}{
 		"no NodeENI":                     {wants: []want{always}, want: ""},
@@ -66,7 +71,17 @@ func TestSlices(t *testing.T) {
 		"others have some":               {templates: []want{a}, holders: 2, want: "card-0=1 a0 a1 a2"},
 		"others have all":                {templates: []want{a}, holders: 5, want: "card-0=0 a0 a1 a2"},
 		"a warm ENI comes first":         {templates: []want{b, a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached}, want: "card-0=3 a1+ b0 b1 b2 a0 a2"},
-		"one that is attached elsewhere": {templates: []want{a}, wants: []want{onDemand(a, 0)}, enis: []fixture{free.at(other, 2, "attached")}, want: "card-0=3 a0 a1 a2"},
+		"a warm ENI without a link":      {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached}, link: linkState{wait: wait{waiting: now, overdue: true}}, want: "card-0=3 a0 a2 a1(LinkOverdue)"},
+		"its link is still to come":      {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached}, link: linkState{wait: wait{waiting: now}}, want: "card-0=3 a0 a1 a2"},
+		"its link has gone":              {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached.with(func(e *inventory.ENI) { e.Link = inventory.LinkLost })}, link: linkState{wait: wait{waiting: now}}, want: "card-0=3 a0 a2 a1"},
+		"its link cannot be configured":  {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached}, link: linkState{err: errors.New("no")}, want: "card-0=3 a0 a2 a1(LinkFailed)"},
+		"its link is in a pod":           {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached}, link: linkState{pod: "default/pod"}, want: "card-0=3 a1+ a0 a2"},
+		"EC2 does not show it":           {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached.with(func(e *inventory.ENI) { e.Evidence = inventory.Missed })}, want: "card-0=3 a0 a2 a1"},
+		"it is being detached":           {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached.at(me, 2, "detaching")}, want: "card-0=3 a0 a2 a1"},
+		"its security groups are set":    {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{otherGroups}, want: "card-0=3 a1+ a0 a2"},
+		"EC2 fails to set them":          {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{otherGroups}, change: fail(setting, "InternalError"), want: "card-0=3 a0 a2 a1"},
+		"EC2 refuses to set them":        {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{otherGroups}, change: fail(setting, "InvalidGroup.NotFound"), want: "card-0=3 a0 a2 a1(InvalidGroup.NotFound)"},
+		"one that is attached elsewhere": {templates: []want{a}, wants: []want{onDemand(a, 0)}, enis: []fixture{free.at(other, 2, "attached")}, want: "card-0=3 a1 a2 a0(AttachedElsewhere)"},
 		"a warm ENI is released":         {templates: []want{a}, enis: []fixture{attached}, want: "card-0=2 a0 a1(Releasing) a2"},
 		"IAM does not allow to create": {templates: []want{a, b}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached}, change: fail(creating, "UnauthorizedOperation"),
 			want: "card-0=3 a1+ a0(UnauthorizedOperation) a2(UnauthorizedOperation) b0 b1 b2"},
@@ -79,12 +94,11 @@ func TestSlices(t *testing.T) {
 			v.failures.Failed(subnetFullKey(subnetA), ec2Error("InsufficientFreeAddressesInSubnet", ""), now)
 		}, want: "card-0=3 card-1=2 a0(InsufficientFreeAddressesInSubnet) a1(InsufficientFreeAddressesInSubnet) a2(InsufficientFreeAddressesInSubnet) c0(InsufficientFreeAddressesInSubnet) c1(InsufficientFreeAddressesInSubnet) b0 b1 b2"},
 		"the instance takes no more": {templates: []want{a, card1}, wants: []want{onDemand(a, 0)}, enis: []fixture{free}, change: fail(attaching, "AttachmentLimitExceeded"),
-			want: "card-0=3 card-1=2 a0(AttachmentLimitExceeded) a1(AttachmentLimitExceeded) a2(AttachmentLimitExceeded) c0 c1"},
+			want: "card-0=3 card-1=2 a1(AttachmentLimitExceeded) a2(AttachmentLimitExceeded) c0 c1 a0(AttachmentLimitExceeded)"},
 		"IAM does not allow to attach": {templates: []want{a, card1}, wants: []want{onDemand(a, 0)}, enis: []fixture{free}, change: fail(attaching, "UnauthorizedOperation"),
-			want: "card-0=3 card-1=2 a0(UnauthorizedOperation) a1(UnauthorizedOperation) a2(UnauthorizedOperation) c0(UnauthorizedOperation) c1(UnauthorizedOperation)"},
+			want: "card-0=3 card-1=2 a1(UnauthorizedOperation) a2(UnauthorizedOperation) c0(UnauthorizedOperation) c1(UnauthorizedOperation) a0(UnauthorizedOperation)"},
 		"this ENI cannot be attached": {templates: []want{a}, wants: []want{onDemand(a, 0)}, enis: []fixture{free}, change: fail(attaching, "UnsupportedOperation"),
-			entries: []v1alpha1.ENIState{{NodeENIUID: "a", SubnetID: subnetA, Place: new(int32(0)), Phase: v1alpha1.PhaseFailed, Reason: "UnsupportedOperation"}},
-			want:    "card-0=3 a0(UnsupportedOperation) a1 a2"},
+			want: "card-0=3 a1 a2 a0(UnsupportedOperation)"},
 		"its NodeENI has become invalid": {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached}, change: func(v *view) {
 			v.desired.unresolved["a"] = true
 			v.desired.problems = []problem{{uid: "a", reason: "SecurityGroupNotFound"}}
@@ -100,7 +114,13 @@ func TestSlices(t *testing.T) {
 			if test.change != nil {
 				test.change(&v)
 			}
-			all := slicesOf(offering{view: v, plan: next(v), entries: test.entries, zone: "us-east-1a"})
+			links := map[string]linkState{attached.ID: test.link}
+			if reflect.ValueOf(test.link).IsZero() {
+				links[attached.ID] = linkState{Status: hostnet.Status{Present: true, Name: "eth2"}}
+			}
+			p := next(v)
+			entries := report(situation{view: v, plan: p, links: links}, v1alpha1.NodeENIStateStatus{}, v.now).ENIs
+			all := slicesOf(offering{view: v, plan: p, entries: entries, zone: "us-east-1a"})
 			if got := short(all, test.templates); got != test.want {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}

@@ -29,6 +29,7 @@ type Resync struct {
 	// afterLag is when describes must show every ENI that was asked for until now.
 	afterLag       time.Time
 	mayHaveCreated map[Slot]bool // by the last plan
+	detaching      string        // by the last plan
 	// unscheduled: the next plan tells when EC2 is asked, unless it is asked before.
 	unscheduled bool
 }
@@ -96,6 +97,9 @@ type Open struct {
 	MayHaveCreated map[Slot]bool
 	// Counting are the ENIs that lack addresses or prefixes, as far as describes can show.
 	Counting []string
+	// Detaching, unless empty, is an ENI whose link has left, and that has to be detached
+	// before another one can be attached.
+	Detaching string
 }
 
 // Schedule works out when EC2 is asked next, after a describe and a plan.
@@ -107,6 +111,10 @@ func (i *Inventory) Schedule(o Open, now time.Time) {
 		}
 	}
 	r.mayHaveCreated = o.MayHaveCreated
+	if o.Detaching != "" && o.Detaching != r.detaching {
+		r.Soon("another ENI can be attached when one is detached", now)
+	}
+	r.detaching = o.Detaching
 	for _, id := range o.Counting {
 		if e, ok := i.Get(id); ok && e.CountsFrom.After(i.described) { // or the last one has not shown it
 			r.before("EC2 must show the addresses of an ENI by now", e.CountsFrom)
@@ -165,7 +173,7 @@ func (i *Inventory) periodic(now time.Time) time.Time {
 // then a pod may have taken the link, or the coordinator may be away, for as long as they
 // like, and EC2 is not asked all the while.
 func (i *Inventory) unsettled(o Open) (open, linkLost bool) {
-	open = len(o.MayHaveCreated) > 0 || slices.ContainsFunc(i.enis, func(e ENI) bool { return i.open(e, o.Removing[e.ID]) })
+	open = len(o.MayHaveCreated) > 0 || o.Detaching != "" || slices.ContainsFunc(i.enis, func(e ENI) bool { return i.open(e, o.Removing[e.ID]) })
 	linkLost = slices.ContainsFunc(i.enis, func(e ENI) bool {
 		return e.Use == Left || e.Link == LinkLost && e.Attachment != nil && !i.released[e.ID]
 	})
