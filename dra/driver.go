@@ -11,14 +11,13 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/backoff"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/claimlink"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
 )
 
 // Config says where things are.
@@ -54,6 +53,22 @@ func New(config Config, host *netns.Namespace) *Driver {
 	return &Driver{Config: config, host: host, offline: errors.New("not connected yet")}
 }
 
+func (d *Driver) links() claimlink.Mover {
+	return claimlink.Mover{Host: d.host, ClaimsDir: d.ClaimsDir, DataDir: d.DataDir, SysctlDir: d.SysctlDir}
+}
+
+// change changes links and attachments while neither another call nor the CNI plugin does.
+func (d *Driver) change(do func() error) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	unlock, err := claimnetwork.Lock(d.DataDir)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return do()
+}
+
 // setOffline notes whether the runtime tells of pods.
 func (d *Driver) setOffline(err error) {
 	d.mu.Lock()
@@ -76,7 +91,11 @@ type claimRef struct{ namespace, name, uid string }
 // ctx ends.
 func (d *Driver) prepare(ctx context.Context, ref claimRef) (claimnetwork.Claim, error) {
 	for {
-		claim, err := d.tryPrepare(ref)
+		var claim claimnetwork.Claim
+		err := d.change(func() (err error) {
+			claim, err = d.tryPrepare(ref)
+			return err
+		})
 		if err == nil || backoff.Sleep(ctx, 100*time.Millisecond) != nil {
 			return claim, err
 		}
@@ -84,8 +103,6 @@ func (d *Driver) prepare(ctx context.Context, ref claimRef) (claimnetwork.Claim,
 }
 
 func (d *Driver) tryPrepare(ref claimRef) (claimnetwork.Claim, error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	if d.offline != nil {
 		return claimnetwork.Claim{}, fmt.Errorf("eni-dra does not receive the events of pods from the container runtime: %w; check that NRI is enabled in containerd, which it is by default from version 2.0", d.offline)
 	}
@@ -105,17 +122,15 @@ func (d *Driver) tryPrepare(ref claimRef) (claimnetwork.Claim, error) {
 	if err := claim.Unready(); err != nil {
 		return claim, err
 	}
-	return claim, claimnetwork.WriteAttachment(d.DataDir, newAttachment(claim))
-}
-
-func newAttachment(claim claimnetwork.Claim) claimnetwork.Attachment {
-	return claimnetwork.Attachment{Claim: claim, Created: time.Now().UTC(), Boot: podnetwork.BootID()}
+	return claim, claimnetwork.WriteAttachment(d.DataDir, claimnetwork.NewAttachment(claim))
 }
 
 // unprepare takes the links of a claim back that no pod uses any more.
 func (d *Driver) unprepare(ref claimRef) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	return d.change(func() error { return d.tryUnprepare(ref) })
+}
+
+func (d *Driver) tryUnprepare(ref claimRef) error {
 	a, err := claimnetwork.ReadAttachment(d.DataDir, ref.uid)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -131,22 +146,22 @@ func (d *Driver) unprepare(ref claimRef) error {
 	return claimnetwork.RemoveAttachment(d.DataDir, ref.uid)
 }
 
-// attachmentsFor are those of the claims that a pod may use. Of a claim that several pods
-// share, the kubelet has only the first one's prepared, and pods may have come since then.
-func (d *Driver) attachmentsFor(podUID string) ([]claimnetwork.Attachment, error) {
-	prepared, unreadable := claimnetwork.Attachments(d.DataDir)
-	claims, err := claimnetwork.List(d.ClaimsDir)
-	unreadable = errors.Join(unreadable, err)
-	for _, claim := range claims {
-		i := slices.IndexFunc(prepared, func(a claimnetwork.Attachment) bool { return a.Claim.UID == claim.UID })
-		switch {
-		case i < 0:
-			prepared = append(prepared, newAttachment(claim))
-		case prepared[i].InPod() != nil:
-			prepared[i].Claim.Pods = claim.Pods
-		default:
-			prepared[i].Claim = claim // the ENI may be another one by now
-		}
+// attach moves the links of a claim into a pod.
+func (d *Driver) attach(a *claimnetwork.Attachment, pod claimnetwork.Pod) error {
+	begun := time.Now()
+	if err := d.links().Attach(a, pod, nil); err != nil {
+		return err
 	}
-	return slices.DeleteFunc(prepared, func(a claimnetwork.Attachment) bool { return !a.For(podUID) }), unreadable
+	d.Log.Info("moved ENIs into a pod", "claim", a.Claim.String(), "pod", pod.String(), "interfaces", a.Pod.Interfaces, "took", time.Since(begun).Round(time.Millisecond))
+	return nil
+}
+
+// detach moves the links of a claim back from its pod.
+func (d *Driver) detach(a *claimnetwork.Attachment) error {
+	pod := a.Pod
+	err := d.links().Detach(a)
+	if err == nil && pod != nil {
+		d.Log.Info("took ENIs back from a pod", "claim", a.Claim.String(), "pod", pod.String())
+	}
+	return err
 }

@@ -23,6 +23,7 @@ import (
 	drapb "k8s.io/kubelet/pkg/apis/dra/v1"
 	registerpb "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
+	"github.com/aws-multi-eni/aws-multi-eni/internal/claimlink"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
@@ -186,7 +187,7 @@ func (n *node) end(pod claimnetwork.Pod, ns *netns.Namespace) {
 // where is the name that ENI i's link has in a namespace, "" when it is not there.
 func (n *node) where(ns *netns.Namespace, i int) string {
 	n.Helper()
-	link, _, err := find(ns, macOf(i))
+	link, _, err := claimlink.Find(ns, macOf(i))
 	n.must(err)
 	if link == nil {
 		return ""
@@ -246,6 +247,7 @@ func (n *node) startRuntime() {
 	update := func(context.Context, []*adaptation.ContainerUpdate) ([]*adaptation.ContainerUpdate, error) {
 		return nil, nil
 	}
+	adaptation.SetPluginRequestTimeout(time.Minute) // the machine may be busy
 	socket := filepath.Join(n.TempDir(), "nri.sock")
 	runtime, err := adaptation.New("containerd", "2.4.2", synchronize, update, adaptation.WithSocketPath(socket),
 		adaptation.WithPluginPath(n.TempDir()), adaptation.WithPluginConfigPath(n.TempDir()))

@@ -4,19 +4,18 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/aws-multi-eni/aws-multi-eni/internal/claimlink"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 )
 
 // startPod brings the links of a pod's claims into its sandbox. Unless all are there, the
 // pod must not start.
 func (d *Driver) startPod(pod claimnetwork.Pod) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.attachAll(pod)
+	return d.change(func() error { return d.attachAll(pod) })
 }
 
 func (d *Driver) attachAll(pod claimnetwork.Pod) error {
-	attachments, unreadable := d.attachmentsFor(pod.UID)
+	attachments, unreadable := d.links().AttachmentsFor(pod.UID)
 	if unreadable != nil {
 		d.Log.Warn("cannot read all claims of this node", "error", unreadable)
 	}
@@ -46,12 +45,17 @@ func in(a *claimnetwork.Attachment, pod claimnetwork.Pod) bool {
 // stopPod takes back what a sandbox has. It never fails: the pod has ended, and the kernel
 // returns the links with its namespace.
 func (d *Driver) stopPod(sandbox string) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.takeBackAll(func(p claimnetwork.Pod) bool { return p.Sandbox == sandbox })
 }
 
 func (d *Driver) takeBackAll(from func(claimnetwork.Pod) bool) {
+	err := d.change(func() error { return d.tryTakeBackAll(from) })
+	if err != nil {
+		d.Log.Warn("cannot take all ENIs back from pods that have ended; retrying when their claims are released", "error", err)
+	}
+}
+
+func (d *Driver) tryTakeBackAll(from func(claimnetwork.Pod) bool) error {
 	attachments, unreadable := claimnetwork.Attachments(d.DataDir)
 	errs := []error{unreadable}
 	for i := range attachments {
@@ -59,35 +63,31 @@ func (d *Driver) takeBackAll(from func(claimnetwork.Pod) bool) {
 			errs = append(errs, d.detach(a))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		d.Log.Warn("cannot take all ENIs back from pods that have ended; retrying when their claims are released", "error", err)
-	}
+	return errors.Join(errs...)
 }
 
 // synchronize catches up with the sandboxes that there are when the runtime is connected:
 // some have gone and some have come while it was not, and this program may have been
 // killed amidst a move.
 func (d *Driver) synchronize(pods []claimnetwork.Pod) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.takeBackAll(func(p claimnetwork.Pod) bool {
 		for _, pod := range pods {
 			if pod.Sandbox == p.Sandbox {
-				gone, err := openPod(p.NetNS)
-				if gone != nil {
-					defer gone.Close()
+				ns, err := claimlink.OpenPod(p.NetNS)
+				if ns != nil {
+					defer ns.Close()
 				}
-				return gone == nil && err == nil
+				return ns == nil && err == nil
 			}
 		}
 		return true
 	})
 	for _, pod := range pods {
-		ns, err := openPod(pod.NetNS)
+		ns, err := claimlink.OpenPod(pod.NetNS)
 		if ns == nil || err != nil {
 			continue // it has ended, or is the host's
 		}
 		ns.Close()
-		_ = d.attachAll(pod) // is logged; no container of the pod is made until it succeeds
+		_ = d.startPod(pod) // is logged; no container of the pod is made until it succeeds
 	}
 }

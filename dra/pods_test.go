@@ -13,9 +13,14 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/aws-multi-eni/aws-multi-eni/internal/claimlink"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 )
+
+// firstTable is the priority of rules and, with the index of the link added, the table of
+// an ENI in a pod.
+const firstTable = 20000
 
 // TestPod: a pod with a claim carries packets by the ENI, of both families, and the link
 // comes back.
@@ -28,7 +33,7 @@ func TestPod(t *testing.T) {
 	pod, ns := n.sandbox("s1", "p1")
 	n.must(ns.Do(func() error { // an attempt with another index of the link has left it
 		rule := netlink.NewRule()
-		rule.Src, rule.Table, rule.Priority = ipNet(netip.MustParsePrefix("10.0.0.5/32")), 5, rulePriority
+		rule.Src, rule.Table, rule.Priority = &net.IPNet{IP: net.IPv4(10, 0, 0, 5).To4(), Mask: net.CIDRMask(32, 32)}, 5, firstTable
 		return netlink.RuleAdd(rule)
 	}))
 	n.must(n.startPod(pod))
@@ -75,7 +80,7 @@ func (n *node) repliesLeaveByTheENI(ns *netns.Namespace) {
 				n.Errorf("the pod's own packets to %s have a route", target)
 			}
 		}
-		rules, err := netlink.RuleListFiltered(netlink.FAMILY_ALL, &netlink.Rule{Priority: rulePriority}, netlink.RT_FILTER_PRIORITY)
+		rules, err := netlink.RuleListFiltered(netlink.FAMILY_ALL, &netlink.Rule{Priority: firstTable}, netlink.RT_FILTER_PRIORITY)
 		if err != nil || len(rules) != 2 {
 			n.Errorf("there are the rules %v, %v", rules, err)
 		}
@@ -348,9 +353,9 @@ func TestBackByItself(t *testing.T) {
 	n.must(n.prepare("c1"))
 	pod, ns := n.sandbox("s1", "p1")
 	n.must(n.startPod(pod))
-	link, _, err := find(ns, macOf(0))
+	link, _, err := claimlink.Find(ns, macOf(0))
 	n.must(err)
-	n.must(move(link, ns, n.host, "eni0"))
+	n.must(claimlink.Move(link, ns, n.host, "eni0"))
 	n.end(pod, ns)
 	n.stopPod("s1")
 	n.expect(n.host, 0, "ens6")
@@ -369,9 +374,9 @@ func TestKilled(t *testing.T) {
 	}
 	moved := func(n *node, pod claimnetwork.Pod, ns *netns.Namespace) claimnetwork.Attachment {
 		a := begin(n, pod)
-		link, _, err := find(n.host, macOf(0))
+		link, _, err := claimlink.Find(n.host, macOf(0))
 		n.must(err)
-		n.must(move(link, n.host, ns, "eni0"))
+		n.must(claimlink.Move(link, n.host, ns, "eni0"))
 		return a
 	}
 	for step, do := range map[string]func(*node, claimnetwork.Pod, *netns.Namespace){
@@ -380,14 +385,14 @@ func TestKilled(t *testing.T) {
 		"moved":    func(n *node, pod claimnetwork.Pod, ns *netns.Namespace) { moved(n, pod, ns) },
 		"configured": func(n *node, pod claimnetwork.Pod, ns *netns.Namespace) {
 			a := moved(n, pod, ns)
-			n.must(configure(ns, n.SysctlDir, macOf(0), inPod(a.Claim.Devices[0])))
+			n.must(claimlink.Configure(ns, n.SysctlDir, a.Claim.Devices[0]))
 		},
 		"done": func(n *node, pod claimnetwork.Pod, _ *netns.Namespace) { n.must(n.startPod(pod)) },
 		"returned": func(n *node, pod claimnetwork.Pod, ns *netns.Namespace) {
 			n.must(n.startPod(pod))
-			link, _, err := find(ns, macOf(0))
+			link, _, err := claimlink.Find(ns, macOf(0))
 			n.must(err)
-			n.must(move(link, ns, n.host, "ens6"))
+			n.must(claimlink.Move(link, ns, n.host, "ens6"))
 		},
 	} {
 		for _, ended := range []bool{false, true} {
@@ -458,9 +463,9 @@ func TestReboot(t *testing.T) {
 	n.must(err)
 	a.Boot = "before"
 	n.must(claimnetwork.WriteAttachment(n.cfg.DataDir, a))
-	link, _, err := find(ns, macOf(0))
+	link, _, err := claimlink.Find(ns, macOf(0))
 	n.must(err)
-	n.must(move(link, ns, n.host, "ens5")) // has another name now
+	n.must(claimlink.Move(link, ns, n.host, "ens5")) // has another name now
 	n.end(pod, ns)
 	n.Driver = New(n.cfg, n.host)
 	n.synchronize(nil)

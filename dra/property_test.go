@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/aws-multi-eni/aws-multi-eni/internal/claimlink"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 )
@@ -101,19 +102,19 @@ func (w *world) lose(pod *living) {
 		return
 	}
 	if name := w.where(pod.ns, pod.eni); name != "" {
-		link, _, err := find(pod.ns, macOf(pod.eni))
+		link, _, err := claimlink.Find(pod.ns, macOf(pod.eni))
 		w.must(err)
 		if w.hostHas(name) {
 			name = fmt.Sprint("dev", w.made)
 		}
-		w.must(move(link, pod.ns, w.host, name))
+		w.must(claimlink.Move(link, pod.ns, w.host, name))
 	}
 	w.end(pod.Pod, pod.ns)
 	delete(w.pods, pod.UID)
 }
 
 func (w *world) hostHas(name string) bool {
-	_, names, err := find(w.host, "")
+	_, names, err := claimlink.Find(w.host, "")
 	w.must(err)
 	return slices.Contains(names, name)
 }

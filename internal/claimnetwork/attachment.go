@@ -3,10 +3,13 @@ package claimnetwork
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/nodefile"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
@@ -41,6 +44,11 @@ type Pod struct {
 	Configured bool `json:"configured,omitempty"`
 }
 
+// NewAttachment is that of a claim which is prepared now, without a pod.
+func NewAttachment(claim Claim) Attachment {
+	return Attachment{Claim: claim, Created: time.Now().UTC(), Boot: podnetwork.BootID()}
+}
+
 // String names the pod, for messages.
 func (p Pod) String() string { return p.Namespace + "/" + p.Name }
 
@@ -71,6 +79,23 @@ func (a Attachment) Validate() error {
 		return fmt.Errorf("pod: %d interfaces for %d devices", len(p.Interfaces), len(a.Claim.Devices))
 	}
 	return nil
+}
+
+// Lock waits until no other process works with the attachments in dataDir, and keeps others
+// waiting until unlock, or until this process ends.
+func Lock(dataDir string) (unlock func(), err error) {
+	if err := os.MkdirAll(dataDir, 0o755); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dataDir, ".lock")
+	file, err := os.OpenFile(path, os.O_RDONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(file.Fd()), unix.LOCK_EX); err != nil {
+		return nil, errors.Join(&os.PathError{Op: "lock", Path: path, Err: err}, file.Close())
+	}
+	return func() { _ = file.Close() }, nil
 }
 
 // WriteAttachment replaces the attachment's file in dataDir as a whole.

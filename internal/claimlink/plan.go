@@ -1,4 +1,4 @@
-package dra
+package claimlink
 
 import (
 	"net/netip"
@@ -19,7 +19,7 @@ const (
 	rulePriority = 20000
 )
 
-// podLink is what a link must be in a pod.
+// podLink is the configuration of a link in a pod.
 type podLink struct {
 	mtu       int
 	addresses []netip.Prefix
@@ -38,7 +38,7 @@ type route struct {
 	own     bool
 }
 
-// inPod is what a device's link must be in a pod. Main gets what the pod reaches by the
+// inPod returns the configuration of a device's link in a pod. Main gets what the pod reaches by the
 // ENI: its subnet, the NodeENI's others, and what the parameters ask for. Everything else
 // stays with the pod's first interface.
 func inPod(d claimnetwork.Device) podLink {

@@ -1,4 +1,4 @@
-package dra
+package claimlink
 
 import (
 	"errors"
@@ -14,15 +14,16 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
+	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 )
 
 // onTop are links that have the MAC of the one that they are made on.
 var onTop = []string{"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "bridge", "bond", "team"}
 
-// find is the ENI's link in a namespace, nil when it is not there. names are those of all
+// Find returns the ENI's link in a namespace, nil if it is not there, and the names of all
 // links there.
-func find(ns *netns.Namespace, mac string) (found netlink.Link, names []string, err error) {
+func Find(ns *netns.Namespace, mac string) (found netlink.Link, names []string, err error) {
 	handle, err := ns.Netlink()
 	if err != nil {
 		return nil, nil, err
@@ -49,9 +50,9 @@ func sameMAC(hardware net.HardwareAddr, mac string) bool {
 	return err == nil && slices.Equal(hardware, wanted)
 }
 
-// move moves a link from one namespace to the other and renames it in the same step, so
-// that its former name cannot be in the way there.
-func move(link netlink.Link, from, to *netns.Namespace, name string) error {
+// Move moves a link from one namespace to another and renames it in the same step, so that
+// its former name cannot be in the way there.
+func Move(link netlink.Link, from, to *netns.Namespace, name string) error {
 	return from.Do(func() error {
 		return to.With(func(fd int) error {
 			request := nl.NewNetlinkRequest(unix.RTM_NEWLINK, unix.NLM_F_ACK)
@@ -68,14 +69,16 @@ func move(link netlink.Link, from, to *netns.Namespace, name string) error {
 	})
 }
 
-// configure makes a link in a pod what it must be. It is idempotent.
-func configure(ns *netns.Namespace, sysctls, mac string, wanted podLink) error {
-	link, _, err := find(ns, mac)
+// Configure gives the link of a device in a pod its MTU, addresses, routes, and rules. It
+// is idempotent.
+func Configure(ns *netns.Namespace, sysctls string, device claimnetwork.Device) error {
+	wanted := inPod(device)
+	link, _, err := Find(ns, device.ENI.MAC)
 	if err != nil {
 		return err
 	}
 	if link == nil {
-		return fmt.Errorf("the pod has no link with the MAC %s", mac)
+		return fmt.Errorf("the pod has no link with the MAC %s", device.ENI.MAC)
 	}
 	if err := ns.Do(func() error { return setSysctls(sysctls, link.Attrs().Name, wanted.has6()) }); err != nil {
 		return err
@@ -115,7 +118,7 @@ func setSysctls(dir, link string, has6 bool) error {
 	return err
 }
 
-// setSysctl sets it to 0.
+// setSysctl sets a sysctl to 0.
 func setSysctl(path string) error {
 	if is, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(is)) == "0" {
 		return nil
