@@ -201,8 +201,9 @@ func TestCNIConfigurations(t *testing.T) {
 				Kind     string
 				Metadata struct{ Name string }
 				Spec     struct {
-					InterfaceName, Config string
-					Pods                  *v1alpha1.Pods
+					InterfaceName string
+					Config        any // that of a NetworkAttachmentDefinition is text
+					Pods          *v1alpha1.Pods
 				}
 			}
 			if err := yaml.Unmarshal([]byte(m.text), &object); err != nil {
@@ -215,7 +216,8 @@ func TestCNIConfigurations(t *testing.T) {
 			if object.Kind != "NetworkAttachmentDefinition" {
 				continue
 			}
-			what, err := configured(object.Spec.Config)
+			text, _ := object.Spec.Config.(string)
+			what, err := configured(text)
 			if err != nil {
 				t.Errorf("%s:%d: %v", p.path, m.line, err)
 			}

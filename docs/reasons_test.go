@@ -26,6 +26,8 @@ var notReasons = []string{
 	"Describe",
 	// A metric's label.
 	"Other",
+	// The effect of a taint.
+	"NoSchedule",
 	// What the answers of EC2 and the operations of STS are told by.
 	"Response", "AssumeRole",
 }

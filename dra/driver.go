@@ -137,7 +137,7 @@ func (d *Driver) tryUnprepare(ref claimRef) error {
 		return nil
 	case err != nil:
 		// The kernel returns the links with the pod's namespace.
-		d.Log.Warn("cannot read the attachment of a claim that is not used any more; removing it", "claim", ref.namespace+"/"+ref.name, "error", err)
+		d.Log.Warn("cannot read the attachment of a claim that is no longer used; removing it", "claim", ref.namespace+"/"+ref.name, "error", err)
 	default:
 		if err := d.detach(&a); err != nil {
 			return err
