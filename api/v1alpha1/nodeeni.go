@@ -24,14 +24,14 @@ type Attach string
 const (
 	// AttachAlways gives each selected node its ENIs at once.
 	AttachAlways Attach = "Always"
-	// AttachOnDemand gives a node an ENI when a pod on it claims one.
+	// AttachOnDemand gives a node an ENI when a pod claims one.
 	AttachOnDemand Attach = "OnDemand"
 )
 
 // NodeENISpec describes the ENIs of each selected node: one for each listed subnet in
-// the node's zone. You can change all fields of an existing NodeENI except networkCard
-// and deviceIndex, with four limits: tags apply to new ENIs only, the numbers of
-// addresses and prefixes can only be raised, primaryIPv6 cannot be set back to false,
+// the node's zone. You can change all fields of an existing NodeENI except attach,
+// networkCard, and deviceIndex, with four limits: tags apply to new ENIs only, the numbers
+// of addresses and prefixes can only be raised, primaryIPv6 cannot be set back to false,
 // and a connectionTracking timeout or enaQueues that you remove keeps its last value on
 // existing ENIs.
 //
@@ -218,8 +218,8 @@ type NodeENISpec struct {
 	// +optional
 	Pods *Pods `json:"pods,omitempty"`
 	// attach controls when nodes get the ENIs. With Always, each selected node gets them at
-	// once. With OnDemand, a node gets an ENI when a pod on it claims one with a
-	// ResourceClaim. Cannot be changed. Default Always.
+	// once. With OnDemand, a node gets an ENI only when a pod claims one with a
+	// ResourceClaim, and the pod gets the whole ENI. Cannot be changed. Default Always.
 	//
 	// +optional
 	// +default="Always"

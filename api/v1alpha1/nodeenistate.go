@@ -65,13 +65,15 @@ type ENIState struct {
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:Pattern=`^[0-9A-Fa-f:./]*$`
 	SubnetIPv6CIDRs []string `json:"subnetIPv6CIDRs,omitempty"`
-	// place is the number of the device, from 0, if the NodeENI has attach: OnDemand.
+	// place is the number of the place that the ENI is for, from 0. Only set if the NodeENI
+	// has attach: OnDemand.
 	//
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=127
 	Place *int32 `json:"place,omitempty"`
-	// claim is the ResourceClaim that the device is allocated to.
+	// claim is the ResourceClaim that uses the ENI, if the NodeENI has attach: OnDemand. Not
+	// set while no claim does.
 	//
 	// +optional
 	Claim *ClaimReference `json:"claim,omitempty"`
