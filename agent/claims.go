@@ -48,14 +48,32 @@ type ClaimReference struct {
 	UID             types.UID
 }
 
+// Pool is what the ResourceSlices of this node have.
+type Pool struct {
+	Slices []kube.ResourceSliceSpec
+	// Keep has the NodeENIs, by their device attribute nodeENI, whose devices are not known
+	// at the moment. Those that are published stay as they are.
+	Keep []string
+}
+
+// UnavailableError is an error of Claims that lasts until a person changes the cluster: it
+// cannot serve ENIs on demand.
+type UnavailableError struct{ Err error }
+
+// Error implements error.
+func (e *UnavailableError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *UnavailableError) Unwrap() error { return e.Err }
+
 // Claims is the API server's side of ENIs on demand; a Source in a cluster has one.
 type Claims interface {
 	// Follow has claims watched although no pod of this node names them (any more), as
 	// those of the last report. They replace those of the call before.
 	Follow(claims []ClaimReference)
-	// Publish makes the slices of this node's pool those given, without anything else:
-	// names, generation and count are filled in. It writes nothing when they are so.
-	Publish(ctx context.Context, slices []kube.ResourceSliceSpec) error
+	// Publish writes the ResourceSlices of this node's pool, unless they are like that
+	// already. It fills in names, generation, and count.
+	Publish(ctx context.Context, pool Pool) error
 	// Report makes the device's entry in the claim's status the one given. It leaves
 	// entries of other drivers and devices alone.
 	Report(ctx context.Context, claim Claim, status kube.AllocatedDevice) error

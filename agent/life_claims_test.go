@@ -42,6 +42,8 @@ type claims struct {
 	reports  int               // to claims
 	born     int
 	only     string // NodeENI whose devices are allocated; empty for all
+	kept     []string
+	refuses  error // to write slices and claims
 }
 
 // withClaims replaces the NodeENIs by some whose ENIs are claimed.
@@ -85,15 +87,18 @@ func (s claimServer) Follow(claims []agent.ClaimReference) {
 	s.followed = claims
 }
 
-func (s claimServer) Publish(ctx context.Context, slices []kube.ResourceSliceSpec) error {
+func (s claimServer) Publish(ctx context.Context, pool agent.Pool) error {
 	if err := s.Refresh(ctx); err != nil {
 		return err
 	}
 	s.claims.mu.Lock()
 	defer s.claims.mu.Unlock()
-	s.slices = slices
+	if s.claims.refuses != nil {
+		return s.claims.refuses
+	}
+	s.slices, s.kept = pool.Slices, pool.Keep
 	s.writes++
-	for _, slice := range slices {
+	for _, slice := range pool.Slices {
 		for _, d := range slice.Devices {
 			number := d.Name[strings.LastIndexByte(d.Name, '-')+1:]
 			s.places[d.Name] = place{types.UID("uid-" + *d.Attributes["nodeENI"].String), *d.Attributes["subnetID"].String, number}
@@ -105,6 +110,9 @@ func (s claimServer) Publish(ctx context.Context, slices []kube.ResourceSliceSpe
 // Report looks at what the pod would find at this moment.
 func (s claimServer) Report(ctx context.Context, c agent.Claim, status kube.AllocatedDevice) error {
 	if err := s.Refresh(ctx); err != nil {
+		return err
+	}
+	if err := s.refused(); err != nil {
 		return err
 	}
 	if meta.IsStatusConditionTrue(status.Conditions, agent.ConditionAttached) {
@@ -132,6 +140,18 @@ func (s claimServer) Report(ctx context.Context, c agent.Claim, status kube.Allo
 		s.attached[c.Name] = time.Now()
 	}
 	return nil
+}
+
+func (c *claims) refused() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.refuses
+}
+
+func (c *claims) refuse(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refuses = err
 }
 
 func (c *claims) hasTaint(device string) bool {

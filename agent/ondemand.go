@@ -1,7 +1,9 @@
 package agent
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -26,6 +28,8 @@ const (
 	watchLag = 5 * time.Second
 	// reasonOnDemandDisabled: this agent does not give claims ENIs.
 	reasonOnDemandDisabled = "OnDemandDisabled"
+	// reasonOnDemandUnavailable: the cluster does not allow it.
+	reasonOnDemandUnavailable = "OnDemandUnavailable"
 )
 
 // slicesKey is the ResourceSlices' place among the failures, and claimAction that of claims.
@@ -45,9 +49,9 @@ type onDemand struct {
 	places   places
 	followed []ClaimReference
 
-	slices      []kube.ResourceSliceSpec // as they are to be
-	published   []kube.ResourceSliceSpec // as they were written
-	publishedAt time.Time                // zero until they were
+	pool        Pool      // as it is to be
+	published   Pool      // as it was written last
+	publishedAt time.Time // zero before that
 	written     map[retry.Key]deviceWrite
 	files       claimFiles
 	pods        *pods // which know the VPC
@@ -79,6 +83,7 @@ func (a *Agent) resolveClaims() {
 		w := &a.desired.wants[i]
 		w.claim = o.places[w.Slot].claim
 	}
+	a.desired.problems = append(a.desired.problems, o.problems(&a.desired, s.Claims)...)
 	room := a.view(o.now).roomOnDemand(nil)
 	a.desired.wants = append(a.desired.wants, o.places.wants(&a.desired, demand{idle: a.OnDemand.Idle, room: room, known: s.ClaimsKnown, now: o.now})...)
 }
@@ -91,6 +96,38 @@ func valid(claims []Claim) (all []Claim) {
 		}
 	}
 	return all
+}
+
+// problems say why the cluster cannot serve ENIs on demand, for each NodeENI that is affected
+// and has no other problem: if it is the ResourceSlices, all are.
+func (o *onDemand) problems(d *desired, claims []Claim) (all []problem) {
+	reported := map[types.UID]bool{}
+	for _, p := range d.problems {
+		reported[p.uid] = true
+	}
+	for _, t := range d.onDemand {
+		err := o.unavailable(slicesKey)
+		for _, c := range claims {
+			if slot, known := placeOf(d.onDemand, c.Device); known && slot.UID == t.UID {
+				err = cmp.Or(err, o.unavailable(c.key()))
+			}
+		}
+		if err != nil && !reported[t.UID] {
+			all = append(all, problem{t.UID, t.nodeENI, t.generation, reasonOnDemandUnavailable, err.Error()})
+			reported[t.UID] = true
+		}
+	}
+	return all
+}
+
+// unavailable is the error of what has failed repeatedly and only a person can end. Once
+// alone may mean that the claim has just been allocated to another node.
+func (o *onDemand) unavailable(key retry.Key) error {
+	var unavailable *UnavailableError
+	if f, _ := o.failures.Get(key); f.Attempts > 1 && errors.As(f.Err, &unavailable) {
+		return unavailable
+	}
+	return nil
 }
 
 // refuseOnDemand leaves what NodeENIs with attach: OnDemand have as it is.
@@ -144,7 +181,7 @@ func (o *onDemand) publish(ctx context.Context, of offering, s Snapshot, now tim
 		return
 	}
 	o.follow()
-	o.publishSlices(ctx, of, s.SlicesLost, now)
+	o.publishSlices(ctx, of, s, now)
 	var networks []claimnetwork.Claim
 	if len(s.Claims) > 0 && o.pods.knowVPC(ctx, now) {
 		networks = claimNetworks(s.Claims, of, o.pods.vpc)
@@ -161,17 +198,20 @@ func (o *onDemand) publish(ctx context.Context, of offering, s Snapshot, now tim
 	})
 }
 
-// publishSlices writes the slices, unless they are written already. While a NodeENI's
-// names are being looked up its devices are not known, and the slices stay.
-func (o *onDemand) publishSlices(ctx context.Context, of offering, lost bool, now time.Time) {
-	if slices.ContainsFunc(of.view.desired.problems, func(p problem) bool { return p.reason == reasonResolving }) || len(of.view.desired.onDemand) > 0 && len(of.view.indexes.Max) == 0 {
+// publishSlices writes the ResourceSlices, unless they are written already. Nothing is
+// written while subnets, security groups, and the instance type are being looked up; after
+// that has failed, the devices that depend on it stay as they were published.
+func (o *onDemand) publishSlices(ctx context.Context, of offering, s Snapshot, now time.Time) {
+	d := of.view.desired
+	resolving := slices.ContainsFunc(d.problems, func(p problem) bool { return p.reason == reasonResolving })
+	if resolving && o.failures.Err(lookUpKeys...) == nil || len(d.onDemand) > 0 && len(of.view.indexes.Max) == 0 {
 		return
 	}
-	o.slices = slicesOf(of)
-	if o.calls.busy(slicesKey) || o.failures.Blocks(slicesKey, now) || o.slicesPublished() && !lost && now.Sub(o.publishedAt) < republishEvery {
+	o.pool = Pool{slicesOf(of), d.unknownDevices(s.NodeENIs)}
+	if o.calls.busy(slicesKey) || o.failures.Blocks(slicesKey, now) || o.slicesPublished() && !s.SlicesLost && now.Sub(o.publishedAt) < republishEvery {
 		return
 	}
-	write := o.slices
+	write := o.pool
 	o.calls.start(ctx, apiTimeout, slicesKey, call{}, func(ctx context.Context) func() {
 		err := o.OnDemand.Claims.Publish(ctx, write)
 		return func() {
@@ -186,8 +226,20 @@ func (o *onDemand) publishSlices(ctx context.Context, of offering, lost bool, no
 	})
 }
 
+// unknownDevices are the NodeENIs with attach: OnDemand, by their device attribute, that have
+// not been resolved since the agent started.
+func (d *desired) unknownDevices(nodeENIs []v1alpha1.NodeENI) (unknown []string) {
+	for _, n := range nodeENIs {
+		known := slices.ContainsFunc(d.onDemand, func(t want) bool { return t.UID == n.UID })
+		if n.Spec.Attach == v1alpha1.AttachOnDemand && d.unresolved[n.UID] && !known {
+			unknown = append(unknown, v1alpha1.DeviceNodeENI(n.Name))
+		}
+	}
+	return unknown
+}
+
 func (o *onDemand) slicesPublished() bool {
-	return !o.publishedAt.IsZero() && equality.Semantic.DeepEqual(o.slices, o.published)
+	return !o.publishedAt.IsZero() && equality.Semantic.DeepEqual(o.pool, o.published)
 }
 
 // report tells a claim how far its device is, and returns that. told says whether eni-dra

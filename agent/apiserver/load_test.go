@@ -123,7 +123,7 @@ func TestStolenToken(t *testing.T) {
 		t.Errorf("a report about another node's claim: %v", err)
 	}
 	slices := newResourceSlices(c.client("node-2"), kube.NewReach(slog.New(slog.DiscardHandler)), "node-1", make(chan struct{}, 1))
-	if err := slices.publish(c.Context(), []kube.ResourceSliceSpec{devices("a")}, &nodeOne); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "belongs to the agent on node node-2") {
+	if err := slices.publish(c.Context(), agent.Pool{Slices: []kube.ResourceSliceSpec{devices("a")}}, &nodeOne); !apierrors.IsForbidden(err) || !strings.Contains(err.Error(), "belongs to the agent on node node-2") {
 		t.Errorf("slices of another node: %v", err)
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -207,7 +208,7 @@ func (o *onDemand) ready() error {
 	defer o.mu.Unlock()
 	switch {
 	case o.problem != nil:
-		return o.problem
+		return classify(o.problem)
 	case o.ctx == nil:
 		return errors.New("the API server has not been asked yet whether it serves ResourceClaims")
 	}
@@ -215,11 +216,11 @@ func (o *onDemand) ready() error {
 }
 
 // Publish implements agent.Claims.
-func (o *onDemand) Publish(ctx context.Context, specs []kube.ResourceSliceSpec) error {
+func (o *onDemand) Publish(ctx context.Context, pool agent.Pool) error {
 	if err := o.ready(); err != nil {
 		return err
 	}
-	return withRights(o.slices.publish(ctx, specs, o.node.current()))
+	return classify(o.slices.publish(ctx, pool, o.node.current()))
 }
 
 // Report implements agent.Claims, by server-side apply: each device has a field manager of
@@ -247,7 +248,7 @@ func (o *onDemand) Report(ctx context.Context, claim agent.Claim, status kube.Al
 		return nil
 	}
 	if err != nil {
-		return fmt.Errorf("report to ResourceClaim %s/%s: %w", claim.Namespace, claim.Name, withRights(err))
+		return classify(fmt.Errorf("write the status of ResourceClaim %s/%s: %w", claim.Namespace, claim.Name, err))
 	}
 	return nil
 }
@@ -261,10 +262,17 @@ func isAnother(err error) bool {
 	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool { return c.Field == "metadata.uid" })
 }
 
-// withRights adds what to do about missing rights.
-func withRights(err error) error {
-	if apierrors.IsForbidden(err) {
-		return fmt.Errorf("%w; install the component manifests/on-demand, or set onDemand.enabled in the chart", err)
+// unavailableBackoff is how soon it is tried again what a person has to make possible.
+var unavailableBackoff = retry.Backoff{First: 5 * time.Second, Max: 2 * time.Minute}
+
+// classify marks the errors that only people can end, and adds what to do about missing
+// permissions.
+func classify(err error) error {
+	switch {
+	case apierrors.IsForbidden(err):
+		err = fmt.Errorf("%w; install the component manifests/on-demand, or set onDemand.enabled in the Helm chart", err)
+	case !errors.Is(err, errNotServed) && !errors.Is(err, errNotKept):
+		return err
 	}
-	return err
+	return retry.With(unavailableBackoff, &agent.UnavailableError{Err: err})
 }

@@ -122,7 +122,7 @@ func TestClaimsThatCannotBeRead(t *testing.T) {
 	if _, known := s.onDemand.snapshot(); known {
 		t.Error("nothing has been read, but all claims are known")
 	}
-	if err := claims.Publish(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "has not been asked yet") {
+	if err := claims.Publish(t.Context(), agent.Pool{}); err == nil || !strings.Contains(err.Error(), "has not been asked yet") {
 		t.Errorf("published before: %v", err)
 	}
 	// An API server without resource.k8s.io/v1 is an old one: the user reads what to do.
@@ -130,9 +130,9 @@ func TestClaimsThatCannotBeRead(t *testing.T) {
 		t.Error("resource.k8s.io/v1 is served")
 	}
 	for what, err := range map[string]error{
-		"publish": claims.Publish(t.Context(), nil), "report": claims.Report(t.Context(), agent.Claim{}, kube.AllocatedDevice{}),
+		"publish": claims.Publish(t.Context(), agent.Pool{}), "report": claims.Report(t.Context(), agent.Claim{}, kube.AllocatedDevice{}),
 	} {
-		if !errors.Is(err, errNotServed) || !strings.Contains(err.Error(), "Kubernetes 1.36 or later") {
+		if !errors.Is(err, errNotServed) || !errors.As(err, new(*agent.UnavailableError)) || !strings.Contains(err.Error(), "Kubernetes 1.36 or later") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

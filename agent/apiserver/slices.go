@@ -28,7 +28,7 @@ type resourceSlices struct {
 	changed  chan struct{} // of the Source
 
 	mu        sync.Mutex // also held while slices are written: their events come after that
-	published []kube.ResourceSliceSpec
+	published agent.Pool
 	versions  map[string]string // by name, as last written
 	inSync    bool              // what is published is what there is
 	isLost    atomic.Bool       // it is not, because of others
@@ -84,10 +84,10 @@ func (s *resourceSlices) shown(name, version string) {
 func (s *resourceSlices) lost() bool { return s.isLost.Load() }
 
 // publish makes the slices of the pool those given, unless they are.
-func (s *resourceSlices) publish(ctx context.Context, specs []kube.ResourceSliceSpec, node *kube.Node) error {
+func (s *resourceSlices) publish(ctx context.Context, pool agent.Pool, node *kube.Node) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.inSync && equality.Semantic.DeepEqual(specs, s.published) {
+	if s.inSync && equality.Semantic.DeepEqual(pool, s.published) {
 		return nil
 	}
 	if node == nil {
@@ -101,7 +101,7 @@ func (s *resourceSlices) publish(ctx context.Context, specs []kube.ResourceSlice
 	if err != nil {
 		return fmt.Errorf("list the ResourceSlices of this node: %w", err)
 	}
-	writes, strays := planSlices(*node, now.Items, specs)
+	writes, strays := planSlices(*node, now.Items, withKept(pool, now.Items))
 	s.inSync = false
 	s.versions = map[string]string{}
 	for _, slice := range now.Items {
@@ -117,7 +117,7 @@ func (s *resourceSlices) publish(ctx context.Context, specs []kube.ResourceSlice
 			return err
 		}
 	}
-	s.published, s.inSync = specs, true
+	s.published, s.inSync = pool, true
 	s.isLost.Store(false)
 	return nil
 }
@@ -166,6 +166,36 @@ func (s *resourceSlices) write(ctx context.Context, slice *kube.ResourceSlice) e
 		}
 	}
 	return nil
+}
+
+// withKept are the slices of the pool, and those of the devices that it keeps, with their
+// counters.
+func withKept(pool agent.Pool, now []kube.ResourceSlice) []kube.ResourceSliceSpec {
+	specs := slices.Clone(pool.Slices)
+	var kept []kube.ResourceSliceSpec
+	var counters []kube.CounterSet
+	for _, slice := range now {
+		counters = append(counters, slice.Spec.SharedCounters...)
+		spec := slice.Spec
+		spec.Devices = slices.DeleteFunc(slices.Clone(spec.Devices), func(d kube.Device) bool {
+			nodeENI := d.Attributes["nodeENI"].String
+			return nodeENI == nil || !slices.Contains(pool.Keep, *nodeENI)
+		})
+		if len(spec.Devices) > 0 {
+			kept = append(kept, spec)
+		}
+	}
+	if len(kept) == 0 {
+		return specs
+	}
+	if len(specs) == 0 {
+		specs = append(specs, kube.ResourceSliceSpec{})
+	}
+	has := func(set kube.CounterSet) bool {
+		return slices.ContainsFunc(specs[0].SharedCounters, func(other kube.CounterSet) bool { return other.Name == set.Name })
+	}
+	specs[0].SharedCounters = append(slices.Clone(specs[0].SharedCounters), slices.DeleteFunc(counters, has)...)
+	return append(specs, kept...)
 }
 
 // planSlices are the slices to write and those to delete, so that the pool has the wanted

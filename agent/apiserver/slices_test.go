@@ -93,6 +93,50 @@ func TestPlanSlices(t *testing.T) {
 	}
 }
 
+// The devices of NodeENIs that are not known at the moment stay as they are published, with
+// their counters.
+func TestWithKept(t *testing.T) {
+	of := func(nodeENI string, names ...string) kube.ResourceSliceSpec {
+		spec := devices(names...)
+		for i := range spec.Devices {
+			spec.Devices[i].Attributes = map[string]kube.DeviceAttribute{"nodeENI": {String: &nodeENI}}
+		}
+		return spec
+	}
+	both := of("a", "a-0")
+	both.Devices = append(both.Devices, of("b", "b-0", "b-1").Devices...)
+	countersOfCards := kube.ResourceSliceSpec{SharedCounters: []kube.CounterSet{counters.SharedCounters[0], {Name: "card-1"}}}
+	now, _ := planSlices(nodeOne, nil, []kube.ResourceSliceSpec{countersOfCards, both, of("b", "b-2")})
+	for _, test := range []struct {
+		name string
+		pool agent.Pool
+		want string
+	}{
+		{"none", agent.Pool{Slices: []kube.ResourceSliceSpec{counters, of("a", "a-0")}}, "[card-0] [a-0]"},
+		{"of one", agent.Pool{Slices: []kube.ResourceSliceSpec{counters, of("a", "a-0")}, Keep: []string{"b"}}, "[card-0 card-1] [a-0] [b-0 b-1] [b-2]"},
+		{"of all", agent.Pool{Keep: []string{"a", "b"}}, "[card-0 card-1] [a-0 b-0 b-1] [b-2]"},
+		{"of one that has none", agent.Pool{Slices: []kube.ResourceSliceSpec{counters, of("a", "a-0")}, Keep: []string{"c"}}, "[card-0] [a-0]"},
+	} {
+		var got []string
+		for _, spec := range withKept(test.pool, now) {
+			var names []string
+			for _, set := range spec.SharedCounters {
+				names = append(names, set.Name)
+			}
+			for _, d := range spec.Devices {
+				names = append(names, d.Name)
+			}
+			got = append(got, fmt.Sprint(names))
+		}
+		if text := strings.Join(got, " "); text != test.want {
+			t.Errorf("%s: %s, want %s", test.name, text, test.want)
+		}
+	}
+	if len(countersOfCards.SharedCounters) != 2 || len(counters.SharedCounters) != 1 {
+		t.Error("the wanted slices were changed")
+	}
+}
+
 // Slices are written when they change, and again when the kubelet has deleted them.
 func TestPublish(t *testing.T) {
 	c := newCluster(t)
@@ -101,7 +145,7 @@ func TestPublish(t *testing.T) {
 	publish := func(what string, requests string, specs ...kube.ResourceSliceSpec) {
 		t.Helper()
 		_, before := seen.snapshot()
-		if err := claims.Publish(c.Context(), specs); err != nil {
+		if err := claims.Publish(c.Context(), agent.Pool{Slices: specs}); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
 		_, after := seen.snapshot()
@@ -124,7 +168,7 @@ func TestPublish(t *testing.T) {
 		t.Helper()
 		c.eventually(what, func() error {
 			_, before := seen.snapshot()
-			err := claims.Publish(c.Context(), specs)
+			err := claims.Publish(c.Context(), agent.Pool{Slices: specs})
 			if _, after := seen.snapshot(); !maps.Equal(before, after) {
 				return fmt.Errorf("requests %v, after %v", after, before)
 			}
@@ -164,6 +208,13 @@ func TestPublish(t *testing.T) {
 	if snapshot, _ := s.Snapshot(); snapshot.SlicesLost {
 		t.Error("the slices are lost after they were written again")
 	}
+	// An agent that has been restarted and cannot resolve the NodeENI leaves its devices alone.
+	if err := claims.Publish(c.Context(), agent.Pool{Keep: []string{"a"}}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err := c.admin.Resource(slicesResource).List(c.Context(), metav1.ListOptions{}); err != nil || len(list.Items) != 2 {
+		t.Errorf("%d slices are kept (%v)", len(list.Items), err)
+	}
 	publish("none", "1 GET, 2 DELETE")
 	settled("none again")
 }
@@ -189,8 +240,8 @@ func TestFeaturesThatAreOff(t *testing.T) {
 			slices := newResourceSlices(client, kube.NewReach(slog.New(slog.DiscardHandler)), "node-1", make(chan struct{}, 1))
 			spec := tainted("SubnetFull", nil)
 			spec.Devices[0].ConsumesCounters = []kube.CounterConsumption{{CounterSet: "card-0", Counters: map[string]kube.Counter{"places": {Value: "1"}}}}
-			err = slices.publish(t.Context(), []kube.ResourceSliceSpec{counters, spec}, &nodeOne)
-			if !errors.Is(err, errNotKept) || !strings.Contains(err.Error(), gate) {
+			err = classify(slices.publish(t.Context(), agent.Pool{Slices: []kube.ResourceSliceSpec{counters, spec}}, &nodeOne))
+			if !errors.Is(err, errNotKept) || !strings.Contains(err.Error(), gate) || !errors.As(err, new(*agent.UnavailableError)) {
 				t.Errorf("published with %v", err)
 			}
 			list, err := controlplane.Client(t, cp.AdminConfig()).Resource(slicesResource).List(t.Context(), metav1.ListOptions{})
