@@ -39,6 +39,9 @@ func TestNullValues(t *testing.T) {
 	all, _ := paths(t)
 	everything := []string{"--set", "metrics.enabled=true,metrics.serviceMonitor.enabled=true,metrics.prometheusRule.enabled=true,metrics.dashboard.enabled=true"}
 	c := newCluster(t)
+	if c.servesClaims() {
+		everything = append(everything, "--set", "onDemand.enabled=true")
+	}
 	c.must(c.Apply(t.Context(), monitoringCRDs+"---\n{apiVersion: v1, kind: Namespace, metadata: {name: "+namespace+"}}\n"))
 	c.must(c.ControlPlane.ApplyFiles(t.Context(), "../../manifests/crds/*.yaml"))
 	seen := map[string]bool{}

@@ -80,6 +80,8 @@ func TestMistakes(t *testing.T) {
 		"metrics.serviceMonitor.enabled=true":                               "metrics.serviceMonitor.enabled=true requires metrics.enabled=true",
 		"controller.serviceAccount.name=a,eniManager.serviceAccount.name=a": `the agent and the coordinator must not share the ServiceAccount "a"`,
 		"nodeReadiness.labels=true,admissionPolicy.enabled=false":           "nodeReadiness requires admissionPolicy.enabled=true",
+		"onDemand.enabled=true,eniManager.httpPort=9481":                    "onDemand.httpPort and eniManager.httpPort must differ",
+		"eniManager.extraArgs[0]=--on-demand":                               `eniManager.extraArgs must not have "--on-demand": set onDemand.enabled`,
 		"onDemand.enabled=true,admissionPolicy.enabled=false":               "onDemand.enabled=true requires admissionPolicy.enabled=true",
 		"pods.enabled=true,admissionPolicy.enabled=false":                   "pods.enabled=true requires admissionPolicy.enabled=true",
 		"crds.keep=false,uninstall.deleteNodeENIs=false":                    "Set crds.keep=true or uninstall.deleteNodeENIs=true",
