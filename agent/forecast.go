@@ -18,7 +18,9 @@ import (
 // Forecast is what an agent would have to do on a node, for those who want to
 // know beforehand.
 type Forecast struct {
-	ENIs     []ForecastENI
+	ENIs []ForecastENI
+	// Places are the ENIs on demand that pods can claim.
+	Places   []ForecastPlaces
 	Problems []ForecastProblem
 	// Attached are all ENIs of the instance, whoever made them.
 	Attached []eni.ENI
@@ -41,6 +43,13 @@ type ForecastENI struct {
 	// Holder says what has the wanted device index, when something has.
 	Holder string
 	Create eni.CreateParams
+}
+
+// ForecastPlaces says how many ENIs on demand a NodeENI can have in a subnet, if pods claim
+// none of other NodeENIs on the same network card.
+type ForecastPlaces struct {
+	NodeENI, SubnetID   string
+	NetworkCard, Number int32
 }
 
 // ForecastProblem is a NodeENI that cannot be carried out.
@@ -130,6 +139,12 @@ func forecast(v view, own []eni.ENI) Forecast {
 			want.Holder = v.holderIn(p, w)
 		}
 		f.ENIs = append(f.ENIs, want)
+	}
+	room := v.roomOnDemand(nil)
+	for _, t := range v.desired.onDemand {
+		if n, known := room[t.card]; known {
+			f.Places = append(f.Places, ForecastPlaces{t.nodeENI, t.SubnetID, t.card, max(n, 0)})
+		}
 	}
 	for _, problem := range v.desired.problems {
 		f.Problems = append(f.Problems, ForecastProblem{problem.nodeENI, problem.reason, problem.message})

@@ -16,6 +16,21 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/simtest"
 )
 
+// A forecast says how many ENIs on demand there is room for next to the others.
+func TestForecastPlaces(t *testing.T) {
+	place := func(name string, card int32) want {
+		return want{Slot: inventory.Slot{UID: types.UID(name), SubnetID: "subnet-1"}, nodeENI: name, onDemand: true}.on(card)
+	}
+	always := want{Slot: inventory.Slot{UID: "always", SubnetID: "subnet-1"}, nodeENI: "always", deviceIndex: 1}
+	v := view{instanceID: "i-1", synced: true, intents: map[inventory.Slot]intent{}, indexes: inventory.Indexes{
+		Max: map[int32]int32{0: 4, 1: 1}, Holders: map[inventory.Place]string{{DeviceIndex: 2}: "eni-9", {Card: 1, DeviceIndex: 1}: "eni-8"},
+	}}
+	v.desired = desired{wants: []want{always}, onDemand: []want{place("a", 0), place("b", 1), place("c", 2)}, unresolved: map[types.UID]bool{}}
+	if got, want := fmt.Sprint(forecast(v, nil).Places), "[{a subnet-1 0 1} {b subnet-1 1 0}]"; got != want { // nothing is known of card 2
+		t.Errorf("got %s, want %s", got, want)
+	}
+}
+
 func TestForecast(t *testing.T) {
 	const me, arn = "i-1", "arn:aws:ec2:us-east-1:1:instance/i-1"
 	wanted := func(uid types.UID, index int32) want {

@@ -143,29 +143,38 @@ func (s *resourceSlices) write(ctx context.Context, slice *kube.ResourceSlice) e
 		dryRuns = []string{""} // what a slice has it keeps
 	}
 	for _, dryRun := range dryRuns {
-		request := s.client.Resource.Post()
-		if slice.ResourceVersion != "" {
-			request = s.client.Resource.Put().Name(slice.Name)
-		}
-		if dryRun != "" {
-			request = request.Param("dryRun", dryRun)
-		}
-		var got kube.ResourceSlice
-		err := request.Resource(kube.ResourceSlices).Body(slice).Do(ctx).Into(&got)
-		if err != nil {
-			return fmt.Errorf("write ResourceSlice %s: %w", slice.Name, err)
-		}
-		if !equality.Semantic.DeepEqual(withTimes(slice.Spec, got.Spec), got.Spec) {
-			if dryRun == "" {
-				return errors.Join(errNotKept, s.delete(ctx, &got))
-			}
-			return errNotKept
-		}
-		if dryRun == "" {
+		got, err := writeSlice(ctx, s.client, slice, dryRun)
+		switch {
+		case dryRun != "":
+		case errors.Is(err, errNotKept):
+			err = errors.Join(err, s.delete(ctx, &got))
+		case err == nil:
 			s.versions[slice.Name] = got.ResourceVersion
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// writeSlice creates or updates a slice, or tries to. It returns errNotKept if the API
+// server drops fields.
+func writeSlice(ctx context.Context, client *kube.Client, slice *kube.ResourceSlice, dryRun string) (got kube.ResourceSlice, err error) {
+	request := client.Resource.Post()
+	if slice.ResourceVersion != "" {
+		request = client.Resource.Put().Name(slice.Name)
+	}
+	if dryRun != "" {
+		request = request.Param("dryRun", dryRun)
+	}
+	if err := request.Resource(kube.ResourceSlices).Body(slice).Do(ctx).Into(&got); err != nil {
+		return got, fmt.Errorf("write ResourceSlice %s: %w", slice.Name, err)
+	}
+	if !equality.Semantic.DeepEqual(withTimes(slice.Spec, got.Spec), got.Spec) {
+		return got, errNotKept
+	}
+	return got, nil
 }
 
 // withKept are the slices of the pool, and those of the devices that it keeps, with their

@@ -219,6 +219,22 @@ func TestPublish(t *testing.T) {
 	settled("none again")
 }
 
+// The doctor finds out with the rights of an agent whether slices can be written, and writes
+// none.
+func TestCheckOnDemand(t *testing.T) {
+	c := newCluster(t)
+	s, _, _ := c.agent("node-1")
+	if err := CheckOnDemand(t.Context(), s.client, "node-1"); err != nil {
+		t.Error(err)
+	}
+	if err := CheckOnDemand(t.Context(), s.client, "node-2"); err == nil || !strings.Contains(err.Error(), "; install the component manifests/on-demand") {
+		t.Errorf("for another node: %v", err)
+	}
+	if list, err := c.admin.Resource(slicesResource).List(t.Context(), metav1.ListOptions{}); err != nil || len(list.Items) > 0 {
+		t.Errorf("%d slices (%v)", len(list.Items), err)
+	}
+}
+
 // A device without its binding conditions would be given to pods before it has its ENI: where
 // the API server does not keep them, there are no slices, and the user reads what to do.
 func TestFeaturesThatAreOff(t *testing.T) {
@@ -243,6 +259,12 @@ func TestFeaturesThatAreOff(t *testing.T) {
 			err = classify(slices.publish(t.Context(), agent.Pool{Slices: []kube.ResourceSliceSpec{counters, spec}}, &nodeOne))
 			if !errors.Is(err, errNotKept) || !strings.Contains(err.Error(), gate) || !errors.As(err, new(*agent.UnavailableError)) {
 				t.Errorf("published with %v", err)
+			}
+			if _, err := client.Core.Post().Resource(kube.Nodes).Body([]byte(`{"apiVersion":"v1","kind":"Node","metadata":{"name":"node-1"}}`)).Do(t.Context()).Raw(); err != nil {
+				t.Fatal(err)
+			}
+			if err := CheckOnDemand(t.Context(), client, "node-1"); !errors.Is(err, errNotKept) {
+				t.Errorf("the check for the doctor: %v", err)
 			}
 			list, err := controlplane.Client(t, cp.AdminConfig()).Resource(slicesResource).List(t.Context(), metav1.ListOptions{})
 			if err != nil || len(list.Items) > 1 { // that of the counters has no device

@@ -94,6 +94,9 @@ func checkSubnets(f Facts) []Result {
 			missing[e.Create.SubnetID] += 0
 		}
 	}
+	for _, p := range f.EC2.Forecast.Places {
+		missing[p.SubnetID] += 0
+	}
 	var results []Result
 	for _, id := range slices.Sorted(maps.Keys(missing)) {
 		const check = "free addresses"

@@ -38,11 +38,12 @@ func healthy() Facts {
 			},
 			Groups: []eni.Group{{ID: "sg-1", VPCID: "vpc-1"}},
 		},
-		CNI:     &CNI{Present: true, Env: map[string]string{"MAX_ENI": "2"}},
-		Kubelet: &Kubelet{NodeIP: "10.0.0.4", InternalIPs: []string{"10.0.0.4"}},
-		Kernel:  &Kernel{Release: "6.1.0-1", NetAdmin: true},
-		Pods:    healthyPods(),
-		Host:    &Host{ID: "ubuntu", Links: []string{"ens6"}},
+		CNI:      &CNI{Present: true, Env: map[string]string{"MAX_ENI": "2"}},
+		Kubelet:  &Kubelet{NodeIP: "10.0.0.4", InternalIPs: []string{"10.0.0.4"}},
+		Kernel:   &Kernel{Release: "6.1.0-1", NetAdmin: true},
+		Pods:     healthyPods(),
+		OnDemand: healthyOnDemand(),
+		Host:     &Host{ID: "ubuntu", Links: []string{"ens6"}},
 	}
 }
 

@@ -59,7 +59,7 @@ func Check(f Facts) []Result {
 	return slices.Concat(
 		checkIMDS(f), checkRegion(f), checkCredentials(f), checkPlace(f), checkCluster(f), checkWanted(f), checkPermissions(f),
 		checkNodeENIs(f), checkSubnets(f), checkGroups(f), checkInstanceType(f), checkLimit(f), checkENAExpress(f), checkDeviceIndexes(f),
-		checkCNI(f), checkCNIVersion(f), checkSNAT(f), checkNodeIP(f), checkKernel(f), checkRouters(f), checkAdvertisements(f), checkReversePaths(f), checkHost(f), checkNodeadm(f), checkPods(f),
+		checkCNI(f), checkCNIVersion(f), checkSNAT(f), checkNodeIP(f), checkKernel(f), checkRouters(f), checkAdvertisements(f), checkReversePaths(f), checkHost(f), checkNodeadm(f), checkPods(f), checkOnDemand(f),
 	)
 }
 

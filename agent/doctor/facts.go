@@ -18,6 +18,7 @@ type Facts struct {
 	Kubelet     *Kubelet
 	Kernel      *Kernel
 	Pods        *Pods
+	OnDemand    *OnDemand
 	Host        *Host
 	// DefaultMTU is that of the links whose NodeENI names none; 0 leaves them as the driver
 	// set them.
@@ -139,6 +140,36 @@ type Pods struct {
 	Dropping []string
 	// IPVLAN says whether the kernel has ipvlan; nil when that is not known.
 	IPVLAN *bool
+}
+
+// OnDemand is what a node needs for ENIs on demand.
+type OnDemand struct {
+	// API is nil if the API server was not asked, and DRA if it was not asked about eni-dra.
+	API *OnDemandAPI
+	DRA *Container
+	// KubeletDir is the root directory of the kubelet.
+	KubeletDir string
+	// Missing are the files and sockets of the host that do not exist, by the role that they
+	// have. It is nil if the host cannot be seen.
+	Missing map[string]string
+}
+
+// OnDemandAPI is what the API server has for ENIs on demand.
+type OnDemandAPI struct {
+	// SlicesErr says why the node's ResourceSlices cannot be written.
+	SlicesErr error
+	// Lacking are permissions that these credentials do not have, such as "list pods".
+	Lacking    []string
+	LackingErr error
+	// ClassErr says why the DeviceClass cannot be read.
+	ClassErr error
+}
+
+// Container is a container of the agent's pod on this node.
+type Container struct {
+	Err            error
+	Namespace, Pod string // "" if no agent runs as a pod on the node
+	Exists, Ready  bool
 }
 
 // Plugin is a CNI plugin's file.

@@ -114,6 +114,9 @@ func gather(ctx context.Context, o options, hostRoot string) (facts doctor.Facts
 	var kubelet *doctor.Kubelet
 	facts.Host, kubelet, facts.HostHidden = doctor.GatherHost(hostRoot, who.MAC)
 	facts.Kubelet = facts.Kubelet.With(kubelet)
+	if facts.OnDemand != nil && facts.Host != nil {
+		facts.OnDemand.Look(hostRoot, facts.Kubelet)
+	}
 	if facts.IMDS.Err == nil {
 		facts.Nodeadm = doctor.GatherNodeadm(ctx, metadata, hostRoot)
 	}
@@ -150,6 +153,9 @@ func (o *options) gatherCluster(ctx context.Context, facts *doctor.Facts) {
 	if o.cluster == "" && facts.Wanted.Err == nil {
 		o.cluster, facts.Wanted.Err = client.ClusterID(ctx)
 	}
+	if o.onDemand || facts.Wanted.OnDemand() {
+		facts.OnDemand = &doctor.OnDemand{API: doctor.GatherOnDemandAPI(ctx, client, o.node), DRA: doctor.GatherDRA(ctx, client, o.node)}
+	}
 }
 
 func (o options) gatherPods(hostRoot string) *doctor.Pods {
@@ -178,6 +184,9 @@ func preflight(ctx context.Context, o options, cfg agent.Config, client *kube.Cl
 	if client != nil {
 		_, facts.Kubelet = doctor.GatherNode(ctx, client, cfg.Node, cfg.Identity.InstanceID, "", false)
 		facts.CNI = doctor.GatherCNI(ctx, client)
+	}
+	if client != nil && o.onDemand {
+		facts.OnDemand = &doctor.OnDemand{API: doctor.GatherOnDemandAPI(ctx, client, cfg.Node)} // eni-dra may still start
 	}
 	var kubelet *doctor.Kubelet
 	facts.Host, kubelet, _ = doctor.GatherHost("/", cfg.Identity.MAC)
