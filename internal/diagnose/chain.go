@@ -101,21 +101,29 @@ func (x *index) pair(node string, n *v1alpha1.NodeENI) *pair {
 
 // chain goes through the checks up to the first cause.
 func (p *pair) chain(checks ...check) Chain {
-	c := Chain{Node: p.nodeName, NodeENI: p.n.Name}
+	bound := make([]func() []Step, len(checks))
+	for i, check := range checks {
+		bound[i] = func() []Step { return check(p) }
+	}
+	return Chain{Node: p.nodeName, NodeENI: p.n.Name, Steps: inOrder(bound...)}
+}
+
+// inOrder are the steps of the checks up to the first cause.
+func inOrder(checks ...func() []Step) (all []Step) {
 	for _, check := range checks {
-		steps := check(p)
-		c.Steps = append(c.Steps, steps...)
+		steps := check()
+		all = append(all, steps...)
 		if slices.ContainsFunc(steps, func(s Step) bool { return s.Mark == Bad && !s.goesOn }) {
-			return c
+			return all
 		}
 	}
-	if slices.ContainsFunc(c.Steps, func(s Step) bool { return s.Mark == Bad }) {
-		return c
+	if slices.ContainsFunc(all, func(s Step) bool { return s.Mark == Bad }) {
+		return all
 	}
-	if i := slices.IndexFunc(c.Steps, func(s Step) bool { return s.suspect }); i >= 0 {
-		c.Steps[i].Mark = Bad
+	if i := slices.IndexFunc(all, func(s Step) bool { return s.suspect }); i >= 0 {
+		all[i].Mark = Bad
 	}
-	return c
+	return all
 }
 
 // whole is the chain of a NodeENI that a node must have ENIs of.

@@ -39,12 +39,15 @@ type NameError struct{ text string }
 
 func (e *NameError) Error() string { return e.text }
 
-// Explain explains a Node, a NodeENI, or a NodeENI on a Node. A name may have the prefix
-// node/ or nodeeni/.
+// Explain explains a Node, a NodeENI, a NodeENI on a Node, or the pod of the Snapshot. A name
+// may have the prefix node/ or nodeeni/.
 func Explain(s *Snapshot, names ...string) (Explanation, error) {
 	x := newIndex(s)
 	if len(s.Absent) > 0 {
 		return x.notInstalled(), nil
+	}
+	if s.Pod != nil {
+		return x.explainPod(), nil
 	}
 	node, nodeENI, err := x.resolve(names)
 	switch {

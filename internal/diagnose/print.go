@@ -145,13 +145,34 @@ func (p Printer) Fleet(fleet Fleet, wide bool) {
 func (p Printer) enis(fleet Fleet) {
 	fmt.Fprintln(p.Out)
 	rows := [][]string{{"NODE", "NODEENI", "PHASE", "REASON", "ENI", "SUBNET", "CARD", "INDEX", "LINK", "MTU", "ADDRESSES"}}
-	for _, e := range fleet.ENIs() {
-		rows = append(rows, []string{
+	all := fleet.ENIs()
+	onDemand := slices.ContainsFunc(all, func(e ENI) bool { return e.Place != nil })
+	if onDemand {
+		rows[0] = append(rows[0], "PLACE", "CLAIM")
+	}
+	for _, e := range all {
+		row := []string{
 			e.Node, e.NodeENI, cmp.Or(string(e.Phase), "-"), cmp.Or(e.Reason, "-"), cmp.Or(e.ENIID, "-"), cmp.Or(e.SubnetID, "-"),
 			fmt.Sprint(e.NetworkCard), fmt.Sprint(e.DeviceIndex), cmp.Or(e.InterfaceName, "-"), fmt.Sprint(e.MTU), cmp.Or(strings.Join(e.Addresses, ","), "-"),
-		})
+		}
+		if onDemand {
+			row = append(row, placeAndClaim(e)...)
+		}
+		rows = append(rows, row)
 	}
 	p.table(rows)
+}
+
+// placeAndClaim are "-" for an ENI that is not on demand. One without a claim waits for the
+// next one.
+func placeAndClaim(e ENI) []string {
+	switch {
+	case e.Place == nil:
+		return []string{"-", "-"}
+	case e.Claim == nil:
+		return []string{fmt.Sprint(*e.Place), "none"}
+	}
+	return []string{fmt.Sprint(*e.Place), e.Claim.Namespace + "/" + e.Claim.Name}
 }
 
 // notRead says what is missing because it could not be read.

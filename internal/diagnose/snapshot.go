@@ -59,6 +59,8 @@ type Snapshot struct {
 	Pods        []corev1.Pod
 	// Lease is the coordinators', nil if it does not exist.
 	Lease *coordinationv1.Lease
+	// Pod is the pod that is explained, nil for others than pods.
+	Pod *PodClaims
 	// Absent are the resources that the API server does not serve.
 	Absent []Resource
 	// Unread says why a resource could not be read.
@@ -168,17 +170,19 @@ func (x *index) selects(n *v1alpha1.NodeENI, node string) bool {
 // warning is the newest warning about an object with one of the reasons; nil if there is
 // none.
 func (x *index) warning(kind, name string, reasons ...string) *corev1.Event {
-	var newest *corev1.Event
-	for i := range x.Events {
-		e := &x.Events[i]
-		if e.InvolvedObject.Kind != kind || e.InvolvedObject.Name != name || e.Type != corev1.EventTypeWarning || !slices.Contains(reasons, e.Reason) {
-			continue
-		}
-		if newest == nil || happened(e).After(happened(newest)) {
-			newest = e
+	return newest(x.Events, func(e *corev1.Event) bool {
+		return e.InvolvedObject.Kind == kind && e.InvolvedObject.Name == name && e.Type == corev1.EventTypeWarning && slices.Contains(reasons, e.Reason)
+	})
+}
+
+// newest is the last one of the Events that are chosen; nil if there is none.
+func newest(events []corev1.Event, chosen func(*corev1.Event) bool) (last *corev1.Event) {
+	for i := range events {
+		if e := &events[i]; chosen(e) && (last == nil || happened(e).After(happened(last))) {
+			last = e
 		}
 	}
-	return newest
+	return last
 }
 
 // happened is when an Event was last seen.

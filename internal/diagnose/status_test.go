@@ -40,6 +40,11 @@ func TestStatus(t *testing.T) {
 	}{
 		{name: "thousand", nodes: 1000},
 		{name: "wide", nodes: 4, wide: true},
+		{name: "wide-on-demand", nodes: 4, wide: true, change: func(s *Snapshot) {
+			s.NodeENIs[0].Spec.Attach = v1alpha1.AttachOnDemand
+			s.States[0].Status.ENIs[0].Place, s.States[0].Status.ENIs[0].Claim = new(int32(0)), &v1alpha1.ClaimReference{Namespace: "tenant-a", Name: "fw-eni"}
+			s.States[1].Status.ENIs[0].Place = new(int32(1))
+		}},
 		{name: "of-a-node", nodes: 4, filter: Filter{Node: "node-0003"}},
 		{name: "of-a-NodeENI", nodes: 4, filter: Filter{NodeENIs: []string{"storage"}}},
 		{name: "of-labels", nodes: 4, filter: Filter{Labels: labels.SelectorFromSet(labels.Set{"ng": "other"})}},

@@ -17,7 +17,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
-var update = flag.Bool("update", false, "write testdata/why")
+var update = flag.Bool("update", false, "write testdata")
 
 // situation is a cluster in which something is wrong.
 type situation struct {

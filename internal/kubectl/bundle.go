@@ -179,6 +179,9 @@ func (b *bundle) objects(ctx context.Context, namespace string) {
 	policies := parameters{"labelSelector": diagnose.NameLabel + "=" + diagnose.NameValue}
 	b.object(ctx, "objects/policies.yaml", "admission policies", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies", policies, nil)
 	b.object(ctx, "objects/policybindings.yaml", "their bindings", "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicybindings", policies, nil)
+	b.object(ctx, "objects/resourceslices.yaml", "ResourceSlices of the agents", resourcePath+"/resourceslices", slicesOfAgents, nil)
+	b.object(ctx, "objects/resourceclaims.yaml", "ResourceClaims", resourcePath+"/resourceclaims", nil, nil)
+	b.object(ctx, "objects/deviceclasses.yaml", "DeviceClasses", resourcePath+"/deviceclasses", nil, nil)
 	b.object(ctx, "objects/nads.yaml", "NetworkAttachmentDefinitions", "/apis/k8s.cni.cncf.io/v1/network-attachment-definitions", nil, nil)
 }
 

@@ -97,10 +97,10 @@ func (b *bundle) log(ctx context.Context, pod *corev1.Pod, name string, p parame
 func (b *bundle) metrics(ctx context.Context, pod *corev1.Pod) {
 	for _, c := range pod.Spec.Containers {
 		for _, port := range c.Ports {
-			if port.Name != "http" {
+			if port.Name != "http" && port.Name != "http-dra" {
 				continue
 			}
-			name := "metrics/" + pod.Name + ".txt"
+			name := "metrics/" + pod.Name + strings.TrimPrefix(port.Name, "http") + ".txt"
 			data, err := b.raw(ctx, fmt.Sprintf("%s:%d/proxy/metrics", podPath(pod), port.ContainerPort), nil)
 			if err != nil {
 				b.miss(name, err)

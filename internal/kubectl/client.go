@@ -38,7 +38,7 @@ func newAccess(flags *pflag.FlagSet) *access {
 	flags.StringVar(&a.rules.ExplicitPath, "kubeconfig", "", "path of the kubeconfig file")
 	names := clientcmd.RecommendedConfigOverrideFlags("")
 	names.ClusterOverrideFlags.APIServer.ShortName = "s" // as kubectl has it
-	names.ContextOverrideFlags.Namespace.Description = "namespace of the agents and coordinators (default: where they are found, or " + diagnose.DefaultNamespace + ")"
+	names.ContextOverrideFlags.Namespace.Description = "namespace of the agents and coordinators (default: where they are found, or " + diagnose.DefaultNamespace + "); for why pod/NAME, that of the pod"
 	access := pflag.NewFlagSet("", pflag.ContinueOnError)
 	clientcmd.BindOverrideFlags(&a.overrides, access, names)
 	access.VisitAll(func(f *pflag.Flag) {
@@ -48,9 +48,13 @@ func newAccess(flags *pflag.FlagSet) *access {
 	return a
 }
 
+func (a *access) config() clientcmd.ClientConfig {
+	return clientcmd.NewNonInteractiveDeferredLoadingClientConfig(a.rules, &a.overrides)
+}
+
 // connect makes a client.
 func (a *access) connect() (*client, error) {
-	cfg, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(a.rules, &a.overrides).ClientConfig()
+	cfg, err := a.config().ClientConfig()
 	if clientcmd.IsEmptyConfig(err) {
 		return nil, errors.New("there is no kubeconfig: set KUBECONFIG, or name the file with --kubeconfig")
 	} else if err != nil {

@@ -36,6 +36,7 @@ Usage:
   kubectl eni status [NODEENI ...]         show what is not Ready, oldest problem first
   kubectl eni why NODE|NODEENI             explain why ENIs are not Ready, and what to do
   kubectl eni why NODE NODEENI             the same for one NodeENI on one node
+  kubectl eni why pod/NAME                 explain why a pod does not have the ENI that it claims
   kubectl eni doctor NODE [-- FLAG ...]    run the agent's doctor on a node
   kubectl eni bundle                       collect everything that a support case needs in a file
   kubectl eni version                      print the version
@@ -65,7 +66,7 @@ type command struct {
 
 var commands = map[string]command{
 	"status": {about: "kubectl eni status [NODEENI ...] shows a line for each NodeENI, and everything that is not Ready.", flags: statusFlags, most: -1},
-	"why":    {about: "kubectl eni why NODE|NODEENI, or NODE NODEENI, checks everything that an ENI needs, and stops at the first cause of a problem.\nA name may have the prefix node/ or nodeeni/.", flags: whyFlags, least: 1, most: 2},
+	"why":    {about: "kubectl eni why NODE|NODEENI, or NODE NODEENI, checks everything that an ENI needs, and stops at the first cause of a problem.\nA name may have the prefix node/ or nodeeni/. kubectl eni why pod/NAME, or pod/NAMESPACE/NAME, does the same for a pod that claims ENIs.", flags: whyFlags, least: 1, most: 2},
 	"doctor": {about: "kubectl eni doctor NODE [-- FLAG ...] runs \"eni-agent doctor\" in the agent's pod on the node. Flags after -- are passed to the doctor.\nIt requires permission to create pods/exec in the agents' namespace.", flags: doctorFlags, least: 1, most: -1},
 	"bundle": {about: "kubectl eni bundle writes a tar.gz file with everything that a support case needs. Its index.txt lists the contents and what could not be read.", flags: bundleFlags},
 }

@@ -14,13 +14,23 @@ func whyFlags(flags *pflag.FlagSet) func(context.Context, *access, []string, IO)
 		if err := checkOutput(*output, "json", "yaml"); err != nil {
 			return exitUsage, err
 		}
+		namespace, pod, err := podArgument(args, a.podNamespace())
+		if err != nil {
+			return exitUsage, err
+		}
 		c, err := a.connect()
 		if err != nil {
 			return exitUnreadable, err
 		}
+		if pod != "" && args[0] == diagnose.PodPrefix+pod {
+			c.namespace = "" // the flag names that of the pod
+		}
 		r, err := c.read(ctx)
+		if err == nil && pod != "" {
+			err = r.pod(ctx, namespace, pod)
+		}
 		if err != nil {
-			return exitUnreadable, err
+			return exitUnreadable, err // but a wrong name is wrong usage
 		}
 		e, err := diagnose.Explain(&r.snapshot, args...)
 		if err != nil {
