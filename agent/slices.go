@@ -125,14 +125,12 @@ func (o offering) device(w want, entry v1alpha1.ENIState) kube.Device {
 			"ipv6":        {Bool: new(w.givesIPv6())},
 			"attached":    {Bool: &attached},
 			"networkCard": {Int: new(int64(w.card))},
+			"mtu":         {Int: new(int64(w.mtu))}, // 0 if not set: the scheduler stops at a device without the attribute
 		},
 		ConsumesCounters:         []kube.CounterConsumption{{CounterSet: counterSet(w.card), Counters: map[string]kube.Counter{placesCounter: {Value: "1"}}}},
 		BindsToNode:              new(true),
 		BindingConditions:        []string{ConditionAttached},
 		BindingFailureConditions: []string{ConditionAttachFailed},
-	}
-	if w.mtu > 0 {
-		d.Attributes["mtu"] = kube.DeviceAttribute{Int: new(int64(w.mtu))}
 	}
 	if reason := o.taint(w, entry); reason != "" {
 		d.Taints = []kube.DeviceTaint{{Key: taintPrefix + reason, Effect: "NoSchedule"}}

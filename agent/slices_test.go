@@ -141,6 +141,11 @@ func TestDevices(t *testing.T) {
 			t.Errorf("%+v", s)
 		}
 		total += len(s.Devices)
+		for _, d := range s.Devices {
+			if len(d.Attributes) != len(all[1].Devices[0].Attributes) {
+				t.Errorf("%s has %d attributes, not those of the others", d.Name, len(d.Attributes))
+			}
+		}
 	}
 	if len(all) != 3 || total != 29+31+31 {
 		t.Errorf("%d slices, %d devices", len(all), total)
