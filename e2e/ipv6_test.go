@@ -272,6 +272,7 @@ func (c *cluster) testAdvertisedBefore(*testing.T) {
 		}
 		return ""
 	}
+	c.await("main is clean", clean) // the agent removes routes after it has configured the link
 	c.stays("main", time.Second, clean)
 	c.forgetTables(node) // by a firewall's restart
 	time.Sleep(200 * time.Millisecond)
