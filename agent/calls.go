@@ -75,6 +75,16 @@ func (c *calls) creating() map[inventory.Slot]bool {
 
 func (c *calls) patchingNode() bool { return c.busy(nodePart.key) || c.busy(statusPart.key) }
 
+// reportingDevices reports whether ResourceSlices or the status of a claim is being written.
+func (c *calls) reportingDevices() bool {
+	for key := range c.running {
+		if key == slicesKey || key.Action == claimAction {
+			return true
+		}
+	}
+	return false
+}
+
 // mustEnd says whether anything is under way that an agent which stops has to hear the
 // end of.
 func (c *calls) mustEnd() bool {

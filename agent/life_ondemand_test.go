@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
@@ -201,6 +202,42 @@ func TestClaimInPod(t *testing.T) {
 		}
 		c.end()
 	})
+}
+
+// A node loses its label, and with it the DaemonSet's pod, while a pod has the ENI. Without
+// its devices, no more pods wait there, and the claim and an Event name what has happened.
+func TestClaimLosesItsENI(t *testing.T) {
+	for name, ends := range map[string]bool{"the agent continues": false, "the agent ends": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := settledClaims(t, "od")
+				c.claim()
+				pass(10 * time.Second)
+				c.takeIntoPod()
+				pass(time.Minute)
+				c.change(func(s *agent.Snapshot) { s.NodeENIs = nil })
+				if ends {
+					c.halt(false)
+				}
+				pass(10 * time.Second)
+				if len(c.slices) > 0 {
+					t.Errorf("%d slices are still published", len(c.slices))
+				}
+				status := c.memory.truth().Claims[0].Status
+				if at := meta.FindStatusCondition(status.Conditions, agent.ConditionAttached); at.Status != metav1.ConditionFalse || at.Reason != "DeviceGone" {
+					t.Errorf("reported is %+v", status)
+				}
+				i := slices.Index(c.events.Reasons, "PodsLoseNetwork")
+				if i < 0 || !strings.HasSuffix(c.events.Messages[i], "so that it is created again: default/pod") {
+					t.Errorf("Events are %q", c.events.Messages)
+				}
+				if ends {
+					c.boot()
+				}
+				c.end()
+			})
+		})
+	}
 }
 
 // An agent that has just started, and cannot read claims yet, keeps what they have.

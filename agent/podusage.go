@@ -101,11 +101,15 @@ func (p *pods) tellWhoLosesENI(n podnetwork.Network, eniID string) {
 	if more := len(names) - podsNamed; more > 0 {
 		text += fmt.Sprintf(", and %d more", more)
 	}
-	p.Log.Warn("pods lost the network of an ENI that is no longer for pods", "nodeENI", n.NodeENI, "eni", eniID, "pods", text)
-	about := kube.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeENI", Name: n.NodeENI, UID: types.UID(n.NodeENIUID)}
-	const message = "%s is no longer for pods. These pods keep running, but their interface has no connectivity; delete them so that they are created again: %s"
-	p.Recorder.Event(about, kube.EventWarning, "PodsLoseNetwork", "node %s: "+message, p.Node, eniID, text)
-	p.Recorder.Event(kube.NodeRef(p.Node), kube.EventWarning, "PodsLoseNetwork", "NodeENI %s: "+message, n.NodeENI, eniID, text)
+	p.tellPodsLose(n.NodeENI, types.UID(n.NodeENIUID), eniID+" is no longer for pods. These pods keep running, but their interface has no connectivity; delete them so that they are created again: "+text)
+}
+
+// tellPodsLose reports to the NodeENI and to the Node which pods lose the network of an ENI.
+func (s *shared) tellPodsLose(nodeENI string, uid types.UID, message string) {
+	s.Log.Warn("pods lose the network of an ENI", "nodeENI", nodeENI, "message", message)
+	about := kube.ObjectReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeENI", Name: nodeENI, UID: uid}
+	s.Recorder.Event(about, kube.EventWarning, "PodsLoseNetwork", "node %s: %s", s.Node, message)
+	s.Recorder.Event(kube.NodeRef(s.Node), kube.EventWarning, "PodsLoseNetwork", "NodeENI %s: %s", nodeENI, message)
 }
 
 // check looks at the files though nothing has happened, and for what pods have left

@@ -35,7 +35,8 @@ func (a *Agent) shutDown(ctx context.Context) {
 			return
 		}
 		a.releaseOnly(ctx, time.Now())
-		for a.calls.busy(saveKey) || a.calls.patchingNode() {
+		// Without an agent, a pod would wait in vain for a device that is still published.
+		for a.calls.busy(saveKey) || a.calls.patchingNode() || a.calls.reportingDevices() {
 			if !a.drain(ctx) {
 				return
 			}
