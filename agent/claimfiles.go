@@ -115,10 +115,17 @@ func (f *claimFiles) save(claims []claimnetwork.Claim, known bool, now time.Time
 // tell says whether eni-dra is told that.
 func (f *claimFiles) tell(c claimnetwork.Claim) bool { return f.texts[types.UID(c.UID)] == jsonOf(c) }
 
-// holder is the pod that has the ENI's link, with the link's name in it; empty when none has.
-func (f *claimFiles) holder(eniID string) (pod, link string) {
+// holder is a pod that has the link of an ENI in its network namespace.
+type holder struct {
+	pod   string // namespace and name; empty if none has the link
+	link  string // the link's name in the pod
+	claim types.UID
+}
+
+// holder is the pod that has the ENI's link by a claim.
+func (f *claimFiles) holder(eniID string) holder {
 	if f.OnDemand == nil {
-		return "", ""
+		return holder{}
 	}
 	attachments, err := claimnetwork.Attachments(f.OnDemand.Files.DataDir)
 	if err != nil {
@@ -127,8 +134,8 @@ func (f *claimFiles) holder(eniID string) (pod, link string) {
 	for _, a := range attachments {
 		i := slices.IndexFunc(a.Claim.Devices, func(d claimnetwork.Device) bool { return d.ENI.ID == eniID })
 		if in := a.InPod(); in != nil && i >= 0 && i < len(in.Interfaces) {
-			return in.String(), in.Interfaces[i]
+			return holder{in.String(), in.Interfaces[i], types.UID(a.Claim.UID)}
 		}
 	}
-	return "", ""
+	return holder{}
 }

@@ -6,6 +6,8 @@ import (
 	"reflect"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
@@ -38,10 +40,10 @@ type linkState struct {
 	wait
 	logged time.Time      // when a repair was last logged
 	wanted hostnet.Wanted // the link was configured so
-	// pod, unless empty, has the link in its namespace, by the CNI plugin eni or eni-dra. Name
-	// and MTU
-	// are those that it had here.
-	pod string
+	// pod, unless empty, has the link in its network namespace, by the CNI plugin eni or, for
+	// the claim, eni-dra. Name and MTU are those that the link had here.
+	pod   string
+	claim types.UID
 }
 
 // wait is how long a link that EC2 says to be attached has not been here.
@@ -174,7 +176,7 @@ func (h *host) configure(l link, now time.Time) (events []linkEvent) {
 	case state.err != nil: // that does not say that there is no link
 		state = before.unknown(state.err)
 	default:
-		state.pod = h.holder(l.eni.ID)
+		state.pod, state.claim = h.holder(l.eni.ID)
 		state.Name, state.MTU = before.Name, before.MTU
 		describedOnly := l.eni.Attachment != nil && l.eni.AttachedAt.IsZero()
 		var change inventory.LinkChange
@@ -198,13 +200,14 @@ func (h *host) configure(l link, now time.Time) (events []linkEvent) {
 	return events
 }
 
-// holder is the pod that has the ENI's link, "" when none is known to.
-func (h *host) holder(eniID string) string {
+// holder is the pod that has the ENI's link, "" when none is known to, and the claim by
+// which it has the link.
+func (h *host) holder(eniID string) (pod string, claim types.UID) {
 	if pod := h.pods.holder(eniID); pod != "" {
-		return pod
+		return pod, ""
 	}
-	pod, _ := h.claims.files.holder(eniID)
-	return pod
+	holder := h.claims.files.holder(eniID)
+	return holder.pod, holder.claim
 }
 
 // unknown is the state when the link could not be looked for: what was known of it

@@ -303,7 +303,7 @@ func (o *onDemand) progress(c Claim, of offering) (p progress) {
 			}
 		}
 	}
-	_, p.link = o.files.holder(p.entry.ENIID)
+	p.link = o.files.holder(p.entry.ENIID).link
 	p.awaitsRoom = eni.IsAttachmentLimit(refusalIn(p.entry)) && slices.ContainsFunc(of.view.enis, func(e inventory.ENI) bool { return of.view.leaving(e, of.plan.release) })
 	return p
 }

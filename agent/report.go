@@ -266,6 +266,8 @@ func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, rea
 	switch link := s.links[e.ID]; {
 	case link.err != nil:
 		return v1alpha1.PhaseFailed, linkReason(link.err), link.err.Error()
+	case link.pod != "" && w.OnDemand() && (w.claim == nil || w.claim.UID != link.claim):
+		return v1alpha1.PhaseConfiguring, reasonLinkGone, fmt.Sprintf("pod %s still has the link in its network namespace, by a ResourceClaim that no longer has the ENI", link.pod)
 	case link.pod != "":
 	case link.overdue:
 		return v1alpha1.PhaseConfiguring, reasonLinkOverdue, fmt.Sprintf("EC2 reports the ENI as attached, but the host's network namespace has had no link with MAC %[2]s for over %[1]s; check whether a pod has taken the link (the CNI plugin host-device does that), and check the kernel log for driver errors", linkPatience, e.MAC)

@@ -43,6 +43,7 @@ func TestSlices(t *testing.T) {
 	a, b, card1 := templateFor("a", subnetA), templateFor("b", subnetA2), templateFor("c", subnetA).on(1)
 	always := wantFor("x", subnetA, 1)
 	onDemand := func(t want, number int32) want { t.Slot = t.at(number); return t }
+	claimedBy := func(name string, w want) want { w.claim = claimOf(name, "").reference(); return w }
 	attached := eniFor("eni-0", "a", subnetA).onPlace(1).at(me, 2, "attached")
 	free := eniFor("eni-1", "a", subnetA).onPlace(0)
 	fail := func(key func(v *view) call, code string) func(*view) {
@@ -75,7 +76,9 @@ func TestSlices(t *testing.T) {
 		"its link is still to come":      {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached}, link: linkState{wait: wait{waiting: now}}, want: "card-0=3 a0 a1 a2"},
 		"its link has gone":              {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached.with(func(e *inventory.ENI) { e.Link = inventory.LinkLost })}, link: linkState{wait: wait{waiting: now}}, want: "card-0=3 a0 a2 a1"},
 		"its link cannot be configured":  {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached}, link: linkState{err: errors.New("no")}, want: "card-0=3 a0 a2 a1(LinkFailed)"},
-		"its link is in a pod":           {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached}, link: linkState{pod: "default/pod"}, want: "card-0=3 a1+ a0 a2"},
+		"its link is still in a pod":     {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached}, link: linkState{pod: "default/pod", claim: "x"}, want: "card-0=3 a0 a2 a1"},
+		"its link is in the pod":         {templates: []want{a}, wants: []want{claimedBy("x", onDemand(a, 1))}, enis: []fixture{attached}, link: linkState{pod: "default/pod", claim: "uid-x"}, want: "card-0=3 a1+ a0 a2"},
+		"it is in a pod of the last one": {templates: []want{a}, wants: []want{claimedBy("y", onDemand(a, 1))}, enis: []fixture{attached}, link: linkState{pod: "default/pod", claim: "uid-x"}, want: "card-0=3 a0 a2 a1"},
 		"EC2 does not show it":           {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached.with(func(e *inventory.ENI) { e.Evidence = inventory.Missed })}, want: "card-0=3 a0 a2 a1"},
 		"it is being detached":           {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{attached.at(me, 2, "detaching")}, want: "card-0=3 a0 a2 a1"},
 		"its security groups are set":    {templates: []want{a}, wants: []want{onDemand(a, 1)}, enis: []fixture{otherGroups}, want: "card-0=3 a1+ a0 a2"},
