@@ -286,6 +286,12 @@ func (c *claims) takeIntoPod() {
 	c.host.take(true)
 }
 
+// returnFromPod does what eni-dra does when pods end.
+func (c *claims) returnFromPod() {
+	c.must(os.RemoveAll(c.files.DataDir))
+	c.host.take(false)
+}
+
 // FuzzClaims lets claims come and go while EC2, the API server and the agent fail.
 func FuzzClaims(f *testing.F) {
 	fuzzWorld(f, 60, func(w *world) {

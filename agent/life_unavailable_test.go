@@ -72,7 +72,9 @@ func TestClaimsUnavailable(t *testing.T) {
 func TestClaimsUnresolved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newWorld(t, draw.From(nil)).withClaims("a", "b")
-		c.change(func(s *agent.Snapshot) { s.NodeENIs[1].Spec.SecurityGroupIDs, s.NodeENIs[1].Spec.SecurityGroupNames = nil, []string{"x"} })
+		c.change(func(s *agent.Snapshot) {
+			s.NodeENIs[1].Spec.SecurityGroupIDs, s.NodeENIs[1].Spec.SecurityGroupNames = nil, []string{"x"}
+		})
 		c.must(c.cloud.Inject(cloud.Fault{Action: "DescribeSecurityGroups", Count: 1000, Code: "UnauthorizedOperation"}))
 		c.boot()
 		pass(time.Minute)
