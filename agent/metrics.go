@@ -96,7 +96,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			"Number of writes of the status of ResourceClaims by result: ok, error. Only with --on-demand.",
 			"result", resultOK, resultError),
 		sliceWrites: counter("eni_agent_slice_writes_total",
-			"Number of times that the agent made the ResourceSlices of the node what they must be, by result: ok, error. Only with --on-demand.",
+			"Number of updates of the ResourceSlices of the node by result: ok, error. Only with --on-demand.",
 			"result", resultOK, resultError),
 		lastHeartbeat: gauge("eni_agent_last_heartbeat_timestamp_seconds",
 			"Unix time of the last iteration of the agent's main loop, which runs at least every 10 s."),

@@ -138,7 +138,7 @@ func (d *desired) refuseOnDemand() {
 		}
 		d.unresolved[t.UID] = true
 		d.problems = append(d.problems, problem{t.UID, t.nodeENI, t.generation, reasonOnDemandDisabled,
-			"the NodeENI has attach: OnDemand, but this agent does not provide ENIs on demand; set onDemand.enabled in the Helm chart, or start the agent with --on-demand"})
+			"the NodeENI has attach: OnDemand, but this agent does not offer ENIs on demand; set onDemand.enabled in the Helm chart, or start the agent with --on-demand"})
 	}
 }
 

@@ -214,7 +214,7 @@ func (s situation) phase(w want, e inventory.ENI, exists bool) (phase v1alpha1.P
 	case a == nil:
 		at := s.plan.places[w.Slot]
 		if leaving := s.plan.awaitsRoom[w.Slot]; leaving != "" {
-			return v1alpha1.PhaseAttaching, reasonAttaching, fmt.Sprintf("the instance takes no more ENIs until %s, which has given way to this ENI, is detached", leaving)
+			return v1alpha1.PhaseAttaching, reasonAttaching, fmt.Sprintf("the instance has no room for the ENI until EC2 has detached %s, which gives way to it", leaving)
 		}
 		phase, reason, message = s.failed(attachCall(w, e, at).key(), v1alpha1.PhaseAttaching)
 		return phase, cmp.Or(reason, reasonAttaching), cmp.Or(message, fmt.Sprintf("waiting for EC2 to attach the ENI at %v", at))

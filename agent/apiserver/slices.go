@@ -91,7 +91,7 @@ func (s *resourceSlices) publish(ctx context.Context, pool agent.Pool, node *kub
 		return nil
 	}
 	if node == nil {
-		return errors.New("there is no Node that could own ResourceSlices")
+		return errors.New("the Node does not exist yet, so it cannot own ResourceSlices")
 	}
 	if err := s.limiter.Wait(ctx); err != nil {
 		return err
