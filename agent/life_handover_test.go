@@ -141,3 +141,30 @@ func TestClaimInGhost(t *testing.T) {
 		c.end()
 	})
 }
+
+// From the allocation to the report that the ENI is attached, no time passes but EC2's own:
+// nothing is polled. A claim that gets a warm ENI has it at once.
+func TestClaimsLatency(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := settledClaims(t, "od")
+		device := c.slices[1].Devices[0].Name
+		for _, step := range []struct {
+			what string
+			uid  types.UID
+			most time.Duration
+		}{
+			{"a new ENI", "uid-1", 3 * ec2Write}, // create, attach, modify
+			{"a warm ENI", "uid-2", 0},
+		} {
+			began := time.Now()
+			c.allocateTo(device, step.uid)
+			pass(5 * time.Second)
+			if took := c.attached["claim-1"].Sub(began); took < 0 || took > step.most+time.Millisecond {
+				t.Errorf("%s: attached after %v, EC2's own time is %v", step.what, took, step.most)
+			}
+			c.allocateTo("", "")
+			pass(5 * time.Second)
+		}
+		c.end()
+	})
+}

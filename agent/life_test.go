@@ -114,6 +114,8 @@ const (
 	// linkedWindow is how long the agent waits before it believes that an ENI is gone
 	// whose link has been here.
 	linkedWindow = 15 * time.Second
+	// ec2Write is how long EC2 takes to answer a call that changes something.
+	ec2Write = 50 * time.Millisecond
 )
 
 // place is the place for one ENI on the node: a NodeENI and a subnet.
@@ -175,7 +177,7 @@ func newCloud(t *testing.T, c *draw.Choices, fabric cloud.Fabric) *cloud.Cloud {
 			{Name: "m5.fuzz", MaxENIs: 30, NetworkCards: 2, IPv4PerENI: 30, EnaSrd: true, EnaQueues: cloud.EnaQueues{Flexible: true, Default: 8, MaxPerENI: 32}}, {Name: small, MaxENIs: 3, IPv4PerENI: smallAddresses},
 		},
 		Timing: cloud.Timing{
-			Read: 20 * time.Millisecond, Write: 50 * time.Millisecond,
+			Read: 20 * time.Millisecond, Write: ec2Write,
 			Attach: draw.Of(c, 0, 200*time.Millisecond, 5*time.Second), Detach: draw.Of(c, time.Second, 3*time.Second, 90*time.Second),
 			PlugDelay: draw.Of(c, 0, 100*time.Millisecond, 2*time.Second, 30*time.Second),
 			IMDSLag:   draw.Of(c, 0, 10*time.Second), DeleteInUse: draw.Of(c, 0, time.Second, 4*time.Second),
