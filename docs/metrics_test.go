@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/coordinator"
+	"github.com/aws-multi-eni/aws-multi-eni/dra"
 	shared "github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
@@ -63,6 +64,10 @@ func TestMetricsPage(t *testing.T) {
 			agent.NewPodCounters(r, "", nil)
 		},
 		"eni_coordinator": func(r prometheus.Registerer) { coordinator.NewMetrics(r) },
+		"eni_dra": func(r prometheus.Registerer) {
+			dra.NewMetrics(r)
+			dra.Observe(r, dra.New(dra.Config{}, nil))
+		},
 	} {
 		registry := shared.NewMetrics(prefix)
 		register(registry)
@@ -74,7 +79,7 @@ func TestMetricsPage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, prefix := range []string{"eni_agent", "eni_link", "eni_ena", "eni_coordinator", "eni_ec2"} {
+	for _, prefix := range []string{"eni_agent", "eni_link", "eni_ena", "eni_coordinator", "eni_dra", "eni_ec2"} {
 		want := "| metric | description |\n|---|---|\n"
 		for _, row := range rows {
 			if strings.HasPrefix(row, "| `"+prefix+"_") {

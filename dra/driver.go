@@ -1,8 +1,8 @@
-// Package dra brings the ENIs of ResourceClaims into pods. It is the DRA plugin of the
-// kubelet, which says when a claim is about to be used, and an NRI plugin of the container
-// runtime, which says when a pod has a network namespace and when it ends. It speaks
-// neither to the API server nor to EC2: the agent says in files what ENIs a claim has, and
-// which pods may use it.
+// Package dra moves the ENIs of ResourceClaims into pods and back. It is a DRA plugin of
+// the kubelet, which calls it before the first pod that uses a claim starts and after the
+// last one has ended, and an NRI plugin of the container runtime, which calls it when a
+// pod has its network namespace and before that is removed. It asks neither the API server
+// nor EC2: the agent writes to files which ENIs a claim has and which pods may use it.
 package dra
 
 import (
@@ -18,49 +18,54 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimlink"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
 
-// Config says where things are.
+// Config is the configuration of a Driver.
 type Config struct {
-	Log *slog.Logger
-	// ClaimsDir has the agent's files, and DataDir the attachments.
+	Log     *slog.Logger
+	Metrics *Metrics
+	// Heartbeat detects a move that hangs. It is optional.
+	Heartbeat *program.Heartbeat
+	// ClaimsDir has the files of the agent, and DataDir the attachments.
 	ClaimsDir, DataDir string
-	// SysctlDir is /proc/sys/net where it can be written.
+	// SysctlDir is a writable /proc/sys/net.
 	SysctlDir string
-	// KubeletDir is the kubelet's root directory, and NRISocket that of the runtime.
-	KubeletDir, NRISocket string
-	// Patience is how long preparing a claim waits for what is missing. The kubelet itself
-	// waits 45 s, and tries again.
+	// KubeletDir is the root directory of the kubelet.
+	KubeletDir string
+	// NRISocket is the socket on which the runtime listens for NRI plugins.
+	NRISocket string
+	// Patience is how long a call that prepares a claim waits for the agent or the
+	// runtime. The kubelet waits for 45 s, and calls again later.
 	Patience time.Duration
 }
 
-// Driver moves links into pods and back. Its state is in the attachments' files; a Driver
-// that is new goes on where the one before it was killed.
+// Driver moves links into pods and back. All its state is in the attachments' files: a new
+// Driver continues where the previous process was killed.
 type Driver struct {
 	Config
+	*connections
 	host *netns.Namespace
 
-	mu sync.Mutex // one change at a time
-	// offline is why the runtime would not tell of a pod that it makes now; nil when it
-	// would.
-	offline error
-	// registered: the kubelet has found the plugin.
-	registered bool
+	mu sync.Mutex // held during each change
 }
 
-// New returns a Driver for links of the host's namespace.
+// New returns a Driver for the links of the host's network namespace.
 func New(config Config, host *netns.Namespace) *Driver {
-	return &Driver{Config: config, host: host, offline: errors.New("not connected yet")}
+	return &Driver{Config: config, connections: newConnections(), host: host}
 }
 
 func (d *Driver) links() claimlink.Mover {
 	return claimlink.Mover{Host: d.host, ClaimsDir: d.ClaimsDir, DataDir: d.DataDir, SysctlDir: d.SysctlDir}
 }
 
-// change changes links and attachments while neither another call nor the CNI plugin does.
+// change runs a function that changes attachments and links, and keeps other calls and the
+// CNI plugin waiting.
 func (d *Driver) change(do func() error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.Heartbeat.Beat()
+	defer d.Heartbeat.Rest()
 	unlock, err := claimnetwork.Lock(d.DataDir)
 	if err != nil {
 		return err
@@ -69,26 +74,16 @@ func (d *Driver) change(do func() error) error {
 	return do()
 }
 
-// setOffline notes whether the runtime tells of pods.
-func (d *Driver) setOffline(err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.offline = err
-}
-
-func (d *Driver) setRegistered(registered bool) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.registered = registered
-}
-
-// claimRef is a claim as the kubelet names it.
+// claimRef is a claim as the kubelet identifies it.
 type claimRef struct{ namespace, name, uid string }
 
-// prepare notes that a claim is about to be used by a pod, and returns its devices. A pod
-// whose claim is not prepared is not started, so it fails while the pod would not get the
-// links: the agent has not made them, or the runtime does not tell of pods. It tries until
-// ctx ends.
+// String names the claim, for messages.
+func (r claimRef) String() string { return r.namespace + "/" + r.name }
+
+// prepare records that a pod is about to use a claim, and returns its devices. The kubelet
+// starts no pod while that fails, so it fails as long as the pod would not get its ENIs:
+// the agent has not attached them, or the runtime is not connected. It tries until ctx
+// ends.
 func (d *Driver) prepare(ctx context.Context, ref claimRef) (claimnetwork.Claim, error) {
 	for {
 		var claim claimnetwork.Claim
@@ -103,12 +98,12 @@ func (d *Driver) prepare(ctx context.Context, ref claimRef) (claimnetwork.Claim,
 }
 
 func (d *Driver) tryPrepare(ref claimRef) (claimnetwork.Claim, error) {
-	if d.offline != nil {
-		return claimnetwork.Claim{}, fmt.Errorf("eni-dra does not receive the events of pods from the container runtime: %w; check that NRI is enabled in containerd, which it is by default from version 2.0", d.offline)
+	if err := d.Runtime(); err != nil {
+		return claimnetwork.Claim{}, err
 	}
 	a, err := claimnetwork.ReadAttachment(d.DataDir, ref.uid)
 	if err == nil && a.InPod() != nil {
-		return a.Claim, nil // after a restart of the kubelet
+		return a.Claim, nil // the kubelet prepares all claims again when it has restarted
 	}
 	claim, err := claimnetwork.Read(d.ClaimsDir, ref.uid)
 	switch {
@@ -117,7 +112,7 @@ func (d *Driver) tryPrepare(ref claimRef) (claimnetwork.Claim, error) {
 	case err != nil:
 		return claim, err
 	case len(claim.Pods) == 0:
-		return claim, errors.New("the agent has not seen yet which pod the claim is reserved for")
+		return claim, errors.New("the agent has not seen yet for which pod the claim is reserved")
 	}
 	if err := claim.Unready(); err != nil {
 		return claim, err
@@ -125,7 +120,7 @@ func (d *Driver) tryPrepare(ref claimRef) (claimnetwork.Claim, error) {
 	return claim, claimnetwork.WriteAttachment(d.DataDir, claimnetwork.NewAttachment(claim))
 }
 
-// unprepare takes the links of a claim back that no pod uses any more.
+// unprepare moves the links of a claim that no pod uses any longer back to the host.
 func (d *Driver) unprepare(ref claimRef) error {
 	return d.change(func() error { return d.tryUnprepare(ref) })
 }
@@ -137,7 +132,7 @@ func (d *Driver) tryUnprepare(ref claimRef) error {
 		return nil
 	case err != nil:
 		// The kernel returns the links with the pod's namespace.
-		d.Log.Warn("cannot read the attachment of a claim that is no longer used; removing it", "claim", ref.namespace+"/"+ref.name, "error", err)
+		d.Log.Warn("cannot read the attachment of a claim that is no longer used; removing it", "claim", ref.String(), "error", err)
 	default:
 		if err := d.detach(&a); err != nil {
 			return err
@@ -149,19 +144,26 @@ func (d *Driver) tryUnprepare(ref claimRef) error {
 // attach moves the links of a claim into a pod.
 func (d *Driver) attach(a *claimnetwork.Attachment, pod claimnetwork.Pod) error {
 	begun := time.Now()
-	if err := d.links().Attach(a, pod, nil); err != nil {
-		return err
+	err := d.links().Attach(a, pod, nil)
+	d.Metrics.moved(toPod, begun, err)
+	if err == nil {
+		d.Log.Info("moved ENIs into a pod", "claim", a.Claim.String(), "pod", pod.String(), "interfaces", a.Pod.Interfaces, "took", time.Since(begun).Round(time.Millisecond))
 	}
-	d.Log.Info("moved ENIs into a pod", "claim", a.Claim.String(), "pod", pod.String(), "interfaces", a.Pod.Interfaces, "took", time.Since(begun).Round(time.Millisecond))
-	return nil
+	return err
 }
 
-// detach moves the links of a claim back from its pod.
+// detach moves the links of a claim from its pod, if any, back to the host. The claim stays
+// prepared, for the next sandbox or pod.
 func (d *Driver) detach(a *claimnetwork.Attachment) error {
 	pod := a.Pod
+	if pod == nil {
+		return nil
+	}
+	begun := time.Now()
 	err := d.links().Detach(a)
-	if err == nil && pod != nil {
-		d.Log.Info("took ENIs back from a pod", "claim", a.Claim.String(), "pod", pod.String())
+	d.Metrics.moved(toHost, begun, err)
+	if err == nil {
+		d.Log.Info("moved ENIs back from a pod", "claim", a.Claim.String(), "pod", pod.String())
 	}
 	return err
 }

@@ -17,29 +17,28 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 )
 
-// DefaultKubeletDir is the kubelet's --root-dir.
+// DefaultKubeletDir is the default of the kubelet's flag --root-dir.
 const DefaultKubeletDir = "/var/lib/kubelet"
 
-// serveKubelet is the DRA plugin of the kubelet until ctx ends. The kubelet finds it by its
-// socket among the registrations, also after a restart.
+// serveKubelet serves the DRA plugin until ctx ends. The kubelet watches the directory of
+// the registration socket, and reads all of it when it starts.
 func (d *Driver) serveKubelet(ctx context.Context) error {
 	endpoint := filepath.Join(d.KubeletDir, "plugins", claimnetwork.Driver, "dra.sock")
-	plugin := grpc.NewServer()
-	drapb.RegisterDRAPluginServer(plugin, kubeletPlugin{driver: d, ending: ctx.Done()})
+	plugin := grpc.NewServer(grpc.StatsHandler(d.connections))
+	drapb.RegisterDRAPluginServer(plugin, kubeletPlugin{driver: d, ending: ctx})
 	registration := grpc.NewServer()
 	registerpb.RegisterRegistrationServer(registration, kubeletRegistration{driver: d, endpoint: endpoint})
 
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(ctx, plugin, endpoint) })
-	// The kubelet calls the plugin as soon as it has found the registration; until the
-	// endpoint is there, it tries again.
+	// The kubelet connects to the endpoint when it has found the registration, and retries.
 	group.Go(func() error {
 		return serve(ctx, registration, filepath.Join(d.KubeletDir, "plugins_registry", claimnetwork.Driver+"-reg.sock"))
 	})
 	return group.Wait()
 }
 
-// serve serves on a socket until ctx ends. It takes the place of one that is left behind.
+// serve serves on a socket until ctx ends. It replaces the socket of a killed process.
 func serve(ctx context.Context, server *grpc.Server, socket string) error {
 	if err := os.MkdirAll(filepath.Dir(socket), 0o750); err != nil {
 		return err
@@ -59,7 +58,7 @@ func serve(ctx context.Context, server *grpc.Server, socket string) error {
 	return ctx.Err()
 }
 
-// kubeletRegistration tells the kubelet of the plugin.
+// kubeletRegistration answers the kubelet's questions about the plugin.
 type kubeletRegistration struct {
 	registerpb.UnsafeRegistrationServer
 	driver   *Driver
@@ -74,44 +73,41 @@ func (r kubeletRegistration) GetInfo(context.Context, *registerpb.InfoRequest) (
 }
 
 func (r kubeletRegistration) NotifyRegistrationStatus(_ context.Context, s *registerpb.RegistrationStatus) (*registerpb.RegistrationStatusResponse, error) {
-	r.driver.setRegistered(s.PluginRegistered)
 	if s.PluginRegistered {
+		r.driver.setRefused(nil)
 		r.driver.Log.Info("registered with the kubelet")
 	} else {
-		r.driver.Log.Error("the kubelet refuses the plugin", "error", s.Error)
+		r.driver.setRefused(errors.New(s.Error))
+		r.driver.Log.Error("the kubelet has refused the plugin", "error", s.Error)
 	}
 	return new(registerpb.RegistrationStatusResponse), nil
 }
 
-// kubeletPlugin is called before the first and after the last pod that uses a claim.
+// kubeletPlugin has the calls of the kubelet before the first and after the last pod that
+// uses a claim.
 type kubeletPlugin struct {
 	drapb.UnsafeDRAPluginServer
 	driver *Driver
-	ending <-chan struct{}
+	ending context.Context // ends when the driver does
 }
 
 func (p kubeletPlugin) NodePrepareResources(ctx context.Context, request *drapb.NodePrepareResourcesRequest) (*drapb.NodePrepareResourcesResponse, error) {
 	response := &drapb.NodePrepareResourcesResponse{Claims: map[string]*drapb.NodePrepareResourceResponse{}}
 	ctx, cancel := context.WithTimeout(ctx, p.driver.Patience)
 	defer cancel()
-	go func() {
-		select {
-		case <-p.ending:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
+	defer context.AfterFunc(p.ending, cancel)()
 	for _, c := range request.Claims {
 		result := new(drapb.NodePrepareResourceResponse)
-		claim, err := p.driver.prepare(ctx, claimRef{c.Namespace, c.Name, c.Uid})
+		ref := claimRef{c.Namespace, c.Name, c.Uid}
+		claim, err := p.driver.prepare(ctx, ref)
+		p.driver.Metrics.prepared(err)
 		if err != nil {
 			result.Error = err.Error()
-			p.driver.Log.Warn("cannot prepare a claim", "claim", c.Namespace+"/"+c.Name, "error", err)
+			p.driver.Log.Warn("cannot prepare a claim", "claim", ref.String(), "error", err)
+			claim.Devices = nil
 		}
 		for _, device := range claim.Devices {
-			if err == nil {
-				result.Devices = append(result.Devices, &drapb.Device{PoolName: claim.Node, DeviceName: device.Name})
-			}
+			result.Devices = append(result.Devices, &drapb.Device{PoolName: claim.Node, DeviceName: device.Name})
 		}
 		response.Claims[c.Uid] = result
 	}
@@ -122,9 +118,10 @@ func (p kubeletPlugin) NodeUnprepareResources(_ context.Context, request *drapb.
 	response := &drapb.NodeUnprepareResourcesResponse{Claims: map[string]*drapb.NodeUnprepareResourceResponse{}}
 	for _, c := range request.Claims {
 		result := new(drapb.NodeUnprepareResourceResponse)
-		if err := p.driver.unprepare(claimRef{c.Namespace, c.Name, c.Uid}); err != nil {
+		ref := claimRef{c.Namespace, c.Name, c.Uid}
+		if err := p.driver.unprepare(ref); err != nil {
 			result.Error = err.Error()
-			p.driver.Log.Warn("cannot release a claim", "claim", c.Namespace+"/"+c.Name, "error", err)
+			p.driver.Log.Warn("cannot release a claim", "claim", ref.String(), "error", err)
 		}
 		response.Claims[c.Uid] = result
 	}

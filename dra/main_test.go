@@ -4,24 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/containerd/nri/pkg/adaptation"
 	"github.com/containerd/nri/pkg/api"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/vishvananda/netlink"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
-	drapb "k8s.io/kubelet/pkg/apis/dra/v1"
-	registerpb "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimlink"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
@@ -34,6 +30,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+	adaptation.SetPluginRequestTimeout(time.Minute) // containerd waits 2 s, too short for a busy machine
 	os.Exit(m.Run())
 }
 
@@ -44,7 +41,8 @@ type node struct {
 	host, vpc *netns.Namespace
 	cfg       Config
 	*Driver
-	stop func() // of the running Driver
+	stop   func()           // of the running Driver
+	plugin *grpc.ClientConn // of the kubelet to it
 
 	mu        sync.Mutex
 	sandboxes []*api.PodSandbox
@@ -60,7 +58,7 @@ func newNode(t testing.TB) *node {
 	n := &node{TB: t, host: newNamespace(t), vpc: newNamespace(t), stop: func() {}}
 	dir := t.TempDir()
 	n.cfg = Config{
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Patience: patience,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Metrics: NewMetrics(prometheus.NewRegistry()), Patience: patience,
 		ClaimsDir: filepath.Join(dir, "claims"), DataDir: filepath.Join(dir, "data"), SysctlDir: "/proc/sys/net",
 		KubeletDir: filepath.Join(dir, "kubelet"), NRISocket: filepath.Join(dir, "nri.sock"),
 	}
@@ -68,7 +66,7 @@ func newNode(t testing.TB) *node {
 		n.plug(i)
 	}
 	n.Driver = New(n.cfg, n.host)
-	n.setOffline(nil)
+	n.setRuntime(nil)
 	return n
 }
 
@@ -216,135 +214,4 @@ func (n *node) attachment(uid string) string {
 		return ""
 	}
 	return a.Pod.Sandbox
-}
-
-// run runs the Driver of this node until stop.
-func (n *node) run() {
-	n.Helper()
-	ctx, cancel := context.WithCancel(n.Context())
-	n.Driver = New(n.cfg, n.host)
-	done := make(chan error)
-	d := n.Driver
-	go func() { done <- d.Run(ctx) }()
-	n.stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; !errors.Is(err, context.Canceled) {
-			n.Errorf("it ends with %v", err)
-		}
-	})
-	n.Cleanup(n.stop)
-}
-
-// startRuntime has the runtime listen for plugins.
-func (n *node) startRuntime() {
-	n.Helper()
-	synchronize := func(ctx context.Context, callback adaptation.SyncCB) error {
-		n.mu.Lock()
-		defer n.mu.Unlock()
-		_, err := callback(ctx, slices.Clone(n.sandboxes), nil)
-		return err
-	}
-	update := func(context.Context, []*adaptation.ContainerUpdate) ([]*adaptation.ContainerUpdate, error) {
-		return nil, nil
-	}
-	adaptation.SetPluginRequestTimeout(time.Minute) // the machine may be busy
-	socket := filepath.Join(n.TempDir(), "nri.sock")
-	runtime, err := adaptation.New("containerd", "2.4.2", synchronize, update, adaptation.WithSocketPath(socket),
-		adaptation.WithPluginPath(n.TempDir()), adaptation.WithPluginConfigPath(n.TempDir()))
-	n.must(err)
-	n.must(runtime.Start())
-	cut := n.forward(n.cfg.NRISocket, socket)
-	n.runtime = runtime
-	n.stopRuntime = sync.OnceFunc(func() {
-		cut()
-		runtime.Stop()
-	})
-	n.Cleanup(n.stopRuntime)
-}
-
-// forward forwards connections from one socket to the other until it is cut: the library
-// closes no connections, as a process does that ends.
-func (n *node) forward(from, to string) (cut func()) {
-	n.Helper()
-	listener, err := new(net.ListenConfig).Listen(n.Context(), "unix", from)
-	n.must(err)
-	ctx, cancel := context.WithCancel(n.Context())
-	context.AfterFunc(ctx, func() { _ = listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := new(net.Dialer).DialContext(ctx, "unix", to)
-			if err != nil {
-				_ = client.Close()
-				continue
-			}
-			context.AfterFunc(ctx, func() { _, _ = client.Close(), server.Close() })
-			go func() { _, _ = io.Copy(client, server) }()
-			go func() { _, _ = io.Copy(server, client) }()
-		}
-	}()
-	return cancel
-}
-
-// runPod makes a pod as the runtime does: the plugins hear of it, and can refuse it.
-func (n *node) runPod(pod claimnetwork.Pod) error {
-	s := sandboxOf(pod)
-	if err := n.runtime.RunPodSandbox(n.Context(), &adaptation.RunPodSandboxRequest{Pod: s}); err != nil {
-		return err
-	}
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.sandboxes = append(n.sandboxes, s)
-	return nil
-}
-
-// forget removes a sandbox from the runtime's list, without a plugin hearing of it.
-func (n *node) forget(pod claimnetwork.Pod) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.sandboxes = slices.DeleteFunc(n.sandboxes, func(s *api.PodSandbox) bool { return s.Id == pod.Sandbox })
-}
-
-func sandboxOf(pod claimnetwork.Pod) *api.PodSandbox {
-	s := &api.PodSandbox{Id: pod.Sandbox, Namespace: pod.Namespace, Name: pod.Name, Uid: pod.UID, Linux: &api.LinuxPodSandbox{}}
-	if pod.NetNS != "" {
-		s.Linux.Namespaces = []*api.LinuxNamespace{{Type: "network", Path: pod.NetNS}}
-	}
-	return s
-}
-
-// eventually waits until it holds.
-func (n *node) eventually(what string, holds func() bool) {
-	n.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !holds(); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			n.Fatalf("never: %s", what)
-		}
-	}
-}
-
-// kubelet finds the plugin by its registration, as the kubelet does.
-func (n *node) kubelet() drapb.DRAPluginClient {
-	n.Helper()
-	socket := filepath.Join(n.cfg.KubeletDir, "plugins_registry", claimnetwork.Driver+"-reg.sock")
-	registration := registerpb.NewRegistrationClient(n.dial(socket))
-	info, err := registration.GetInfo(n.Context(), new(registerpb.InfoRequest), grpc.WaitForReady(true))
-	n.must(err)
-	if info.Type != "DRAPlugin" || info.Name != "eni.networking.k8s.aws" || !slices.Equal(info.SupportedVersions, []string{"v1.DRAPlugin"}) {
-		n.Fatalf("it registers %v", info)
-	}
-	_, err = registration.NotifyRegistrationStatus(n.Context(), &registerpb.RegistrationStatus{PluginRegistered: true})
-	n.must(err)
-	return drapb.NewDRAPluginClient(n.dial(info.Endpoint))
-}
-
-func (n *node) dial(socket string) *grpc.ClientConn {
-	n.Helper()
-	conn, err := grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	n.must(err)
-	n.Cleanup(func() { _ = conn.Close() })
-	return conn
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 )
 
-// startPod brings the links of a pod's claims into its sandbox. Unless all are there, the
-// pod must not start.
+// startPod moves the links of a pod's claims into its sandbox. If it fails, the pod must not
+// start.
 func (d *Driver) startPod(pod claimnetwork.Pod) error {
 	return d.change(func() error { return d.attachAll(pod) })
 }
@@ -42,8 +42,8 @@ func in(a *claimnetwork.Attachment, pod claimnetwork.Pod) bool {
 	return holder != nil && holder.Sandbox == pod.Sandbox && holder.Configured
 }
 
-// stopPod takes back what a sandbox has. It never fails: the pod has ended, and the kernel
-// returns the links with its namespace.
+// stopPod moves the links of a sandbox back to the host. It returns no error, because the
+// kernel returns the links of hardware when the sandbox's network namespace ends.
 func (d *Driver) stopPod(sandbox string) {
 	d.takeBackAll(func(p claimnetwork.Pod) bool { return p.Sandbox == sandbox })
 }
@@ -51,7 +51,7 @@ func (d *Driver) stopPod(sandbox string) {
 func (d *Driver) takeBackAll(from func(claimnetwork.Pod) bool) {
 	err := d.change(func() error { return d.tryTakeBackAll(from) })
 	if err != nil {
-		d.Log.Warn("cannot take all ENIs back from pods that have ended; retrying when their claims are released", "error", err)
+		d.Log.Warn("cannot move all ENIs of ended pods back to the host; retrying when the kubelet releases their claims", "error", err)
 	}
 }
 
@@ -66,9 +66,9 @@ func (d *Driver) tryTakeBackAll(from func(claimnetwork.Pod) bool) error {
 	return errors.Join(errs...)
 }
 
-// synchronize catches up with the sandboxes that there are when the runtime is connected:
-// some have gone and some have come while it was not, and this program may have been
-// killed amidst a move.
+// synchronize compares the attachments with the sandboxes that exist: while the runtime was
+// not connected, sandboxes may have started and ended, and a previous process may have been
+// killed during a move.
 func (d *Driver) synchronize(pods []claimnetwork.Pod) {
 	d.takeBackAll(func(p claimnetwork.Pod) bool {
 		for _, pod := range pods {
@@ -85,9 +85,9 @@ func (d *Driver) synchronize(pods []claimnetwork.Pod) {
 	for _, pod := range pods {
 		ns, err := claimlink.OpenPod(pod.NetNS)
 		if ns == nil || err != nil {
-			continue // it has ended, or is the host's
+			continue // the pod has ended, or uses the network of the host
 		}
 		ns.Close()
-		_ = d.startPod(pod) // is logged; no container of the pod is made until it succeeds
+		_ = d.startPod(pod) // logs errors, and CreateContainer tries again
 	}
 }

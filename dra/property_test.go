@@ -84,7 +84,7 @@ func (w *world) step() {
 			all = append(all, p.Pod)
 		}
 		w.synchronize(all)
-		w.setOffline(nil)
+		w.setRuntime(nil)
 		for _, p := range w.pods {
 			p.started = w.where(p.ns, p.eni) != ""
 		}

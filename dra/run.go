@@ -2,7 +2,7 @@ package dra
 
 import (
 	"context"
-	"errors"
+	"slices"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -11,12 +11,17 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 )
 
-// drainLimit is how long the runtime is served after the end for pods that the kubelet is
-// about to start.
-const drainLimit = 10 * time.Second
+const (
+	// drainLimit is how long Run serves the runtime, after it has stopped serving the
+	// kubelet, for prepared claims whose pods have not started.
+	drainLimit = 10 * time.Second
+	// drainPoll is how often Run checks that. It is also the time that the last answer
+	// to the runtime has to leave.
+	drainPoll = 200 * time.Millisecond
+)
 
-// Run is both plugins until ctx ends. A pod whose claims are prepared gets its links even
-// then: first the kubelet is not served any more, then the runtime.
+// Run serves the kubelet and the container runtime until ctx ends. Then it stops serving
+// the kubelet first, so that each pod whose claims are prepared still gets its ENIs.
 func (d *Driver) Run(ctx context.Context) error {
 	whole, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -24,41 +29,29 @@ func (d *Driver) Run(ctx context.Context) error {
 	group.Go(func() error {
 		defer stop()
 		err := d.serveKubelet(ctx)
-		d.drain(drainLimit)
+		d.drain()
 		return err
 	})
 	group.Go(func() error { return d.serveRuntime(whole) })
 	return group.Wait()
 }
 
-// Ready fails while no pod can get its ENIs.
-func (d *Driver) Ready() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.offline != nil {
-		return d.offline
-	}
-	if !d.registered {
-		return errors.New("the kubelet has not registered the plugin")
-	}
-	return nil
-}
-
-// drain waits until no claim was just prepared whose pod is not there yet.
-func (d *Driver) drain(limit time.Duration) {
-	for deadline := time.Now().Add(limit); time.Now().Before(deadline) && d.pending(limit); {
-		_ = backoff.Sleep(context.Background(), 100*time.Millisecond)
+// drain waits until all claims that were just prepared are in their pods.
+func (d *Driver) drain() {
+	for deadline := time.Now().Add(drainLimit); ; {
+		pending := d.pending()
+		_ = backoff.Sleep(context.Background(), drainPoll)
+		if !pending || time.Now().After(deadline) {
+			return
+		}
 	}
 }
 
-func (d *Driver) pending(limit time.Duration) bool {
+func (d *Driver) pending() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	attachments, _ := claimnetwork.Attachments(d.DataDir)
-	for _, a := range attachments {
-		if a.Pod == nil && time.Since(a.Created) < limit {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(attachments, func(a claimnetwork.Attachment) bool {
+		return a.Pod == nil && time.Since(a.Created) < drainLimit
+	})
 }

@@ -9,14 +9,6 @@ import (
 	drapb "k8s.io/kubelet/pkg/apis/dra/v1"
 )
 
-func claims(uids ...string) []*drapb.Claim {
-	var all []*drapb.Claim
-	for _, uid := range uids {
-		all = append(all, &drapb.Claim{Namespace: "default", Name: "claim-" + uid, Uid: uid})
-	}
-	return all
-}
-
 // TestPlugins: the kubelet and the runtime find the plugins, a pod gets its ENI by their
 // calls, and the runtime can restart at any time.
 func TestPlugins(t *testing.T) {
@@ -27,14 +19,14 @@ func TestPlugins(t *testing.T) {
 	n.offer(offered("c2", 1, "p2"))
 	answer, err := kubelet.NodePrepareResources(t.Context(), &drapb.NodePrepareResourcesRequest{Claims: claims("c1")})
 	n.must(err)
-	if text := answer.Claims["c1"].Error; !strings.HasPrefix(text, "eni-dra does not receive the events of pods from the container runtime: ") {
+	if text := answer.Claims["c1"].Error; !strings.HasPrefix(text, "the container runtime is not connected: ") {
 		t.Errorf("without a runtime: %q", text)
 	}
-	if n.Ready() == nil {
-		t.Error("it is ready without a runtime")
+	if n.Kubelet() != nil || n.Runtime() == nil {
+		t.Errorf("the kubelet: %v, the runtime: %v", n.Kubelet(), n.Runtime())
 	}
 	n.startRuntime()
-	n.eventually("it connects to the runtime", func() bool { return n.Ready() == nil })
+	n.eventually("it connects to the runtime", n.ready)
 	answer, err = kubelet.NodePrepareResources(t.Context(), &drapb.NodePrepareResourcesRequest{Claims: claims("c1", "c2", "c3")})
 	n.must(err)
 	devices := answer.Claims["c1"].Devices
@@ -47,12 +39,12 @@ func TestPlugins(t *testing.T) {
 
 	// While the runtime restarts, one pod ends and another begins.
 	n.stopRuntime()
-	n.eventually("it notices", func() bool { return n.Ready() != nil })
+	n.eventually("it notices", func() bool { return n.Runtime() != nil })
 	n.forget(first)
 	second, secondNS := n.sandbox("s2", "p2")
 	n.sandboxes = append(n.sandboxes, sandboxOf(second))
 	n.startRuntime()
-	n.eventually("it connects again", func() bool { return n.Ready() == nil })
+	n.eventually("it connects again", n.ready)
 	n.expect(n.host, 0, "ens6")
 	n.expect(secondNS, 1, "eni0")
 
@@ -80,7 +72,7 @@ func TestNoContainerWithoutENI(t *testing.T) {
 	n.sandboxes = append(n.sandboxes, sandboxOf(pod)) // started while it was not running
 	n.run()
 	n.kubelet()
-	n.eventually("it connects to the runtime", func() bool { return n.Ready() == nil })
+	n.eventually("it connects to the runtime", n.ready)
 	create := func() error {
 		_, err := n.runtime.CreateContainer(t.Context(), &adaptation.CreateContainerRequest{Pod: sandboxOf(pod), Container: new(adaptation.Container)})
 		return err
@@ -100,7 +92,7 @@ func TestEnd(t *testing.T) {
 	n.startRuntime()
 	n.run()
 	kubelet := n.kubelet()
-	n.eventually("it connects to the runtime", func() bool { return n.Ready() == nil })
+	n.eventually("it connects to the runtime", n.ready)
 	n.offer(offered("c1", 0, "p1"))
 	_, err := kubelet.NodePrepareResources(t.Context(), &drapb.NodePrepareResourcesRequest{Claims: claims("c1")})
 	n.must(err)
@@ -112,6 +104,6 @@ func TestEnd(t *testing.T) {
 	n.expect(ns, 0, "eni0")
 	<-ended
 	n.run()
-	n.eventually("the next one connects", func() bool { n.kubelet(); return n.Ready() == nil })
+	n.eventually("the next one connects", func() bool { n.kubelet(); return n.ready() })
 	n.expect(ns, 0, "eni0")
 }

@@ -17,16 +17,17 @@ import (
 const (
 	// DefaultNRISocket is where containerd and CRI-O listen for plugins.
 	DefaultNRISocket = "/var/run/nri/nri.sock"
-	// pluginIndex orders the plugins of a node. Later ones see the links.
+	// pluginIndex is the position among the NRI plugins of a node. Plugins with a higher
+	// index see the links in the pod.
 	pluginIndex = "10"
 	pluginName  = "eni-dra"
 )
 
-// reconnect is how soon the runtime is tried again. Without it no pod starts anyway.
+// reconnect is how long to wait before the next attempt to connect to the runtime.
 var reconnect = backoff.Exponential{First: 100 * time.Millisecond, Max: 2 * time.Second}
 
-// serveRuntime is the NRI plugin of the container runtime until ctx ends. It connects again
-// whenever the runtime has restarted.
+// serveRuntime serves the NRI plugin until ctx ends. It connects again when the runtime has
+// restarted, or has closed the connection because an answer took too long.
 func (d *Driver) serveRuntime(ctx context.Context) error {
 	for failures := 0; ; failures++ {
 		p := &plugin{driver: d}
@@ -40,7 +41,7 @@ func (d *Driver) serveRuntime(ctx context.Context) error {
 		if err == nil {
 			err = errors.New("the runtime closed the connection")
 		}
-		d.setOffline(fmt.Errorf("%s: %w", d.NRISocket, err))
+		d.setRuntime(fmt.Errorf("%s: %w", d.NRISocket, err))
 		if failures == 0 {
 			d.Log.Warn("the container runtime is not connected; retrying", "socket", d.NRISocket, "error", err)
 		}
@@ -59,9 +60,9 @@ type plugin struct {
 func (p *plugin) run(ctx context.Context) error {
 	s, err := stub.New(p,
 		stub.WithSocketPath(p.driver.NRISocket), stub.WithPluginName(pluginName), stub.WithPluginIdx(pluginIndex),
-		stub.WithLogger(nriLog{p.driver.Log}), stub.WithOnClose(func() {}), // by default it ends the program
-		// If this program is killed while a sandbox starts, the sandbox must fail. Runtimes
-		// before NRI 0.12.4 ignore that and let it start.
+		stub.WithLogger(nriLog{p.driver.Log}), stub.WithOnClose(func() {}), // by default, it ends the program
+		// If this program is killed during a call, the sandbox must fail. Runtimes with an
+		// NRI before 0.12.4 ignore this and start the sandbox.
 		stub.WithFailurePolicy(&api.FailurePolicy{FailRequest: true}),
 	)
 	if err != nil {
@@ -70,7 +71,7 @@ func (p *plugin) run(ctx context.Context) error {
 	return s.Run(ctx)
 }
 
-// Synchronize is called when the runtime has registered the plugin, with all sandboxes.
+// Synchronize is the first call of the runtime, with all its sandboxes.
 func (p *plugin) Synchronize(_ context.Context, sandboxes []*api.PodSandbox, _ []*api.Container) ([]*api.ContainerUpdate, error) {
 	pods := make([]claimnetwork.Pod, len(sandboxes))
 	for i, s := range sandboxes {
@@ -78,35 +79,36 @@ func (p *plugin) Synchronize(_ context.Context, sandboxes []*api.PodSandbox, _ [
 	}
 	p.driver.synchronize(pods)
 	p.synchronized = true
-	p.driver.setOffline(nil)
+	p.driver.setRuntime(nil)
 	p.driver.Log.Info("connected to the container runtime", "sandboxes", len(pods))
 	return nil, nil
 }
 
-// RunPodSandbox is called when a sandbox has its network, before it has containers.
+// RunPodSandbox is the call when a sandbox has its network and no containers yet.
 func (p *plugin) RunPodSandbox(_ context.Context, s *api.PodSandbox) error {
 	return p.driver.startPod(podOf(s))
 }
 
-// CreateContainer is called before each container. A sandbox that started without this
-// program gets its links here at the latest.
+// CreateContainer is the call before each container, also an init container or one that
+// restarts. A sandbox that started while eni-dra was not connected gets its links here at
+// the latest.
 func (p *plugin) CreateContainer(_ context.Context, s *api.PodSandbox, _ *api.Container) (*api.ContainerAdjustment, []*api.ContainerUpdate, error) {
 	return nil, nil, p.driver.startPod(podOf(s))
 }
 
-// StopPodSandbox is called while the sandbox still has its network.
+// StopPodSandbox is the call while the sandbox still has its network.
 func (p *plugin) StopPodSandbox(_ context.Context, s *api.PodSandbox) error {
 	p.driver.stopPod(s.GetId())
 	return nil
 }
 
-// RemovePodSandbox is called when nothing of the sandbox is left.
+// RemovePodSandbox is the call when the sandbox does not exist any longer.
 func (p *plugin) RemovePodSandbox(_ context.Context, s *api.PodSandbox) error {
 	p.driver.stopPod(s.GetId())
 	return nil
 }
 
-// podOf is the pod of a sandbox. One that uses the host's network has no path.
+// podOf returns the pod of a sandbox. NetNS is empty if the pod uses the host's network.
 func podOf(s *api.PodSandbox) claimnetwork.Pod {
 	pod := claimnetwork.Pod{Namespace: s.GetNamespace(), Name: s.GetName(), UID: s.GetUid(), Sandbox: s.GetId()}
 	for _, ns := range s.GetLinux().GetNamespaces() {
@@ -117,7 +119,7 @@ func podOf(s *api.PodSandbox) claimnetwork.Pod {
 	return pod
 }
 
-// nriLog hands on what the NRI library logs, which is of interest for its developers only.
+// nriLog is the log of the NRI library. Its Infof is for the library's developers.
 type nriLog struct{ log *slog.Logger }
 
 func (l nriLog) write(ctx context.Context, level slog.Level, format string, args []any) {

@@ -28,8 +28,12 @@ Examples:
   eni-dra --kubelet-dir=/var/lib/k0s/kubelet
 `
 
-// patience is how long preparing a claim waits for the agent. The kubelet waits for 45 s.
-const patience = 30 * time.Second
+const (
+	// patience is how long preparing a claim waits for the agent. The kubelet waits for 45 s.
+	patience = 30 * time.Second
+	// moveLimit is how long one move may take. It usually takes less than 100 ms.
+	moveLimit = time.Minute
+)
 
 func main() {
 	os.Exit(program.Main(name, serve, map[string]program.Command{"version": program.PrintVersion}))
@@ -56,8 +60,11 @@ func serve(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	cfg.Log = service.Log
+	cfg.Log, cfg.Metrics, cfg.Heartbeat = service.Log, dra.NewMetrics(service.Metrics), program.NewHeartbeat("move of ENIs", moveLimit)
 	driver := dra.New(cfg, host)
-	service.Health.Ready("dra", driver.Ready)
+	dra.Observe(service.Metrics, driver)
+	service.Health.Live("moves", cfg.Heartbeat.Check)
+	service.Health.Ready("kubelet", driver.Kubelet)
+	service.Health.Ready("runtime", driver.Runtime)
 	return errors.Join(driver.Run(ctx), host.Close())
 }

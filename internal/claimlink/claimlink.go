@@ -46,7 +46,7 @@ func (m Mover) AttachmentsFor(podUID string) ([]claimnetwork.Attachment, error) 
 		case prepared[i].InPod() != nil:
 			prepared[i].Claim.Pods = claim.Pods
 		default:
-			prepared[i].Claim = claim // the ENI may be another one by now
+			prepared[i].Claim = claim // the agent may have replaced the ENI
 		}
 	}
 	return slices.DeleteFunc(prepared, func(a claimnetwork.Attachment) bool { return !a.For(podUID) }), unreadable
@@ -143,7 +143,7 @@ func interfaces(ns *netns.Namespace, devices []claimnetwork.Device, only *Interf
 func newName(wanted string, taken []string) (string, error) {
 	if wanted != "" {
 		if slices.Contains(taken, wanted) {
-			return "", fmt.Errorf("the pod already has an interface %s; set another interfaceName in the parameters of the claim", wanted)
+			return "", fmt.Errorf("the pod already has an interface %s; set another interfaceName in the parameters of the ResourceClaim", wanted)
 		}
 		return wanted, nil
 	}
@@ -182,14 +182,14 @@ func (m Mover) Detach(a *claimnetwork.Attachment) error {
 	}
 	pod, err := OpenPod(a.Pod.NetNS)
 	if err != nil {
-		return fmt.Errorf("take the ENIs of claim %s back from pod %s: %w", a.Claim, a.Pod, err)
+		return fmt.Errorf("move the ENIs of claim %s back from pod %s: %w", a.Claim, a.Pod, err)
 	}
 	if pod != nil {
 		defer pod.Close()
 	}
 	for i, device := range a.Claim.Devices {
 		if err := m.takeBack(pod, device, a.Pod.Interfaces[i]); err != nil {
-			return fmt.Errorf("take ENI %s back from pod %s: %w", device.ENI.ID, a.Pod, err)
+			return fmt.Errorf("move ENI %s back from pod %s: %w", device.ENI.ID, a.Pod, err)
 		}
 	}
 	a.Pod = nil

@@ -18,11 +18,10 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 )
 
-// onTop are links that have the MAC of the one that they are made on.
+// onTop are the types of links that have the MAC address of the link below them.
 var onTop = []string{"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "bridge", "bond", "team"}
 
-// Find returns the ENI's link in a namespace, nil if it is not there, and the names of all
-// links there.
+// Find returns the link of an ENI in a namespace, or nil, and the names of all links there.
 func Find(ns *netns.Namespace, mac string) (found netlink.Link, names []string, err error) {
 	handle, err := ns.Netlink()
 	if err != nil {
@@ -50,8 +49,8 @@ func sameMAC(hardware net.HardwareAddr, mac string) bool {
 	return err == nil && slices.Equal(hardware, wanted)
 }
 
-// Move moves a link from one namespace to another and renames it in the same step, so that
-// its former name cannot be in the way there.
+// Move moves a link to another namespace and renames it in the same request, so that its
+// former name cannot collide with one there.
 func Move(link netlink.Link, from, to *netns.Namespace, name string) error {
 	return from.Do(func() error {
 		return to.With(func(fd int) error {
@@ -100,10 +99,10 @@ func Configure(ns *netns.Namespace, sysctls string, device claimnetwork.Device) 
 	return p.add(wanted)
 }
 
-// setSysctls keeps what the VPC's router advertises out of the pod's main table: netlink
-// cannot. And it has IPv6 on the link, if the ENI has, where the runtime switches it off
-// for the pods of an IPv4 cluster. It must run before the link is up, in the pod's
-// namespace.
+// setSysctls keeps the routes that the VPC's router advertises out of the pod's main table,
+// which netlink cannot do. It also enables IPv6 on the link of an ENI with IPv6, because
+// runtimes disable it in the pods of an IPv4 cluster. It must run in the pod's namespace,
+// before the link is up.
 func setSysctls(dir, link string, has6 bool) error {
 	conf := filepath.Join(dir, "ipv6", "conf", link)
 	if _, err := os.Stat(conf); errors.Is(err, os.ErrNotExist) && !has6 {
@@ -113,7 +112,7 @@ func setSysctls(dir, link string, has6 bool) error {
 	if has6 {
 		err = errors.Join(err, setSysctl(filepath.Join(conf, "disable_ipv6")))
 	} else if err != nil {
-		err = nil // no router advertises itself in a subnet without IPv6
+		err = nil // in a subnet without IPv6, no router sends advertisements
 	}
 	return err
 }
@@ -146,28 +145,23 @@ func (p podHandle) add(wanted podLink) error {
 			return fmt.Errorf("add address %s to %s: %w", address, name, err)
 		}
 	}
-	for _, r := range wanted.routes {
-		if err := p.addRoute(r); err != nil {
-			return fmt.Errorf("add the route to %s by %s: %w", r.dst, name, err)
+	for table, routes := range map[int][]route{sharedTable: wanted.routes, p.table(): slices.Concat(wanted.routes, wanted.defaults)} {
+		for _, r := range routes {
+			if err := p.addRoute(r, table); err != nil {
+				return fmt.Errorf("add the route to %s by %s: %w", r.dst, name, err)
+			}
 		}
 	}
-	for _, source := range wanted.sources {
-		if err := p.addRule(source); err != nil {
-			return fmt.Errorf("add the rule for packets from %s: %w", source, err)
-		}
-	}
-	return nil
+	return p.addRules(wanted.sources)
 }
 
+// table is the one for packets from the ENI's addresses.
 func (p podHandle) table() int { return firstTable + p.link.Attrs().Index }
 
-func (p podHandle) addRoute(r route) error {
-	wanted := netlink.Route{LinkIndex: p.link.Attrs().Index, Dst: ipNet(r.dst), Table: unix.RT_TABLE_MAIN, Protocol: unix.RTPROT_STATIC}
-	if r.own {
-		wanted.Table = p.table()
-	}
-	if r.source.Is4() {
-		wanted.Src = r.source.AsSlice() // IPv6 would wait until the address is not tentative
+func (p podHandle) addRoute(r route, table int) error {
+	wanted := netlink.Route{LinkIndex: p.link.Attrs().Index, Dst: ipNet(r.dst), Table: table, Protocol: unix.RTPROT_STATIC}
+	if r.source.IsValid() {
+		wanted.Src = r.source.AsSlice()
 	}
 	if r.gateway.IsValid() {
 		wanted.Gw = r.gateway.AsSlice()
@@ -177,28 +171,86 @@ func (p podHandle) addRoute(r route) error {
 	return p.RouteReplace(&wanted)
 }
 
-// addRule adds the rule for a source, unless it is there, and removes one that an attempt
-// before this one has left, to another table.
-func (p podHandle) addRule(source netip.Addr) error {
-	is, err := p.RuleListFiltered(family(source), &netlink.Rule{Priority: rulePriority}, netlink.RT_FILTER_PRIORITY)
-	if err != nil {
-		return err
-	}
-	from := ipNet(netip.PrefixFrom(source, source.BitLen()))
-	for _, r := range is {
-		if r.Src == nil || r.Src.String() != from.String() {
-			continue
-		}
-		if r.Table == p.table() {
-			return nil
-		}
-		if err := p.RuleDel(&r); err != nil {
+// addRules adds the rules for the ENI's addresses and, in each of their families, for the
+// other addresses of the pod and for packets without a source address.
+func (p podHandle) addRules(sources []netip.Prefix) error {
+	families := map[int]bool{}
+	for _, source := range sources {
+		families[familyOf(source.Addr())] = true
+		if err := p.addRule(ruleFromENI, familyOf(source.Addr()), ipNet(source), p.table()); err != nil {
 			return err
 		}
 	}
+	for family := range families {
+		others, err := p.otherAddresses(family)
+		if err != nil {
+			return err
+		}
+		for _, other := range others {
+			if err := p.addRule(ruleFromOthers, family, other, unix.RT_TABLE_MAIN); err != nil {
+				return err
+			}
+		}
+		if err := p.addRule(ruleShared, family, nil, sharedTable); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// otherAddresses are the addresses of the pod's links that are not ENIs.
+func (p podHandle) otherAddresses(family int) (others []*net.IPNet, err error) {
+	addresses, err := p.AddrList(nil, family)
+	if err != nil {
+		return nil, fmt.Errorf("list the addresses of the pod: %w", err)
+	}
+	ofENIs, err := p.rules(ruleFromENI, family)
+	if err != nil {
+		return nil, err
+	}
+	for _, a := range addresses {
+		ofENI := slices.ContainsFunc(ofENIs, func(r netlink.Rule) bool { return r.Src != nil && r.Src.Contains(a.IP) })
+		if !ofENI && a.Scope == int(netlink.SCOPE_UNIVERSE) {
+			bits := 8 * len(a.IPNet.Mask)
+			others = append(others, &net.IPNet{IP: a.IP, Mask: net.CIDRMask(bits, bits)})
+		}
+	}
+	return others, nil
+}
+
+func (p podHandle) rules(priority, family int) ([]netlink.Rule, error) {
+	rules, err := p.RuleListFiltered(family, &netlink.Rule{Priority: priority}, netlink.RT_FILTER_PRIORITY)
+	if err != nil {
+		return nil, fmt.Errorf("list the rules of the pod: %w", err)
+	}
+	return rules, nil
+}
+
+// addRule adds a rule for packets from a source, or for all packets if from is nil, unless
+// it exists. It deletes one that leads to another table, which an interrupted attempt has
+// left.
+func (p podHandle) addRule(priority, family int, from *net.IPNet, table int) error {
+	rules, err := p.rules(priority, family)
+	if err != nil {
+		return err
+	}
+	for _, r := range rules {
+		switch {
+		case r.Src.String() != from.String(): // <nil> for all packets
+		case r.Table == table:
+			return nil
+		default:
+			if err := p.RuleDel(&r); err != nil {
+				return fmt.Errorf("delete the rule %s: %w", r, err)
+			}
+		}
+	}
 	rule := netlink.NewRule()
-	rule.Family, rule.Src, rule.Table, rule.Priority = family(source), from, p.table(), rulePriority
-	return p.RuleAdd(rule)
+	rule.Family, rule.Src, rule.Table, rule.Priority = family, from, table, priority
+	if err := p.RuleAdd(rule); err != nil {
+		return fmt.Errorf("add the rule %s: %w", rule, err)
+	}
+	return nil
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {
