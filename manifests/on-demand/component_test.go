@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -99,6 +100,42 @@ func TestImages(t *testing.T) {
 	agent, plugin := containers[0].(map[string]any), containers[1].(map[string]any)
 	if agent["name"] != "eni-agent" || plugin["name"] != "eni-dra" || agent["image"] != plugin["image"] {
 		t.Errorf("the agent is %s of %s, the plugin %s of %s", agent["name"], agent["image"], plugin["name"], plugin["image"])
+	}
+}
+
+// TestPluginRights: the DRA plugin has the rights that docs/security.md lists, and no others.
+func TestPluginRights(t *testing.T) {
+	pod := agentPod(t)
+	containers, _, err := unstructured.NestedSlice(pod.Object, "spec", "containers")
+	if err != nil {
+		t.Fatal(err)
+	}
+	plugin := containers[1].(map[string]any)
+	want := map[string]any{
+		"runAsUser": int64(0), "runAsGroup": int64(0), "allowPrivilegeEscalation": false, "privileged": false, "readOnlyRootFilesystem": true,
+		"capabilities": map[string]any{"drop": []any{"ALL"}, "add": []any{"NET_ADMIN", "SYS_ADMIN"}},
+	}
+	if got := plugin["securityContext"]; !reflect.DeepEqual(got, want) {
+		t.Errorf("the securityContext is %v, want %v", got, want)
+	}
+	if profile, _, _ := unstructured.NestedString(pod.Object, "spec", "securityContext", "seccompProfile", "type"); profile != "RuntimeDefault" {
+		t.Errorf("the seccomp profile is %q", profile)
+	}
+	for _, field := range []string{"hostPID", "hostIPC", "shareProcessNamespace"} {
+		if _, ok, _ := unstructured.NestedBool(pod.Object, "spec", field); ok {
+			t.Errorf("the pod has %s", field)
+		}
+	}
+	mounts := map[string]bool{} // whether they are read-only
+	for _, m := range plugin["volumeMounts"].([]any) {
+		mount := m.(map[string]any)
+		mounts[mount["mountPath"].(string)] = mount["readOnly"] == true
+	}
+	if want := map[string]bool{
+		"/run/eni-agent/claims": true, "/var/lib/eni-agent/claims": false, "/run/netns": true, "/var/run/netns": true, "/var/run/nri": false,
+		"/var/lib/kubelet/plugins/eni.networking.k8s.aws": false, "/var/lib/kubelet/plugins_registry": false, "/host/proc/sys/net": false,
+	}; !reflect.DeepEqual(mounts, want) {
+		t.Errorf("the mounts are %v, want %v", mounts, want)
 	}
 }
 
