@@ -15,7 +15,7 @@ import (
 // TestNewSandbox: when a pod gets another sandbox, the link follows, whether or not the
 // runtime told of the end of the first.
 func TestNewSandbox(t *testing.T) {
-	n := newNode(t)
+	n := newLiveNode(t)
 	n.offer(offered("c1", 0, "p1"))
 	n.must(n.prepare("c1"))
 	first, firstNS := n.sandbox("s1", "p1")
@@ -25,11 +25,11 @@ func TestNewSandbox(t *testing.T) {
 	n.expect(firstNS, 0, "")
 	n.expect(secondNS, 0, "eni0")
 	n.exchange(secondNS, "2001:db8::1", "2001:db8::5")
-	n.stopPod("s1") // late
+	n.stopPod(first) // late
 	n.expect(secondNS, 0, "eni0")
 	n.must(n.prepare("c1")) // the kubelet has restarted
 	n.expect(secondNS, 0, "eni0")
-	n.must(n.unprepare(ref("c1"))) // the sandbox has not ended
+	n.must(n.unprepare("c1")) // the sandbox has not ended
 	n.expect(n.host, 0, "ens6")
 }
 
