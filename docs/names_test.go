@@ -18,6 +18,7 @@ var foreignFlags = []string{
 	"--node-ip", "--nodeport-addresses", "--provider-id", "--register-with-taints", "--node-labels", // kubelet, kube-proxy
 	"--validate", "--for", // kubectl
 	"--timeout", "--take-ownership", "--force-conflicts", "--no-hooks", "--rollback-on-failure", "--atomic", "--set", "--set-string", "--version", // helm
+	"--enable-dynamic-resource-allocation", // Cluster Autoscaler
 }
 
 var (
@@ -44,7 +45,7 @@ func programs(t *testing.T) map[string]program {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	all := map[string]program{}
-	for _, name := range []string{"eni-agent", "eni-coordinator", "eni-sim"} {
+	for _, name := range []string{"eni-agent", "eni-coordinator", "eni-dra", "eni-sim"} {
 		help := func(args ...string) string {
 			out, err := exec.Command(filepath.Join(bin, name), append(args, "--help")...).CombinedOutput()
 			if err != nil {
