@@ -2,6 +2,7 @@ package claimnetwork
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -44,8 +45,12 @@ func ParseParameters(configurations []json.RawMessage) (Parameters, error) {
 		if err == nil && decoder.More() {
 			err = errors.New("more than one object")
 		}
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			field := strings.TrimPrefix(wrong.Field, "Parameters.")
+			err = fmt.Errorf("%s cannot be of the type %s", cmp.Or(field, "the object"), wrong.Value)
+		}
 		if err != nil && !errors.Is(err, io.EOF) {
-			return Parameters{}, fmt.Errorf("parameters of %s: %w; supported are interfaceName, routeVPC, and routes with dst and gw", Driver, err)
+			return Parameters{}, fmt.Errorf("parameters of %s: %w; supported are interfaceName (a string), routeVPC (true or false), and routes, each with dst and optionally gw", Driver, err)
 		}
 	}
 	if err := p.Parameters.Validate(); err != nil {
