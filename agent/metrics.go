@@ -38,6 +38,7 @@ type Metrics struct {
 	repairs       *prometheus.CounterVec
 	reportWrites  *prometheus.CounterVec
 	claims        *prometheus.GaugeVec
+	idleENIs      prometheus.Gauge
 	claimWrites   *prometheus.CounterVec
 	sliceWrites   *prometheus.CounterVec
 	lastHeartbeat prometheus.Gauge
@@ -92,6 +93,8 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "eni_agent_claims",
 			Help: "Number of ResourceClaims that are allocated to devices of the node, by state: waiting, attached, failed. Only with --on-demand.",
 		}, []string{"state"}),
+		idleENIs: gauge("eni_agent_idle_enis",
+			"Number of ENIs on demand that no ResourceClaim has, and that the agent keeps attached for the next one. Only with --on-demand."),
 		claimWrites: counter("eni_agent_claim_writes_total",
 			"Number of writes of the status of ResourceClaims by result: ok, error. Only with --on-demand.",
 			"result", resultOK, resultError),

@@ -193,9 +193,20 @@ func (o *onDemand) publish(ctx context.Context, of offering, s Snapshot, now tim
 		states[o.report(ctx, c, of, i >= 0 && o.files.tell(networks[i]), now)]++
 	}
 	o.Metrics.claimed(states)
+	o.Metrics.idleENIs.Set(float64(idle(of.entries)))
 	maps.DeleteFunc(o.written, func(key retry.Key, _ deviceWrite) bool {
 		return !slices.ContainsFunc(s.Claims, func(c Claim) bool { return c.key() == key })
 	})
+}
+
+// idle is how many attached ENIs on demand no claim has.
+func idle(entries []v1alpha1.ENIState) (n int) {
+	for _, e := range entries {
+		if e.Place != nil && e.Claim == nil && e.Phase == v1alpha1.PhaseReady {
+			n++
+		}
+	}
+	return n
 }
 
 // publishSlices writes the ResourceSlices, unless they are written already. Nothing is

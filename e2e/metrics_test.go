@@ -149,6 +149,7 @@ func TestMetrics(t *testing.T) {
 	agent, coordinator := ofAgent(), ofCoordinator()
 	// What a good life leaves at 0, and is awaited above or in other tests.
 	zero := map[string]bool{
+		"eni_agent_claims": true, "eni_agent_claim_writes_total": true, "eni_agent_slice_writes_total": true, "eni_agent_idle_enis": true, // without --on-demand
 		"eni_agent_enis_out_of_touch": true, "eni_coordinator_cleanup_blocked": true, "eni_coordinator_detaches_undone_total": true,
 		"eni_agent_links_overdue": true, "eni_agent_enis": true, "eni_coordinator_left_over_enis": true, "eni_coordinator_oldest_left_over_seconds": true,
 	}

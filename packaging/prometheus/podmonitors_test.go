@@ -32,7 +32,11 @@ func TestPodMonitors(t *testing.T) {
 			t.Fatal(err)
 		}
 		component := monitor.Spec.Selector.MatchLabels["app.kubernetes.io/component"]
-		workload, err := os.ReadFile(filepath.Join("../../manifests/workloads", component+".yaml"))
+		file, name, container := filepath.Join("../../manifests/workloads", component+".yaml"), monitor.Metadata.Name, 0
+		if name == "eni-dra" { // in the pods of agents
+			file, name, container = "../../manifests/on-demand/daemonset.yaml", "eni-agent", 1
+		}
+		workload, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -41,16 +45,16 @@ func TestPodMonitors(t *testing.T) {
 		if err := yaml.Unmarshal([]byte(first), &pods); err != nil {
 			t.Fatal(err)
 		}
-		if monitor.Metadata.Namespace != pods.Namespace || monitor.Metadata.Name != pods.Name {
+		if monitor.Metadata.Namespace != pods.Namespace || name != pods.Name {
 			t.Errorf("%s/%s watches %s/%s", monitor.Metadata.Namespace, monitor.Metadata.Name, pods.Namespace, pods.Name)
 		}
 		for key, value := range monitor.Spec.Selector.MatchLabels {
-			if pods.Spec.Template.Labels[key] != value {
+			if container == 0 && pods.Spec.Template.Labels[key] != value { // the component does not change the labels
 				t.Errorf("%s: the pods have no label %s=%s", monitor.Metadata.Name, key, value)
 			}
 		}
 		found := false
-		for _, port := range pods.Spec.Template.Spec.Containers[0].Ports {
+		for _, port := range pods.Spec.Template.Spec.Containers[container].Ports {
 			found = found || len(monitor.Spec.PodMetricsEndpoints) == 1 && port.Name == monitor.Spec.PodMetricsEndpoints[0].Port
 		}
 		if !found {
