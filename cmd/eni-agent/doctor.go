@@ -185,9 +185,6 @@ func preflight(ctx context.Context, o options, cfg agent.Config, client *kube.Cl
 		_, facts.Kubelet = doctor.GatherNode(ctx, client, cfg.Node, cfg.Identity.InstanceID, "", false)
 		facts.CNI = doctor.GatherCNI(ctx, client)
 	}
-	if client != nil && o.onDemand {
-		facts.OnDemand = &doctor.OnDemand{API: doctor.GatherOnDemandAPI(ctx, client, cfg.Node)} // eni-dra may still start
-	}
 	var kubelet *doctor.Kubelet
 	facts.Host, kubelet, _ = doctor.GatherHost("/", cfg.Identity.MAC)
 	facts.Kubelet = facts.Kubelet.With(kubelet)

@@ -1,12 +1,11 @@
 package diagnose
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
-
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
@@ -127,14 +126,15 @@ func (p *podCase) checkPlaces() []Step {
 	return []Step{step}
 }
 
-// noOffers says why no node offers places.
+// noOffers says why no node offers places, in the words of the first agent that reports it.
 func (p *podCase) noOffers() Step {
-	e := newest(p.index.Events, func(e *corev1.Event) bool {
-		return e.InvolvedObject.Kind == "Node" && e.Reason == "PreflightResourceSlices"
-	})
-	if e != nil {
-		text, next := split(strings.TrimPrefix(e.Message, "ResourceSlices: "))
-		return bad("places", "NoResourceSlices", next, "no agent offers places: %s", text).since(happened(e))
+	for _, node := range slices.Sorted(maps.Keys(p.states)) {
+		for _, e := range p.states[node].Status.ENIs {
+			if n := p.nodeENIs[e.NodeENI]; n != nil && n.Spec.Attach == v1alpha1.AttachOnDemand && e.Phase == v1alpha1.PhaseFailed {
+				text, next := split(cmp.Or(e.Message, e.Reason))
+				return bad("places", e.Reason, cmp.Or(next, "kubectl eni why "+node), "no agent offers places; the one on %s reports: %s", node, text).since(e.LastTransitionTime.Time)
+			}
+		}
 	}
 	return bad("places", "NoResourceSlices", "kubectl eni why nodeeni/"+p.onDemand()[0], "no agent offers places: there is no ResourceSlice of the driver %s", Driver)
 }

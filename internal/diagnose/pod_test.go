@@ -156,8 +156,9 @@ var podSituations = []situation{
 	{"feature gate off", func(s *Snapshot) {
 		pending(s)
 		s.Pod.Slices = nil
-		warnAbout(s, "Node", "node-1", "PreflightResourceSlices", "ResourceSlices: the agent cannot offer ENIs to pods: ENIs on demand need Kubernetes 1.36 or later, with the feature gates DRADeviceBindingConditions, DRADeviceTaints, and DRAPartitionableDevices: the API server does not keep all fields of a ResourceSlice; upgrade the cluster or enable the feature gates")
-	}, "", "NoResourceSlices"},
+		s.States[0].Status.ENIs = []v1alpha1.ENIState{newENI("data")}
+		failed(s, v1alpha1.PhaseFailed, "OnDemandUnavailable", "ENIs on demand need Kubernetes 1.36 or later, with the feature gates DRADeviceBindingConditions, DRADeviceTaints, and DRAPartitionableDevices: the API server does not keep all fields of a ResourceSlice; upgrade the cluster or enable the feature gates")
+	}, "", "OnDemandUnavailable"},
 	{"no slices", func(s *Snapshot) { pending(s); s.Pod.Slices = nil }, "", "NoResourceSlices"},
 	{"waits for the scheduler", pending, "", "NotBound"},
 	{"selectors that match nothing", func(s *Snapshot) {
