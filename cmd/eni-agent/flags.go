@@ -89,8 +89,7 @@ func (o *options) define(flags *flag.FlagSet) {
 	flags.StringVar(&o.cniBinDir, "cni-bin-dir", cniplugin.DefaultDir, "with --pods: `directory` in which the container runtime looks for CNI plugins; the agent warns about missing plugins")
 	flags.BoolVar(&o.onDemand, "on-demand", false, "offer the ENIs of NodeENIs with attach: OnDemand to ResourceClaims")
 	flags.DurationVar(&o.onDemandIdle, "on-demand-idle", time.Minute, "with --on-demand: how long to keep an ENI attached after its last ResourceClaim, so that the next one gets it at once")
-	flags.StringVar(&o.claimFiles.ClaimsDir, "claims-dir", claimnetwork.DefaultClaimsDir, "with --on-demand: `directory` of the claim files, from which eni-dra reads which ENIs ResourceClaims have")
-	flags.StringVar(&o.claimFiles.DataDir, "claims-data-dir", claimnetwork.DefaultDataDir, "with --on-demand: `directory` in which eni-dra records which pods have which ENIs")
+	defineClaimFiles(flags, &o.claimFiles, "with --on-demand: ")
 	flags.Func("default-mtu", "MTU, in `bytes`, of the links whose NodeENI has mtu 0; 0 keeps the MTU that the driver set (default 0)", o.setDefaultMTU)
 	flags.DurationVar(&o.releaseDelay, "release-delay", 5*time.Second, "how long to wait before releasing ENIs after the node has lost a label that a NodeENI selects; at most "+agent.MaxReleaseDelay.String())
 }
@@ -100,6 +99,13 @@ func (o *options) define(flags *flag.FlagSet) {
 func definePodFiles(flags *flag.FlagSet, p *agent.PodFiles, when string) {
 	flags.StringVar(&p.NetworksDir, "pods-dir", podnetwork.DefaultNetworksDir, when+"`directory` of the network files, from which the CNI plugin reads what NodeENIs offer; networksDir in the plugin's configuration")
 	definePodsDataDir(flags, &p.DataDir, when)
+}
+
+// defineClaimFiles defines the flags for the paths of the files that the agent and eni-dra
+// share.
+func defineClaimFiles(flags *flag.FlagSet, f *agent.ClaimFiles, when string) {
+	flags.StringVar(&f.ClaimsDir, "claims-dir", claimnetwork.DefaultClaimsDir, when+"`directory` of the claim files, from which eni-dra reads which ENIs ResourceClaims have")
+	flags.StringVar(&f.DataDir, "claims-data-dir", claimnetwork.DefaultDataDir, when+"`directory` in which eni-dra records which pods have which ENIs")
 }
 
 func definePodsDataDir(flags *flag.FlagSet, dir *string, when string) {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/files"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
@@ -24,10 +25,10 @@ import (
 
 const aboutStatus = `eni-agent status shows the ENIs of a standalone agent, invalid NodeENI files, the age
 of the report, whether the agent is running and ready, and which pods have addresses
-of the ENIs. It only reads files of the agent and of the CNI plugin.
+of the ENIs. It only reads files of the agent, of the CNI plugin, and of eni-dra.
 
-On a node of a Kubernetes cluster, it shows only the pods. The NodeENIState has the
-ENIs.
+On a node of a Kubernetes cluster, it shows only the pods, and the ResourceClaims that
+have ENIs on demand. The NodeENIState has the ENIs.
 
 With --check, it exits with 1 unless the agent is running and ready, every ENI is
 Ready, and every file is valid.
@@ -48,6 +49,8 @@ func status(_ context.Context, args []string) error {
 	check := flags.Bool("check", false, "exit with 1 unless the agent is running and ready, every ENI is Ready, and every file is valid")
 	var podsDataDir string
 	definePodsDataDir(flags, &podsDataDir, "")
+	var claimFiles agent.ClaimFiles
+	defineClaimFiles(flags, &claimFiles, "")
 	if err := program.ParseFlags(flags, args); err != nil {
 		return err
 	}
@@ -55,9 +58,13 @@ func status(_ context.Context, args []string) error {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "Cannot read all files of the CNI plugin:", err)
 	}
+	claims, err := claimsOn(claimFiles)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "Cannot read all files about ResourceClaims:", err)
+	}
 	state, err := files.Read(*path)
-	if errors.Is(err, fs.ErrNotExist) && len(pods) > 0 && !*check {
-		return show(os.Stdout, *output, map[string][]podNow{"pods": pods}, func(w io.Writer) error { return printPods(w, pods) })
+	if inCluster := (clusterNode{pods, claims}); errors.Is(err, fs.ErrNotExist) && inCluster.any() && !*check {
+		return show(os.Stdout, *output, inCluster, inCluster.print)
 	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("the state file %s does not exist: no agent with --nodeeni-dir has run here, or it uses another --state-file", *path)
@@ -81,6 +88,24 @@ func status(_ context.Context, args []string) error {
 		return unwell(state, life)
 	}
 	return nil
+}
+
+// clusterNode is what the files of a node show whose ENIs are in its NodeENIState.
+type clusterNode struct {
+	Pods   []podNow   `json:"pods,omitempty"`
+	Claims []claimNow `json:"claims,omitempty"`
+}
+
+func (n clusterNode) any() bool { return len(n.Pods)+len(n.Claims) > 0 }
+
+func (n clusterNode) print(w io.Writer) error {
+	if len(n.Pods) > 0 {
+		if err := printPods(w, n.Pods); err != nil || len(n.Claims) == 0 {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	return printClaims(w, n.Claims)
 }
 
 // stateNow is the state for programs: what the file holds may be long past.
