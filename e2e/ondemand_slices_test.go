@@ -95,6 +95,6 @@ func (d *onDemand) awaitPodEvent(pod, reason string, words ...string) {
 				return ""
 			}
 		}
-		return strings.Join(all, "\n")
+		return "it has:\n" + strings.Join(all, "\n")
 	})
 }
