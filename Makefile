@@ -146,6 +146,7 @@ test: ## Run all tests, or PACKAGES=./agent TEST_FLAGS="-run X"; with -race wher
 		echo "************************************************************************" >&2; \
 	fi; \
 	echo "Tests of upgrades are skipped: 'make test-upgrade' builds the previous version and runs them." >&2; \
+	echo "Tests with a kubelet are skipped: 'make test-kubelet' builds kubelet and containerd and runs them." >&2; \
 	set -x; KUBEBUILDER_ASSETS=$${assets:?} go test $$race -p $(TEST_PARALLEL) -parallel $(TEST_SIDE_BY_SIDE) -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(PACKAGES)
 
 # What is tested with the oldest Kubernetes that is supported; it has no ENIs on demand.
@@ -163,6 +164,11 @@ UPGRADE ?= ./e2e ./packaging/helm
 test-upgrade: ## Test upgrades from the previous version and rollbacks: programs, CRDs, chart, files on nodes (PREVIOUS=COMMIT uses another version).
 	@assets=$$(hack/controlplane/build.sh) && previous=$$(PREVIOUS='$(PREVIOUS)' hack/release/previous.sh) && \
 	set -x && ENI_PREVIOUS=$$previous KUBEBUILDER_ASSETS=$$assets go test -p 1 -parallel $(TEST_SIDE_BY_SIDE) -timeout $(TEST_TIMEOUT) -run Upgrade $(TEST_FLAGS) $(UPGRADE)
+
+.PHONY: test-kubelet
+test-kubelet: ## Test ENIs on demand in running pods, with kubelet, containerd, and runc, which it builds once. Needs root.
+	@assets=$$(SCHEDULING=1 KUBELET=1 hack/controlplane/build.sh) && \
+	set -x && ENI_KUBELET=1 KUBEBUILDER_ASSETS=$$assets go test -v -timeout $(TEST_TIMEOUT) -run TestKubelet $(TEST_FLAGS) ./e2e
 
 # Benchmarks: each writes docs/benchmarks/NAME.json, and the page is made from all of
 # them. A size or a count that misses its goal fails.

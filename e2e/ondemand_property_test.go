@@ -190,7 +190,7 @@ func (d *demandTrial) opScheduling(r *rand.Rand) string {
 }
 
 func (d *demandTrial) startScheduling() {
-	for name, start := range map[string]func(context.Context) (*testbed.Process, error){"kube-scheduler": d.c().StartScheduler, "kube-controller-manager": d.c().StartControllerManager} {
+	for name, start := range map[string]func(context.Context) (*testbed.Process, error){"kube-scheduler": d.c().StartScheduler, "kube-controller-manager": func(ctx context.Context) (*testbed.Process, error) { return d.c().StartControllerManager(ctx) }} {
 		if p := d.c().coordinators[name]; p.Exited() {
 			p, err := start(d.c().t.Context())
 			d.c().must(err)

@@ -58,19 +58,29 @@ func (c *cluster) withScheduler() *onDemand {
 	c.warm = 5 * time.Second
 	ctx := c.t.Context()
 	c.must(testbed.InstallOnDemand(ctx, c.ControlPlane))
-	objects, err := client.NewWithWatch(c.ControlPlane.AdminConfig(), client.Options{})
-	c.must(err)
-	d := &onDemand{cluster: c, objects: objects}
-	for name, start := range map[string]func(context.Context) (*testbed.Process, error){"kube-scheduler": c.StartScheduler, "kube-controller-manager": c.StartControllerManager} {
-		p, err := start(ctx)
-		c.must(err)
-		c.coordinators[name] = p // ended with them
-		c.remember(p.Log)
-	}
+	d := c.scheduled()
 	for _, n := range c.Sim.Topology().Nodes {
 		c.must(testbed.OfferRoom(ctx, c.Client, n.Name))
 		c.must(c.Label(ctx, n.Name, "ng", "multi-eni"))
 	}
+	return d
+}
+
+// scheduled starts a scheduler, and a controller manager with what pods with claims need and
+// with other controllers.
+func (c *cluster) scheduled(controllers ...string) *onDemand {
+	c.t.Helper()
+	objects, err := client.NewWithWatch(c.ControlPlane.AdminConfig(), client.Options{})
+	c.must(err)
+	scheduler, err := c.StartScheduler(c.t.Context())
+	c.must(err)
+	c.coordinators[scheduler.Name] = scheduler // ended with them
+	manager, err := c.StartControllerManager(c.t.Context(), controllers...)
+	c.must(err)
+	c.coordinators[manager.Name] = manager
+	c.remember(scheduler.Log)
+	c.remember(manager.Log)
+	d := &onDemand{cluster: c, objects: objects}
 	d.watchBindings()
 	return d
 }

@@ -1,9 +1,11 @@
 #!/bin/sh
 # Builds etcd and kube-apiserver from their Go modules into a cache outside the
 # tree, once, and prints the directory that holds them. SCHEDULING=1 builds
-# kube-scheduler and kube-controller-manager as well. KUBEBUILDER_ASSETS, when set,
-# names a directory that already has the programs. OLDEST=1 builds the oldest
-# kube-apiserver that is supported. With -n nothing is built.
+# kube-scheduler and kube-controller-manager as well. KUBELET=1 builds kubelet, and, into
+# the subdirectory runtime, containerd and runc; the latter needs libseccomp, or else the
+# one that is installed is used. KUBEBUILDER_ASSETS, when set, names a
+# directory that already has the programs. OLDEST=1 builds the oldest kube-apiserver that
+# is supported. With -n nothing is built.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 
@@ -37,9 +39,10 @@ mkdir -p "$cache"
 # when it is whole, so that an interrupted build is simply done again.
 build() {
 	[ -x "$cache/$1" ] && return
+	mkdir -p "$(dirname "$cache/$1")"
 	echo "building $1 from its Go module, once: $5 on two cores (cached in $cache)" >&2
-	(cd "$here/$2" && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w $4" -o "$cache/.$1.$$" "$3") >&2
-	mv "$cache/.$1.$$" "$cache/$1"
+	(cd "$here/$2" && CGO_ENABLED=${cgo:-0} go build -trimpath -tags "${tags:-}" -ldflags "-s -w $4" -o "$cache/$1.$$" "$3") >&2
+	mv "$cache/$1.$$" "$cache/$1"
 }
 build_kube() {
 	build "$1" "$kubernetes" "k8s.io/kubernetes/cmd/$1" \
@@ -50,5 +53,25 @@ build_kube kube-apiserver "about 7 minutes"
 if [ -n "${SCHEDULING:-}" ]; then
 	build_kube kube-scheduler "about 30 seconds"
 	build_kube kube-controller-manager "about 2 minutes"
+fi
+if [ -n "${KUBELET:-}" ]; then
+	build_kube kubelet "about 2 minutes"
+	containerd=$(version containerd github.com/containerd/containerd/v2)
+	runc=$(version runc github.com/opencontainers/runc)
+	runtime=containerd-$containerd-runc-$runc
+	for program in containerd containerd-shim-runc-v2 ctr; do
+		build "$runtime/$program" containerd "github.com/containerd/containerd/v2/cmd/$program" \
+			"-X github.com/containerd/containerd/v2/version.Version=$containerd" "about a minute"
+	done
+	if pkg-config --exists libseccomp 2>/dev/null; then
+		cgo=1 tags=seccomp build "$runtime/runc" runc github.com/opencontainers/runc "-X main.version=${runc#v}" "about 30 seconds"
+	elif [ ! -x "$cache/$runtime/runc" ]; then
+		installed=$(command -v runc) || {
+			echo "runc is neither installed nor can it be built: install libseccomp-dev (Debian, Ubuntu) or libseccomp-devel (Fedora), pkg-config, and gcc" >&2
+			exit 1
+		}
+		ln -s "$installed" "$cache/$runtime/runc"
+	fi
+	ln -sfn "$runtime" "$cache/runtime"
 fi
 echo "$cache"

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	serverName    = "localhost" // in the API server's certificate
+	serverName    = "localhost"              // in the API server's certificate
+	inCluster     = "kubernetes.default.svc" // for pods
 	apiServerPort = 26443
 	etcdPort      = "22379"
 )
@@ -112,7 +113,7 @@ func (cp *ControlPlane) configure(assets string, apiServerArgs []string) {
 // that its clients trust. To a client whose clock is slow envtest's own would not be
 // valid yet.
 func (cp *ControlPlane) writeServingCertificate() error {
-	certificate, key, err := cert.GenerateSelfSignedCertKey(cp.Address.Addr().String(), nil, []string{serverName})
+	certificate, key, err := cert.GenerateSelfSignedCertKey(cp.Address.Addr().String(), nil, []string{serverName, inCluster})
 	if err != nil {
 		return err
 	}

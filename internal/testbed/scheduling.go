@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -28,9 +29,9 @@ func (tb *Testbed) StartScheduler(ctx context.Context) (*Process, error) {
 }
 
 // StartControllerManager starts a kube-controller-manager with the controllers that pods
-// with claims need, and returns when pods are admitted to the namespace default.
-func (tb *Testbed) StartControllerManager(ctx context.Context) (*Process, error) {
-	return StartControllerManager(ctx, tb.ControlPlane, tb.Client, tb.cfg.Dir)
+// with claims need, and others, and returns when pods are admitted to the namespace default.
+func (tb *Testbed) StartControllerManager(ctx context.Context, others ...string) (*Process, error) {
+	return StartControllerManager(ctx, tb.ControlPlane, tb.Client, tb.cfg.Dir, others...)
 }
 
 // StartScheduler is Testbed.StartScheduler for any control plane. dir takes the log.
@@ -39,8 +40,10 @@ func StartScheduler(_ context.Context, cp *controlplane.ControlPlane, dir string
 }
 
 // StartControllerManager is Testbed.StartControllerManager for any control plane.
-func StartControllerManager(ctx context.Context, cp *controlplane.ControlPlane, client *kube.Client, dir string) (*Process, error) {
-	p, err := startKube(cp, dir, "kube-controller-manager", []string{"system:masters"}, "--controllers="+controllers)
+func StartControllerManager(ctx context.Context, cp *controlplane.ControlPlane, client *kube.Client, dir string, others ...string) (*Process, error) {
+	certificate, _ := cp.ServingCertificate()
+	all := strings.Join(append([]string{controllers}, others...), ",")
+	p, err := startKube(cp, dir, "kube-controller-manager", []string{"system:masters"}, "--controllers="+all, "--root-ca-file="+certificate)
 	if err != nil {
 		return nil, err
 	}

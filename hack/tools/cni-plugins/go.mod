@@ -3,6 +3,7 @@ module github.com/aws-multi-eni/aws-multi-eni/hack/tools/cni-plugins
 go 1.26.8
 
 tool (
+	github.com/containernetworking/plugins/plugins/ipam/host-local
 	github.com/containernetworking/plugins/plugins/ipam/static
 	github.com/containernetworking/plugins/plugins/main/host-device
 	github.com/containernetworking/plugins/plugins/main/ipvlan
