@@ -115,8 +115,9 @@ func (o offering) devices() []kube.Device {
 // device is the device of a place.
 func (o offering) device(w want, entry v1alpha1.ENIState) kube.Device {
 	attached := preferenceOf(entry) == preferReady
+	name := w.device(w.Place - 1)
 	d := kube.Device{
-		Name: w.device(w.Place - 1),
+		Name: name,
 		Attributes: map[string]kube.DeviceAttribute{
 			"nodeENI":     {String: new(v1alpha1.DeviceNodeENI(w.nodeENI))},
 			"subnetID":    {String: &w.SubnetID},
@@ -126,6 +127,9 @@ func (o offering) device(w want, entry v1alpha1.ENIState) kube.Device {
 			"attached":    {Bool: &attached},
 			"networkCard": {Int: new(int64(w.card))},
 			"mtu":         {Int: new(int64(w.mtu))}, // 0 if not set: the scheduler stops at a device without the attribute
+			// Multus passes the ID of the device to the CNI plugin eni.
+			"k8s.cni.cncf.io/resourceName": {String: new(v1alpha1.DeviceResource(w.nodeENI))},
+			"k8s.cni.cncf.io/deviceID":     {String: &name},
 		},
 		ConsumesCounters:         []kube.CounterConsumption{{CounterSet: counterSet(w.card), Counters: map[string]kube.Counter{placesCounter: {Value: "1"}}}},
 		BindsToNode:              new(true),

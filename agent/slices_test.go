@@ -160,6 +160,9 @@ func TestDevices(t *testing.T) {
 		}
 	}
 	at := d.Attributes
+	if name, id := *at["k8s.cni.cncf.io/resourceName"].String, *at["k8s.cni.cncf.io/deviceID"].String; name != v1alpha1.DeviceResource(a.nodeENI) || id != d.Name {
+		t.Errorf("Multus finds device %s by %s and calls it %s", d.Name, name, id)
+	}
 	if !*at["ipv4"].Bool || !*at["ipv6"].Bool || *at["mtu"].Int != 9001 || *at["networkCard"].Int != 0 || *at["zone"].String != "us-east-1a" || *at["subnetID"].String != subnetA || *at["attached"].Bool {
 		t.Errorf("%+v", at)
 	}

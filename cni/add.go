@@ -26,6 +26,13 @@ func Add(args *skel.CmdArgs) error {
 	if len(conf.PrevResult) > 0 {
 		return types.NewError(types.ErrInvalidNetworkConfig, fmt.Sprintf("network %q: eni must be the first plugin in the list", conf.Name), "")
 	}
+	if conf.Mode == Claim {
+		result, err := addClaim(conf, args)
+		if err != nil {
+			return err
+		}
+		return types.PrintResult(result, conf.CNIVersion)
+	}
 	if conf.Mode == "" {
 		conf.Mode = PTP
 		if kernelHas(IPVLAN) {

@@ -1,7 +1,8 @@
 // Package cni is the CNI plugin eni. It attaches pods to the ENIs of a NodeENI, with
 // addresses that EC2 knows as the ENI's.
 //
-// It makes no interface itself. From the file that the agent keeps of the NodeENI it makes
+// It makes no interface itself, except that it moves the link of an ENI on demand into the
+// pod that claims it. From the file that the agent keeps of the NodeENI it makes
 // the configuration of a reference plugin, and calls that. Before, it writes down what it
 // is about to do: DEL, CHECK and GC go by that, whatever has become of the file, the agent
 // or the ENI. See https://www.cni.dev/docs/spec/.
@@ -45,6 +46,9 @@ func whole(operation func(*skel.CmdArgs) error) func(*skel.CmdArgs) error {
 
 // Del removes a pod's interface and releases its addresses.
 func Del(args *skel.CmdArgs) error {
+	if conf, err := parse(args.StdinData); err == nil && conf.Mode == Claim {
+		return delClaim(conf, args)
+	}
 	// With a configuration that ADD refuses, DEL succeeds, or the runtime would keep the pod.
 	dataDir := dataDirOf(args.StdinData)
 	err := podnetwork.Hold(dataDir, args.ContainerID, args.IfName)
@@ -81,6 +85,9 @@ func Check(args *skel.CmdArgs) error {
 	if err != nil {
 		return err
 	}
+	if conf.Mode == Claim {
+		return checkClaim(conf, args)
+	}
 	a, err := podnetwork.ReadAttachment(conf.DataDir, args.ContainerID, args.IfName)
 	if err != nil {
 		return fmt.Errorf("NodeENI %s: no attachment found for interface %s of container %s: %w; delete the pod so that it is created again", conf.NodeENI, args.IfName, args.ContainerID, err)
@@ -102,7 +109,8 @@ func Check(args *skel.CmdArgs) error {
 	return err
 }
 
-// GC undoes the network's attachments that the runtime does not know.
+// GC undoes the network's attachments that the runtime does not know. Those of claims are
+// eni-dra's.
 func GC(args *skel.CmdArgs) error {
 	conf, err := parse(args.StdinData)
 	if err != nil {
@@ -137,6 +145,9 @@ func Status(args *skel.CmdArgs) error {
 	}
 	if err != nil {
 		return err
+	}
+	if conf.Mode == Claim {
+		return statusClaim(conf)
 	}
 	network, err := podnetwork.Read(conf.NetworksDir, conf.NodeENI)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/containernetworking/cni/pkg/types"
 
+	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
 )
 
@@ -26,10 +27,10 @@ type Config struct {
 	CNIVersion string `json:"cniVersion"`
 	Name       string `json:"name"`
 
-	// NodeENI is whose ENIs pods use.
+	// NodeENI is whose ENIs pods use. With mode claim, it may be missing.
 	NodeENI string `json:"nodeENI"`
-	// Mode is ipvlan, ptp or host-device. By default it is ipvlan, or ptp where the kernel
-	// does not have that.
+	// Mode is ipvlan, ptp, host-device, or claim. By default it is ipvlan, or ptp where the
+	// kernel does not have that.
 	Mode string `json:"mode"`
 	// MTU of the pod's interface is the ENI's by default.
 	MTU int `json:"mtu"`
@@ -40,6 +41,11 @@ type Config struct {
 	// NetworksDir and DataDir are where the files of the agent and of the plugin are.
 	NetworksDir string `json:"networksDir"`
 	DataDir     string `json:"dataDir"`
+	// ClaimsDir and ClaimsDataDir are where the files of the agent and of eni-dra are.
+	ClaimsDir     string `json:"claimsDir"`
+	ClaimsDataDir string `json:"claimsDataDir"`
+	// DeviceID is the device that Multus has found by the resourceName of the network.
+	DeviceID string `json:"deviceID"`
 
 	DNS           json.RawMessage `json:"dns"`
 	RuntimeConfig wishes          `json:"runtimeConfig"`
@@ -67,7 +73,7 @@ type wishes struct {
 // known are the fields of a configuration. Others are refused, or a typo would go
 // unnoticed, and so would an ipam, which has no say here.
 var known = []string{
-	"nodeENI", "mode", "mtu", "routes", "routeVPC", "networksDir", "dataDir",
+	"nodeENI", "mode", "mtu", "routes", "routeVPC", "networksDir", "dataDir", "claimsDir", "claimsDataDir",
 	"cniVersion", "name", "type", "capabilities", "dns", "args", "runtimeConfig", "prevResult",
 	"deviceID", "pciBusID", // by Multus
 }
@@ -96,6 +102,8 @@ func parse(stdin []byte) (Config, error) {
 	}
 	conf.NetworksDir = cmp.Or(conf.NetworksDir, podnetwork.DefaultNetworksDir)
 	conf.DataDir = dataDirOf(stdin)
+	conf.ClaimsDir = cmp.Or(conf.ClaimsDir, claimnetwork.DefaultClaimsDir)
+	conf.ClaimsDataDir = cmp.Or(conf.ClaimsDataDir, claimnetwork.DefaultDataDir)
 	return conf, nil
 }
 
@@ -107,18 +115,20 @@ func (c Config) validate() error {
 	}
 	for field := range c.fields {
 		if !slices.Contains(known, field) && !strings.HasPrefix(field, "cni.dev/") {
-			return wrong("unknown field %s; the plugin eni supports %s", field, strings.Join(known[:7], ", "))
+			return wrong("unknown field %s; the plugin eni supports %s", field, strings.Join(known[:9], ", "))
 		}
 	}
 	switch {
-	case c.NodeENI == "":
+	case c.NodeENI == "" && c.Mode != Claim:
 		return wrong("nodeENI is missing: set it to the name of the NodeENI whose ENIs the pods use")
-	case !podnetwork.ValidName(c.NodeENI):
+	case c.NodeENI != "" && !podnetwork.ValidName(c.NodeENI):
 		return wrong("nodeENI: %q is not a valid name", c.NodeENI)
-	case !slices.Contains([]string{"", IPVLAN, PTP, HostDevice}, c.Mode):
-		return wrong("mode: %q is not valid; it must be %s, %s, or %s", c.Mode, IPVLAN, PTP, HostDevice)
-	case c.MTU != 0 && c.Mode == HostDevice:
-		return wrong("mtu: not supported with mode %s; set mtu in the NodeENI instead", HostDevice)
+	case !slices.Contains([]string{"", IPVLAN, PTP, HostDevice, Claim}, c.Mode):
+		return wrong("mode: %q is not valid; it must be %s, %s, %s, or %s", c.Mode, IPVLAN, PTP, HostDevice, Claim)
+	case c.MTU != 0 && (c.Mode == HostDevice || c.Mode == Claim):
+		return wrong("mtu: not supported with mode %s; set mtu in the NodeENI instead", c.Mode)
+	case c.Mode == Claim && len(c.RuntimeConfig.IPs)+len(c.Args.CNI.IPs) > 0:
+		return wrong("ips: not supported with mode %s, because the pod gets the addresses of the ENI", Claim)
 	case c.MTU < 0 || c.MTU > 0 && c.MTU < 576:
 		return wrong("mtu: %d is too small; it must be 576 bytes or more", c.MTU)
 	case cmp.Or(c.RuntimeConfig.MAC, c.Args.CNI.MAC) != "":
@@ -137,17 +147,23 @@ type podArgs struct {
 	types.CommonArgs
 	K8S_POD_NAMESPACE types.UnmarshallableString
 	K8S_POD_NAME      types.UnmarshallableString
+	K8S_POD_UID       types.UnmarshallableString
 	IP                types.UnmarshallableString
 }
 
-// podOf is the pod's namespace and name, "" when CNI_ARGS does not have them, and the
-// address that it asks for.
-func podOf(cniArgs string) (pod, ip string) {
+func parseArgs(cniArgs string) podArgs {
 	// What else there is does not matter, nor does its form.
 	args := podArgs{CommonArgs: types.CommonArgs{IgnoreUnknown: true}}
 	for pair := range strings.SplitSeq(cniArgs, ";") {
 		_ = types.LoadArgs("IgnoreUnknown=1;"+pair, &args)
 	}
+	return args
+}
+
+// podOf is the pod's namespace and name, "" when CNI_ARGS does not have them, and the
+// address that it asks for.
+func podOf(cniArgs string) (pod, ip string) {
+	args := parseArgs(cniArgs)
 	if args.K8S_POD_NAME != "" {
 		pod = string(args.K8S_POD_NAMESPACE + "/" + args.K8S_POD_NAME)
 	}

@@ -31,7 +31,9 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	adaptation.SetPluginRequestTimeout(time.Minute) // containerd waits 2 s, too short for a busy machine
-	os.Exit(m.Run())
+	status := m.Run()
+	_ = os.RemoveAll(bin)
+	os.Exit(status)
 }
 
 // node is a node with two ENIs in a VPC, a kubelet's side of the plugin, and a runtime's

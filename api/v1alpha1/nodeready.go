@@ -20,21 +20,21 @@ const (
 	// PodResourcePrefix is the prefix of the name of each extended resource for the
 	// addresses of a NodeENI. All extended resources with this prefix belong to the agents.
 	PodResourcePrefix = "networking.k8s.aws/"
+	// DeviceResourcePrefix is the prefix of the name by which Multus finds the devices of a
+	// NodeENI with attach: OnDemand.
+	DeviceResourcePrefix = "eni.networking.k8s.aws/"
 )
 
-// shortened and digits are the numbers of characters that are kept of a name that is too
-// long for a label, and of its hash.
 const (
-	digits    = 10
-	shortened = validation.LabelValueMaxLength - 1 - digits
+	// digits is the number of characters of the hash in a shortened name.
+	digits = 10
+	// attributeMaxLength is the length of the value of a device's attribute.
+	attributeMaxLength = 64
 )
 
 // ReadyLabel is the key of the label on a node whose ENIs of the NodeENI are ready.
 func ReadyLabel(nodeENI string) string {
-	if len(nodeENI) > validation.LabelValueMaxLength {
-		nodeENI = hashed(nodeENI)
-	}
-	return ReadyLabelPrefix + nodeENI
+	return ReadyLabelPrefix + atMost(validation.LabelValueMaxLength, nodeENI)
 }
 
 // PodResource is the name of the extended resource for the number of pods on a node for
@@ -42,24 +42,36 @@ func ReadyLabel(nodeENI string) string {
 // adds a toleration with the name of the resource to pods that request it, so no resource
 // has the name of the startup taint.
 func PodResource(nodeENI string) string {
-	if len(nodeENI) > validation.LabelValueMaxLength || PodResourcePrefix+nodeENI == StartupTaint {
-		nodeENI = hashed(nodeENI)
+	if PodResourcePrefix+nodeENI == StartupTaint {
+		return PodResourcePrefix + hashed(nodeENI, validation.LabelValueMaxLength)
 	}
-	return PodResourcePrefix + nodeENI
+	return PodResourcePrefix + atMost(validation.LabelValueMaxLength, nodeENI)
 }
 
 // DeviceNodeENI is the value of the attribute nodeENI of the NodeENI's devices. The value
 // of an attribute has at most 64 characters.
 func DeviceNodeENI(nodeENI string) string {
-	if len(nodeENI) > validation.LabelValueMaxLength {
-		return hashed(nodeENI)
+	return atMost(validation.LabelValueMaxLength, nodeENI)
+}
+
+// DeviceResource is the value of the attribute k8s.cni.cncf.io/resourceName of the NodeENI's
+// devices, by which Multus finds the device for a network. It is also the
+// extendedResourceName for a DeviceClass of the NodeENI: Multus requires that both are equal.
+func DeviceResource(nodeENI string) string {
+	return DeviceResourcePrefix + atMost(attributeMaxLength-len(DeviceResourcePrefix), nodeENI)
+}
+
+// atMost is the name if it has at most so many characters, and otherwise hashed.
+func atMost(length int, nodeENI string) string {
+	if len(nodeENI) > length {
+		return hashed(nodeENI, length)
 	}
 	return nodeENI
 }
 
-// hashed is a name of at most 63 characters that is different for each NodeENI: its first
-// 52 characters, "-", and the first ten hexadecimal digits of the SHA-256 hash of its name.
-func hashed(nodeENI string) string {
+// hashed is a name of at most so many characters that is different for each NodeENI: the
+// start of its name, "-", and the first ten hexadecimal digits of the SHA-256 hash of it.
+func hashed(nodeENI string, length int) string {
 	hash := sha256.Sum256([]byte(nodeENI))
-	return nodeENI[:min(len(nodeENI), shortened)] + "-" + hex.EncodeToString(hash[:])[:digits]
+	return nodeENI[:min(len(nodeENI), length-1-digits)] + "-" + hex.EncodeToString(hash[:])[:digits]
 }

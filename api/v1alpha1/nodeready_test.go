@@ -35,6 +35,22 @@ func TestNamesOnTheNode(t *testing.T) {
 	}
 }
 
+// Multus finds the device by the value of an attribute, which has at most 64 characters, and
+// by the extended resource of a DeviceClass.
+func TestDeviceResource(t *testing.T) {
+	long := strings.Repeat("a", 41)
+	for name, want := range map[string]string{
+		"inspection": "inspection",
+		long:         long,
+		long + "b":   long[:30] + "-56b035e42f",
+	} {
+		got := v1alpha1.DeviceResource(name)
+		if got != "eni.networking.k8s.aws/"+want || len(got) > 64 || len(validation.IsQualifiedName(got)) > 0 {
+			t.Errorf("%s has %s", name, got)
+		}
+	}
+}
+
 // A pod that requests a resource may tolerate the taint of the same key.
 func TestNoResourceIsTheStartupTaint(t *testing.T) {
 	if got, want := v1alpha1.PodResource("eni-not-ready"), "networking.k8s.aws/eni-not-ready-98b5b40f92"; got != want {

@@ -20,22 +20,28 @@ import (
 // Build builds eni and the reference plugins of hack/tools/cni-plugins into dir. It works
 // in the source tree only.
 func Build(ctx context.Context, dir string) error {
+	if err := BuildENI(ctx, dir); err != nil {
+		return err
+	}
+	return build(ctx, "build", "-trimpath", "-modfile=hack/tools/cni-plugins/go.mod", "-o", dir+"/", "tool")
+}
+
+// BuildENI builds eni alone.
+func BuildENI(ctx context.Context, dir string) error {
+	// As the Makefile's go_build.
+	return build(ctx, "build", "-trimpath", "-buildvcs=false", "-gcflags", "all=-l", "-ldflags", "-s -w", "-o", filepath.Join(dir, "eni"), "./cmd/eni-cni")
+}
+
+func build(ctx context.Context, args ...string) error {
 	out, err := exec.CommandContext(ctx, "go", "env", "GOMOD").Output()
 	if err != nil {
 		return fmt.Errorf("go env GOMOD: %w", err)
 	}
-	root := filepath.Dir(strings.TrimSpace(string(out)))
-	for _, args := range [][]string{
-		// As the Makefile's go_build.
-		{"build", "-trimpath", "-buildvcs=false", "-gcflags", "all=-l", "-ldflags", "-s -w", "-o", filepath.Join(dir, "eni"), "./cmd/eni-cni"},
-		{"build", "-trimpath", "-modfile=hack/tools/cni-plugins/go.mod", "-o", dir + "/", "tool"},
-	} {
-		build := exec.CommandContext(ctx, "go", args...)
-		build.Dir = root
-		build.Env = append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return fmt.Errorf("go %s: %w\n%s", args, err, out)
-		}
+	command := exec.CommandContext(ctx, "go", args...)
+	command.Dir = filepath.Dir(strings.TrimSpace(string(out)))
+	command.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := command.CombinedOutput(); err != nil {
+		return fmt.Errorf("go %s: %w\n%s", args, err, out)
 	}
 	return nil
 }
