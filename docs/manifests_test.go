@@ -192,7 +192,7 @@ spec:
 }
 
 // A NetworkAttachmentDefinition of the pages holds a CNI configuration about a NodeENI of
-// the pages that is for pods, or about a link that one names.
+// the pages that is for pods or attached on demand, or about a link that one names.
 func TestCNIConfigurations(t *testing.T) {
 	known, named := map[string]bool{}, map[string]string{}
 	for _, p := range append(pages(t), examples(t)...) {
@@ -204,6 +204,7 @@ func TestCNIConfigurations(t *testing.T) {
 					InterfaceName string
 					Config        any // that of a NetworkAttachmentDefinition is text
 					Pods          *v1alpha1.Pods
+					Attach        v1alpha1.Attach
 				}
 			}
 			if err := yaml.Unmarshal([]byte(m.text), &object); err != nil {
@@ -212,6 +213,9 @@ func TestCNIConfigurations(t *testing.T) {
 			known["link "+object.Spec.InterfaceName] = true
 			if object.Spec.Pods != nil {
 				known["NodeENI with pods "+object.Metadata.Name] = true
+			}
+			if object.Spec.Attach == v1alpha1.AttachOnDemand {
+				known["NodeENI on demand "+object.Metadata.Name] = true
 			}
 			if object.Kind != "NetworkAttachmentDefinition" {
 				continue
@@ -236,7 +240,7 @@ func TestCNIConfigurations(t *testing.T) {
 
 // configured is what a CNI configuration or list is about.
 func configured(text string) (string, error) {
-	type plugin struct{ Type, NodeENI, Master, Device string }
+	type plugin struct{ Type, Mode, NodeENI, Master, Device string }
 	var config struct {
 		CNIVersion, Name string
 		plugin
@@ -251,6 +255,9 @@ func configured(text string) (string, error) {
 	first := config.Plugins[0]
 	if config.CNIVersion == "" || config.Name == "" || first.Type == "" {
 		return "", errors.New("cniVersion, name or type is missing")
+	}
+	if first.Type == "eni" && first.Mode == "claim" {
+		return "NodeENI on demand " + first.NodeENI, nil
 	}
 	if first.Type == "eni" {
 		return "NodeENI with pods " + first.NodeENI, nil
