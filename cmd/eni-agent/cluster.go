@@ -53,7 +53,8 @@ func inCluster(ctx context.Context, o options, cfg *agent.Config, systemd *super
 		return nil, err
 	}
 	cfg.Cluster, cfg.Node, cfg.Source = o.cluster, o.node, source
-	events := kube.NewRecorder(ctx, client, kube.EventSource{Component: name, Host: o.node}, cfg.Log)
+	// The last reconcile, after ctx has ended, reports Events too.
+	events := kube.NewRecorder(context.WithoutCancel(ctx), client, kube.EventSource{Component: name, Host: o.node}, cfg.Log)
 	cfg.Recorder = events
 	cfg.NodeReadiness = agent.NodeReadiness{StartupTaint: o.startupTaint, Labels: o.readyLabels, PodResources: o.pods, Patcher: source}
 	go preflight(ctx, o, *cfg, client, events)
