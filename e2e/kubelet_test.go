@@ -179,11 +179,12 @@ func (k *kubelets) launch(name, nodeENI, node string) {
 	k.must(k.Apply(k.t.Context(), running(name, ofNodeENI(nodeENI), node)))
 }
 
-// awaitRunning waits until the pod runs.
+// awaitRunning waits until the pod runs. When a claim of the pod could not be prepared, the
+// kubelet tries again only when it looks at all pods, every 60 to 90 seconds.
 func (k *kubelets) awaitRunning(name string) *corev1.Pod {
 	k.t.Helper()
 	var pod corev1.Pod
-	k.await("pod "+name+" runs", func() string {
+	k.awaitWithin(2*patience, "pod "+name+" runs", func() string {
 		if pod = k.pod(name); pod.Status.Phase == corev1.PodFailed {
 			k.t.Fatalf("pod %s has failed: %s", name, unready(&pod))
 		}

@@ -68,6 +68,12 @@ func TestKubeletKilled(t *testing.T) {
 	}
 	kill := func(program string) {
 		k.t.Helper()
+		k.await(program+" runs", func() string { // the kubelet may be about to start it again
+			if len(n.Pids(program)) == 0 {
+				return "it does not"
+			}
+			return ""
+		})
 		k.must(n.Kill(program))
 		if start[program] != nil {
 			time.Sleep(time.Second)
