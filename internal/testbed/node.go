@@ -74,7 +74,7 @@ func cgroupHierarchies() ([]string, error) {
 	if len(all) == 0 {
 		err = errors.Join(err, fmt.Errorf("there are no cgroups in %s", root))
 	}
-	return slices.DeleteFunc(all, func(dir string) bool { return filepath.Base(dir) == "unified" }), err
+	return all, err
 }
 
 // prepareNode is run by the first process of a node.
