@@ -22,6 +22,7 @@ import (
 //	              ENI_RUNS is given too; then the others have the numbers after it
 //	ENI_OPS       operations of a run
 //	ENI_CLUSTERS  clusters that runs are done on side by side
+//	ENI_AT_ONCE   runs that share a cluster, where they can
 //	ENI_LOGS      directory where the logs of runs that fail are kept; a line
 //	              per run is written to stderr when it is set
 type campaign struct {
@@ -29,10 +30,13 @@ type campaign struct {
 	runs  int           // without ENI_RUNS
 	ops   int           // without ENI_OPS
 	takes time.Duration // a run, about
-	begin func(t *testing.T) arena
+	// atOnce is how many runs share a cluster, without ENI_AT_ONCE; 0 is one.
+	atOnce int
+	// begin starts a cluster with at most so many arenas, for runs side by side.
+	begin func(t *testing.T, atOnce int) []arena
 }
 
-// arena is a cluster on which runs are done one after the other.
+// arena is a cluster, or a part of one, in which runs are done one after the other.
 type arena interface {
 	// run fails the cluster's test when something is not as it must be, and
 	// returns how long everything took to settle.
@@ -56,8 +60,12 @@ const slow = 5 * time.Second
 func (c campaign) run(t *testing.T) {
 	seeds, ops := c.seeds(t), number(t, "ENI_OPS", c.ops)
 	clusters := min(max(1, number(t, "ENI_CLUSTERS", 1)), len(seeds))
-	about := c.takes * time.Duration(len(seeds)*ops) / time.Duration(clusters*c.ops)
-	c.say("%d runs of %d operations on %d clusters side by side: about %v", len(seeds), ops, clusters, about.Round(time.Minute/2))
+	if c.atOnce > 0 {
+		c.atOnce = number(t, "ENI_AT_ONCE", c.atOnce)
+	}
+	c.atOnce = min(max(1, c.atOnce), len(seeds))
+	about := c.takes * time.Duration(len(seeds)*ops) / time.Duration(clusters*c.atOnce*c.ops)
+	c.say("%d runs of %d operations, %d side by side: about %v", len(seeds), ops, clusters*c.atOnce, about.Round(time.Minute/2))
 
 	todo := make(chan uint64, len(seeds))
 	for _, seed := range seeds {
@@ -94,9 +102,17 @@ func (c campaign) run(t *testing.T) {
 	c.say("%s", summary(results))
 }
 
-// life does runs on one cluster until one fails.
+// life does runs on one cluster until one has failed in each of its arenas.
 func (c campaign) life(t *testing.T, todo <-chan uint64, ops int, done func(result, time.Duration)) {
-	a := c.begin(t)
+	var working sync.WaitGroup
+	for _, a := range c.begin(t, c.atOnce) {
+		working.Go(func() { c.work(a, todo, ops, done) })
+	}
+	working.Wait()
+}
+
+// work does runs in an arena until one fails.
+func (c campaign) work(a arena, todo <-chan uint64, ops int, done func(result, time.Duration)) {
 	for seed := range todo {
 		began, r := time.Now(), result{seed: seed}
 		r.ok = a.shared().run(fmt.Sprint("seed=", seed), func(t *testing.T) {

@@ -39,6 +39,7 @@ type cluster struct {
 	agents       map[string]*testbed.Process
 	coordinators map[string]*testbed.Process
 	logs         []string
+	only         []string       // nodes that are looked at; nil: all
 	clusterID    string         // of the cluster that is looked at; "": there is no other
 	dir          string         // of logs and kubeconfigs
 	later        sync.WaitGroup // what a run has still to do
@@ -48,6 +49,7 @@ type cluster struct {
 	pods         bool           // agents serve the CNI plugin
 	podsOf       []*pod         // that live and are attached
 	podsMade     int
+	kubelets     bool          // pods run, and have the links of their ENIs
 	warm         time.Duration // how long an ENI stays that no pod claims any more; 0: agents serve no claims
 }
 
@@ -184,7 +186,10 @@ func (c *cluster) agent(nodes ...string) {
 		if c.alone {
 			p, err = c.StartStandAlone(node, nil, append(args, "--node-name", node, "--node-labels", "ng=multi-eni")...)
 		} else {
-			p, err = c.StartAgent(c.t.Context(), node, args...)
+			err = c.attempt(func() (err error) {
+				p, err = c.StartAgent(c.t.Context(), node, args...)
+				return err
+			})
 		}
 		c.must(err)
 		c.agents[node] = p
@@ -192,10 +197,23 @@ func (c *cluster) agent(nodes ...string) {
 	}
 }
 
+// attempt does something of the test that the API server must answer. Where runs share it,
+// another run may have it killed at any time: then it is done again.
+func (c *cluster) attempt(do func() error) (err error) {
+	for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
+		if err = do(); err == nil || c.only == nil || time.Now().After(end) {
+			return err
+		}
+	}
+}
+
+// shortTimes are those of coordinators in tests.
+var shortTimes = []string{"--release-grace", "3s", "--node-grace", "3s", "--status-interval", "200ms", "--lease-duration", "3s", "--lease-renew-deadline", "2s", "--lease-retry-period", "500ms"}
+
 // coordinator starts a coordinator with short times.
 func (c *cluster) coordinator(name string, args ...string) {
 	c.t.Helper()
-	args = append([]string{"--release-grace", "3s", "--node-grace", "3s", "--status-interval", "200ms", "--lease-duration", "3s", "--lease-renew-deadline", "2s", "--lease-retry-period", "500ms"}, args...)
+	args = slices.Concat(shortTimes, args)
 	p, err := c.StartCoordinator(c.t.Context(), name, args...)
 	c.must(err)
 	c.coordinators[name] = p
@@ -257,7 +275,7 @@ func (c *cluster) stays(what string, d time.Duration, check func() string) {
 func (c *cluster) managed() []cloud.Interface {
 	var ours []cloud.Interface
 	for _, e := range c.Sim.Cloud().Interfaces() {
-		if id := e.Tags[eni.TagCluster]; id != "" && (c.clusterID == "" || id == c.clusterID) {
+		if id := e.Tags[eni.TagCluster]; id != "" && (c.clusterID == "" || id == c.clusterID) && (c.only == nil || slices.Contains(c.only, e.Tags[eni.TagNode])) {
 			ours = append(ours, e)
 		}
 	}

@@ -64,6 +64,7 @@ func newKubelets(t *testing.T, n int, change func(*sim.Topology)) *kubelets {
 		t.Fatal(err)
 	}
 	c := start(t, testbed.Config{Topology: quickNodes(n, change)})
+	c.kubelets = true
 	c.must(pluginsBuilt())
 	k := &kubelets{nodes: map[string]*testbed.Node{}}
 	t.Cleanup(k.stopNodes)

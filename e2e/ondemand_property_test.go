@@ -6,229 +6,297 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
+	resourcev1 "k8s.io/api/resource/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
-	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
 // Pods that claim ENIs are created and deleted while everything around them goes wrong.
-// None is ever bound without its ENI, and in the end each pod has one, and there is no
-// other.
+// None is ever bound without its ENIs, see inspector, and in the end each pod has them, and
+// there are no others.
+//
+// A run waits for the scheduler most of the time, which looks at claims every five seconds.
+// So many runs share a control plane and an account. Each has a namespace, two nodes, two
+// NodeENIs, and subnets of its own, and faults that hit only its own agents. What all share
+// goes wrong more rarely.
 func TestOnDemandProperty(t *testing.T) {
 	t.Parallel()
 	needsScheduler(t)
-	campaign{test: "TestOnDemandProperty", runs: 2, ops: 20, takes: 30 * time.Second, begin: newDemandTrial}.run(t)
+	campaign{test: "TestOnDemandProperty", runs: 4, ops: 20, takes: 40 * time.Second, atOnce: 16, begin: newDemandTrials}.run(t)
 }
 
-// demandTrial is a cluster with pods that claim ENIs, under random operations.
-type demandTrial struct {
-	*trial
+// demandField is what runs share.
+type demandField struct {
 	*onDemand
-	alive map[string]bool // pods
-	made  int             // pods
+	mu sync.Mutex // of the shared processes
 }
 
-// morePods is how many pods are alive at most: two less than there is room for.
-const morePods = 7
-
-func newDemandTrial(t *testing.T) arena {
-	tr := &trial{cluster: gated(t, sim.Topology{Nodes: sim.Nodes(3)})} // with three ENIs each
-	d := &demandTrial{trial: tr, onDemand: tr.withScheduler(), alive: map[string]bool{}}
-	tr.nodes = nodesOf(3)
-	tr.startAll()
-	return d
+// demandTrial is where runs are done one after the other.
+type demandTrial struct {
+	*onDemand // with the nodes of this trial only
+	trial     *trial
+	field     *demandField
+	name      string // of the namespace, and the value of the nodes' label
+	nodes     []string
+	pods      map[string]int // that are alive, and how many ENIs each may need
+	made      int            // pods
+	// kept are the claims of pods that outlive them, and retired those that are not used
+	// any more.
+	kept    map[string]string
+	retired map[string]bool
 }
 
-func (d *demandTrial) shared() *cluster { return d.trial.cluster }
+// mostENIs is how many ENIs the pods that are alive may need together, of the six for which
+// two nodes have room: so any one that needs two finds them on one node.
+const mostENIs = 4
 
-// The same cluster is that of both.
-func (d *demandTrial) c() *cluster { return d.trial.cluster }
+func newDemandTrials(t *testing.T, n int) []arena {
+	topology := sim.Topology{Nodes: sim.Nodes(2 * n)} // with three ENIs each, in two zones by turns
+	for z, zone := range []string{"us-east-1a", "us-east-1b"} {
+		subnet := func(name string, third, bits int) {
+			cidr := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(128*z + third), 0}), bits)
+			topology.Subnets = append(topology.Subnets, sim.Subnet{Name: name, Zone: zone, CIDR: cidr})
+		}
+		subnet("nodes", 0, 20)
+		for i := range n {
+			subnet(fmt.Sprint("data-", i+1), 16+2*i, 24)
+			subnet(fmt.Sprint("storage-", i+1), 17+2*i, 24)
+		}
+	}
+	c := gated(t, topology)
+	f := &demandField{onDemand: c.withScheduler()}
+	ctx, cancel := context.WithCancel(context.Background())
+	var keeping sync.WaitGroup
+	keeping.Go(func() { f.keep(ctx) })
+	keeping.Go(func() { f.watchSurplus(ctx) })
+	keeping.Go(func() { f.watchBound(ctx) })
+	t.Cleanup(func() {
+		f.later.Wait()
+		cancel()
+		keeping.Wait()
+	})
+	var arenas []arena
+	for i := range n {
+		arenas = append(arenas, f.newTrial(i+1))
+	}
+	return arenas
+}
 
-func (d *demandTrial) run(seed uint64, ops int) time.Duration {
-	c := d.c()
-	d.harsh = seed%2 == 1
-	stop := sync.OnceValue(c.watchInvariant())
-	defer stop()
-	r := rand.New(rand.NewPCG(seed, 1<<32))
-	c.skewClocks(r, "agent-node-1", "agent-node-2", "agent-node-3", "coordinator-1", "coordinator-2")
-	for name, subnet := range map[string]string{"alpha": "data", "beta": "storage"} {
-		c.must(c.Apply(c.t.Context(), appliance(name, fmt.Sprintf("subnetNames: [%s]\nsecurityGroupNames: [data]", subnet))))
+func (f *demandField) newTrial(i int) *demandTrial {
+	c := &cluster{
+		Testbed: f.Testbed, t: f.t, dir: f.dir, warm: f.warm, agents: map[string]*testbed.Process{}, only: []string{fmt.Sprint("node-", 2*i-1), fmt.Sprint("node-", 2*i)},
 	}
-	for i := range ops {
-		r := rand.New(rand.NewPCG(seed, uint64(i)))
-		c.logf("%s %2d: %s", time.Now().Format("05.000"), i, d.operation(r))
-		time.Sleep(time.Duration(r.IntN(1500)) * time.Millisecond)
+	f.t.Cleanup(func() {
+		for _, p := range c.agents {
+			p.Kill()
+		}
+	})
+	d := &demandTrial{
+		onDemand: &onDemand{cluster: c, inspector: f.inspector, objects: f.objects},
+		trial:    &trial{cluster: c, nodes: c.only}, field: f, name: fmt.Sprint("run-", i), nodes: c.only, pods: map[string]int{}, kept: map[string]string{}, retired: map[string]bool{},
 	}
-	d.calm()
-	d.startScheduling()
-	settled := d.settle("each pod has its ENI", d.compare)
-	for _, problem := range append(stop(), d.boundEarly()...) {
-		c.errorf("%s", problem)
+	for _, node := range d.nodes {
+		c.must(c.Label(c.t.Context(), node, "run", d.name))
 	}
-	c.idle()
-	for name := range d.alive {
-		d.remove(name)
-	}
-	clear(d.alive)
-	for _, name := range []string{"alpha", "beta"} {
-		c.must(c.DeleteNodeENI(c.t.Context(), name))
-	}
-	d.settle("everything is gone", func() string {
-		if all, err := c.NodeENIs(c.t.Context()); err != nil || len(all) > 0 || len(c.managed()) > 0 {
-			return fmt.Sprintf("%v, NodeENIs %d, ENIs\n%s", err, len(all), c.enis())
+	c.must(d.objects.Create(c.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: d.name}}))
+	c.must(c.Apply(c.t.Context(), fmt.Sprintf(`
+apiVersion: resource.k8s.io/v1
+kind: DeviceClass
+metadata: {name: %[1]s}
+spec:
+  extendedResourceName: networking.k8s.aws/%[1]s
+  selectors: [{cel: {expression: %q}}]
+`, d.name, "device.driver == 'eni.networking.k8s.aws' && "+ofNodeENI("alpha-"+d.name))))
+	c.await("pods are admitted to "+d.name, func() string {
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: d.name, Name: "default"}}
+		if err := d.objects.Get(c.t.Context(), client.ObjectKeyFromObject(account), account); err != nil {
+			return err.Error()
 		}
 		return ""
 	})
-	c.sane()
-	c.Sim.Cloud().ResetCalls()
+	return d
+}
+
+func (d *demandTrial) shared() *cluster { return d.cluster }
+
+// nodeENIs are the names of those of this trial.
+func (d *demandTrial) nodeENIs() []string { return []string{"alpha-" + d.name, "beta-" + d.name} }
+
+func (d *demandTrial) run(seed uint64, ops int) time.Duration {
+	d.trial.harsh = seed%2 == 1
+	r := rand.New(rand.NewPCG(seed, 1<<32))
+	d.skewClocks(r, "agent-"+d.nodes[0], "agent-"+d.nodes[1])
+	number, _ := strings.CutPrefix(d.name, "run-")
+	for name, subnet := range map[string]string{"alpha-": "data-", "beta-": "storage-"} {
+		body := mustJSON(map[string]any{"apiVersion": "networking.k8s.aws/v1alpha1", "kind": "NodeENI", "metadata": map[string]any{"name": name + d.name}, "spec": map[string]any{
+			"attach": "OnDemand", "nodeSelector": map[string]any{"run": d.name}, "subnetNames": []string{subnet + number}, "securityGroupNames": []string{"data"},
+		}})
+		d.must(d.attempt(func() error {
+			err := d.Client.API.Post().Resource(kube.NodeENIs).Body(body).Do(d.t.Context()).Error()
+			if apierrors.IsAlreadyExists(err) {
+				return nil // the answer to the attempt before was lost
+			}
+			return err
+		}))
+	}
+	d.startAgents()
+	for i := range ops {
+		r := rand.New(rand.NewPCG(seed, uint64(i)))
+		d.logf("%s %2d: %s", time.Now().Format("05.000"), i, d.operation(r))
+		time.Sleep(time.Duration(r.IntN(1500)) * time.Millisecond)
+	}
+	d.calm()
+	settled := d.settle("each pod has its ENIs", d.compare)
+	d.inspected()
+	d.idle()
+	d.clear()
+	d.inspected()
+	d.sane()
 	return settled
+}
+
+// inspected fails the run if something was, for a moment at least, as it must never be.
+func (d *demandTrial) inspected() {
+	for _, problem := range d.take(append(d.nodes, d.name)...) {
+		d.errorf("%s", problem)
+	}
+}
+
+func (d *demandTrial) startAgents() {
+	for _, node := range d.nodes {
+		if p := d.agents[node]; p == nil || p.Exited() {
+			d.agent(node)
+		}
+	}
+}
+
+// calm ends the faults of this run.
+func (d *demandTrial) calm() {
+	d.later.Wait()
+	for _, node := range d.nodes {
+		d.Sim.Cloud().ClearFaultsOf(d.source(node))
+		d.Gate.ClearOf("agent-" + node)
+	}
+	for _, id := range d.trial.full {
+		d.must(d.Sim.Cloud().SetFreeAddresses(id, roomy))
+	}
+	d.trial.full = nil
+	d.startAgents()
+	if d.trial.harsh { // what only people can fix waits for a change
+		for _, name := range d.nodeENIs() {
+			d.must(d.attempt(func() error { return d.PatchNodeENI(d.t.Context(), name, `{"spec":{"description":"fixed"}}`) }))
+		}
+	}
+}
+
+// clear deletes all objects of the run, and waits until everything is gone.
+func (d *demandTrial) clear() {
+	for _, object := range []client.Object{&corev1.Pod{}, &resourcev1.ResourceClaimTemplate{}, &resourcev1.ResourceClaim{}} {
+		d.must(d.attempt(func() error {
+			return d.objects.DeleteAllOf(d.t.Context(), object, client.InNamespace(d.name), client.GracePeriodSeconds(0))
+		}))
+	}
+	clear(d.pods)
+	clear(d.kept)
+	awaited := d.awaited // by what has been settled before
+	defer func() { d.awaited = awaited }()
+	for _, name := range d.nodeENIs() {
+		d.must(d.attempt(func() error { return client.IgnoreNotFound(d.DeleteNodeENI(d.t.Context(), name)) }))
+	}
+	d.settle("everything is gone", func() string {
+		var claims resourcev1.ResourceClaimList
+		if err := d.objects.List(d.t.Context(), &claims, client.InNamespace(d.name)); err != nil || len(claims.Items) > 0 {
+			return fmt.Sprintf("%v, %d claims", err, len(claims.Items))
+		}
+		if left := d.managed(); len(left) > 0 {
+			return fmt.Sprintf("%d ENIs, such as %s: %+v", len(left), left[0].ID, left[0].Attachment)
+		}
+		for _, name := range d.nodeENIs() {
+			if err := d.Client.API.Get().Resource(kube.NodeENIs).Name(name).Do(d.t.Context()).Error(); !kube.IsNotFound(err) {
+				return fmt.Sprintf("NodeENI %s: %v", name, err)
+			}
+		}
+		return ""
+	})
 }
 
 // settle waits until there is no problem any more, and returns how long that took.
 func (d *demandTrial) settle(what string, problem func() string) time.Duration {
 	began, last := time.Now(), ""
-	d.c().awaitWithin(settleWithin, what, func() string {
-		d.startAll()
+	d.awaitWithin(settleWithin, what, func() string {
+		d.startAgents()
 		now := problem()
 		if now != last {
 			last = now
-			d.c().awaited = cmp.Or(now, d.c().awaited)
-			d.c().logf("%s %s", time.Now().Format("05.000"), cmp.Or(now, what))
+			d.awaited = cmp.Or(now, d.awaited)
+			d.logf("%s %s", time.Now().Format("05.000"), cmp.Or(now, what))
+		}
+		if now != "" {
+			time.Sleep(time.Second) // the API server has other runs to serve
 		}
 		return now
 	})
 	return time.Since(began)
 }
 
-// operation does something at random and says what.
-func (d *demandTrial) operation(r *rand.Rand) string {
-	ops := []struct {
-		weight int
-		do     func(*rand.Rand) string
-	}{
-		{30, d.opPod},
-		{18, d.opPodGone},
-		{8, d.opAgent},
-		{4, d.opCoordinator},
-		{10, d.opFault},
-		{4, d.c().opStorm},
-		{4, d.opLag},
-		{8, d.opKilledWhile},
-		{8, d.opAPI},
-		{4, d.opSubnetFull},
-		{4, d.opScheduling},
-	}
-	total := 0
-	for _, op := range ops {
-		total += op.weight
-	}
-	n := r.IntN(total)
-	for _, op := range ops {
-		if n -= op.weight; n < 0 {
-			return op.do(r)
-		}
-	}
-	return "" // not reached
-}
-
-func (d *demandTrial) opPod(r *rand.Rand) string {
-	if len(d.alive) == morePods {
-		return "there are pods enough"
-	}
-	d.made++
-	name := fmt.Sprint("pod-", d.made)
-	selector := pick(r, "", ofNodeENI("alpha"), ofNodeENI("beta"))
-	d.alive[name] = true
-	d.create(selector, name)
-	return fmt.Sprintf("pod %s claims %q", name, selector)
-}
-
-func (d *demandTrial) opPodGone(r *rand.Rand) string {
-	if len(d.alive) == 0 {
-		return "there is no pod"
-	}
-	name := pick(r, slices.Sorted(maps.Keys(d.alive))...)
-	delete(d.alive, name)
-	d.remove(name)
-	return fmt.Sprintf("pod %s is deleted", name)
-}
-
-// opKilledWhile kills an agent at the moment of a call for a pod.
-func (d *demandTrial) opKilledWhile(r *rand.Rand) string {
-	node := pick(r, d.nodes...)
-	f := cloud.Fault{Action: pick(r, createCall, attachCall, modifyCall), SourceID: d.c().source(node), After: r.IntN(2) == 0, Hang: true, Count: 1}
-	d.c().must(d.c().Sim.Cloud().Inject(f))
-	armed := func() bool { return slices.Contains(d.c().Sim.Cloud().Faults(), f) }
-	what := d.opPod(r)
-	for end := time.Now().Add(3 * time.Second); armed() && time.Now().Before(end); {
-		time.Sleep(2 * time.Millisecond)
-	}
-	if f.After {
-		time.Sleep(20 * time.Millisecond)
-	}
-	reached := !armed()
-	d.c().restart(node)
-	return fmt.Sprintf("kill the agent of %s at %s (after %v, reached %v): %s", node, f.Action, f.After, reached, what)
-}
-
-// opScheduling kills what decides where pods run, or who has claims.
-func (d *demandTrial) opScheduling(r *rand.Rand) string {
-	name := pick(r, "kube-scheduler", "kube-controller-manager")
-	d.c().coordinators[name].Kill()
-	time.Sleep(time.Duration(r.IntN(2000)) * time.Millisecond)
-	d.startScheduling()
-	return name + " is killed and starts again"
-}
-
-func (d *demandTrial) startScheduling() {
-	for name, start := range map[string]func(context.Context) (*testbed.Process, error){"kube-scheduler": d.c().StartScheduler, "kube-controller-manager": func(ctx context.Context) (*testbed.Process, error) { return d.c().StartControllerManager(ctx) }} {
-		if p := d.c().coordinators[name]; p.Exited() {
-			p, err := start(d.c().t.Context())
-			d.c().must(err)
-			d.c().coordinators[name] = p
-		}
-	}
-}
-
-// compare says what is not as it must be: each pod that is alive is bound and has an ENI
-// of its own on its node, and there are no others.
+// compare says what is not as it must be: each pod that is alive is bound and has ENIs of
+// its own on its node, and there are no others.
 func (d *demandTrial) compare() string {
-	c := d.c()
-	holders := map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(d.alive)) {
+	holders := map[string]string{} // claims, by ENI
+	for _, name := range slices.Sorted(maps.Keys(d.pods)) {
 		var pod corev1.Pod
-		if err := d.objects.Get(c.t.Context(), types.NamespacedName{Namespace: "default", Name: name}, &pod); err != nil {
+		if err := d.objects.Get(d.t.Context(), client.ObjectKey{Namespace: d.name, Name: name}, &pod); err != nil {
 			return err.Error()
 		}
 		if pod.Spec.NodeName == "" {
 			return fmt.Sprintf("pod %s is not bound: %s%s", name, d.conditions(&pod), d.claimText(&pod))
 		}
-		if problem := d.unattached(&pod); problem != "" {
-			return problem
-		}
-		claim, ok := d.claimOf(&pod)
-		if !ok {
+		names := claimNames(&pod)
+		if len(names) == 0 {
 			return fmt.Sprintf("pod %s has no claim", name)
 		}
-		e, _, ok := d.eniOf(&claim)
-		if other := holders[e.ID]; !ok || other != "" {
-			return fmt.Sprintf("pod %s has the ENI %q, which is also that of %q", name, e.ID, other)
-		}
-		holders[e.ID] = name
-		if problem := c.configured(pod.Spec.NodeName, e, false, 0); problem != "" {
-			return problem
+		for _, claimName := range names {
+			var claim resourcev1.ResourceClaim
+			if err := d.objects.Get(d.t.Context(), client.ObjectKey{Namespace: d.name, Name: claimName}, &claim); err != nil {
+				return err.Error()
+			}
+			enis, problem := d.enisOf(&claim)
+			if problem != "" {
+				return fmt.Sprintf("pod %s: %s", name, problem)
+			}
+			for _, device := range claim.Status.Devices {
+				if !meta.IsStatusConditionTrue(device.Conditions, agent.ConditionAttached) {
+					return fmt.Sprintf("pod %s: device %s: %+v", name, device.Device, device.Conditions)
+				}
+			}
+			for _, e := range enis {
+				if other := holders[e.ID]; other != "" && other != claimName {
+					return fmt.Sprintf("claims %s and %s have %s", other, claimName, e.ID)
+				}
+				holders[e.ID] = claimName
+				if problem := d.configured(pod.Spec.NodeName, e, false, 0); problem != "" {
+					return problem
+				}
+			}
 		}
 	}
-	for _, e := range c.managed() {
+	for _, e := range d.managed() {
 		if holders[e.ID] == "" {
 			return fmt.Sprintf("no pod claims %s of place %s on %s", e.ID, e.Tags[eni.TagPlace], e.Tags[eni.TagNode])
 		}

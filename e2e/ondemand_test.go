@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -29,10 +28,8 @@ import (
 // agents make the ENIs. There is no kubelet, so a pod is done with when it is bound.
 type onDemand struct {
 	*cluster
+	*inspector
 	objects client.WithWatch
-
-	mu    sync.Mutex
-	early []string // pods that were bound before their ENI was attached
 }
 
 // newOnDemand starts a cluster of n nodes with the label ng=multi-eni, without agents.
@@ -80,9 +77,7 @@ func (c *cluster) scheduled(controllers ...string) *onDemand {
 	c.coordinators[manager.Name] = manager
 	c.remember(scheduler.Log)
 	c.remember(manager.Log)
-	d := &onDemand{cluster: c, objects: objects}
-	d.watchBindings()
-	return d
+	return &onDemand{cluster: c, inspector: c.inspect(objects), objects: objects}
 }
 
 // appliance is a NodeENI whose ENIs are made when pods claim them.
@@ -178,73 +173,6 @@ func (d *onDemand) eniOf(claim *resourcev1.ResourceClaim) (e cloud.Interface, st
 		}
 	}
 	return e, status, false
-}
-
-// watchBindings looks at each pod at the moment at which it is bound: its ENI must be
-// attached to the node by then.
-func (d *onDemand) watchBindings() {
-	d.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	var watching sync.WaitGroup
-	watching.Go(func() {
-		seen := map[types.UID]bool{}
-		for ; ctx.Err() == nil; time.Sleep(10 * time.Millisecond) {
-			watch, err := d.objects.Watch(ctx, &corev1.PodList{}, client.InNamespace("default"))
-			if err != nil {
-				continue // the API server is away
-			}
-			for event := range watch.ResultChan() {
-				pod, ok := event.Object.(*corev1.Pod)
-				if ok && pod.Spec.NodeName != "" && pod.DeletionTimestamp == nil && !seen[pod.UID] {
-					seen[pod.UID] = true
-					d.bound(pod)
-				}
-			}
-		}
-	})
-	d.t.Cleanup(func() {
-		cancel()
-		watching.Wait()
-		for _, problem := range d.boundEarly() {
-			d.t.Error(problem)
-		}
-	})
-}
-
-func (d *onDemand) bound(pod *corev1.Pod) {
-	if problem := d.unattached(pod); problem != "" {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.early = append(d.early, problem)
-	}
-}
-
-// boundEarly tells of the pods that were bound before their ENI was attached.
-func (d *onDemand) boundEarly() []string {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	early := d.early
-	d.early = nil
-	return early
-}
-
-// unattached says why a bound pod cannot use the ENI that it claims.
-func (d *onDemand) unattached(pod *corev1.Pod) string {
-	claim, ok := d.claimOf(pod)
-	if !ok || claim.Status.Allocation == nil {
-		return "" // the pod has been deleted meanwhile
-	}
-	e, _, ok := d.eniOf(&claim)
-	node, err := d.Sim.Node(pod.Spec.NodeName)
-	switch {
-	case err != nil:
-		return err.Error()
-	case !ok:
-		return fmt.Sprintf("pod %s is bound to %s and its claim reports no ENI that exists: %+v", pod.Name, pod.Spec.NodeName, claim.Status.Devices)
-	case e.Attachment == nil || e.Attachment.InstanceID != node.ID || e.Attachment.Status != cloud.AttachmentAttached:
-		return fmt.Sprintf("pod %s is bound to %s and %s is not attached to it: %+v", pod.Name, pod.Spec.NodeName, e.ID, e.Attachment)
-	}
-	return ""
 }
 
 // awaitBound waits until the pod is bound, and returns it with the ENI that it claims.

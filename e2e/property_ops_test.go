@@ -16,10 +16,7 @@ import (
 
 // operation does something at random and says what.
 func (tr *trial) operation(r *rand.Rand) string {
-	ops := []struct {
-		weight int
-		do     func(*rand.Rand) string
-	}{
+	return choose(r, []operation{
 		{14, tr.opLabel},
 		{10, tr.opCreate},
 		{14, tr.opChange},
@@ -51,15 +48,25 @@ func (tr *trial) operation(r *rand.Rand) string {
 		{3, tr.onNode(tr.opReaddress)},
 		{2, tr.onNode(tr.opRegroup)},
 		{3, tr.onNode(tr.opIsolate)},
-	}
+	})
+}
+
+// operation is something that is done as often as its weight.
+type operation struct {
+	weight int
+	do     func(*rand.Rand) string
+}
+
+// choose does one of the operations.
+func choose(r *rand.Rand, operations []operation) string {
 	total := 0
-	for _, op := range ops {
-		total += op.weight
+	for _, o := range operations {
+		total += o.weight
 	}
 	n := r.IntN(total)
-	for _, op := range ops {
-		if n -= op.weight; n < 0 {
-			return op.do(r)
+	for _, o := range operations {
+		if n -= o.weight; n < 0 {
+			return o.do(r)
 		}
 	}
 	return "" // not reached

@@ -25,7 +25,7 @@ func TestProperty(t *testing.T) {
 }
 
 // newTrial is a cluster with things of others beside ours.
-func newTrial(t *testing.T) arena {
+func newTrial(t *testing.T, _ int) []arena {
 	topology := sim.Topology{Nodes: sim.Nodes(3)}
 	for i := range topology.Nodes {
 		topology.Nodes[i].Type = "c5n.18xlarge" // 15 ENIs
@@ -37,7 +37,7 @@ func newTrial(t *testing.T) arena {
 	}
 	tr.addForeign()
 	tr.startAll()
-	return tr
+	return []arena{tr}
 }
 
 // trial is a cluster under random operations.

@@ -31,7 +31,7 @@ type loners struct {
 	before   map[string][]string // what is foreign on each host
 }
 
-func newLoners(t *testing.T) arena {
+func newLoners(t *testing.T, _ int) []arena {
 	c := newStandAlone(t, 3, func(topology *sim.Topology) {
 		topology.Timing.DescribeLag, topology.Timing.DeleteInUse = 300*time.Millisecond, 200*time.Millisecond
 		topology.Timing.DescribeSpread = 500 * time.Millisecond
@@ -43,7 +43,7 @@ func newLoners(t *testing.T) arena {
 	l := &loners{cluster: c, before: map[string][]string{}}
 	l.stranger = c.stranger("node-1", 1)
 	c.named("node-1", c.eni(l.stranger).MAC)
-	return l
+	return []arena{l}
 }
 
 func (l *loners) shared() *cluster { return l.cluster }

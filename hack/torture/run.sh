@@ -1,7 +1,7 @@
 #!/bin/sh
 # Puts agents and coordinators through faults for long; CONTRIBUTING.md tells
 # more. `make torture` runs it at the top of the tree, with RUNS, SEED, OPS,
-# CLUSTERS and TORTURE in the environment.
+# CLUSTERS, AT_ONCE and TORTURE in the environment.
 set -eu
 
 [ -n "$SEED" ] || RUNS=${RUNS:-200}
@@ -23,7 +23,7 @@ status=0
 (
 	cd e2e
 	KUBEBUILDER_ASSETS=$assets ENI_LOGS=$logs \
-		ENI_RUNS=$RUNS ENI_SEED=$SEED ENI_OPS=$OPS ENI_CLUSTERS=${CLUSTERS:-2} \
+		ENI_RUNS=$RUNS ENI_SEED=$SEED ENI_OPS=$OPS ENI_CLUSTERS=${CLUSTERS:-2} ENI_AT_ONCE=${AT_ONCE:-} \
 		exec ../bin/e2e.test -test.run "^($TORTURE)\$" -test.timeout 0 -test.parallel 4
 ) >"$logs/test.log" || status=$?
 if [ "$status" = 0 ]; then

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,7 +18,7 @@ import (
 const skewVariable = "ENI_TEST_CLOCK_SKEW"
 
 // SkewableClock writes into dir what Build needs for programs whose wall clock
-// can be wrong, see Testbed.Skew, and returns the flag for Build: the kernel has
+// can be wrong, see Testbed.SetSkew, and returns the flag for Build: the kernel has
 // one wall clock for all, so these have a package time of their own. Their timers
 // are as good as ever, as they are on a machine whose clock is wrong.
 func SkewableClock(dir string) (flag string, err error) {
@@ -61,9 +62,19 @@ var testClockSkew = sync.OnceValue(func() int64 {
 	return "-overlay=" + overlay, nil
 }
 
+// SetSkew sets how much the clocks of processes are wrong that are started from now on, by
+// name, if the programs are built for that: see SkewableClock.
+func (tb *Testbed) SetSkew(skew map[string]time.Duration) {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	maps.Copy(tb.skew, skew)
+}
+
 // skewed is the environment of a process whose clock is wrong.
 func (tb *Testbed) skewed(process string) []string {
-	if skew := tb.Skew[process]; skew != 0 {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	if skew := tb.skew[process]; skew != 0 {
 		return []string{skewVariable + "=" + strconv.Itoa(int(skew/time.Second))}
 	}
 	return nil

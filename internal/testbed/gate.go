@@ -137,6 +137,20 @@ func (g *Gate) Clear() {
 	g.released = make(chan struct{})
 }
 
+// ClearOf removes the faults that concern only these processes, and resets all requests
+// that hang.
+func (g *Gate) ClearOf(processes ...string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.faults = slices.DeleteFunc(g.faults, func(f *APIFault) bool { return slices.Contains(processes, f.Process) })
+	for _, process := range processes {
+		delete(g.stalled, process)
+		delete(g.isolated, process)
+	}
+	close(g.released)
+	g.released = make(chan struct{})
+}
+
 // Stall holds back what watches tell a process, for a while: its caches are stale,
 // and what it reads is not.
 func (g *Gate) Stall(process string, d time.Duration) {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -56,18 +57,18 @@ type Testbed struct {
 	Sim          *sim.Simulator
 	Client       *kube.Client // with all rights, and not through the gate
 	Gate         *Gate        // if the configuration asks for one
-	// Skew is how much the clocks of processes are wrong that are started from
-	// now on, by name, if the programs are built for that: see SkewableClock.
-	Skew map[string]time.Duration
 
 	cfg     Config
 	service string // of the API server
+
+	mu   sync.Mutex
+	skew map[string]time.Duration // see SetSkew
 }
 
 // Start starts API server and simulator and installs what a cluster gets but the
 // programs: CRDs, roles, admission policy. It needs the privileges that netns.Elevate looks after.
 func Start(ctx context.Context, cfg Config) (*Testbed, error) {
-	tb := &Testbed{cfg: cfg}
+	tb := &Testbed{cfg: cfg, skew: map[string]time.Duration{}}
 	if err := tb.start(ctx); err != nil {
 		return nil, errors.Join(err, tb.Stop())
 	}

@@ -128,6 +128,16 @@ func (c *Cloud) ClearFaults() {
 	c.faults.released = make(chan struct{})
 }
 
+// ClearFaultsOf removes the faults that concern only calls of these access key ids, and
+// lets go of all calls that hang.
+func (c *Cloud) ClearFaultsOf(sources ...string) {
+	c.faults.mu.Lock()
+	defer c.faults.mu.Unlock()
+	c.faults.active = slices.DeleteFunc(c.faults.active, func(f *activeFault) bool { return slices.Contains(sources, f.SourceID) })
+	close(c.faults.released)
+	c.faults.released = make(chan struct{})
+}
+
 // next returns the fault that hits a call which names those resources, and the
 // channel that is closed when a call that hangs is let go.
 func (fs *faults) next(r Request, resources []string) (Fault, <-chan struct{}) {
