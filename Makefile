@@ -205,12 +205,16 @@ bench-latency: build ## Measure p50 and p99 from label to Ready, from hot-plug t
 bench-scale: build ## Measure fleets of 10 to 5,000 nodes under EC2's limits (95 min). SIZES=250,1000x2 measures other sizes, without a report.
 	@$(call run_benchmark,scale)
 
+.PHONY: bench-ondemand
+bench-ondemand: build ## Measure ENIs on demand on 1,000 nodes: slices, requests, and waves of pods (15 min). NODES=100 PODS=50 measures another size, without a report.
+	@export SCHEDULING=1; $(call run_benchmark,ondemand)
+
 # Tests of e2e, as a regular expression.
 TORTURE ?= Test.*(Property|EveryCall|AtEveryStep)
 
 .PHONY: torture
 torture: ## Run agents and coordinators hundreds of times under random faults (RUNS, OPS). SEED=n repeats a run, TORTURE=TestX runs only that test.
-	@RUNS='$(RUNS)' SEED='$(SEED)' OPS='$(OPS)' CLUSTERS='$(CLUSTERS)' TORTURE='$(TORTURE)' hack/torture/run.sh
+	@RUNS='$(RUNS)' SEED='$(SEED)' OPS='$(OPS)' CLUSTERS='$(CLUSTERS)' AT_ONCE='$(AT_ONCE)' TORTURE='$(TORTURE)' hack/torture/run.sh
 
 .PHONY: fuzz
 fuzz: ## Run each fuzz test, or those that match FUZZ, for FUZZTIME (1m). Their seeds are part of make test.

@@ -23,13 +23,16 @@ const (
 	idleHour = time.Minute
 )
 
+// coordinatorProgram is where make puts it.
+const coordinatorProgram = "bin/eni-coordinator"
+
 // bench is a fleet under measurement.
 type bench struct {
 	*result.Bench
 	*figures
 	workers workers
 	cluster *fleet.Cluster
-	leader  *coordinator
+	leader  *fleet.Coordinator
 	nodes   []string
 	next    int // number of the next node
 }
@@ -82,9 +85,9 @@ func (b *bench) start() {
 	b.cluster, err = fleet.StartCluster(b.Context(), fleet.ClusterConfig{Dir: dir, Hosts: b.workers, Timing: sim.RealisticTiming(), APIServerArgs: limits})
 	b.Must(err)
 	b.Cleanup(func() { b.Check(b.cluster.Stop()) })
-	b.leader, err = startCoordinator(b.Context(), b.cluster)
+	b.leader, err = b.cluster.KeepCoordinator(b.Context(), coordinatorProgram)
 	b.Must(err)
-	b.Cleanup(b.leader.stop)
+	b.Cleanup(b.leader.Stop)
 	b.Cleanup(func() { b.Check(b.workers.stop()) })
 	b.reports, err = b.cluster.Follow(b.Context())
 	b.Must(err)
@@ -152,13 +155,13 @@ func (b *bench) count(p phase, do func(o *outcome, began time.Time)) *outcome {
 	api, err := b.cluster.Requests(b.Context())
 	b.Must(err)
 	o := &outcome{}
-	before, _ := b.leader.usage()
+	before, _ := b.leader.Usage()
 	began, calls := time.Now(), b.cluster.Calls()
 	do(o, began)
 	o.api, err = b.cluster.Requests(b.Context())
 	b.Must(err)
 	o.took, o.calls, o.api = time.Since(began), b.cluster.Calls().Since(calls), o.api.Since(api)
-	b.coordinator, b.restarts = b.leader.usage()
+	b.coordinator, b.restarts = b.leader.Usage()
 	o.cpu = b.coordinator.CPU - before.CPU
 	b.outcomes[p] = o
 	b.Say("%v nodes: %s took %.1f s, by the buckets %.1f s", b.size, p, o.done.Seconds(), b.bound())
