@@ -16,7 +16,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 )
 
-// claimFilesKey is the place of the files for eni-dra among the failures.
+// claimFilesKey is the key of writes of the files for eni-dra, among the failures.
 var claimFilesKey = retry.Key{Action: "claims"}
 
 // ClaimFiles says where the files are that the agent shares with eni-dra.
@@ -25,15 +25,15 @@ type ClaimFiles struct {
 	DataDir   string // what eni-dra writes
 }
 
-// claimFiles tells eni-dra what ENIs claims have, and learns from its files which links
-// are in pods.
+// claimFiles writes the files that tell eni-dra which ENIs claims have, and reads those of
+// eni-dra, which tell which links are in pods.
 type claimFiles struct {
 	*shared
-	texts map[types.UID]string // as they were written
+	texts map[types.UID]string // the content of the files as they were last written, by claim
 }
 
-// claimNetworks are the claims with the ENIs of their devices, by what is reported of
-// them. A device that is not known any more is none that a pod could use.
+// claimNetworks are the contents of the files: the claims with the ENIs of their devices, as
+// they are reported. Devices that the node no longer has are left out.
 func claimNetworks(claims []Claim, of offering, vpc []netip.Prefix) (all []claimnetwork.Claim) {
 	byUID := map[types.UID]*claimnetwork.Claim{}
 	for _, c := range slices.SortedFunc(slices.Values(claims), compareClaims) {
@@ -61,7 +61,7 @@ func claimNetworks(claims []Claim, of offering, vpc []netip.Prefix) (all []claim
 	return all
 }
 
-// restore takes in what an agent before this one has written.
+// restore starts from the files that the agent before this one has written.
 func (f *claimFiles) restore() {
 	if f.OnDemand == nil {
 		return
@@ -75,8 +75,8 @@ func (f *claimFiles) restore() {
 	}
 }
 
-// save writes the files that are not as they are to be. Once all claims are known, it
-// removes those of others.
+// save writes the files that have changed. If all claims are known, it removes the files of
+// other claims.
 func (f *claimFiles) save(claims []claimnetwork.Claim, known bool, now time.Time) {
 	if f.failures.Blocks(claimFilesKey, now) {
 		return
@@ -112,8 +112,8 @@ func (f *claimFiles) save(claims []claimnetwork.Claim, known bool, now time.Time
 	}
 }
 
-// tell says whether eni-dra is told that.
-func (f *claimFiles) tell(c claimnetwork.Claim) bool { return f.texts[types.UID(c.UID)] == jsonOf(c) }
+// has says whether the claim's file has this content.
+func (f *claimFiles) has(c claimnetwork.Claim) bool { return f.texts[types.UID(c.UID)] == jsonOf(c) }
 
 // holder is a pod that has the link of an ENI in its network namespace.
 type holder struct {

@@ -30,19 +30,19 @@ type Claim struct {
 	Pods []types.UID
 	// Parameters are those of the driver in the claim and its class, the claim's last.
 	Parameters []json.RawMessage
-	// Status is what the claim reports of the device; nil is nothing yet.
+	// Status is the device's entry in the claim's status; nil if there is none yet.
 	Status *kube.AllocatedDevice
 }
 
-// OnDemand is what an agent needs to give claims their ENIs.
+// OnDemand is what an agent needs to serve claims.
 type OnDemand struct {
 	Claims Claims
-	// Idle is how long an ENI is kept after its claim has gone, for the next one.
+	// Idle is how long an ENI stays for the next claim after its last one has gone.
 	Idle  time.Duration
 	Files ClaimFiles
 }
 
-// ClaimReference names a claim.
+// ClaimReference identifies a claim.
 type ClaimReference struct {
 	Namespace, Name string
 	UID             types.UID
@@ -68,13 +68,13 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 
 // Claims is the API server's side of ENIs on demand; a Source in a cluster has one.
 type Claims interface {
-	// Follow has claims watched although no pod of this node names them (any more), as
-	// those of the last report. They replace those of the call before.
+	// Follow has these claims watched in addition to those that pods of this node use. They
+	// replace the claims of the previous call.
 	Follow(claims []ClaimReference)
 	// Publish writes the ResourceSlices of this node's pool, unless they are like that
 	// already. It fills in names, generation, and count.
 	Publish(ctx context.Context, pool Pool) error
-	// Report makes the device's entry in the claim's status the one given. It leaves
-	// entries of other drivers and devices alone.
+	// Report replaces the device's entry in the status of the claim. It leaves the entries of
+	// other drivers and devices alone.
 	Report(ctx context.Context, claim Claim, status kube.AllocatedDevice) error
 }

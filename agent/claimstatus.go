@@ -16,26 +16,27 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
-// reasonDeviceGone: nothing on this node stands for a claim's device any more.
+// reasonDeviceGone: the node no longer has the device that the claim is allocated to.
 const reasonDeviceGone = "DeviceGone"
 
-// deviceData is what a claim's status tells of a device besides its network interface.
+// deviceData is the driver's own data about a device in the status of a claim.
 type deviceData struct {
 	ENIID    string `json:"eniID"`
 	SubnetID string `json:"subnetID"`
 }
 
-// progress is how far a claim's ENI is.
+// progress is how far the ENI of a claim's device is.
 type progress struct {
 	entry v1alpha1.ENIState
-	// awaitsRoom: an ENI of ours is leaving the instance, which then has room for this one.
+	// awaitsRoom: EC2 refuses the attach until another ENI of ours is detached, which is
+	// under way.
 	awaitsRoom bool
 	link       string // the link's name in the pod, once it is there
 }
 
-// deviceStatus is what a claim is to report of its device, by what it has reported so
-// far. The scheduler binds the pod when the device is attached, and takes another device
-// when it cannot be. After the pod may have been bound, that is not said any more.
+// deviceStatus is the status of a claim's device, given the status so far. When Attached is
+// true, the scheduler binds the pod; when AttachFailed is true, it allocates another device.
+// A device that has been attached never gets AttachFailed, because the pod may be bound.
 func deviceStatus(c Claim, node string, p progress, before *kube.AllocatedDevice, now time.Time) kube.AllocatedDevice {
 	status := kube.AllocatedDevice{Driver: DRADriver, Pool: node, Device: c.Device}
 	if before != nil {
@@ -63,8 +64,8 @@ func deviceStatus(c Claim, node string, p progress, before *kube.AllocatedDevice
 	return status
 }
 
-// needsHelp says whether only people can end what keeps the ENI from being ready, or time
-// that a pod does not have.
+// needsHelp says whether a pod should not wait for the ENI: a person has to end what keeps it
+// from being Ready, or that takes longer than a pod waits.
 func needsHelp(e v1alpha1.ENIState) bool {
 	return e.Phase == v1alpha1.PhaseFailed || e.Reason == reasonLinkOverdue || eni.IsSubnetFull(refusalIn(e))
 }
@@ -77,10 +78,11 @@ func hasFailed(status kube.AllocatedDevice) bool {
 	return meta.IsStatusConditionTrue(status.Conditions, ConditionAttachFailed)
 }
 
-// conditionReason is a reason in the form that conditions take: EC2's may have dots.
+// conditionReason is the reason without the dots of EC2's codes, which conditions do not
+// allow.
 func conditionReason(reason string) string { return strings.ReplaceAll(reason, ".", "") }
 
-// States of claims, for the metrics.
+// States of the devices of claims, for the metrics.
 const (
 	stateWaiting  = "waiting"
 	stateAttached = "attached"

@@ -20,29 +20,32 @@ import (
 )
 
 const (
-	// republishEvery is how often the slices are looked at though nothing happens: others
-	// may have changed them.
+	// republishEvery is how often the ResourceSlices are compared when nothing happens,
+	// because other clients may have changed them.
 	republishEvery = 10 * time.Minute
-	// watchLag is how long what was written to a claim counts for more than what its watch
-	// shows.
+	// watchLag is how long the agent believes what it has written to a claim rather than
+	// what the watch shows.
 	watchLag = 5 * time.Second
-	// reasonOnDemandDisabled: this agent does not give claims ENIs.
+	// reasonOnDemandDisabled: this agent runs without --on-demand.
 	reasonOnDemandDisabled = "OnDemandDisabled"
-	// reasonOnDemandUnavailable: the cluster does not allow it.
+	// reasonOnDemandUnavailable: the cluster cannot serve ENIs on demand.
 	reasonOnDemandUnavailable = "OnDemandUnavailable"
 )
 
-// slicesKey is the ResourceSlices' place among the failures, and claimAction that of claims.
+// slicesKey is the key of writes of ResourceSlices, among the calls and their failures.
 var slicesKey = retry.Key{Action: "slices"}
 
+// claimAction is the action of the keys of writes to claims.
 const claimAction = "claim"
 
-// key is the place of a claim's device among the failures.
+// key is the key of writes to the claim about its device.
 func (c Claim) key() retry.Key {
 	return retry.Key{Action: claimAction, Of: string(c.UID), Name: c.Device}
 }
 
-// onDemand gives claims their ENIs, and tells Kubernetes of it.
+// onDemand keeps which places are in use, and writes what follows from that: ResourceSlices,
+// the status of claims, and the files for eni-dra. Claims become ENIs like all others: by
+// wants.
 type onDemand struct {
 	*shared
 	now      time.Time // of the reconcile
@@ -50,11 +53,11 @@ type onDemand struct {
 	followed []ClaimReference
 
 	pool        Pool      // as it is to be
-	published   Pool      // as it was written last
+	published   Pool      // as it was last written
 	publishedAt time.Time // zero before that
 	written     map[retry.Key]deviceWrite
 	files       claimFiles
-	pods        *pods // which know the VPC
+	pods        *pods // which knows the CIDRs of the VPC
 }
 
 // deviceWrite is what was last written to a claim, and when.
@@ -69,7 +72,7 @@ func newOnDemand(s *shared, pods *pods) *onDemand {
 	}
 }
 
-// resolveClaims makes wants of the claims.
+// resolveClaims adds the wants of claims, and of ENIs that wait for the next claim.
 func (a *Agent) resolveClaims() {
 	if a.OnDemand == nil {
 		a.desired.refuseOnDemand()
@@ -88,7 +91,8 @@ func (a *Agent) resolveClaims() {
 	a.desired.wants = append(a.desired.wants, o.places.wants(&a.desired, demand{idle: a.OnDemand.Idle, room: room, known: s.ClaimsKnown, now: o.now})...)
 }
 
-// valid are the claims whose parameters are. Others can have no ENI that a pod could use.
+// valid are the claims with valid parameters. The others get no ENI, because no pod could use
+// it.
 func valid(claims []Claim) (all []Claim) {
 	for _, c := range claims {
 		if _, err := claimnetwork.ParseParameters(c.Parameters); err == nil {
@@ -130,7 +134,8 @@ func (o *onDemand) unavailable(key retry.Key) error {
 	return nil
 }
 
-// refuseOnDemand leaves what NodeENIs with attach: OnDemand have as it is.
+// refuseOnDemand is for agents without --on-demand: NodeENIs with attach: OnDemand keep the
+// ENIs that they have, and report a problem.
 func (d *desired) refuseOnDemand() {
 	for _, t := range d.onDemand {
 		if d.unresolved[t.UID] {
@@ -142,13 +147,13 @@ func (d *desired) refuseOnDemand() {
 	}
 }
 
-// mayHaveAsked says whether EC2 may have been asked for the ENI of a place: it is being
-// asked, or has not answered.
+// mayHaveAsked says whether EC2 may be creating the ENI of a place: a call is under way, or
+// its answer was lost.
 func (a *Agent) mayHaveAsked(s inventory.Slot) bool {
 	return a.calls.creating()[s] || a.onDemand.now.Sub(a.intents[s].unanswered) < inventory.ConsistencyWindow
 }
 
-// restore takes in what the last report tells of places.
+// restore starts from the last report.
 func (o *onDemand) restore(last v1alpha1.NodeENIStateStatus, now time.Time) {
 	if o.OnDemand != nil {
 		o.places = placesIn(last, now)
@@ -157,7 +162,7 @@ func (o *onDemand) restore(last v1alpha1.NodeENIStateStatus, now time.Time) {
 	}
 }
 
-// follow has the claims watched that have places.
+// follow has the claims watched that are in use, also after their pods have gone.
 func (o *onDemand) follow() {
 	var claims []ClaimReference
 	for _, use := range o.places {
@@ -174,8 +179,8 @@ func (o *onDemand) follow() {
 	}
 }
 
-// publish tells which devices there are, and how far those of claims are. Before EC2 has
-// shown this instance's ENIs, what the agent before this one has told stays.
+// publish writes the ResourceSlices, the files for eni-dra, and the status of claims. Nothing
+// is written before EC2 has shown the ENIs of this instance.
 func (o *onDemand) publish(ctx context.Context, of offering, s Snapshot, now time.Time) {
 	if o.OnDemand == nil || !of.view.synced {
 		return
@@ -190,7 +195,7 @@ func (o *onDemand) publish(ctx context.Context, of offering, s Snapshot, now tim
 	states := map[string]int{}
 	for _, c := range s.Claims {
 		i := slices.IndexFunc(networks, func(n claimnetwork.Claim) bool { return n.UID == string(c.UID) })
-		states[o.report(ctx, c, of, i >= 0 && o.files.tell(networks[i]), now)]++
+		states[o.report(ctx, c, of, i >= 0 && o.files.has(networks[i]), now)]++
 	}
 	o.Metrics.claimed(states)
 	o.Metrics.idleENIs.Set(float64(idle(of.entries)))
@@ -253,8 +258,8 @@ func (o *onDemand) slicesPublished() bool {
 	return !o.publishedAt.IsZero() && equality.Semantic.DeepEqual(o.pool, o.published)
 }
 
-// report tells a claim how far its device is, and returns that. told says whether eni-dra
-// has been told.
+// report writes how far a claim's device is to the status of the claim, and returns the
+// state. told says whether the file for eni-dra has it too.
 func (o *onDemand) report(ctx context.Context, c Claim, of offering, told bool, now time.Time) (state string) {
 	before := c.Status
 	if w, ok := o.written[c.key()]; ok && now.Sub(w.at) < watchLag {
@@ -291,7 +296,7 @@ func (o *onDemand) reported(c Claim, status kube.AllocatedDevice, err error, now
 	}
 }
 
-// progress is how far a claim's ENI is.
+// progress is how far the ENI of a claim's device is.
 func (o *onDemand) progress(c Claim, of offering) (p progress) {
 	if _, err := claimnetwork.ParseParameters(c.Parameters); err != nil {
 		p.entry.Phase, p.entry.Reason, p.entry.Message = v1alpha1.PhaseFailed, "InvalidParameters", err.Error()
@@ -319,7 +324,7 @@ func (o *onDemand) progress(c Claim, of offering) (p progress) {
 	return p
 }
 
-// times are when something is due though nothing happens.
+// times are when something is due without an event.
 func (o *onDemand) times() (times []time.Time) {
 	if o.OnDemand == nil {
 		return nil

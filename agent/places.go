@@ -15,11 +15,11 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 )
 
-// A NodeENI with attach: OnDemand has places on this node: room for one ENI each, numbered
-// from 0 in each subnet. Kubernetes sees them as devices. A place whose device is allocated
-// to a claim wants an ENI, and for a while after the claim has gone.
+// A NodeENI with attach: OnDemand has places on this node, each for one ENI, numbered from 0
+// in each subnet. Each place is a device in the node's ResourceSlices. While the device is
+// allocated to a claim, and for a while after that, the place wants an ENI.
 
-// maxPlaces is how many places a NodeENI has at most in a subnet.
+// maxPlaces is the largest number of places that a NodeENI has in a subnet.
 const maxPlaces = 128
 
 // placeUse is what a place is used for.
@@ -28,11 +28,11 @@ type placeUse struct {
 	idle  time.Time                // since when none has; zero if that is too long
 }
 
-// places are those that are in use, or have an ENI.
+// places are the places that are in use, or have an ENI.
 type places map[inventory.Slot]placeUse
 
-// stem begins the names of the devices of a template. It stays the same for as long as the
-// NodeENI and the subnet do.
+// stem is the name of the template's devices without their number. It depends only on the
+// NodeENI and the subnet.
 func (w want) stem() string {
 	hash := sha256.Sum256([]byte(string(w.UID) + "/" + w.SubnetID))
 	name := strings.ReplaceAll(w.nodeENI, ".", "-")
@@ -42,7 +42,7 @@ func (w want) stem() string {
 // device is the name of the template's device with that number.
 func (w want) device(number int32) string { return w.stem() + "-" + strconv.Itoa(int(number)) }
 
-// placeOf is the place that a device stands for; false if it is of none of the templates.
+// placeOf is the place of a device; false if it belongs to none of the templates.
 func placeOf(templates []want, device string) (inventory.Slot, bool) {
 	i := strings.LastIndexByte(device, '-')
 	number, err := strconv.ParseUint(device[i+1:], 10, 31)
@@ -57,18 +57,18 @@ func placeOf(templates []want, device string) (inventory.Slot, bool) {
 	return inventory.Slot{}, false
 }
 
-// observed is what the use of places follows from.
+// observed is what the next use of places depends on.
 type observed struct {
 	templates []want
 	claims    []Claim
-	known     bool // they are all
+	known     bool // there are no other claims
 	enis      []inventory.ENI
 	asked     func(inventory.Slot) bool // EC2 may have been asked for its ENI
 	now       time.Time
 }
 
-// next takes in the claims. A claim keeps its place as long as it may be allocated to it.
-// What has no claim is known as long as there is an ENI, or may be.
+// next is the use of places after a change. A claim keeps its place as long as it may be
+// allocated to it. A place without a claim is kept as long as it has, or may have, an ENI.
 func (p places) next(o observed) places {
 	after := places{}
 	for slot, use := range p {
