@@ -58,6 +58,7 @@ func deviceStatus(c Claim, node string, p progress, before *kube.AllocatedDevice
 	case needsHelp(p.entry) && !p.awaitsRoom && !wasAttached:
 		set(ConditionAttached, metav1.ConditionFalse)
 		set(ConditionAttachFailed, metav1.ConditionTrue)
+	case wasAttached && p.entry.Reason == reasonSettingAttributes: // meanwhile, the ENI stays in use
 	case p.entry.Reason != "" && (wasAttached || worthWarning(p.entry)):
 		set(ConditionAttached, metav1.ConditionFalse)
 	}

@@ -47,6 +47,7 @@ func TestDeviceStatus(t *testing.T) {
 		"one that is leaving makes room":   {[]progress{waiting}, "Attached=False AttachmentLimitExceeded"},
 		"failed, and then not":             {[]progress{in(v1alpha1.PhaseFailed, "UnauthorizedOperation"), ready}, "Attached=True Ready, AttachFailed=False Ready"},
 		"lost after the pod may be bound":  {[]progress{ready, in(v1alpha1.PhaseConfiguring, "LinkGone")}, "Attached=False LinkGone"},
+		"changes after it was ready":       {[]progress{ready, in(v1alpha1.PhaseConfiguring, "SettingAttributes")}, "Attached=True Ready"},
 		"fails after the pod may be bound": {[]progress{ready, in(v1alpha1.PhaseFailed, "UnauthorizedOperation")}, "Attached=False UnauthorizedOperation"},
 	} {
 		t.Run(name, func(t *testing.T) {

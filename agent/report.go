@@ -241,10 +241,13 @@ func (s situation) phaseWithoutENI(w want) (phase v1alpha1.Phase, reason, messag
 	if reason, message := s.outOfTouch(w); reason != "" {
 		return v1alpha1.PhasePending, reason, message
 	}
-	if phase, reason, message = s.failed(subnetFullKey(w.SubnetID), v1alpha1.PhasePending); reason != "" {
-		return phase, reason, fmt.Sprintf("%s (%s): %s", w.SubnetID, w.cidr, message)
+	own := call{verb: create, slot: w.Slot}.key()
+	phase, reason, message = s.failed(own, v1alpha1.PhasePending)
+	full := subnetFullKey(w.SubnetID)
+	if fullPhase, fullReason, why := s.failed(full, v1alpha1.PhasePending); fullReason != "" && (reason == "" || s.view.failures.Blocks(full, s.view.now)) {
+		return fullPhase, fullReason, fmt.Sprintf("%s (%s): %s", w.SubnetID, w.cidr, why)
 	}
-	if phase, reason, message = s.failed(call{verb: create, slot: w.Slot}.key(), v1alpha1.PhasePending); reason != "" {
+	if reason != "" { // of a call after the subnet was full, if it was
 		return phase, reason, message
 	}
 	message = "waiting for EC2 to create the ENI"
