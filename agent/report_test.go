@@ -61,8 +61,11 @@ func TestReportPhases(t *testing.T) {
 	attached := view{synced: true, desired: wants, enis: enis(e.at(me, 2, "attached"))}
 	createKey := call{verb: create, slot: x.Slot}.key()
 	attachKey := call{verb: attach, slot: x.Slot, eni: "eni-x", place: inventory.Place{DeviceIndex: 2}}.key()
-	fullAndDenied := failedWith(subnetFullKey(subnetA), ec2Error("InsufficientFreeAddressesInSubnet", "no"))
-	fullAndDenied.Failed(createKey, ec2Error("UnauthorizedOperation", "no"), time.Unix(10, 0))
+	deniedAndFull := func(at time.Time) *retry.Failures {
+		f := failedWith(createKey, ec2Error("UnauthorizedOperation", "no"))
+		f.Failed(subnetFullKey(subnetA), ec2Error("InsufficientFreeAddressesInSubnet", "no"), at)
+		return f
+	}
 	for _, test := range []struct {
 		name  string
 		view  view
@@ -74,8 +77,8 @@ func TestReportPhases(t *testing.T) {
 		{"throttled", view{synced: true, desired: wants, intents: decided}, nil, failedWith(createKey, ec2Error("RequestLimitExceeded", "")), "Pending RequestLimitExceeded retried"},
 		{"denied", view{synced: true, desired: wants, intents: decided}, nil, failedWith(createKey, ec2Error("UnauthorizedOperation", "no")), "Failed UnauthorizedOperation IAM policy"},
 		{"subnet full", view{synced: true, desired: wants, intents: decided}, nil, failedWith(subnetFullKey(subnetA), ec2Error("InsufficientFreeAddressesInSubnet", "no")), "Pending InsufficientFreeAddressesInSubnet free addresses"},
-		{"denied, as the subnet is full", view{synced: true, desired: wants, intents: decided, now: time.Unix(10, 0)}, nil, fullAndDenied, "Pending InsufficientFreeAddressesInSubnet free addresses"},
-		{"denied, after the subnet was full", view{synced: true, desired: wants, intents: decided, now: time.Unix(5000, 0)}, nil, fullAndDenied, "Failed UnauthorizedOperation IAM policy"},
+		{"denied, as the subnet is full", view{synced: true, desired: wants, intents: decided}, nil, deniedAndFull(time.Unix(50, 0)), "Pending InsufficientFreeAddressesInSubnet free addresses"},
+		{"denied, after the subnet was full", view{synced: true, desired: wants, intents: decided}, nil, deniedAndFull(time.Unix(0, 0)), "Failed UnauthorizedOperation IAM policy"},
 		{"created", view{synced: true, desired: wants, enis: enis(e)}, nil, nil, "Attaching Attaching index 2"},
 		{"no more ENIs on this type", view{synced: true, desired: wants, enis: enis(e)}, nil, failedWith(attachKey, ec2Error("AttachmentLimitExceeded", "")), "Failed AttachmentLimitExceeded m5.large supports 3 ENIs"},
 		{"no answer", view{synced: true, desired: wants, enis: enis(e)}, nil, failedWith(attachKey, errors.New("reset")), "Attaching NoAnswer reset"},
