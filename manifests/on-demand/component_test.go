@@ -2,60 +2,21 @@
 package ondemand
 
 import (
-	"bytes"
-	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
-// built is what kustomize makes of a user's overlay, with this tree in the place of
-// the release's address.
-var built = sync.OnceValues(func() ([]byte, error) {
-	if err := testbed.ReadTree("..", ".yaml"); err != nil {
-		return nil, err
-	}
-	dir, err := os.MkdirTemp("", "on-demand-") // kustomize refuses an overlay within its base
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	base, err := filepath.Abs("..")
-	if err != nil {
-		return nil, err
-	}
-	if base, err = filepath.Rel(dir, base); err != nil {
-		return nil, err
-	}
-	overlay := fmt.Sprintf("resources: [%s]\ncomponents: [%s/on-demand]\n", base, base)
-	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
-		return nil, err
-	}
-	return testbed.Kustomize(dir)
-})
-
-// installed is an API server to which all of it has been applied.
-var installed = controlplane.Shared{
-	Install: func(ctx context.Context, cp *controlplane.ControlPlane) error {
-		all, err := built()
-		if err != nil {
-			return err
-		}
-		return cp.Apply(ctx, all)
-	},
-}
+var installed = testbed.NewComponent("on-demand")
 
 func TestMain(m *testing.M) { installed.Main(m) }
 
@@ -63,7 +24,7 @@ func TestMain(m *testing.M) { installed.Main(m) }
 // and directories of the host.
 func TestPodSecurity(t *testing.T) {
 	cp := installed.Get(t)
-	pod := agentPod(t)
+	pod := installed.AgentPod(t)
 	for namespace, refusal := range map[string]string{
 		"eni-system": "",
 		"baseline": `violates PodSecurity "baseline:latest": non-default capabilities (containers "eni-agent", "eni-dra" must not include "NET_ADMIN", "SYS_ADMIN" in securityContext.capabilities.add), ` +
@@ -93,11 +54,11 @@ func TestPodSecurity(t *testing.T) {
 
 // TestImages: the DRA plugin is that of the agent's release, and in its image.
 func TestImages(t *testing.T) {
-	containers, _, err := unstructured.NestedSlice(agentPod(t).Object, "spec", "containers")
-	if err != nil || len(containers) != 2 {
-		t.Fatalf("%d containers (%v)", len(containers), err)
+	containers := installed.Containers(t, "containers")
+	if len(containers) != 2 {
+		t.Fatalf("%d containers", len(containers))
 	}
-	agent, plugin := containers[0].(map[string]any), containers[1].(map[string]any)
+	agent, plugin := containers[0], containers[1]
 	if agent["name"] != "eni-agent" || plugin["name"] != "eni-dra" || agent["image"] != plugin["image"] {
 		t.Errorf("the agent is %s of %s, the plugin %s of %s", agent["name"], agent["image"], plugin["name"], plugin["image"])
 	}
@@ -105,12 +66,8 @@ func TestImages(t *testing.T) {
 
 // TestPluginRights: the DRA plugin has the rights that docs/security.md lists, and no others.
 func TestPluginRights(t *testing.T) {
-	pod := agentPod(t)
-	containers, _, err := unstructured.NestedSlice(pod.Object, "spec", "containers")
-	if err != nil {
-		t.Fatal(err)
-	}
-	plugin := containers[1].(map[string]any)
+	pod := installed.AgentPod(t)
+	plugin := installed.Containers(t, "containers")[1]
 	want := map[string]any{
 		"runAsUser": int64(0), "runAsGroup": int64(0), "allowPrivilegeEscalation": false, "privileged": false, "readOnlyRootFilesystem": true,
 		"capabilities": map[string]any{"drop": []any{"ALL"}, "add": []any{"NET_ADMIN", "SYS_ADMIN"}},
@@ -139,40 +96,9 @@ func TestPluginRights(t *testing.T) {
 	}
 }
 
-// agentPod is the pod that the DaemonSet makes.
-func agentPod(t *testing.T) *unstructured.Unstructured {
-	t.Helper()
-	all, err := built()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(all), 4096); ; {
-		obj := new(unstructured.Unstructured)
-		if err := decoder.Decode(obj); err != nil {
-			t.Fatalf("there is no DaemonSet: %v", err)
-		}
-		if obj.GetKind() != "DaemonSet" {
-			continue
-		}
-		template, _, err := unstructured.NestedMap(obj.Object, "spec", "template")
-		if err != nil {
-			t.Fatal(err)
-		}
-		pod := &unstructured.Unstructured{Object: template}
-		pod.SetAPIVersion("v1")
-		pod.SetKind("Pod")
-		pod.SetName("eni-agent")
-		return pod
-	}
-}
-
 // TestArgument: the component turns ENIs on demand on.
 func TestArgument(t *testing.T) {
-	all, err := built()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(all), "- --on-demand\n") {
-		t.Error("the agents do not get --on-demand")
+	if args := installed.Containers(t, "containers")[0]["args"].([]any); !slices.Contains(args, any("--on-demand")) {
+		t.Errorf("the arguments of the agents are %v", args)
 	}
 }

@@ -1,0 +1,116 @@
+package testbed
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
+)
+
+// Component is an optional component of the manifests, on an API server on which the
+// manifests are installed with it. A package of tests has one.
+type Component struct {
+	controlplane.Shared
+	build func() ([]byte, error)
+}
+
+// NewComponent is the component in the working directory, which is called name.
+func NewComponent(name string, apiServerArgs ...string) *Component {
+	c := &Component{build: sync.OnceValues(func() ([]byte, error) { return buildComponent(name) })}
+	c.APIServerArgs = apiServerArgs
+	c.Install = func(ctx context.Context, cp *controlplane.ControlPlane) error {
+		manifests, err := c.build()
+		if err != nil {
+			return err
+		}
+		return cp.Apply(ctx, manifests)
+	}
+	return c
+}
+
+// buildComponent is what kustomize makes of a user's overlay, with this tree in the place
+// of the release's address.
+func buildComponent(name string) ([]byte, error) {
+	if err := ReadTree("..", ".yaml"); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", name+"-") // kustomize refuses an overlay within its base
+	if err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(dir)
+	base, err := filepath.Abs("..")
+	if err != nil {
+		return nil, err
+	}
+	if base, err = filepath.Rel(dir, base); err != nil {
+		return nil, err
+	}
+	overlay := fmt.Sprintf("resources: [%[1]s]\ncomponents: [%[1]s/%[2]s]\n", base, name)
+	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(overlay), 0o600); err != nil {
+		return nil, err
+	}
+	return Kustomize(dir)
+}
+
+// Objects are those of the manifests and the component.
+func (c *Component) Objects(t testing.TB) (all []*unstructured.Unstructured) {
+	t.Helper()
+	manifests, err := c.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifests), 4096); ; {
+		obj := new(unstructured.Unstructured)
+		if err := decoder.Decode(obj); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, obj)
+	}
+}
+
+// AgentPod is the pod that the DaemonSet makes.
+func (c *Component) AgentPod(t testing.TB) *unstructured.Unstructured {
+	t.Helper()
+	for _, obj := range c.Objects(t) {
+		if obj.GetKind() != "DaemonSet" {
+			continue
+		}
+		template, _, err := unstructured.NestedMap(obj.Object, "spec", "template")
+		if err != nil {
+			t.Fatal(err)
+		}
+		pod := &unstructured.Unstructured{Object: template}
+		pod.SetAPIVersion("v1")
+		pod.SetKind("Pod")
+		pod.SetName("eni-agent")
+		return pod
+	}
+	t.Fatal("there is no DaemonSet")
+	return nil
+}
+
+// Containers are those of the agent's pod: "containers" or "initContainers".
+func (c *Component) Containers(t testing.TB, kind string) (all []map[string]any) {
+	t.Helper()
+	containers, _, err := unstructured.NestedSlice(c.AgentPod(t).Object, "spec", kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, container := range containers {
+		all = append(all, container.(map[string]any))
+	}
+	return all
+}
