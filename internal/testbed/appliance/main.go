@@ -26,25 +26,28 @@ import (
 )
 
 func main() {
-	missing := check(os.Args[1:])
+	if missing := run(os.Args[1:]); missing != nil {
+		_ = os.WriteFile("/dev/termination-log", []byte(missing.Error()), 0o600)
+		os.Exit(1)
+	}
+}
+
+// run ends with SIGTERM, or with an error when a link is missing.
+func run(links []string) error {
+	missing := check(links)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	if len(os.Args) == 1 {
-		<-ctx.Done()
-		return
-	}
-	if missing == nil {
+	if missing == nil && len(links) > 0 {
 		go serve()
 	}
-	for tick := time.NewTicker(100 * time.Millisecond); missing == nil; missing = check(os.Args[1:]) {
+	for tick := time.NewTicker(100 * time.Millisecond); missing == nil; missing = check(links) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return
+			return nil
 		}
 	}
-	_ = os.WriteFile("/dev/termination-log", []byte(missing.Error()), 0o600)
-	os.Exit(1)
+	return missing
 }
 
 // check is an error unless the pod has the links, each up and with an address.
