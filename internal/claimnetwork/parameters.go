@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -45,6 +46,9 @@ func ParseParameters(configurations []json.RawMessage) (Parameters, error) {
 		if err == nil && decoder.More() {
 			err = errors.New("more than one object")
 		}
+		if err == nil {
+			err = exactFields(c)
+		}
 		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 			field := strings.TrimPrefix(wrong.Field, "Parameters.")
 			err = fmt.Errorf("%s cannot be of the type %s", cmp.Or(field, "the object"), wrong.Value)
@@ -57,6 +61,37 @@ func ParseParameters(configurations []json.RawMessage) (Parameters, error) {
 		return Parameters{}, fmt.Errorf("parameters of %s: %w", Driver, err)
 	}
 	return p.Parameters, nil
+}
+
+// exactFields refuses the fields of an object, and of its routes, that [json.Decoder] takes
+// for others because it ignores case.
+func exactFields(object json.RawMessage) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(object, &fields); err != nil {
+		return err
+	}
+	if err := only(fields, "apiVersion", "kind", "interfaceName", "routeVPC", "routes"); err != nil || fields["routes"] == nil {
+		return err
+	}
+	var routes []map[string]json.RawMessage
+	if err := json.Unmarshal(fields["routes"], &routes); err != nil {
+		return err
+	}
+	for _, route := range routes {
+		if err := only(route, "dst", "gw"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func only(fields map[string]json.RawMessage, known ...string) error {
+	for name := range fields {
+		if !slices.Contains(known, name) {
+			return fmt.Errorf("unknown field %q", name)
+		}
+	}
+	return nil
 }
 
 // maxInterfaceName is IFNAMSIZ without the NUL.
