@@ -33,14 +33,16 @@ type claimFiles struct {
 }
 
 // claimNetworks are the contents of the files: the claims with the ENIs of their devices, as
-// they are reported. Devices that the node no longer has are left out.
+// they are reported. A claim is left out until all of its devices on this node have ENIs, or a
+// pod could start with a part of them.
 func claimNetworks(claims []Claim, of offering, vpc []netip.Prefix) (all []claimnetwork.Claim) {
-	byUID := map[types.UID]*claimnetwork.Claim{}
+	byUID, incomplete := map[types.UID]*claimnetwork.Claim{}, map[types.UID]bool{}
 	for _, c := range slices.SortedFunc(slices.Values(claims), compareClaims) {
 		slot, known := placeOf(of.view.desired.onDemand, c.Device)
 		i := slices.IndexFunc(of.view.desired.wants, func(w want) bool { return w.Slot == slot && w.claim != nil && w.claim.UID == c.UID })
 		parameters, err := claimnetwork.ParseParameters(c.Parameters)
 		if !known || i < 0 || err != nil {
+			incomplete[c.UID] = true
 			continue
 		}
 		w := of.view.desired.wants[i]
@@ -53,7 +55,10 @@ func claimNetworks(claims []Claim, of offering, vpc []netip.Prefix) (all []claim
 		network := byUID[c.UID]
 		network.Devices = append(network.Devices, claimnetwork.Device{Name: c.Device, NodeENI: w.nodeENI, ENI: podENI(w, entryOf(of.entries, w), vpc), Parameters: parameters})
 	}
-	for _, network := range byUID {
+	for uid, network := range byUID {
+		if incomplete[uid] {
+			continue
+		}
 		slices.SortFunc(network.Pods, cmp.Compare[string])
 		all = append(all, *network)
 	}
