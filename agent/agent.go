@@ -98,6 +98,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer stopHeartbeat()
 	podFiles, stopPodFiles := a.pods.checks()
 	defer stopPodFiles()
+	claimFiles, stopClaimFiles := a.onDemand.files.checks()
+	defer stopClaimFiles()
 	for {
 		why := causeTimer
 		select {
@@ -128,6 +130,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-podFiles:
 			a.pods.check(calls, time.Now())
 			continue
+		case <-claimFiles:
+			if !a.onDemand.files.changed() {
+				continue
+			}
+			why = causeHost
 		case <-timer.C:
 			if pace.waiting {
 				why = causeHost

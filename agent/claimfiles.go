@@ -16,6 +16,10 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 )
 
+// claimFilesEvery is how often the agent checks whether pods have lost links. A link that
+// disappears from a pod changes nothing that the agent sees in the network of the host.
+const claimFilesEvery = 5 * time.Second
+
 // claimFilesKey is the key of writes of the files for eni-dra, among the failures.
 var claimFilesKey = retry.Key{Action: "claims"}
 
@@ -30,6 +34,7 @@ type ClaimFiles struct {
 type claimFiles struct {
 	*shared
 	texts map[types.UID]string // the content of the files as they were last written, by claim
+	lost  string               // what lostLinks returned at the last check
 }
 
 // claimNetworks are the contents of the files: the claims with the ENIs of their devices, as
@@ -138,9 +143,51 @@ func (f *claimFiles) holder(eniID string) holder {
 	}
 	for _, a := range attachments {
 		i := slices.IndexFunc(a.Claim.Devices, func(d claimnetwork.Device) bool { return d.ENI.ID == eniID })
-		if in := a.InPod(); in != nil && i >= 0 && i < len(in.Interfaces) {
+		if in := a.InPod(); in != nil && i >= 0 && in.Has(i) {
 			return holder{in.String(), in.Interfaces[i], types.UID(a.Claim.UID)}
 		}
 	}
 	return holder{}
+}
+
+// lacks returns the pod of a claim that runs without the link of the ENI, which the claim's
+// device has now: eni-dra misses the link, or has not yet replaced that of a former ENI.
+func (f *claimFiles) lacks(c Claim, eniID string) (pod string) {
+	a, err := claimnetwork.ReadAttachment(f.OnDemand.Files.DataDir, string(c.UID))
+	in := a.InPod()
+	if err != nil || in == nil {
+		return ""
+	}
+	i := slices.IndexFunc(a.Claim.Devices, func(d claimnetwork.Device) bool { return d.Name == c.Device })
+	if i >= 0 && (!in.Has(i) || a.Claim.Devices[i].ENI.ID != eniID) {
+		return in.String()
+	}
+	return ""
+}
+
+// checks are the moments to check for lost links.
+func (f *claimFiles) checks() (ticks <-chan time.Time, stop func()) {
+	if f.OnDemand == nil {
+		return nil, func() {}
+	}
+	ticker := time.NewTicker(claimFilesEvery)
+	return ticker.C, ticker.Stop
+}
+
+// changed reports whether other links than at the last check are missing in their pods.
+func (f *claimFiles) changed() bool {
+	before := f.lost
+	f.lost = f.lostLinks()
+	return f.lost != before
+}
+
+// lostLinks names the links that are missing in their pods.
+func (f *claimFiles) lostLinks() (all string) {
+	attachments, _ := claimnetwork.Attachments(f.OnDemand.Files.DataDir) // holder logs errors
+	for _, a := range attachments {
+		if in := a.InPod(); in != nil && len(in.Missing) > 0 {
+			all += a.Claim.UID + jsonOf(in.Missing)
+		}
+	}
+	return all
 }

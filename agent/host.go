@@ -178,6 +178,9 @@ func (h *host) configure(l link, now time.Time) (events []linkEvent) {
 	default:
 		state.pod, state.claim = h.holder(l.eni.ID)
 		state.Name, state.MTU = before.Name, before.MTU
+		if state.pod != "" && l.eni.Link == inventory.LinkLost { // and it is in a pod again
+			events = append(events, linkEvent{l.eni.ID, inventory.LinkHere})
+		}
 		describedOnly := l.eni.Attachment != nil && l.eni.AttachedAt.IsZero()
 		var change inventory.LinkChange
 		if state.wait, change = before.missing(state.pod != "", describedOnly, now); change != inventory.LinkUnchanged {

@@ -1,6 +1,7 @@
 package agent_test
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -202,6 +203,84 @@ func TestClaimInPod(t *testing.T) {
 		}
 		c.end()
 	})
+}
+
+// Someone detaches or deletes the ENI in EC2 that a running pod has. When eni-dra misses the
+// link, the agent asks EC2 at once, and the claim is not attached until the pod has the link
+// again.
+func TestClaimLosesItsLink(t *testing.T) {
+	for name, test := range map[string]struct {
+		deleted bool
+		calls   map[string]int
+	}{
+		"detached": {false, map[string]int{"AttachNetworkInterface": 1, "ModifyNetworkInterfaceAttribute": 1}},
+		"deleted":  {true, map[string]int{"CreateNetworkInterface": 1, "AttachNetworkInterface": 1, "ModifyNetworkInterfaceAttribute": 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := settledClaims(t, "od")
+				c.claim()
+				pass(10 * time.Second)
+				c.takeIntoPod()
+				pass(time.Minute)
+				attached := func(what string, want metav1.ConditionStatus, reason string) {
+					t.Helper()
+					status := c.memory.truth().Claims[0].Status
+					if at := meta.FindStatusCondition(status.Conditions, agent.ConditionAttached); at.Status != want || at.Reason != reason {
+						t.Errorf("%s: the claim reports %+v", what, at)
+					}
+				}
+				e := c.living()[0]
+				c.must(c.cloud.DetachByHand(e.ID))
+				if test.deleted {
+					time.Sleep(2 * time.Second)
+					c.must(c.cloud.DeleteByHand(e.ID))
+				}
+				attached("before eni-dra notices", metav1.ConditionTrue, "Ready")
+				c.cloud.ResetCalls()
+				c.changeAttachment(func(a *claimnetwork.Attachment) { a.Pod.Missing = a.Pod.Interfaces })
+				pass(5500 * time.Millisecond) // the agent checks every 5 s
+				if calls := cloud.CountCalls(c.cloud.Calls()); calls["DescribeNetworkInterfaces"] == 0 {
+					t.Errorf("EC2 is not asked at once: %v", calls)
+				}
+				pass(20 * time.Second)
+				calls := cloud.CountCalls(c.cloud.Calls())
+				if calls["DescribeNetworkInterfaces"] > 4 { // EC2 takes a while
+					t.Errorf("calls are %v", calls)
+				}
+				if delete(calls, "DescribeNetworkInterfaces"); !maps.Equal(calls, test.calls) {
+					t.Errorf("calls are %v, want %v", calls, test.calls)
+				}
+				attached("on the host", metav1.ConditionFalse, "LinkMissing")
+				file, err := claimnetwork.Read(c.files.ClaimsDir, "uid-claim-1")
+				if e = c.living()[0]; err != nil || file.Unready() != nil || file.Devices[0].ENI.ID != e.ID {
+					t.Errorf("eni-dra reads %+v, %v; the ENI is %s", file, err, e.ID)
+				}
+				c.takeIntoPod()
+				pass(5500 * time.Millisecond)
+				attached("in the pod again", metav1.ConditionTrue, "Ready")
+				if status := c.memory.truth().Claims[0].Status; status.NetworkData.InterfaceName != "eni0" || status.NetworkData.HardwareAddress != e.MAC {
+					t.Errorf("the claim reports %+v", status.NetworkData)
+				}
+				c.cloud.ResetCalls()
+				pass(30 * time.Minute)
+				if calls := cloud.CountCalls(c.cloud.Calls()); calls["DescribeNetworkInterfaces"] > 2 || len(calls) > 1 {
+					t.Errorf("in the pod again, later: calls are %v", calls)
+				}
+				c.end()
+			})
+		})
+	}
+}
+
+// changeAttachment does what eni-dra does when it finds a link missing.
+func (c *claims) changeAttachment(change func(*claimnetwork.Attachment)) {
+	all, err := claimnetwork.Attachments(c.files.DataDir)
+	c.must(err)
+	for _, a := range all {
+		change(&a)
+		c.must(claimnetwork.WriteAttachment(c.files.DataDir, a))
+	}
 }
 
 // A node loses its label, and with it the DaemonSet's pod, while a pod has the ENI. Without

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -68,7 +69,7 @@ type deviceWrite struct {
 
 func newOnDemand(s *shared, pods *pods) *onDemand {
 	return &onDemand{
-		shared: s, places: places{}, written: map[retry.Key]deviceWrite{}, files: claimFiles{s, map[types.UID]string{}}, pods: pods,
+		shared: s, places: places{}, written: map[retry.Key]deviceWrite{}, files: claimFiles{shared: s, texts: map[types.UID]string{}}, pods: pods,
 	}
 }
 
@@ -318,6 +319,10 @@ func (o *onDemand) progress(c Claim, of offering) (p progress) {
 				p.entry.Phase, p.entry.Reason, p.entry.Message = v1alpha1.PhaseFailed, problem.reason, problem.message
 			}
 		}
+	}
+	if pod := o.files.lacks(c, p.entry.ENIID); pod != "" && p.entry.Phase == v1alpha1.PhaseReady {
+		p.entry.Phase, p.entry.Reason = v1alpha1.PhaseConfiguring, reasonLinkMissing
+		p.entry.Message = fmt.Sprintf("pod %s has lost the link of the ENI, which is attached again; eni-dra moves the link into the pod", pod)
 	}
 	p.link = o.files.holder(p.entry.ENIID).link
 	p.awaitsRoom = eni.IsAttachmentLimit(refusalIn(p.entry)) && slices.ContainsFunc(of.view.enis, func(e inventory.ENI) bool { return of.view.leaving(e, of.plan.release) })

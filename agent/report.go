@@ -275,7 +275,7 @@ func (s situation) linkPhase(w want, e inventory.ENI) (phase v1alpha1.Phase, rea
 	case link.overdue:
 		return v1alpha1.PhaseConfiguring, reasonLinkOverdue, fmt.Sprintf("EC2 reports the ENI as attached, but the host's network namespace has had no link with MAC %[2]s for over %[1]s; check whether a pod has taken the link (the CNI plugin host-device does that), and check the kernel log for driver errors", linkPatience, e.MAC)
 	case !link.Present && e.Link == inventory.LinkLost:
-		return v1alpha1.PhaseConfiguring, reasonLinkGone, fmt.Sprintf("the link with MAC %s has disappeared from the host's network namespace; the agent is checking in EC2 whether the ENI is still attached", e.MAC)
+		return v1alpha1.PhaseConfiguring, reasonLinkGone, fmt.Sprintf("the link with MAC %s has disappeared from the host's network namespace, or from that of the pod that had it; the agent is checking in EC2 whether the ENI is still attached", e.MAC)
 	case !link.Present:
 		return v1alpha1.PhaseConfiguring, reasonLinkMissing, fmt.Sprintf("EC2 reports the ENI as attached, but the host's network namespace has no link with MAC %s yet", e.MAC)
 	}

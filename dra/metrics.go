@@ -12,6 +12,7 @@ import (
 type Metrics struct {
 	prepares *prometheus.CounterVec
 	moves    *prometheus.HistogramVec
+	missing  prometheus.Counter
 }
 
 // Where a move of ENIs leads, as values of the label to.
@@ -33,8 +34,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Help:    "Time to move and configure the links of a claim by destination (pod, host) and result (ok, error).",
 			Buckets: []float64{.005, .01, .02, .05, .1, .2, .5, 1, 2, 5},
 		}, []string{"to", "result"}),
+		missing: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "eni_dra_links_missing_total",
+			Help: "Number of links of claims that have disappeared from their pods, usually because someone detached or deleted the ENI in EC2.",
+		}),
 	}
-	registry.MustRegister(m.prepares, m.moves)
+	registry.MustRegister(m.prepares, m.moves, m.missing)
 	for _, err := range []string{"ok", "error"} {
 		m.prepares.WithLabelValues(err)
 		m.moves.WithLabelValues(toPod, err)

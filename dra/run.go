@@ -21,7 +21,8 @@ const (
 )
 
 // Run serves the kubelet and the container runtime until ctx ends. Then it stops serving
-// the kubelet first, so that each pod whose claims are prepared still gets its ENIs.
+// the kubelet first, so that each pod whose claims are prepared still gets its ENIs. It also
+// keeps checking that pods still have them.
 func (d *Driver) Run(ctx context.Context) error {
 	whole, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -33,6 +34,10 @@ func (d *Driver) Run(ctx context.Context) error {
 		return err
 	})
 	group.Go(func() error { return d.serveRuntime(whole) })
+	group.Go(func() error {
+		d.keepRepairing(whole)
+		return nil
+	})
 	return group.Wait()
 }
 

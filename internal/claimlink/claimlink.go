@@ -74,12 +74,15 @@ func (m Mover) Attach(a *claimnetwork.Attachment, pod claimnetwork.Pod, only *In
 	if pod.Interfaces, err = interfaces(ns, a.Claim.Devices, only); err != nil {
 		return err
 	}
+	if former := a.InPod(); former != nil {
+		pod.Missing = former.Missing // until Repair finds them
+	}
 	a.Pod = &pod
 	if err := claimnetwork.WriteAttachment(m.DataDir, *a); err != nil {
 		return err
 	}
 	for i, device := range a.Claim.Devices {
-		if only != nil && only.Device != i {
+		if only != nil && only.Device != i || !pod.Has(i) {
 			continue
 		}
 		if err := m.bring(ns, device, pod.Interfaces[i]); err != nil {

@@ -23,9 +23,20 @@ var onTop = []string{"vlan", "macvlan", "macvtap", "ipvlan", "ipvtap", "bridge",
 
 // Find returns the link of an ENI in a namespace, or nil, and the names of all links there.
 func Find(ns *netns.Namespace, mac string) (found netlink.Link, names []string, err error) {
+	links, err := list(ns)
+	for _, link := range links {
+		names = append(names, link.Attrs().Name)
+		if isOf(link, mac) {
+			found = link
+		}
+	}
+	return found, names, err
+}
+
+func list(ns *netns.Namespace) ([]netlink.Link, error) {
 	handle, err := ns.Netlink()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer handle.Close()
 	links, err := handle.LinkList()
@@ -33,15 +44,14 @@ func Find(ns *netns.Namespace, mac string) (found netlink.Link, names []string, 
 		links, err = handle.LinkList()
 	}
 	if err != nil {
-		return nil, nil, fmt.Errorf("list links: %w", err)
+		return nil, fmt.Errorf("list links: %w", err)
 	}
-	for _, link := range links {
-		names = append(names, link.Attrs().Name)
-		if sameMAC(link.Attrs().HardwareAddr, mac) && !slices.Contains(onTop, link.Type()) {
-			found = link
-		}
-	}
-	return found, names, nil
+	return links, nil
+}
+
+// isOf reports whether a link is that of the ENI with the MAC.
+func isOf(link netlink.Link, mac string) bool {
+	return sameMAC(link.Attrs().HardwareAddr, mac) && !slices.Contains(onTop, link.Type())
 }
 
 func sameMAC(hardware net.HardwareAddr, mac string) bool {
@@ -249,6 +259,32 @@ func (p podHandle) addRule(priority, family int, from *net.IPNet, table int) err
 	rule.Family, rule.Src, rule.Table, rule.Priority = family, from, table, priority
 	if err := p.RuleAdd(rule); err != nil {
 		return fmt.Errorf("add the rule %s: %w", rule, err)
+	}
+	return nil
+}
+
+// deleteRules deletes the rules for the addresses of an ENI that a pod has lost. The kernel has
+// removed the addresses and routes with the link.
+func deleteRules(ns *netns.Namespace, device claimnetwork.Device) error {
+	handle, err := ns.Netlink()
+	if err != nil {
+		return err
+	}
+	defer handle.Close()
+	p := podHandle{Handle: handle}
+	for _, source := range inPod(device).sources {
+		rules, err := p.rules(ruleFromENI, familyOf(source.Addr()))
+		if err != nil {
+			return err
+		}
+		for _, r := range rules {
+			if r.Src.String() != ipNet(source).String() {
+				continue
+			}
+			if err := p.RuleDel(&r); err != nil {
+				return fmt.Errorf("delete the rule %s: %w", r, err)
+			}
+		}
 	}
 	return nil
 }

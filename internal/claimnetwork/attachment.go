@@ -42,11 +42,19 @@ type Pod struct {
 	// Configured says that all links are there, with addresses and routes. From then on
 	// they are the pod's own to change.
 	Configured bool `json:"configured,omitempty"`
+	// Missing are those of the interfaces that have disappeared from the pod.
+	Missing []string `json:"missing,omitempty"`
 }
 
 // NewAttachment is that of a claim which is prepared now, without a pod.
 func NewAttachment(claim Claim) Attachment {
 	return Attachment{Claim: claim, Created: time.Now().UTC(), Boot: podnetwork.BootID()}
+}
+
+// Has reports whether the link of a device, by its index in the claim, is in the pod as far
+// as eni-dra knows.
+func (p Pod) Has(device int) bool {
+	return device < len(p.Interfaces) && !slices.Contains(p.Missing, p.Interfaces[device])
 }
 
 // String names the pod, for messages.
