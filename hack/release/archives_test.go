@@ -33,7 +33,7 @@ func TestReleaseFiles(t *testing.T) {
 	}
 	want := []string{
 		"aws-multi-eni-V.tgz", "eni-agent-V-1.A.rpm", "eni-agent-linux-A.cdx.json", "eni-agent_V-1_A.deb", "eni-cni-linux-A.cdx.json",
-		"eni-coordinator-V-linux-A.tar.gz", "eni-coordinator-linux-A.cdx.json",
+		"eni-coordinator-V-linux-A.tar.gz", "eni-coordinator-linux-A.cdx.json", "eni-dra-linux-A.cdx.json",
 		"krew-eni.yaml", "kubectl-eni-linux-A.cdx.json",
 	}
 	for _, platform := range []string{"darwin-amd64", "darwin-arm64", "linux-amd64", "linux-arm64", "windows-amd64"} {
