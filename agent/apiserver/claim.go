@@ -104,8 +104,7 @@ func (o *onDemand) confirm(ctx context.Context, name types.NamespacedName, claim
 
 const fetchTimeout = 10 * time.Second
 
-// allocatedHere are the node's devices that a claim is allocated to. A claim with admin
-// access only looks at them.
+// allocatedHere are the node's devices that a claim is allocated to.
 func allocatedHere(claim *kube.ResourceClaim, node string) (all []agent.Claim) {
 	if claim == nil || claim.Status.Allocation == nil {
 		return nil
@@ -116,18 +115,10 @@ func allocatedHere(claim *kube.ResourceClaim, node string) (all []agent.Claim) {
 			pods = append(pods, consumer.UID)
 		}
 	}
-	for _, r := range claim.Status.Allocation.Devices.Results {
-		if r.Driver != agent.DRADriver || r.Pool != node || r.AdminAccess {
-			continue
-		}
+	for _, r := range claim.AllocatedFrom(agent.DRADriver, node) {
 		here := agent.Claim{
 			Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID, Device: r.Device, Pods: pods,
-			Parameters: parameters(claim.Status.Allocation.Devices.Config, r.Request),
-		}
-		if i := slices.IndexFunc(claim.Status.Devices, func(d kube.AllocatedDevice) bool {
-			return d.Driver == r.Driver && d.Pool == r.Pool && d.Device == r.Device
-		}); i >= 0 {
-			here.Status = &claim.Status.Devices[i]
+			Parameters: parameters(claim.Status.Allocation.Devices.Config, r.Request), Status: claim.DeviceStatus(r),
 		}
 		all = append(all, here)
 	}
@@ -149,25 +140,9 @@ func parameters(configs []kube.AllocationConfig, request string) (all []json.Raw
 	return all
 }
 
-// claimsOf are the names of the claims that a pod uses. A pod that has ended uses none.
-func claimsOf(pod *kube.Pod) (names []string) {
-	if pod.Status.Phase == "Succeeded" || pod.Status.Phase == "Failed" {
-		return nil
-	}
-	for _, claim := range slices.Concat(pod.Spec.ResourceClaims, pod.Status.ResourceClaimStatuses) {
-		if claim.ResourceClaimName != nil {
-			names = append(names, *claim.ResourceClaimName)
-		}
-	}
-	if extended := pod.Status.ExtendedResourceClaimStatus; extended != nil {
-		names = append(names, extended.ResourceClaimName)
-	}
-	return names
-}
-
 // slimPod keeps of a pod which claims it uses.
 func slimPod(object any) (any, error) {
-	if pod, ok := object.(*kube.Pod); ok && len(claimsOf(pod)) == 0 {
+	if pod, ok := object.(*kube.Pod); ok && len(pod.ClaimNames()) == 0 {
 		pod.Spec, pod.Status = kube.PodSpec{NodeName: pod.Spec.NodeName}, kube.PodStatus{}
 	}
 	return slimMeta(object)

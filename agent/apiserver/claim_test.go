@@ -78,23 +78,3 @@ func TestParameters(t *testing.T) {
 		}
 	}
 }
-
-// A pod uses the claims that it names, those made from its templates, and the one that the
-// scheduler made for its extended resources, until it has ended.
-func TestClaimsOf(t *testing.T) {
-	pod := &kube.Pod{
-		Spec: kube.PodSpec{ResourceClaims: []kube.PodResourceClaim{{Name: "a", ResourceClaimName: new("named")}, {Name: "b"}, {Name: "c"}}},
-		Status: kube.PodStatus{
-			ResourceClaimStatuses:       []kube.PodResourceClaim{{Name: "b", ResourceClaimName: new("generated")}, {Name: "c"}},
-			ExtendedResourceClaimStatus: &kube.ExtendedClaimStatus{ResourceClaimName: "extended"},
-		},
-	}
-	for phase, want := range map[string][]string{
-		"": {"named", "generated", "extended"}, "Pending": {"named", "generated", "extended"}, "Running": {"named", "generated", "extended"},
-		"Succeeded": nil, "Failed": nil,
-	} {
-		if pod.Status.Phase = phase; !slices.Equal(claimsOf(pod), want) {
-			t.Errorf("%s: %v, want %v", phase, claimsOf(pod), want)
-		}
-	}
-}

@@ -3,7 +3,6 @@ package apiserver
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -174,7 +173,7 @@ func (o *onDemand) named() map[types.NamespacedName]bool {
 	for _, informer := range o.pods {
 		for _, object := range informer.GetStore().List() {
 			pod := object.(*kube.Pod)
-			for _, name := range claimsOf(pod) {
+			for _, name := range pod.ClaimNames() {
 				key := types.NamespacedName{Namespace: pod.Namespace, Name: name}
 				named[key] = named[key] || pod.Spec.NodeName == ""
 			}
@@ -224,8 +223,7 @@ func (o *onDemand) Publish(ctx context.Context, pool agent.Pool) error {
 }
 
 // Report implements agent.Claims, by server-side apply: each device has a field manager of
-// its own, so that the entries of a claim's devices are independent of each other. A claim
-// that has been deleted meanwhile, or replaced by one of the same name, needs no report.
+// its own, so that the entries of a claim's devices are independent of each other.
 func (o *onDemand) Report(ctx context.Context, claim agent.Claim, status kube.AllocatedDevice) error {
 	if err := o.ready(); err != nil {
 		return err
@@ -234,32 +232,11 @@ func (o *onDemand) Report(ctx context.Context, claim agent.Claim, status kube.Al
 		return err
 	}
 	status.Driver, status.Pool, status.Device = agent.DRADriver, o.node.name, claim.Device
-	entry, err := json.Marshal(kube.ResourceClaim{
-		TypeMeta:   metav1.TypeMeta{APIVersion: kube.ResourceGroupVersion.String(), Kind: "ResourceClaim"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID},
-		Status:     kube.ResourceClaimStatus{Devices: []kube.AllocatedDevice{status}},
-	})
-	if err != nil {
-		return err
-	}
-	err = o.client.Resource.Patch(types.ApplyPatchType).Namespace(claim.Namespace).Resource(kube.ResourceClaims).Name(claim.Name).
-		SubResource("status").Param("fieldManager", "eni-agent/"+claim.Device).Param("force", "true").Body(entry).Do(ctx).Error()
-	if kube.IsNotFound(err) || isAnother(err) {
-		return nil
-	}
+	err := o.client.ApplyDeviceStatus(ctx, types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}, claim.UID, "eni-agent/"+claim.Device, status)
 	if err != nil {
 		return classify(fmt.Errorf("write the status of ResourceClaim %s/%s: %w", claim.Namespace, claim.Name, err))
 	}
 	return nil
-}
-
-// isAnother recognizes the answer to a patch of an object that has the name, but not the UID.
-func isAnother(err error) bool {
-	var status apierrors.APIStatus
-	if !errors.As(err, &status) || status.Status().Details == nil {
-		return false
-	}
-	return slices.ContainsFunc(status.Status().Details.Causes, func(c metav1.StatusCause) bool { return c.Field == "metadata.uid" })
 }
 
 // unavailableBackoff is how soon it is tried again what a person has to make possible.
