@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
@@ -66,6 +67,10 @@ func TestDeviceStatus(t *testing.T) {
 				t.Errorf("%+v", before)
 			}
 		})
+	}
+	lost := kube.AllocatedDevice{Conditions: []metav1.Condition{{Type: ConditionAttachFailed, Status: metav1.ConditionTrue, Reason: "NodeLost"}}}
+	if got := conditionsIn(deviceStatus(c, "node", ready, &lost, now)); got != "AttachFailed=False Ready, Attached=True Ready" {
+		t.Errorf("after the coordinator took the node for lost: %s", got)
 	}
 	status := deviceStatus(c, "node", ready, nil, now)
 	var data deviceData

@@ -40,6 +40,9 @@ type Config struct {
 	// Identity is unique among the candidates for the Lease.
 	Identity string
 
+	// OnDemand has pods not wait for ENIs on demand of nodes that are lost.
+	OnDemand bool
+
 	// Concurrency is how many Detach calls run side by side, and how many Delete calls.
 	Concurrency int
 	// SweepInterval is the time between two full sweeps, with a little jitter.

@@ -24,6 +24,7 @@ type coordinator struct {
 	caches  *caches
 	sweeper *sweeper
 	status  *statusWriter
+	claims  *claimFailer // nil without ENIs on demand
 }
 
 // Run waits until it leads, and works until ctx ends; then it returns nil. A leader that
@@ -59,6 +60,10 @@ func newCoordinator(cfg Config) (*coordinator, error) {
 		},
 	}
 	h := &eventHandlers{caches: caches, describes: describes, statuses: statuses, limiter: newReportLimiter()}
+	if cfg.OnDemand {
+		h.lost = newLostNodes()
+		c.claims = &claimFailer{caches: caches, nodes: h.lost, log: cfg.Log, heartbeat: program.NewHeartbeat("claims of lost nodes", stepLimit)}
+	}
 	return c, h.register()
 }
 
@@ -70,6 +75,9 @@ func (c *coordinator) register() {
 	health.Ready("region", c.inRegion)
 	health.Live("sweep", c.sweeper.heartbeat.Check)
 	health.Live("status", c.status.heartbeat.Check)
+	if c.claims != nil {
+		health.Live("claims", c.claims.heartbeat.Check)
+	}
 }
 
 // inRegion returns an error if none of the Nodes is in the coordinator's Region, so that the
@@ -90,5 +98,8 @@ func (c *coordinator) lead(ctx context.Context, holdsLease func() bool) {
 	var loops sync.WaitGroup
 	loops.Go(func() { c.sweeper.run(ctx) })
 	loops.Go(func() { c.status.run(ctx) })
+	if c.claims != nil {
+		loops.Go(func() { c.claims.run(ctx) })
+	}
 	loops.Wait()
 }

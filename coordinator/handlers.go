@@ -23,6 +23,7 @@ type eventHandlers struct {
 	describes *describeQueue
 	statuses  *statusQueue
 	limiter   *reportLimiter
+	lost      *lostNodes
 }
 
 func (h *eventHandlers) register() error {
@@ -91,6 +92,7 @@ func needsSweep(old, now *v1alpha1.NodeENI) bool {
 }
 
 func (h *eventHandlers) nodeChanged(old, now *kube.Node) {
+	h.lost.nodeChanged(old, now, time.Now())
 	switch {
 	case old == nil:
 	case now == nil:
@@ -148,6 +150,8 @@ func (h *eventHandlers) stateChanged(old, now *v1alpha1.NodeENIState) {
 	}
 	if now == nil {
 		h.limiter.forget(name)
+	} else {
+		h.lost.agentReported(name, time.Now())
 	}
 }
 

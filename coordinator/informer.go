@@ -39,7 +39,9 @@ func trim(obj any) (any, error) {
 	}
 	switch o := obj.(type) {
 	case *kube.Node:
-		o.Annotations, o.Spec.Taints = nil, nil
+		if o.Annotations = nil; !unreachable(o) {
+			o.Spec.Taints = nil
+		}
 	case *v1alpha1.NodeENIState:
 		o.Annotations, o.Labels = nil, nil
 		o.Status.Clip() // it may be older than the schema that bounds it

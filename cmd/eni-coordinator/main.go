@@ -55,6 +55,7 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.kubeconfig, "kubeconfig", os.Getenv("KUBECONFIG"), "path of a kubeconfig file (default $KUBECONFIG, then the pod's service account)")
 	flags.StringVar(&c.Cluster, "cluster-name", "", "cluster name, which is the value of the ENIs' tag networking.k8s.aws/cluster; must be the same for all agents and coordinators of a cluster (default the UID of the namespace kube-system)")
 	flags.StringVar(&c.Namespace, "namespace", "eni-system", "namespace of the Lease with which the coordinators elect a leader")
+	flags.BoolVar(&c.OnDemand, "on-demand", false, "report to ResourceClaims when a node is lost before its agent has attached the ENI, so that the scheduler tries another node; must be set if agents run with --on-demand")
 	flags.IntVar(&c.Concurrency, "max-concurrent-eni-cleanup", 3, "maximum number of DetachNetworkInterface calls in parallel, and of DeleteNetworkInterface calls")
 	flags.DurationVar(&c.SweepInterval, "sweep-interval", 5*time.Minute, "time between two sweeps through all ENIs of the cluster; after an event, the coordinator checks the ENIs concerned at once")
 	flags.DurationVar(&c.ReleaseGrace, "release-grace", 15*time.Second, "how long to wait for the agent of an existing Node to deconfigure a link before detaching the ENI; must be longer than the agents' --release-delay")

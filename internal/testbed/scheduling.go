@@ -100,7 +100,7 @@ func InstallOnDemand(ctx context.Context, cp *controlplane.ControlPlane) error {
 		return err
 	}
 	var files []string
-	for _, name := range []string{"deviceclass", "policy", "rbac"} {
+	for _, name := range []string{"deviceclass", "policy", "rbac", "rbac-coordinator"} {
 		files = append(files, filepath.Join(root, "manifests", "on-demand", name+".yaml"))
 	}
 	return cp.ApplyFiles(ctx, files...)

@@ -24,6 +24,7 @@ const (
 	nodeName     = "authentication.kubernetes.io/node-name"
 	slicesPolicy = "eni-agent-on-demand-slices"
 	claimsPolicy = "eni-agent-on-demand-claims"
+	lostPolicy   = "eni-coordinator-on-demand-claims"
 	driver       = "eni.networking.k8s.aws"
 )
 
@@ -67,14 +68,15 @@ metadata: {name: claim-2, namespace: default}
 spec: {devices: {requests: [{name: eni, exactly: {deviceClassName: eni.networking.k8s.aws}}, {name: gpu, exactly: {deviceClassName: eni.networking.k8s.aws}}]}}
 `
 
-// mayDoAnything lets the agents do anything: what is refused then is refused by the policy.
+// mayDoAnything lets agents and coordinator do anything: what is refused then is refused by the policy.
 const mayDoAnything = `
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
-metadata: {name: agents-may-do-anything}
+metadata: {name: they-may-do-anything}
 roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: cluster-admin}
 subjects:
 - {kind: ServiceAccount, name: eni-agent, namespace: eni-system}
+- {kind: ServiceAccount, name: eni-coordinator, namespace: eni-system}
 `
 
 // allocation is that of a claim to an ENI and a GPU of a node.
@@ -167,6 +169,31 @@ func TestClaimsPolicy(t *testing.T) {
 	}
 }
 
+// TestCoordinatorPolicy: what the coordinator may change of the status of claims, where the API
+// server itself would let it change everything.
+func TestCoordinatorPolicy(t *testing.T) {
+	r := newRig(t, mayDoAnything)
+	report := func(gpu, condition, status string) string {
+		return fmt.Sprintf(`{"status":{"devices":[{"driver":"gpu.example.com","pool":"node-1","device":"a","data":{"a":%q}},{"driver":"eni.networking.k8s.aws","pool":"node-1","device":"a",
+			"conditions":[{"type":"networking.k8s.aws/%s","status":%q,"reason":"NodeLost","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}]}}`, gpu, condition, status)
+	}
+	coordinator := r.coordinator()
+	controlplane.AwaitRefusal(t, lostPolicy, "cannot report", r.patchClaim(coordinator, "claim-1", report("b", "Attached", "True")))
+	for _, step := range []struct {
+		what, patch, refusal string
+	}{
+		{"the node is lost", report("b", "AttachFailed", "True"), ""},
+		{"nothing", `{}`, ""},
+		{"an ENI is attached", report("b", "Attached", "True"), "cannot report that one is attached"},
+		{"another driver's device", report("c", "AttachFailed", "True"), "can report only about devices of the driver eni.networking.k8s.aws"},
+		{"another driver's report goes", `{"status":{"devices":null}}`, "can report only about devices of the driver"},
+		{"the claim is deallocated", `{"status":{"allocation":null,"devices":null}}`, "can change only status.devices"},
+		{"a consumer", `{"status":{"reservedFor":[{"resource":"pods","name":"a","uid":"1"}]}}`, "can change only status.devices"},
+	} {
+		controlplane.CheckRefusal(t, step.what, r.patchClaim(coordinator, "claim-1", step.patch)(), lostPolicy, step.refusal)
+	}
+}
+
 // TestAPIServerConfines: with the rights of the component alone, the API server lets an agent
 // report about claims of its own node, and a token that was stolen from the agent of another
 // node about none of them.
@@ -216,12 +243,36 @@ func TestRights(t *testing.T) {
 		"resourceslices/anything":     nil,
 		"resourceclaims/driver/other": nil,
 	}
+	r.awaitRights(agent, rights)
+}
+
+// TestCoordinatorRights: with the component the coordinator has these rights, and no others to
+// these resources.
+func TestCoordinatorRights(t *testing.T) {
+	r := newRig(t, "")
+	r.awaitRights(r.coordinator(), map[string][]string{
+		"pods":                        {"list"},
+		"pods/status":                 nil,
+		"pods/binding":                nil,
+		"resourceclaims":              {"get"},
+		"resourceclaims/status":       {"patch"},
+		"resourceclaims/driver":       {"arbitrary-node:patch"},
+		"resourceclaims/binding":      nil,
+		"resourceclaims/driver/other": nil,
+		"resourceslices":              nil,
+		"deviceclasses":               nil,
+	})
+}
+
+// awaitRights waits until as has these rights, and no others to the resources.
+func (r *rig) awaitRights(as *rest.Config, rights map[string][]string) {
+	r.Helper()
 	verbs := []string{"get", "list", "watch", "create", "update", "patch", "delete", "deletecollection", "associated-node:patch", "associated-node:update", "arbitrary-node:patch", "arbitrary-node:update"}
-	awaitTrue(t, "the roles are in force", func() error {
+	awaitTrue(r.T, "the roles are in force", func() error {
 		for resource, want := range rights {
 			for _, verb := range verbs {
-				if got, may := r.may(agent, verb, resource), strings.Contains(" "+strings.Join(want, " ")+" ", " "+verb+" "); got != may {
-					return fmt.Errorf("an agent may %s %s: %v, want %v", verb, resource, got, may)
+				if got, may := r.may(as, verb, resource), strings.Contains(" "+strings.Join(want, " ")+" ", " "+verb+" "); got != may {
+					return fmt.Errorf("it may %s %s: %v, want %v", verb, resource, got, may)
 				}
 			}
 		}
@@ -263,7 +314,7 @@ func newRig(t *testing.T, more string) *rig {
 			return
 		}
 		// The other tests see the rights that are installed.
-		if err := r.client(r.cp.AdminConfig()).Resource(bindings).Delete(context.Background(), "agents-may-do-anything", metav1.DeleteOptions{}); err != nil {
+		if err := r.client(r.cp.AdminConfig()).Resource(bindings).Delete(context.Background(), "they-may-do-anything", metav1.DeleteOptions{}); err != nil {
 			t.Error(err)
 		}
 	})
@@ -274,6 +325,15 @@ func newRig(t *testing.T, more string) *rig {
 func (r *rig) agent(node string) *rest.Config {
 	r.Helper()
 	cfg, err := r.cp.ServiceAccountConfig(r.Context(), "eni-system", "eni-agent", node)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return cfg
+}
+
+func (r *rig) coordinator() *rest.Config {
+	r.Helper()
+	cfg, err := r.cp.ServiceAccountConfig(r.Context(), "eni-system", "eni-coordinator", "")
 	if err != nil {
 		r.Fatal(err)
 	}
