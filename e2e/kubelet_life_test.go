@@ -10,8 +10,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
@@ -31,6 +33,7 @@ func TestKubelet(t *testing.T) {
 	k.run("resources.limits", k.testLimits)
 	k.run("two pods share a claim", k.testShared)
 	k.run("IPv6", k.testIPv6)
+	k.run("someone detaches or deletes the ENIs of running pods", k.testLostENI)
 	k.nothingLeft()
 }
 
@@ -53,6 +56,60 @@ func (k *kubelets) testPods(*testing.T) {
 	for name, e := range map[string]cloud.Interface{"one": first, "two": second} {
 		k.checkNetwork(name, e)
 	}
+}
+
+// testLostENI: the pods keep running, and get the links of the ENIs that the agents attach.
+func (k *kubelets) testLostENI(t *testing.T) {
+	for name, node := range map[string]string{"one": "node-1", "two": "node-2"} {
+		pod := running(name, ofNodeENI("appliance"), node)
+		k.must(k.Apply(t.Context(), strings.Replace(pod, "args: [eni0]", "args: [--at-start, eni0]", 1)))
+	}
+	k.awaitRunning("one")
+	k.awaitRunning("two")
+	_, first := k.awaitBound("one")
+	_, second := k.awaitBound("two")
+	began := time.Now()
+	k.must(k.Sim.Cloud().DetachByHand(first.ID))
+	k.must(k.Sim.Cloud().DetachByHand(second.ID))
+	k.await(second.ID+" can be deleted", func() string {
+		if err := k.Sim.Cloud().DeleteByHand(second.ID); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
+	k.checkNetwork("one", first)
+	former := second.ID
+	k.await("the claim of pod two has another ENI", func() string {
+		for _, entry := range k.entries("node-2", "appliance") {
+			if entry.Claim != nil && entry.ENIID != former && entry.Phase == v1alpha1.PhaseReady {
+				second, _ = k.Sim.Cloud().Interface(entry.ENIID)
+				return ""
+			}
+		}
+		return fmt.Sprintf("%+v", k.entries("node-2", "appliance"))
+	})
+	k.checkNetwork("two", second)
+	k.connects("one", first.PrivateIPs[0], second.PrivateIPs[0])
+	t.Logf("both pods have their ENIs after %v", time.Since(began).Round(100*time.Millisecond))
+	for _, name := range []string{"one", "two"} {
+		k.await("the claim of pod "+name+" is attached", func() string {
+			pod := k.pod(name)
+			claim, _ := k.claimOf(&pod)
+			for _, d := range claim.Status.Devices {
+				if meta.IsStatusConditionTrue(d.Conditions, agent.ConditionAttached) {
+					return ""
+				}
+			}
+			return fmt.Sprintf("%+v", claim.Status.Devices)
+		})
+		for _, status := range k.pod(name).Status.ContainerStatuses {
+			if status.RestartCount > 0 || status.State.Running == nil {
+				t.Errorf("the container of pod %s has ended", name)
+			}
+		}
+	}
+	k.end("one", "two")
+	k.awaitENIs(0)
 }
 
 // checkNetwork checks what the pod itself sees of its ENI, and what its claim shows.

@@ -1,6 +1,7 @@
 // Command appliance runs in the pods of tests with a kubelet. Its arguments are links that
 // the pod must have: it looks for them before it does anything else, and again ten times a
-// second. When one is missing, it writes that to its termination log and fails.
+// second, unless the first argument is --at-start. When one is missing, it writes that to its
+// termination log and fails.
 //
 // On port 8080 it serves /network, its links, routes, and rules, and /connect?to=ADDRESS,
 // which asks the appliance at that address by which addresses they see each other. Without
@@ -34,11 +35,18 @@ func main() {
 
 // run ends with SIGTERM, or with an error when a link is missing.
 func run(links []string) error {
+	atStart := len(links) > 0 && links[0] == "--at-start"
+	if atStart {
+		links = links[1:]
+	}
 	missing := check(links)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
 	if missing == nil && len(links) > 0 {
 		go serve()
+	}
+	if atStart {
+		links = nil
 	}
 	for tick := time.NewTicker(100 * time.Millisecond); missing == nil; missing = check(links) {
 		select {
