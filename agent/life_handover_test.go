@@ -17,6 +17,9 @@ import (
 // allocateTo gives the only claim a device and a UID, or takes the device away. As in the API
 // server, the status of a device does not outlive its allocation.
 func (c *claims) allocateTo(device string, uid types.UID) {
+	c.mu.Lock()
+	delete(c.attached, "claim-1") // before the agent can report the new allocation
+	c.mu.Unlock()
 	c.change(func(s *agent.Snapshot) {
 		claim := agent.Claim{Namespace: "default", Name: "claim-1", UID: uid, Device: device, Pods: []types.UID{"pod"}}
 		s.Claims = nil
@@ -24,9 +27,6 @@ func (c *claims) allocateTo(device string, uid types.UID) {
 			s.Claims = []agent.Claim{claim}
 		}
 	})
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.attached, "claim-1")
 }
 
 // A claim changes at any moment while its ENI is being made, and the agent may be killed
