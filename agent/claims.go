@@ -42,12 +42,6 @@ type OnDemand struct {
 	Files ClaimFiles
 }
 
-// ClaimReference identifies a claim.
-type ClaimReference struct {
-	Namespace, Name string
-	UID             types.UID
-}
-
 // Pool is what the ResourceSlices of this node have.
 type Pool struct {
 	Slices []kube.ResourceSliceSpec
@@ -70,7 +64,7 @@ func (e *UnavailableError) Unwrap() error { return e.Err }
 type Claims interface {
 	// Follow has these claims watched in addition to those that pods of this node use. They
 	// replace the claims of the previous call.
-	Follow(claims []ClaimReference)
+	Follow(claims []types.NamespacedName)
 	// Publish writes the ResourceSlices of this node's pool, unless they are like that
 	// already. It fills in names, generation, and count.
 	Publish(ctx context.Context, pool Pool) error

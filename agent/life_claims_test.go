@@ -34,7 +34,7 @@ type claims struct {
 	mu       sync.Mutex
 	slices   []kube.ResourceSliceSpec
 	places   map[string]place // by device, ever
-	followed []agent.ClaimReference
+	followed []types.NamespacedName
 	pending  []string // claims without a device
 	attached map[string]time.Time
 	failures map[string]string // claims that could not have a device, and why
@@ -81,7 +81,7 @@ type claimServer struct {
 	*claims
 }
 
-func (s claimServer) Follow(claims []agent.ClaimReference) {
+func (s claimServer) Follow(claims []types.NamespacedName) {
 	s.claims.mu.Lock()
 	defer s.claims.mu.Unlock()
 	s.followed = claims

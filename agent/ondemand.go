@@ -51,7 +51,7 @@ type onDemand struct {
 	*shared
 	now      time.Time // of the reconcile
 	places   places
-	followed []ClaimReference
+	followed []types.NamespacedName
 
 	pool        Pool      // as it is to be
 	published   Pool      // as it was last written
@@ -165,14 +165,14 @@ func (o *onDemand) restore(last v1alpha1.NodeENIStateStatus, now time.Time) {
 
 // follow has the claims watched that are in use, also after their pods have gone.
 func (o *onDemand) follow() {
-	var claims []ClaimReference
+	var claims []types.NamespacedName
 	for _, use := range o.places {
 		if use.claim != nil {
-			claims = append(claims, ClaimReference(*use.claim))
+			claims = append(claims, types.NamespacedName{Namespace: use.claim.Namespace, Name: use.claim.Name})
 		}
 	}
-	slices.SortFunc(claims, func(a, b ClaimReference) int {
-		return compareClaims(Claim{Namespace: a.Namespace, Name: a.Name, UID: a.UID}, Claim{Namespace: b.Namespace, Name: b.Name, UID: b.UID})
+	slices.SortFunc(claims, func(a, b types.NamespacedName) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
 	if !slices.Equal(claims, o.followed) {
 		o.followed = claims

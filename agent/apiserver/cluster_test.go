@@ -59,7 +59,7 @@ func newCluster(t *testing.T) *cluster {
 }
 
 // agent is a Source of a node, with the token and the rights of its agent.
-func (c *cluster) agent(node string, follow ...agent.ClaimReference) (*Source, agent.Claims, *traffic) {
+func (c *cluster) agent(node string, follow ...types.NamespacedName) (*Source, agent.Claims, *traffic) {
 	c.Helper()
 	cfg, err := c.cp.ServiceAccountConfig(c.Context(), "eni-system", "eni-agent", node)
 	if err != nil {

@@ -127,12 +127,12 @@ func (o *onDemand) served(ctx context.Context) bool {
 }
 
 // Follow implements agent.Claims. The claims replace those of the call before.
-func (o *onDemand) Follow(claims []agent.ClaimReference) {
+func (o *onDemand) Follow(claims []types.NamespacedName) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	clear(o.followed)
 	for _, c := range claims {
-		o.followed[types.NamespacedName{Namespace: c.Namespace, Name: c.Name}] = true
+		o.followed[c] = true
 	}
 	o.watchClaims()
 }

@@ -93,11 +93,11 @@ func TestClaimsInPodStatus(t *testing.T) {
 // that they are gone.
 func TestFollow(t *testing.T) {
 	c := newCluster(t)
-	uid := c.claim("here")
+	c.claim("here")
 	c.allocate("here", "node-1", agent.DRADriver+"/a-0")
 	c.claim("free")
-	here := agent.ClaimReference{Namespace: "default", Name: "here", UID: uid}
-	s, claims, _ := c.agent("node-1", here, agent.ClaimReference{Namespace: "default", Name: "free"}, agent.ClaimReference{Namespace: "default", Name: "gone"})
+	here := types.NamespacedName{Namespace: "default", Name: "here"}
+	s, claims, _ := c.agent("node-1", here, types.NamespacedName{Namespace: "default", Name: "free"}, types.NamespacedName{Namespace: "default", Name: "gone"})
 	c.await("followed", s, "here:a-0")
 	claims.Follow(nil)
 	c.await("not followed any more, but allocated", s, "here:a-0")
@@ -118,7 +118,7 @@ func TestClaimsThatCannotBeRead(t *testing.T) {
 		}
 	})
 	claims := s.OnDemand()
-	claims.Follow([]agent.ClaimReference{{Namespace: "default", Name: "a"}})
+	claims.Follow([]types.NamespacedName{{Namespace: "default", Name: "a"}})
 	if _, known := s.onDemand.snapshot(); known {
 		t.Error("nothing has been read, but all claims are known")
 	}
@@ -197,7 +197,7 @@ func TestClaimMissingFromList(t *testing.T) {
 		}
 	})
 	claims := s.OnDemand()
-	claims.Follow([]agent.ClaimReference{{Namespace: "default", Name: "a", UID: "uid-a"}})
+	claims.Follow([]types.NamespacedName{{Namespace: "default", Name: "a"}})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel() // before the server waits for its watches
 	go s.onDemand.run(ctx)
