@@ -3,7 +3,6 @@ package agent
 import (
 	"cmp"
 	"errors"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -107,7 +106,7 @@ func (f *claimFiles) save(claims []claimnetwork.Claim, known bool, now time.Time
 	}
 	for uid := range f.texts {
 		if known && !stays[uid] {
-			if err := claimnetwork.Remove(dir, string(uid)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			if err := claimnetwork.Remove(dir, string(uid)); err != nil {
 				errs = append(errs, err)
 				continue
 			}
@@ -132,16 +131,23 @@ type holder struct {
 	claim types.UID
 }
 
-// holder is the pod that has the ENI's link by a claim.
-func (f *claimFiles) holder(eniID string) holder {
+// attachments are those of eni-dra, as its files have them now.
+func (f *claimFiles) attachments() attachments {
 	if f.OnDemand == nil {
-		return holder{}
+		return nil
 	}
-	attachments, err := claimnetwork.Attachments(f.OnDemand.Files.DataDir)
+	all, err := claimnetwork.Attachments(f.OnDemand.Files.DataDir)
 	if err != nil {
 		f.Log.Warn("cannot read all attachments of claims", "directory", f.OnDemand.Files.DataDir, "error", err)
 	}
-	for _, a := range attachments {
+	return all
+}
+
+type attachments []claimnetwork.Attachment
+
+// holder is the pod that has the ENI's link by a claim.
+func (all attachments) holder(eniID string) holder {
+	for _, a := range all {
 		i := slices.IndexFunc(a.Claim.Devices, func(d claimnetwork.Device) bool { return d.ENI.ID == eniID })
 		if in := a.InPod(); in != nil && i >= 0 && in.Has(i) {
 			return holder{in.String(), in.Interfaces[i], types.UID(a.Claim.UID)}
@@ -152,10 +158,14 @@ func (f *claimFiles) holder(eniID string) holder {
 
 // lacks returns the pod of a claim that runs without the link of the ENI, which the claim's
 // device has now: eni-dra misses the link, or has not yet replaced that of a former ENI.
-func (f *claimFiles) lacks(c Claim, eniID string) (pod string) {
-	a, err := claimnetwork.ReadAttachment(f.OnDemand.Files.DataDir, string(c.UID))
+func (all attachments) lacks(c Claim, eniID string) (pod string) {
+	at := slices.IndexFunc(all, func(a claimnetwork.Attachment) bool { return a.Claim.UID == string(c.UID) })
+	if at < 0 {
+		return ""
+	}
+	a := all[at]
 	in := a.InPod()
-	if err != nil || in == nil {
+	if in == nil {
 		return ""
 	}
 	i := slices.IndexFunc(a.Claim.Devices, func(d claimnetwork.Device) bool { return d.Name == c.Device })
@@ -183,7 +193,7 @@ func (f *claimFiles) changed() bool {
 
 // lostLinks names the links that are missing in their pods.
 func (f *claimFiles) lostLinks() (all string) {
-	attachments, _ := claimnetwork.Attachments(f.OnDemand.Files.DataDir) // holder logs errors
+	attachments, _ := claimnetwork.Attachments(f.OnDemand.Files.DataDir) // the method logs errors
 	for _, a := range attachments {
 		if in := a.InPod(); in != nil && len(in.Missing) > 0 {
 			all += a.Claim.UID + jsonOf(in.Missing)

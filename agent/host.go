@@ -209,7 +209,7 @@ func (h *host) holder(eniID string) (pod string, claim types.UID) {
 	if pod := h.pods.holder(eniID); pod != "" {
 		return pod, ""
 	}
-	holder := h.claims.files.holder(eniID)
+	holder := h.claims.files.attachments().holder(eniID)
 	return holder.pod, holder.claim
 }
 

@@ -193,10 +193,13 @@ func (o *onDemand) publish(ctx context.Context, of offering, s Snapshot, now tim
 		networks = claimNetworks(s.Claims, of, o.pods.vpc)
 	}
 	o.files.save(networks, s.ClaimsKnown && (len(s.Claims) == 0 || len(networks) > 0), now)
-	states := map[string]int{}
+	states, attached := map[string]int{}, attachments(nil)
+	if len(s.Claims) > 0 {
+		attached = o.files.attachments()
+	}
 	for _, c := range s.Claims {
 		i := slices.IndexFunc(networks, func(n claimnetwork.Claim) bool { return n.UID == string(c.UID) })
-		states[o.report(ctx, c, of, i >= 0 && o.files.has(networks[i]), now)]++
+		states[o.report(ctx, c, of, attached, i >= 0 && o.files.has(networks[i]), now)]++
 	}
 	o.Metrics.claimed(states)
 	o.Metrics.idleENIs.Set(float64(idle(of.entries)))
@@ -261,12 +264,12 @@ func (o *onDemand) slicesPublished() bool {
 
 // report writes how far a claim's device is to the status of the claim, and returns the
 // state. told says whether the file for eni-dra has it too.
-func (o *onDemand) report(ctx context.Context, c Claim, of offering, told bool, now time.Time) (state string) {
+func (o *onDemand) report(ctx context.Context, c Claim, of offering, attached attachments, told bool, now time.Time) (state string) {
 	before := c.Status
 	if w, ok := o.written[c.key()]; ok && now.Sub(w.at) < watchLag {
 		before = &w.status
 	}
-	status := deviceStatus(c, o.Node, o.progress(c, of), before, now)
+	status := deviceStatus(c, o.Node, o.progress(c, of, attached), before, now)
 	same := before == nil && len(status.Conditions) == 0 || before != nil && equality.Semantic.DeepEqual(*before, status)
 	if same {
 		return stateOf(status)
@@ -298,7 +301,7 @@ func (o *onDemand) reported(c Claim, status kube.AllocatedDevice, err error, now
 }
 
 // progress is how far the ENI of a claim's device is.
-func (o *onDemand) progress(c Claim, of offering) (p progress) {
+func (o *onDemand) progress(c Claim, of offering, attached attachments) (p progress) {
 	if _, err := claimnetwork.ParseParameters(c.Parameters); err != nil {
 		p.entry.Phase, p.entry.Reason, p.entry.Message = v1alpha1.PhaseFailed, "InvalidParameters", err.Error()
 		return p
@@ -320,11 +323,11 @@ func (o *onDemand) progress(c Claim, of offering) (p progress) {
 			}
 		}
 	}
-	if pod := o.files.lacks(c, p.entry.ENIID); pod != "" && p.entry.Phase == v1alpha1.PhaseReady {
+	if pod := attached.lacks(c, p.entry.ENIID); pod != "" && p.entry.Phase == v1alpha1.PhaseReady {
 		p.entry.Phase, p.entry.Reason = v1alpha1.PhaseConfiguring, reasonLinkMissing
 		p.entry.Message = fmt.Sprintf("pod %s has lost the link of the ENI, which is attached again; eni-dra moves the link into the pod", pod)
 	}
-	p.link = o.files.holder(p.entry.ENIID).link
+	p.link = attached.holder(p.entry.ENIID).link
 	p.awaitsRoom = eni.IsAttachmentLimit(refusalIn(p.entry)) && slices.ContainsFunc(of.view.enis, func(e inventory.ENI) bool { return of.view.leaving(e, of.plan.release) })
 	return p
 }

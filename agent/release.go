@@ -24,7 +24,7 @@ func (a *Agent) release(e inventory.ENI) (events []linkEvent) {
 		return nil
 	}
 	a.Log.Info("released an ENI that this node no longer needs", "eni", e.ID, "nodeENI", e.Owner.NodeENI)
-	if pod := a.onDemand.files.holder(e.ID).pod; pod != "" {
+	if pod := a.onDemand.files.attachments().holder(e.ID).pod; pod != "" {
 		a.tellPodsLose(e.Owner.NodeENI, e.Owner.NodeENIUID, e.ID+" is being released. The pod keeps running, but it loses this interface; delete the pod so that it is created again: "+pod)
 	}
 	return []linkEvent{{e.ID, inventory.LinkTakenDown}}
