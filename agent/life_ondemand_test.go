@@ -103,7 +103,7 @@ func TestClaimsAndKills(t *testing.T) {
 func TestClaimsFail(t *testing.T) {
 	for name, test := range map[string]struct {
 		fail   func(*world)
-		mend   func(*world)
+		fix    func(*world)
 		reason string
 	}{
 		"IAM, create": {
@@ -135,7 +135,7 @@ func TestClaimsFail(t *testing.T) {
 			if n := calls["CreateNetworkInterface"] + calls["AttachNetworkInterface"]; n > 30 {
 				t.Errorf("%s: %v", name, calls)
 			}
-			test.mend(c.world)
+			test.fix(c.world)
 			pass(15 * time.Minute)
 			if len(c.attached) != 1 {
 				t.Errorf("%s: not attached after it has ended; slices %+v, report %+v", name, c.slices, c.memory.saved())
