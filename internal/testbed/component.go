@@ -8,10 +8,13 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
@@ -113,4 +116,30 @@ func (c *Component) Containers(t testing.TB, kind string) (all []map[string]any)
 		all = append(all, container.(map[string]any))
 	}
 	return all
+}
+
+// CheckPodSecurity checks that the agent's pod may run in its namespace, and with which words
+// the level baseline would refuse it.
+func (c *Component) CheckPodSecurity(t *testing.T, baseline string) {
+	t.Helper()
+	cp, pod := c.Get(t), c.AgentPod(t)
+	for namespace, refusal := range map[string]string{"eni-system": "", "baseline": baseline} {
+		if refusal != "" {
+			err := cp.Apply(t.Context(), fmt.Appendf(nil, `
+{apiVersion: v1, kind: Namespace, metadata: {name: %[1]s, labels: {pod-security.kubernetes.io/enforce: %[1]s}}}
+---
+{apiVersion: v1, kind: ServiceAccount, metadata: {name: eni-agent, namespace: %[1]s}}
+`, namespace))
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		pod.SetNamespace(namespace)
+		pods := schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+		_, err := controlplane.Client(t, cp.AdminConfig()).Resource(pods).Namespace(namespace).
+			Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		if refusal == "" && err != nil || refusal != "" && (err == nil || !strings.HasSuffix(err.Error(), refusal)) {
+			t.Errorf("in the namespace %s: %v, want %q", namespace, err, refusal)
+		}
+	}
 }

@@ -2,17 +2,12 @@
 package ondemand
 
 import (
-	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"testing"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
@@ -23,33 +18,10 @@ func TestMain(m *testing.M) { installed.Main(m) }
 // TestPodSecurity: beside what agents need anyway, the DRA plugin needs SYS_ADMIN, a port,
 // and directories of the host.
 func TestPodSecurity(t *testing.T) {
-	cp := installed.Get(t)
-	pod := installed.AgentPod(t)
-	for namespace, refusal := range map[string]string{
-		"eni-system": "",
-		"baseline": `violates PodSecurity "baseline:latest": non-default capabilities (containers "eni-agent", "eni-dra" must not include "NET_ADMIN", "SYS_ADMIN" in securityContext.capabilities.add), ` +
-			`host namespaces (hostNetwork=true), ` +
-			`hostPath volumes (volumes "claim-networks", "claim-attachments", "netns", "nri", "kubelet-plugin", "kubelet-registry", "sysctl-net"), ` +
-			`hostPort (containers "eni-agent", "eni-dra" use hostPorts 9480, 9481)`,
-	} {
-		if refusal != "" {
-			err := cp.Apply(t.Context(), fmt.Appendf(nil, `
-{apiVersion: v1, kind: Namespace, metadata: {name: %[1]s, labels: {pod-security.kubernetes.io/enforce: %[1]s}}}
----
-{apiVersion: v1, kind: ServiceAccount, metadata: {name: eni-agent, namespace: %[1]s}}
-`, namespace))
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		pod.SetNamespace(namespace)
-		pods := schema.GroupVersionResource{Version: "v1", Resource: "pods"}
-		_, err := controlplane.Client(t, cp.AdminConfig()).Resource(pods).Namespace(namespace).
-			Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if refusal == "" && err != nil || refusal != "" && (err == nil || !strings.HasSuffix(err.Error(), refusal)) {
-			t.Errorf("in the namespace %s: %v, want %q", namespace, err, refusal)
-		}
-	}
+	installed.CheckPodSecurity(t, `violates PodSecurity "baseline:latest": non-default capabilities (containers "eni-agent", "eni-dra" must not include "NET_ADMIN", "SYS_ADMIN" in securityContext.capabilities.add), `+
+		`host namespaces (hostNetwork=true), `+
+		`hostPath volumes (volumes "claim-networks", "claim-attachments", "netns", "nri", "kubelet-plugin", "kubelet-registry", "sysctl-net"), `+
+		`hostPort (containers "eni-agent", "eni-dra" use hostPorts 9480, 9481)`)
 }
 
 // TestImages: the DRA plugin is that of the agent's release, and in its image.

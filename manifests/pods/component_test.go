@@ -2,15 +2,10 @@
 package pods
 
 import (
-	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-
-	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
 )
 
@@ -29,31 +24,8 @@ func TestMain(m *testing.M) { installed.Main(m) }
 // TestPodSecurity: beside what agents need anyway, only directories of the host are what
 // the level baseline would refuse.
 func TestPodSecurity(t *testing.T) {
-	cp := installed.Get(t)
-	pod := installed.AgentPod(t)
-	for namespace, refusal := range map[string]string{
-		"eni-system": "",
-		"baseline": `violates PodSecurity "baseline:latest": non-default capabilities (container "eni-agent" must not include "NET_ADMIN" in securityContext.capabilities.add), ` +
-			`host namespaces (hostNetwork=true), hostPath volumes (volumes "cni-bin", "pod-networks", "pod-attachments", "netns"), hostPort (container "eni-agent" uses hostPort 9480)`,
-	} {
-		if refusal != "" {
-			err := cp.Apply(t.Context(), fmt.Appendf(nil, `
-{apiVersion: v1, kind: Namespace, metadata: {name: %[1]s, labels: {pod-security.kubernetes.io/enforce: %[1]s}}}
----
-{apiVersion: v1, kind: ServiceAccount, metadata: {name: eni-agent, namespace: %[1]s}}
-`, namespace))
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		pod.SetNamespace(namespace)
-		pods := schema.GroupVersionResource{Version: "v1", Resource: "pods"}
-		_, err := controlplane.Client(t, cp.AdminConfig()).Resource(pods).Namespace(namespace).
-			Create(t.Context(), pod, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
-		if refusal == "" && err != nil || refusal != "" && (err == nil || !strings.HasSuffix(err.Error(), refusal)) {
-			t.Errorf("in the namespace %s: %v, want %q", namespace, err, refusal)
-		}
-	}
+	installed.CheckPodSecurity(t, `violates PodSecurity "baseline:latest": non-default capabilities (container "eni-agent" must not include "NET_ADMIN" in securityContext.capabilities.add), `+
+		`host namespaces (hostNetwork=true), hostPath volumes (volumes "cni-bin", "pod-networks", "pod-attachments", "netns"), hostPort (container "eni-agent" uses hostPort 9480)`)
 }
 
 // TestImages: the plugin is that of the agent's release.
