@@ -118,14 +118,7 @@ func WriteAttachment(dataDir string, a Attachment) error {
 // ReadAttachment is the claim's in dataDir. The error is [os.ErrNotExist] when there is
 // none.
 func ReadAttachment(dataDir, uid string) (Attachment, error) {
-	if !validUID(uid) {
-		return Attachment{}, fmt.Errorf("%q is not a valid UID", uid)
-	}
-	a, err := nodefile.Read[Attachment](filepath.Join(dataDir, uid+".json"))
-	if err == nil && a.Claim.UID != uid {
-		err = fmt.Errorf("%s/%s.json belongs to another claim, %s", dataDir, uid, a.Claim.UID)
-	}
-	return a, err
+	return read(dataDir, uid, func(a Attachment) string { return a.Claim.UID })
 }
 
 // RemoveAttachment removes the claim's from dataDir, if it is there.

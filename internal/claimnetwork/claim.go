@@ -6,7 +6,6 @@ package claimnetwork
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -126,22 +125,24 @@ func remove(dir, uid string) error {
 	if !validUID(uid) {
 		return fmt.Errorf("%q is not a valid UID", uid)
 	}
-	if err := os.Remove(filepath.Join(dir, uid+".json")); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return nodefile.Remove(filepath.Join(dir, uid+".json"))
 }
 
 // Read is the claim's file in dir. The error is [os.ErrNotExist] when there is none.
 func Read(dir, uid string) (Claim, error) {
+	return read(dir, uid, func(c Claim) string { return c.UID })
+}
+
+// read reads a file that has the UID of its claim as its name.
+func read[T nodefile.Validated](dir, uid string, uidOf func(T) string) (value T, err error) {
 	if !validUID(uid) {
-		return Claim{}, fmt.Errorf("%q is not a valid UID", uid)
+		return value, fmt.Errorf("%q is not a valid UID", uid)
 	}
-	c, err := nodefile.Read[Claim](filepath.Join(dir, uid+".json"))
-	if err == nil && c.UID != uid {
-		err = fmt.Errorf("%s/%s.json belongs to another claim, %s", dir, uid, c.UID)
+	value, err = nodefile.Read[T](filepath.Join(dir, uid+".json"))
+	if err == nil && uidOf(value) != uid {
+		err = fmt.Errorf("%s/%s.json belongs to another claim, %s", dir, uid, uidOf(value))
 	}
-	return c, err
+	return value, err
 }
 
 // List are all claims in dir. Files that cannot be read are in the error; the others are

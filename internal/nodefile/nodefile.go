@@ -40,6 +40,14 @@ func Decode[T Validated](content []byte) (T, error) {
 	return value, err
 }
 
+// Remove removes a file, if it is there.
+func Remove(path string) error {
+	if err := os.Remove(path); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // ReadAll reads all files of a directory, which need not exist. Files that go meanwhile
 // are left out. Those that cannot be read are in the error; the others are returned all
 // the same.

@@ -24,10 +24,7 @@ func Remove(dir, nodeENI string) error {
 	if !ValidName(nodeENI) {
 		return fmt.Errorf("%q is not a valid NodeENI name", nodeENI)
 	}
-	if err := os.Remove(filepath.Join(dir, nodeENI+".json")); !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	return nil
+	return nodefile.Remove(filepath.Join(dir, nodeENI+".json"))
 }
 
 // Read is what the NodeENI offers to pods of this node. When it has no file in dir, the
