@@ -7,18 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
-)
-
-// DRADriver is the name of the driver in ResourceSlices, DeviceClasses and claims.
-const DRADriver = driver.Name
-
-// Conditions of a device of a claim. The scheduler binds the pod when Attached is true, and
-// gives the allocation up when AttachFailed is.
-const (
-	ConditionAttached     = driver.ConditionAttached
-	ConditionAttachFailed = driver.ConditionAttachFailed
 )
 
 // Claim is a ResourceClaim that is allocated to a device of this node.

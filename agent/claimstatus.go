@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
@@ -38,7 +39,7 @@ type progress struct {
 // true, the scheduler binds the pod; when AttachFailed is true, it allocates another device.
 // A device that has been attached never gets AttachFailed, because the pod may be bound.
 func deviceStatus(c Claim, node string, p progress, before *kube.AllocatedDevice, now time.Time) kube.AllocatedDevice {
-	status := kube.AllocatedDevice{Driver: DRADriver, Pool: node, Device: c.Device}
+	status := kube.AllocatedDevice{Driver: driver.Name, Pool: node, Device: c.Device}
 	if before != nil {
 		status.Conditions, status.Data, status.NetworkData = slices.Clone(before.Conditions), before.Data, before.NetworkData
 	}
@@ -50,17 +51,17 @@ func deviceStatus(c Claim, node string, p progress, before *kube.AllocatedDevice
 	wasAttached := status.NetworkData != nil
 	switch {
 	case p.entry.Phase == v1alpha1.PhaseReady:
-		set(ConditionAttached, metav1.ConditionTrue)
-		if meta.FindStatusCondition(status.Conditions, ConditionAttachFailed) != nil {
-			set(ConditionAttachFailed, metav1.ConditionFalse)
+		set(driver.ConditionAttached, metav1.ConditionTrue)
+		if meta.FindStatusCondition(status.Conditions, driver.ConditionAttachFailed) != nil {
+			set(driver.ConditionAttachFailed, metav1.ConditionFalse)
 		}
 		status.NetworkData, status.Data = networkData(p), dataOf(p.entry)
 	case needsHelp(p.entry) && !p.awaitsRoom && !wasAttached:
-		set(ConditionAttached, metav1.ConditionFalse)
-		set(ConditionAttachFailed, metav1.ConditionTrue)
+		set(driver.ConditionAttached, metav1.ConditionFalse)
+		set(driver.ConditionAttachFailed, metav1.ConditionTrue)
 	case wasAttached && p.entry.Reason == reasonSettingAttributes: // meanwhile, the ENI stays in use
 	case p.entry.Reason != "" && (wasAttached || worthWarning(p.entry)):
-		set(ConditionAttached, metav1.ConditionFalse)
+		set(driver.ConditionAttached, metav1.ConditionFalse)
 	}
 	return status
 }
@@ -72,11 +73,11 @@ func needsHelp(e v1alpha1.ENIState) bool {
 }
 
 func isAttached(status kube.AllocatedDevice) bool {
-	return meta.IsStatusConditionTrue(status.Conditions, ConditionAttached)
+	return meta.IsStatusConditionTrue(status.Conditions, driver.ConditionAttached)
 }
 
 func hasFailed(status kube.AllocatedDevice) bool {
-	return meta.IsStatusConditionTrue(status.Conditions, ConditionAttachFailed)
+	return meta.IsStatusConditionTrue(status.Conditions, driver.ConditionAttachFailed)
 }
 
 // conditionReason is the reason without the dots of EC2's codes, which conditions do not

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -19,7 +20,7 @@ import (
 func conditionsIn(status kube.AllocatedDevice) string {
 	var texts []string
 	for _, c := range status.Conditions {
-		texts = append(texts, fmt.Sprintf("%s=%s %s", strings.TrimPrefix(c.Type, taintPrefix), c.Status, c.Reason))
+		texts = append(texts, fmt.Sprintf("%s=%s %s", strings.TrimPrefix(c.Type, driver.TaintPrefix), c.Status, c.Reason))
 	}
 	return strings.Join(texts, ", ")
 }
@@ -63,12 +64,12 @@ func TestDeviceStatus(t *testing.T) {
 			if got := conditionsIn(*before); got != test.want {
 				t.Errorf("%s, want %s", got, test.want)
 			}
-			if before.Driver != DRADriver || before.Pool != "node" || before.Device != "a-0" {
+			if before.Driver != driver.Name || before.Pool != "node" || before.Device != "a-0" {
 				t.Errorf("%+v", before)
 			}
 		})
 	}
-	lost := kube.AllocatedDevice{Conditions: []metav1.Condition{{Type: ConditionAttachFailed, Status: metav1.ConditionTrue, Reason: "NodeLost"}}}
+	lost := kube.AllocatedDevice{Conditions: []metav1.Condition{{Type: driver.ConditionAttachFailed, Status: metav1.ConditionTrue, Reason: "NodeLost"}}}
 	if got := conditionsIn(deviceStatus(c, "node", ready, &lost, now)); got != "AttachFailed=False Ready, Attached=True Ready" {
 		t.Errorf("after the coordinator took the node for lost: %s", got)
 	}

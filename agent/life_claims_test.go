@@ -20,6 +20,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -115,10 +116,10 @@ func (s claimServer) Report(ctx context.Context, c agent.Claim, status kube.Allo
 	if err := s.refused(); err != nil {
 		return err
 	}
-	if meta.IsStatusConditionTrue(status.Conditions, agent.ConditionAttached) {
+	if meta.IsStatusConditionTrue(status.Conditions, driver.ConditionAttached) {
 		s.checkAttached(c, status)
 	}
-	if meta.IsStatusConditionTrue(status.Conditions, agent.ConditionAttachFailed) && !s.hasTaint(c.Device) {
+	if meta.IsStatusConditionTrue(status.Conditions, driver.ConditionAttachFailed) && !s.hasTaint(c.Device) {
 		s.Errorf("%v: claim %s failed, and the scheduler may take %s again: %+v", time.Now(), c.Name, c.Device, status)
 	}
 	found := false
@@ -136,7 +137,7 @@ func (s claimServer) Report(ctx context.Context, c agent.Claim, status kube.Allo
 	s.claims.mu.Lock()
 	defer s.claims.mu.Unlock()
 	s.reports++
-	if _, ok := s.attached[c.Name]; !ok && meta.IsStatusConditionTrue(status.Conditions, agent.ConditionAttached) {
+	if _, ok := s.attached[c.Name]; !ok && meta.IsStatusConditionTrue(status.Conditions, driver.ConditionAttached) {
 		s.attached[c.Name] = time.Now()
 	}
 	return nil
@@ -244,7 +245,7 @@ func (c *claims) takeBack() {
 		if claim.Status == nil {
 			continue
 		}
-		failed := meta.FindStatusCondition(claim.Status.Conditions, agent.ConditionAttachFailed)
+		failed := meta.FindStatusCondition(claim.Status.Conditions, driver.ConditionAttachFailed)
 		if failed == nil || failed.Status != metav1.ConditionTrue {
 			continue
 		}
@@ -320,7 +321,7 @@ func (c *claims) wanted(s agent.Snapshot, n v1alpha1.NodeENI) map[place]v1alpha1
 func (c *claims) checkClaims() {
 	c.Helper()
 	for _, claim := range c.memory.truth().Claims {
-		if claim.Status == nil || !meta.IsStatusConditionTrue(claim.Status.Conditions, agent.ConditionAttached) {
+		if claim.Status == nil || !meta.IsStatusConditionTrue(claim.Status.Conditions, driver.ConditionAttached) {
 			c.Errorf("%s on %s reports %+v", claim.Name, claim.Device, claim.Status)
 		}
 	}

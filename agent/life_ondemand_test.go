@@ -17,6 +17,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/draw"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
@@ -193,7 +194,7 @@ func TestClaimInPod(t *testing.T) {
 		c.takeIntoPod()
 		pass(10 * time.Minute)
 		status := c.memory.truth().Claims[0].Status
-		if status.NetworkData.InterfaceName != "eni0" || !meta.IsStatusConditionTrue(status.Conditions, agent.ConditionAttached) || c.reports > 2 {
+		if status.NetworkData.InterfaceName != "eni0" || !meta.IsStatusConditionTrue(status.Conditions, driver.ConditionAttached) || c.reports > 2 {
 			t.Errorf("reported is %+v %+v, %d times", status, status.NetworkData, c.reports)
 		}
 		c.restart()
@@ -226,7 +227,7 @@ func TestClaimLosesItsLink(t *testing.T) {
 				attached := func(what string, want metav1.ConditionStatus, reason string) {
 					t.Helper()
 					status := c.memory.truth().Claims[0].Status
-					if at := meta.FindStatusCondition(status.Conditions, agent.ConditionAttached); at.Status != want || at.Reason != reason {
+					if at := meta.FindStatusCondition(status.Conditions, driver.ConditionAttached); at.Status != want || at.Reason != reason {
 						t.Errorf("%s: the claim reports %+v", what, at)
 					}
 				}
@@ -303,7 +304,7 @@ func TestClaimLosesItsENI(t *testing.T) {
 					t.Errorf("%d slices are still published", len(c.slices))
 				}
 				status := c.memory.truth().Claims[0].Status
-				if at := meta.FindStatusCondition(status.Conditions, agent.ConditionAttached); at.Status != metav1.ConditionFalse || at.Reason != "DeviceGone" {
+				if at := meta.FindStatusCondition(status.Conditions, driver.ConditionAttached); at.Status != metav1.ConditionFalse || at.Reason != "DeviceGone" {
 					t.Errorf("reported is %+v", status)
 				}
 				i := slices.Index(c.events.Reasons, "PodsLoseNetwork")

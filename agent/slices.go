@@ -8,6 +8,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
@@ -15,8 +16,6 @@ import (
 const (
 	// devicesInSlice is how many devices a slice may have that have taints or take of counters.
 	devicesInSlice = 64
-	// placesCounter is the counter of each network card.
-	placesCounter = "places"
 	// reasonReleasing: the place's ENI is being released. It may be gone in a moment.
 	reasonReleasing = "Releasing"
 )
@@ -39,13 +38,13 @@ func slicesOf(o offering) (all []kube.ResourceSliceSpec) {
 		return nil
 	}
 	newSlice := func() kube.ResourceSliceSpec {
-		return kube.ResourceSliceSpec{Driver: DRADriver, Pool: kube.ResourcePool{Name: o.view.node}, NodeName: o.view.node}
+		return kube.ResourceSliceSpec{Driver: driver.Name, Pool: kube.ResourcePool{Name: o.view.node}, NodeName: o.view.node}
 	}
 	counters := newSlice()
 	room := o.view.roomOnDemand(o.plan.release)
 	for _, card := range o.cards() {
 		counters.SharedCounters = append(counters.SharedCounters, kube.CounterSet{
-			Name: counterSet(card), Counters: map[string]kube.Counter{placesCounter: {Value: strconv.Itoa(int(max(room[card], 0)))}},
+			Name: counterSet(card), Counters: map[string]kube.Counter{driver.PlacesCounter: {Value: strconv.Itoa(int(max(room[card], 0)))}},
 		})
 	}
 	all = append(all, counters)
@@ -131,19 +130,16 @@ func (o offering) device(w want, entry v1alpha1.ENIState) kube.Device {
 			"k8s.cni.cncf.io/resourceName": {String: new(v1alpha1.DeviceResource(w.nodeENI))},
 			"k8s.cni.cncf.io/deviceID":     {String: &name},
 		},
-		ConsumesCounters:         []kube.CounterConsumption{{CounterSet: counterSet(w.card), Counters: map[string]kube.Counter{placesCounter: {Value: "1"}}}},
+		ConsumesCounters:         []kube.CounterConsumption{{CounterSet: counterSet(w.card), Counters: map[string]kube.Counter{driver.PlacesCounter: {Value: "1"}}}},
 		BindsToNode:              new(true),
-		BindingConditions:        []string{ConditionAttached},
-		BindingFailureConditions: []string{ConditionAttachFailed},
+		BindingConditions:        []string{driver.ConditionAttached},
+		BindingFailureConditions: []string{driver.ConditionAttachFailed},
 	}
 	if reason := o.taint(w, entry); reason != "" {
-		d.Taints = []kube.DeviceTaint{{Key: taintPrefix + reason, Effect: "NoSchedule"}}
+		d.Taints = []kube.DeviceTaint{{Key: driver.TaintPrefix + reason, Effect: "NoSchedule"}}
 	}
 	return d
 }
-
-// taintPrefix begins the keys of devices' taints, before the reason.
-const taintPrefix = "networking.k8s.aws/"
 
 // givesIPv6 says whether a new ENI has an IPv6 address.
 func (w want) givesIPv6() bool {

@@ -12,6 +12,7 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/agent/hostnet"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -21,7 +22,7 @@ func short(all []kube.ResourceSliceSpec, templates []want) string {
 	var texts []string
 	for _, s := range all {
 		for _, c := range s.SharedCounters {
-			texts = append(texts, c.Name+"="+c.Counters[placesCounter].Value)
+			texts = append(texts, c.Name+"="+c.Counters[driver.PlacesCounter].Value)
 		}
 		for _, d := range s.Devices {
 			at, _ := placeOf(templates, d.Name)
@@ -30,7 +31,7 @@ func short(all []kube.ResourceSliceSpec, templates []want) string {
 				text += "+"
 			}
 			for _, taint := range d.Taints {
-				text += "(" + strings.TrimPrefix(taint.Key, taintPrefix) + ")"
+				text += "(" + strings.TrimPrefix(taint.Key, driver.TaintPrefix) + ")"
 			}
 			texts = append(texts, text)
 		}
@@ -140,7 +141,7 @@ func TestDevices(t *testing.T) {
 	all := slicesOf(offering{view: v, zone: "us-east-1a"})
 	total := 0
 	for _, s := range all {
-		if s.Driver != DRADriver || s.Pool.Name != "node" || s.NodeName != "node" || len(s.Devices) > devicesInSlice || (len(s.Devices) > 0) == (len(s.SharedCounters) > 0) {
+		if s.Driver != driver.Name || s.Pool.Name != "node" || s.NodeName != "node" || len(s.Devices) > devicesInSlice || (len(s.Devices) > 0) == (len(s.SharedCounters) > 0) {
 			t.Errorf("%+v", s)
 		}
 		total += len(s.Devices)
@@ -166,7 +167,7 @@ func TestDevices(t *testing.T) {
 	if !*at["ipv4"].Bool || !*at["ipv6"].Bool || *at["mtu"].Int != 9001 || *at["networkCard"].Int != 0 || *at["zone"].String != "us-east-1a" || *at["subnetID"].String != subnetA || *at["attached"].Bool {
 		t.Errorf("%+v", at)
 	}
-	if !*d.BindsToNode || !slices.Equal(d.BindingConditions, []string{ConditionAttached}) || !slices.Equal(d.BindingFailureConditions, []string{ConditionAttachFailed}) || d.ConsumesCounters[0].CounterSet != "card-0" {
+	if !*d.BindsToNode || !slices.Equal(d.BindingConditions, []string{driver.ConditionAttached}) || !slices.Equal(d.BindingFailureConditions, []string{driver.ConditionAttachFailed}) || d.ConsumesCounters[0].CounterSet != "card-0" {
 		t.Errorf("%+v", d)
 	}
 }

@@ -14,7 +14,7 @@ import (
 	drapb "k8s.io/kubelet/pkg/apis/dra/v1"
 	registerpb "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
-	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
 // DefaultKubeletDir is the default of the kubelet's flag --root-dir.
@@ -23,7 +23,7 @@ const DefaultKubeletDir = "/var/lib/kubelet"
 // serveKubelet serves the DRA plugin until ctx ends. The kubelet watches the directory of
 // the registration socket, and reads all of it when it starts.
 func (d *Driver) serveKubelet(ctx context.Context) error {
-	endpoint := filepath.Join(d.KubeletDir, "plugins", claimnetwork.Driver, "dra.sock")
+	endpoint := filepath.Join(d.KubeletDir, "plugins", driver.Name, "dra.sock")
 	plugin := grpc.NewServer(grpc.StatsHandler(d.connections))
 	drapb.RegisterDRAPluginServer(plugin, kubeletPlugin{driver: d, ending: ctx})
 	registration := grpc.NewServer()
@@ -33,7 +33,7 @@ func (d *Driver) serveKubelet(ctx context.Context) error {
 	group.Go(func() error { return serve(ctx, plugin, endpoint) })
 	// The kubelet connects to the endpoint when it has found the registration, and retries.
 	group.Go(func() error {
-		return serve(ctx, registration, filepath.Join(d.KubeletDir, "plugins_registry", claimnetwork.Driver+"-reg.sock"))
+		return serve(ctx, registration, filepath.Join(d.KubeletDir, "plugins_registry", driver.Name+"-reg.sock"))
 	})
 	return group.Wait()
 }
@@ -67,7 +67,7 @@ type kubeletRegistration struct {
 
 func (r kubeletRegistration) GetInfo(context.Context, *registerpb.InfoRequest) (*registerpb.PluginInfo, error) {
 	return &registerpb.PluginInfo{
-		Type: registerpb.DRAPlugin, Name: claimnetwork.Driver, Endpoint: r.endpoint,
+		Type: registerpb.DRAPlugin, Name: driver.Name, Endpoint: r.endpoint,
 		SupportedVersions: []string{drapb.DRAPluginService},
 	}, nil
 }

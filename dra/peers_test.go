@@ -19,6 +19,7 @@ import (
 	registerpb "k8s.io/kubelet/pkg/apis/pluginregistration/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
 // liveNode is a node on which kubelet and runtime call the plugins over their sockets.
@@ -202,7 +203,7 @@ func (n *node) kubelet() drapb.DRAPluginClient {
 }
 
 func (n *node) registrationSocket() string {
-	return filepath.Join(n.cfg.KubeletDir, "plugins_registry", claimnetwork.Driver+"-reg.sock")
+	return filepath.Join(n.cfg.KubeletDir, "plugins_registry", driver.Name+"-reg.sock")
 }
 
 func (n *node) dial(socket string) *grpc.ClientConn {

@@ -12,8 +12,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 
-	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
@@ -96,7 +96,7 @@ func (k *kubelets) testLostENI(t *testing.T) {
 			pod := k.pod(name)
 			claim, _ := k.claimOf(&pod)
 			for _, d := range claim.Status.Devices {
-				if meta.IsStatusConditionTrue(d.Conditions, agent.ConditionAttached) {
+				if meta.IsStatusConditionTrue(d.Conditions, driver.ConditionAttached) {
 					return ""
 				}
 			}
@@ -196,7 +196,7 @@ metadata: {name: limits, namespace: default}
 spec:
   restartPolicy: Never
   containers: [{name: main, image: %q, args: [eni0], resources: {limits: {networking.k8s.aws/appliance: 1}}}]
-`, "device.driver == '"+agent.DRADriver+"' && "+ofNodeENI("appliance"), testbed.ApplianceImage)))
+`, "device.driver == '"+driver.Name+"' && "+ofNodeENI("appliance"), testbed.ApplianceImage)))
 	k.awaitRunning("limits")
 	_, e := k.awaitBound("limits")
 	k.checkNetwork("limits", e)
@@ -213,7 +213,7 @@ apiVersion: resource.k8s.io/v1
 kind: ResourceClaim
 metadata: {name: shared, namespace: default}
 spec: {devices: {requests: [{name: eni, exactly: {deviceClassName: %s}}]}}
-`, agent.DRADriver)))
+`, driver.Name)))
 	sharing := func(name string) {
 		k.must(k.Apply(t.Context(), fmt.Sprintf(`
 apiVersion: v1

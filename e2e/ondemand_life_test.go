@@ -9,8 +9,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	resourcev1 "k8s.io/api/resource/v1"
 
-	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
@@ -55,7 +55,7 @@ func TestOnDemand(t *testing.T) {
 	d.run("the next pod gets the ENI that is warm", func(t *testing.T) {
 		d.remove("first")
 		d.awaitWarm(node, "appliance", first.ID)
-		d.create(ofNodeENI("appliance")+" && device.attributes['"+agent.DRADriver+"'].attached", "second")
+		d.create(ofNodeENI("appliance")+" && device.attributes['"+driver.Name+"'].attached", "second")
 		pod, second := d.awaitBound("second")
 		same(t, second.ID, first.ID)
 		same(t, pod.Spec.NodeName, node)
@@ -99,7 +99,7 @@ kind: Pod
 metadata: {name: limits, namespace: default}
 spec:
   containers: [{name: main, image: example.com/appliance, resources: {limits: {networking.k8s.aws/appliance: 1}}}]
-`, "device.driver == '"+agent.DRADriver+"' && "+ofNodeENI("appliance"))))
+`, "device.driver == '"+driver.Name+"' && "+ofNodeENI("appliance"))))
 	pod, e := d.awaitBound("limits")
 	d.claims(pod.Spec.NodeName, "limits", e)
 	d.remove("limits")
@@ -206,7 +206,7 @@ func TestOnDemandSelection(t *testing.T) {
 	for _, node := range nodesOf(3) {
 		d.awaitDevices(node, "four", 3)
 	}
-	attribute := "device.attributes['" + agent.DRADriver + "']."
+	attribute := "device.attributes['" + driver.Name + "']."
 	d.create(attribute+"zone == 'us-east-1b' && "+attribute+"nodeENI == 'four'", "zone")
 	d.create(attribute+"ipv6", "ipv6")
 	d.create(fmt.Sprintf("%ssubnetID == '%s'", attribute, d.subnet("storage", "node-1")), "subnet")
@@ -258,7 +258,7 @@ func TestOnDemandFails(t *testing.T) {
 	d.run("and this one when the subnet has addresses again", func(t *testing.T) {
 		d.must(d.Sim.Cloud().SetFreeAddresses(full, roomy))
 		d.must(d.PatchNodeENI(t.Context(), "appliance", `{"spec":{"description":"again"}}`)) // ends the cool-down
-		d.create(fmt.Sprintf("device.attributes['%s'].subnetID == '%s'", agent.DRADriver, full), "second")
+		d.create(fmt.Sprintf("device.attributes['%s'].subnetID == '%s'", driver.Name, full), "second")
 		pod, _ := d.awaitBound("second")
 		same(t, pod.Spec.NodeName, "node-1")
 	})

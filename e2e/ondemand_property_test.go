@@ -20,7 +20,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/eni"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
@@ -281,7 +281,7 @@ func (d *demandTrial) compare() string {
 				return fmt.Sprintf("pod %s: %s", name, problem)
 			}
 			for _, device := range claim.Status.Devices {
-				if !meta.IsStatusConditionTrue(device.Conditions, agent.ConditionAttached) {
+				if !meta.IsStatusConditionTrue(device.Conditions, driver.ConditionAttached) {
 					return fmt.Sprintf("pod %s: device %s: %+v", name, device.Device, device.Conditions)
 				}
 			}

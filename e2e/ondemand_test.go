@@ -17,8 +17,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/testbed"
@@ -113,7 +113,7 @@ spec:
 
 // ofNodeENI selects the ENIs of a NodeENI.
 func ofNodeENI(name string) string {
-	return fmt.Sprintf("device.attributes['%s'].nodeENI == '%s'", agent.DRADriver, name)
+	return fmt.Sprintf("device.attributes['%s'].nodeENI == '%s'", driver.Name, name)
 }
 
 // create creates pods that claim an ENI each.
@@ -212,7 +212,7 @@ func (d *onDemand) checkStatus(e cloud.Interface, status resourcev1.AllocatedDev
 	if !slices.Equal(ips, want) {
 		d.t.Errorf("the claim reports the addresses %v, EC2 has %v", ips, want)
 	}
-	if !meta.IsStatusConditionTrue(status.Conditions, agent.ConditionAttached) || status.Data == nil || !strings.Contains(string(status.Data.Raw), e.ID) {
+	if !meta.IsStatusConditionTrue(status.Conditions, driver.ConditionAttached) || status.Data == nil || !strings.Contains(string(status.Data.Raw), e.ID) {
 		d.t.Errorf("the claim reports %+v of %s", status, e.ID)
 	}
 }

@@ -19,7 +19,7 @@ import (
 	apiwatch "k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/sim/cloud"
 )
 
@@ -170,14 +170,14 @@ func (i *inspector) sawClaim(claim *resourcev1.ResourceClaim) {
 		return
 	}
 	for _, status := range claim.Status.Devices {
-		c := meta.FindStatusCondition(status.Conditions, agent.ConditionAttached)
-		if status.Driver != agent.DRADriver || c == nil || c.Status != "True" || !i.first(fmt.Sprint(claim.UID, status.Pool, status.Device, c.LastTransitionTime), &i.attached) {
+		c := meta.FindStatusCondition(status.Conditions, driver.ConditionAttached)
+		if status.Driver != driver.Name || c == nil || c.Status != "True" || !i.first(fmt.Sprint(claim.UID, status.Pool, status.Device, c.LastTransitionTime), &i.attached) {
 			continue
 		}
 		_, problem := i.usable(status)
 		var now resourcev1.ResourceClaim
 		if problem != "" && i.still(claim, &now) && slices.ContainsFunc(now.Status.Devices, func(d resourcev1.AllocatedDeviceStatus) bool {
-			return d.Device == status.Device && d.Pool == status.Pool && meta.IsStatusConditionTrue(d.Conditions, agent.ConditionAttached)
+			return d.Device == status.Device && d.Pool == status.Pool && meta.IsStatusConditionTrue(d.Conditions, driver.ConditionAttached)
 		}) {
 			i.found(claim.Namespace, status.Pool, fmt.Sprintf("claim %s reports %s/%s as attached, and %s", claim.Name, status.Pool, status.Device, problem))
 		}

@@ -6,7 +6,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -31,7 +31,7 @@ func CheckOnDemand(ctx context.Context, client *kube.Client, nodeName string) er
 	const card, counter = "card-0", "places"
 	one := map[string]kube.Counter{counter: {Value: "1"}}
 	device := kube.Device{
-		Name: "dry-run", BindsToNode: new(true), BindingConditions: []string{agent.ConditionAttached}, BindingFailureConditions: []string{agent.ConditionAttachFailed},
+		Name: "dry-run", BindsToNode: new(true), BindingConditions: []string{driver.ConditionAttached}, BindingFailureConditions: []string{driver.ConditionAttachFailed},
 		ConsumesCounters: []kube.CounterConsumption{{CounterSet: card, Counters: one}},
 		Taints:           []kube.DeviceTaint{{Key: "networking.k8s.aws/DryRun", Effect: "NoSchedule"}},
 	}

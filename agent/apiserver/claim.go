@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -115,7 +116,7 @@ func allocatedHere(claim *kube.ResourceClaim, node string) (all []agent.Claim) {
 			pods = append(pods, consumer.UID)
 		}
 	}
-	for _, r := range claim.AllocatedFrom(agent.DRADriver, node) {
+	for _, r := range claim.AllocatedFrom(driver.Name, node) {
 		here := agent.Claim{
 			Namespace: claim.Namespace, Name: claim.Name, UID: claim.UID, Device: r.Device, Pods: pods,
 			Parameters: parameters(claim.Status.Allocation.Devices.Config, r.Request), Status: claim.DeviceStatus(r),
@@ -132,7 +133,7 @@ func parameters(configs []kube.AllocationConfig, request string) (all []json.Raw
 	for _, source := range []string{"FromClass", "FromClaim"} {
 		for _, c := range configs {
 			concerns := len(c.Requests) == 0 || slices.Contains(c.Requests, request) || slices.Contains(c.Requests, whole)
-			if c.Source == source && concerns && c.Opaque != nil && c.Opaque.Driver == agent.DRADriver {
+			if c.Source == source && concerns && c.Opaque != nil && c.Opaque.Driver == driver.Name {
 				all = append(all, c.Opaque.Parameters)
 			}
 		}

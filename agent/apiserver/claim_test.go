@@ -9,13 +9,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
-	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
 // A claim counts for each of the node's devices that it has, and for no others'.
 func TestAllocatedHere(t *testing.T) {
-	ours := kube.AllocationResult{Request: "eni", Driver: agent.DRADriver, Pool: "node-1", Device: "a-0"}
+	ours := kube.AllocationResult{Request: "eni", Driver: driver.Name, Pool: "node-1", Device: "a-0"}
 	change := func(f func(*kube.AllocationResult)) kube.AllocationResult { r := ours; f(&r); return r }
 	second := change(func(r *kube.AllocationResult) { r.Device = "a-1" })
 	for _, test := range []struct {
@@ -34,7 +34,7 @@ func TestAllocatedHere(t *testing.T) {
 		claim := &kube.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: "c", UID: "uid-c"}}
 		claim.Status.Allocation = &kube.Allocation{Devices: kube.AllocatedDevices{Results: test.results}}
 		claim.Status.Devices = []kube.AllocatedDevice{
-			{Driver: "gpu.example.com", Pool: "node-1", Device: "a-0"}, {Driver: agent.DRADriver, Pool: "node-1", Device: "a-0", Data: json.RawMessage(`{}`)},
+			{Driver: "gpu.example.com", Pool: "node-1", Device: "a-0"}, {Driver: driver.Name, Pool: "node-1", Device: "a-0", Data: json.RawMessage(`{}`)},
 		}
 		claim.Status.ReservedFor = []kube.ClaimConsumer{{Resource: "pods", Name: "p", UID: "uid-p"}, {Resource: "podgroups", Name: "g", UID: "uid-g"}}
 		var got []string
@@ -59,12 +59,12 @@ func TestParameters(t *testing.T) {
 		return kube.AllocationConfig{Source: source, Requests: requests, Opaque: &kube.OpaqueConfig{Driver: driver, Parameters: json.RawMessage(text)}}
 	}
 	configs := []kube.AllocationConfig{
-		of("FromClaim", agent.DRADriver, `"claim, all"`),
-		of("FromClaim", agent.DRADriver, `"claim, eni"`, "eni"),
-		of("FromClaim", agent.DRADriver, `"claim, eni/large"`, "other", "eni/large"),
-		of("FromClaim", agent.DRADriver, `"claim, other"`, "other"),
+		of("FromClaim", driver.Name, `"claim, all"`),
+		of("FromClaim", driver.Name, `"claim, eni"`, "eni"),
+		of("FromClaim", driver.Name, `"claim, eni/large"`, "other", "eni/large"),
+		of("FromClaim", driver.Name, `"claim, other"`, "other"),
 		of("FromClaim", "gpu.example.com", `"another driver's"`),
-		of("FromClass", agent.DRADriver, `"class"`, "eni"),
+		of("FromClass", driver.Name, `"class"`, "eni"),
 		{Source: "FromClass"},
 	}
 	for request, want := range map[string]string{

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -28,14 +29,14 @@ func TestLoadOfClaims(t *testing.T) {
 		name := fmt.Sprintf("other-%d", i)
 		c.claim(name)
 		c.pod(name, "node-2", name)
-		c.allocate(name, "node-2", fmt.Sprintf("%s/%s", agent.DRADriver, name))
+		c.allocate(name, "node-2", fmt.Sprintf("%s/%s", driver.Name, name))
 	}
 	uid := c.claim("own")
 	c.pod("own", "", "own")
-	c.allocate("own", "node-1", agent.DRADriver+"/a-0")
+	c.allocate("own", "node-1", driver.Name+"/a-0")
 	c.patch(podsResource, "own", `{"status":{"nominatedNodeName":"node-1"}}`, "status")
 	c.await("allocated", s, "own:a-0")
-	status := kube.AllocatedDevice{Conditions: []metav1.Condition{{Type: agent.ConditionAttached, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: metav1.Now()}}}
+	status := kube.AllocatedDevice{Conditions: []metav1.Condition{{Type: driver.ConditionAttached, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: metav1.Now()}}}
 	if err := claims.Report(t.Context(), agent.Claim{Namespace: "default", Name: "own", UID: uid, Device: "a-0"}, status); err != nil {
 		t.Fatal(err)
 	}
@@ -112,12 +113,12 @@ func TestStolenToken(t *testing.T) {
 	c := newCluster(t)
 	uid := c.claim("a")
 	c.pod("a", "node-1", "a")
-	c.allocate("a", "node-1", agent.DRADriver+"/a-0")
+	c.allocate("a", "node-1", driver.Name+"/a-0")
 	_, thief, _ := c.agent("node-2")
 	c.eventually("the thief", func() error { return thief.(*onDemand).ready() })
 	thief.(*onDemand).node = &node{name: "node-1", informer: thief.(*onDemand).node.informer}
 	err := thief.Report(c.Context(), agent.Claim{Namespace: "default", Name: "a", UID: uid, Device: "a-0"}, kube.AllocatedDevice{
-		Conditions: []metav1.Condition{{Type: agent.ConditionAttached, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: metav1.Now()}},
+		Conditions: []metav1.Condition{{Type: driver.ConditionAttached, Status: metav1.ConditionTrue, Reason: "Ready", LastTransitionTime: metav1.Now()}},
 	})
 	if err == nil || !strings.Contains(err.Error(), `arbitrary-node:patch`) {
 		t.Errorf("a report about another node's claim: %v", err)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/retry"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -231,7 +232,7 @@ func (o *onDemand) Report(ctx context.Context, claim agent.Claim, status kube.Al
 	if err := o.limiter.Wait(ctx); err != nil {
 		return err
 	}
-	status.Driver, status.Pool, status.Device = agent.DRADriver, o.node.name, claim.Device
+	status.Driver, status.Pool, status.Device = driver.Name, o.node.name, claim.Device
 	err := o.client.ApplyDeviceStatus(ctx, types.NamespacedName{Namespace: claim.Namespace, Name: claim.Name}, claim.UID, "eni-agent/"+claim.Device, status)
 	if err != nil {
 		return classify(fmt.Errorf("write the status of ResourceClaim %s/%s: %w", claim.Namespace, claim.Name, err))

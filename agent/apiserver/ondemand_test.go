@@ -20,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -34,16 +35,16 @@ func TestClaimsOfTheNode(t *testing.T) {
 		c.claim(name)
 	}
 	c.pod("nominated", "", "nominated")
-	c.allocate("nominated", "node-1", agent.DRADriver+"/a-0")
+	c.allocate("nominated", "node-1", driver.Name+"/a-0")
 	c.await("allocated, but no pod is nominated", s)
 	c.patch(podsResource, "nominated", `{"status":{"nominatedNodeName":"node-1"}}`, "status")
 	c.await("nominated", s, "nominated:a-0")
 
 	c.pod("bound", "node-1", "bound", "gpu")
-	c.allocate("bound", "node-1", agent.DRADriver+"/b-0", agent.DRADriver+"/b-1")
+	c.allocate("bound", "node-1", driver.Name+"/b-0", driver.Name+"/b-1")
 	c.allocate("gpu", "node-1", "gpu.example.com/0")
 	c.pod("elsewhere", "node-2", "elsewhere")
-	c.allocate("elsewhere", "node-2", agent.DRADriver+"/a-0")
+	c.allocate("elsewhere", "node-2", driver.Name+"/a-0")
 	c.await("bound", s, "bound:b-0", "bound:b-1", "nominated:a-0")
 
 	c.eventually("a GPU's claim is not watched any more", func() error {
@@ -80,7 +81,7 @@ func TestClaimsInPodStatus(t *testing.T) {
 	s, _, _ := c.agent("node-1")
 	for _, name := range []string{"generated", "extended"} {
 		c.claim(name)
-		c.allocate(name, "node-1", agent.DRADriver+"/"+name)
+		c.allocate(name, "node-1", driver.Name+"/"+name)
 	}
 	c.create(podsResource, `{"apiVersion":"v1","kind":"Pod","metadata":{"name":"a"},"spec":{"nodeName":"node-1","resourceClaims":[{"name":"eni","resourceClaimTemplateName":"eni"}],
 		"containers":[{"name":"a","image":"a","resources":{"claims":[{"name":"eni"}],"requests":{"eni.example.com/x":"1"},"limits":{"eni.example.com/x":"1"}}}]}}`)
@@ -94,7 +95,7 @@ func TestClaimsInPodStatus(t *testing.T) {
 func TestFollow(t *testing.T) {
 	c := newCluster(t)
 	c.claim("here")
-	c.allocate("here", "node-1", agent.DRADriver+"/a-0")
+	c.allocate("here", "node-1", driver.Name+"/a-0")
 	c.claim("free")
 	here := types.NamespacedName{Namespace: "default", Name: "here"}
 	s, claims, _ := c.agent("node-1", here, types.NamespacedName{Namespace: "default", Name: "free"}, types.NamespacedName{Namespace: "default", Name: "gone"})
@@ -237,7 +238,7 @@ func TestReportToClaim(t *testing.T) {
 	c := newCluster(t)
 	uid := c.claim("a")
 	c.pod("a", "node-1", "a")
-	c.allocate("a", "node-1", agent.DRADriver+"/a-0", agent.DRADriver+"/a-1")
+	c.allocate("a", "node-1", driver.Name+"/a-0", driver.Name+"/a-1")
 	s, claims, _ := c.agent("node-1")
 	c.await("allocated", s, "a:a-0", "a:a-1")
 	condition := func(kind string) []metav1.Condition {
@@ -250,12 +251,12 @@ func TestReportToClaim(t *testing.T) {
 		device, condition string
 		want              string
 	}{
-		{"a-0", agent.ConditionAttachFailed, "a-0 [networking.k8s.aws/AttachFailed]"},
-		{"a-1", agent.ConditionAttached, "a-0 [networking.k8s.aws/AttachFailed], a-1 [networking.k8s.aws/Attached]"},
-		{"a-0", agent.ConditionAttached, "a-0 [networking.k8s.aws/Attached], a-1 [networking.k8s.aws/Attached]"},
+		{"a-0", driver.ConditionAttachFailed, "a-0 [networking.k8s.aws/AttachFailed]"},
+		{"a-1", driver.ConditionAttached, "a-0 [networking.k8s.aws/AttachFailed], a-1 [networking.k8s.aws/Attached]"},
+		{"a-0", driver.ConditionAttached, "a-0 [networking.k8s.aws/Attached], a-1 [networking.k8s.aws/Attached]"},
 	} {
 		status := kube.AllocatedDevice{
-			Driver: agent.DRADriver, Pool: "node-1", Device: step.device,
+			Driver: driver.Name, Pool: "node-1", Device: step.device,
 			Conditions: condition(step.condition), Data: json.RawMessage(`{"eniID":"eni-0123","subnetID":"subnet-0123"}`),
 			NetworkData: &kube.NetworkData{InterfaceName: "eni0", IPs: []string{"10.0.0.5/24"}, HardwareAddress: "02:00:00:00:00:01"},
 		}
@@ -286,16 +287,16 @@ func TestReportToClaim(t *testing.T) {
 	}
 
 	uid = "of-the-claim-before"
-	if err := report("a-0", kube.AllocatedDevice{Conditions: condition(agent.ConditionAttachFailed)}); err != nil {
+	if err := report("a-0", kube.AllocatedDevice{Conditions: condition(driver.ConditionAttachFailed)}); err != nil {
 		t.Errorf("the claim is another one: %v", err)
 	}
 	got, err := c.admin.Resource(claimsResource).Namespace("default").Get(c.Context(), "a", metav1.GetOptions{})
-	if text, _ := json.Marshal(got); err != nil || strings.Contains(string(text), agent.ConditionAttachFailed+`"`+`,"`) || strings.Contains(string(text), `"type":"`+agent.ConditionAttachFailed) {
+	if text, _ := json.Marshal(got); err != nil || strings.Contains(string(text), driver.ConditionAttachFailed+`"`+`,"`) || strings.Contains(string(text), `"type":"`+driver.ConditionAttachFailed) {
 		t.Errorf("another claim of the name has a report: %s (%v)", text, err)
 	}
 	c.delete(podsResource, "a")
 	c.delete(claimsResource, "a")
-	if err := report("a-0", kube.AllocatedDevice{Conditions: condition(agent.ConditionAttached)}); err != nil {
+	if err := report("a-0", kube.AllocatedDevice{Conditions: condition(driver.ConditionAttached)}); err != nil {
 		t.Errorf("the claim is gone: %v", err)
 	}
 }

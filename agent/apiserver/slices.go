@@ -15,6 +15,7 @@ import (
 	"k8s.io/client-go/util/flowcontrol"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -46,7 +47,7 @@ func newResourceSlices(client *kube.Client, reach *kube.Reach, node string, chan
 }
 
 func ownSlices(node string) fields.Selector {
-	return fields.SelectorFromSet(fields.Set{"spec.nodeName": node, "spec.driver": agent.DRADriver})
+	return fields.SelectorFromSet(fields.Set{"spec.nodeName": node, "spec.driver": driver.Name})
 }
 
 func withoutDevices(object any) (any, error) {
@@ -251,7 +252,7 @@ func wantedSlices(node kube.Node, byName map[string]kube.ResourceSlice, specs []
 		slice.TypeMeta = metav1.TypeMeta{APIVersion: kube.ResourceGroupVersion.String(), Kind: "ResourceSlice"}
 		slice.Name, slice.OwnerReferences = sliceName(node.Name, i), []metav1.OwnerReference{owner}
 		slice.Spec = withTimes(spec, old)
-		slice.Spec.Driver, slice.Spec.NodeName = agent.DRADriver, node.Name
+		slice.Spec.Driver, slice.Spec.NodeName = driver.Name, node.Name
 		slice.Spec.Pool = kube.ResourcePool{Name: node.Name, Generation: generation, ResourceSliceCount: int64(len(specs))}
 		wanted = append(wanted, slice)
 	}

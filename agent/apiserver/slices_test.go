@@ -13,6 +13,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -23,7 +24,7 @@ var (
 
 func devices(names ...string) (spec kube.ResourceSliceSpec) {
 	for _, name := range names {
-		spec.Devices = append(spec.Devices, kube.Device{Name: name, BindsToNode: new(true), BindingConditions: []string{agent.ConditionAttached}, BindingFailureConditions: []string{agent.ConditionAttachFailed}})
+		spec.Devices = append(spec.Devices, kube.Device{Name: name, BindsToNode: new(true), BindingConditions: []string{driver.ConditionAttached}, BindingFailureConditions: []string{driver.ConditionAttachFailed}})
 	}
 	return spec
 }
@@ -80,7 +81,7 @@ func TestPlanSlices(t *testing.T) {
 				text += " over " + w.ResourceVersion
 			}
 			got = append(got, text)
-			if w.Spec.Driver != agent.DRADriver || w.Spec.NodeName != "node-1" || w.Spec.Pool.Name != "node-1" || w.OwnerReferences[0].UID != "uid-1" || w.Kind != "ResourceSlice" {
+			if w.Spec.Driver != driver.Name || w.Spec.NodeName != "node-1" || w.Spec.Pool.Name != "node-1" || w.OwnerReferences[0].UID != "uid-1" || w.Kind != "ResourceSlice" {
 				t.Errorf("%s: %+v", test.name, w)
 			}
 		}

@@ -7,8 +7,8 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
 // enableOnDemand is how the agent gets what it needs for ENIs on demand.
@@ -79,11 +79,11 @@ func (a *OnDemandAPI) checkRights() Result {
 func (a *OnDemandAPI) checkClass() Result {
 	switch {
 	case a.ClassErr == nil:
-		return ok(classCheck, "%s exists", agent.DRADriver)
+		return ok(classCheck, "%s exists", driver.Name)
 	case apierrors.IsNotFound(a.ClassErr):
-		return failure(classCheck, enableOnDemand+", or write a DeviceClass of your own, as in examples/on-demand", "there is no DeviceClass %s, so pods whose claims name it stay Pending", agent.DRADriver)
+		return failure(classCheck, enableOnDemand+", or write a DeviceClass of your own, as in examples/on-demand", "there is no DeviceClass %s, so pods whose claims name it stay Pending", driver.Name)
 	}
-	return skipped(classCheck, "cannot read it with these credentials; see kubectl get deviceclass %s", agent.DRADriver)
+	return skipped(classCheck, "cannot read it with these credentials; see kubectl get deviceclass %s", driver.Name)
 }
 
 // check: whether eni-dra is ready, which it is while the kubelet has registered it and the

@@ -7,8 +7,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/aws-multi-eni/aws-multi-eni/agent"
 	"github.com/aws-multi-eni/aws-multi-eni/agent/apiserver"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/kube"
 )
 
@@ -31,8 +31,8 @@ func (o *OnDemand) Look(at string, kubelet *Kubelet) {
 	o.Missing = map[string]string{}
 	for role, path := range map[string]string{
 		pluginRegistry: filepath.Join(o.KubeletDir, "plugins_registry"),
-		pluginSocket:   filepath.Join(o.KubeletDir, "plugins", agent.DRADriver, "dra.sock"),
-		registration:   filepath.Join(o.KubeletDir, "plugins_registry", agent.DRADriver+"-reg.sock"),
+		pluginSocket:   filepath.Join(o.KubeletDir, "plugins", driver.Name, "dra.sock"),
+		registration:   filepath.Join(o.KubeletDir, "plugins_registry", driver.Name+"-reg.sock"),
 		nriSocket:      nriSocketPath,
 	} {
 		// /var/run is usually a link to /run, which does not lead to that of the host in a container.
@@ -67,7 +67,7 @@ func GatherOnDemandAPI(ctx context.Context, client *kube.Client, node string) *O
 			a.Lacking = append(a.Lacking, right.String())
 		}
 	}
-	_, a.ClassErr = client.Resource.Get().Resource("deviceclasses").Name(agent.DRADriver).Do(ctx).Raw()
+	_, a.ClassErr = client.Resource.Get().Resource("deviceclasses").Name(driver.Name).Do(ctx).Raw()
 	return a
 }
 
@@ -85,7 +85,7 @@ var onDemandRights = slices.Concat(
 	rights(right{Resource: kube.Pods}, "list", "watch"),
 	rights(right{Group: kube.ResourceGroupVersion.Group, Resource: kube.ResourceClaims}, "get", "list", "watch"),
 	rights(right{Group: kube.ResourceGroupVersion.Group, Resource: kube.ResourceClaims, Sub: "status"}, "patch"),
-	rights(right{Group: kube.ResourceGroupVersion.Group, Resource: kube.ResourceClaims, Sub: "driver", Name: agent.DRADriver}, "associated-node:patch"),
+	rights(right{Group: kube.ResourceGroupVersion.Group, Resource: kube.ResourceClaims, Sub: "driver", Name: driver.Name}, "associated-node:patch"),
 	rights(right{Group: kube.ResourceGroupVersion.Group, Resource: kube.ResourceSlices}, "list", "watch", "create", "update", "delete"),
 )
 

@@ -10,13 +10,9 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/nodefile"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/podnetwork"
 )
-
-// Driver is the name of the driver in ResourceSlices, DeviceClasses and claims.
-const Driver = driver.Name
 
 // Where the files are, unless flags say otherwise.
 const (

@@ -10,6 +10,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
 // Parameters are what users ask of the driver, in the opaque configuration of a claim or
@@ -54,11 +56,11 @@ func ParseParameters(configurations []json.RawMessage) (Parameters, error) {
 			err = fmt.Errorf("%s cannot be of the type %s", cmp.Or(field, "the object"), wrong.Value)
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
-			return Parameters{}, fmt.Errorf("parameters of %s: %w; supported are interfaceName (a string), routeVPC (true or false), and routes, each with dst and optionally gw", Driver, err)
+			return Parameters{}, fmt.Errorf("parameters of %s: %w; supported are interfaceName (a string), routeVPC (true or false), and routes, each with dst and optionally gw", driver.Name, err)
 		}
 	}
 	if err := p.Parameters.Validate(); err != nil {
-		return Parameters{}, fmt.Errorf("parameters of %s: %w", Driver, err)
+		return Parameters{}, fmt.Errorf("parameters of %s: %w", driver.Name, err)
 	}
 	return p.Parameters, nil
 }

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
 // enableOnDemand is the next step where agents or nodes are not prepared for claims.
@@ -76,7 +77,7 @@ func (p *podCase) checkClasses() []Step {
 				continue
 			}
 			next := "create it, or correct deviceClassName in the claim"
-			if name == Driver {
+			if name == driver.Name {
 				next = enableOnDemand
 			}
 			return []Step{bad("DeviceClass", "NoDeviceClass", next, "the claim %s names the DeviceClass %s, which does not exist", p.Claims[i].Name, name)}
@@ -147,11 +148,11 @@ func (p *podCase) checkDevice(claim *resourcev1.ResourceClaim, r resourcev1.Devi
 			status = d
 		}
 	}
-	if c := meta.FindStatusCondition(status.Conditions, conditionAttachFails); c != nil && c.Status == "True" {
+	if c := meta.FindStatusCondition(status.Conditions, driver.ConditionAttachFailed); c != nil && c.Status == "True" {
 		text, next := split(c.Message)
 		return bad("ENI", c.Reason, cmp.Or(next, "kubectl eni why "+r.Pool), "the agent on %s cannot attach an ENI: %s", r.Pool, text).since(c.LastTransitionTime.Time)
 	}
-	c := meta.FindStatusCondition(status.Conditions, conditionAttached)
+	c := meta.FindStatusCondition(status.Conditions, driver.ConditionAttached)
 	if c != nil && c.Status == "True" {
 		text := "attached"
 		if n := status.NetworkData; n != nil {

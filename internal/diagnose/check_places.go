@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
 // offer is what a node offers to claims.
@@ -33,7 +34,7 @@ func (p *podCase) offers() []*offer {
 	for i := range p.Slices {
 		spec := p.Slices[i].Spec
 		for _, set := range spec.SharedCounters {
-			value := set.Counters[placesCounter].Value
+			value := set.Counters[driver.PlacesCounter].Value
 			of(spec.Pool.Name).room[set.Name] += value.Value()
 		}
 	}
@@ -54,7 +55,7 @@ func (p *podCase) offers() []*offer {
 			switch {
 			case p.hasClaim(spec.Pool.Name, d.Name):
 			case len(d.Taints) > 0:
-				o.taints[name] = strings.TrimPrefix(d.Taints[0].Key, taintPrefix)
+				o.taints[name] = strings.TrimPrefix(d.Taints[0].Key, driver.TaintPrefix)
 			case room:
 				o.free[name] = true
 			}
@@ -136,5 +137,5 @@ func (p *podCase) noOffers() Step {
 			}
 		}
 	}
-	return bad("places", "NoResourceSlices", "kubectl eni why nodeeni/"+p.onDemand()[0], "no agent offers places: there is no ResourceSlice of the driver %s", Driver)
+	return bad("places", "NoResourceSlices", "kubectl eni why nodeeni/"+p.onDemand()[0], "no agent offers places: there is no ResourceSlice of the driver %s", driver.Name)
 }

@@ -9,6 +9,7 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
 // PodPrefix begins the argument that names a pod.
@@ -21,15 +22,8 @@ const (
 	DeviceClasses  Resource = "deviceclasses"
 )
 
-// Names that agents use in ResourceSlices and ResourceClaims.
-const (
-	Driver               = "eni.networking.k8s.aws"
-	draContainer         = "eni-dra"
-	placesCounter        = "places"
-	taintPrefix          = "networking.k8s.aws/"
-	conditionAttached    = "networking.k8s.aws/Attached"
-	conditionAttachFails = "networking.k8s.aws/AttachFailed"
-)
+// draContainer is the container of the DRA plugin in the agent's pod.
+const draContainer = "eni-dra"
 
 // PodClaims is a pod, and what decides whether it gets the ENIs that it claims.
 type PodClaims struct {
@@ -37,7 +31,7 @@ type PodClaims struct {
 	Events []corev1.Event // about the pod
 	// Claims are those of the pod that exist.
 	Claims []resourcev1.ResourceClaim
-	// Slices are those of Driver on all nodes.
+	// Slices are those of our driver on all nodes.
 	Slices  []resourcev1.ResourceSlice
 	Classes []resourcev1.DeviceClass
 	// NotServed: the API server does not serve resource.k8s.io/v1.
@@ -104,7 +98,7 @@ func (p *podCase) isOurs(claim *resourcev1.ResourceClaim) bool {
 	}
 	return slices.ContainsFunc(classesOf(claim), func(name string) bool {
 		class := p.class(name)
-		return name == Driver || class != nil && classIsOurs(class)
+		return name == driver.Name || class != nil && classIsOurs(class)
 	})
 }
 
@@ -112,7 +106,7 @@ func (p *podCase) isOurs(claim *resourcev1.ResourceClaim) bool {
 // driver.
 func classIsOurs(class *resourcev1.DeviceClass) bool {
 	return slices.ContainsFunc(class.Spec.Selectors, func(s resourcev1.DeviceSelector) bool {
-		return s.CEL != nil && strings.Contains(s.CEL.Expression, Driver)
+		return s.CEL != nil && strings.Contains(s.CEL.Expression, driver.Name)
 	})
 }
 
@@ -143,7 +137,7 @@ func results(claim *resourcev1.ResourceClaim) (all []resourcev1.DeviceRequestAll
 		return nil
 	}
 	for _, r := range claim.Status.Allocation.Devices.Results {
-		if r.Driver == Driver {
+		if r.Driver == driver.Name {
 			all = append(all, r)
 		}
 	}

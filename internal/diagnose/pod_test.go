@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
 // claiming is a healthy cluster in which a pod runs with an ENI of the NodeENI data, which
@@ -38,14 +39,14 @@ func claiming() *Snapshot {
 		},
 		Claims:  []resourcev1.ResourceClaim{newClaim()},
 		Slices:  append(newSlices("node-1"), newSlices("node-2")...),
-		Classes: []resourcev1.DeviceClass{newClass(Driver, "")},
+		Classes: []resourcev1.DeviceClass{newClass(driver.Name, "")},
 	}
 	return s
 }
 
 func newClass(name, extended string) resourcev1.DeviceClass {
 	c := resourcev1.DeviceClass{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: resourcev1.DeviceClassSpec{
-		Selectors: []resourcev1.DeviceSelector{{CEL: &resourcev1.CELDeviceSelector{Expression: "device.driver == '" + Driver + "'"}}},
+		Selectors: []resourcev1.DeviceSelector{{CEL: &resourcev1.CELDeviceSelector{Expression: "device.driver == '" + driver.Name + "'"}}},
 	}}
 	if extended != "" {
 		c.Spec.ExtendedResourceName = &extended
@@ -55,12 +56,12 @@ func newClass(name, extended string) resourcev1.DeviceClass {
 
 func newClaim() resourcev1.ResourceClaim {
 	c := resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "tenant-a", Name: "fw-eni", UID: "claim-uid"}}
-	c.Spec.Devices.Requests = []resourcev1.DeviceRequest{{Name: "eni", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: Driver}}}
+	c.Spec.Devices.Requests = []resourcev1.DeviceRequest{{Name: "eni", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: driver.Name}}}
 	c.Status.Allocation = &resourcev1.AllocationResult{AllocationTimestamp: new(before(30 * time.Second))}
-	c.Status.Allocation.Devices.Results = []resourcev1.DeviceRequestAllocationResult{{Request: "eni", Driver: Driver, Pool: "node-1", Device: "data-0a1b2c3d-0"}}
+	c.Status.Allocation.Devices.Results = []resourcev1.DeviceRequestAllocationResult{{Request: "eni", Driver: driver.Name, Pool: "node-1", Device: "data-0a1b2c3d-0"}}
 	c.Status.Devices = []resourcev1.AllocatedDeviceStatus{{
-		Driver: Driver, Pool: "node-1", Device: "data-0a1b2c3d-0",
-		Conditions:  []metav1.Condition{{Type: conditionAttached, Status: "True", Reason: "Ready", LastTransitionTime: before(20 * time.Second)}},
+		Driver: driver.Name, Pool: "node-1", Device: "data-0a1b2c3d-0",
+		Conditions:  []metav1.Condition{{Type: driver.ConditionAttached, Status: "True", Reason: "Ready", LastTransitionTime: before(20 * time.Second)}},
 		NetworkData: &resourcev1.NetworkDeviceData{InterfaceName: "eni0", IPs: []string{"10.0.16.4/20"}, HardwareAddress: "02:00:00:00:00:01"},
 	}}
 	return c
@@ -70,14 +71,14 @@ func newClaim() resourcev1.ResourceClaim {
 func newSlices(node string) []resourcev1.ResourceSlice {
 	pool := resourcev1.ResourcePool{Name: node, Generation: 1, ResourceSliceCount: 2}
 	all := make([]resourcev1.ResourceSlice, 2)
-	all[0].Spec = resourcev1.ResourceSliceSpec{Driver: Driver, Pool: pool, NodeName: &node, SharedCounters: []resourcev1.CounterSet{
-		{Name: "card-0", Counters: map[string]resourcev1.Counter{placesCounter: {Value: quantity("2")}}},
+	all[0].Spec = resourcev1.ResourceSliceSpec{Driver: driver.Name, Pool: pool, NodeName: &node, SharedCounters: []resourcev1.CounterSet{
+		{Name: "card-0", Counters: map[string]resourcev1.Counter{driver.PlacesCounter: {Value: quantity("2")}}},
 	}}
-	all[1].Spec = resourcev1.ResourceSliceSpec{Driver: Driver, Pool: pool, NodeName: &node}
+	all[1].Spec = resourcev1.ResourceSliceSpec{Driver: driver.Name, Pool: pool, NodeName: &node}
 	for _, name := range []string{"data-0a1b2c3d-0", "data-0a1b2c3d-1"} {
 		all[1].Spec.Devices = append(all[1].Spec.Devices, resourcev1.Device{
 			Name: name, Attributes: map[resourcev1.QualifiedName]resourcev1.DeviceAttribute{"nodeENI": {StringValue: new("data")}},
-			ConsumesCounters: []resourcev1.DeviceCounterConsumption{{CounterSet: "card-0", Counters: map[string]resourcev1.Counter{placesCounter: {Value: quantity("1")}}}},
+			ConsumesCounters: []resourcev1.DeviceCounterConsumption{{CounterSet: "card-0", Counters: map[string]resourcev1.Counter{driver.PlacesCounter: {Value: quantity("1")}}}},
 		})
 	}
 	return all
@@ -110,7 +111,7 @@ func warnPod(s *Snapshot, reason, message string) {
 
 func taintPlaces(s *Snapshot, slice int, reason string) {
 	for i := range s.Pod.Slices[slice].Spec.Devices {
-		s.Pod.Slices[slice].Spec.Devices[i].Taints = []resourcev1.DeviceTaint{{Key: taintPrefix + reason, Effect: "NoSchedule"}}
+		s.Pod.Slices[slice].Spec.Devices[i].Taints = []resourcev1.DeviceTaint{{Key: driver.TaintPrefix + reason, Effect: "NoSchedule"}}
 	}
 }
 
@@ -185,7 +186,7 @@ var podSituations = []situation{
 		s.Pod.Claims[0].Status.Allocation.AllocationTimestamp = new(before(10 * time.Minute))
 	}, "", "Attaching"},
 	{"ENI that cannot be attached", func(s *Snapshot) {
-		attaching(s, conditionAttachFails, "UnauthorizedOperation", "EC2 refused CreateNetworkInterface (UnauthorizedOperation: x); allow ec2:CreateNetworkInterface in the agent's IAM policy")
+		attaching(s, driver.ConditionAttachFailed, "UnauthorizedOperation", "EC2 refused CreateNetworkInterface (UnauthorizedOperation: x); allow ec2:CreateNetworkInterface in the agent's IAM policy")
 	}, "", "UnauthorizedOperation"},
 	{"agent of the node gone", func(s *Snapshot) { attaching(s, "", "", ""); s.Pods = s.Pods[1:] }, "", "AgentNotRunning"},
 	{"no eni-dra on the node", func(s *Snapshot) {

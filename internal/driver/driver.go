@@ -10,3 +10,11 @@ const (
 	ConditionAttached     = "networking.k8s.aws/Attached"
 	ConditionAttachFailed = "networking.k8s.aws/AttachFailed"
 )
+
+const (
+	// PlacesCounter is the counter of each network card in ResourceSlices: how many ENIs on
+	// demand it takes.
+	PlacesCounter = "places"
+	// TaintPrefix begins the keys of devices' taints, before the reason.
+	TaintPrefix = "networking.k8s.aws/"
+)

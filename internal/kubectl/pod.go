@@ -14,11 +14,12 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/diagnose"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
 const resourcePath = "/apis/resource.k8s.io/v1"
 
-var slicesOfAgents = parameters{"fieldSelector": "spec.driver=" + diagnose.Driver}
+var slicesOfAgents = parameters{"fieldSelector": "spec.driver=" + driver.Name}
 
 // podArgument is the pod that the arguments of why name: pod/NAME, in the namespace of the
 // flag or the kubeconfig, or pod/NAMESPACE/NAME.

@@ -10,6 +10,8 @@ import (
 	resourcev1 "k8s.io/api/resource/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
 const namespace = "default"
@@ -31,7 +33,7 @@ func followPods(ctx context.Context, objects client.WithWatch) (*pods, error) {
 	p := &pods{objects: objects, created: map[string]time.Time{}, took: map[string]time.Duration{}}
 	claim := &resourcev1.ResourceClaimTemplate{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: template}}
 	claim.Spec.Spec.Devices.Requests = []resourcev1.DeviceRequest{{
-		Name: "eni", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: "eni.networking.k8s.aws", AllocationMode: resourcev1.DeviceAllocationModeExactCount, Count: 1},
+		Name: "eni", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: driver.Name, AllocationMode: resourcev1.DeviceAllocationModeExactCount, Count: 1},
 	}}
 	if err := objects.Create(ctx, claim); err != nil {
 		return nil, err
