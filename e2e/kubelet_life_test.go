@@ -182,21 +182,14 @@ func (k *kubelets) testWarm(t *testing.T) {
 }
 
 func (k *kubelets) testLimits(*testing.T) {
-	k.must(k.Apply(k.t.Context(), fmt.Sprintf(`
-apiVersion: resource.k8s.io/v1
-kind: DeviceClass
-metadata: {name: appliance}
-spec:
-  extendedResourceName: networking.k8s.aws/appliance
-  selectors: [{cel: {expression: %q}}]
----
+	k.must(k.Apply(k.t.Context(), extendedResource("appliance", "appliance")+fmt.Sprintf(`---
 apiVersion: v1
 kind: Pod
 metadata: {name: limits, namespace: default}
 spec:
   restartPolicy: Never
   containers: [{name: main, image: %q, args: [eni0], resources: {limits: {networking.k8s.aws/appliance: 1}}}]
-`, "device.driver == '"+driver.Name+"' && "+ofNodeENI("appliance"), testbed.ApplianceImage)))
+`, testbed.ApplianceImage)))
 	k.awaitRunning("limits")
 	_, e := k.awaitBound("limits")
 	k.checkNetwork("limits", e)

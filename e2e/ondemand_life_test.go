@@ -86,20 +86,13 @@ func TestOnDemand(t *testing.T) {
 // testExtendedResource: a pod without a claim of its own, whose container only asks for the
 // extended resource of a DeviceClass.
 func (d *onDemand) testExtendedResource(t *testing.T) {
-	d.must(d.Apply(t.Context(), fmt.Sprintf(`
-apiVersion: resource.k8s.io/v1
-kind: DeviceClass
-metadata: {name: appliance}
-spec:
-  extendedResourceName: networking.k8s.aws/appliance
-  selectors: [{cel: {expression: %q}}]
----
+	d.must(d.Apply(t.Context(), extendedResource("appliance", "appliance")+`---
 apiVersion: v1
 kind: Pod
 metadata: {name: limits, namespace: default}
 spec:
   containers: [{name: main, image: example.com/appliance, resources: {limits: {networking.k8s.aws/appliance: 1}}}]
-`, "device.driver == '"+driver.Name+"' && "+ofNodeENI("appliance"))))
+`))
 	pod, e := d.awaitBound("limits")
 	d.claims(pod.Spec.NodeName, "limits", e)
 	d.remove("limits")

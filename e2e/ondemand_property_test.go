@@ -115,14 +115,7 @@ func (f *demandField) newTrial(i int) *demandTrial {
 		c.must(c.Label(c.t.Context(), node, "run", d.name))
 	}
 	c.must(d.objects.Create(c.t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: d.name}}))
-	c.must(c.Apply(c.t.Context(), fmt.Sprintf(`
-apiVersion: resource.k8s.io/v1
-kind: DeviceClass
-metadata: {name: %[1]s}
-spec:
-  extendedResourceName: networking.k8s.aws/%[1]s
-  selectors: [{cel: {expression: %q}}]
-`, d.name, "device.driver == 'eni.networking.k8s.aws' && "+ofNodeENI("alpha-"+d.name))))
+	c.must(c.Apply(c.t.Context(), extendedResource(d.name, "alpha-"+d.name)))
 	c.await("pods are admitted to "+d.name, func() string {
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: d.name, Name: "default"}}
 		if err := d.objects.Get(c.t.Context(), client.ObjectKeyFromObject(account), account); err != nil {

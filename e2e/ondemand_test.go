@@ -116,6 +116,19 @@ func ofNodeENI(name string) string {
 	return fmt.Sprintf("device.attributes['%s'].nodeENI == '%s'", driver.Name, name)
 }
 
+// extendedResource is a DeviceClass by which pods that only set resources.limits get ENIs of
+// a NodeENI: of networking.k8s.aws/CLASS.
+func extendedResource(class, nodeENI string) string {
+	return fmt.Sprintf(`
+apiVersion: resource.k8s.io/v1
+kind: DeviceClass
+metadata: {name: %[1]s}
+spec:
+  extendedResourceName: networking.k8s.aws/%[1]s
+  selectors: [{cel: {expression: %[2]q}}]
+`, class, "device.driver == '"+driver.Name+"' && "+ofNodeENI(nodeENI))
+}
+
 // create creates pods that claim an ENI each.
 func (d *onDemand) create(selector string, pods ...string) {
 	d.t.Helper()

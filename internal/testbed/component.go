@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/client-go/rest"
 
 	"github.com/aws-multi-eni/aws-multi-eni/internal/controlplane"
 )
@@ -116,6 +117,17 @@ func (c *Component) Containers(t testing.TB, kind string) (all []map[string]any)
 		all = append(all, container.(map[string]any))
 	}
 	return all
+}
+
+// Access is that of a ServiceAccount of the component, with a token that is bound to a Node,
+// unless node is empty.
+func (c *Component) Access(t testing.TB, account, node string) *rest.Config {
+	t.Helper()
+	cfg, err := c.Get(t).ServiceAccountConfig(t.Context(), Namespace, account, node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
 }
 
 // CheckPodSecurity checks that the agent's pod may run in its namespace, and with which words

@@ -135,16 +135,12 @@ func TestPolicy(t *testing.T) {
 // TestRights: with the component an agent may patch Nodes, and nothing else that
 // it may not do without.
 func TestRights(t *testing.T) {
-	cp := installed.Get(t)
-	cfg, err := cp.ServiceAccountConfig(t.Context(), "eni-system", "eni-agent", "")
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := installed.Access(t, "eni-agent", "")
 	may := func(verb, resource, subresource string) bool {
 		return controlplane.May(t, cfg, verb, resource, subresource)
 	}
 	// The authorizer hears of roles through a watch.
-	err = wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 10*time.Millisecond, 10*time.Second, true, func(context.Context) (bool, error) {
 		return may("patch", "nodes", "") && !may("delete", "nodes", ""), nil // with or without the rig's role
 	})
 	if err != nil {
@@ -185,14 +181,7 @@ func newRig(t *testing.T) *rig {
 }
 
 // agent has a token that is bound to a Node, or to nothing.
-func (r *rig) agent(node string) *rest.Config {
-	r.Helper()
-	cfg, err := r.cp.ServiceAccountConfig(r.Context(), "eni-system", "eni-agent", node)
-	if err != nil {
-		r.Fatal(err)
-	}
-	return cfg
-}
+func (r *rig) agent(node string) *rest.Config { return installed.Access(r, "eni-agent", node) }
 
 func (r *rig) client(cfg *rest.Config) dynamic.Interface { return controlplane.Client(r, cfg) }
 

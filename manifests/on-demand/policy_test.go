@@ -322,23 +322,9 @@ func newRig(t *testing.T, more string) *rig {
 }
 
 // agent has a token that is bound to a Node, or to nothing.
-func (r *rig) agent(node string) *rest.Config {
-	r.Helper()
-	cfg, err := r.cp.ServiceAccountConfig(r.Context(), "eni-system", "eni-agent", node)
-	if err != nil {
-		r.Fatal(err)
-	}
-	return cfg
-}
+func (r *rig) agent(node string) *rest.Config { return installed.Access(r, "eni-agent", node) }
 
-func (r *rig) coordinator() *rest.Config {
-	r.Helper()
-	cfg, err := r.cp.ServiceAccountConfig(r.Context(), "eni-system", "eni-coordinator", "")
-	if err != nil {
-		r.Fatal(err)
-	}
-	return cfg
-}
+func (r *rig) coordinator() *rest.Config { return installed.Access(r, "eni-coordinator", "") }
 
 func (r *rig) client(cfg *rest.Config) dynamic.Interface { return controlplane.Client(r, cfg) }
 
