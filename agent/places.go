@@ -2,8 +2,6 @@ package agent
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +11,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent/inventory"
 	"github.com/aws-multi-eni/aws-multi-eni/api/v1alpha1"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
 // A NodeENI with attach: OnDemand has places on this node, each for one ENI, numbered from 0
@@ -31,16 +30,10 @@ type placeUse struct {
 // places are the places that are in use, or have an ENI.
 type places map[inventory.Slot]placeUse
 
-// stem is the name of the template's devices without their number. It depends only on the
-// NodeENI and the subnet.
-func (w want) stem() string {
-	hash := sha256.Sum256([]byte(string(w.UID) + "/" + w.SubnetID))
-	name := strings.ReplaceAll(w.nodeENI, ".", "-")
-	return strings.TrimRight(name[:min(len(name), 40)], "-") + "-" + hex.EncodeToString(hash[:4])
-}
-
 // device is the name of the template's device with that number.
-func (w want) device(number int32) string { return w.stem() + "-" + strconv.Itoa(int(number)) }
+func (w want) device(number int32) string {
+	return driver.DeviceName(w.nodeENI, string(w.UID), w.SubnetID, number)
+}
 
 // placeOf is the place of a device; false if it belongs to none of the templates.
 func placeOf(templates []want, device string) (inventory.Slot, bool) {

@@ -44,7 +44,7 @@ func slicesOf(o offering) (all []kube.ResourceSliceSpec) {
 	room := o.view.roomOnDemand(o.plan.release)
 	for _, card := range o.cards() {
 		counters.SharedCounters = append(counters.SharedCounters, kube.CounterSet{
-			Name: counterSet(card), Counters: map[string]kube.Counter{driver.PlacesCounter: {Value: strconv.Itoa(int(max(room[card], 0)))}},
+			Name: driver.CounterSet(card), Counters: map[string]kube.Counter{driver.PlacesCounter: {Value: strconv.Itoa(int(max(room[card], 0)))}},
 		})
 	}
 	all = append(all, counters)
@@ -55,8 +55,6 @@ func slicesOf(o offering) (all []kube.ResourceSliceSpec) {
 	}
 	return all
 }
-
-func counterSet(card int32) string { return "card-" + strconv.Itoa(int(card)) }
 
 // cards are the network cards of the devices.
 func (o offering) cards() (cards []int32) {
@@ -130,7 +128,7 @@ func (o offering) device(w want, entry v1alpha1.ENIState) kube.Device {
 			"k8s.cni.cncf.io/resourceName": {String: new(v1alpha1.DeviceResource(w.nodeENI))},
 			"k8s.cni.cncf.io/deviceID":     {String: &name},
 		},
-		ConsumesCounters:         []kube.CounterConsumption{{CounterSet: counterSet(w.card), Counters: map[string]kube.Counter{driver.PlacesCounter: {Value: "1"}}}},
+		ConsumesCounters:         []kube.CounterConsumption{{CounterSet: driver.CounterSet(w.card), Counters: map[string]kube.Counter{driver.PlacesCounter: {Value: "1"}}}},
 		BindsToNode:              new(true),
 		BindingConditions:        []string{driver.ConditionAttached},
 		BindingFailureConditions: []string{driver.ConditionAttachFailed},

@@ -42,7 +42,7 @@ func (p *podCase) offers() []*offer {
 		if state := p.states[node]; state != nil {
 			for _, e := range state.Status.ENIs {
 				if e.Claim != nil && !released(e) {
-					o.room[fmt.Sprintf("card-%d", e.NetworkCard)]--
+					o.room[driver.CounterSet(e.NetworkCard)]--
 				}
 			}
 		}
@@ -64,15 +64,14 @@ func (p *podCase) offers() []*offer {
 	return slices.SortedFunc(maps.Values(byNode), func(a, b *offer) int { return strings.Compare(a.node, b.node) })
 }
 
-// hasClaim says whether a claim has the place of a device, by the report of its node. The
-// number of the place ends the name.
+// hasClaim says whether a claim has the place of a device, by the report of its node.
 func (p *podCase) hasClaim(node, device string) bool {
 	state := p.states[node]
 	if state == nil {
 		return false
 	}
 	return slices.ContainsFunc(state.Status.ENIs, func(e v1alpha1.ENIState) bool {
-		return e.Claim != nil && e.Place != nil && strings.HasSuffix(device, fmt.Sprintf("-%d", *e.Place)) && strings.HasPrefix(device, strings.ReplaceAll(e.NodeENI[:min(len(e.NodeENI), 40)], ".", "-"))
+		return e.Claim != nil && e.Place != nil && device == driver.DeviceName(e.NodeENI, string(e.NodeENIUID), e.SubnetID, *e.Place)
 	})
 }
 

@@ -58,13 +58,19 @@ func newClaim() resourcev1.ResourceClaim {
 	c := resourcev1.ResourceClaim{ObjectMeta: metav1.ObjectMeta{Namespace: "tenant-a", Name: "fw-eni", UID: "claim-uid"}}
 	c.Spec.Devices.Requests = []resourcev1.DeviceRequest{{Name: "eni", Exactly: &resourcev1.ExactDeviceRequest{DeviceClassName: driver.Name}}}
 	c.Status.Allocation = &resourcev1.AllocationResult{AllocationTimestamp: new(before(30 * time.Second))}
-	c.Status.Allocation.Devices.Results = []resourcev1.DeviceRequestAllocationResult{{Request: "eni", Driver: driver.Name, Pool: "node-1", Device: "data-0a1b2c3d-0"}}
+	c.Status.Allocation.Devices.Results = []resourcev1.DeviceRequestAllocationResult{{Request: "eni", Driver: driver.Name, Pool: "node-1", Device: device("data", 0)}}
 	c.Status.Devices = []resourcev1.AllocatedDeviceStatus{{
-		Driver: driver.Name, Pool: "node-1", Device: "data-0a1b2c3d-0",
+		Driver: driver.Name, Pool: "node-1", Device: device("data", 0),
 		Conditions:  []metav1.Condition{{Type: driver.ConditionAttached, Status: "True", Reason: "Ready", LastTransitionTime: before(20 * time.Second)}},
 		NetworkData: &resourcev1.NetworkDeviceData{InterfaceName: "eni0", IPs: []string{"10.0.16.4/20"}, HardwareAddress: "02:00:00:00:00:01"},
 	}}
 	return c
+}
+
+// device is the name of the device of an ENI as newENI makes it.
+func device(nodeENI string, place int32) string {
+	e := newENI(nodeENI)
+	return driver.DeviceName(e.NodeENI, string(e.NodeENIUID), e.SubnetID, place)
 }
 
 // newSlices are those of a node with two places for ENIs of the NodeENI data.
@@ -75,9 +81,9 @@ func newSlices(node string) []resourcev1.ResourceSlice {
 		{Name: "card-0", Counters: map[string]resourcev1.Counter{driver.PlacesCounter: {Value: quantity("2")}}},
 	}}
 	all[1].Spec = resourcev1.ResourceSliceSpec{Driver: driver.Name, Pool: pool, NodeName: &node}
-	for _, name := range []string{"data-0a1b2c3d-0", "data-0a1b2c3d-1"} {
+	for place := range int32(2) {
 		all[1].Spec.Devices = append(all[1].Spec.Devices, resourcev1.Device{
-			Name: name, Attributes: map[resourcev1.QualifiedName]resourcev1.DeviceAttribute{"nodeENI": {StringValue: new("data")}},
+			Name: device("data", place), Attributes: map[resourcev1.QualifiedName]resourcev1.DeviceAttribute{"nodeENI": {StringValue: new("data")}},
 			ConsumesCounters: []resourcev1.DeviceCounterConsumption{{CounterSet: "card-0", Counters: map[string]resourcev1.Counter{driver.PlacesCounter: {Value: quantity("1")}}}},
 		})
 	}
@@ -180,6 +186,14 @@ var podSituations = []situation{
 		}
 		taintPlaces(s, 1, "InsufficientFreeAddressesInSubnet")
 	}, "", "NoPlaces"},
+	{"places of NodeENIs with similar names", func(s *Snapshot) {
+		pending(s)
+		for i := range s.States { // the name of data, and no place of it
+			s.States[i].Status.ENIs = []v1alpha1.ENIState{newENI("dat")}
+			s.States[i].Status.ENIs[0].Place, s.States[i].Status.ENIs[0].Claim = new(int32(0)), &v1alpha1.ClaimReference{Namespace: "tenant-b", Name: "x"}
+		}
+		s.Pod.Slices[1].Spec.Devices, s.Pod.Slices[3].Spec.Devices = s.Pod.Slices[1].Spec.Devices[:1], s.Pod.Slices[3].Spec.Devices[:1]
+	}, "", "NotBound"},
 	{"ENI on its way", func(s *Snapshot) { attaching(s, "", "", "") }, "", "Attaching"},
 	{"ENI on its way for too long", func(s *Snapshot) {
 		attaching(s, "", "", "")
