@@ -17,13 +17,10 @@ import (
 	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
-// DefaultKubeletDir is the default of the kubelet's flag --root-dir.
-const DefaultKubeletDir = "/var/lib/kubelet"
-
 // serveKubelet serves the DRA plugin until ctx ends. The kubelet watches the directory of
 // the registration socket, and reads all of it when it starts.
 func (d *Driver) serveKubelet(ctx context.Context) error {
-	endpoint := filepath.Join(d.KubeletDir, "plugins", driver.Name, "dra.sock")
+	endpoint := driver.PluginSocket(d.KubeletDir)
 	plugin := grpc.NewServer(grpc.StatsHandler(d.connections))
 	drapb.RegisterDRAPluginServer(plugin, kubeletPlugin{driver: d, ending: ctx})
 	registration := grpc.NewServer()
@@ -33,7 +30,7 @@ func (d *Driver) serveKubelet(ctx context.Context) error {
 	group.Go(func() error { return serve(ctx, plugin, endpoint) })
 	// The kubelet connects to the endpoint when it has found the registration, and retries.
 	group.Go(func() error {
-		return serve(ctx, registration, filepath.Join(d.KubeletDir, "plugins_registry", driver.Name+"-reg.sock"))
+		return serve(ctx, registration, driver.RegistrationSocket(d.KubeletDir))
 	})
 	return group.Wait()
 }

@@ -15,8 +15,6 @@ import (
 )
 
 const (
-	// DefaultNRISocket is where containerd and CRI-O listen for plugins.
-	DefaultNRISocket = "/var/run/nri/nri.sock"
 	// pluginIndex is the position among the NRI plugins of a node. Plugins with a higher
 	// index see the links in the pod.
 	pluginIndex = "10"

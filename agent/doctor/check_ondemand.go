@@ -127,7 +127,7 @@ func (o *OnDemand) checkHost(hidden string) []Result {
 	if text, is := missing(nriSocket); is {
 		return append(results, failure(nriCheck, enableNRI, "%s, so eni-dra cannot move ENIs into pods", text))
 	}
-	return append(results, ok(nriCheck, "%s exists", nriSocketPath))
+	return append(results, ok(nriCheck, "%s exists", driver.DefaultNRISocket))
 }
 
 // OnDemand says whether a NodeENI with attach: OnDemand selects this node.

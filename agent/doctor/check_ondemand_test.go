@@ -10,6 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/aws-multi-eni/aws-multi-eni/agent"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 )
 
 // healthyOnDemand are facts that no check objects to.
@@ -51,7 +52,7 @@ func TestCheckOnDemand(t *testing.T) {
 		"no plugin":         {func(o *OnDemand) { o.Missing[pluginSocket] = "/x/dra.sock" }, kubeletCheck, Failure, []string{"/x/dra.sock, the socket on which eni-dra serves the kubelet, does not exist", "--kubelet-dir is /var/lib/kubelet"}},
 		"no registration":   {func(o *OnDemand) { o.Missing[registration] = "/x/reg.sock" }, kubeletCheck, Failure, []string{"/x/reg.sock", "log of eni-dra"}},
 		"the plugin":        {func(*OnDemand) {}, kubeletCheck, OK, nil},
-		"no NRI":            {func(o *OnDemand) { o.Missing[nriSocket] = nriSocketPath }, nriCheck, Failure, []string{"/var/run/nri/nri.sock", "cannot move ENIs into pods", "containerd 2.0", "enable_nri = true"}},
+		"no NRI":            {func(o *OnDemand) { o.Missing[nriSocket] = driver.DefaultNRISocket }, nriCheck, Failure, []string{"/var/run/nri/nri.sock", "cannot move ENIs into pods", "containerd 2.0", "enable_nri = true"}},
 		"NRI":               {func(*OnDemand) {}, nriCheck, OK, nil},
 		"a host not seen":   {func(o *OnDemand) { o.Missing = nil }, nriCheck, Skipped, []string{"hidden"}},
 		"a kubelet unknown": {func(o *OnDemand) { o.Missing = nil }, kubeletCheck, Skipped, []string{"hidden"}},

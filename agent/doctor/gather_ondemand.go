@@ -3,7 +3,6 @@ package doctor
 import (
 	"context"
 	"encoding/json"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,9 +19,6 @@ const (
 	nriSocket      = "the NRI socket of the container runtime"
 )
 
-// nriSocketPath is where containerd and CRI-O listen for NRI plugins.
-const nriSocketPath = "/var/run/nri/nri.sock"
-
 // Look looks for the files that ENIs on demand need on a host whose file system is at path.
 // The kubelet may be nil.
 func (o *OnDemand) Look(at string, kubelet *Kubelet) {
@@ -30,10 +26,10 @@ func (o *OnDemand) Look(at string, kubelet *Kubelet) {
 	o.KubeletDir = kubelet.rootDir()
 	o.Missing = map[string]string{}
 	for role, path := range map[string]string{
-		pluginRegistry: filepath.Join(o.KubeletDir, "plugins_registry"),
-		pluginSocket:   filepath.Join(o.KubeletDir, "plugins", driver.Name, "dra.sock"),
-		registration:   filepath.Join(o.KubeletDir, "plugins_registry", driver.Name+"-reg.sock"),
-		nriSocket:      nriSocketPath,
+		pluginRegistry: driver.RegistrationDir(o.KubeletDir),
+		pluginSocket:   driver.PluginSocket(o.KubeletDir),
+		registration:   driver.RegistrationSocket(o.KubeletDir),
+		nriSocket:      driver.DefaultNRISocket,
 	} {
 		// /var/run is usually a link to /run, which does not lead to that of the host in a container.
 		if !r.exists(path) && !r.exists(strings.TrimPrefix(path, "/var")) {
@@ -51,7 +47,7 @@ func (k *Kubelet) rootDir() string {
 			}
 		}
 	}
-	return "/var/lib/kubelet"
+	return driver.DefaultKubeletDir
 }
 
 // GatherOnDemandAPI asks the API server for what it has for ENIs on demand.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws-multi-eni/aws-multi-eni/dra"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/claimnetwork"
+	"github.com/aws-multi-eni/aws-multi-eni/internal/driver"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/netns"
 	"github.com/aws-multi-eni/aws-multi-eni/internal/program"
 )
@@ -46,8 +47,8 @@ func serve(ctx context.Context, args []string) error {
 	cfg := dra.Config{Patience: patience}
 	flags.StringVar(&cfg.ClaimsDir, "claims-dir", claimnetwork.DefaultClaimsDir, "`directory` in which the agent writes the ENIs of claims")
 	flags.StringVar(&cfg.DataDir, "claims-data-dir", claimnetwork.DefaultDataDir, "`directory` in which to record which pods have ENIs")
-	flags.StringVar(&cfg.KubeletDir, "kubelet-dir", dra.DefaultKubeletDir, "root `directory` of the kubelet; it must have the same path here and for the kubelet")
-	flags.StringVar(&cfg.NRISocket, "nri-socket", dra.DefaultNRISocket, "`path` of the NRI socket of the container runtime")
+	flags.StringVar(&cfg.KubeletDir, "kubelet-dir", driver.DefaultKubeletDir, "root `directory` of the kubelet; it must have the same path here and for the kubelet")
+	flags.StringVar(&cfg.NRISocket, "nri-socket", driver.DefaultNRISocket, "`path` of the NRI socket of the container runtime")
 	flags.StringVar(&cfg.SysctlDir, "sysctl-dir", "/proc/sys/net", "`directory` in which to write sysctls of the network of pods; in a container, /proc/sys/net is read-only, so mount that of the host")
 	if err := program.ParseFlags(flags, args); err != nil {
 		return err
@@ -61,10 +62,10 @@ func serve(ctx context.Context, args []string) error {
 		return err
 	}
 	cfg.Log, cfg.Metrics, cfg.Heartbeat = service.Log, dra.NewMetrics(service.Metrics), program.NewHeartbeat("move of ENIs", moveLimit)
-	driver := dra.New(cfg, host)
-	dra.Observe(service.Metrics, driver)
+	plugin := dra.New(cfg, host)
+	dra.Observe(service.Metrics, plugin)
 	service.Health.Live("moves", cfg.Heartbeat.Check)
-	service.Health.Ready("kubelet", driver.Kubelet)
-	service.Health.Ready("runtime", driver.Runtime)
-	return errors.Join(driver.Run(ctx), host.Close())
+	service.Health.Ready("kubelet", plugin.Kubelet)
+	service.Health.Ready("runtime", plugin.Runtime)
+	return errors.Join(plugin.Run(ctx), host.Close())
 }
